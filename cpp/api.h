@@ -1,0 +1,122 @@
+//! The border between Rust and TensorRT: abstract classes, one for each TensorRT object that Rust
+//! owns, and the free functions that make the first of them. No TensorRT header is included here,
+//! because each flavor brings its own; the flavors are compiled behind these classes.
+//!
+//! Every method either is `noexcept` or throws `std::exception`, which the bridge turns into an
+//! error. An object keeps alive what it was made from. Strings that TensorRT gives may hold any
+//! bytes and are repaired into UTF-8.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "rust/cxx.h"
+
+namespace accelerant {
+
+enum class Flavor : std::uint8_t;
+struct BuildOptions;
+struct ContextOptions;
+struct ParserError;
+struct Progress;
+struct ProfileShape;
+struct TensorInfo;
+struct Version;
+
+/// Bytes that TensorRT allocated: a plan, a cache.
+class HostMemory {
+public:
+  virtual ~HostMemory() = default;
+  virtual rust::Slice<const std::uint8_t> bytes() const noexcept = 0;
+};
+
+/// Builder, network, parser and configuration of one build. For one thread.
+class Builder {
+public:
+  virtual ~Builder() = default;
+  /// Reads the model, whose bytes may be freed afterwards.
+  virtual void load_model(rust::Slice<const std::uint8_t> model) = 0;
+  /// Hands over the data of an initializer, which must outlive this object.
+  virtual void load_weights(rust::Str name, const std::uint8_t *data, std::size_t size) = 0;
+  virtual void parse() = 0;
+  /// All that the parser found wrong.
+  virtual rust::Vec<ParserError> parser_errors() const = 0;
+  /// Inputs, then outputs, of the parsed network.
+  virtual rust::Vec<TensorInfo> tensors() const = 0;
+  virtual void add_profile(rust::Slice<const ProfileShape> shapes) = 0;
+  virtual std::unique_ptr<HostMemory> build(const BuildOptions &options, const Progress &progress) = 0;
+  /// The timing cache after a build; null where the library keeps none.
+  virtual std::unique_ptr<HostMemory> timing_cache() const = 0;
+};
+
+/// One execution of an engine. For one thread at a time.
+class Context {
+public:
+  virtual ~Context() = default;
+  virtual void set_profile(std::int32_t index, std::size_t stream) = 0;
+  virtual void set_input_shape(rust::Str name, rust::Slice<const std::int64_t> dims) = 0;
+  virtual void set_address(rust::Str name, std::size_t address) = 0;
+  /// Names of the inputs whose shape or values are still missing.
+  virtual rust::Vec<rust::String> missing_inputs() = 0;
+  /// The shape, with -1 for what is not known yet.
+  virtual rust::Vec<std::int64_t> shape(rust::Str name) const = 0;
+  virtual void enqueue(std::size_t stream) = 0;
+};
+
+/// A deserialized engine, and the kernel cache that its contexts share.
+class Engine {
+public:
+  virtual ~Engine() = default;
+  /// Inputs and outputs in the engine's own order.
+  virtual rust::Vec<TensorInfo> tensors() const = 0;
+  virtual std::int32_t profile_count() const noexcept = 0;
+  /// The range of an input in a profile.
+  virtual ProfileShape profile_shape(rust::Str input, std::int32_t profile) const = 0;
+  /// Scratch memory of one context in bytes.
+  virtual std::int64_t device_memory_size() const noexcept = 0;
+  /// What the library tells of its layers, as JSON.
+  virtual rust::String layer_information() const = 0;
+  virtual std::unique_ptr<HostMemory> serialize() const = 0;
+  virtual std::unique_ptr<Context> create_context(const ContextOptions &options) const = 0;
+  /// Takes kernels compiled earlier; false when they do not fit this machine.
+  virtual bool load_runtime_cache(rust::Slice<const std::uint8_t> bytes) const = 0;
+  /// The kernels compiled so far; null where the library keeps none.
+  virtual std::unique_ptr<HostMemory> runtime_cache() const = 0;
+};
+
+/// Deserializes engines.
+class Runtime {
+public:
+  virtual ~Runtime() = default;
+  /// Why the library thinks these bytes unfit, as its own bit mask; 0 when fit or not known.
+  virtual std::uint64_t invalidity(rust::Slice<const std::uint8_t> plan) const = 0;
+  virtual std::shared_ptr<Engine> deserialize(rust::Slice<const std::uint8_t> plan) const = 0;
+};
+
+/// The loaded shared libraries of one flavor. Never unloaded: TensorRT's threads may outlive any
+/// owner.
+class Library {
+public:
+  virtual ~Library() = default;
+  /// The file that was loaded.
+  virtual rust::String path() const = 0;
+  virtual Version version() const noexcept = 0;
+  /// What stops this library from building engines; empty when nothing does.
+  virtual rust::String builder_problem() const = 0;
+  virtual std::unique_ptr<Builder> create_builder() const = 0;
+  /// On a machine without a driver this is undefined behavior with the Enterprise flavor.
+  virtual std::shared_ptr<Runtime> create_runtime() const = 0;
+};
+
+/// Loads a flavor's libraries from these names, which go to `dlopen` as they are. A parser that
+/// cannot be loaded is told by `builder_problem`.
+std::shared_ptr<Library> open_library(Flavor flavor, rust::Str core, rust::Str parser);
+
+/// The version of the headers that a flavor was compiled with; it must match the library's.
+Version header_version(Flavor flavor);
+
+/// What `dlopen` says against this shared library; empty when it can be loaded.
+rust::String load_problem(rust::Str name);
+
+} // namespace accelerant

@@ -1,0 +1,266 @@
+//! A plan in, engines and contexts out.
+
+#include <mutex>
+#include <stdexcept>
+
+#include "objects.h"
+
+namespace accelerant::ACCELERANT_FLAVOR {
+
+namespace {
+
+rust::String text_or_empty(const char *text) { return rust::String::lossy(text != nullptr ? text : ""); }
+
+cudaStream_t to_stream(std::size_t stream) noexcept { return reinterpret_cast<cudaStream_t>(stream); }
+
+class LoadedRuntime final : public Runtime, public std::enable_shared_from_this<LoadedRuntime> {
+public:
+  explicit LoadedRuntime(std::shared_ptr<const LoadedLibrary> library) : library_(std::move(library)) {
+    Errors errors;
+    runtime_.reset(static_cast<nvinfer1::IRuntime *>(
+        library_->create_infer_runtime(&logger(), NV_TENSORRT_VERSION)));
+    if (!runtime_) {
+      errors.fail("the runtime cannot be created");
+    }
+  }
+
+  std::uint64_t invalidity(rust::Slice<const std::uint8_t> plan) const override;
+  std::shared_ptr<Engine> deserialize(rust::Slice<const std::uint8_t> plan) const override;
+
+private:
+  std::shared_ptr<const LoadedLibrary> library_;
+  std::unique_ptr<nvinfer1::IRuntime> runtime_;
+  mutable std::mutex mutex_;
+};
+
+class LoadedEngine final : public Engine, public std::enable_shared_from_this<LoadedEngine> {
+public:
+  LoadedEngine(std::shared_ptr<const LoadedRuntime> runtime, nvinfer1::ICudaEngine *engine)
+      : runtime_(std::move(runtime)), engine_(engine) {}
+
+  rust::Vec<TensorInfo> tensors() const override {
+    rust::Vec<TensorInfo> all;
+    for (std::int32_t i = 0; i < engine_->getNbIOTensors(); ++i) {
+      const char *name = engine_->getIOTensorName(i);
+      TensorInfo told;
+      told.name = text_or_empty(name);
+      told.input = engine_->getTensorIOMode(name) == nvinfer1::TensorIOMode::kINPUT;
+      told.dtype = static_cast<std::int32_t>(engine_->getTensorDataType(name));
+      told.dims = from_dims(engine_->getTensorShape(name));
+      told.on_host = engine_->getTensorLocation(name) == nvinfer1::TensorLocation::kHOST;
+      all.push_back(std::move(told));
+    }
+    return all;
+  }
+
+  std::int32_t profile_count() const noexcept override { return engine_->getNbOptimizationProfiles(); }
+
+  ProfileShape profile_shape(rust::Str input, std::int32_t profile) const override {
+    using Select = nvinfer1::OptProfileSelector;
+    Errors errors;
+    const std::string name(input);
+    const auto get = [&](Select select) {
+      const nvinfer1::Dims dims = engine_->getProfileShape(name.c_str(), profile, select);
+      if (dims.nbDims < 0) {
+        errors.fail("no profile " + std::to_string(profile) + " for input `" + name + "`");
+      }
+      return from_dims(dims);
+    };
+    ProfileShape shape;
+    shape.name = rust::String(input.data(), input.size());
+    shape.min = get(Select::kMIN);
+    shape.opt = get(Select::kOPT);
+    shape.max = get(Select::kMAX);
+    return shape;
+  }
+
+  std::int64_t device_memory_size() const noexcept override { return engine_->getDeviceMemorySizeV2(); }
+
+  rust::String layer_information() const override {
+    Errors errors;
+    const std::unique_ptr<nvinfer1::IEngineInspector> inspector(engine_->createEngineInspector());
+    if (!inspector) {
+      errors.fail("the engine cannot be inspected");
+    }
+    return text_or_empty(inspector->getEngineInformation(nvinfer1::LayerInformationFormat::kJSON));
+  }
+
+  std::unique_ptr<HostMemory> serialize() const override {
+    Errors errors;
+    nvinfer1::IHostMemory *plan = engine_->serialize();
+    if (plan == nullptr) {
+      errors.fail("the engine cannot be serialized");
+    }
+    return std::make_unique<OwnedMemory>(plan);
+  }
+
+  std::unique_ptr<Context> create_context(const ContextOptions &options) const override;
+  bool load_runtime_cache(rust::Slice<const std::uint8_t> bytes) const override;
+  std::unique_ptr<HostMemory> runtime_cache() const override;
+
+private:
+  std::shared_ptr<const LoadedRuntime> runtime_;
+  std::unique_ptr<nvinfer1::ICudaEngine> engine_;
+  mutable std::mutex mutex_;
+#ifdef ACCELERANT_IS_RTX
+  /// Made on first use, and shared by all contexts so that each kernel is compiled once.
+  nvinfer1::IRuntimeCache *cache(const Errors &errors) const {
+    if (!cache_) {
+      config_.reset(engine_->createRuntimeConfig());
+      cache_.reset(config_ ? config_->createRuntimeCache() : nullptr);
+      if (!cache_ || !config_->setRuntimeCache(*cache_)) {
+        cache_.reset();
+        errors.fail("the runtime cache cannot be created");
+      }
+    }
+    return cache_.get();
+  }
+
+  mutable std::unique_ptr<nvinfer1::IRuntimeCache> cache_;
+  mutable std::unique_ptr<nvinfer1::IRuntimeConfig> config_;
+#endif
+};
+
+class LoadedContext final : public Context {
+public:
+  LoadedContext(std::shared_ptr<const LoadedEngine> engine, nvinfer1::IExecutionContext *context)
+      : engine_(std::move(engine)), context_(context) {}
+
+  void set_profile(std::int32_t index, std::size_t stream) override {
+    Errors errors;
+    if (!context_->setOptimizationProfileAsync(index, to_stream(stream))) {
+      errors.fail("optimization profile " + std::to_string(index) + " is refused");
+    }
+  }
+
+  void set_input_shape(rust::Str name, rust::Slice<const std::int64_t> dims) override {
+    Errors errors;
+    const std::string text(name);
+    if (!context_->setInputShape(text.c_str(), to_dims(dims.data(), dims.size()))) {
+      errors.fail("the shape of input `" + text + "` is refused");
+    }
+  }
+
+  void set_address(rust::Str name, std::size_t address) override {
+    Errors errors;
+    const std::string text(name);
+    if (!context_->setTensorAddress(text.c_str(), reinterpret_cast<void *>(address))) {
+      errors.fail("the address of tensor `" + text + "` is refused");
+    }
+  }
+
+  rust::Vec<rust::String> missing_inputs() override {
+    Errors errors;
+    constexpr std::int32_t most = 64;
+    const char *names[most] = {};
+    const std::int32_t count = context_->inferShapes(most, names);
+    if (count < 0) {
+      errors.fail("the shapes of the outputs cannot be inferred");
+    }
+    rust::Vec<rust::String> missing;
+    for (std::int32_t i = 0; i < count && i < most; ++i) {
+      missing.push_back(text_or_empty(names[i]));
+    }
+    return missing;
+  }
+
+  rust::Vec<std::int64_t> shape(rust::Str name) const override {
+    Errors errors;
+    const std::string text(name);
+    const nvinfer1::Dims dims = context_->getTensorShape(text.c_str());
+    if (dims.nbDims < 0) {
+      errors.fail("the shape of tensor `" + text + "` is not known");
+    }
+    return from_dims(dims);
+  }
+
+  void enqueue(std::size_t stream) override {
+    Errors errors;
+    if (!context_->enqueueV3(to_stream(stream))) {
+      errors.fail("the engine cannot be enqueued");
+    }
+  }
+
+private:
+  std::shared_ptr<const LoadedEngine> engine_;
+  std::unique_ptr<nvinfer1::IExecutionContext> context_;
+};
+
+#ifdef ACCELERANT_IS_RTX
+
+std::uint64_t LoadedRuntime::invalidity(rust::Slice<const std::uint8_t> plan) const {
+  using Why = nvinfer1::EngineInvalidityDiagnostics;
+  const std::lock_guard lock(mutex_);
+  if (static_cast<std::int64_t>(plan.size()) < runtime_->getEngineHeaderSize()) {
+    return static_cast<std::uint64_t>(Why::kMALFORMED_ENGINE);
+  }
+  std::uint64_t why = 0;
+  runtime_->getEngineValidity(plan.data(), static_cast<std::int64_t>(plan.size()), &why);
+  return why;
+}
+
+std::unique_ptr<Context> LoadedEngine::create_context(const ContextOptions &options) const {
+  using Strategy = nvinfer1::CudaGraphStrategy;
+  Errors errors;
+  const std::lock_guard lock(mutex_);
+  cache(errors);
+  const auto strategy = options.cuda_graph ? Strategy::kWHOLE_GRAPH_CAPTURE : Strategy::kDISABLED;
+  if (!config_->setCudaGraphStrategy(strategy)) {
+    errors.fail("the CUDA graph strategy is refused");
+  }
+  nvinfer1::IExecutionContext *context = engine_->createExecutionContext(config_.get());
+  if (context == nullptr) {
+    errors.fail("the execution context cannot be created");
+  }
+  return std::make_unique<LoadedContext>(shared_from_this(), context);
+}
+
+bool LoadedEngine::load_runtime_cache(rust::Slice<const std::uint8_t> bytes) const {
+  Errors errors;
+  const std::lock_guard lock(mutex_);
+  return cache(errors)->deserialize(bytes.data(), bytes.size());
+}
+
+std::unique_ptr<HostMemory> LoadedEngine::runtime_cache() const {
+  const std::lock_guard lock(mutex_);
+  nvinfer1::IHostMemory *bytes = cache_ ? cache_->serialize() : nullptr;
+  return bytes != nullptr ? std::make_unique<OwnedMemory>(bytes) : nullptr;
+}
+
+#else
+
+std::uint64_t LoadedRuntime::invalidity(rust::Slice<const std::uint8_t>) const { return 0; }
+
+std::unique_ptr<Context> LoadedEngine::create_context(const ContextOptions &) const {
+  Errors errors;
+  const std::lock_guard lock(mutex_);
+  nvinfer1::IExecutionContext *context = engine_->createExecutionContext();
+  if (context == nullptr) {
+    errors.fail("the execution context cannot be created");
+  }
+  return std::make_unique<LoadedContext>(shared_from_this(), context);
+}
+
+bool LoadedEngine::load_runtime_cache(rust::Slice<const std::uint8_t>) const { return false; }
+
+std::unique_ptr<HostMemory> LoadedEngine::runtime_cache() const { return nullptr; }
+
+#endif
+
+std::shared_ptr<Engine> LoadedRuntime::deserialize(rust::Slice<const std::uint8_t> plan) const {
+  Errors errors;
+  const std::lock_guard lock(mutex_);
+  nvinfer1::ICudaEngine *engine = runtime_->deserializeCudaEngine(plan.data(), plan.size());
+  if (engine == nullptr) {
+    errors.fail("the engine cannot be deserialized");
+  }
+  return std::make_shared<LoadedEngine>(shared_from_this(), engine);
+}
+
+} // namespace
+
+std::shared_ptr<Runtime> make_runtime(std::shared_ptr<const LoadedLibrary> library) {
+  return std::make_shared<LoadedRuntime>(std::move(library));
+}
+
+} // namespace accelerant::ACCELERANT_FLAVOR

@@ -1,0 +1,260 @@
+//! A built engine and its file: our header (who built it, for what, with which checksum) and the
+//! backend's own bytes. Knows no backend.
+
+use std::{io::Write, path::Path, time::Duration};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::Message;
+
+use super::BackendKind;
+use crate::error::{Error, ErrorKind, Result};
+use crate::files::write_atomic;
+use crate::spec::{DType, Dim, Shape, Signature, Symbol, TensorSpec};
+
+const MAGIC: &[u8; 8] = b"ACCELENG";
+const FORMAT: u32 = 1;
+/// Magic, format version, header length, header checksum.
+const FIXED: usize = 8 + 4 + 4 + 32;
+
+/// A model built by a backend, ready to be [loaded](super::Backend::load) or saved.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Engine {
+    kind: BackendKind,
+    library: String,
+    target: String,
+    signature: Signature,
+    build_time: Duration,
+    plan: Bytes,
+}
+
+impl Engine {
+    /// An engine from what the backend built: `library` is the exact version that can load
+    /// `plan`, `target` the device it was built for.
+    pub fn new(
+        kind: BackendKind,
+        library: impl Into<String>,
+        target: impl Into<String>,
+        signature: Signature,
+        build_time: Duration,
+        plan: impl Into<Bytes>,
+    ) -> Self {
+        let (library, target, plan) = (library.into(), target.into(), plan.into());
+        Self { kind, library, target, signature, build_time, plan }
+    }
+
+    /// The backend that built it.
+    pub fn kind(&self) -> &BackendKind {
+        &self.kind
+    }
+
+    /// The library version that built it.
+    pub fn library(&self) -> &str {
+        &self.library
+    }
+
+    /// The device it was built for, as the backend names it.
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// Inputs and outputs, in order.
+    pub fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    /// Time the backend spent parsing and building.
+    pub fn build_time(&self) -> Duration {
+        self.build_time
+    }
+
+    /// The backend's own bytes: for TensorRT the serialized plan, as `trtexec` reads it.
+    pub fn plan(&self) -> &Bytes {
+        &self.plan
+    }
+
+    /// Checks that this engine was built by `kind` and `library`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::EngineIncompatible`], naming built and found.
+    pub fn expect(&self, kind: &BackendKind, library: &str) -> Result<()> {
+        if self.kind != *kind || self.library != library {
+            let (built, version) = (&self.kind, &self.library);
+            let text = format!("the engine was built by {built} {version}, found {kind} {library}");
+            return Err(Error::new(ErrorKind::EngineIncompatible, text).in_operation("load engine"));
+        }
+        Ok(())
+    }
+
+    /// Writes the engine to a file, whole or not at all.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`].
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let head = self.head();
+        write_atomic(path.as_ref(), |file| {
+            file.write_all(&head)?;
+            file.write_all(&self.plan)
+        })
+    }
+
+    /// Reads an engine that [`save`](Self::save) wrote.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`], or as [`from_bytes`](Self::from_bytes).
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
+        Self::from_bytes(bytes).map_err(|e| e.in_operation(format!("open {}", path.display())))
+    }
+
+    /// The engine as the bytes of its file.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = self.head();
+        bytes.extend_from_slice(&self.plan);
+        bytes
+    }
+
+    /// An engine from the bytes of its file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::EngineCorrupt`] when the bytes are no engine, cut short or altered;
+    /// [`ErrorKind::EngineIncompatible`] when a later version of this crate wrote them.
+    pub fn from_bytes(bytes: impl Into<Bytes>) -> Result<Self> {
+        let bytes = bytes.into();
+        let corrupt = |text: String| Error::new(ErrorKind::EngineCorrupt, text);
+        if bytes.len() < FIXED || &bytes[..8] != MAGIC {
+            let found = bytes.len();
+            return Err(corrupt(format!("not an accelerant engine ({found} bytes)")));
+        }
+        let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        if word(8) != FORMAT {
+            let text = format!("engine file format {}, found a crate that reads {FORMAT}", word(8));
+            return Err(Error::new(ErrorKind::EngineIncompatible, text));
+        }
+        let end = FIXED + word(12) as usize;
+        let Some(header) = bytes.get(FIXED..end) else {
+            return Err(corrupt(format!("cut short: {} bytes, header ends at {end}", bytes.len())));
+        };
+        if blake3::hash(header).as_bytes() != &bytes[16..FIXED] {
+            return Err(corrupt("the header's checksum does not match".into()));
+        }
+        let header = Header::decode(header)
+            .map_err(|e| corrupt(format!("the header cannot be read: {e}")).with_source(e))?;
+        let plan = bytes.slice(end..);
+        if plan.len() as u64 != header.plan_len {
+            let (got, expected) = (plan.len(), header.plan_len);
+            return Err(corrupt(format!("cut short or padded: {got} bytes of plan, not {expected}")));
+        }
+        if blake3::hash(&plan).as_bytes()[..] != header.plan_hash {
+            return Err(corrupt("the plan's checksum does not match".into()));
+        }
+        Ok(Self {
+            kind: BackendKind::from_name(&header.backend),
+            library: header.library,
+            target: header.target,
+            signature: Signature {
+                inputs: header.inputs.into_iter().map(Spec::into_spec).collect::<Result<_>>()?,
+                outputs: header.outputs.into_iter().map(Spec::into_spec).collect::<Result<_>>()?,
+            },
+            build_time: Duration::from_micros(header.build_micros),
+            plan,
+        })
+    }
+
+    fn head(&self) -> Vec<u8> {
+        let header = Header {
+            backend: self.kind.name().to_owned(),
+            library: self.library.clone(),
+            target: self.target.clone(),
+            crate_version: env!("CARGO_PKG_VERSION").to_owned(),
+            inputs: self.signature.inputs.iter().map(Spec::from_spec).collect(),
+            outputs: self.signature.outputs.iter().map(Spec::from_spec).collect(),
+            build_micros: self.build_time.as_micros() as u64,
+            plan_len: self.plan.len() as u64,
+            plan_hash: blake3::hash(&self.plan).as_bytes().to_vec(),
+        }
+        .encode_to_vec();
+        let mut head = BytesMut::with_capacity(FIXED + header.len());
+        head.put_slice(MAGIC);
+        head.put_u32_le(FORMAT);
+        head.put_u32_le(header.len() as u32);
+        head.put_slice(blake3::hash(&header).as_bytes());
+        head.put_slice(&header);
+        head.into()
+    }
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Header {
+    #[prost(string, tag = "1")]
+    backend: String,
+    #[prost(string, tag = "2")]
+    library: String,
+    #[prost(string, tag = "3")]
+    target: String,
+    #[prost(string, tag = "4")]
+    crate_version: String,
+    #[prost(message, repeated, tag = "5")]
+    inputs: Vec<Spec>,
+    #[prost(message, repeated, tag = "6")]
+    outputs: Vec<Spec>,
+    #[prost(uint64, tag = "7")]
+    build_micros: u64,
+    #[prost(uint64, tag = "8")]
+    plan_len: u64,
+    #[prost(bytes = "vec", tag = "9")]
+    plan_hash: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Spec {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(int32, tag = "2")]
+    dtype: i32,
+    #[prost(message, repeated, tag = "3")]
+    dims: Vec<DimHeader>,
+}
+
+/// A dimension; a fixed one has no name and its size as `opt`.
+#[derive(Clone, PartialEq, Message)]
+struct DimHeader {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(uint64, tag = "2")]
+    min: u64,
+    #[prost(uint64, tag = "3")]
+    opt: u64,
+    #[prost(uint64, tag = "4")]
+    max: u64,
+}
+
+impl Spec {
+    fn from_spec(spec: &TensorSpec) -> Self {
+        let dim = |dim: &Dim| DimHeader {
+            name: match dim {
+                Dim::Fixed(_) => String::new(),
+                Dim::Symbol(symbol) => symbol.name().to_owned(),
+            },
+            min: dim.min() as u64,
+            opt: dim.opt() as u64,
+            max: dim.max() as u64,
+        };
+        Self {
+            name: spec.name.clone(),
+            dtype: crate::export::onnx::to_onnx(spec.dtype) as i32,
+            dims: spec.shape.dims().iter().map(dim).collect(),
+        }
+    }
+
+    fn into_spec(self) -> Result<TensorSpec> {
+        let dtype: DType = crate::export::onnx::from_onnx(self.dtype)
+            .map_err(|e| Error::new(ErrorKind::EngineCorrupt, e.to_string()).on_tensor(&self.name))?;
+        let dim = |dim: DimHeader| match dim.name.as_str() {
+            "" => Ok(Dim::Fixed(dim.opt as usize)),
+            name => Symbol::new(name, dim.min as usize, dim.opt as usize, dim.max as usize).map(Dim::from),
+        };
+        let dims = self.dims.into_iter().map(dim).collect::<Result<Vec<Dim>>>()?;
+        Ok(TensorSpec::new(self.name, dtype, Shape::from(dims)))
+    }
+}

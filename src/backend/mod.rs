@@ -1,0 +1,107 @@
+//! The seam between a model and what runs it: two traits, and the choice among backends.
+//! A backend is found by value, never by `cfg` in the caller.
+
+mod engine;
+mod select;
+
+#[cfg(feature = "ort")]
+pub mod ort;
+#[cfg(feature = "_tensorrt")]
+pub mod tensorrt;
+
+use std::{borrow::Cow, fmt};
+
+pub use engine::Engine;
+pub use select::{Compiled, Registry, Rejection};
+
+use crate::error::Result;
+use crate::export::{Consumer, OnnxModel};
+use crate::spec::Signature;
+use crate::tensor::HostTensor;
+
+/// Which backend.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum BackendKind {
+    /// NVIDIA TensorRT-RTX.
+    TensorRtRtx,
+    /// NVIDIA TensorRT, the Enterprise flavor.
+    TensorRt,
+    /// ONNX through `ort`: pure Rust, or a real ONNX Runtime. Runs on the CPU everywhere.
+    Ort,
+    /// A backend from outside this crate, by its name.
+    Custom(Cow<'static, str>),
+}
+
+impl BackendKind {
+    /// The name by which engines and users refer to it, e.g. `tensorrt-rtx`.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::TensorRtRtx => "tensorrt-rtx",
+            Self::TensorRt => "tensorrt",
+            Self::Ort => "ort",
+            Self::Custom(name) => name,
+        }
+    }
+
+    /// The kind with this [name](Self::name).
+    pub fn from_name(name: &str) -> Self {
+        [Self::TensorRtRtx, Self::TensorRt, Self::Ort]
+            .into_iter()
+            .find(|kind| kind.name() == name)
+            .unwrap_or_else(|| Self::Custom(name.to_owned().into()))
+    }
+}
+
+impl fmt::Display for BackendKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Turns ONNX models into [engines](Engine), and engines into [executables](Executable).
+///
+/// This and [`Executable`] are all that a backend for other hardware implements. Building and
+/// loading are apart because an engine may be built on one machine and run on another.
+pub trait Backend: Send + Sync + fmt::Debug {
+    /// Which backend this is.
+    fn kind(&self) -> BackendKind;
+
+    /// Library and version, for people; known without compiling anything.
+    fn description(&self) -> String;
+
+    /// Which ONNX it reads best.
+    fn consumer(&self) -> Consumer;
+
+    /// Whether it can run anything on this machine.
+    ///
+    /// # Errors
+    /// The reason why not, such as a missing library or device.
+    fn probe(&self) -> Result<()>;
+
+    /// Builds an engine. Needs the library, but no device where the library needs none.
+    ///
+    /// # Errors
+    /// Why the backend refuses the model, naming its operations.
+    fn build(&self, model: &OnnxModel) -> Result<Engine>;
+
+    /// Makes an engine ready to run.
+    ///
+    /// # Errors
+    /// [`EngineIncompatible`](crate::ErrorKind::EngineIncompatible) when the engine was built for
+    /// something else, naming built and found; [`Device`](crate::ErrorKind::Device) without one.
+    fn load(&self, engine: &Engine) -> Result<Box<dyn Executable>>;
+}
+
+/// A model ready to run, shared between threads.
+pub trait Executable: Send + Sync + fmt::Debug {
+    /// Inputs and outputs, in order.
+    fn signature(&self) -> &Signature;
+
+    /// Runs on host tensors, in the order of the signature, and returns the outputs in its order.
+    ///
+    /// # Errors
+    /// Inputs that do not fit the signature, or [`Execution`](crate::ErrorKind::Execution) and
+    /// [`Device`](crate::ErrorKind::Device) when the backend fails.
+    fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>>;
+}

@@ -1,0 +1,195 @@
+//! The choice among backends: in order, each may say why not. Knows none of them but by trait.
+
+use std::{fmt, sync::Arc};
+
+use super::{Backend, BackendKind, Engine, Executable};
+use crate::error::{Error, ErrorKind, Result};
+use crate::export::{Consumer, OnnxModel};
+
+/// The backends to choose from, best first.
+///
+/// [`Registry::default`] holds those this crate was compiled with: TensorRT-RTX, TensorRT, ort.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    backends: Vec<Arc<dyn Backend>>,
+    required: Option<BackendKind>,
+}
+
+/// Why a backend was passed over.
+#[derive(Debug)]
+pub struct Rejection {
+    /// Which backend.
+    pub kind: BackendKind,
+    /// Its reason.
+    pub reason: Error,
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind, self.reason)
+    }
+}
+
+/// What a choice came to: the model ready to run, who runs it, and why not the others.
+#[derive(Debug)]
+pub struct Compiled {
+    /// The model, ready to run.
+    pub executable: Box<dyn Executable>,
+    /// The engine that runs.
+    pub engine: Engine,
+    /// The backend that runs.
+    pub backend: Arc<dyn Backend>,
+    /// The backends before it, each with its reason.
+    pub rejected: Vec<Rejection>,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        let mut registry = Self::empty();
+        #[cfg(feature = "tensorrt-rtx")]
+        registry.push(super::tensorrt::TensorRt::rtx());
+        #[cfg(feature = "tensorrt")]
+        registry.push(super::tensorrt::TensorRt::enterprise());
+        #[cfg(feature = "ort")]
+        registry.push(super::ort::Ort);
+        registry
+    }
+}
+
+impl Registry {
+    /// No backends.
+    pub fn empty() -> Self {
+        Self { backends: Vec::new(), required: None }
+    }
+
+    /// Adds a backend behind the others; one of the same kind is replaced in its place.
+    pub fn push(&mut self, backend: impl Backend + 'static) {
+        let backend: Arc<dyn Backend> = Arc::new(backend);
+        match self.backends.iter_mut().find(|known| known.kind() == backend.kind()) {
+            Some(known) => *known = backend,
+            None => self.backends.push(backend),
+        }
+    }
+
+    /// Adds a backend behind the others; one of the same kind is replaced in its place.
+    #[must_use]
+    pub fn with(mut self, backend: impl Backend + 'static) -> Self {
+        self.push(backend);
+        self
+    }
+
+    /// Forbids any other backend than this one.
+    #[must_use]
+    pub fn require(mut self, kind: BackendKind) -> Self {
+        self.required = Some(kind);
+        self
+    }
+
+    /// The backends, best first.
+    pub fn backends(&self) -> &[Arc<dyn Backend>] {
+        &self.backends
+    }
+
+    /// The backend of a kind.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoBackend`] naming those there are.
+    pub fn get(&self, kind: &BackendKind) -> Result<&Arc<dyn Backend>> {
+        self.backends.iter().find(|backend| backend.kind() == *kind).ok_or_else(|| {
+            let known: Vec<_> = self.backends.iter().map(|backend| backend.kind().to_string()).collect();
+            let text = format!("backend {kind} was not compiled in; there are: {}", known.join(", "));
+            Error::new(ErrorKind::NoBackend, text)
+        })
+    }
+
+    /// Compiles with the first backend that can run the model here. `export` writes the model for
+    /// the consumer it is given.
+    ///
+    /// # Errors
+    /// An error of `export`; the required backend's own error; else
+    /// [`ErrorKind::NoBackend`] with every backend's reason.
+    pub fn compile(&self, export: impl FnMut(Consumer) -> Result<OnnxModel>) -> Result<Compiled> {
+        self.compile_with(None, export)
+    }
+
+    /// As [`compile`](Self::compile), with an engine that was already built for one of the backends.
+    pub(crate) fn compile_with(
+        &self,
+        built: Option<&Engine>,
+        mut export: impl FnMut(Consumer) -> Result<OnnxModel>,
+    ) -> Result<Compiled> {
+        let mut engine_for = |backend: &Arc<dyn Backend>| match built {
+            Some(engine) if *engine.kind() == backend.kind() => Ok(Source::Engine(engine.clone())),
+            _ => export(backend.consumer()).map(Source::Model),
+        };
+        if let Some(kind) = &self.required {
+            let backend = self.get(kind)?;
+            backend.probe()?;
+            return finish(backend, engine_for(backend)?, Vec::new()).map_err(|(reason, _)| reason);
+        }
+        let mut rejected: Vec<Rejection> = Vec::new();
+        let mut refused = None;
+        for backend in &self.backends {
+            if let Err(reason) = backend.probe() {
+                rejected.push(Rejection { kind: backend.kind(), reason });
+                continue;
+            }
+            let source = match engine_for(backend) {
+                Ok(source) => source,
+                Err(reason) => {
+                    refused.get_or_insert(reason);
+                    continue;
+                }
+            };
+            match finish(backend, source, rejected) {
+                Ok(compiled) => return Ok(compiled),
+                Err((reason, before)) => {
+                    rejected = before;
+                    rejected.push(Rejection { kind: backend.kind(), reason });
+                }
+            }
+        }
+        // A model that cannot be exported is the model's fault, whatever the backends say.
+        if let Some(reason) = refused {
+            return Err(reason);
+        }
+        let reasons: Vec<_> = rejected.iter().map(ToString::to_string).collect();
+        let text = match reasons.is_empty() {
+            true => "no backend was compiled in; enable a feature such as `ort`".to_owned(),
+            false => format!("no backend can run the model here: {}", reasons.join("; ")),
+        };
+        Err(Error::new(ErrorKind::NoBackend, text).in_operation("compile"))
+    }
+}
+
+/// What a backend starts from.
+enum Source {
+    Model(OnnxModel),
+    Engine(Engine),
+}
+
+fn finish(
+    backend: &Arc<dyn Backend>,
+    source: Source,
+    rejected: Vec<Rejection>,
+) -> Result<Compiled, (Error, Vec<Rejection>)> {
+    let built = match source {
+        Source::Model(model) => backend.build(&model),
+        Source::Engine(engine) => Ok(engine),
+    };
+    match built.and_then(|engine| Ok((backend.load(&engine)?, engine))) {
+        Ok((executable, engine)) => {
+            warn(&rejected, backend.as_ref());
+            Ok(Compiled { executable, engine, backend: backend.clone(), rejected })
+        }
+        Err(reason) => Err((reason, rejected)),
+    }
+}
+
+fn warn(rejected: &[Rejection], chosen: &dyn Backend) {
+    if rejected.is_empty() {
+        return;
+    }
+    let reasons: Vec<_> = rejected.iter().map(ToString::to_string).collect();
+    tracing::warn!(target: "accelerant", "running on {}: {}", chosen.description(), reasons.join("; "));
+}

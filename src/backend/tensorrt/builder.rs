@@ -1,0 +1,180 @@
+//! From an ONNX model to an engine: parser errors told in full, profiles from the signature,
+//! options, the timing cache. Nothing of running.
+
+use std::{
+    fs, io,
+    io::Write as _,
+    path::Path,
+    time::Instant,
+};
+
+use bytes::Bytes;
+use cxx::UniquePtr;
+
+use super::ffi::{self, Flavor, ParserError, ProfileShape};
+use super::library::Library;
+use super::options::TensorRtOptions;
+use super::runtime::{dtype_from_tensorrt, dtype_name};
+use crate::backend::Engine;
+use crate::error::{Error, ErrorKind, Result};
+use crate::export::OnnxModel;
+use crate::files::write_atomic;
+use crate::spec::{Signature, TensorSpec};
+
+/// Lets [`Bytes`] own what the library allocated.
+struct Plan(UniquePtr<ffi::HostMemory>);
+
+impl AsRef<[u8]> for Plan {
+    fn as_ref(&self) -> &[u8] {
+        self.0.bytes()
+    }
+}
+
+/// Builds `model`. For the Enterprise flavor the device must be bound to this thread.
+pub(super) fn build(library: &Library, model: &OnnxModel, options: &TensorRtOptions, target: &str) -> Result<Engine> {
+    options.check()?;
+    let start = Instant::now();
+    let split = model.split();
+    let mut builder = library.create_builder()?;
+    let loaded = builder.pin_mut().load_model(&split.bytes);
+    loaded.map_err(|e| parser_error(&builder, &e))?;
+    for (name, weights) in &split.weights {
+        let bytes = weights.bytes();
+        // SAFETY: `split` holds the bytes and is dropped after `builder`.
+        let loaded = unsafe { builder.pin_mut().load_weights(name, bytes.as_ptr(), bytes.len()) };
+        loaded.map_err(|e| parser_error(&builder, &e).on_tensor(name))?;
+    }
+    let parsed = builder.pin_mut().parse();
+    parsed.map_err(|e| parser_error(&builder, &e))?;
+
+    check_tensors(&builder, model.signature())?;
+    if let Some(profile) = profile(model.signature())? {
+        builder.pin_mut().add_profile(&profile).map_err(|e| build_error(&e))?;
+    }
+
+    // TensorRT-RTX takes no timings; its cache is deprecated and does nothing.
+    let timing_cache = options.timing_cache.as_deref().filter(|_| library.flavor == Flavor::Enterprise);
+    let asked = ffi::BuildOptions {
+        workspace: options.workspace.unwrap_or(0),
+        optimization_level: options.optimization_level.map_or(-1, i32::from),
+        aux_streams: options.aux_streams.map_or(-1, i32::from),
+        tf32: options.tf32,
+        detailed: options.layer_details,
+        compute_capabilities: options.compute_capabilities.iter().map(|&sm| i32::from(sm)).collect(),
+        use_timing_cache: timing_cache.is_some(),
+        timing_cache: timing_cache.map(read_if_there).transpose()?.unwrap_or_default(),
+    };
+    let progress = ffi::Progress::new(options.progress.clone());
+    let plan = builder.pin_mut().build(&asked, &progress).map_err(|e| match progress.stopped() {
+        true => Error::new(ErrorKind::Build, "stopped by the progress callback").in_operation("build"),
+        false => build_error(&e),
+    })?;
+    if let Some(path) = timing_cache {
+        save_timing_cache(&builder, path);
+    }
+    drop(builder);
+    drop(split);
+
+    let signature = model.signature().clone();
+    let plan = Bytes::from_owner(Plan(plan));
+    let version = library.version.to_string();
+    Ok(Engine::new(library.flavor.kind(), version, target, signature, start.elapsed(), plan))
+}
+
+fn build_error(error: &cxx::Exception) -> Error {
+    Error::new(ErrorKind::Build, error.what()).in_operation("build")
+}
+
+/// All that the parser found, as one error: its first place, and every text.
+fn parser_error(builder: &ffi::Builder, error: &cxx::Exception) -> Error {
+    let errors = builder.parser_errors().unwrap_or_default();
+    let unsupported = |error: &ParserError| (7..=13).contains(&error.code);
+    let kind = match errors.is_empty() || !errors.iter().all(unsupported) {
+        true => ErrorKind::InvalidModel,
+        false => ErrorKind::UnsupportedOperation,
+    };
+    for error in &errors {
+        let ParserError { file, line, function, .. } = error;
+        tracing::debug!(target: "accelerant::tensorrt", "{} ({file}:{line}, {function})", place(error));
+    }
+    match errors.as_slice() {
+        [] => Error::new(kind, error.what()).in_operation("parse"),
+        [only] => Error::new(kind, only.description.clone()).in_operation(place(only)),
+        many => {
+            let each = many.iter().map(|error| format!("\n  {}: {}", place(error), error.description));
+            let text = format!("{} errors:{}", many.len(), each.collect::<String>());
+            Error::new(kind, text).in_operation("parse")
+        }
+    }
+}
+
+fn place(error: &ParserError) -> String {
+    match (error.node.as_str(), error.operator_type.as_str()) {
+        ("", "") => "parse".into(),
+        ("", operator) => format!("{operator} (node {})", error.index),
+        (node, "") => node.into(),
+        (node, operator) => format!("{node} ({operator})"),
+    }
+}
+
+/// The network must have what the signature says; the parser may have changed types on its way.
+fn check_tensors(builder: &ffi::Builder, signature: &Signature) -> Result<()> {
+    let tensors = builder.tensors().map_err(|e| build_error(&e))?;
+    for (spec, input) in sides(signature) {
+        let Some(tensor) = tensors.iter().find(|t| t.name == spec.name && t.input == input) else {
+            let text = "the parsed network has no such input or output";
+            return Err(Error::new(ErrorKind::InvalidModel, text).on_tensor(&spec.name));
+        };
+        if dtype_from_tensorrt(tensor.dtype) != Some(spec.dtype) {
+            let (expected, got) = (spec.dtype, dtype_name(tensor.dtype));
+            let text = format!("TensorRT has no {expected} inputs and outputs and takes this one as {got}");
+            return Err(Error::new(ErrorKind::UnsupportedOperation, text).on_tensor(&spec.name));
+        }
+        if tensor.on_host && input {
+            let text = "an input whose values decide shapes is not supported";
+            return Err(Error::new(ErrorKind::UnsupportedOperation, text).on_tensor(&spec.name));
+        }
+    }
+    Ok(())
+}
+
+/// Inputs, then outputs; whether it is an input.
+pub(super) fn sides(signature: &Signature) -> impl Iterator<Item = (&TensorSpec, bool)> {
+    let inputs = signature.inputs.iter().map(|spec| (spec, true));
+    inputs.chain(signature.outputs.iter().map(|spec| (spec, false)))
+}
+
+/// The optimization profile of the inputs, if one is needed.
+fn profile(signature: &Signature) -> Result<Option<Vec<ProfileShape>>> {
+    let mut shapes = Vec::new();
+    for spec in signature.inputs.iter().filter(|spec| spec.shape.is_dynamic()) {
+        let [min, opt, max] = spec.shape.profile().map(|sizes| sizes.into_iter().map(|size| size as i64).collect());
+        if let Some(axis) = spec.shape.dims().iter().position(|dim| dim.max() == crate::spec::Symbol::UNBOUNDED) {
+            let text = format!("`{}` needs a largest size: TensorRT plans memory for it", spec.shape.dims()[axis]);
+            return Err(Error::new(ErrorKind::InvalidArgument, text).on_tensor(&spec.name).at_axis(axis));
+        }
+        shapes.push(ProfileShape { name: spec.name.clone(), min, opt, max });
+    }
+    Ok((!shapes.is_empty()).then_some(shapes))
+}
+
+/// The bytes of a file; none if there is no such file.
+pub(super) fn read_if_there(path: &Path) -> Result<Vec<u8>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(bytes),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(e) => Err(Error::io("read", path, e)),
+    }
+}
+
+/// Keeps the timings. The engine is built already, so a failure is only logged.
+fn save_timing_cache(builder: &ffi::Builder, path: &Path) {
+    let written = match builder.timing_cache() {
+        Ok(cache) if cache.is_null() => Ok(()),
+        Ok(cache) => write_atomic(path, |file| file.write_all(cache.bytes())),
+        Err(e) => Err(Error::new(ErrorKind::Build, e.what())),
+    };
+    if let Err(e) = written {
+        tracing::warn!(target: "accelerant::tensorrt", "the timing cache is not kept: {e}");
+    }
+}

@@ -1,0 +1,254 @@
+//! The only bridge to C++: the classes of `cpp/api.h`, the structs that cross the border, and what
+//! C++ calls back. Everything safe is built upon it in the files beside; nothing else calls it.
+
+use std::{
+    ops::ControlFlow,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use super::options::{ProgressEvent, ProgressFn};
+
+pub(super) use bridge::*;
+
+#[cxx::bridge(namespace = "accelerant")]
+mod bridge {
+    /// Which TensorRT.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    enum Flavor {
+        Rtx,
+        Enterprise,
+    }
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    struct Version {
+        major: u32,
+        minor: u32,
+        patch: u32,
+        build: u32,
+    }
+
+    /// An error of the ONNX parser; `index` is the node's place in the graph.
+    #[derive(Clone, Debug)]
+    struct ParserError {
+        code: i32,
+        description: String,
+        node: String,
+        index: i32,
+        operator_type: String,
+        file: String,
+        line: i32,
+        function: String,
+    }
+
+    /// An input or output. `dtype` is TensorRT's number, a size of -1 is dynamic.
+    #[derive(Clone, Debug)]
+    struct TensorInfo {
+        name: String,
+        input: bool,
+        dtype: i32,
+        dims: Vec<i64>,
+        on_host: bool,
+    }
+
+    #[derive(Clone, Debug)]
+    struct ProfileShape {
+        name: String,
+        min: Vec<i64>,
+        opt: Vec<i64>,
+        max: Vec<i64>,
+    }
+
+    /// `workspace` in bytes, 0 for the library's default; -1 in the others likewise.
+    #[derive(Clone, Debug)]
+    struct BuildOptions {
+        workspace: u64,
+        optimization_level: i32,
+        aux_streams: i32,
+        tf32: bool,
+        detailed: bool,
+        compute_capabilities: Vec<i32>,
+        use_timing_cache: bool,
+        timing_cache: Vec<u8>,
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    struct ContextOptions {
+        cuda_graph: bool,
+    }
+
+    extern "Rust" {
+        type Progress;
+
+        fn phase_started(self: &Progress, phase: &str, parent: &str, steps: i32);
+        fn step_finished(self: &Progress, phase: &str, step: i32) -> bool;
+        fn phase_finished(self: &Progress, phase: &str);
+        fn log_enabled(severity: i32) -> bool;
+        fn log_message(severity: i32, text: &str);
+    }
+
+    unsafe extern "C++" {
+        include!("accelerant/cpp/api.h");
+
+        type HostMemory;
+        fn bytes(self: &HostMemory) -> &[u8];
+
+        type Builder;
+        fn load_model(self: Pin<&mut Builder>, model: &[u8]) -> Result<()>;
+        /// # Safety
+        /// `data` must be valid for reads of `size` bytes as long as the builder lives.
+        unsafe fn load_weights(self: Pin<&mut Builder>, name: &str, data: *const u8, size: usize) -> Result<()>;
+        fn parse(self: Pin<&mut Builder>) -> Result<()>;
+        fn parser_errors(self: &Builder) -> Result<Vec<ParserError>>;
+        fn tensors(self: &Builder) -> Result<Vec<TensorInfo>>;
+        fn add_profile(self: Pin<&mut Builder>, shapes: &[ProfileShape]) -> Result<()>;
+        fn build(
+            self: Pin<&mut Builder>,
+            options: &BuildOptions,
+            progress: &Progress,
+        ) -> Result<UniquePtr<HostMemory>>;
+        fn timing_cache(self: &Builder) -> Result<UniquePtr<HostMemory>>;
+
+        type Context;
+        fn set_profile(self: Pin<&mut Context>, index: i32, stream: usize) -> Result<()>;
+        fn set_input_shape(self: Pin<&mut Context>, name: &str, dims: &[i64]) -> Result<()>;
+        fn set_address(self: Pin<&mut Context>, name: &str, address: usize) -> Result<()>;
+        fn missing_inputs(self: Pin<&mut Context>) -> Result<Vec<String>>;
+        fn shape(self: &Context, name: &str) -> Result<Vec<i64>>;
+        /// # Safety
+        /// Every address set must be device memory large enough for its tensor, `stream` a live
+        /// stream of the current device, and all of it must stay so until the stream is done.
+        unsafe fn enqueue(self: Pin<&mut Context>, stream: usize) -> Result<()>;
+
+        type Engine;
+        fn tensors(self: &Engine) -> Result<Vec<TensorInfo>>;
+        fn profile_count(self: &Engine) -> i32;
+        fn profile_shape(self: &Engine, input: &str, profile: i32) -> Result<ProfileShape>;
+        fn device_memory_size(self: &Engine) -> i64;
+        fn layer_information(self: &Engine) -> Result<String>;
+        fn serialize(self: &Engine) -> Result<UniquePtr<HostMemory>>;
+        fn create_context(self: &Engine, options: &ContextOptions) -> Result<UniquePtr<Context>>;
+        fn load_runtime_cache(self: &Engine, bytes: &[u8]) -> Result<bool>;
+        fn runtime_cache(self: &Engine) -> Result<UniquePtr<HostMemory>>;
+
+        type Runtime;
+        fn invalidity(self: &Runtime, plan: &[u8]) -> Result<u64>;
+        /// # Safety
+        /// `plan` must be bytes that this flavor built: the library does not check all it reads.
+        unsafe fn deserialize(self: &Runtime, plan: &[u8]) -> Result<SharedPtr<Engine>>;
+
+        type Library;
+        fn path(self: &Library) -> Result<String>;
+        fn version(self: &Library) -> Version;
+        fn builder_problem(self: &Library) -> Result<String>;
+        fn create_builder(self: &Library) -> Result<UniquePtr<Builder>>;
+        /// # Safety
+        /// The library must have the version of the headers and, for the Enterprise flavor, the
+        /// CUDA driver must have been initialized.
+        unsafe fn create_runtime(self: &Library) -> Result<SharedPtr<Runtime>>;
+
+        /// # Safety
+        /// Runs the initializers of the libraries named.
+        unsafe fn open_library(flavor: Flavor, core: &str, parser: &str) -> Result<SharedPtr<Library>>;
+        fn header_version(flavor: Flavor) -> Result<Version>;
+        /// # Safety
+        /// Runs the initializers of the library named.
+        unsafe fn load_problem(name: &str) -> Result<String>;
+    }
+}
+
+// SAFETY: plain memory, only read after it was made.
+unsafe impl Send for HostMemory {}
+// SAFETY: as above.
+unsafe impl Sync for HostMemory {}
+// SAFETY: entry points and constants; TensorRT's create functions may be called from any thread.
+unsafe impl Send for Library {}
+// SAFETY: as above.
+unsafe impl Sync for Library {}
+// SAFETY: bound to no thread; the C++ class guards its calls with a mutex.
+unsafe impl Send for Runtime {}
+// SAFETY: as above.
+unsafe impl Sync for Runtime {}
+// SAFETY: bound to no thread. TensorRT documents an engine's getters as callable from several
+// threads at once ("Thread Safety" in its developer guide); the C++ class guards what changes it.
+unsafe impl Send for Engine {}
+// SAFETY: as above.
+unsafe impl Sync for Engine {}
+// SAFETY: bound to no thread, and its methods that change it take `&mut`. Not `Sync`: TensorRT
+// allows one thread at a time.
+unsafe impl Send for Context {}
+
+/// What C++ calls while it builds: the user's callback, if there is one.
+pub(super) struct Progress {
+    callback: Option<Arc<ProgressFn>>,
+    stopped: AtomicBool,
+}
+
+impl Progress {
+    pub(super) fn new(callback: Option<Arc<ProgressFn>>) -> Self {
+        Self { callback, stopped: AtomicBool::new(false) }
+    }
+
+    /// Whether the callback wanted the build stopped.
+    pub(super) fn stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    fn tell(&self, event: ProgressEvent<'_>) {
+        let Some(callback) = &self.callback else { return };
+        // A panic must not cross into C++: it stops the build instead.
+        let wish = catch_unwind(AssertUnwindSafe(|| callback(event)));
+        if !matches!(wish, Ok(ControlFlow::Continue(()))) {
+            self.stopped.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn phase_started(&self, phase: &str, parent: &str, steps: i32) {
+        let parent = (!parent.is_empty()).then_some(parent);
+        let steps = steps.max(0) as usize;
+        self.tell(ProgressEvent::Started { phase, parent, steps });
+    }
+
+    fn step_finished(&self, phase: &str, step: i32) -> bool {
+        self.tell(ProgressEvent::Step { phase, step: step.max(0) as usize });
+        !self.stopped()
+    }
+
+    fn phase_finished(&self, phase: &str) {
+        self.tell(ProgressEvent::Finished { phase });
+    }
+}
+
+macro_rules! by_severity {
+    ($severity:expr, $each:ident) => {
+        match $severity {
+            ..=1 => $each!(ERROR),
+            2 => $each!(WARN),
+            // The library's INFO is chatter about memory and timings.
+            3 => $each!(DEBUG),
+            _ => $each!(TRACE),
+        }
+    };
+}
+
+fn log_enabled(severity: i32) -> bool {
+    macro_rules! enabled {
+        ($level:ident) => {
+            tracing::enabled!(target: "accelerant::tensorrt", tracing::Level::$level)
+        };
+    }
+    catch_unwind(|| by_severity!(severity, enabled)).unwrap_or(false)
+}
+
+fn log_message(severity: i32, text: &str) {
+    macro_rules! event {
+        ($level:ident) => {
+            tracing::event!(target: "accelerant::tensorrt", tracing::Level::$level, "{text}")
+        };
+    }
+    // A subscriber is foreign code, and its panic must not cross into C++.
+    let _ = catch_unwind(|| by_severity!(severity, event));
+}

@@ -1,0 +1,209 @@
+//! What a user may ask of TensorRT: how to build, where and how to run. Values only; what they
+//! mean to the library is the business of the files beside.
+
+use std::{fmt, ops::ControlFlow, path::PathBuf, sync::Arc};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// A step of a build, told while it goes on.
+///
+/// Phases nest, and their names are the library's own; they differ between versions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProgressEvent<'a> {
+    /// A phase begins.
+    Started {
+        /// The phase.
+        phase: &'a str,
+        /// The phase it belongs to.
+        parent: Option<&'a str>,
+        /// The number of steps it is expected to take.
+        steps: usize,
+    },
+    /// A step is done.
+    Step {
+        /// The phase.
+        phase: &'a str,
+        /// Which step, counted from 0.
+        step: usize,
+    },
+    /// A phase is over, perhaps before all its steps.
+    Finished {
+        /// The phase.
+        phase: &'a str,
+    },
+}
+
+/// A progress callback; [`ControlFlow::Break`] stops the build.
+pub type ProgressFn = dyn Fn(ProgressEvent<'_>) -> ControlFlow<()> + Send + Sync;
+
+/// How TensorRT builds and runs.
+///
+/// ```
+/// use accelerant::backend::tensorrt::TensorRtOptions;
+///
+/// let options = TensorRtOptions::default().workspace(1 << 30).tf32(false).cuda_graph(true);
+/// # let _ = options;
+/// ```
+#[derive(Clone)]
+pub struct TensorRtOptions {
+    pub(super) device: usize,
+    pub(super) workspace: Option<u64>,
+    pub(super) optimization_level: Option<u8>,
+    pub(super) aux_streams: Option<u16>,
+    pub(super) tf32: bool,
+    pub(super) layer_details: bool,
+    pub(super) compute_capabilities: Vec<u16>,
+    pub(super) timing_cache: Option<PathBuf>,
+    pub(super) runtime_cache: Option<PathBuf>,
+    pub(super) cuda_graph: bool,
+    pub(super) max_contexts: usize,
+    pub(super) progress: Option<Arc<ProgressFn>>,
+}
+
+impl Default for TensorRtOptions {
+    fn default() -> Self {
+        Self {
+            device: 0,
+            workspace: None,
+            optimization_level: None,
+            aux_streams: None,
+            tf32: true,
+            layer_details: false,
+            compute_capabilities: Vec::new(),
+            timing_cache: None,
+            runtime_cache: None,
+            cuda_graph: false,
+            max_contexts: 2,
+            progress: None,
+        }
+    }
+}
+
+impl TensorRtOptions {
+    /// The CUDA device by its ordinal, counted from 0. By default the first.
+    #[must_use]
+    pub fn device(mut self, ordinal: usize) -> Self {
+        self.device = ordinal;
+        self
+    }
+
+    /// Most scratch memory that a layer may use, in bytes. By default all of the device.
+    #[must_use]
+    pub fn workspace(mut self, bytes: u64) -> Self {
+        self.workspace = Some(bytes);
+        self
+    }
+
+    /// How long the builder may search, 0 to 5. By default the library's own choice (3).
+    #[must_use]
+    pub fn optimization_level(mut self, level: u8) -> Self {
+        self.optimization_level = Some(level);
+        self
+    }
+
+    /// Most auxiliary streams on which independent layers run at once. By default the library's
+    /// own choice.
+    #[must_use]
+    pub fn aux_streams(mut self, count: u16) -> Self {
+        self.aux_streams = Some(count);
+        self
+    }
+
+    /// Whether f32 matrix products and convolutions may round their inputs to TF32 (10 bits of
+    /// mantissa). By default they may.
+    #[must_use]
+    pub fn tf32(mut self, allowed: bool) -> Self {
+        self.tf32 = allowed;
+        self
+    }
+
+    /// Whether the engine keeps what an inspection of its layers tells: types, shapes, metadata.
+    /// By default it keeps their names alone.
+    #[must_use]
+    pub fn layer_details(mut self, kept: bool) -> Self {
+        self.layer_details = kept;
+        self
+    }
+
+    /// Compute capabilities to build for, as 10 × major + minor, such as 89. TensorRT-RTX only.
+    /// By default its engines run on every device that it supports.
+    #[must_use]
+    pub fn compute_capabilities(mut self, capabilities: impl IntoIterator<Item = u16>) -> Self {
+        self.compute_capabilities = capabilities.into_iter().collect();
+        self
+    }
+
+    /// A file that keeps the builder's timings: read if it is there, written after a build.
+    /// TensorRT-RTX measures nothing while building and ignores it.
+    #[must_use]
+    pub fn timing_cache(mut self, path: impl Into<PathBuf>) -> Self {
+        self.timing_cache = Some(path.into());
+        self
+    }
+
+    /// A file that keeps the kernels compiled at run time: read when an engine is loaded, written
+    /// when it is dropped. TensorRT-RTX only; the file fits one engine, device and driver.
+    #[must_use]
+    pub fn runtime_cache(mut self, path: impl Into<PathBuf>) -> Self {
+        self.runtime_cache = Some(path.into());
+        self
+    }
+
+    /// Whether an execution is captured as one CUDA graph and replayed, which makes small models
+    /// faster. TensorRT-RTX only. By default not.
+    #[must_use]
+    pub fn cuda_graph(mut self, captured: bool) -> Self {
+        self.cuda_graph = captured;
+        self
+    }
+
+    /// Most executions of one engine at a time, at least 1; more callers wait. Each has its own
+    /// scratch memory. By default 2.
+    #[must_use]
+    pub fn max_contexts(mut self, count: usize) -> Self {
+        self.max_contexts = count;
+        self
+    }
+
+    /// A callback that follows a build and may stop it. It is called on threads of the library.
+    #[must_use]
+    pub fn progress(
+        mut self,
+        callback: impl Fn(ProgressEvent<'_>) -> ControlFlow<()> + Send + Sync + 'static,
+    ) -> Self {
+        self.progress = Some(Arc::new(callback));
+        self
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        let invalid = |text: String| Err(Error::new(ErrorKind::InvalidArgument, text).in_operation("TensorRT options"));
+        match self.optimization_level {
+            Some(level @ 6..) => return invalid(format!("optimization level {level} is not in 0..=5")),
+            Some(_) | None => {}
+        }
+        if self.max_contexts == 0 {
+            return invalid("at least one context is needed, got a maximum of 0".into());
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for TensorRtOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TensorRtOptions")
+            .field("device", &self.device)
+            .field("workspace", &self.workspace)
+            .field("optimization_level", &self.optimization_level)
+            .field("aux_streams", &self.aux_streams)
+            .field("tf32", &self.tf32)
+            .field("layer_details", &self.layer_details)
+            .field("compute_capabilities", &self.compute_capabilities)
+            .field("timing_cache", &self.timing_cache)
+            .field("runtime_cache", &self.runtime_cache)
+            .field("cuda_graph", &self.cuda_graph)
+            .field("max_contexts", &self.max_contexts)
+            .field("progress", &self.progress.is_some())
+            .finish()
+    }
+}

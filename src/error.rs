@@ -1,0 +1,170 @@
+//! The crate's one error type. What failed is in [`ErrorKind`], where it failed in the operation,
+//! tensor and axis. Knows nothing of the rest of the crate.
+
+use std::fmt;
+
+/// Shorthand for results of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, for programs that act on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// An argument or option makes no sense by itself.
+    InvalidArgument,
+    /// The model uses an operation (or a form of it) that cannot be exported.
+    UnsupportedOperation,
+    /// The ONNX bytes or graph are not a valid model.
+    InvalidModel,
+    /// A tensor has the wrong rank or a wrong size along an axis.
+    ShapeMismatch,
+    /// A tensor has the wrong element type.
+    DTypeMismatch,
+    /// The wrong number of inputs was given, or an unknown name.
+    InputMismatch,
+    /// A size lies outside the range the engine was built for.
+    OutOfProfile,
+    /// A shared library could not be found or loaded.
+    LibraryNotFound,
+    /// A library was found, but its version is not the one this crate was compiled for.
+    VersionMismatch,
+    /// No driver, no device, or the device failed.
+    Device,
+    /// The engine was built for another library, flavor, or device.
+    EngineIncompatible,
+    /// The engine bytes are cut short, altered, or not an engine at all.
+    EngineCorrupt,
+    /// The backend refused to build the model.
+    Build,
+    /// The backend failed while running.
+    Execution,
+    /// No backend that is allowed can run the model here.
+    NoBackend,
+    /// Reading or writing a file failed.
+    Io,
+}
+
+/// An error with its [kind](ErrorKind), the place where it happened, and its source.
+///
+/// The text names operation, tensor and axis where they are known:
+///
+/// ```
+/// use accelerant::{Error, ErrorKind};
+///
+/// let error = Error::new(ErrorKind::ShapeMismatch, "expected 64, got 32")
+///     .in_operation("forward")
+///     .on_tensor("pixels")
+///     .at_axis(1);
+/// assert_eq!(error.to_string(), "forward: tensor `pixels`, axis 1: expected 64, got 32");
+/// ```
+#[derive(Debug)]
+pub struct Error(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    kind: ErrorKind,
+    message: String,
+    operation: Option<String>,
+    tensor: Option<String>,
+    axis: Option<usize>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// An error of `kind` with a text for people.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            message: message.into(),
+            operation: None,
+            tensor: None,
+            axis: None,
+            source: None,
+        }))
+    }
+
+    /// Names the operation (a graph node, a call) that failed. The innermost name is kept.
+    #[must_use]
+    pub fn in_operation(mut self, operation: impl Into<String>) -> Self {
+        self.0.operation.get_or_insert_with(|| operation.into());
+        self
+    }
+
+    /// Names the tensor concerned. The innermost name is kept.
+    #[must_use]
+    pub fn on_tensor(mut self, tensor: impl Into<String>) -> Self {
+        self.0.tensor.get_or_insert_with(|| tensor.into());
+        self
+    }
+
+    /// Names the axis concerned, counted from 0. The innermost one is kept.
+    #[must_use]
+    pub fn at_axis(mut self, axis: usize) -> Self {
+        self.0.axis.get_or_insert(axis);
+        self
+    }
+
+    /// Keeps the error that caused this one.
+    #[must_use]
+    pub fn with_source(
+        mut self,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// What went wrong.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The text without the place.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// The operation that failed, if known.
+    pub fn operation(&self) -> Option<&str> {
+        self.0.operation.as_deref()
+    }
+
+    /// The tensor concerned, if known.
+    pub fn tensor(&self) -> Option<&str> {
+        self.0.tensor.as_deref()
+    }
+
+    /// The axis concerned, counted from 0, if known.
+    pub fn axis(&self) -> Option<usize> {
+        self.0.axis
+    }
+
+    /// An [`ErrorKind::Io`] error for a call on `path`.
+    pub(crate) fn io(action: &str, path: &std::path::Path, source: std::io::Error) -> Self {
+        let message = format!("cannot {action} {}: {source}", path.display());
+        Self::new(ErrorKind::Io, message).with_source(source)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = &self.0;
+        if let Some(operation) = &inner.operation {
+            write!(f, "{operation}: ")?;
+        }
+        match (&inner.tensor, inner.axis) {
+            (Some(tensor), Some(axis)) => write!(f, "tensor `{tensor}`, axis {axis}: ")?,
+            (Some(tensor), None) => write!(f, "tensor `{tensor}`: ")?,
+            (None, Some(axis)) => write!(f, "axis {axis}: ")?,
+            (None, None) => {}
+        }
+        f.write_str(&inner.message)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        let source = self.0.source.as_deref()?;
+        Some(source)
+    }
+}

@@ -1,0 +1,59 @@
+//! What a reader of ONNX understands. The exporter writes for one consumer at a time.
+
+/// The ONNX dialect that a consumer reads best.
+///
+/// The exporter uses an operator whole where `opset` has it, and its parts where it has not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Consumer {
+    opset: i64,
+}
+
+impl Consumer {
+    /// The oldest operator set written: the first whose reductions all take axes as an input.
+    pub const MIN_OPSET: i64 = 18;
+    /// The newest operator set written.
+    pub const MAX_OPSET: i64 = 21;
+
+    /// The dialect that every consumer known to this crate reads: operator set 18.
+    pub const fn portable() -> Self {
+        Self { opset: 18 }
+    }
+
+    /// TensorRT's parser: operator set 21.
+    pub const fn tensorrt() -> Self {
+        Self { opset: 21 }
+    }
+
+    /// A consumer that reads operator set `opset`, brought into
+    /// [`MIN_OPSET`](Self::MIN_OPSET)`..=`[`MAX_OPSET`](Self::MAX_OPSET).
+    pub const fn opset(opset: i64) -> Self {
+        let opset = match opset {
+            ..Self::MIN_OPSET => Self::MIN_OPSET,
+            Self::MAX_OPSET.. => Self::MAX_OPSET,
+            _ => opset,
+        };
+        Self { opset }
+    }
+
+    /// Version of the default operator set.
+    pub const fn opset_version(self) -> i64 {
+        self.opset
+    }
+
+    /// ONNX IR version: the one published with the operator set.
+    ///
+    /// Source: the table of released versions in ONNX's `docs/Versioning.md`.
+    pub const fn ir_version(self) -> i64 {
+        match self.opset {
+            ..19 => 8,
+            19..=20 => 9,
+            _ => 10,
+        }
+    }
+}
+
+impl Default for Consumer {
+    fn default() -> Self {
+        Self::portable()
+    }
+}

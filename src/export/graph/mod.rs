@@ -1,0 +1,423 @@
+//! The typed graph builder: values with type and shape, nodes that are checked when they are
+//! added. Operators by name are in `ops`, shape rules in `infer`.
+
+mod infer;
+mod ops;
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use super::consumer::Consumer;
+use super::model::OnnxModel;
+use super::onnx::{self, Attribute, GraphProto, ModelProto, NodeProto};
+use crate::error::{Error, ErrorKind, Result};
+use crate::spec::{DType, Dim, Shape, Signature, Symbol, TensorSpec};
+use crate::tensor::HostTensor;
+
+pub use ops::{Conv, Pool};
+
+/// Builds an ONNX graph node by node.
+///
+/// Every node is checked when it is added: types, ranks and sizes must fit, and the error names
+/// the node. Cloning gives another handle to the same graph.
+///
+/// ```
+/// use accelerant::{Dim, DType, export::GraphBuilder};
+/// use ndarray::Array2;
+///
+/// let graph = GraphBuilder::new("classifier");
+/// let x = graph.input("pixels", DType::F32, [Dim::dynamic("batch", 1..=64)?, Dim::from(64)])?;
+/// let weight = graph.weight("fc.weight", Array2::<f32>::ones((64, 10)))?;
+/// let bias = graph.weight("fc.bias", ndarray::Array1::<f32>::zeros(10))?;
+/// let scores = x.matmul(&weight)?.add(&bias)?.softmax(-1)?;
+/// graph.output("scores", &scores)?;
+/// let model = graph.finish()?;
+/// assert_eq!(model.signature().to_string(), "(pixels: f32 [batch, 64]) -> (scores: f32 [batch, 10])");
+/// # Ok::<(), accelerant::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct GraphBuilder {
+    state: Arc<Mutex<State>>,
+    consumer: Consumer,
+}
+
+struct State {
+    name: String,
+    nodes: Vec<NodeProto>,
+    weights: Vec<(Arc<str>, HostTensor)>,
+    inputs: Vec<TensorSpec>,
+    outputs: Vec<TensorSpec>,
+    names: HashSet<Arc<str>>,
+    symbols: BTreeMap<String, Symbol>,
+    scope: Vec<String>,
+    metadata: Vec<(String, String)>,
+}
+
+/// A tensor of a graph under construction: its type and shape, and where it comes from.
+#[derive(Clone)]
+pub struct Value {
+    graph: GraphBuilder,
+    name: Arc<str>,
+    dtype: DType,
+    shape: Shape,
+    constant: Option<HostTensor>,
+}
+
+impl GraphBuilder {
+    /// An empty graph for every consumer.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self::for_consumer(name, Consumer::portable())
+    }
+
+    /// An empty graph for one consumer.
+    pub fn for_consumer(name: impl Into<String>, consumer: Consumer) -> Self {
+        let state = State {
+            name: name.into(),
+            nodes: Vec::new(),
+            weights: Vec::new(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            names: HashSet::new(),
+            symbols: BTreeMap::new(),
+            scope: Vec::new(),
+            metadata: Vec::new(),
+        };
+        Self { state: Arc::new(Mutex::new(state)), consumer }
+    }
+
+    /// Whom this graph is written for.
+    pub fn consumer(&self) -> Consumer {
+        self.consumer
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds an input.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] when the name is taken, or a symbol has two ranges.
+    pub fn input(&self, name: &str, dtype: DType, shape: impl Into<Shape>) -> Result<Value> {
+        let shape = shape.into();
+        let mut state = self.lock();
+        for (axis, dim) in shape.dims().iter().enumerate() {
+            let Dim::Symbol(symbol) = dim else { continue };
+            let known = state.symbols.entry(symbol.name().to_owned()).or_insert_with(|| symbol.clone());
+            if known != symbol {
+                let text = format!("symbol {symbol:?} was declared before as {known:?}");
+                return Err(Error::new(ErrorKind::InvalidArgument, text).on_tensor(name).at_axis(axis));
+            }
+        }
+        let name = state.claim(name)?;
+        state.inputs.push(TensorSpec::new(&*name, dtype, shape.clone()));
+        Ok(self.value(name, dtype, shape))
+    }
+
+    /// Adds a weight or another constant. An owned array or shared tensor is not copied.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] when the name is taken.
+    pub fn weight(&self, name: &str, tensor: impl Into<HostTensor>) -> Result<Value> {
+        let tensor = tensor.into();
+        let mut state = self.lock();
+        let name = state.claim(name)?;
+        Ok(self.constant_value(&mut state, name, tensor))
+    }
+
+    /// Adds a constant under a name of the builder's choice that begins with `hint`.
+    pub fn constant(&self, hint: &str, tensor: impl Into<HostTensor>) -> Value {
+        let mut state = self.lock();
+        let name = state.unique(hint);
+        self.constant_value(&mut state, name, tensor.into())
+    }
+
+    fn constant_value(&self, state: &mut State, name: Arc<str>, tensor: HostTensor) -> Value {
+        state.weights.push((name.clone(), tensor.clone()));
+        let mut value = self.value(name, tensor.dtype(), Shape::from(tensor.shape().iter().copied()));
+        value.constant = Some(tensor);
+        value
+    }
+
+    fn value(&self, name: Arc<str>, dtype: DType, shape: Shape) -> Value {
+        Value { graph: self.clone(), name, dtype, shape, constant: None }
+    }
+
+    /// Starts a node of an operator of the default ONNX operator set.
+    pub fn node(&self, op_type: &'static str) -> Node<'_> {
+        Node { graph: self, op_type, name: None, inputs: Vec::new(), attributes: Vec::new(), outputs: None }
+    }
+
+    /// Makes a value an output of the graph under `name`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] when the name is taken or the value is of another graph.
+    pub fn output(&self, name: &str, value: &Value) -> Result<()> {
+        value.expect_in(self, "output")?;
+        let claimed = self.lock().claim(name)?;
+        // An Identity lets an input or weight be an output, and one value have two names.
+        let spec = TensorSpec::new(name, value.dtype, value.shape.clone());
+        self.lock().push_node("Identity", None, &[Some(value)], &[], std::slice::from_ref(&claimed));
+        self.lock().outputs.push(spec);
+        Ok(())
+    }
+
+    /// Enters a scope: nodes that follow are named `path/…` until [`leave`](Self::leave).
+    pub fn enter(&self, path: impl Into<String>) {
+        self.lock().scope.push(path.into());
+    }
+
+    /// Leaves the scope entered last.
+    pub fn leave(&self) {
+        self.lock().scope.pop();
+    }
+
+    /// Adds a key and a value to the model's metadata.
+    pub fn metadata(&self, key: impl Into<String>, value: impl Into<String>) {
+        self.lock().metadata.push((key.into(), value.into()));
+    }
+
+    /// The model. Weights are shared with the arrays they came from.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidModel`] when the graph has no outputs.
+    pub fn finish(&self) -> Result<OnnxModel> {
+        let state = self.lock();
+        if state.outputs.is_empty() {
+            let text = format!("graph `{}` has no outputs", state.name);
+            return Err(Error::new(ErrorKind::InvalidModel, text).in_operation("finish"));
+        }
+        let used: HashSet<&str> = state.nodes.iter().flat_map(|n| &n.input).map(String::as_str).collect();
+        let weights = state.weights.iter().filter(|(name, _)| used.contains(&**name));
+        let graph = GraphProto {
+            name: Some(state.name.clone()),
+            node: state.nodes.clone(),
+            initializer: weights.map(|(name, tensor)| onnx::tensor_to_proto(name, tensor)).collect(),
+            input: state.inputs.iter().map(onnx::spec_to_proto).collect(),
+            output: state.outputs.iter().map(onnx::spec_to_proto).collect(),
+            ..Default::default()
+        };
+        let entry = |(key, value): &(String, String)| onnx::StringStringEntryProto {
+            key: Some(key.clone()),
+            value: Some(value.clone()),
+        };
+        let proto = ModelProto {
+            ir_version: Some(self.consumer.ir_version()),
+            opset_import: vec![onnx::OperatorSetIdProto {
+                domain: Some(String::new()),
+                version: Some(self.consumer.opset_version()),
+            }],
+            producer_name: Some(env!("CARGO_PKG_NAME").to_owned()),
+            producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+            metadata_props: state.metadata.iter().map(entry).collect(),
+            graph: Some(graph),
+            ..Default::default()
+        };
+        let signature = Signature { inputs: state.inputs.clone(), outputs: state.outputs.clone() };
+        Ok(OnnxModel::from_parts(proto, signature))
+    }
+}
+
+impl State {
+    fn claim(&mut self, name: &str) -> Result<Arc<str>> {
+        if name.is_empty() || self.names.contains(name) {
+            let text = if name.is_empty() { "a name is empty".into() } else { format!("the name `{name}` is taken") };
+            return Err(Error::new(ErrorKind::InvalidArgument, text));
+        }
+        let name: Arc<str> = name.into();
+        self.names.insert(name.clone());
+        Ok(name)
+    }
+
+    fn unique(&mut self, hint: &str) -> Arc<str> {
+        let prefix = self.scope.iter().fold(String::new(), |path, part| path + part + "/");
+        let base = format!("{prefix}{hint}");
+        let mut candidate = base.clone();
+        let mut number = self.nodes.len();
+        while self.names.contains(candidate.as_str()) {
+            candidate = format!("{base}_{number}");
+            number += 1;
+        }
+        let name: Arc<str> = candidate.into();
+        self.names.insert(name.clone());
+        name
+    }
+
+    fn push_node(
+        &mut self,
+        op_type: &str,
+        name: Option<String>,
+        inputs: &[Option<&Value>],
+        attributes: &[(&str, Attribute)],
+        outputs: &[Arc<str>],
+    ) {
+        self.nodes.push(NodeProto {
+            name: Some(name.unwrap_or_else(|| outputs[0].to_string())),
+            op_type: Some(op_type.to_owned()),
+            input: inputs.iter().map(|i| i.map_or_else(String::new, |v| v.name.to_string())).collect(),
+            output: outputs.iter().map(ToString::to_string).collect(),
+            attribute: attributes.iter().map(|(name, value)| value.to_proto(name)).collect(),
+            ..Default::default()
+        });
+    }
+}
+
+/// A node being described. [`build`](Self::build) checks and adds it.
+#[must_use = "the node is added by `build`"]
+pub struct Node<'g> {
+    graph: &'g GraphBuilder,
+    op_type: &'static str,
+    name: Option<String>,
+    inputs: Vec<Option<Value>>,
+    attributes: Vec<(&'static str, Attribute)>,
+    outputs: Option<Vec<(DType, Shape)>>,
+}
+
+impl Node<'_> {
+    /// Names the node in the model and in errors.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Adds an input.
+    pub fn input(mut self, value: &Value) -> Self {
+        self.inputs.push(Some(value.clone()));
+        self
+    }
+
+    /// Adds an optional input, left empty when `None`.
+    pub fn input_opt(mut self, value: Option<&Value>) -> Self {
+        self.inputs.push(value.cloned());
+        self
+    }
+
+    /// Sets an attribute.
+    pub fn attr(mut self, name: &'static str, value: impl Into<Attribute>) -> Self {
+        self.attributes.push((name, value.into()));
+        self
+    }
+
+    /// States types and shapes of the outputs, for operators without a shape rule here, or whose
+    /// output sizes depend on computed values.
+    pub fn outputs(mut self, outputs: impl IntoIterator<Item = (DType, Shape)>) -> Self {
+        self.outputs = Some(outputs.into_iter().collect());
+        self
+    }
+
+    /// Adds the node and returns its first output.
+    ///
+    /// # Errors
+    /// As [`build_all`](Self::build_all).
+    pub fn build(self) -> Result<Value> {
+        let op_type = self.op_type;
+        let mut outputs = self.build_all()?;
+        if outputs.is_empty() {
+            return Err(Error::new(ErrorKind::InvalidModel, "the node has no outputs").in_operation(op_type));
+        }
+        Ok(outputs.swap_remove(0))
+    }
+
+    /// Adds the node and returns its outputs.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ShapeMismatch`], [`ErrorKind::DTypeMismatch`] or [`ErrorKind::InvalidArgument`]
+    /// with the node's name; [`ErrorKind::UnsupportedOperation`] when there is no shape rule for
+    /// the operator and [`outputs`](Self::outputs) was not called.
+    pub fn build_all(mut self) -> Result<Vec<Value>> {
+        while let Some(None) = self.inputs.last() {
+            self.inputs.pop();
+        }
+        let label = match &self.name {
+            Some(name) => format!("{} `{name}`", self.op_type),
+            None => self.op_type.to_owned(),
+        };
+        for value in self.inputs.iter().flatten() {
+            value.expect_in(self.graph, &label)?;
+        }
+        let outputs = match self.outputs {
+            Some(outputs) => outputs,
+            None => {
+                let view = infer::View { op: self.op_type, inputs: &self.inputs, attributes: &self.attributes };
+                infer::infer(&view).map_err(|e| e.in_operation(&*label))?
+            }
+        };
+        let mut state = self.graph.lock();
+        let hint = self.name.clone().unwrap_or_else(|| self.op_type.to_owned());
+        let names: Vec<_> = outputs.iter().map(|_| state.unique(&hint)).collect();
+        let inputs: Vec<_> = self.inputs.iter().map(Option::as_ref).collect();
+        state.push_node(self.op_type, self.name, &inputs, &self.attributes, &names);
+        drop(state);
+        let outputs = names.into_iter().zip(outputs);
+        Ok(outputs.map(|(name, (dtype, shape))| self.graph.value(name, dtype, shape)).collect())
+    }
+}
+
+impl Value {
+    /// The name in the graph.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The element type.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// The shape.
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// The dimensions.
+    pub fn dims(&self) -> &[Dim] {
+        self.shape.dims()
+    }
+
+    /// Number of dimensions.
+    pub fn rank(&self) -> usize {
+        self.shape.rank()
+    }
+
+    /// The graph this value belongs to.
+    pub fn graph(&self) -> &GraphBuilder {
+        &self.graph
+    }
+
+    /// The values, where they are known while building.
+    pub fn as_constant(&self) -> Option<&HostTensor> {
+        self.constant.as_ref()
+    }
+
+    fn expect_in(&self, graph: &GraphBuilder, operation: &str) -> Result<()> {
+        if Arc::ptr_eq(&self.graph.state, &graph.state) {
+            return Ok(());
+        }
+        let error = Error::new(ErrorKind::InvalidArgument, "the value belongs to another graph");
+        Err(error.in_operation(operation).on_tensor(&*self.name))
+    }
+
+    /// `axis` counted from the end when negative.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] when the value has no such axis.
+    pub fn axis(&self, axis: i64) -> Result<usize> {
+        infer::axis(axis, self.rank()).map_err(|e| e.on_tensor(&*self.name))
+    }
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} {}", self.name, self.dtype, self.shape)
+    }
+}
+
+impl fmt::Debug for GraphBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.lock();
+        write!(f, "GraphBuilder({}, {} nodes)", state.name, state.nodes.len())
+    }
+}

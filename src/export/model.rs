@@ -1,0 +1,196 @@
+//! A finished ONNX model: its protobuf, its signature, files in and out. How it was made lives
+//! elsewhere.
+
+use std::{collections::HashSet, fmt, io::Write, ops::RangeInclusive, path::Path};
+
+use bytes::Bytes;
+use prost::Message;
+
+use super::onnx::{self, ModelProto};
+use crate::error::{Error, ErrorKind, Result};
+use crate::files::write_atomic;
+use crate::spec::{Dim, Shape, Signature, Symbol, TensorSpec};
+use crate::tensor::HostTensor;
+
+/// Weights below this many bytes stay inside the model when it is [split](OnnxModel::split):
+/// parsers read shapes and axes from them.
+const INLINE_LIMIT: usize = 1024;
+
+/// An ONNX model whose weights are shared with whoever made it.
+#[derive(Clone, PartialEq)]
+pub struct OnnxModel {
+    proto: ModelProto,
+    signature: Signature,
+}
+
+/// A model and its weights apart, for consumers that take weights by pointer.
+#[derive(Clone, Debug)]
+pub struct SplitModel {
+    /// The serialized model. The initializers in `weights` have name, type and shape, no data.
+    pub bytes: Vec<u8>,
+    /// Weights by initializer name.
+    pub weights: Vec<(String, HostTensor)>,
+}
+
+impl OnnxModel {
+    /// Takes over a model and reads its signature: inputs that are not initializers, outputs.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidModel`], [`ErrorKind::UnsupportedOperation`].
+    pub fn from_proto(proto: ModelProto) -> Result<Self> {
+        let invalid = |text: &str| Error::new(ErrorKind::InvalidModel, text).in_operation("read ONNX");
+        let graph = proto.graph.as_ref().ok_or_else(|| invalid("the model has no graph"))?;
+        if proto.opset_import.is_empty() {
+            return Err(invalid("the model names no operator set"));
+        }
+        let constant: HashSet<_> = graph.initializer.iter().map(|t| t.name()).collect();
+        for tensor in &graph.initializer {
+            check_initializer(tensor).map_err(|e| e.in_operation("read ONNX"))?;
+        }
+        let specs = |values: &[onnx::ValueInfoProto]| {
+            let values = values.iter().filter(|value| !constant.contains(value.name()));
+            values.map(onnx::spec_from_proto).collect::<Result<Vec<_>>>()
+        };
+        let inputs = specs(&graph.input).map_err(|e| e.in_operation("read ONNX"))?;
+        let outputs = specs(&graph.output).map_err(|e| e.in_operation("read ONNX"))?;
+        if outputs.is_empty() {
+            return Err(invalid("the graph has no outputs"));
+        }
+        Ok(Self { proto, signature: Signature { inputs, outputs } })
+    }
+
+    pub(crate) fn from_parts(proto: ModelProto, signature: Signature) -> Self {
+        Self { proto, signature }
+    }
+
+    /// Reads a serialized model. Its weights are not copied out of `bytes`.
+    ///
+    /// # Errors
+    /// As [`from_proto`](Self::from_proto).
+    pub fn from_bytes(bytes: impl Into<Bytes>) -> Result<Self> {
+        let proto = ModelProto::decode(bytes.into()).map_err(|e| {
+            let text = format!("these bytes are not an ONNX model: {e}");
+            Error::new(ErrorKind::InvalidModel, text).in_operation("read ONNX").with_source(e)
+        })?;
+        Self::from_proto(proto)
+    }
+
+    /// Reads an `.onnx` file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`], or as [`from_proto`](Self::from_proto).
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
+        Self::from_bytes(bytes)
+    }
+
+    /// Writes an `.onnx` file, whole or not at all.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`].
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let bytes = self.to_bytes();
+        write_atomic(path.as_ref(), |file| file.write_all(&bytes))
+    }
+
+    /// The serialized model with its weights.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.proto.encode_to_vec()
+    }
+
+    /// The model and its larger weights apart.
+    pub fn split(&self) -> SplitModel {
+        let mut proto = self.proto.clone();
+        let mut weights = Vec::new();
+        for tensor in proto.graph.iter_mut().flat_map(|graph| &mut graph.initializer) {
+            let Some(data) = tensor.raw_data.take_if(|data| data.len() >= INLINE_LIMIT) else {
+                continue;
+            };
+            let shape: Vec<usize> = tensor.dims.iter().map(|&size| size as usize).collect();
+            let whole = onnx::from_onnx(tensor.data_type())
+                .and_then(|dtype| HostTensor::from_bytes(dtype, shape, data.clone()));
+            match whole {
+                Ok(weight) => weights.push((tensor.name().to_owned(), weight)),
+                // A type we have no name for stays where it was.
+                Err(_) => tensor.raw_data = Some(data),
+            }
+        }
+        SplitModel { bytes: proto.encode_to_vec(), weights }
+    }
+
+    /// Inputs and outputs, in order.
+    pub fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    /// The protobuf.
+    pub fn proto(&self) -> &ModelProto {
+        &self.proto
+    }
+
+    /// States the sizes that a symbolic dimension of the inputs takes, tuned for the largest.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] when no input has the symbol, or the range is empty.
+    pub fn bind(mut self, symbol: &str, range: RangeInclusive<usize>) -> Result<Self> {
+        let bound = Symbol::new(symbol, *range.start(), *range.end(), *range.end())?;
+        let mut found = false;
+        for spec in self.signature.inputs.iter_mut().chain(&mut self.signature.outputs) {
+            let dims = spec.shape.dims().iter().map(|dim| match dim {
+                Dim::Symbol(old) if old.name() == symbol => {
+                    found = true;
+                    Dim::Symbol(bound.clone())
+                }
+                other => other.clone(),
+            });
+            spec.shape = Shape::from(dims.collect::<Vec<_>>());
+        }
+        if !found {
+            let text = format!("no input has a dimension named `{symbol}`");
+            return Err(Error::new(ErrorKind::InvalidArgument, text));
+        }
+        Ok(self)
+    }
+}
+
+/// Checks what later steps rely on: a known size, and as much data as the shape needs.
+fn check_initializer(tensor: &onnx::TensorProto) -> Result<()> {
+    let invalid = |text: String| Err(Error::new(ErrorKind::InvalidModel, text).on_tensor(tensor.name()));
+    if tensor.name().is_empty() {
+        return invalid("an initializer has no name".into());
+    }
+    let mut sizes = Vec::with_capacity(tensor.dims.len());
+    for (axis, &size) in tensor.dims.iter().enumerate() {
+        match usize::try_from(size) {
+            Ok(size) => sizes.push(size),
+            Err(_) => return invalid(format!("size {size} along axis {axis} is negative")),
+        }
+    }
+    if let (Some(data), Ok(dtype)) = (&tensor.raw_data, onnx::from_onnx(tensor.data_type())) {
+        if let Err(e) = HostTensor::from_bytes(dtype, sizes, data.clone()) {
+            return invalid(format!("its data does not fit: {}", e.message()));
+        }
+    }
+    Ok(())
+}
+
+impl fmt::Debug for OnnxModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nodes = self.proto.graph.as_ref().map_or(0, |graph| graph.node.len());
+        write!(f, "OnnxModel({} nodes, {})", nodes, self.signature)
+    }
+}
+
+impl fmt::Display for OnnxModel {
+    /// The graph as text, a line for each node.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(graph) = &self.proto.graph else { return Ok(()) };
+        let list = |specs: &[TensorSpec]| specs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        writeln!(f, "{}({})", graph.name(), list(&self.signature.inputs))?;
+        for node in &graph.node {
+            writeln!(f, "  {} = {}({})", node.output.join(", "), node.op_type(), node.input.join(", "))?;
+        }
+        writeln!(f, "  -> {}", list(&self.signature.outputs))
+    }
+}

@@ -1,0 +1,21 @@
+//! Run trained [Burn](https://burn.dev) and [Candle](https://github.com/huggingface/candle) models
+//! on TensorRT with one call, and get back a module that is used like the original one.
+//!
+//! Behind the call: export to ONNX, build an engine with TensorRT's own C++ parser and builder,
+//! run it. Where no TensorRT or no GPU is usable, the same call runs the same ONNX model on a
+//! portable backend and says so.
+
+mod error;
+mod files;
+mod spec;
+mod tensor;
+
+pub mod backend;
+pub mod export;
+mod runtime;
+
+pub use backend::{BackendKind, Engine, Registry};
+pub use error::{Error, ErrorKind, Result};
+pub use runtime::{InferenceModule, OptimizeOptions};
+pub use spec::{DType, Dim, Shape, Signature, Symbol, TensorSpec};
+pub use tensor::{Element, HostTensor};

@@ -1,0 +1,13 @@
+//! From a model to a module that is called like the original: options, the call, the framework
+//! modules. How a backend works inside is not known here.
+
+mod module;
+mod options;
+
+#[cfg(feature = "burn")]
+pub mod burn;
+#[cfg(feature = "candle")]
+pub mod candle;
+
+pub use module::InferenceModule;
+pub use options::OptimizeOptions;

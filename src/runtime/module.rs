@@ -1,0 +1,121 @@
+//! The module behind every framework's: a model, the backend that runs it, and why that one.
+
+use std::{fmt, sync::Arc};
+
+use super::options::OptimizeOptions;
+use crate::backend::{BackendKind, Compiled, Engine, Rejection};
+use crate::error::{Error, ErrorKind, Result};
+use crate::export::{Consumer, OnnxModel};
+use crate::spec::Signature;
+use crate::tensor::HostTensor;
+
+/// A compiled model that runs on host tensors. Cloning shares it; threads may share it.
+///
+/// ```
+/// use accelerant::{DType, HostTensor, InferenceModule, OptimizeOptions, export::GraphBuilder};
+///
+/// let graph = GraphBuilder::new("double");
+/// let x = graph.input("x", DType::F32, [3])?;
+/// graph.output("y", &x.affine(2.0, 0.0)?)?;
+///
+/// let module = InferenceModule::compile(&graph.finish()?, &OptimizeOptions::new())?;
+/// let y = module.run(&[HostTensor::from(ndarray::array![1.0f32, 2.0, 3.0])])?;
+/// assert_eq!(y[0].to_vec::<f32>()?, [2.0, 4.0, 6.0]);
+/// # Ok::<(), accelerant::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct InferenceModule(Arc<Inner>);
+
+struct Inner {
+    compiled: Compiled,
+    built: Option<Engine>,
+}
+
+impl InferenceModule {
+    /// Compiles a model for the backend that `options` lead to.
+    ///
+    /// # Errors
+    /// As [`Registry::compile`](crate::backend::Registry::compile), and
+    /// [`ErrorKind::Io`] for the files asked for.
+    pub fn compile(model: &OnnxModel, options: &OptimizeOptions) -> Result<Self> {
+        Self::compile_with(|_| Ok(model.clone()), options)
+    }
+
+    /// Compiles the model that `export` writes for a consumer.
+    ///
+    /// # Errors
+    /// As [`compile`](Self::compile), and those of `export`.
+    pub fn compile_with(
+        mut export: impl FnMut(Consumer) -> Result<OnnxModel>,
+        options: &OptimizeOptions,
+    ) -> Result<Self> {
+        if let Some(path) = options.onnx_path() {
+            export(Consumer::portable())?.save(path)?;
+        }
+        let built = options.engine_path().map(|path| build_engine(&mut export, options, path)).transpose()?;
+        let compiled = options.backends().compile_with(built.as_ref(), &mut export)?;
+        Ok(Self(Arc::new(Inner { compiled, built })))
+    }
+
+    /// Inputs and outputs, in order.
+    pub fn signature(&self) -> &Signature {
+        self.0.compiled.executable.signature()
+    }
+
+    /// The backend that runs.
+    pub fn backend(&self) -> BackendKind {
+        self.0.compiled.backend.kind()
+    }
+
+    /// Library and version of the backend that runs, for people.
+    pub fn description(&self) -> String {
+        self.0.compiled.backend.description()
+    }
+
+    /// The backends that were passed over, each with its reason.
+    pub fn rejected(&self) -> &[Rejection] {
+        &self.0.compiled.rejected
+    }
+
+    /// The engine: the one [asked for](OptimizeOptions::save_engine), else the one that runs.
+    pub fn engine(&self) -> &Engine {
+        self.0.built.as_ref().unwrap_or(&self.0.compiled.engine)
+    }
+
+    /// Runs on host tensors, in the order of the signature.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InputMismatch`], [`ErrorKind::DTypeMismatch`], [`ErrorKind::ShapeMismatch`] or
+    /// [`ErrorKind::OutOfProfile`] naming tensor and axis; [`ErrorKind::Execution`] when the
+    /// backend fails.
+    pub fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>> {
+        self.0.compiled.executable.run(inputs).map_err(|e| e.in_operation("run"))
+    }
+}
+
+/// Builds an engine with the first backend that makes engine files and can build here, and writes it.
+fn build_engine(
+    export: &mut impl FnMut(Consumer) -> Result<OnnxModel>,
+    options: &OptimizeOptions,
+    path: &std::path::Path,
+) -> Result<Engine> {
+    let mut reasons = Vec::new();
+    for kind in [BackendKind::TensorRtRtx, BackendKind::TensorRt] {
+        let built = options.backends().get(&kind).and_then(|backend| backend.build(&export(backend.consumer())?));
+        match built {
+            Ok(engine) => {
+                engine.save(path)?;
+                return Ok(engine);
+            }
+            Err(reason) => reasons.push(format!("{kind}: {reason}")),
+        }
+    }
+    let text = format!("no TensorRT can build {}: {}", path.display(), reasons.join("; "));
+    Err(Error::new(ErrorKind::NoBackend, text).in_operation("save engine"))
+}
+
+impl fmt::Debug for InferenceModule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "InferenceModule({} on {})", self.signature(), self.description())
+    }
+}

@@ -1,0 +1,217 @@
+//! Tensor values on the host: bytes with a type and a shape, shared without copying, in and out of
+//! ndarray and slices. Nothing of devices or frameworks.
+
+use std::fmt;
+
+use bytes::Bytes;
+use half::{bf16, f16};
+use ndarray::{Array, ArrayD, ArrayViewD, Dimension, IxDyn};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::spec::DType;
+
+/// A Rust type that is the element of a tensor.
+///
+/// Sealed: implemented for `f32`, `f64`, [`struct@f16`], [`struct@bf16`], the integers of 8 to 64
+/// bits, and `bool`.
+pub trait Element: Copy + Send + Sync + 'static + private::Sealed {
+    /// The matching [`DType`].
+    const DTYPE: DType;
+}
+
+mod private {
+    use super::Bytes;
+
+    pub trait Sealed: Sized {
+        fn to_bytes(values: Vec<Self>) -> Bytes;
+        /// The bytes as elements: borrowed when aligned, else copied.
+        fn from_bytes(bytes: &[u8]) -> std::borrow::Cow<'_, [Self]>
+        where
+            Self: Clone;
+    }
+}
+
+/// Lets [`Bytes`] own a vector of elements without copying it.
+struct Owner<T>(Vec<T>);
+
+impl<T: bytemuck::NoUninit> AsRef<[u8]> for Owner<T> {
+    fn as_ref(&self) -> &[u8] {
+        bytemuck::must_cast_slice(&self.0)
+    }
+}
+
+macro_rules! elements {
+    ($($type:ty => $dtype:ident),*) => {$(
+        impl private::Sealed for $type {
+            fn to_bytes(values: Vec<Self>) -> Bytes {
+                Bytes::from_owner(Owner(values))
+            }
+
+            fn from_bytes(bytes: &[u8]) -> std::borrow::Cow<'_, [Self]> {
+                match bytemuck::try_cast_slice(bytes) {
+                    Ok(slice) => slice.into(),
+                    Err(_) => bytemuck::pod_collect_to_vec(bytes).into(),
+                }
+            }
+        }
+
+        impl Element for $type {
+            const DTYPE: DType = DType::$dtype;
+        }
+    )*};
+}
+
+elements!(f32 => F32, f64 => F64, f16 => F16, bf16 => BF16, i8 => I8, i16 => I16, i32 => I32,
+    i64 => I64, u8 => U8, u16 => U16, u32 => U32, u64 => U64);
+
+impl private::Sealed for bool {
+    fn to_bytes(values: Vec<Self>) -> Bytes {
+        Bytes::from_owner(Owner(values))
+    }
+
+    fn from_bytes(bytes: &[u8]) -> std::borrow::Cow<'_, [Self]> {
+        bytes.iter().map(|&byte| byte != 0).collect::<Vec<_>>().into()
+    }
+}
+
+impl Element for bool {
+    const DTYPE: DType = DType::Bool;
+}
+
+/// A tensor in host memory, in row-major order and little-endian bytes.
+///
+/// Cloning shares the bytes.
+///
+/// ```
+/// use accelerant::HostTensor;
+/// use ndarray::array;
+///
+/// let tensor = HostTensor::from(array![[1.0f32, 2.0], [3.0, 4.0]]);
+/// assert_eq!(tensor.shape(), [2, 2]);
+/// assert_eq!(tensor.to_vec::<f32>()?, [1.0, 2.0, 3.0, 4.0]);
+/// # Ok::<(), accelerant::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct HostTensor {
+    dtype: DType,
+    shape: Vec<usize>,
+    bytes: Bytes,
+}
+
+impl HostTensor {
+    /// A tensor from its little-endian bytes, which are shared, not copied.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ShapeMismatch`] when the number of bytes does not fit type and shape.
+    pub fn from_bytes(dtype: DType, shape: impl Into<Vec<usize>>, bytes: impl Into<Bytes>) -> Result<Self> {
+        let (shape, bytes) = (shape.into(), bytes.into());
+        let expected = shape.iter().try_fold(dtype.size(), |n, &size| n.checked_mul(size));
+        if expected != Some(bytes.len()) {
+            let got = bytes.len();
+            let text = match expected {
+                Some(expected) => format!("{dtype} {shape:?} needs {expected} bytes, got {got}"),
+                None => format!("{dtype} {shape:?} is too large for this machine, got {got} bytes"),
+            };
+            return Err(Error::new(ErrorKind::ShapeMismatch, text));
+        }
+        Ok(Self { dtype, shape, bytes })
+    }
+
+    /// A tensor from a vector in row-major order, which is taken over, not copied.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ShapeMismatch`] when the length does not fit the shape.
+    pub fn from_vec<T: Element>(shape: impl Into<Vec<usize>>, values: Vec<T>) -> Result<Self> {
+        Self::from_bytes(T::DTYPE, shape, T::to_bytes(values))
+    }
+
+    /// A tensor of rank 0.
+    pub fn scalar<T: Element>(value: T) -> Self {
+        Self { dtype: T::DTYPE, shape: Vec::new(), bytes: T::to_bytes(vec![value]) }
+    }
+
+    /// The element type.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// The sizes, outermost first.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The values as little-endian bytes in row-major order.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The values in row-major order.
+    ///
+    /// # Errors
+    /// [`ErrorKind::DTypeMismatch`] when `T` is not the element type.
+    pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
+        if T::DTYPE != self.dtype {
+            let text = format!("the tensor is {}, not {}", self.dtype, T::DTYPE);
+            return Err(Error::new(ErrorKind::DTypeMismatch, text));
+        }
+        Ok(T::from_bytes(&self.bytes).into_owned())
+    }
+
+    /// The values as an array.
+    ///
+    /// # Errors
+    /// [`ErrorKind::DTypeMismatch`] when `T` is not the element type.
+    pub fn to_array<T: Element>(&self) -> Result<ArrayD<T>> {
+        let values = self.to_vec()?;
+        ArrayD::from_shape_vec(IxDyn(&self.shape), values)
+            .map_err(|e| Error::new(ErrorKind::ShapeMismatch, e.to_string()).with_source(e))
+    }
+
+    /// The same values under other sizes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ShapeMismatch`] when the number of elements differs.
+    pub fn reshape(&self, shape: impl Into<Vec<usize>>) -> Result<Self> {
+        Self::from_bytes(self.dtype, shape, self.bytes.clone())
+    }
+}
+
+impl<T: Element, D: Dimension> From<Array<T, D>> for HostTensor {
+    /// Takes the array over; it is copied only if it is not contiguous in row-major order.
+    fn from(array: Array<T, D>) -> Self {
+        let shape = array.shape().to_vec();
+        let values = if array.is_standard_layout() {
+            let (values, offset) = array.into_raw_vec_and_offset();
+            let len = shape.iter().product::<usize>();
+            match offset {
+                Some(offset) if offset > 0 || values.len() != len => values[offset..offset + len].to_vec(),
+                _ => values,
+            }
+        } else {
+            array.iter().copied().collect()
+        };
+        Self { dtype: T::DTYPE, shape, bytes: T::to_bytes(values) }
+    }
+}
+
+impl<T: Element> From<ArrayViewD<'_, T>> for HostTensor {
+    fn from(view: ArrayViewD<'_, T>) -> Self {
+        view.to_owned().into()
+    }
+}
+
+impl fmt::Debug for HostTensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HostTensor({} {:?})", self.dtype, self.shape)
+    }
+}

@@ -1,0 +1,164 @@
+//! The graph builder by hand: values against ndarray, errors that name the node.
+
+mod common;
+
+use accelerant::export::{Consumer, Conv, GraphBuilder, OnnxModel, Pool, Value};
+use accelerant::{DType, Dim, ErrorKind, HostTensor, Result};
+use common::{check, random};
+use ndarray::{Array2, Ix2};
+
+fn build(
+    consumer: Consumer,
+    dims: Vec<Dim>,
+    body: impl Fn(&GraphBuilder, &Value) -> Result<Value>,
+) -> Result<OnnxModel> {
+    let graph = GraphBuilder::for_consumer("case", consumer);
+    let x = graph.input("x", DType::F32, dims)?;
+    let y = body(&graph, &x)?;
+    graph.output("y", &y)?;
+    graph.finish()
+}
+
+fn fixed(sizes: &[usize]) -> Vec<Dim> {
+    sizes.iter().copied().map(Dim::from).collect()
+}
+
+#[test]
+fn a_fully_connected_layer_matches_ndarray() {
+    let (x, w, b) = (random(&[5, 7], 1), random(&[7, 3], 2), random(&[3], 3));
+    let product = x.view().into_dimensionality::<Ix2>().unwrap().dot(&w.view().into_dimensionality::<Ix2>().unwrap());
+    let expected: Array2<f32> = product + &b.view().into_dimensionality::<ndarray::Ix1>().unwrap();
+    for dims in [fixed(&[5, 7]), vec![Dim::dynamic("batch", 1..=9).unwrap(), Dim::Fixed(7)]] {
+        check(
+            "linear",
+            |consumer| {
+                build(consumer, dims.clone(), |graph, x| {
+                    x.linear(&graph.weight("w", w.clone())?, Some(&graph.weight("b", b.clone())?), false)
+                })
+            },
+            &[x.clone().into()],
+            &[expected.clone().into()],
+        );
+    }
+}
+
+#[test]
+fn elementwise_operators_match_std() {
+    type Case = (&'static str, fn(&Value) -> Result<Value>, fn(f32) -> f32);
+    let cases: &[Case] = &[
+        ("relu", |x| x.relu(), |v| v.max(0.0)),
+        ("sigmoid", |x| x.sigmoid(), |v| 1.0 / (1.0 + (-v).exp())),
+        ("tanh", |x| x.tanh(), f32::tanh),
+        ("exp", |x| x.exp(), f32::exp),
+        ("log", |x| x.affine(0.25, 1.5)?.log(), |v| (0.25 * v + 1.5).ln()),
+        ("sqrt", |x| x.abs()?.sqrt(), |v| v.abs().sqrt()),
+        ("neg", |x| x.neg(), |v| -v),
+        ("reciprocal", |x| x.affine(1.0, 3.0)?.reciprocal(), |v| 1.0 / (v + 3.0)),
+        ("sin", |x| x.sin(), f32::sin),
+        ("cos", |x| x.cos(), f32::cos),
+        ("floor", |x| x.affine(5.0, 0.0)?.floor(), |v| (5.0 * v).floor()),
+        ("ceil", |x| x.affine(5.0, 0.0)?.ceil(), |v| (5.0 * v).ceil()),
+        ("round", |x| x.affine(5.0, 0.0)?.round(), |v| (5.0 * v).round_ties_even()),
+        ("powf", |x| x.powf(2.0), |v| v * v),
+        ("clamp", |x| x.clamp(Some(-0.5), Some(0.25)), |v| v.clamp(-0.5, 0.25)),
+        ("clamp below", |x| x.clamp(Some(-0.5), None), |v| v.max(-0.5)),
+        ("leaky_relu", |x| x.leaky_relu(0.1), |v| if v < 0.0 { 0.1 * v } else { v }),
+        ("silu", |x| x.silu(), |v| v / (1.0 + (-v).exp())),
+        ("add", |x| x.add(x), |v| v + v),
+        ("sub", |x| x.sub(&x.relu()?), |v| v - v.max(0.0)),
+        ("div", |x| x.div(&x.affine(1.0, 3.0)?), |v| v / (v + 3.0)),
+        ("maximum", |x| x.maximum(&x.neg()?), f32::abs),
+        ("gelu tanh", |x| x.gelu(true), |v| {
+            0.5 * v * (1.0 + ((2.0 / std::f32::consts::PI).sqrt() * (v + 0.044_715 * v * v * v)).tanh())
+        }),
+    ];
+    for (i, (name, graph, std)) in cases.iter().enumerate() {
+        let x = random(&[3, 4, 5], 10 + i as u64);
+        let export = |consumer| build(consumer, fixed(&[3, 4, 5]), |_, x| graph(x));
+        check(name, export, &[x.clone().into()], &[x.mapv(*std).into()]);
+    }
+}
+
+#[test]
+fn shapes_follow_the_symbol_through_windows_and_reshapes() {
+    let batch = Dim::dynamic("batch", 1..=8).unwrap();
+    let model = build(Consumer::portable(), vec![batch, 3.into(), 9.into(), 9.into()], |graph, x| {
+        let w = graph.weight("w", random(&[4, 3, 3, 3], 1))?;
+        let conv = Conv { strides: vec![2, 2], padding: vec![(1, 1); 2], dilations: vec![1; 2], groups: 1 };
+        let y = x.conv(&w, None, &conv)?;
+        let pool = Pool { kernel: vec![2; 2], strides: vec![2; 2], padding: vec![(0, 0); 2], dilations: vec![1; 2], ceil_mode: true };
+        y.max_pool(&pool)?.flatten(1, -1)
+    });
+    assert_eq!(model.unwrap().signature().outputs[0].to_string(), "y: f32 [batch, 36]");
+}
+
+#[test]
+fn a_symbol_may_move_in_a_reshape() {
+    let x = random(&[2, 3, 4], 5);
+    let expected = x.view().permuted_axes(vec![1, 0, 2]).as_standard_layout().to_owned().into_shape_with_order(vec![12, 2]).unwrap();
+    let dims = vec![Dim::dynamic("n", 1..=5).unwrap(), 3.into(), 4.into()];
+    let export = |consumer| {
+        build(consumer, dims.clone(), |_, x| {
+            let n = x.dims()[0].clone();
+            x.transpose(&[1, 0, 2])?.reshape(&[None, Some(n)])
+        })
+    };
+    check("moved symbol", export, &[x.into()], &[expected.into()]);
+}
+
+#[test]
+fn errors_name_node_tensor_and_axis() {
+    let graph = GraphBuilder::new("bad");
+    let x = graph.input("x", DType::F32, [2, 3]).unwrap();
+    let w = graph.weight("w", Array2::<f32>::zeros((4, 5))).unwrap();
+    let error = x.matmul(&w).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ShapeMismatch);
+    assert_eq!(error.to_string(), "MatMul: tensor `w`, axis 0: expected 3, got 4");
+
+    let ids = graph.weight("ids", ndarray::array![1i64, 2, 3]).unwrap();
+    let error = x.add(&ids).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DTypeMismatch);
+    assert_eq!(error.to_string(), "Add: tensor `ids`: is i64, but `x` is f32");
+
+    assert_eq!(x.softmax(2).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    assert_eq!(graph.input("x", DType::F32, [1]).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    assert_eq!(x.reshape(&[Some(Dim::Fixed(4)), None]).unwrap_err().kind(), ErrorKind::ShapeMismatch);
+    assert_eq!(graph.node("NoSuchOperator").input(&x).build().unwrap_err().kind(), ErrorKind::UnsupportedOperation);
+
+    let other = GraphBuilder::new("other").input("z", DType::F32, [2, 3]).unwrap();
+    assert_eq!(x.add(&other).unwrap_err().to_string(), "Add: tensor `z`: the value belongs to another graph");
+    assert_eq!(graph.finish().unwrap_err().kind(), ErrorKind::InvalidModel);
+}
+
+#[test]
+fn a_symbol_has_one_range() {
+    let graph = GraphBuilder::new("symbols");
+    graph.input("a", DType::F32, [Dim::dynamic("n", 1..=4).unwrap()]).unwrap();
+    let error = graph.input("b", DType::F32, [Dim::dynamic("n", 1..=8).unwrap()]).unwrap_err();
+    assert_eq!((error.tensor(), error.axis()), (Some("b"), Some(0)));
+}
+
+#[test]
+fn weights_are_shared_not_copied() {
+    let weight = HostTensor::from(random(&[64, 64], 1));
+    let graph = GraphBuilder::new("shared");
+    let x = graph.input("x", DType::F32, [1, 64]).unwrap();
+    let w = graph.weight("w", weight.clone()).unwrap();
+    graph.output("y", &x.matmul(&w).unwrap()).unwrap();
+    let split = graph.finish().unwrap().split();
+    assert_eq!(split.weights[0].1.bytes().as_ptr(), weight.bytes().as_ptr());
+    assert!(split.bytes.len() < 512, "{} bytes", split.bytes.len());
+}
+
+#[test]
+fn a_model_survives_its_file() {
+    let model = build(Consumer::portable(), vec![Dim::dynamic("n", 1..=4).unwrap(), 3.into()], |_, x| x.relu()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.onnx");
+    model.save(&path).unwrap();
+    let read = OnnxModel::open(&path).unwrap();
+    assert_eq!(read.proto(), model.proto());
+    // The file has the symbol's name, not its range.
+    assert_eq!(read.bind("n", 1..=4).unwrap().signature(), model.signature());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
+}

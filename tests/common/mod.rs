@@ -1,0 +1,101 @@
+//! What the tables of cases share: one model goes through every consumer, and each result is
+//! compared with the framework's own. No cases here.
+
+#![allow(dead_code)]
+
+use accelerant::backend::{Backend, Registry};
+use accelerant::export::{Consumer, OnnxModel};
+use accelerant::{BackendKind, DType, HostTensor, Result};
+use ndarray::ArrayD;
+
+/// How far a result may be from the framework's: `absolute + relative * |expected|`.
+#[derive(Clone, Copy, Debug)]
+pub struct Tolerance {
+    pub absolute: f64,
+    pub relative: f64,
+}
+
+/// 32-bit floats on the CPU, sums in any order.
+pub const F32: Tolerance = Tolerance { absolute: 2e-5, relative: 2e-5 };
+/// TensorRT may use TF32 for 32-bit products: 10 bits of mantissa.
+pub const TF32: Tolerance = Tolerance { absolute: 5e-3, relative: 5e-3 };
+
+/// Runs a model through the portable backend and TensorRT-RTX's parser and builder (and, where a
+/// GPU is, its engine), and compares each result with `expected`.
+pub fn check(
+    name: &str,
+    mut export: impl FnMut(Consumer) -> Result<OnnxModel>,
+    inputs: &[HostTensor],
+    expected: &[HostTensor],
+) {
+    for backend in Registry::default().backends() {
+        let (tolerance, must_run) = match backend.kind() {
+            BackendKind::Ort => (F32, true),
+            BackendKind::TensorRtRtx => (TF32, require_gpu()),
+            _ => continue,
+        };
+        let model = export(backend.consumer()).unwrap_or_else(|e| panic!("{name}: export for {}: {e}", backend.kind()));
+        let engine = backend.build(&model).unwrap_or_else(|e| panic!("{name}: {}: {e}\n{model}", backend.kind()));
+        if !must_run && backend.probe().is_err() {
+            continue;
+        }
+        let outputs = backend.load(&engine).and_then(|executable| executable.run(inputs));
+        let outputs = outputs.unwrap_or_else(|e| panic!("{name}: {}: {e}\n{model}", backend.kind()));
+        assert_eq!(outputs.len(), expected.len(), "{name}: {}: number of outputs", backend.kind());
+        for (i, (got, expected)) in outputs.iter().zip(expected).enumerate() {
+            let place = format!("{name}: {}: output {i}", backend.kind());
+            assert_close(&place, got, expected, tolerance);
+        }
+    }
+}
+
+/// Whether a GPU was declared, so that its absence is a failure.
+pub fn require_gpu() -> bool {
+    std::env::var_os("ACCELERANT_REQUIRE_GPU").is_some_and(|value| value != "0")
+}
+
+/// Compares type, shape and every value; a NaN equals only a NaN.
+pub fn assert_close(place: &str, got: &HostTensor, expected: &HostTensor, tolerance: Tolerance) {
+    assert_eq!(got.dtype(), expected.dtype(), "{place}: type");
+    assert_eq!(got.shape(), expected.shape(), "{place}: shape");
+    for (i, (&x, &y)) in to_f64(got).iter().zip(&to_f64(expected)).enumerate() {
+        let close = (x - y).abs() <= tolerance.absolute + tolerance.relative * y.abs();
+        assert!(close || x == y || (x.is_nan() && y.is_nan()), "{place}: element {i}: got {x}, expected {y}");
+    }
+}
+
+/// The values of any tensor as 64-bit floats.
+pub fn to_f64(tensor: &HostTensor) -> Vec<f64> {
+    fn cast<T: accelerant::Element>(tensor: &HostTensor, f: impl Fn(T) -> f64) -> Vec<f64> {
+        tensor.to_vec::<T>().expect("the type was just read").into_iter().map(f).collect()
+    }
+    match tensor.dtype() {
+        DType::F32 => cast::<f32>(tensor, f64::from),
+        DType::F64 => cast::<f64>(tensor, |v| v),
+        DType::F16 => cast::<half::f16>(tensor, half::f16::to_f64),
+        DType::BF16 => cast::<half::bf16>(tensor, half::bf16::to_f64),
+        DType::I8 => cast::<i8>(tensor, f64::from),
+        DType::I16 => cast::<i16>(tensor, f64::from),
+        DType::I32 => cast::<i32>(tensor, f64::from),
+        DType::I64 => cast::<i64>(tensor, |v| v as f64),
+        DType::U8 => cast::<u8>(tensor, f64::from),
+        DType::U16 => cast::<u16>(tensor, f64::from),
+        DType::U32 => cast::<u32>(tensor, f64::from),
+        DType::U64 => cast::<u64>(tensor, |v| v as f64),
+        DType::Bool => cast::<bool>(tensor, |v| f64::from(u8::from(v))),
+        other => panic!("no cast from {other}"),
+    }
+}
+
+/// Reproducible values in -1..1, different for every seed (splitmix64).
+pub fn random(shape: &[usize], seed: u64) -> ArrayD<f32> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    ArrayD::from_shape_simple_fn(shape, || {
+        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^= z >> 31;
+        (z >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    })
+}
