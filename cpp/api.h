@@ -77,7 +77,6 @@ public:
   virtual std::int64_t device_memory_size() const noexcept = 0;
   /// What the library tells of its layers, as JSON.
   virtual rust::String layer_information() const = 0;
-  virtual std::unique_ptr<HostMemory> serialize() const = 0;
   virtual std::unique_ptr<Context> create_context(const ContextOptions &options) const = 0;
   /// Takes kernels compiled earlier; false when they do not fit this machine.
   virtual bool load_runtime_cache(rust::Slice<const std::uint8_t> bytes) const = 0;

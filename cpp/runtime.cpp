@@ -85,15 +85,6 @@ public:
     return text_or_empty(inspector->getEngineInformation(nvinfer1::LayerInformationFormat::kJSON));
   }
 
-  std::unique_ptr<HostMemory> serialize() const override {
-    Errors errors;
-    nvinfer1::IHostMemory *plan = engine_->serialize();
-    if (plan == nullptr) {
-      errors.fail("the engine cannot be serialized");
-    }
-    return std::make_unique<OwnedMemory>(plan);
-  }
-
   std::unique_ptr<Context> create_context(const ContextOptions &options) const override;
   bool load_runtime_cache(rust::Slice<const std::uint8_t> bytes) const override;
   std::unique_ptr<HostMemory> runtime_cache() const override;

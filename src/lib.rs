@@ -14,6 +14,20 @@ pub mod backend;
 pub mod export;
 mod runtime;
 
+/// Burn: export, `.optimize_trt(…)`, and the module it gives.
+#[cfg(feature = "burn")]
+pub mod burn {
+    pub use crate::export::burn::{BurnGraph, BurnTensors, export_onnx};
+    pub use crate::runtime::burn::{BurnModule, OptimizeTrt};
+}
+
+/// Candle: forward passes over a trait, `.optimize_trt(…)`, and the module it gives.
+#[cfg(feature = "candle")]
+pub mod candle {
+    pub use crate::export::candle::*;
+    pub use crate::runtime::candle::*;
+}
+
 pub use backend::{BackendKind, Engine, Registry};
 pub use error::{Error, ErrorKind, Result};
 pub use runtime::{InferenceModule, OptimizeOptions};

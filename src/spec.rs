@@ -204,6 +204,9 @@ impl Dim {
             return Self::Fixed(opt);
         }
         let (min, max) = (a.min(b), a.max(b).min(Symbol::UNBOUNDED));
+        if min == max {
+            return Self::Fixed(min);
+        }
         let opt = opt.clamp(min, max);
         Self::Symbol(Symbol { name: formula().into(), min, opt, max })
     }

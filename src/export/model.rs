@@ -47,6 +47,7 @@ impl OnnxModel {
         for tensor in &graph.initializer {
             check_initializer(tensor).map_err(|e| e.in_operation("read ONNX"))?;
         }
+        check_names(graph).map_err(|e| e.in_operation("read ONNX"))?;
         let specs = |values: &[onnx::ValueInfoProto]| {
             let values = values.iter().filter(|value| !constant.contains(value.name()));
             values.map(onnx::spec_from_proto).collect::<Result<Vec<_>>>()
@@ -151,6 +152,41 @@ impl OnnxModel {
             return Err(Error::new(ErrorKind::InvalidArgument, text));
         }
         Ok(self)
+    }
+}
+
+/// Checks that every name is made once, and before it is read. Backends differ in what they do with
+/// a model that breaks this; some abort.
+fn check_names(graph: &onnx::GraphProto) -> Result<()> {
+    let invalid = |text: String, tensor: &str| {
+        Err(Error::new(ErrorKind::InvalidModel, text).on_tensor(tensor))
+    };
+    let sparse = graph.sparse_initializer.iter().filter_map(|t| t.values.as_ref());
+    let weights: HashSet<&str> = graph.initializer.iter().chain(sparse).map(|t| t.name()).collect();
+    let mut known = weights.clone();
+    for input in &graph.input {
+        // Older models list their initializers among the inputs.
+        if !known.insert(input.name()) && !weights.contains(input.name()) {
+            return invalid("two inputs have this name".into(), input.name());
+        }
+    }
+    for (i, node) in graph.node.iter().enumerate() {
+        let label = || format!("node {i}, {} `{}`", node.op_type(), node.name());
+        if node.op_type().is_empty() {
+            return invalid(format!("node {i} has no operator"), node.name());
+        }
+        if let Some(name) = node.input.iter().find(|name| !name.is_empty() && !known.contains(name.as_str())) {
+            return invalid(format!("{} reads it, but nothing before makes it", label()), name);
+        }
+        for name in node.output.iter().filter(|name| !name.is_empty()) {
+            if !known.insert(name) {
+                return invalid(format!("{} makes it a second time", label()), name);
+            }
+        }
+    }
+    match graph.output.iter().find(|output| !known.contains(output.name())) {
+        Some(output) => invalid("it is an output, but nothing makes it".into(), output.name()),
+        None => Ok(()),
     }
 }
 

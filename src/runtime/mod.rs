@@ -5,9 +5,9 @@ mod module;
 mod options;
 
 #[cfg(feature = "burn")]
-pub mod burn;
+pub(crate) mod burn;
 #[cfg(feature = "candle")]
-pub mod candle;
+pub(crate) mod candle;
 
 pub use module::InferenceModule;
 pub use options::OptimizeOptions;

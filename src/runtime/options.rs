@@ -144,6 +144,17 @@ impl OptimizeOptions {
             *place = dim.clone();
             spec.shape = dims.into();
         }
+        for (spec, (_, sizes)) in specs.iter_mut().zip(inputs) {
+            // A symbol of one size is that size.
+            let fix = |dim: &Dim| if dim.min() == dim.max() { Dim::Fixed(dim.min()) } else { dim.clone() };
+            spec.shape = spec.shape.dims().iter().map(fix).collect::<Vec<_>>().into();
+            for (axis, (dim, &size)) in spec.shape.dims().iter().zip(sizes).enumerate() {
+                if size < dim.min() || size > dim.max() {
+                    let text = format!("the example has {size}, outside `{dim}` = {}..={}", dim.min(), dim.max());
+                    return Err(Error::new(ErrorKind::OutOfProfile, text).on_tensor(&spec.name).at_axis(axis));
+                }
+            }
+        }
         Ok(specs)
     }
 

@@ -1,9 +1,9 @@
 //! What the tables of cases share: one model goes through every consumer, and each result is
 //! compared with the framework's own. No cases here.
 
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub)]
 
-use accelerant::backend::{Backend, Registry};
+use accelerant::backend::Registry;
 use accelerant::export::{Consumer, OnnxModel};
 use accelerant::{BackendKind, DType, HostTensor, Result};
 use ndarray::ArrayD;

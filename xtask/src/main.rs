@@ -1,14 +1,29 @@
 //! Chores of this repository, called as `cargo xtask COMMAND`. Only the command line lives here;
 //! each command has its own file.
 
+mod bundle;
+mod cache;
+mod ci;
 mod codegen;
+mod demo;
+mod fetch;
+mod hash;
+mod progress;
+mod sdk;
+mod test;
+mod tidy;
 mod workspace;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use std::process::ExitCode;
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", about = "Chores of the accelerant repository")]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about = "Chores of this repository"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -16,12 +31,42 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Put an SDK in place if none is there, and print where it is.
+    Sdk(sdk::Args),
+    /// Run all tests.
+    Test(test::Args),
+    /// Run the example that shows the crate at work.
+    Demo(demo::Args),
+    /// Run everything that must hold before a change goes in.
+    Ci,
+    /// Check the rules about files.
+    Tidy,
+    /// Pack binaries and libraries for a machine without Rust or network.
+    Bundle(bundle::Args),
     /// Regenerate the ONNX protobuf code.
     Codegen(codegen::Args),
 }
 
-fn main() -> Result<()> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    // Printed by hand: where in xtask an error came up (RUST_BACKTRACE) helps nobody who reads it.
+    let Err(error) = run(Cli::parse().command) else {
+        return ExitCode::SUCCESS;
+    };
+    eprintln!("error: {error}");
+    for cause in error.chain().skip(1) {
+        eprintln!("\ncaused by: {cause}");
+    }
+    ExitCode::FAILURE
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Sdk(args) => sdk::run(&args),
+        Command::Test(args) => test::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Ci => ci::run(),
+        Command::Tidy => tidy::run(),
+        Command::Bundle(args) => bundle::run(&args),
         Command::Codegen(args) => codegen::run(&args),
     }
 }

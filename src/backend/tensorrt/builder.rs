@@ -5,6 +5,7 @@ use std::{
     fs, io,
     io::Write as _,
     path::Path,
+    sync::{Mutex, PoisonError},
     time::Instant,
 };
 
@@ -20,6 +21,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::export::OnnxModel;
 use crate::files::write_atomic;
 use crate::spec::{Signature, TensorSpec};
+
+/// One build at a time: TensorRT-RTX 1.6 mixes up the compute capabilities of builds that run side
+/// by side ("Target SM 80 is not found in the accelerator list").
+static BUILDING: Mutex<()> = Mutex::new(());
 
 /// Lets [`Bytes`] own what the library allocated.
 struct Plan(UniquePtr<ffi::HostMemory>);
@@ -65,7 +70,11 @@ pub(super) fn build(library: &Library, model: &OnnxModel, options: &TensorRtOpti
         timing_cache: timing_cache.map(read_if_there).transpose()?.unwrap_or_default(),
     };
     let progress = ffi::Progress::new(options.progress.clone());
-    let plan = builder.pin_mut().build(&asked, &progress).map_err(|e| match progress.stopped() {
+    let plan = {
+        let _alone = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
+        builder.pin_mut().build(&asked, &progress)
+    };
+    let plan = plan.map_err(|e| match progress.stopped() {
         true => Error::new(ErrorKind::Build, "stopped by the progress callback").in_operation("build"),
         false => build_error(&e),
     })?;
@@ -88,23 +97,37 @@ fn build_error(error: &cxx::Exception) -> Error {
 /// All that the parser found, as one error: its first place, and every text.
 fn parser_error(builder: &ffi::Builder, error: &cxx::Exception) -> Error {
     let errors = builder.parser_errors().unwrap_or_default();
-    let unsupported = |error: &ParserError| (7..=13).contains(&error.code);
-    let kind = match errors.is_empty() || !errors.iter().all(unsupported) {
-        true => ErrorKind::InvalidModel,
-        false => ErrorKind::UnsupportedOperation,
+    let kind = match errors.iter().any(is_unsupported) {
+        true => ErrorKind::UnsupportedOperation,
+        false => ErrorKind::InvalidModel,
     };
     for error in &errors {
-        let ParserError { file, line, function, .. } = error;
-        tracing::debug!(target: "accelerant::tensorrt", "{} ({file}:{line}, {function})", place(error));
+        let ParserError { code, file, line, function, .. } = error;
+        tracing::debug!(target: "accelerant::tensorrt", "{}: code {code}, {file}:{line}, {function}", place(error));
     }
     match errors.as_slice() {
         [] => Error::new(kind, error.what()).in_operation("parse"),
-        [only] => Error::new(kind, only.description.clone()).in_operation(place(only)),
+        [only] => Error::new(kind, description(only)).in_operation(place(only)),
         many => {
-            let each = many.iter().map(|error| format!("\n  {}: {}", place(error), error.description));
+            let each = many.iter().map(|error| format!("\n  {}: {}", place(error), description(error)));
             let text = format!("{} errors:{}", many.len(), each.collect::<String>());
             Error::new(kind, text).in_operation("parse")
         }
+    }
+}
+
+/// Whether the error is `nvonnxparser::ErrorCode::kUNSUPPORTED_…`, or says so: an operator that
+/// the parser does not know has the code of an internal error.
+fn is_unsupported(error: &ParserError) -> bool {
+    (7..=13).contains(&error.code) || error.description.contains("is not supported")
+}
+
+/// The parser's words; some of its checks only print their condition, which is "false".
+fn description(error: &ParserError) -> &str {
+    match error.description.trim() {
+        "" | "false" if is_unsupported(error) => "the operator is not supported",
+        "" | "false" => "the node is not valid",
+        words => words,
     }
 }
 

@@ -14,6 +14,8 @@ use super::options::{ProgressEvent, ProgressFn};
 
 pub(super) use bridge::*;
 
+// The macro makes everything `pub` and repeats the safety sections elsewhere.
+#[allow(unreachable_pub, missing_docs, clippy::undocumented_unsafe_blocks, clippy::missing_safety_doc)]
 #[cxx::bridge(namespace = "accelerant")]
 mod bridge {
     /// Which TensorRT.
@@ -113,7 +115,9 @@ mod bridge {
         fn timing_cache(self: &Builder) -> Result<UniquePtr<HostMemory>>;
 
         type Context;
-        fn set_profile(self: Pin<&mut Context>, index: i32, stream: usize) -> Result<()>;
+        /// # Safety
+        /// `stream` must be a live stream of the current device.
+        unsafe fn set_profile(self: Pin<&mut Context>, index: i32, stream: usize) -> Result<()>;
         fn set_input_shape(self: Pin<&mut Context>, name: &str, dims: &[i64]) -> Result<()>;
         fn set_address(self: Pin<&mut Context>, name: &str, address: usize) -> Result<()>;
         fn missing_inputs(self: Pin<&mut Context>) -> Result<Vec<String>>;
@@ -129,7 +133,6 @@ mod bridge {
         fn profile_shape(self: &Engine, input: &str, profile: i32) -> Result<ProfileShape>;
         fn device_memory_size(self: &Engine) -> i64;
         fn layer_information(self: &Engine) -> Result<String>;
-        fn serialize(self: &Engine) -> Result<UniquePtr<HostMemory>>;
         fn create_context(self: &Engine, options: &ContextOptions) -> Result<UniquePtr<Context>>;
         fn load_runtime_cache(self: &Engine, bytes: &[u8]) -> Result<bool>;
         fn runtime_cache(self: &Engine) -> Result<UniquePtr<HostMemory>>;

@@ -177,10 +177,11 @@ impl TensorRtOptions {
     }
 
     pub(super) fn check(&self) -> Result<()> {
-        let invalid = |text: String| Err(Error::new(ErrorKind::InvalidArgument, text).in_operation("TensorRT options"));
-        match self.optimization_level {
-            Some(level @ 6..) => return invalid(format!("optimization level {level} is not in 0..=5")),
-            Some(_) | None => {}
+        let invalid = |text: String| {
+            Err(Error::new(ErrorKind::InvalidArgument, text).in_operation("TensorRT options"))
+        };
+        if let Some(level @ 6..) = self.optimization_level {
+            return invalid(format!("optimization level {level} is not in 0..=5"));
         }
         if self.max_contexts == 0 {
             return invalid("at least one context is needed, got a maximum of 0".into());

@@ -410,6 +410,13 @@ impl Value {
         node.input(&operand(end.unwrap_or(i64::MAX))?).input(&operand(axis)?).build()
     }
 
+    /// This value with its dimensions under other names, given by one who knows that they are equal.
+    #[cfg(feature = "candle")]
+    pub(crate) fn with_dims(mut self, dims: Vec<Dim>) -> Value {
+        self.shape = dims.into();
+        self
+    }
+
     /// With another element type; nothing is added when it already has it.
     ///
     /// # Errors

@@ -1,0 +1,127 @@
+//! Compiles the C++ side of the TensorRT backend, once for each flavor that was asked for. Links
+//! nothing of TensorRT: its libraries are loaded at run time. Without these features it does
+//! nothing.
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    #[cfg(feature = "_tensorrt")]
+    tensorrt::compile();
+}
+
+#[cfg(feature = "_tensorrt")]
+mod tensorrt {
+    use std::{
+        env,
+        path::{Path, PathBuf},
+        process,
+    };
+
+    struct Flavor {
+        feature: &'static str,
+        name: &'static str,
+        variable: &'static str,
+        folder: &'static str,
+        defines: &'static [&'static str],
+    }
+
+    const FLAVORS: [Flavor; 2] = [
+        Flavor {
+            feature: "CARGO_FEATURE_TENSORRT_RTX",
+            name: "rtx",
+            variable: "TENSORRT_RTX_ROOT",
+            folder: "tensorrt-rtx-1.6.1.120",
+            defines: &["ACCELERANT_IS_RTX"],
+        },
+        Flavor {
+            feature: "CARGO_FEATURE_TENSORRT",
+            name: "enterprise",
+            variable: "TENSORRT_ROOT",
+            folder: "tensorrt-lean-11.4.0.106",
+            defines: &[],
+        },
+    ];
+
+    const BRIDGE: &str = "src/backend/tensorrt/ffi.rs";
+    const SOURCES: [&str; 4] = ["cpp/log.cpp", "cpp/library.cpp", "cpp/builder.cpp", "cpp/runtime.cpp"];
+
+    pub(super) fn compile() {
+        println!("cargo::rerun-if-changed=cpp");
+        println!("cargo::rerun-if-changed={BRIDGE}");
+        for variable in ["ACCELERANT_CACHE_DIR", "XDG_CACHE_HOME", "DOCS_RS"] {
+            println!("cargo::rerun-if-env-changed={variable}");
+        }
+        for flavor in &FLAVORS {
+            println!("cargo::rerun-if-env-changed={}", flavor.variable);
+        }
+        if env::var_os("DOCS_RS").is_some() {
+            return;
+        }
+        let wanted: Vec<_> = FLAVORS.iter().filter(|flavor| env::var_os(flavor.feature).is_some()).collect();
+
+        let mut dispatch = cxx_build::bridge(BRIDGE);
+        common(&mut dispatch).file("cpp/dispatch.cpp");
+        for flavor in &wanted {
+            dispatch.define(&format!("ACCELERANT_{}", flavor.name.to_uppercase()), None);
+        }
+        dispatch.compile("accelerant_dispatch");
+
+        for flavor in wanted {
+            // No bridge of its own, only the include folders of the one above.
+            let mut build = cxx_build::bridges(std::iter::empty::<&str>());
+            // The two flavors define the same namespaces and meet in one program.
+            common(&mut build)
+                .files(SOURCES)
+                .include(headers(flavor))
+                .define("ACCELERANT_FLAVOR", flavor.name)
+                .define("nvinfer1", &*format!("nvinfer1_{}", flavor.name))
+                .define("nvonnxparser", &*format!("nvonnxparser_{}", flavor.name));
+            for define in flavor.defines {
+                build.define(define, None);
+            }
+            build.compile(&format!("accelerant_{}", flavor.name));
+        }
+    }
+
+    /// The folder with the flavor's headers.
+    fn headers(flavor: &Flavor) -> PathBuf {
+        let Flavor { variable, folder, .. } = flavor;
+        let root = match folder_in(variable) {
+            Some(root) => Some(root),
+            None => cache_folder().map(|cache| cache.join(folder)),
+        };
+        let include = root.map(|root| root.join("include")).unwrap_or_else(|| Path::new(folder).join("include"));
+        if !include.join("NvInfer.h").is_file() {
+            let missing = include.join("NvInfer.h");
+            println!(
+                "cargo::error=no TensorRT headers: {} is missing. Either run `cargo xtask sdk`, which fetches \
+                 headers and libraries, or set {variable} to the folder of an SDK with include/ and lib/",
+                missing.display()
+            );
+            process::exit(1);
+        }
+        println!("cargo::rerun-if-changed={}", include.display());
+        include
+    }
+
+    fn folder_in(variable: &str) -> Option<PathBuf> {
+        env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
+    }
+
+    /// As `src/backend/tensorrt/library.rs` looks for it at run time.
+    fn cache_folder() -> Option<PathBuf> {
+        folder_in("ACCELERANT_CACHE_DIR").or_else(|| {
+            let cache = folder_in("XDG_CACHE_HOME").or_else(|| Some(folder_in("HOME")?.join(".cache")))?;
+            Some(cache.join("accelerant"))
+        })
+    }
+
+    fn common(build: &mut cc::Build) -> &mut cc::Build {
+        build
+            .std("c++17")
+            .flag_if_supported("-Wall")
+            .flag_if_supported("-Wextra")
+            // The vendor's headers use what they deprecate.
+            .flag_if_supported("-Wno-deprecated-declarations")
+            .flag_if_supported("-Wno-unused-parameter")
+    }
+}

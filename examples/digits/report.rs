@@ -1,0 +1,110 @@
+//! What is measured of a network before and after, and its table.
+
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+use ndarray::{Array2, Axis};
+
+/// Median wall-clock times of one call, result on the host.
+#[derive(Clone, Copy)]
+pub struct Timing {
+    /// One image.
+    pub latency: Duration,
+    /// A whole batch.
+    pub batch: Duration,
+}
+
+pub struct Report {
+    pub framework: &'static str,
+    pub backend: String,
+    pub reasons: Vec<String>,
+    pub native_accuracy: f64,
+    pub optimized_accuracy: f64,
+    pub difference: f32,
+    pub engine_size: usize,
+    pub engine_by: String,
+    pub build_time: Duration,
+    pub native: Timing,
+    pub optimized: Timing,
+    pub batch: usize,
+}
+
+impl Report {
+    /// The demo fails when it shows anything else than this.
+    pub fn check(&self) -> Result<(), String> {
+        if self.native_accuracy < 0.95 {
+            return Err(format!("{}: accuracy {:.4} is under 0.95", self.framework, self.native_accuracy));
+        }
+        if self.native_accuracy != self.optimized_accuracy {
+            let (native, optimized) = (self.native_accuracy, self.optimized_accuracy);
+            return Err(format!("{}: accuracy {native:.4} became {optimized:.4}", self.framework));
+        }
+        Ok(())
+    }
+}
+
+pub fn accuracy(scores: &Array2<f32>, labels: &[u32]) -> f64 {
+    let best = |row: ndarray::ArrayView1<f32>| {
+        row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(digit, _)| digit as u32)
+    };
+    let right = scores.axis_iter(Axis(0)).zip(labels).filter(|(row, label)| best(*row) == **label).count();
+    right as f64 / labels.len() as f64
+}
+
+/// The median time of a call after 20 to warm up: 201 calls, or as many as fit into a second.
+pub fn median(mut call: impl FnMut()) -> Duration {
+    (0..20).for_each(|_| call());
+    let start = Instant::now();
+    let mut times = Vec::new();
+    while times.len() < 201 && (times.len() < 5 || start.elapsed() < Duration::from_secs(1)) {
+        let start = Instant::now();
+        call();
+        times.push(start.elapsed());
+    }
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+/// A Markdown table, a column for each framework, and the reasons below it.
+pub fn table(reports: &[Report]) -> String {
+    type Cell = Box<dyn Fn(&Report) -> String>;
+    let micros = |time: Duration| format!("{:.1} µs", time.as_secs_f64() * 1e6);
+    let rate = |time: Duration, batch: usize| format!("{:.0} images/s", batch as f64 / time.as_secs_f64());
+    let rows: Vec<(&str, Cell)> = vec![
+        ("", Box::new(|r| r.framework.to_owned())),
+        ("backend that ran", Box::new(|r| r.backend.clone())),
+        ("accuracy, native", Box::new(|r| format!("{:.2} %", r.native_accuracy * 100.0))),
+        ("accuracy, optimized", Box::new(|r| format!("{:.2} %", r.optimized_accuracy * 100.0))),
+        ("largest absolute difference of a score", Box::new(|r| format!("{:.1e}", r.difference))),
+        ("engine", Box::new(|r| format!("{} bytes by {}", r.engine_size, r.engine_by))),
+        ("build time", Box::new(|r| format!("{:.2} s", r.build_time.as_secs_f64()))),
+        ("latency, native (CPU)", Box::new(move |r| micros(r.native.latency))),
+        ("latency, optimized", Box::new(move |r| micros(r.optimized.latency))),
+        ("throughput, native (CPU), batch 64", Box::new(move |r| rate(r.native.batch, r.batch))),
+        ("throughput, optimized, batch 64", Box::new(move |r| rate(r.optimized.batch, r.batch))),
+    ];
+    let mut lines: Vec<Vec<String>> = Vec::new();
+    for (title, cell) in &rows {
+        lines.push(std::iter::once((*title).to_owned()).chain(reports.iter().map(cell)).collect());
+    }
+    let widths: Vec<usize> = (0..=reports.len())
+        .map(|column| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0))
+        .collect();
+    let mut text = String::new();
+    for (i, line) in lines.iter().enumerate() {
+        for (cell, width) in line.iter().zip(&widths) {
+            let _ = write!(text, "| {cell}{} ", " ".repeat(width - cell.chars().count()));
+        }
+        text.push_str("|\n");
+        if i == 0 {
+            widths.iter().for_each(|width| text.push_str(&format!("|{}", "-".repeat(width + 2))));
+            text.push_str("|\n");
+        }
+    }
+    for report in reports {
+        for reason in &report.reasons {
+            let _ = writeln!(text, "\n{}: passed over {reason}", report.framework);
+        }
+    }
+    text
+}

@@ -1,0 +1,215 @@
+//! NVIDIA TensorRT, in both flavors, as a [`Backend`]: Enterprise TensorRT and TensorRT-RTX.
+//!
+//! The libraries are loaded when they are first needed, so a program that was compiled with this
+//! backend starts on machines without them. They are looked for in
+//! 1. the folder given to [`TensorRt::rtx_at`] or [`TensorRt::enterprise_at`], else
+//! 2. the folder in the environment variable `TENSORRT_RTX_ROOT` or `TENSORRT_ROOT`, else
+//! 3. the cache that `cargo xtask sdk` fills (`ACCELERANT_CACHE_DIR`, by default
+//!    `~/.cache/accelerant`), then where the system finds libraries.
+//!
+//! A library whose major or minor version is not that of the headers this crate was compiled with
+//! is refused: its C++ interface may differ.
+//!
+//! TensorRT-RTX builds engines without a GPU; running takes one, and so does building with the
+//! Enterprise flavor.
+
+mod builder;
+mod device;
+mod executable;
+mod ffi;
+mod library;
+mod options;
+mod runtime;
+
+use std::{path::PathBuf, sync::Arc};
+
+use cudarc::driver::CudaContext;
+
+pub use options::{ProgressEvent, ProgressFn, TensorRtOptions};
+
+use super::{Backend, BackendKind, Engine, Executable};
+use crate::error::{Error, ErrorKind, Result};
+use crate::export::{Consumer, OnnxModel};
+use executable::DeviceExecutable;
+use ffi::Flavor;
+use library::Library;
+use runtime::LoadedEngine;
+
+/// TensorRT, with its options.
+#[derive(Clone, Debug)]
+pub struct TensorRt {
+    flavor: Flavor,
+    root: Option<PathBuf>,
+    options: TensorRtOptions,
+}
+
+impl TensorRt {
+    /// TensorRT-RTX, found as the [module](self) tells.
+    pub fn rtx() -> Self {
+        Self::new(Flavor::Rtx, None)
+    }
+
+    /// TensorRT-RTX from the SDK in this folder and from nowhere else.
+    pub fn rtx_at(root: impl Into<PathBuf>) -> Self {
+        Self::new(Flavor::Rtx, Some(root.into()))
+    }
+
+    /// Enterprise TensorRT, found as the [module](self) tells.
+    pub fn enterprise() -> Self {
+        Self::new(Flavor::Enterprise, None)
+    }
+
+    /// Enterprise TensorRT from the SDK in this folder and from nowhere else.
+    pub fn enterprise_at(root: impl Into<PathBuf>) -> Self {
+        Self::new(Flavor::Enterprise, Some(root.into()))
+    }
+
+    fn new(flavor: Flavor, root: Option<PathBuf>) -> Self {
+        Self { flavor, root, options: TensorRtOptions::default() }
+    }
+
+    /// The same with other options.
+    #[must_use]
+    pub fn with_options(mut self, options: TensorRtOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// The options.
+    pub fn options(&self) -> &TensorRtOptions {
+        &self.options
+    }
+
+    /// The version of the library, as major.minor.patch.build.
+    ///
+    /// # Errors
+    /// [`ErrorKind::LibraryNotFound`] or [`ErrorKind::VersionMismatch`], with each path tried and
+    /// why it was refused.
+    pub fn library_version(&self) -> Result<String> {
+        Ok(self.library()?.version.to_string())
+    }
+
+    /// Checks an engine as far as this machine allows without running it: with a GPU that it
+    /// loads and has the inputs and outputs of its header; without one, which TensorRT-RTX alone
+    /// can do, that this version built it and its plan begins as a plan.
+    ///
+    /// # Errors
+    /// As [`load`](Backend::load).
+    pub fn validate(&self, engine: &Engine) -> Result<()> {
+        let library = self.expect(engine)?;
+        match (self.flavor, device::open(self.options.device)) {
+            (Flavor::Rtx, Err(_)) => {
+                // SAFETY: TensorRT-RTX creates its runtime without a driver.
+                let checked = unsafe { runtime::check_header(&library, engine.plan()) };
+                checked.map_err(|e| self.told(e, engine, &library))
+            }
+            (_, device) => self.open(engine, &library, device?).map(drop),
+        }
+    }
+
+    /// What TensorRT tells of an engine's layers, as JSON; more with
+    /// [`TensorRtOptions::layer_details`].
+    ///
+    /// # Errors
+    /// As [`load`](Backend::load).
+    pub fn layer_information(&self, engine: &Engine) -> Result<String> {
+        let library = self.expect(engine)?;
+        self.open(engine, &library, device::open(self.options.device)?)?.layer_information()
+    }
+
+    fn library(&self) -> Result<Arc<Library>> {
+        Library::load(self.flavor, self.root.as_deref())
+    }
+
+    /// The library, if it is the one that built this engine.
+    fn expect(&self, engine: &Engine) -> Result<Arc<Library>> {
+        let library = self.library()?;
+        engine.expect(&self.kind(), &library.version.to_string())?;
+        Ok(library)
+    }
+
+    /// Deserializes an engine that was [expected](Self::expect), and checks it against its header.
+    fn open(&self, engine: &Engine, library: &Library, device: Arc<CudaContext>) -> Result<LoadedEngine> {
+        let found = self.target(Some(&device))?;
+        if self.flavor == Flavor::Enterprise && engine.target() != found {
+            let text = format!("the engine was built for {}, found {found}", engine.target());
+            return Err(Error::new(ErrorKind::EngineIncompatible, text).in_operation("load engine"));
+        }
+        // SAFETY: the header says that this flavor and version built the plan, and its checksum
+        // was verified when it was read.
+        let loaded = unsafe { LoadedEngine::new(library, device, engine.plan()) };
+        let loaded = loaded.map_err(|e| self.told(e, engine, library))?;
+        loaded.check(engine.signature())?;
+        Ok(loaded)
+    }
+
+    /// Adds built and found to an error about an engine that does not fit.
+    fn told(&self, error: Error, engine: &Engine, library: &Library) -> Error {
+        if error.kind() != ErrorKind::EngineIncompatible {
+            return error;
+        }
+        let (built, target) = (engine.library(), engine.target());
+        let text = format!("{}; built by {built} for {target}, found {library}", error.message());
+        Error::new(error.kind(), text).in_operation("load engine").with_source(error)
+    }
+
+    /// What an engine built now is for.
+    fn target(&self, device: Option<&CudaContext>) -> Result<String> {
+        let capabilities = &self.options.compute_capabilities;
+        if !capabilities.is_empty() {
+            let names: Vec<_> = capabilities.iter().map(|sm| format!("sm_{sm}")).collect();
+            return Ok(names.join("+"));
+        }
+        match (self.flavor, device) {
+            (Flavor::Enterprise, Some(device)) => {
+                let failed = |e| device::device_error("the device cannot be asked", e);
+                let (major, minor) = device.compute_capability().map_err(failed)?;
+                Ok(format!("sm_{major}{minor} {}", device.name().map_err(failed)?))
+            }
+            _ => Ok("any".into()),
+        }
+    }
+}
+
+impl Backend for TensorRt {
+    fn kind(&self) -> BackendKind {
+        self.flavor.kind()
+    }
+
+    fn description(&self) -> String {
+        match self.library() {
+            Ok(library) => library.to_string(),
+            Err(_) => format!("{} (its library cannot be loaded)", self.flavor.title()),
+        }
+    }
+
+    fn consumer(&self) -> Consumer {
+        Consumer::tensorrt()
+    }
+
+    fn probe(&self) -> Result<()> {
+        self.library()?;
+        device::open(self.options.device).map(drop)
+    }
+
+    fn build(&self, model: &OnnxModel) -> Result<Engine> {
+        let library = self.library()?;
+        let device = match (self.flavor, device::open(self.options.device)) {
+            (_, Ok(device)) => Some(device),
+            (Flavor::Rtx, Err(_)) => None,
+            (_, Err(e)) => return Err(e),
+        };
+        let target = self.target(device.as_deref())?;
+        builder::build(&library, model, &self.options, &target)
+    }
+
+    fn load(&self, engine: &Engine) -> Result<Box<dyn Executable>> {
+        self.options.check()?;
+        let library = self.expect(engine)?;
+        let device = device::open(self.options.device)?;
+        let loaded = self.open(engine, &library, device.clone())?;
+        let executable = DeviceExecutable::new(loaded, device, engine.signature().clone(), &self.options)
+            .map_err(|e| self.told(e, engine, &library))?;
+        Ok(Box::new(executable))
+    }
+}

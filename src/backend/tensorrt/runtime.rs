@@ -1,0 +1,355 @@
+//! Safe owners of a deserialized engine and of its contexts, bound to a device, and how TensorRT's
+//! element types map to this crate's. No buffers and no scheduling: those are the executable's.
+
+use std::{fmt, sync::Arc};
+
+use cudarc::driver::CudaContext;
+use cxx::{SharedPtr, UniquePtr};
+
+use super::builder::sides;
+use super::device;
+use super::ffi::{self, TensorInfo};
+use super::library::Library;
+use crate::error::{Error, ErrorKind, Result};
+use crate::spec::{DType, Dim, Signature, TensorSpec};
+
+/// The element type with TensorRT's number (`nvinfer1::DataType`), if this crate has it.
+pub(super) fn dtype_from_tensorrt(number: i32) -> Option<DType> {
+    Some(match number {
+        0 => DType::F32,
+        1 => DType::F16,
+        2 => DType::I8,
+        3 => DType::I32,
+        4 => DType::Bool,
+        5 => DType::U8,
+        7 => DType::BF16,
+        8 => DType::I64,
+        _ => return None,
+    })
+}
+
+/// The name of TensorRT's element type, for people.
+pub(super) fn dtype_name(number: i32) -> String {
+    match (dtype_from_tensorrt(number), number) {
+        (Some(dtype), _) => dtype.to_string(),
+        (None, 6) => "fp8".into(),
+        (None, 9) => "int4".into(),
+        (None, 10) => "fp4".into(),
+        (None, 11) => "e8m0".into(),
+        (None, _) => format!("type {number}"),
+    }
+}
+
+/// Checks what the library reads of a plan without a device: the header that it wrote.
+///
+/// # Errors
+/// As [`LoadedEngine::new`], but for what is of devices.
+///
+/// # Safety
+/// The library must create its runtime without a driver.
+pub(super) unsafe fn check_header(library: &Library, plan: &[u8]) -> Result<()> {
+    // SAFETY: the caller's promise.
+    let runtime = unsafe { library.create_runtime() }?;
+    Invalidity::of(&runtime, plan)?.check_bytes()
+}
+
+/// A deserialized engine on its device.
+pub(crate) struct LoadedEngine {
+    engine: SharedPtr<ffi::Engine>,
+    device: Arc<CudaContext>,
+}
+
+impl LoadedEngine {
+    /// Deserializes a plan.
+    ///
+    /// # Errors
+    /// [`ErrorKind::EngineIncompatible`], [`ErrorKind::EngineCorrupt`] or [`ErrorKind::Device`], as
+    /// the library tells.
+    ///
+    /// # Safety
+    /// `plan` must be bytes that the library's flavor built.
+    pub(super) unsafe fn new(library: &Library, device: Arc<CudaContext>, plan: &[u8]) -> Result<Self> {
+        device::bind(&device)?;
+        // SAFETY: the driver was initialized for the device.
+        let runtime = unsafe { library.create_runtime() }?;
+        let invalidity = Invalidity::of(&runtime, plan)?;
+        invalidity.check_bytes()?;
+        // SAFETY: the caller's promise.
+        let engine = unsafe { runtime.deserialize(plan) };
+        let engine = engine.map_err(|e| invalidity.explain(not_deserialized(e.what())))?;
+        Ok(Self { engine, device })
+    }
+
+    /// Checks that the engine has the inputs and outputs of `signature`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::EngineCorrupt`], naming the tensor.
+    pub(super) fn check(&self, signature: &Signature) -> Result<()> {
+        let corrupt = |text: String| Error::new(ErrorKind::EngineCorrupt, text);
+        let tensors = self.engine.tensors().map_err(|e| corrupt(e.what().into()))?;
+        let (stated, found) = (signature.inputs.len() + signature.outputs.len(), tensors.len());
+        if stated != found {
+            return Err(corrupt(format!("the engine has {found} inputs and outputs, its header {stated}")));
+        }
+        for (spec, input) in sides(signature) {
+            let Some(tensor) = tensors.iter().find(|t| t.name == spec.name && t.input == input) else {
+                return Err(corrupt("the engine has no such input or output".into()).on_tensor(&spec.name));
+            };
+            if !agrees(spec, tensor) {
+                let (dtype, dims) = (dtype_name(tensor.dtype), &tensor.dims);
+                let text = format!("the engine has {dtype} {dims:?}, its header {} {}", spec.dtype, spec.shape);
+                return Err(corrupt(text).on_tensor(&spec.name));
+            }
+            if tensor.on_host && input {
+                let text = "an input whose values decide shapes is not supported";
+                return Err(Error::new(ErrorKind::UnsupportedOperation, text).on_tensor(&spec.name));
+            }
+        }
+        for spec in &signature.inputs {
+            self.check_profile(spec)?;
+        }
+        Ok(())
+    }
+
+    /// The engine's first profile must be the range that the header states.
+    fn check_profile(&self, spec: &TensorSpec) -> Result<()> {
+        let corrupt = |text: String| Error::new(ErrorKind::EngineCorrupt, text).on_tensor(&spec.name);
+        if !spec.shape.is_dynamic() {
+            return Ok(());
+        }
+        let shape = self.engine.profile_shape(&spec.name, 0).map_err(|e| corrupt(e.what().into()))?;
+        let [min, _, max] = spec.shape.profile();
+        let same = |built: &[i64], stated: &[usize]| built.iter().map(|&size| size as usize).eq(stated.iter().copied());
+        if !same(&shape.min, &min) || !same(&shape.max, &max) {
+            let text = format!("the engine takes {:?} to {:?}, its header {min:?} to {max:?}", shape.min, shape.max);
+            return Err(corrupt(text));
+        }
+        Ok(())
+    }
+
+    /// A new context.
+    ///
+    /// # Errors
+    /// [`ErrorKind::EngineIncompatible`] when this device cannot run the engine,
+    /// [`ErrorKind::Device`] when it fails or its memory is full.
+    pub(crate) fn create_context(&self, options: &ffi::ContextOptions) -> Result<Context> {
+        device::bind(&self.device)?;
+        let context = self.engine.create_context(options).map_err(|e| {
+            let kind = match is_of_device(e.what()) {
+                true => ErrorKind::Device,
+                false => ErrorKind::EngineIncompatible,
+            };
+            Error::new(kind, e.what()).in_operation("create context")
+        })?;
+        Ok(Context { context, device: self.device.clone() })
+    }
+
+    /// How many optimization profiles it was built with.
+    pub(crate) fn profile_count(&self) -> usize {
+        self.engine.profile_count().max(0) as usize
+    }
+
+    /// Scratch memory of one context in bytes.
+    pub(crate) fn scratch_bytes(&self) -> usize {
+        self.engine.device_memory_size().max(0) as usize
+    }
+
+    /// What the library tells of its layers, as JSON.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Execution`] with the library's words.
+    pub(crate) fn layer_information(&self) -> Result<String> {
+        self.engine.layer_information().map_err(|e| execution(&e))
+    }
+
+    /// Takes kernels compiled earlier; false when they do not fit.
+    pub(super) fn load_runtime_cache(&self, bytes: &[u8]) -> Result<bool> {
+        self.engine.load_runtime_cache(bytes).map_err(|e| execution(&e))
+    }
+
+    /// The kernels compiled so far, if the library keeps any. No context may run meanwhile.
+    pub(super) fn runtime_cache(&self) -> Result<Option<UniquePtr<ffi::HostMemory>>> {
+        let cache = self.engine.runtime_cache().map_err(|e| execution(&e))?;
+        Ok((!cache.is_null()).then_some(cache))
+    }
+}
+
+impl Drop for LoadedEngine {
+    fn drop(&mut self) {
+        // The library frees memory of the current device.
+        let _ = self.device.bind_to_thread();
+    }
+}
+
+impl fmt::Debug for LoadedEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoadedEngine").field("scratch_bytes", &self.scratch_bytes()).finish_non_exhaustive()
+    }
+}
+
+/// One execution of an engine at a time, on addresses and a stream that the caller gives.
+pub(crate) struct Context {
+    context: UniquePtr<ffi::Context>,
+    device: Arc<CudaContext>,
+}
+
+impl Context {
+    /// Chooses an optimization profile, counted from 0, which forgets the shapes set before. It
+    /// holds when `stream`, a raw `CUstream`, has come to it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Execution`] when the engine has no such profile.
+    ///
+    /// # Safety
+    /// `stream` must be a live stream of the engine's device, and no execution of this context
+    /// may be pending on another.
+    pub(crate) unsafe fn select_profile(&mut self, index: usize, stream: usize) -> Result<()> {
+        device::bind(&self.device)?;
+        let index = i32::try_from(index).unwrap_or(i32::MAX);
+        // SAFETY: the caller's promise; the device is current.
+        unsafe { self.context.pin_mut().set_profile(index, stream) }.map_err(|e| execution(&e))
+    }
+
+    /// The shape of an input; needed before the first execution of a dynamic input, and kept.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Execution`] when the engine refuses it.
+    pub(crate) fn set_input_shape(&mut self, name: &str, sizes: &[usize]) -> Result<()> {
+        let sizes: Vec<i64> = sizes.iter().map(|&size| size as i64).collect();
+        self.context.pin_mut().set_input_shape(name, &sizes).map_err(|e| execution(&e).on_tensor(name))
+    }
+
+    /// The device address of a tensor, kept for later executions. Setting it touches no memory.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Execution`] when the engine refuses it, as for an unknown name.
+    pub(crate) fn set_address(&mut self, name: &str, address: u64) -> Result<()> {
+        self.context.pin_mut().set_address(name, address as usize).map_err(|e| execution(&e).on_tensor(name))
+    }
+
+    /// Checks that all shapes are set and fit each other.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Execution`], naming what is missing.
+    pub(crate) fn check_shapes(&mut self) -> Result<()> {
+        let missing = self.context.pin_mut().missing_inputs().map_err(|e| execution(&e))?;
+        if !missing.is_empty() {
+            let text = format!("the shapes of {} are not set", missing.join(", "));
+            return Err(Error::new(ErrorKind::Execution, text));
+        }
+        Ok(())
+    }
+
+    /// The shape that a tensor has with the input shapes set.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Execution`] when it depends on values.
+    pub(crate) fn shape(&self, name: &str) -> Result<Vec<usize>> {
+        let sizes = self.context.shape(name).map_err(|e| execution(&e).on_tensor(name))?;
+        let known = sizes.iter().map(|&size| usize::try_from(size)).collect::<Result<Vec<_>, _>>();
+        known.map_err(|_| {
+            let text = format!("the shape {sizes:?} depends on values, which is not supported");
+            Error::new(ErrorKind::Execution, text).on_tensor(name)
+        })
+    }
+
+    /// Enqueues an execution on `stream`, a raw `CUstream` of the engine's device.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Execution`] with the library's words.
+    ///
+    /// # Safety
+    /// The address of every tensor must have been set to device memory that holds it with the
+    /// shapes set, and memory, stream and this context must stay as they are until `stream` is
+    /// done.
+    pub(crate) unsafe fn enqueue(&mut self, stream: usize) -> Result<()> {
+        device::bind(&self.device)?;
+        // SAFETY: the caller's promise; the device is current.
+        unsafe { self.context.pin_mut().enqueue(stream) }.map_err(|e| execution(&e))
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        let _ = self.device.bind_to_thread();
+    }
+}
+
+fn execution(error: &cxx::Exception) -> Error {
+    Error::new(ErrorKind::Execution, error.what())
+}
+
+fn agrees(spec: &TensorSpec, tensor: &TensorInfo) -> bool {
+    let size = |(dim, &size): (&Dim, &i64)| size == -1 || dim.fixed().is_none_or(|fixed| fixed as i64 == size);
+    dtype_from_tensorrt(tensor.dtype) == Some(spec.dtype)
+        && spec.shape.rank() == tensor.dims.len()
+        && spec.shape.dims().iter().zip(&tensor.dims).all(size)
+}
+
+/// Whether the library's words tell of CUDA rather than of the engine.
+fn is_of_device(words: &str) -> bool {
+    ["cudaError", "OutOfMemory", "out of memory"].iter().any(|sign| words.contains(sign))
+}
+
+/// The library tells only in words why it cannot deserialize.
+fn not_deserialized(words: &str) -> Error {
+    let kind = match words {
+        _ if is_of_device(words) => ErrorKind::Device,
+        _ if ["ncompatible", "not compatible", "ersion tag"].iter().any(|sign| words.contains(sign)) => {
+            ErrorKind::EngineIncompatible
+        }
+        _ => ErrorKind::EngineCorrupt,
+    };
+    Error::new(kind, words).in_operation("load engine")
+}
+
+/// What the library says against a plan, from the header that it wrote.
+///
+/// It is cautious: of a device that is not on its list of supported ones it says so, and then runs
+/// the engine all the same (seen with TensorRT-RTX 1.6 and compute capability 9.0). So only what
+/// is wrong with the bytes is refused at once; the rest explains a failure.
+struct Invalidity(u64);
+
+impl Invalidity {
+    /// Kind and text for each bit of `nvinfer1::EngineInvalidityDiagnostics`.
+    const REASONS: [(ErrorKind, &str); 7] = [
+        (ErrorKind::EngineIncompatible, "built by another version"),
+        (ErrorKind::EngineIncompatible, "not built for the compute capability of this device"),
+        (ErrorKind::EngineIncompatible, "built with a newer CUDA driver"),
+        (ErrorKind::EngineIncompatible, "built with a newer CUDA runtime"),
+        (ErrorKind::Device, "too large for the memory of this device"),
+        (ErrorKind::EngineCorrupt, "not an engine"),
+        (ErrorKind::Device, "the CUDA driver or runtime is not installed correctly"),
+    ];
+    /// The bits that are about the bytes alone, the worst first.
+    const OF_BYTES: [usize; 2] = [5, 0];
+    /// The bits that are about this machine.
+    const OF_MACHINE: [usize; 5] = [1, 2, 3, 4, 6];
+
+    fn of(runtime: &ffi::Runtime, plan: &[u8]) -> Result<Self> {
+        runtime.invalidity(plan).map(Self).map_err(|e| not_deserialized(e.what()))
+    }
+
+    fn first(&self, bits: &[usize]) -> Option<(ErrorKind, &'static str)> {
+        bits.iter().find(|&&bit| self.0 & (1 << bit) != 0).map(|&bit| Self::REASONS[bit])
+    }
+
+    /// Fails when the bytes are no plan of this version.
+    fn check_bytes(&self) -> Result<()> {
+        match self.first(&Self::OF_BYTES) {
+            Some((kind, reason)) => Err(Error::new(kind, reason).in_operation("load engine")),
+            None => Ok(()),
+        }
+    }
+
+    /// Adds to an error what speaks against this machine.
+    fn explain(&self, error: Error) -> Error {
+        match self.first(&Self::OF_MACHINE) {
+            Some((kind, reason)) => {
+                let text = format!("{reason}: {}", error.message());
+                Error::new(kind, text).in_operation("load engine").with_source(error)
+            }
+            None => error,
+        }
+    }
+}

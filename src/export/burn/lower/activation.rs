@@ -1,0 +1,33 @@
+//! Activations that Burn keeps whole.
+
+use ::burn::backend::ir::ActivationOperationIr as Op;
+
+use super::{Lowering, number, unsupported};
+use crate::error::Result;
+
+impl Lowering<'_> {
+    pub(super) fn activation(&mut self, operation: &Op) -> Result<()> {
+        let (out, value) = match operation {
+            Op::Relu(op) => (&op.out, self.value(&op.input)?.relu()?),
+            Op::LeakyRelu(op) => (&op.out, self.value(&op.lhs)?.leaky_relu(number(&op.rhs))?),
+            Op::Gelu(op) => (&op.out, self.value(&op.input)?.gelu(false)?),
+            Op::Sigmoid(op) => (&op.out, self.value(&op.input)?.sigmoid()?),
+            Op::Softmax(op) => (&op.out, self.value(&op.input)?.softmax(op.axis as i64)?),
+            Op::LogSoftmax(op) => (&op.out, self.value(&op.input)?.log_softmax(op.axis as i64)?),
+            Op::Softmin(op) => (&op.out, self.value(&op.input)?.neg()?.softmax(op.axis as i64)?),
+            Op::LogSigmoid(op) => {
+                // log(sigmoid(x)) = -softplus(-x), without overflow.
+                let x = self.value(&op.input)?.neg()?;
+                (&op.out, x.graph().node("Softplus").input(&x).build()?.neg()?)
+            }
+            Op::HardSigmoid(op) => {
+                let x = self.value(&op.tensor)?;
+                let node = x.graph().node("HardSigmoid").input(&x);
+                let (alpha, beta) = (number(&op.alpha) as f32, number(&op.beta) as f32);
+                (&op.out, node.attr("alpha", alpha).attr("beta", beta).build()?)
+            }
+            _ => return Err(unsupported("this activation has no ONNX form yet")),
+        };
+        self.bind(out, value)
+    }
+}

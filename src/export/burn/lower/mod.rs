@@ -1,0 +1,180 @@
+//! Captured operations to ONNX nodes: one file an operation family, dispatched from here.
+
+mod activation;
+mod base;
+mod float;
+mod module;
+mod numeric;
+
+use std::collections::{HashMap, HashSet};
+
+use ::burn::backend::capture::TensorId;
+use ::burn::backend::ir::{OperationIr, ScalarIr, TensorIr};
+
+use super::BurnGraph;
+use super::tensors;
+use super::trace::{self, Trace};
+use crate::error::{Error, ErrorKind, Result};
+use crate::export::{Consumer, GraphBuilder, OnnxModel, Value};
+use crate::spec::Dim;
+
+pub(super) fn lower(source: &BurnGraph, consumer: Consumer) -> Result<OnnxModel> {
+    let graph = GraphBuilder::for_consumer(&source.name, consumer);
+    let trace = &source.trace;
+    let mut lowering = Lowering {
+        graph: &graph,
+        trace,
+        others: source.other.as_ref().map(|other| trace.sizes_in(other)).unwrap_or_default(),
+        values: HashMap::new(),
+        refused: HashSet::new(),
+    };
+    for (spec, id) in source.inputs.iter().zip(&trace.inputs) {
+        let value = graph.input(&spec.name, spec.dtype, spec.shape.clone())?;
+        lowering.values.insert(*id, value);
+    }
+    let mut refusals = Vec::new();
+    for operation in &trace.operations {
+        // What follows from a refused operation is not its own fault.
+        if operation.inputs().any(|tensor| lowering.refused.contains(&tensor.id)) {
+            lowering.refused.extend(operation.outputs().map(|tensor| tensor.id));
+            continue;
+        }
+        let path = lowering.module_path(operation);
+        path.iter().for_each(|path| graph.enter(path.as_str()));
+        let lowered = lowering.operation(operation);
+        path.iter().for_each(|_| graph.leave());
+        if let Err(error) = lowered {
+            let name = trace::name(operation);
+            let place = path.map_or_else(|| name.clone(), |path| format!("{name} of {path}"));
+            refusals.push(error.in_operation(place));
+            lowering.refused.extend(operation.outputs().map(|tensor| tensor.id));
+        }
+    }
+    if let Some(error) = combine(refusals) {
+        return Err(error);
+    }
+    for (name, id) in source.output_names.iter().zip(&trace.outputs) {
+        let value = lowering.by_id(*id)?;
+        graph.output(name, &value)?;
+    }
+    graph.finish()
+}
+
+/// One error is passed on; several become one that lists them all.
+fn combine(mut refusals: Vec<Error>) -> Option<Error> {
+    if refusals.len() < 2 {
+        return refusals.pop();
+    }
+    let kind = refusals[0].kind();
+    let lines: Vec<_> = refusals.iter().map(ToString::to_string).collect();
+    let text = format!("{} operations cannot be exported: {}", lines.len(), lines.join("; "));
+    Some(Error::new(kind, text))
+}
+
+struct Lowering<'a> {
+    graph: &'a GraphBuilder,
+    trace: &'a Trace,
+    /// Sizes of each tensor in the other capture; empty when all is static.
+    others: HashMap<TensorId, Vec<usize>>,
+    values: HashMap<TensorId, Value>,
+    /// Outputs of operations that could not be lowered.
+    refused: HashSet<TensorId>,
+}
+
+impl Lowering<'_> {
+    fn operation(&mut self, operation: &OperationIr) -> Result<()> {
+        match operation {
+            OperationIr::BaseFloat(op) | OperationIr::BaseInt(op) | OperationIr::BaseBool(op) => self.base(op),
+            OperationIr::NumericFloat(_, op) | OperationIr::NumericInt(_, op) => self.numeric(op),
+            OperationIr::Float(_, op) => self.float(op),
+            OperationIr::Module(op) => self.module(op),
+            OperationIr::Activation(op) => self.activation(op),
+            _ => Err(unsupported("this operation has no ONNX form yet")),
+        }
+    }
+
+    /// The value of a tensor; parameters and constants enter the graph when first used.
+    fn value(&mut self, tensor: &TensorIr) -> Result<Value> {
+        self.by_id(tensor.id)
+    }
+
+    fn by_id(&mut self, id: TensorId) -> Result<Value> {
+        if let Some(value) = self.values.get(&id) {
+            return Ok(value.clone());
+        }
+        let Some(data) = self.trace.values.get(&id) else {
+            let text = "a tensor is read that nothing in the capture made";
+            return Err(Error::new(ErrorKind::InvalidModel, text));
+        };
+        let value = match self.trace.names.get(&id).filter(|name| !name.is_empty()) {
+            Some(name) => self.graph.weight(name, data.clone())?,
+            None => self.graph.constant("constant", data.clone()),
+        };
+        self.values.insert(id, value.clone());
+        Ok(value)
+    }
+
+    /// Records the result of an operation, after checking that its dimensions are the captured ones.
+    fn bind(&mut self, out: &TensorIr, value: Value) -> Result<()> {
+        let captured = out.shape.to_vec();
+        let dtype = tensors::dtype(out.dtype)?;
+        let value = value.cast(dtype)?;
+        if value.rank() != captured.len() {
+            let text = format!("lowered to {}, captured {captured:?}", value.shape());
+            return Err(Error::new(ErrorKind::ShapeMismatch, text));
+        }
+        for (axis, dim) in value.dims().iter().enumerate() {
+            let (first, second) = self.pair(out, axis);
+            let agrees = match dim {
+                Dim::Fixed(size) => *size == first && *size == second,
+                Dim::Symbol(_) => first != second,
+            };
+            if !agrees {
+                let text = format!("its size {dim} is {first} and {second} in two captures");
+                return Err(Error::new(ErrorKind::ShapeMismatch, text).at_axis(axis));
+            }
+        }
+        self.values.insert(out.id, value);
+        Ok(())
+    }
+
+    /// The sizes of an axis in both captures.
+    fn pair(&self, tensor: &TensorIr, axis: usize) -> (usize, usize) {
+        let first = tensor.shape[axis];
+        (first, self.others.get(&tensor.id).map_or(first, |sizes| sizes[axis]))
+    }
+
+    /// The dimensions of `out` in terms of those of `source`; `None` where a size differs between
+    /// the captures and is none of the source's.
+    fn dims(&mut self, out: &TensorIr, source: &TensorIr) -> Result<Vec<Option<Dim>>> {
+        let value = self.value(source)?;
+        Ok((0..out.shape.len())
+            .map(|axis| match self.pair(out, axis) {
+                (first, second) if first == second => Some(Dim::Fixed(first)),
+                pair => {
+                    let found = (0..source.shape.len()).find(|&i| self.pair(source, i) == pair);
+                    found.map(|i| value.dims()[i].clone())
+                }
+            })
+            .collect())
+    }
+
+    /// The module whose parameter the operation reads.
+    fn module_path(&self, operation: &OperationIr) -> Option<String> {
+        let parameter = operation.inputs().find_map(|tensor| self.trace.names.get(&tensor.id))?;
+        parameter.rsplit_once('.').map(|(path, _)| path.to_owned())
+    }
+}
+
+fn unsupported(text: impl Into<String>) -> Error {
+    Error::new(ErrorKind::UnsupportedOperation, text)
+}
+
+fn number(scalar: &ScalarIr) -> f64 {
+    match *scalar {
+        ScalarIr::Float(value) => value,
+        ScalarIr::Int(value) => value as f64,
+        ScalarIr::UInt(value) => value as f64,
+        ScalarIr::Bool(value) => f64::from(u8::from(value)),
+    }
+}

@@ -1,0 +1,206 @@
+//! A captured graph, and what two captures of different sizes tell about each other. Lowering is
+//! elsewhere.
+
+use std::collections::HashMap;
+
+use ::burn::backend::capture::{CapturedGraph, TensorId};
+use ::burn::backend::ir::{IrVisitorMut, OperationIr, TensorIr, TensorStatus};
+use ::burn::tensor::Slice;
+
+use super::{canonical, tensors};
+use crate::error::{Error, ErrorKind, Result};
+use crate::spec::{Dim, Symbol, TensorSpec};
+use crate::tensor::HostTensor;
+
+/// A captured forward pass with fixed sizes.
+#[derive(Debug)]
+pub(super) struct Trace {
+    pub(super) operations: Vec<OperationIr>,
+    /// Values of parameters, constants and inputs.
+    pub(super) values: HashMap<TensorId, HostTensor>,
+    /// Paths of the parameters among them.
+    pub(super) names: HashMap<TensorId, String>,
+    pub(super) inputs: Vec<TensorId>,
+    /// In the order returned; a tensor returned twice is here twice.
+    pub(super) outputs: Vec<TensorId>,
+}
+
+impl Trace {
+    pub(super) fn new(
+        captured: CapturedGraph,
+        returned: Vec<TensorId>,
+        names: HashMap<TensorId, String>,
+    ) -> Result<Self> {
+        let CapturedGraph { graph, values } = captured;
+        // The capture may know a returned tensor under another id: it lists the distinct ones in order.
+        let mut distinct: Vec<TensorId> = Vec::new();
+        let mut outputs = Vec::with_capacity(returned.len());
+        for id in returned {
+            let position = distinct.iter().position(|known| *known == id).unwrap_or_else(|| {
+                distinct.push(id);
+                distinct.len() - 1
+            });
+            outputs.push(graph.outputs[position]);
+        }
+        let values = values.into_iter().map(|(id, data)| Ok((id, tensors::to_host(data)?)));
+        let operations = graph.operations.into_iter().filter(|op| !matches!(op, OperationIr::Init(_) | OperationIr::Drop(_)));
+        let operations = canonical::canonicalize(operations.collect(), &outputs);
+        Ok(Self {
+            operations,
+            values: values.collect::<Result<_>>()?,
+            names,
+            inputs: graph.inputs,
+            outputs,
+        })
+    }
+
+    pub(super) fn output_count(&self) -> usize {
+        self.outputs.len()
+    }
+
+    /// Checks that both captures did the same, but for sizes.
+    pub(super) fn check_same_operations(&self, other: &Self) -> Result<()> {
+        let differs = |operation: &str, text: &str| {
+            let text = format!("{text} depends on the sizes of the inputs, which are dynamic");
+            Err(Error::new(ErrorKind::UnsupportedOperation, text).in_operation(operation))
+        };
+        let (mut ours, mut theirs) = (Normalize::default(), Normalize::default());
+        for (a, b) in self.operations.iter().zip(&other.operations) {
+            let (mut x, mut y) = (a.clone(), b.clone());
+            x.visit_mut(&mut ours);
+            y.visit_mut(&mut theirs);
+            if std::mem::discriminant(&x) != std::mem::discriminant(&y) || name(&x) != name(&y) {
+                return differs(&name(&x), "the sequence of operations");
+            }
+            if x != y {
+                return differs(&name(&x), "a parameter of the operation");
+            }
+        }
+        if self.operations.len() != other.operations.len() {
+            return differs("forward", "the number of operations");
+        }
+        for (id, order) in &ours.order {
+            let twin = theirs.order.iter().find(|(_, theirs)| *theirs == order).map(|(id, _)| id);
+            let (Some(value), Some(twin)) = (self.values.get(id), twin.and_then(|id| other.values.get(id))) else {
+                continue;
+            };
+            if !self.inputs.contains(id) && value != twin {
+                return differs("forward", &format!("a constant of shape {:?}", value.shape()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The sizes that each tensor of this trace has in `other`.
+    pub(super) fn sizes_in(&self, other: &Self) -> HashMap<TensorId, Vec<usize>> {
+        let nodes = |op: &OperationIr| -> Vec<TensorIr> { op.nodes().into_iter().cloned().collect() };
+        let mut sizes = HashMap::new();
+        for (a, b) in self.operations.iter().zip(&other.operations) {
+            for (x, y) in nodes(a).iter().zip(&nodes(b)) {
+                sizes.insert(x.id, y.shape.to_vec());
+            }
+        }
+        for (x, y) in self.inputs.iter().zip(&other.inputs) {
+            if let Some(value) = other.values.get(y) {
+                sizes.insert(*x, value.shape().to_vec());
+            }
+        }
+        sizes
+    }
+}
+
+/// Replaces ids by the order of their appearance, and takes sizes away.
+#[derive(Default)]
+struct Normalize {
+    order: HashMap<TensorId, u64>,
+}
+
+impl IrVisitorMut for Normalize {
+    fn visit_tensor_mut(&mut self, tensor: &mut TensorIr) {
+        let next = self.order.len() as u64;
+        let order = *self.order.entry(tensor.id).or_insert(next);
+        let rank = tensor.shape.len();
+        tensor.id = TensorId::new(order);
+        tensor.shape = vec![0; rank].into();
+        // Whether a tensor may be reused in place is no part of the computation.
+        tensor.status = TensorStatus::ReadOnly;
+    }
+
+    fn visit_range_mut(&mut self, range: &mut Slice) {
+        // Bounds are compared where slices are lowered.
+        *range = Slice::new(0, None, range.step);
+    }
+}
+
+/// The operation's name as Burn spells it, e.g. `MaxPool2d`.
+pub(super) fn name(operation: &OperationIr) -> String {
+    let text = format!("{operation:?}");
+    // `Module(MaxPool2d(MaxPool2dOpIr {…` or `NumericFloat(F32, Add(BinaryOpIr {…`.
+    let mut words = text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty());
+    let family = words.next().unwrap_or_default().to_owned();
+    let inner = match family.as_str() {
+        "NumericFloat" | "NumericInt" | "Float" => words.nth(1),
+        "Init" | "Drop" | "Custom" => None,
+        _ => words.next(),
+    };
+    inner.map_or(family, str::to_owned)
+}
+
+/// Sizes for one capture of static inputs, or for two of dynamic ones. Each symbol gets a pair of
+/// sizes of its own, by which its dimensions are told from others.
+pub(super) fn sizes(inputs: &[TensorSpec]) -> Result<(Vec<Vec<usize>>, Option<Vec<Vec<usize>>>)> {
+    let mut pairs: Vec<(&Symbol, (usize, usize))> = Vec::new();
+    for symbol in inputs.iter().flat_map(|spec| spec.shape.dims()).filter_map(|dim| match dim {
+        Dim::Symbol(symbol) => Some(symbol),
+        Dim::Fixed(_) => None,
+    }) {
+        if pairs.iter().any(|(known, _)| *known == symbol) {
+            continue;
+        }
+        let taken: Vec<_> = pairs.iter().map(|(_, pair)| *pair).collect();
+        let pair = pair(symbol, &taken).ok_or_else(|| {
+            let text = format!("the range of {symbol:?} is too small to tell it from the other symbols");
+            Error::new(ErrorKind::InvalidArgument, text).in_operation("capture")
+        })?;
+        pairs.push((symbol, pair));
+    }
+    let pick = |which: fn((usize, usize)) -> usize| {
+        let size = |dim: &Dim| match dim {
+            Dim::Fixed(size) => *size,
+            Dim::Symbol(symbol) => {
+                pairs.iter().find(|(known, _)| *known == symbol).map_or(symbol.opt(), |(_, pair)| which(*pair))
+            }
+        };
+        inputs.iter().map(|spec| spec.shape.dims().iter().map(size).collect()).collect::<Vec<_>>()
+    };
+    let second = (!pairs.is_empty()).then(|| pick(|pair| pair.1));
+    Ok((pick(|pair| pair.0), second))
+}
+
+/// Two different sizes of a symbol. Size 1 is avoided, since it broadcasts; the two lie apart, so
+/// that a division does not make them equal.
+fn pair(symbol: &Symbol, taken: &[(usize, usize)]) -> Option<(usize, usize)> {
+    let low = symbol.min().max(2).min(symbol.max() - 1);
+    let offsets = (0..64).map(|k| (low + 3 * k, low + 3 * k + 37));
+    let edges = [(low, symbol.max()), (symbol.max(), low), (symbol.min(), symbol.max()), (symbol.max(), symbol.min())];
+    let inside = |(a, b): &(usize, usize)| a != b && a.max(b) <= &symbol.max() && a.min(b) >= &symbol.min();
+    offsets.chain(edges).find(|pair| inside(pair) && !taken.contains(pair))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_symbol_gets_a_pair_of_its_own() {
+        let spec = |dims: Vec<Dim>| TensorSpec::new("x", crate::DType::F32, dims);
+        let dynamic = |name: &str, max| Dim::dynamic(name, 1..=max).unwrap();
+        let inputs = [spec(vec![dynamic("a", 2), dynamic("b", 2), dynamic("c", 100), Dim::Fixed(5)])];
+        let (first, second) = sizes(&inputs).unwrap();
+        let second = second.unwrap();
+        let pairs: Vec<_> = first[0].iter().copied().zip(second[0].iter().copied()).collect();
+        assert_eq!(pairs, [(1, 2), (2, 1), (2, 39), (5, 5)]);
+        let many = [spec(vec![dynamic("a", 2), dynamic("b", 2), dynamic("c", 2)])];
+        assert!(sizes(&many).is_err());
+    }
+}

@@ -1,0 +1,179 @@
+//! Operators whose arguments are sizes, from the steps of a trace to ONNX.
+
+use super::lower::Lowering;
+use super::sizes::{Size, constant, factor, index};
+use super::trace::Step;
+use crate::error::{Error, ErrorKind, Result};
+use crate::export::Value;
+use crate::spec::{Dim, Shape};
+use crate::tensor::HostTensor;
+
+/// One entry of a target shape.
+enum Part {
+    /// A number, or ONNX's 0 and -1.
+    Number(i64),
+    /// The size of an axis of an earlier step, read when the model runs.
+    Read { step: usize, axis: usize },
+}
+
+impl Lowering<'_> {
+    fn known_dim(&self, size: &Size) -> Option<&(Size, Dim, (usize, usize))> {
+        self.known.iter().find(|(known, _, _)| known == size)
+    }
+
+    /// The dimension that a size is: fixed, one already known, or a new one named by what it is of
+    /// a known one.
+    fn dim(&self, size: &Size, fallback: &str) -> Result<Dim> {
+        if let Some(size) = constant(size) {
+            return Ok(Dim::Fixed(size));
+        }
+        if let Some((_, dim, _)) = self.known_dim(size) {
+            return Ok(dim.clone());
+        }
+        let name = self.known.iter().find_map(|(known, dim, _)| {
+            let times = factor(size, known).map(|factor| format!("{dim}*{factor}"));
+            times.or_else(|| factor(known, size).map(|factor| format!("{dim}/{factor}")))
+        });
+        self.trace.cases.symbol(name.unwrap_or_else(|| fallback.to_owned()), size)
+    }
+
+    fn shape(&self, step: &Step, x: &Value) -> Result<Shape> {
+        let name = |axis: usize| format!("{}[{axis}]", x.name());
+        let dims = step.dims.iter().enumerate().map(|(axis, size)| self.dim(size, &name(axis)));
+        Ok(Shape::from(dims.collect::<Result<Vec<_>>>()?))
+    }
+
+    /// A 1-D i64 tensor: a constant where all is known.
+    fn operand(&self, parts: Vec<Part>) -> Result<Value> {
+        let one = |value: i64| HostTensor::from_vec([1], vec![value]);
+        let numbers = parts.iter().map(|part| match part {
+            Part::Number(number) => Some(*number),
+            Part::Read { .. } => None,
+        });
+        if let Some(numbers) = numbers.collect::<Option<Vec<_>>>() {
+            return Ok(self
+                .graph
+                .constant("shape", HostTensor::from_vec([numbers.len()], numbers)?));
+        }
+        let mut values = Vec::with_capacity(parts.len());
+        for part in parts {
+            values.push(match part {
+                Part::Number(number) => self.graph.constant("size", one(number)?),
+                Part::Read { step, axis } => {
+                    let shape = self.graph.node("Shape").input(self.value(step)).build()?;
+                    let axis = self.graph.constant("axis", one(axis as i64)?);
+                    self.graph.node("Gather").input(&shape).input(&axis).attr("axis", 0).build()?
+                }
+            });
+        }
+        self.graph.concat(&values.iter().collect::<Vec<_>>(), 0)
+    }
+
+    pub(super) fn reshape(&self, step: &Step, x: &Value) -> Result<Value> {
+        let from = self.dims_of(step.inputs[0]);
+        if step.dims == from {
+            return Ok(x.clone());
+        }
+        if step.dims.iter().any(|size| size.contains(&0)) {
+            let text = "tensors without elements cannot be reshaped";
+            return Err(Error::new(ErrorKind::UnsupportedOperation, text).in_operation("Reshape"));
+        }
+        // One size may be left to ONNX: one that is read from nowhere, else the first that moved.
+        let stays = |axis: usize| from.get(axis) == Some(&step.dims[axis]);
+        let moved: Vec<usize> = (0..step.dims.len())
+            .filter(|&axis| constant(&step.dims[axis]).is_none() && !stays(axis))
+            .collect();
+        let unread = moved.iter().find(|&&axis| self.known_dim(&step.dims[axis]).is_none());
+        let open = unread.or(moved.first()).copied();
+        let mut parts = Vec::with_capacity(step.dims.len());
+        for (axis, size) in step.dims.iter().enumerate() {
+            parts.push(match constant(size) {
+                Some(size) => Part::Number(size as i64),
+                None if stays(axis) => Part::Number(0),
+                None if open == Some(axis) => Part::Number(-1),
+                None => match self.known_dim(size) {
+                    Some(&(_, _, (step, axis))) => Part::Read { step, axis },
+                    None => {
+                        return Err(self.unresolved(step, "the target").in_operation("Reshape"));
+                    }
+                },
+            });
+        }
+        let (operand, output) = (self.operand(parts)?, (x.dtype(), self.shape(step, x)?));
+        self.graph.node("Reshape").input(x).input(&operand).outputs([output]).build()
+    }
+
+    pub(super) fn broadcast(&self, step: &Step, x: &Value) -> Result<Value> {
+        let from = self.dims_of(step.inputs[0]);
+        if step.dims == from {
+            return Ok(x.clone());
+        }
+        let new = step.dims.len() - from.len();
+        let mut parts = Vec::with_capacity(step.dims.len());
+        for (axis, size) in step.dims.iter().enumerate() {
+            let stays = axis >= new && from[axis - new] == *size;
+            parts.push(match (constant(size), self.known_dim(size)) {
+                // Expand keeps a size where the target says 1.
+                _ if stays => Part::Number(1),
+                (Some(size), _) => Part::Number(size as i64),
+                (None, Some(&(_, _, (step, axis)))) => Part::Read { step, axis },
+                (None, None) => {
+                    return Err(self.unresolved(step, "the target").in_operation("Expand"));
+                }
+            });
+        }
+        let (operand, output) = (self.operand(parts)?, (x.dtype(), self.shape(step, x)?));
+        self.graph.node("Expand").input(x).input(&operand).outputs([output]).build()
+    }
+
+    pub(super) fn narrow(&self, step: &Step, x: &Value, dim: usize) -> Result<Value> {
+        let whole = &self.dims_of(step.inputs[0])[dim];
+        let (start, len) = (&step.sizes[0], &step.sizes[1]);
+        if len == whole {
+            return Ok(x.clone());
+        }
+        let end: Size = start.iter().zip(len).map(|(start, len)| start + len).collect();
+        let unresolved = || self.unresolved(step, "the narrowed part").in_operation("Slice");
+        let from = index(start, whole).ok_or_else(unresolved)?;
+        let to =
+            if end == *whole { None } else { Some(index(&end, whole).ok_or_else(unresolved)?) };
+        let part = x.slice(dim as i64, from, to)?;
+        let dims = self.shape(step, x)?.dims().to_vec();
+        Ok(part.with_dims(dims))
+    }
+
+    /// Whole multiples are a Resize; other sizes take candle's own indices, because the two round
+    /// differently.
+    pub(super) fn upsample_nearest2d(&self, step: &Step, x: &Value) -> Result<Value> {
+        let from = self.dims_of(step.inputs[0]);
+        let factors =
+            (2..4).map(|axis| factor(&step.dims[axis], &from[axis])).collect::<Option<Vec<_>>>();
+        if let Some(factors) = factors {
+            let scales = [1.0, 1.0, factors[0] as f32, factors[1] as f32];
+            let scales = self.graph.constant("scales", HostTensor::from_vec([4], scales.to_vec())?);
+            let node = self.graph.node("Resize").input(x).input_opt(None).input(&scales);
+            let node = node.attr("mode", "nearest").attr("nearest_mode", "floor");
+            let node = node.attr("coordinate_transformation_mode", "asymmetric");
+            return node.outputs([(x.dtype(), self.shape(step, x)?)]).build();
+        }
+        let mut value = x.clone();
+        for axis in 2..4 {
+            let (Some(source), Some(target)) = (constant(&from[axis]), constant(&step.dims[axis]))
+            else {
+                return Err(self.unresolved(step, "the target").in_operation("Resize"));
+            };
+            let scale = source as f64 / target as f64;
+            let indices = (0..target).map(|i| ((i as f64 * scale) as usize).min(source - 1) as i64);
+            let indices = HostTensor::from_vec([target], indices.collect())?;
+            let indices = self.graph.constant("indices", indices);
+            value = self
+                .graph
+                .node("Gather")
+                .input(&value)
+                .input(&indices)
+                .attr("axis", axis as i64)
+                .build()?;
+        }
+        Ok(value)
+    }
+}

@@ -1,0 +1,76 @@
+//! From a Candle model to ONNX: the trait over which a forward is written once, the tensor that
+//! traces it, and what becomes of the trace. Nothing of backends or running.
+//!
+//! Candle keeps the operations behind a tensor to itself, so a forward is written over
+//! [`TensorOps`], candle's methods under candle's names, instead of over `candle_core::Tensor`.
+//! Run on candle's tensor it is the candle model, at candle's speed; run on [`Traced`] it leaves
+//! the steps of which the ONNX graph is made. Layers of candle_nn become one operator each.
+//! Import [`Forward`] instead of `candle_core::Module`: the two have the same method.
+//!
+//! ```
+//! use accelerant::OptimizeOptions;
+//! use accelerant::candle::{Forward, TensorOps, export_onnx};
+//! use candle_core::{DType, Device, Result, Tensor};
+//!
+//! struct Net(candle_nn::Linear);
+//!
+//! impl Forward for Net {
+//!     fn forward<T: TensorOps>(&self, xs: &T) -> Result<T> {
+//!         let batch = xs.dim(0)?;
+//!         self.0.forward(&xs.reshape((batch, 64))?)?.relu()
+//!     }
+//! }
+//!
+//! let weight = Tensor::ones((10, 64), DType::F32, &Device::Cpu)?;
+//! let net = Net(candle_nn::Linear::new(weight, None));
+//! let example = Tensor::zeros((1, 8, 8), DType::F32, &Device::Cpu)?;
+//! let onnx = export_onnx(&net, &example, &OptimizeOptions::new().dynamic_batch(1..=32)?)?;
+//! assert_eq!(onnx.signature().outputs[0].to_string(), "output_0: f32 [batch, 10]");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Symbolic dimensions
+//!
+//! A forward sees sizes as plain numbers, so one run cannot tell the `8` of a batch from the `8`
+//! of a layer. Nothing is guessed: tracing computes no values and costs microseconds a step, so
+//! the forward is run again for other sizes of each symbolic dimension — for every size of a range
+//! of up to 64; else for both ends, the powers of two with their neighbors, and a few more — and
+//! the runs are laid over each other. What is equal in all runs is constant. A size given to
+//! `reshape`, `narrow`, `broadcast_as` or `upsample_nearest2d` that differs is the dimension, or
+//! multiple of one, that had the same sizes in every run. Anything else that differs (a number
+//! computed from a size, another number of steps, a forward that fails for some sizes, such as a
+//! `reshape` to a constant batch) is refused with an error that names the sizes. The shapes that
+//! ONNX's rules give are compared with candle's, in every run.
+//!
+//! With several symbols each goes through its range while the others stay as tuned.
+//!
+//! # Weights
+//!
+//! Weights are named `linear.weight`, `conv2d_2.bias`, ... by the kind of layer, and
+//! `conv1/conv2d.weight` in a [`scope`](TensorOps::scope). A tensor used twice is one initializer.
+//! Their values are copied to host memory once, when the model is traced. Quantized tensors
+//! (`QTensor`) are no `Tensor`, so a forward cannot bring them here.
+
+mod error;
+mod layers;
+mod lower;
+mod lower_shapes;
+mod native;
+pub mod ops;
+mod sizes;
+mod tape;
+mod tensor_ops;
+mod tensors;
+mod trace;
+mod traced;
+mod traced_ops;
+mod traced_shapes;
+
+pub use error::error_of;
+pub use layers::{Forward, Layer};
+pub use tensor_ops::{Operand, Right, TensorOps};
+pub use trace::{Trace, export_onnx};
+pub use traced::Traced;
+
+pub(crate) use error::to_candle;
+pub(crate) use tensors::{from_host, to_host};

@@ -1,0 +1,152 @@
+//! Sizes that follow symbols. A size is the column of values it took in the runs of the forward;
+//! equal columns are the same dimension. Nothing is guessed from a single number.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::spec::{Dim, Symbol, TensorSpec};
+
+/// One size in every run of the forward, in the order of the cases.
+pub(super) type Size = Vec<usize>;
+
+/// The size of each symbol in one run, in the order of [`Cases::symbols`].
+pub(super) type Case = Vec<usize>;
+
+/// Up to how many sizes of a symbol all are tried.
+const ALL: usize = 64;
+/// The largest size tried: sizes are multiplied with each other.
+const LARGEST: usize = 1 << 20;
+
+/// The runs: all symbols as tuned, all smallest, all largest, and each symbol on its own through
+/// its range with the others as tuned.
+#[derive(Debug)]
+pub(super) struct Cases {
+    symbols: Vec<Symbol>,
+    cases: Vec<Case>,
+}
+
+impl Cases {
+    pub(super) fn of(inputs: &[TensorSpec]) -> Result<Self> {
+        let mut symbols: BTreeMap<&str, &Symbol> = BTreeMap::new();
+        for spec in inputs {
+            for (axis, dim) in spec.shape.dims().iter().enumerate() {
+                let Dim::Symbol(symbol) = dim else { continue };
+                let known = *symbols.entry(symbol.name()).or_insert(symbol);
+                if known != symbol {
+                    let text = format!("symbol {symbol:?} was declared before as {known:?}");
+                    return Err(Error::new(ErrorKind::InvalidArgument, text)
+                        .on_tensor(&spec.name)
+                        .at_axis(axis));
+                }
+            }
+        }
+        let symbols: Vec<Symbol> = symbols.into_values().cloned().collect();
+        let at = |pick: fn(&Symbol) -> usize| {
+            symbols.iter().map(|s| pick(s).min(LARGEST)).collect::<Case>()
+        };
+        let base = at(Symbol::opt);
+        if symbols.is_empty() {
+            return Ok(Self { symbols, cases: vec![base] });
+        }
+        let mut cases = vec![base.clone(), at(Symbol::min), at(Symbol::max)];
+        for (i, symbol) in symbols.iter().enumerate() {
+            for size in tried(symbol) {
+                let mut case = base.clone();
+                case[i] = size;
+                if !cases.contains(&case) {
+                    cases.push(case);
+                }
+            }
+        }
+        Ok(Self { symbols, cases })
+    }
+
+    pub(super) fn all(&self) -> &[Case] {
+        &self.cases
+    }
+
+    /// The size of an input's dimension in a case.
+    pub(super) fn size(&self, case: &Case, dim: &Dim) -> usize {
+        let place = |symbol: &Symbol| self.symbols.iter().position(|known| known == symbol);
+        match dim {
+            Dim::Fixed(size) => *size,
+            Dim::Symbol(symbol) => place(symbol).map_or(symbol.opt(), |i| case[i]),
+        }
+    }
+
+    pub(super) fn describe(&self, case: &Case) -> String {
+        let mut text = String::new();
+        for (symbol, size) in self.symbols.iter().zip(case) {
+            let comma = if text.is_empty() { "" } else { ", " };
+            // Writing to a string does not fail.
+            let _ = write!(text, "{comma}{} = {size}", symbol.name());
+        }
+        text
+    }
+
+    /// An error that another case does not have.
+    pub(super) fn not_at(&self, case: &Case, error: Error) -> Error {
+        let (here, base) = (self.describe(case), self.describe(&self.cases[0]));
+        let text = format!("the forward works for {base}, but not for {here}: {error}");
+        Error::new(error.kind(), text).with_source(error)
+    }
+
+    /// The dimension that a shape rule gave, checked against the sizes that candle gave.
+    pub(super) fn agrees(&self, size: &Size, dim: &Dim) -> bool {
+        let Dim::Symbol(symbol) = dim else {
+            return size.iter().all(|size| Some(*size) == dim.fixed());
+        };
+        if self.symbols.iter().any(|symbol| symbol.max() > LARGEST) {
+            return true;
+        }
+        let (low, high) = (size[1].min(size[2]), size[1].max(size[2]));
+        (symbol.min(), symbol.max()) == (low, high)
+            && size.iter().all(|size| (low..=high).contains(size))
+    }
+
+    /// A symbol for a size that no shape rule named.
+    pub(super) fn symbol(&self, name: String, size: &Size) -> Result<Dim> {
+        let (low, high) = (size[1].min(size[2]), size[1].max(size[2]));
+        Symbol::new(name, low, size[0].clamp(low, high), high).map(Dim::Symbol)
+    }
+}
+
+/// The sizes of a symbol to try: all of a small range, else both ends, the powers of two and their
+/// neighbors, and a few odd ones.
+fn tried(symbol: &Symbol) -> Vec<usize> {
+    let (min, max) = (symbol.min(), symbol.max().min(LARGEST));
+    if max - min < ALL {
+        return (min..=max).collect();
+    }
+    let mut sizes = vec![min, min + 1, min + 2, max - 2, max - 1, max, symbol.opt()];
+    let powers = std::iter::successors(Some(1usize), |power| Some(power * 2))
+        .take_while(|&power| power <= max);
+    sizes.extend(powers.flat_map(|power| [power - 1, power, power + 1]));
+    sizes.extend([6, 10, 12, 100, 1000, 10_007]);
+    sizes.retain(|size| (min..=max).contains(size));
+    sizes.sort_unstable();
+    sizes.dedup();
+    sizes
+}
+
+/// The number, when the size is the same in every run.
+pub(super) fn constant(size: &Size) -> Option<usize> {
+    size.iter().all(|other| *other == size[0]).then_some(size[0])
+}
+
+/// The whole number that makes `size` of `of` in every run.
+pub(super) fn factor(size: &Size, of: &Size) -> Option<usize> {
+    let factor = size[0].checked_div(of[0]).filter(|&factor| factor > 0)?;
+    size.iter().zip(of).all(|(size, of)| *size == of * factor).then_some(factor)
+}
+
+/// An index along an axis of `size` as ONNX has it: from the front, or from the end when negative.
+pub(super) fn index(at: &Size, size: &Size) -> Option<i64> {
+    let from_end = || {
+        let left = size.iter().zip(at).map(|(size, at)| size - at).collect();
+        // 0 from the end cannot be said with a negative number.
+        constant(&left).filter(|&left| left > 0).map(|left| -(left as i64))
+    };
+    constant(at).map(|at| at as i64).or_else(from_end)
+}

@@ -1,0 +1,201 @@
+//! What a forward did while it was traced: steps in order, with concrete types and sizes, as
+//! candle's own tensors would have had them. No ONNX and no symbols here.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use candle_core::{DType, Device, Tensor, TensorId};
+
+/// An elementwise function of one tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unary {
+    Abs,
+    Ceil,
+    Cos,
+    Erf,
+    Exp,
+    Floor,
+    Gelu,
+    GeluErf,
+    HardSigmoid,
+    HardSwish,
+    Log,
+    Mish,
+    Neg,
+    Recip,
+    Relu,
+    Round,
+    Sigmoid,
+    Sign,
+    Silu,
+    Sin,
+    Sqr,
+    Sqrt,
+    Tanh,
+}
+
+/// An elementwise function of two tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Binary {
+    Add,
+    Div,
+    Maximum,
+    Minimum,
+    Mul,
+    Sub,
+}
+
+/// An elementwise comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Compare {
+    Eq,
+    Ge,
+    Gt,
+    Le,
+    Lt,
+    Ne,
+}
+
+/// A reduction along axes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reduce {
+    Max,
+    Mean,
+    Min,
+    Sum,
+}
+
+/// What a step does. Sizes that may follow a symbol are not in here but in [`Recorded`].
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Op {
+    Affine { mul: f64, add: f64 },
+    ArgReduce { max: bool, dim: usize, keepdim: bool },
+    BatchNorm { eps: f64 },
+    Binary(Binary),
+    Broadcast,
+    Cast,
+    Cat { dim: usize },
+    Compare(Compare),
+    Constant(Constant),
+    Conv { padding: usize, stride: usize, dilation: usize, groups: usize },
+    Elu { alpha: f64 },
+    Embedding,
+    Input(usize),
+    LayerNorm { eps: f64 },
+    LeakyRelu { slope: f64 },
+    Linear,
+    MatMul,
+    Narrow { dim: usize },
+    Pad { dim: usize, left: usize, right: usize },
+    Permute { order: Vec<usize> },
+    Pool { max: bool, kernel: [usize; 2], stride: [usize; 2] },
+    Powf { exponent: f64 },
+    Prelu,
+    Reduce { op: Reduce, dims: Vec<usize>, keepdim: bool },
+    Reshape,
+    RmsNorm { eps: f64 },
+    Softmax { dim: usize, log: bool },
+    Squeeze { dim: usize },
+    Unary(Unary),
+    Unsqueeze { dim: usize },
+    UpsampleNearest2d,
+    Where,
+}
+
+/// A weight, or another tensor whose values are known.
+#[derive(Clone)]
+pub(super) struct Constant {
+    pub(super) tensor: Tensor,
+    pub(super) name: String,
+}
+
+impl PartialEq for Constant {
+    /// The same tensor, or one with the same values: a forward may make it anew on each call.
+    fn eq(&self, other: &Self) -> bool {
+        let (a, b) = (&self.tensor, &other.tensor);
+        if a.id() == b.id() {
+            return true;
+        }
+        let bytes = |tensor| super::tensors::to_host(tensor).ok();
+        a.dtype() == b.dtype()
+            && a.dims() == b.dims()
+            && bytes(a).is_some_and(|a| Some(a) == bytes(b))
+    }
+}
+
+impl fmt::Debug for Constant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?}", self.name, self.tensor.dims())
+    }
+}
+
+/// One step of one trace.
+#[derive(Clone, Debug)]
+pub(super) struct Recorded {
+    pub(super) op: Op,
+    pub(super) inputs: Vec<usize>,
+    pub(super) dtype: DType,
+    pub(super) dims: Vec<usize>,
+    /// Arguments that are sizes: start and length of a `narrow`.
+    pub(super) sizes: Vec<usize>,
+    pub(super) scope: String,
+}
+
+/// The steps of one trace so far.
+#[derive(Debug)]
+pub(super) struct Tape {
+    pub(super) steps: Vec<Recorded>,
+    pub(super) device: Device,
+    /// Whether a tensor of another trace was used.
+    pub(super) foreign: bool,
+    scope: Vec<String>,
+    constants: HashMap<TensorId, usize>,
+    layers: HashMap<String, usize>,
+}
+
+impl Tape {
+    pub(super) fn new(device: Device) -> Self {
+        let (constants, layers) = (HashMap::new(), HashMap::new());
+        Self { steps: Vec::new(), device, foreign: false, scope: Vec::new(), constants, layers }
+    }
+
+    pub(super) fn push(
+        &mut self,
+        op: Op,
+        inputs: Vec<usize>,
+        dtype: DType,
+        dims: Vec<usize>,
+        sizes: Vec<usize>,
+    ) -> usize {
+        let scope = self.scope.join("/");
+        self.steps.push(Recorded { op, inputs, dtype, dims, sizes, scope });
+        self.steps.len() - 1
+    }
+
+    /// The step of a constant; the same tensor is one constant.
+    pub(super) fn constant(&mut self, tensor: &Tensor, name: &str) -> usize {
+        if let Some(&known) = self.constants.get(&tensor.id()) {
+            return known;
+        }
+        let constant = Constant { tensor: tensor.clone(), name: name.to_owned() };
+        let op = Op::Constant(constant);
+        let step = self.push(op, Vec::new(), tensor.dtype(), tensor.dims().to_vec(), Vec::new());
+        self.constants.insert(tensor.id(), step);
+        step
+    }
+
+    /// A name for one more layer of a kind in the scope: `linear`, `linear_2`, ...
+    pub(super) fn layer(&mut self, kind: &str) -> String {
+        let count = self.layers.entry(format!("{}/{kind}", self.scope.join("/"))).or_default();
+        *count += 1;
+        if *count == 1 { kind.to_owned() } else { format!("{kind}_{count}") }
+    }
+
+    pub(super) fn enter(&mut self, name: &str) {
+        self.scope.push(name.to_owned());
+    }
+
+    pub(super) fn leave(&mut self) {
+        self.scope.pop();
+    }
+}

@@ -1,0 +1,237 @@
+//! Tracing: the forward is run for several sizes of each symbolic dimension, and the runs are laid
+//! over each other. What is the same in all is constant, what differs must be a size.
+
+use std::collections::HashMap;
+
+use candle_core::{DType as CandleType, Device, Tensor, TensorId};
+
+use super::error::from_candle;
+use super::layers::Forward;
+use super::sizes::{Case, Cases, Size};
+use super::tape::{Op, Recorded};
+use super::tensors::{carried_dtype, to_host};
+use super::traced::{Recorder, Traced};
+use crate::error::{Error, ErrorKind, Result};
+use crate::export::{Consumer, OnnxModel};
+use crate::runtime::OptimizeOptions;
+use crate::spec::TensorSpec;
+use crate::tensor::HostTensor;
+
+/// A traced model, ready to be written as ONNX for any consumer.
+///
+/// ```
+/// use accelerant::{OptimizeOptions, candle::Trace, export::Consumer};
+/// use candle_core::{DType, Device, Tensor};
+///
+/// let weight = Tensor::ones((10, 64), DType::F32, &Device::Cpu)?;
+/// let model = candle_nn::Linear::new(weight, None);
+/// let example = Tensor::zeros((1, 64), DType::F32, &Device::Cpu)?;
+/// let trace = Trace::of(&model, &example, &OptimizeOptions::new().dynamic_batch(1..=8)?)?;
+/// let onnx = trace.to_onnx(Consumer::portable())?;
+/// assert_eq!(onnx.signature().to_string(), "(input_0: f32 [batch, 64]) -> (output_0: f32 [batch, 10])");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Trace {
+    pub(super) name: String,
+    pub(super) inputs: Vec<TensorSpec>,
+    /// Name and step of each output.
+    pub(super) outputs: Vec<(String, usize)>,
+    pub(super) steps: Vec<Step>,
+    pub(super) cases: Cases,
+    pub(super) weights: HashMap<TensorId, HostTensor>,
+    input_dtypes: Vec<CandleType>,
+}
+
+/// A step as all runs of the forward agree on it.
+#[derive(Debug)]
+pub(super) struct Step {
+    pub(super) op: Op,
+    pub(super) inputs: Vec<usize>,
+    pub(super) dtype: CandleType,
+    pub(super) dims: Vec<Size>,
+    pub(super) sizes: Vec<Size>,
+    pub(super) scope: String,
+}
+
+/// What one run of the forward left.
+struct Run {
+    steps: Vec<Recorded>,
+    outputs: Vec<usize>,
+}
+
+impl Trace {
+    /// Traces a model on an input like `example`, whose values are not read.
+    ///
+    /// # Errors
+    /// Candle's errors from the forward, with their texts; [`ErrorKind::UnsupportedOperation`]
+    /// when the forward does something that depends on a symbolic size and cannot be expressed.
+    pub fn of<M: Forward + ?Sized>(
+        model: &M,
+        example: &Tensor,
+        options: &OptimizeOptions,
+    ) -> Result<Self> {
+        Self::of_fn(&[example], options, |inputs| Ok(vec![model.forward(&inputs[0])?]))
+    }
+
+    /// Traces a function of several inputs with several outputs.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of).
+    pub fn of_fn(
+        examples: &[&Tensor],
+        options: &OptimizeOptions,
+        forward: impl Fn(&[Traced]) -> candle_core::Result<Vec<Traced>>,
+    ) -> Result<Self> {
+        Self::build(examples, options, forward).map_err(|e| e.in_operation("trace"))
+    }
+
+    fn build(
+        examples: &[&Tensor],
+        options: &OptimizeOptions,
+        forward: impl Fn(&[Traced]) -> candle_core::Result<Vec<Traced>>,
+    ) -> Result<Self> {
+        let given = examples
+            .iter()
+            .map(|example| Ok((carried_dtype(example.dtype())?, example.dims().to_vec())));
+        let inputs = options.input_specs(&given.collect::<Result<Vec<_>>>()?)?;
+        let input_dtypes: Vec<CandleType> =
+            examples.iter().map(|example| example.dtype()).collect();
+        let device = examples.first().map_or(Device::Cpu, |example| example.device().clone());
+        let cases = Cases::of(&inputs)?;
+        let run = |case: &Case| run(&inputs, &input_dtypes, &device, &cases, case, &forward);
+        let mut runs = Vec::with_capacity(cases.all().len());
+        for (i, case) in cases.all().iter().enumerate() {
+            let run = run(case).map_err(|e| match i {
+                0 => e,
+                _ => cases.not_at(case, e),
+            })?;
+            runs.push(run);
+        }
+        let steps = overlay(&runs, &cases)?;
+        let outputs = &runs[0].outputs;
+        let names = options.names_of_outputs(outputs.len())?;
+        let outputs = names.into_iter().zip(outputs.iter().copied()).collect();
+        let mut weights = HashMap::new();
+        for step in &steps {
+            let Op::Constant(constant) = &step.op else { continue };
+            let tensor = to_host(&constant.tensor).map_err(|e| e.on_tensor(&constant.name))?;
+            weights.insert(constant.tensor.id(), tensor);
+        }
+        let name = options.model_name().to_owned();
+        Ok(Self { name, inputs, outputs, steps, cases, weights, input_dtypes })
+    }
+
+    /// The model as ONNX for a consumer. Weights were copied once, when the trace was made, and
+    /// are shared by all models written from it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::UnsupportedOperation`] when a size cannot be expressed in symbols, or the
+    /// consumer has no word for an operation.
+    pub fn to_onnx(&self, consumer: Consumer) -> Result<OnnxModel> {
+        super::lower::lower(self, consumer).map_err(|e| e.in_operation("export"))
+    }
+
+    /// Candle's types of the inputs.
+    pub(crate) fn input_dtypes(&self) -> Vec<CandleType> {
+        self.input_dtypes.clone()
+    }
+
+    /// Candle's types of the outputs.
+    pub(crate) fn output_dtypes(&self) -> Vec<CandleType> {
+        self.outputs.iter().map(|(_, step)| self.steps[*step].dtype).collect()
+    }
+}
+
+/// Exports a model to ONNX for every consumer, traced on an input like `example`.
+///
+/// # Errors
+/// As [`Trace::of`] and [`Trace::to_onnx`].
+pub fn export_onnx<M: Forward + ?Sized>(
+    model: &M,
+    example: &Tensor,
+    options: &OptimizeOptions,
+) -> Result<OnnxModel> {
+    Trace::of(model, example, options)?.to_onnx(Consumer::portable())
+}
+
+fn run(
+    inputs: &[TensorSpec],
+    dtypes: &[CandleType],
+    device: &Device,
+    cases: &Cases,
+    case: &Case,
+    forward: impl Fn(&[Traced]) -> candle_core::Result<Vec<Traced>>,
+) -> Result<Run> {
+    let recorder = Recorder::new(device.clone());
+    let traced = inputs.iter().zip(dtypes).enumerate().map(|(i, (spec, &dtype))| {
+        recorder.input(
+            i,
+            dtype,
+            spec.shape.dims().iter().map(|dim| cases.size(case, dim)).collect(),
+        )
+    });
+    let outputs = forward(&traced.collect::<Vec<_>>()).map_err(from_candle)?;
+    let outputs =
+        outputs.iter().map(|output| recorder.index_of(output)).collect::<Option<Vec<_>>>();
+    let mut tape = recorder.lock();
+    match outputs {
+        Some(outputs) if !tape.foreign => {
+            Ok(Run { steps: std::mem::take(&mut tape.steps), outputs })
+        }
+        _ => {
+            let text = "the forward uses a traced tensor that it kept from an earlier call";
+            Err(Error::new(ErrorKind::UnsupportedOperation, text))
+        }
+    }
+}
+
+/// Lays the runs over each other.
+fn overlay(runs: &[Run], cases: &Cases) -> Result<Vec<Step>> {
+    let first = &runs[0];
+    for (run, case) in runs.iter().zip(cases.all()).skip(1) {
+        for (i, (a, b)) in first.steps.iter().zip(&run.steps).enumerate() {
+            if a.op != b.op {
+                let text =
+                    format!("step {i} is {:?}, but {:?} for {}", a.op, b.op, cases.describe(case));
+                return Err(depends(text));
+            }
+            let same_kind =
+                a.inputs == b.inputs && a.dtype == b.dtype && a.dims.len() == b.dims.len();
+            if !same_kind || a.scope != b.scope {
+                let text = format!(
+                    "step {i}, {:?}, takes or gives something else for {}",
+                    a.op,
+                    cases.describe(case)
+                );
+                return Err(depends(text));
+            }
+        }
+        if first.steps.len() != run.steps.len() || first.outputs != run.outputs {
+            let (a, b) = (first.steps.len(), run.steps.len());
+            return Err(depends(format!(
+                "there are {a} steps, but {b} for {}",
+                cases.describe(case)
+            )));
+        }
+    }
+    let column = |of: &dyn Fn(&Recorded) -> usize, step: usize| -> Size {
+        runs.iter().map(|run| of(&run.steps[step])).collect()
+    };
+    let steps = first.steps.iter().enumerate().map(|(i, step)| Step {
+        op: step.op.clone(),
+        inputs: step.inputs.clone(),
+        dtype: step.dtype,
+        dims: (0..step.dims.len()).map(|axis| column(&|step| step.dims[axis], i)).collect(),
+        sizes: (0..step.sizes.len()).map(|k| column(&|step| step.sizes[k], i)).collect(),
+        scope: step.scope.clone(),
+    });
+    Ok(steps.collect())
+}
+
+fn depends(text: String) -> Error {
+    let text = format!(
+        "the forward does not do the same for every size of the symbolic dimensions: {text}"
+    );
+    Error::new(ErrorKind::UnsupportedOperation, text)
+}

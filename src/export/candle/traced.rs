@@ -1,0 +1,193 @@
+//! The traced tensor: sizes and type without values, and a place on the tape. Its operations are
+//! in `traced_ops`.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use candle_core::{DType, Device, Error, Result, Shape, Tensor};
+
+use super::tape::{Op, Tape, Unary};
+use super::tensor_ops::TensorOps;
+
+/// The tensor that stands in for candle's while a forward is traced: type and sizes, no values.
+///
+/// Operations on constants alone are computed at once, by candle.
+#[derive(Clone)]
+pub struct Traced(Repr);
+
+#[derive(Clone)]
+enum Repr {
+    Constant(Tensor),
+    /// Boxed behind an `Arc`, as candle's tensors are: clones are cheap.
+    Step(Arc<Step>),
+}
+
+struct Step {
+    tape: Recorder,
+    index: usize,
+    shape: Shape,
+    dtype: DType,
+    device: Device,
+}
+
+/// A shared tape.
+#[derive(Clone, Debug)]
+pub(super) struct Recorder(Arc<Mutex<Tape>>);
+
+impl Recorder {
+    pub(super) fn new(device: Device) -> Self {
+        Self(Arc::new(Mutex::new(Tape::new(device))))
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Tape> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a step without inputs, or from steps already on this tape.
+    fn push(
+        &self,
+        op: Op,
+        inputs: Vec<usize>,
+        dtype: DType,
+        dims: Vec<usize>,
+        sizes: Vec<usize>,
+    ) -> Traced {
+        let mut tape = self.lock();
+        let index = tape.push(op, inputs, dtype, dims.clone(), sizes);
+        let device = tape.device.clone();
+        drop(tape);
+        let shape = Shape::from(dims);
+        Traced(Repr::Step(Arc::new(Step { tape: self.clone(), index, shape, dtype, device })))
+    }
+
+    /// Adds an input of the model.
+    pub(super) fn input(&self, number: usize, dtype: DType, dims: Vec<usize>) -> Traced {
+        self.push(Op::Input(number), Vec::new(), dtype, dims, Vec::new())
+    }
+
+    /// The step of a tensor on this tape; a constant is put there.
+    pub(super) fn index_of(&self, tensor: &Traced) -> Option<usize> {
+        match &tensor.0 {
+            Repr::Constant(constant) => Some(self.lock().constant(constant, "constant")),
+            Repr::Step(step) => Arc::ptr_eq(&step.tape.0, &self.0).then_some(step.index),
+        }
+    }
+}
+
+impl Traced {
+    /// The tensor, where the values are known.
+    pub(super) fn known(&self) -> Option<&Tensor> {
+        match &self.0 {
+            Repr::Constant(tensor) => Some(tensor),
+            Repr::Step(_) => None,
+        }
+    }
+
+    pub(super) fn from_tensor(tensor: Tensor) -> Self {
+        Self(Repr::Constant(tensor))
+    }
+
+    fn tape(&self) -> Option<&Recorder> {
+        match &self.0 {
+            Repr::Constant(_) => None,
+            Repr::Step(step) => Some(&step.tape),
+        }
+    }
+
+    /// A step that takes these tensors, one of which at least is on a tape. One kept from another
+    /// trace is noted, and the trace refused when it ends.
+    pub(super) fn record(op: Op, inputs: &[&Traced], dtype: DType, dims: Vec<usize>) -> Self {
+        Self::record_sized(op, inputs, dtype, dims, Vec::new())
+    }
+
+    pub(super) fn record_sized(
+        op: Op,
+        inputs: &[&Traced],
+        dtype: DType,
+        dims: Vec<usize>,
+        sizes: Vec<usize>,
+    ) -> Self {
+        let tape =
+            inputs.iter().find_map(|input| input.tape()).expect("constants are computed at once");
+        let indices = inputs.iter().map(|input| tape.index_of(input)).collect::<Option<Vec<_>>>();
+        if indices.is_none() {
+            tape.lock().foreign = true;
+        }
+        tape.push(op, indices.unwrap_or_default(), dtype, dims, sizes)
+    }
+
+    /// An elementwise step.
+    pub(super) fn unary(&self, op: Unary) -> Self {
+        Self::record(Op::Unary(op), &[self], self.dtype(), self.dims().to_vec())
+    }
+
+    /// A name for one more layer of a kind.
+    pub(super) fn layer_name(&self, kind: &str) -> String {
+        self.tape().map_or_else(|| kind.to_owned(), |tape| tape.lock().layer(kind))
+    }
+
+    /// A parameter of a layer, named for it when it is seen first.
+    pub(super) fn parameter(&self, layer: &str, name: &str, tensor: &Tensor) -> Self {
+        if let Some(tape) = self.tape() {
+            tape.lock().constant(tensor, &format!("{layer}.{name}"));
+        }
+        Self::from_tensor(tensor.clone())
+    }
+
+    pub(super) fn within<R>(&self, name: &str, f: impl FnOnce(&Self) -> R) -> R {
+        /// Leaves the scope also when the forward panics.
+        struct Leave<'a>(Option<&'a Recorder>);
+        impl Drop for Leave<'_> {
+            fn drop(&mut self) {
+                if let Some(tape) = self.0 {
+                    tape.lock().leave();
+                }
+            }
+        }
+        if let Some(tape) = self.tape() {
+            tape.lock().enter(name);
+        }
+        let _leave = Leave(self.tape());
+        f(self)
+    }
+
+    pub(super) fn same_dtype(&self, other: &Self, op: &'static str) -> Result<()> {
+        if self.dtype() == other.dtype() {
+            return Ok(());
+        }
+        Err(Error::DTypeMismatchBinaryOp { lhs: self.dtype(), rhs: other.dtype(), op }.bt())
+    }
+
+    pub(super) fn shape_ref(&self) -> &Shape {
+        match &self.0 {
+            Repr::Constant(tensor) => tensor.shape(),
+            Repr::Step(step) => &step.shape,
+        }
+    }
+
+    pub(super) fn dtype_of(&self) -> DType {
+        match &self.0 {
+            Repr::Constant(tensor) => tensor.dtype(),
+            Repr::Step(step) => step.dtype,
+        }
+    }
+
+    pub(super) fn device_ref(&self) -> &Device {
+        match &self.0 {
+            Repr::Constant(tensor) => tensor.device(),
+            Repr::Step(step) => &step.device,
+        }
+    }
+}
+
+impl AsRef<Traced> for Traced {
+    fn as_ref(&self) -> &Traced {
+        self
+    }
+}
+
+impl fmt::Debug for Traced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Traced({:?} {:?})", self.dtype_of(), self.shape_ref())
+    }
+}

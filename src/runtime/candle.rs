@@ -1,0 +1,141 @@
+//! The module that takes the place of a Candle model. How it was exported is known in
+//! `export::candle`, how it runs in the backend.
+
+use candle_core::{DType, Device, Tensor};
+
+use super::{InferenceModule, OptimizeOptions};
+use crate::error::{Error, ErrorKind, Result};
+use crate::export::candle::{Forward, Trace, Traced, from_host, to_candle, to_host};
+
+/// A compiled model that is called like the Candle model it was made from.
+///
+/// It is a [`candle_core::Module`]. Inputs may be strided and on any device; outputs are on the
+/// device of the first input, with the types the Candle model gives. Tensors go through host
+/// memory. Cloning shares the model; threads may share it.
+#[derive(Clone, Debug)]
+pub struct CandleModule {
+    inference: InferenceModule,
+    inputs: Vec<DType>,
+    outputs: Vec<DType>,
+}
+
+/// Compiles Candle models.
+///
+/// Implemented for everything with a [`Forward`].
+pub trait OptimizeTrt {
+    /// Compiles the model for inputs like `example`, with the best backend there is.
+    ///
+    /// # Errors
+    /// As [`optimize_trt_with`](Self::optimize_trt_with).
+    fn optimize_trt(&self, example: &Tensor) -> Result<CandleModule> {
+        self.optimize_trt_with(example, &OptimizeOptions::new())
+    }
+
+    /// Compiles the model for inputs like `example`: its type and shape count, its values do not.
+    ///
+    /// # Errors
+    /// Those of [`Trace::of`], [`Trace::to_onnx`] and [`InferenceModule::compile`].
+    fn optimize_trt_with(
+        &self,
+        example: &Tensor,
+        options: &OptimizeOptions,
+    ) -> Result<CandleModule>;
+}
+
+impl<M: Forward> OptimizeTrt for M {
+    fn optimize_trt_with(
+        &self,
+        example: &Tensor,
+        options: &OptimizeOptions,
+    ) -> Result<CandleModule> {
+        CandleModule::compile(&Trace::of(self, example, options)?, options)
+    }
+}
+
+impl CandleModule {
+    /// Compiles a traced model.
+    ///
+    /// # Errors
+    /// Those of [`Trace::to_onnx`] and [`InferenceModule::compile`].
+    pub fn compile(trace: &Trace, options: &OptimizeOptions) -> Result<Self> {
+        let inference = InferenceModule::compile_with(|consumer| trace.to_onnx(consumer), options)?;
+        Ok(Self { inference, inputs: trace.input_dtypes(), outputs: trace.output_dtypes() })
+    }
+
+    /// Compiles a function of several tensors, traced on inputs like `examples`.
+    ///
+    /// ```
+    /// use accelerant::{OptimizeOptions, candle::{CandleModule, TensorOps}};
+    /// use candle_core::{Device, Tensor};
+    ///
+    /// fn distance<T: TensorOps>(a: &T, b: &T) -> candle_core::Result<T> {
+    ///     a.sub(b)?.sqr()?.sum(1)?.sqrt()
+    /// }
+    ///
+    /// let a = Tensor::new(&[[1f32, 2.0]], &Device::Cpu)?;
+    /// let b = Tensor::new(&[[4f32, 6.0]], &Device::Cpu)?;
+    /// let fast = CandleModule::of_fn(&[&a, &b], &OptimizeOptions::new(), |inputs| {
+    ///     Ok(vec![distance(&inputs[0], &inputs[1])?])
+    /// })?;
+    /// assert_eq!(fast.run(&[&a, &b])?[0].to_vec1::<f32>()?, [5.0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`OptimizeTrt::optimize_trt_with`].
+    pub fn of_fn(
+        examples: &[&Tensor],
+        options: &OptimizeOptions,
+        forward: impl Fn(&[Traced]) -> candle_core::Result<Vec<Traced>>,
+    ) -> Result<Self> {
+        Self::compile(&Trace::of_fn(examples, options, forward)?, options)
+    }
+
+    /// What runs inside: signature, backend, engine, and why no other backend runs.
+    pub fn inference(&self) -> &InferenceModule {
+        &self.inference
+    }
+
+    /// Runs on tensors in the order of the signature, and returns the outputs in its order.
+    ///
+    /// # Errors
+    /// [`ErrorKind::DTypeMismatch`] for another type than the example's; else as
+    /// [`InferenceModule::run`].
+    pub fn run(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
+        let signature = self.inference.signature();
+        let mut host = Vec::with_capacity(inputs.len());
+        for (i, input) in inputs.iter().enumerate() {
+            if let (Some(&expected), Some(spec)) = (self.inputs.get(i), signature.inputs.get(i)) {
+                if input.dtype() != expected {
+                    let (expected, got) = (expected.as_str(), input.dtype().as_str());
+                    let error = Error::new(
+                        ErrorKind::DTypeMismatch,
+                        format!("expected {expected}, got {got}"),
+                    );
+                    return Err(error.in_operation("run").on_tensor(&spec.name));
+                }
+            }
+            host.push(to_host(input)?);
+        }
+        let outputs = self.inference.run(&host)?;
+        let device = inputs.first().map_or(&Device::Cpu, |input| input.device());
+        outputs
+            .iter()
+            .zip(&self.outputs)
+            .map(|(output, &dtype)| from_host(output, dtype, device))
+            .collect()
+    }
+}
+
+impl candle_core::Module for CandleModule {
+    /// Runs a model of one input on `xs` and returns its first output. An error is found again
+    /// with [`error_of`](crate::export::candle::error_of).
+    fn forward(&self, xs: &Tensor) -> candle_core::Result<Tensor> {
+        let context = || format!("while running on {}", self.inference.backend());
+        let outputs = self.run(&[xs]).map_err(|e| to_candle(e, context()))?;
+        outputs.into_iter().next().ok_or_else(|| {
+            let error = Error::new(ErrorKind::InvalidModel, "the model has no outputs");
+            to_candle(error, context())
+        })
+    }
+}

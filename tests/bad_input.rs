@@ -1,0 +1,189 @@
+//! Bad ONNX bytes and engine files: typed errors that name what and where, never an abort.
+
+mod common;
+
+use accelerant::export::{GraphBuilder, OnnxModel, onnx::ModelProto};
+use accelerant::{
+    BackendKind, DType, Dim, Engine, ErrorKind, HostTensor, InferenceModule, OptimizeOptions, Registry,
+};
+use common::random;
+use proptest::prelude::*;
+
+fn model() -> OnnxModel {
+    let graph = GraphBuilder::new("small");
+    let x = graph.input("x", DType::F32, [Dim::dynamic("n", 1..=4).unwrap(), 16.into()]).unwrap();
+    let w = graph.weight("w", random(&[16, 32], 1)).unwrap();
+    let b = graph.weight("b", random(&[32], 2)).unwrap();
+    graph.output("y", &x.linear(&w, Some(&b), false).unwrap().relu().unwrap()).unwrap();
+    graph.finish().unwrap()
+}
+
+fn engine() -> Engine {
+    let signature = model().signature().clone();
+    Engine::new(BackendKind::TensorRtRtx, "1.6.1.120", "sm_90", signature, Default::default(), vec![7u8; 4096])
+}
+
+/// Whatever these bytes are, every backend answers with a value or an error.
+fn try_all(bytes: Vec<u8>) -> Vec<ErrorKind> {
+    let model = match OnnxModel::from_bytes(bytes) {
+        Ok(model) => model,
+        Err(error) => return vec![error.kind()],
+    };
+    let backends = Registry::default();
+    let built = backends.backends().iter().map(|backend| backend.build(&model));
+    built.filter_map(|built| built.err().map(|e| e.kind())).collect()
+}
+
+#[test]
+fn truncated_models_are_refused() {
+    let bytes = model().to_bytes();
+    for length in (0..bytes.len()).step_by(13) {
+        let kinds = try_all(bytes[..length].to_vec());
+        assert!(!kinds.is_empty(), "the first {length} of {} bytes were taken", bytes.len());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn random_bytes_are_refused(bytes in prop::collection::vec(any::<u8>(), 1..400)) {
+        prop_assert!(!try_all(bytes).is_empty());
+    }
+
+    #[test]
+    fn altered_models_never_abort(at in 0usize..2600, value: u8) {
+        let mut bytes = model().to_bytes();
+        let at = at % bytes.len();
+        bytes[at] = value;
+        // Altered weights still are a model; all else is a typed error.
+        try_all(bytes);
+    }
+
+    #[test]
+    fn altered_engines_are_refused(at in 0usize..6000, bit in 0u8..8) {
+        let mut bytes = engine().to_bytes();
+        let at = at % bytes.len();
+        bytes[at] ^= 1 << bit;
+        let kind = Engine::from_bytes(bytes).unwrap_err().kind();
+        let expected = [ErrorKind::EngineCorrupt, ErrorKind::EngineIncompatible];
+        prop_assert!(expected.contains(&kind), "byte {at}: {kind:?}");
+    }
+}
+
+/// Changes a valid model into one that reads well and means nothing.
+fn broken(change: impl FnOnce(&mut ModelProto)) -> accelerant::Error {
+    let mut proto = model().proto().clone();
+    change(&mut proto);
+    OnnxModel::from_proto(proto).unwrap_err()
+}
+
+#[test]
+fn valid_but_wrong_models_name_what_is_wrong() {
+    let error = broken(|m| m.graph.as_mut().unwrap().node[0].input[1] = "missing".into());
+    assert_eq!((error.kind(), error.tensor()), (ErrorKind::InvalidModel, Some("missing")));
+    let error = broken(|m| m.graph.as_mut().unwrap().initializer[0].dims[1] = 33);
+    assert_eq!((error.kind(), error.tensor()), (ErrorKind::InvalidModel, Some("w")));
+    let error = broken(|m| m.graph.as_mut().unwrap().initializer[0].dims[0] = -1);
+    assert_eq!((error.kind(), error.tensor()), (ErrorKind::InvalidModel, Some("w")));
+    let error = broken(|m| m.graph.as_mut().unwrap().output[0].name = Some("z".into()));
+    assert_eq!((error.kind(), error.tensor()), (ErrorKind::InvalidModel, Some("z")));
+    let error = broken(|m| {
+        let graph = m.graph.as_mut().unwrap();
+        graph.node[1].output = graph.node[0].output.clone();
+    });
+    assert_eq!(error.kind(), ErrorKind::InvalidModel);
+    assert_eq!(broken(|m| m.graph = None).kind(), ErrorKind::InvalidModel);
+    assert_eq!(broken(|m| m.opset_import.clear()).kind(), ErrorKind::InvalidModel);
+    assert_eq!(broken(|m| m.graph.as_mut().unwrap().output.clear()).kind(), ErrorKind::InvalidModel);
+}
+
+#[test]
+fn an_unknown_operator_is_refused_by_every_backend() {
+    let mut proto = model().proto().clone();
+    proto.graph.as_mut().unwrap().node[1].op_type = Some("Relax".into());
+    let model = OnnxModel::from_proto(proto).unwrap();
+    for backend in Registry::default().backends() {
+        let Err(error) = backend.build(&model) else { panic!("{} took it", backend.kind()) };
+        if backend.kind() != BackendKind::TensorRt {
+            assert!(error.to_string().contains("Relax"), "{}: {error}", backend.kind());
+        }
+    }
+}
+
+#[test]
+fn engines_come_back_from_their_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.engine");
+    engine().save(&path).unwrap();
+    assert_eq!(Engine::open(&path).unwrap(), engine());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
+
+    let bytes = std::fs::read(&path).unwrap();
+    for length in [0, 7, 40, 100, bytes.len() - 4096, bytes.len() - 1] {
+        let error = Engine::from_bytes(bytes[..length].to_vec()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::EngineCorrupt, "{length}: {error}");
+    }
+    let mut newer = bytes.clone();
+    newer[8] = 9;
+    assert_eq!(Engine::from_bytes(newer).unwrap_err().kind(), ErrorKind::EngineIncompatible);
+}
+
+#[test]
+fn an_engine_of_another_version_or_flavor_is_refused_by_name() {
+    let error = engine().expect(&BackendKind::TensorRtRtx, "1.7.1.116").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::EngineIncompatible);
+    let text = "load engine: the engine was built by tensorrt-rtx 1.6.1.120, found tensorrt-rtx 1.7.1.116";
+    assert_eq!(error.to_string(), text);
+    for backend in Registry::default().backends() {
+        if backend.kind() == BackendKind::Ort {
+            assert_eq!(backend.load(&engine()).unwrap_err().kind(), ErrorKind::EngineIncompatible);
+        }
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_written_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("missing").join("model.onnx");
+    assert_eq!(model().save(&path).unwrap_err().kind(), ErrorKind::Io);
+    let options = OptimizeOptions::new().save_onnx(&path);
+    assert_eq!(InferenceModule::compile(&model(), &options).unwrap_err().kind(), ErrorKind::Io);
+    // A folder stands where the file should be.
+    let path = folder.path().join("folder");
+    std::fs::create_dir(&path).unwrap();
+    assert_eq!(engine().save(&path).unwrap_err().kind(), ErrorKind::Io);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
+}
+
+#[test]
+fn a_required_backend_is_never_replaced() {
+    let options = OptimizeOptions::new().registry(Registry::empty());
+    assert_eq!(InferenceModule::compile(&model(), &options).unwrap_err().kind(), ErrorKind::NoBackend);
+    let kind = BackendKind::Custom("nowhere".into());
+    let error = InferenceModule::compile(&model(), &OptimizeOptions::new().require(kind)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoBackend);
+    assert!(error.to_string().contains("nowhere"), "{error}");
+}
+
+#[test]
+fn wrong_inputs_name_tensor_and_axis() {
+    let options = OptimizeOptions::new().require(BackendKind::Ort);
+    let module = InferenceModule::compile(&model(), &options).unwrap();
+    let run = |tensors: Vec<HostTensor>| module.run(&tensors).unwrap_err();
+    let good = || HostTensor::from(random(&[2, 16], 1));
+
+    assert_eq!(run(vec![]).kind(), ErrorKind::InputMismatch);
+    assert_eq!(run(vec![good(), good()]).kind(), ErrorKind::InputMismatch);
+    let error = run(vec![HostTensor::from(random(&[2, 16, 1], 1))]);
+    assert_eq!((error.kind(), error.tensor()), (ErrorKind::ShapeMismatch, Some("x")));
+    let error = run(vec![HostTensor::from(random(&[2, 15], 1))]);
+    assert_eq!((error.kind(), error.axis()), (ErrorKind::ShapeMismatch, Some(1)));
+    let error = run(vec![HostTensor::from(random(&[5, 16], 1))]);
+    assert_eq!((error.kind(), error.axis()), (ErrorKind::OutOfProfile, Some(0)));
+    assert_eq!(error.to_string(), "run: tensor `x`, axis 0: `n` = 5 is outside the profile 1..=4");
+    let error = run(vec![HostTensor::from(random(&[0, 16], 1))]);
+    assert_eq!((error.kind(), error.axis()), (ErrorKind::OutOfProfile, Some(0)));
+    let error = run(vec![HostTensor::from(ndarray::Array2::<f64>::zeros((2, 16)))]);
+    assert_eq!(error.kind(), ErrorKind::DTypeMismatch);
+}

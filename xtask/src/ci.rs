@@ -1,0 +1,120 @@
+//! `cargo xtask ci`: everything that must hold before a change goes in, in order, timed. What the
+//! single steps do lives in their own files.
+
+use crate::workspace::{self, FEATURES, line_of, stream};
+use crate::{demo, sdk, test, tidy};
+use anyhow::{Context, Result};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// Feature sets that must compile without a warning, besides the full one.
+const MATRIX: [(&str, &[&str]); 6] = [
+    ("clippy default", &[]),
+    ("clippy no features", &["--no-default-features"]),
+    (
+        "clippy tensorrt-rtx",
+        &["--no-default-features", "--features", "tensorrt-rtx"],
+    ),
+    ("clippy burn", &["--features", "burn"]),
+    ("clippy candle", &["--features", "candle"]),
+    ("clippy burn,candle", &["--features", "burn,candle"]),
+];
+
+pub(crate) fn run() -> Result<()> {
+    let mut report = Report::default();
+    let result = steps(&mut report);
+    report.print();
+    result
+}
+
+/// Quick steps first. Everything is compiled in the release profile, so that build scripts and
+/// procedural macros of the dependencies are built once for clippy, rustdoc and the tests.
+fn steps(report: &mut Report) -> Result<()> {
+    report.command("fmt", workspace::cargo(["fmt", "--all", "--check"]))?;
+    report.step("tidy", "cargo xtask tidy", tidy::run)?;
+    report.step("sdk", "cargo xtask sdk --flavor all", || {
+        [sdk::RTX, sdk::ENTERPRISE, sdk::ONNXRUNTIME]
+            .iter()
+            .try_for_each(|sdk| sdk.ensure().map(drop))
+    })?;
+
+    let whole = ["--workspace", "--exclude", "xtask", "--features", FEATURES];
+    report.command("clippy all", clippy(&whole)?)?;
+    report.command("clippy xtask", clippy(&["--package", "xtask"])?)?;
+    // `--examples` gives rustdoc the dependencies with the very features clippy has checked them
+    // with; without it the development dependencies' features are missing and they are checked anew.
+    let mut doc = sdk::cargo(&["doc", "--release", "--no-deps", "--lib", "--examples"])?;
+    doc.args(["--features", FEATURES])
+        .env("RUSTDOCFLAGS", "-D warnings");
+    report.command("doc", doc)?;
+    for (name, features) in MATRIX {
+        report.command(name, clippy(features)?)?;
+    }
+
+    report.step("test", "cargo xtask test", || {
+        test::run(&test::Args::default())
+    })?;
+    report.step("demo", "cargo xtask demo", || {
+        demo::run(&demo::Args::default())
+    })
+}
+
+fn clippy(features: &[&str]) -> Result<Command> {
+    let mut command = sdk::cargo(&["clippy", "--release", "--all-targets"])?;
+    command.args(features).args(["--", "-D", "warnings"]);
+    Ok(command)
+}
+
+#[derive(Default)]
+struct Report {
+    rows: Vec<(String, Duration, bool)>,
+}
+
+impl Report {
+    fn command(&mut self, name: &str, mut command: Command) -> Result<()> {
+        let again = line_of(&command);
+        self.step(name, &again, || stream(&mut command))
+    }
+
+    fn step(&mut self, name: &str, again: &str, run: impl FnOnce() -> Result<()>) -> Result<()> {
+        eprintln!("\n== {name}");
+        let start = Instant::now();
+        let result = run();
+        self.rows
+            .push((name.to_owned(), start.elapsed(), result.is_ok()));
+        result.with_context(|| format!("step `{name}` failed; run it again with\n    {again}"))
+    }
+
+    fn print(&self) {
+        eprintln!("\n{:<24} {:>8}", "step", "seconds");
+        for (name, took, passed) in &self.rows {
+            let mark = if *passed { "" } else { "  FAILED" };
+            eprintln!("{name:<24} {:>8.1}{mark}", took.as_secs_f64());
+        }
+        let total: Duration = self.rows.iter().map(|(_, took, _)| *took).sum();
+        eprintln!("{:<24} {:>8.1}", "total", total.as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::bail;
+
+    #[test]
+    fn a_failed_step_is_named_with_the_command_to_rerun() {
+        let mut report = Report::default();
+        assert!(report.step("good", "true", || Ok(())).is_ok());
+        let failed = report.step("bad", "cargo xtask bad", || bail!("no"));
+        let text = failed
+            .err()
+            .map(|error| error.to_string())
+            .unwrap_or_default();
+        assert!(
+            text.contains("`bad`") && text.contains("cargo xtask bad"),
+            "{text}"
+        );
+        let passed: Vec<bool> = report.rows.iter().map(|row| row.2).collect();
+        assert_eq!(passed, [true, false]);
+    }
+}

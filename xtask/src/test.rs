@@ -1,0 +1,56 @@
+//! `cargo xtask test`: the whole test suite, with the SDKs in place. No test's own code.
+
+use crate::sdk::{self, ONNXRUNTIME};
+use crate::workspace::{self, FEATURES, has_target, stream};
+use anyhow::Result;
+use std::time::Instant;
+
+#[derive(clap::Args, Default)]
+pub(crate) struct Args {
+    /// Passed on to `cargo test` (a filter, `--test NAME`, `-- --nocapture`); xtask's own tests are
+    /// left out then.
+    #[arg(last = true)]
+    extra: Vec<String>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let start = Instant::now();
+    let result = all(args);
+    eprintln!("total: {:.1} s", start.elapsed().as_secs_f64());
+    result
+}
+
+fn all(args: &Args) -> Result<()> {
+    let test = [
+        "test",
+        "--release",
+        "--no-fail-fast",
+        "--features",
+        FEATURES,
+    ];
+    let onnxruntime = ONNXRUNTIME.ensure()?;
+
+    // xtask apart: built together with it, shared dependencies would get its features too and
+    // compile once more.
+    let members = ["--workspace", "--exclude", "xtask"];
+    stream(sdk::cargo(&test)?.args(members).args(&args.extra))?;
+
+    // Once on the pure Rust runtime (above), and once on the real one.
+    if has_target("tests", "cases_") {
+        let mut cases = sdk::cargo(&test)?;
+        cases.args(["--test", "cases_*"]).args(&args.extra);
+        stream(cases.env(ONNXRUNTIME.variable, onnxruntime))?;
+    } else {
+        eprintln!("skipped: no tests/cases_*.rs to run on the real ONNX Runtime");
+    }
+
+    if args.extra.is_empty() {
+        stream(&mut workspace::cargo([
+            "test",
+            "--release",
+            "--package",
+            "xtask",
+        ]))?;
+    }
+    Ok(())
+}
