@@ -50,7 +50,7 @@ public:
   virtual std::unique_ptr<HostMemory> timing_cache() const = 0;
 };
 
-/// One execution of an engine. For one thread at a time.
+/// One execution of an engine, and its kernel cache. For one thread at a time.
 class Context {
 public:
   virtual ~Context() = default;
@@ -62,9 +62,12 @@ public:
   /// The shape, with -1 for what is not known yet.
   virtual rust::Vec<std::int64_t> shape(rust::Str name) const = 0;
   virtual void enqueue(std::size_t stream) = 0;
+  /// Ends this context and gives the kernels that it compiled; null where none were to be kept.
+  /// Nothing else may be called afterwards.
+  virtual std::unique_ptr<HostMemory> finish() = 0;
 };
 
-/// A deserialized engine, and the kernel cache that its contexts share.
+/// A deserialized engine.
 class Engine {
 public:
   virtual ~Engine() = default;
@@ -78,10 +81,6 @@ public:
   /// What the library tells of its layers, as JSON.
   virtual rust::String layer_information() const = 0;
   virtual std::unique_ptr<Context> create_context(const ContextOptions &options) const = 0;
-  /// Takes kernels compiled earlier; false when they do not fit this machine.
-  virtual bool load_runtime_cache(rust::Slice<const std::uint8_t> bytes) const = 0;
-  /// The kernels compiled so far; null where the library keeps none.
-  virtual std::unique_ptr<HostMemory> runtime_cache() const = 0;
 };
 
 /// Deserializes engines.

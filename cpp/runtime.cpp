@@ -86,40 +86,30 @@ public:
   }
 
   std::unique_ptr<Context> create_context(const ContextOptions &options) const override;
-  bool load_runtime_cache(rust::Slice<const std::uint8_t> bytes) const override;
-  std::unique_ptr<HostMemory> runtime_cache() const override;
 
 private:
   std::shared_ptr<const LoadedRuntime> runtime_;
   std::unique_ptr<nvinfer1::ICudaEngine> engine_;
   mutable std::mutex mutex_;
-#ifdef ACCELERANT_IS_RTX
-  /// Made on first use, and shared by all contexts so that each kernel is compiled once.
-  nvinfer1::IRuntimeCache *cache(const Errors &errors) const {
-    if (!cache_) {
-      config_.reset(engine_->createRuntimeConfig());
-      cache_.reset(config_ ? config_->createRuntimeCache() : nullptr);
-      if (!cache_ || !config_->setRuntimeCache(*cache_)) {
-        cache_.reset();
-        errors.fail("the runtime cache cannot be created");
-      }
-    }
-    return cache_.get();
-  }
+};
 
-  mutable std::unique_ptr<nvinfer1::IRuntimeCache> cache_;
-  mutable std::unique_ptr<nvinfer1::IRuntimeConfig> config_;
+/// What must outlive a context, destroyed in the order of need.
+struct ContextParts {
+  std::shared_ptr<const LoadedEngine> engine;
+#ifdef ACCELERANT_IS_RTX
+  std::unique_ptr<nvinfer1::IRuntimeCache> cache;
+  std::unique_ptr<nvinfer1::IRuntimeConfig> config;
 #endif
+  std::unique_ptr<nvinfer1::IExecutionContext> context;
 };
 
 class LoadedContext final : public Context {
 public:
-  LoadedContext(std::shared_ptr<const LoadedEngine> engine, nvinfer1::IExecutionContext *context)
-      : engine_(std::move(engine)), context_(context) {}
+  explicit LoadedContext(ContextParts parts) : parts_(std::move(parts)) {}
 
   void set_profile(std::int32_t index, std::size_t stream) override {
     Errors errors;
-    if (!context_->setOptimizationProfileAsync(index, to_stream(stream))) {
+    if (!parts_.context->setOptimizationProfileAsync(index, to_stream(stream))) {
       errors.fail("optimization profile " + std::to_string(index) + " is refused");
     }
   }
@@ -127,7 +117,7 @@ public:
   void set_input_shape(rust::Str name, rust::Slice<const std::int64_t> dims) override {
     Errors errors;
     const std::string text(name);
-    if (!context_->setInputShape(text.c_str(), to_dims(dims.data(), dims.size()))) {
+    if (!parts_.context->setInputShape(text.c_str(), to_dims(dims.data(), dims.size()))) {
       errors.fail("the shape of input `" + text + "` is refused");
     }
   }
@@ -135,7 +125,7 @@ public:
   void set_address(rust::Str name, std::size_t address) override {
     Errors errors;
     const std::string text(name);
-    if (!context_->setTensorAddress(text.c_str(), reinterpret_cast<void *>(address))) {
+    if (!parts_.context->setTensorAddress(text.c_str(), reinterpret_cast<void *>(address))) {
       errors.fail("the address of tensor `" + text + "` is refused");
     }
   }
@@ -144,7 +134,7 @@ public:
     Errors errors;
     constexpr std::int32_t most = 64;
     const char *names[most] = {};
-    const std::int32_t count = context_->inferShapes(most, names);
+    const std::int32_t count = parts_.context->inferShapes(most, names);
     if (count < 0) {
       errors.fail("the shapes of the outputs cannot be inferred");
     }
@@ -158,7 +148,7 @@ public:
   rust::Vec<std::int64_t> shape(rust::Str name) const override {
     Errors errors;
     const std::string text(name);
-    const nvinfer1::Dims dims = context_->getTensorShape(text.c_str());
+    const nvinfer1::Dims dims = parts_.context->getTensorShape(text.c_str());
     if (dims.nbDims < 0) {
       errors.fail("the shape of tensor `" + text + "` is not known");
     }
@@ -167,19 +157,28 @@ public:
 
   void enqueue(std::size_t stream) override {
     Errors errors;
-    if (!context_->enqueueV3(to_stream(stream))) {
+    if (!parts_.context->enqueueV3(to_stream(stream))) {
       errors.fail("the engine cannot be enqueued");
     }
   }
 
+  std::unique_ptr<HostMemory> finish() override {
+    // First the context: its threads may be compiling still.
+    parts_.context.reset();
+#ifdef ACCELERANT_IS_RTX
+    nvinfer1::IHostMemory *bytes = parts_.cache ? parts_.cache->serialize() : nullptr;
+    return bytes != nullptr ? std::make_unique<OwnedMemory>(bytes) : nullptr;
+#else
+    return nullptr;
+#endif
+  }
+
 private:
-  std::shared_ptr<const LoadedEngine> engine_;
-  std::unique_ptr<nvinfer1::IExecutionContext> context_;
+  ContextParts parts_;
 };
 
-#ifdef ACCELERANT_IS_RTX
-
 std::uint64_t LoadedRuntime::invalidity(rust::Slice<const std::uint8_t> plan) const {
+#ifdef ACCELERANT_IS_RTX
   using Why = nvinfer1::EngineInvalidityDiagnostics;
   const std::lock_guard lock(mutex_);
   if (static_cast<std::int64_t>(plan.size()) < runtime_->getEngineHeaderSize()) {
@@ -188,55 +187,48 @@ std::uint64_t LoadedRuntime::invalidity(rust::Slice<const std::uint8_t> plan) co
   std::uint64_t why = 0;
   runtime_->getEngineValidity(plan.data(), static_cast<std::int64_t>(plan.size()), &why);
   return why;
+#else
+  static_cast<void>(plan);
+  return 0;
+#endif
 }
 
 std::unique_ptr<Context> LoadedEngine::create_context(const ContextOptions &options) const {
-  using Strategy = nvinfer1::CudaGraphStrategy;
   Errors errors;
   const std::lock_guard lock(mutex_);
-  cache(errors);
-  const auto strategy = options.cuda_graph ? Strategy::kWHOLE_GRAPH_CAPTURE : Strategy::kDISABLED;
-  if (!config_->setCudaGraphStrategy(strategy)) {
+  ContextParts parts;
+  parts.engine = shared_from_this();
+#ifdef ACCELERANT_IS_RTX
+  using Strategy = nvinfer1::CudaGraphStrategy;
+  parts.config.reset(engine_->createRuntimeConfig());
+  if (!parts.config) {
+    errors.fail("the runtime configuration cannot be created");
+  }
+  if (!parts.config->setCudaGraphStrategy(options.cuda_graph ? Strategy::kWHOLE_GRAPH_CAPTURE : Strategy::kDISABLED)) {
     errors.fail("the CUDA graph strategy is refused");
   }
-  nvinfer1::IExecutionContext *context = engine_->createExecutionContext(config_.get());
-  if (context == nullptr) {
-    errors.fail("the execution context cannot be created");
+  if (options.use_runtime_cache) {
+    // One for each context: TensorRT-RTX 1.6 crashes when contexts that run at the same time share
+    // a cache.
+    parts.cache.reset(parts.config->createRuntimeCache());
+    if (!parts.cache || !parts.config->setRuntimeCache(*parts.cache)) {
+      errors.fail("the runtime cache cannot be created");
+    }
+    const auto &kept = options.runtime_cache;
+    if (!kept.empty() && !parts.cache->deserialize(kept.data(), kept.size())) {
+      logger().log(nvinfer1::ILogger::Severity::kWARNING, "the kernels kept do not fit, they are compiled anew");
+    }
   }
-  return std::make_unique<LoadedContext>(shared_from_this(), context);
-}
-
-bool LoadedEngine::load_runtime_cache(rust::Slice<const std::uint8_t> bytes) const {
-  Errors errors;
-  const std::lock_guard lock(mutex_);
-  return cache(errors)->deserialize(bytes.data(), bytes.size());
-}
-
-std::unique_ptr<HostMemory> LoadedEngine::runtime_cache() const {
-  const std::lock_guard lock(mutex_);
-  nvinfer1::IHostMemory *bytes = cache_ ? cache_->serialize() : nullptr;
-  return bytes != nullptr ? std::make_unique<OwnedMemory>(bytes) : nullptr;
-}
-
+  parts.context.reset(engine_->createExecutionContext(parts.config.get()));
 #else
-
-std::uint64_t LoadedRuntime::invalidity(rust::Slice<const std::uint8_t>) const { return 0; }
-
-std::unique_ptr<Context> LoadedEngine::create_context(const ContextOptions &) const {
-  Errors errors;
-  const std::lock_guard lock(mutex_);
-  nvinfer1::IExecutionContext *context = engine_->createExecutionContext();
-  if (context == nullptr) {
+  static_cast<void>(options);
+  parts.context.reset(engine_->createExecutionContext());
+#endif
+  if (!parts.context) {
     errors.fail("the execution context cannot be created");
   }
-  return std::make_unique<LoadedContext>(shared_from_this(), context);
+  return std::make_unique<LoadedContext>(std::move(parts));
 }
-
-bool LoadedEngine::load_runtime_cache(rust::Slice<const std::uint8_t>) const { return false; }
-
-std::unique_ptr<HostMemory> LoadedEngine::runtime_cache() const { return nullptr; }
-
-#endif
 
 std::shared_ptr<Engine> LoadedRuntime::deserialize(rust::Slice<const std::uint8_t> plan) const {
   Errors errors;

@@ -10,8 +10,8 @@ use accelerant::candle::{Forward, TensorOps, Trace, ops};
 use accelerant::{HostTensor, OptimizeOptions};
 use candle_core::{D, DType, Device, Result, Tensor};
 use candle_nn::{
-    Activation, BatchNorm, Conv1d, Conv1dConfig, Conv2d, Conv2dConfig, Dropout, Embedding, LayerNorm, Linear,
-    PReLU, RmsNorm,
+    Activation, BatchNorm, Conv1d, Conv1dConfig, Conv2d, Conv2dConfig, Dropout, Embedding,
+    LayerNorm, Linear, PReLU, RmsNorm,
 };
 use common::{check, random};
 
@@ -47,7 +47,12 @@ fn host(tensor: &Tensor) -> HostTensor {
 fn case(name: &str, model: &impl Forward, x: &Tensor, dynamic: bool) {
     let run = |x: &Tensor, trace: &Trace, what: &str| {
         let y = model.forward(x).unwrap_or_else(|e| panic!("{name}, {what}: candle: {e}"));
-        check(&format!("{name}, {what}"), |consumer| trace.to_onnx(consumer), &[host(x)], &[host(&y)]);
+        check(
+            &format!("{name}, {what}"),
+            |consumer| trace.to_onnx(consumer),
+            &[host(x)],
+            &[host(&y)],
+        );
     };
     let trace = |options| Trace::of(model, x, &options).unwrap_or_else(|e| panic!("{name}: {e}"));
     run(x, &trace(OptimizeOptions::new()), "static");
@@ -254,7 +259,12 @@ fn linear_layers() {
     for (i, shape) in [&[2, 6][..], &[2, 3, 6], &[2, 3, 2, 6]].into_iter().enumerate() {
         let layer = Linear::new(weight(&[4, 6], 1), Some(weight(&[4], 2)));
         case("linear", &layer, &tensor(shape, i as u64), true);
-        case("linear without bias", &Linear::new(weight(&[4, 6], 3), None), &tensor(shape, i as u64), true);
+        case(
+            "linear without bias",
+            &Linear::new(weight(&[4, 6], 3), None),
+            &tensor(shape, i as u64),
+            true,
+        );
     }
 }
 
@@ -285,7 +295,9 @@ fn normalization_layers() {
     let positive = |seed| weight(&[6], seed).sqr().unwrap().affine(1.0, 0.1).unwrap();
     for shape in [&[2, 6][..], &[2, 6, 5], &[2, 6, 4, 3]] {
         let x = tensor(shape, 1);
-        let layer = BatchNorm::new(6, weight(&[6], 1), positive(2), weight(&[6], 3), weight(&[6], 4), 1e-3).unwrap();
+        let layer =
+            BatchNorm::new(6, weight(&[6], 1), positive(2), weight(&[6], 3), weight(&[6], 4), 1e-3)
+                .unwrap();
         case("batch_norm", &layer, &x, true);
         let layer = BatchNorm::new_no_bias(6, weight(&[6], 1), positive(2), 1e-5).unwrap();
         case("batch_norm without weights", &layer, &x, true);

@@ -1,7 +1,7 @@
 //! A built engine and its file: our header (who built it, for what, with which checksum) and the
 //! backend's own bytes. Knows no backend.
 
-use std::{io::Write, path::Path, time::Duration};
+use std::{fmt, io::Write, path::Path, time::Duration};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
@@ -17,7 +17,7 @@ const FORMAT: u32 = 1;
 const FIXED: usize = 8 + 4 + 4 + 32;
 
 /// A model built by a backend, ready to be [loaded](super::Backend::load) or saved.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Engine {
     kind: BackendKind,
     library: String,
@@ -156,7 +156,7 @@ impl Engine {
                 inputs: header.inputs.into_iter().map(Spec::into_spec).collect::<Result<_>>()?,
                 outputs: header.outputs.into_iter().map(Spec::into_spec).collect::<Result<_>>()?,
             },
-            build_time: Duration::from_micros(header.build_micros),
+            build_time: Duration::from_nanos(header.build_nanos),
             plan,
         })
     }
@@ -169,7 +169,7 @@ impl Engine {
             crate_version: env!("CARGO_PKG_VERSION").to_owned(),
             inputs: self.signature.inputs.iter().map(Spec::from_spec).collect(),
             outputs: self.signature.outputs.iter().map(Spec::from_spec).collect(),
-            build_micros: self.build_time.as_micros() as u64,
+            build_nanos: self.build_time.as_nanos() as u64,
             plan_len: self.plan.len() as u64,
             plan_hash: blake3::hash(&self.plan).as_bytes().to_vec(),
         }
@@ -181,6 +181,13 @@ impl Engine {
         head.put_slice(blake3::hash(&header).as_bytes());
         head.put_slice(&header);
         head.into()
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, library, target, signature, .. } = self;
+        write!(f, "Engine({kind} {library} for {target}, {signature}, {} bytes)", self.plan.len())
     }
 }
 
@@ -199,7 +206,7 @@ struct Header {
     #[prost(message, repeated, tag = "6")]
     outputs: Vec<Spec>,
     #[prost(uint64, tag = "7")]
-    build_micros: u64,
+    build_nanos: u64,
     #[prost(uint64, tag = "8")]
     plan_len: u64,
     #[prost(bytes = "vec", tag = "9")]

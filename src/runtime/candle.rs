@@ -125,17 +125,25 @@ impl CandleModule {
             .map(|(output, &dtype)| from_host(output, dtype, device))
             .collect()
     }
-}
 
-impl candle_core::Module for CandleModule {
-    /// Runs a model of one input on `xs` and returns its first output. An error is found again
-    /// with [`error_of`](crate::export::candle::error_of).
-    fn forward(&self, xs: &Tensor) -> candle_core::Result<Tensor> {
+    /// Runs a model of one input on `xs` and returns its first output. As in
+    /// [`candle_core::Module`], which need not be imported for it.
+    ///
+    /// # Errors
+    /// Those of [`run`](Self::run), in candle's type;
+    /// [`error_of`](crate::export::candle::error_of) finds them again.
+    pub fn forward(&self, xs: &Tensor) -> candle_core::Result<Tensor> {
         let context = || format!("while running on {}", self.inference.backend());
         let outputs = self.run(&[xs]).map_err(|e| to_candle(e, context()))?;
         outputs.into_iter().next().ok_or_else(|| {
             let error = Error::new(ErrorKind::InvalidModel, "the model has no outputs");
             to_candle(error, context())
         })
+    }
+}
+
+impl candle_core::Module for CandleModule {
+    fn forward(&self, xs: &Tensor) -> candle_core::Result<Tensor> {
+        CandleModule::forward(self, xs)
     }
 }

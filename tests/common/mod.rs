@@ -34,13 +34,17 @@ pub fn check(
             BackendKind::TensorRtRtx => (TF32, require_gpu()),
             _ => continue,
         };
-        let model = export(backend.consumer()).unwrap_or_else(|e| panic!("{name}: export for {}: {e}", backend.kind()));
-        let engine = backend.build(&model).unwrap_or_else(|e| panic!("{name}: {}: {e}\n{model}", backend.kind()));
+        let model = export(backend.consumer())
+            .unwrap_or_else(|e| panic!("{name}: export for {}: {e}", backend.kind()));
+        let engine = backend
+            .build(&model)
+            .unwrap_or_else(|e| panic!("{name}: {}: {e}\n{model}", backend.kind()));
         if !must_run && backend.probe().is_err() {
             continue;
         }
         let outputs = backend.load(&engine).and_then(|executable| executable.run(inputs));
-        let outputs = outputs.unwrap_or_else(|e| panic!("{name}: {}: {e}\n{model}", backend.kind()));
+        let outputs =
+            outputs.unwrap_or_else(|e| panic!("{name}: {}: {e}\n{model}", backend.kind()));
         assert_eq!(outputs.len(), expected.len(), "{name}: {}: number of outputs", backend.kind());
         for (i, (got, expected)) in outputs.iter().zip(expected).enumerate() {
             let place = format!("{name}: {}: output {i}", backend.kind());
@@ -60,7 +64,10 @@ pub fn assert_close(place: &str, got: &HostTensor, expected: &HostTensor, tolera
     assert_eq!(got.shape(), expected.shape(), "{place}: shape");
     for (i, (&x, &y)) in to_f64(got).iter().zip(&to_f64(expected)).enumerate() {
         let close = (x - y).abs() <= tolerance.absolute + tolerance.relative * y.abs();
-        assert!(close || x == y || (x.is_nan() && y.is_nan()), "{place}: element {i}: got {x}, expected {y}");
+        assert!(
+            close || x == y || (x.is_nan() && y.is_nan()),
+            "{place}: element {i}: got {x}, expected {y}"
+        );
     }
 }
 

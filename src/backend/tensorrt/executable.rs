@@ -2,7 +2,7 @@
 //! its own. Tensors that are on the device already do not pass here.
 
 use std::{
-    fmt, fs,
+    fmt,
     io::Write as _,
     path::PathBuf,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -10,10 +10,11 @@ use std::{
 
 use bytes::Bytes;
 use cudarc::driver::{CudaContext, CudaStream};
+use cxx::UniquePtr;
 
 use super::builder::read_if_there;
 use super::device::{self, Buffer, device_error};
-use super::ffi::ContextOptions;
+use super::ffi::{ContextOptions, HostMemory};
 use super::options::TensorRtOptions;
 use super::runtime::{Context, LoadedEngine};
 use crate::backend::Executable;
@@ -40,16 +41,13 @@ impl DeviceExecutable {
         signature: Signature,
         options: &TensorRtOptions,
     ) -> Result<Self> {
-        if let Some(path) = &options.runtime_cache {
-            let bytes = read_if_there(path)?;
-            if !bytes.is_empty() && !engine.load_runtime_cache(&bytes)? {
-                let path = path.display();
-                tracing::warn!(target: "accelerant::tensorrt", "{path}: the kernels kept do not fit, they are compiled anew");
-            }
-        }
-        let asked = ContextOptions { cuda_graph: options.cuda_graph };
-        let pool = Pool { asked, max: options.max_contexts, state: Mutex::default(), freed: Condvar::new() };
         let runtime_cache = options.runtime_cache.clone();
+        let asked = ContextOptions {
+            cuda_graph: options.cuda_graph,
+            use_runtime_cache: runtime_cache.is_some(),
+            runtime_cache: runtime_cache.as_deref().map(read_if_there).transpose()?.unwrap_or_default(),
+        };
+        let pool = Pool { asked, max: options.max_contexts, state: Mutex::default(), freed: Condvar::new() };
         let executable = Self { signature, pool, engine, device, runtime_cache };
         executable.lease()?.keep();
         Ok(executable)
@@ -110,16 +108,20 @@ impl fmt::Debug for DeviceExecutable {
 
 impl Drop for DeviceExecutable {
     fn drop(&mut self) {
-        // The contexts go first: they use the engine, and the cache is read when none runs.
-        self.pool.lock().idle.clear();
+        // The contexts go first: they use the engine.
+        let slots = std::mem::take(&mut self.pool.lock().idle);
         let Some(path) = &self.runtime_cache else { return };
-        let written = self.engine.runtime_cache().and_then(|cache| match cache {
-            Some(cache) if fs::read(path).ok().as_deref() != Some(cache.bytes()) => {
-                write_atomic(path, |file| file.write_all(cache.bytes()))
+        let caches = slots.into_iter().filter_map(|slot| slot.finish().transpose());
+        let kept = caches.collect::<Result<Vec<_>>>().and_then(|caches| {
+            // The context that met the most shapes has compiled the most.
+            match caches.iter().map(|cache| cache.bytes()).max_by_key(|bytes| bytes.len()) {
+                Some(bytes) if bytes != self.pool.asked.runtime_cache => {
+                    write_atomic(path, |file| file.write_all(bytes))
+                }
+                _ => Ok(()),
             }
-            _ => Ok(()),
         });
-        if let Err(e) = written {
+        if let Err(e) = kept {
             tracing::warn!(target: "accelerant::tensorrt", "the compiled kernels are not kept: {e}");
         }
     }
@@ -182,10 +184,21 @@ impl Drop for Lease<'_> {
 
 /// A context with what it needs to run. Fields are dropped in this order.
 struct Slot {
+    done: Done,
     context: Context,
     inputs: Vec<Binding>,
     outputs: Vec<Binding>,
     stream: Arc<CudaStream>,
+}
+
+/// Waits for a stream when it is dropped.
+struct Done(Arc<CudaStream>);
+
+impl Drop for Done {
+    fn drop(&mut self) {
+        // An error here is one of the work before, which was told then.
+        let _ = self.0.synchronize();
+    }
 }
 
 /// The memory of an input or output, and what the context was told of it.
@@ -212,11 +225,19 @@ impl Slot {
             specs.iter().map(binding).collect()
         };
         let (inputs, outputs) = (bindings(&signature.inputs), bindings(&signature.outputs));
-        Ok(Self { context, inputs, outputs, stream })
+        Ok(Self { done: Done(stream.clone()), context, inputs, outputs, stream })
+    }
+
+    /// Ends the context and gives the kernels that it compiled, if they are to be kept.
+    fn finish(self) -> Result<Option<UniquePtr<HostMemory>>> {
+        let Self { done, context, .. } = self;
+        drop(done);
+        // SAFETY: the stream is done.
+        unsafe { context.finish() }
     }
 
     fn run(&mut self, signature: &Signature, tensors: &[HostTensor]) -> Result<Vec<HostTensor>> {
-        let Self { context, inputs, outputs, stream } = self;
+        let Self { context, inputs, outputs, stream, .. } = self;
         device::bind(stream.context())?;
         let mut reshaped = false;
         for ((spec, binding), tensor) in signature.inputs.iter().zip(&mut *inputs).zip(tensors) {
@@ -261,13 +282,6 @@ impl Slot {
             HostTensor::from_bytes(spec.dtype, binding.sizes(), bytes)
         });
         tensors.collect()
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        // An error here is one of the work before, which was told then.
-        let _ = self.stream.synchronize();
     }
 }
 

@@ -77,9 +77,12 @@ mod bridge {
         timing_cache: Vec<u8>,
     }
 
-    #[derive(Clone, Copy, Debug)]
+    /// `runtime_cache` are kernels compiled earlier, empty if there are none.
+    #[derive(Clone, Debug)]
     struct ContextOptions {
         cuda_graph: bool,
+        use_runtime_cache: bool,
+        runtime_cache: Vec<u8>,
     }
 
     extern "Rust" {
@@ -126,6 +129,9 @@ mod bridge {
         /// Every address set must be device memory large enough for its tensor, `stream` a live
         /// stream of the current device, and all of it must stay so until the stream is done.
         unsafe fn enqueue(self: Pin<&mut Context>, stream: usize) -> Result<()>;
+        /// # Safety
+        /// No execution may be pending, and nothing else may be called afterwards.
+        unsafe fn finish(self: Pin<&mut Context>) -> Result<UniquePtr<HostMemory>>;
 
         type Engine;
         fn tensors(self: &Engine) -> Result<Vec<TensorInfo>>;
@@ -134,8 +140,6 @@ mod bridge {
         fn device_memory_size(self: &Engine) -> i64;
         fn layer_information(self: &Engine) -> Result<String>;
         fn create_context(self: &Engine, options: &ContextOptions) -> Result<UniquePtr<Context>>;
-        fn load_runtime_cache(self: &Engine, bytes: &[u8]) -> Result<bool>;
-        fn runtime_cache(self: &Engine) -> Result<UniquePtr<HostMemory>>;
 
         type Runtime;
         fn invalidity(self: &Runtime, plan: &[u8]) -> Result<u64>;

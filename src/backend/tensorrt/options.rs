@@ -112,6 +112,10 @@ impl TensorRtOptions {
 
     /// Whether f32 matrix products and convolutions may round their inputs to TF32 (10 bits of
     /// mantissa). By default they may.
+    ///
+    /// TensorRT-RTX 1.6 notes the wish in its engines and was seen to use TF32 all the same on a
+    /// device of compute capability 9.0; `NVIDIA_TF32_OVERRIDE=0` in the environment of the
+    /// program holds.
     #[must_use]
     pub fn tf32(mut self, allowed: bool) -> Self {
         self.tf32 = allowed;
@@ -143,7 +147,8 @@ impl TensorRtOptions {
     }
 
     /// A file that keeps the kernels compiled at run time: read when an engine is loaded, written
-    /// when it is dropped. TensorRT-RTX only; the file fits one engine, device and driver.
+    /// when it is dropped. TensorRT-RTX only; the file fits one engine, device and driver, and
+    /// another is replaced.
     #[must_use]
     pub fn runtime_cache(mut self, path: impl Into<PathBuf>) -> Self {
         self.runtime_cache = Some(path.into());

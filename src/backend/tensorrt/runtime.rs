@@ -162,16 +162,6 @@ impl LoadedEngine {
         self.engine.layer_information().map_err(|e| execution(&e))
     }
 
-    /// Takes kernels compiled earlier; false when they do not fit.
-    pub(super) fn load_runtime_cache(&self, bytes: &[u8]) -> Result<bool> {
-        self.engine.load_runtime_cache(bytes).map_err(|e| execution(&e))
-    }
-
-    /// The kernels compiled so far, if the library keeps any. No context may run meanwhile.
-    pub(super) fn runtime_cache(&self) -> Result<Option<UniquePtr<ffi::HostMemory>>> {
-        let cache = self.engine.runtime_cache().map_err(|e| execution(&e))?;
-        Ok((!cache.is_null()).then_some(cache))
-    }
 }
 
 impl Drop for LoadedEngine {
@@ -266,6 +256,20 @@ impl Context {
         device::bind(&self.device)?;
         // SAFETY: the caller's promise; the device is current.
         unsafe { self.context.pin_mut().enqueue(stream) }.map_err(|e| execution(&e))
+    }
+
+    /// Ends this context and gives the kernels that it compiled, if it was to keep them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Execution`] with the library's words.
+    ///
+    /// # Safety
+    /// No execution may be pending.
+    pub(super) unsafe fn finish(mut self) -> Result<Option<UniquePtr<ffi::HostMemory>>> {
+        device::bind(&self.device)?;
+        // SAFETY: the caller's promise, and `self` ends here.
+        let cache = unsafe { self.context.pin_mut().finish() }.map_err(|e| execution(&e))?;
+        Ok((!cache.is_null()).then_some(cache))
     }
 }
 

@@ -85,10 +85,16 @@ impl Cases {
         text
     }
 
-    /// An error that another case does not have.
-    pub(super) fn not_at(&self, case: &Case, error: Error) -> Error {
+    /// An error of the forward with the sizes it was run for.
+    pub(super) fn not_at(&self, case: &Case, first: bool, error: Error) -> Error {
+        if self.symbols.is_empty() {
+            return error;
+        }
         let (here, base) = (self.describe(case), self.describe(&self.cases[0]));
-        let text = format!("the forward works for {base}, but not for {here}: {error}");
+        let text = match first {
+            true => format!("the forward does not work for {here}: {error}"),
+            false => format!("the forward works for {base}, but not for {here}: {error}"),
+        };
         Error::new(error.kind(), text).with_source(error)
     }
 

@@ -102,11 +102,7 @@ impl Trace {
         let run = |case: &Case| run(&inputs, &input_dtypes, &device, &cases, case, &forward);
         let mut runs = Vec::with_capacity(cases.all().len());
         for (i, case) in cases.all().iter().enumerate() {
-            let run = run(case).map_err(|e| match i {
-                0 => e,
-                _ => cases.not_at(case, e),
-            })?;
-            runs.push(run);
+            runs.push(run(case).map_err(|e| cases.not_at(case, i == 0, e))?);
         }
         let steps = overlay(&runs, &cases)?;
         let outputs = &runs[0].outputs;

@@ -1,0 +1,101 @@
+//! Which backend runs, and what is said of the others.
+#![cfg(all(feature = "ort", feature = "tensorrt-rtx"))]
+
+mod common;
+
+use std::sync::{Arc, Mutex};
+
+use accelerant::export::{GraphBuilder, OnnxModel};
+use accelerant::{BackendKind, DType, Dim, Engine, ErrorKind, HostTensor, InferenceModule, OptimizeOptions, Registry};
+use common::random;
+
+fn model() -> OnnxModel {
+    let graph = GraphBuilder::new("small");
+    let x = graph.input("x", DType::F32, [Dim::dynamic("n", 1..=4).unwrap(), 16.into()]).unwrap();
+    let w = graph.weight("w", random(&[16, 32], 1)).unwrap();
+    graph.output("y", &x.matmul(&w).unwrap().tanh().unwrap()).unwrap();
+    graph.finish().unwrap()
+}
+
+/// Whether TensorRT-RTX can run here, asked of the backend itself.
+fn gpu() -> bool {
+    let registry = Registry::default();
+    let found = registry.get(&BackendKind::TensorRtRtx).unwrap().probe().is_ok();
+    assert!(found || !common::require_gpu(), "a GPU was declared, but TensorRT-RTX cannot use it");
+    found
+}
+
+#[test]
+fn the_best_backend_that_works_is_taken_and_the_others_have_reasons() {
+    let module = InferenceModule::compile(&model(), &OptimizeOptions::new()).unwrap();
+    if gpu() {
+        assert_eq!(module.backend(), BackendKind::TensorRtRtx);
+        assert!(module.rejected().is_empty());
+    } else {
+        assert_eq!(module.backend(), BackendKind::Ort);
+        let first = &module.rejected()[0];
+        assert_eq!((&first.kind, first.reason.kind()), (&BackendKind::TensorRtRtx, ErrorKind::Device));
+        assert!(first.to_string().contains("CUDA"), "{first}");
+    }
+    let y = module.run(&[HostTensor::from(random(&[3, 16], 2))]).unwrap();
+    assert_eq!(y[0].shape(), [3, 32]);
+}
+
+#[test]
+fn a_required_backend_runs_or_says_why_not() {
+    let options = OptimizeOptions::new().require(BackendKind::TensorRtRtx);
+    match InferenceModule::compile(&model(), &options) {
+        Ok(module) => assert_eq!(module.backend(), BackendKind::TensorRtRtx),
+        Err(error) => {
+            assert!(!gpu(), "{error}");
+            assert_eq!(error.kind(), ErrorKind::Device, "{error}");
+        }
+    }
+    let options = OptimizeOptions::new().require(BackendKind::Ort);
+    assert_eq!(InferenceModule::compile(&model(), &options).unwrap().backend(), BackendKind::Ort);
+}
+
+#[test]
+fn files_asked_for_are_written_even_without_a_gpu() {
+    let folder = tempfile::tempdir().unwrap();
+    let (onnx, plan) = (folder.path().join("m.onnx"), folder.path().join("m.engine"));
+    let options = OptimizeOptions::new().save_onnx(&onnx).save_engine(&plan);
+    let module = InferenceModule::compile(&model(), &options).unwrap();
+    let engine = Engine::open(&plan).unwrap();
+    assert_eq!(&engine, module.engine());
+    assert_eq!(engine.kind(), &BackendKind::TensorRtRtx);
+    assert_eq!(engine.signature(), model().signature());
+    assert!(engine.build_time().as_nanos() > 0 && engine.plan().len() > 1000);
+    let again = OnnxModel::open(&onnx).unwrap().bind("n", 1..=4).unwrap();
+    assert_eq!(again.signature(), model().signature());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "nothing else is left");
+}
+
+#[test]
+fn one_warning_names_every_reason() {
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt().with_env_filter("accelerant=warn").with_writer(move || writer.clone()).with_ansi(false);
+    tracing::subscriber::with_default(subscriber.finish(), || {
+        InferenceModule::compile(&model(), &OptimizeOptions::new()).unwrap();
+    });
+    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let warnings: Vec<_> = text.lines().filter(|line| line.contains("running on")).collect();
+    if gpu() {
+        assert!(warnings.is_empty(), "{text}");
+    } else {
+        assert_eq!(warnings.len(), 1, "{text}");
+        assert!(warnings[0].contains("tensorrt-rtx: no CUDA driver") || warnings[0].contains("CUDA"), "{text}");
+    }
+}
