@@ -3,6 +3,8 @@
 //!
 //! `cargo xtask demo` runs it with everything it needs.
 
+#![allow(unreachable_pub)]
+
 mod burn_net;
 mod candle_net;
 mod data;
@@ -16,7 +18,6 @@ use accelerant::burn::OptimizeTrt as _;
 use accelerant::candle::{Forward as _, OptimizeTrt as _};
 use accelerant::{InferenceModule, OptimizeOptions};
 use burn::tensor::Device;
-use candle_core::Module as _;
 use clap::Parser;
 use ndarray::{Array2, Array4, Axis, s};
 
@@ -35,9 +36,9 @@ struct Arguments {
     /// Passes over the training set.
     #[arg(long, default_value_t = 8)]
     epochs: usize,
-    /// Runs this often in a row after training, each in new modules.
-    #[arg(long, default_value_t = 1)]
-    repeat: usize,
+    /// Compares results only, not speed.
+    #[arg(long)]
+    no_timing: bool,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -55,12 +56,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (_, candle) = candle_net::train(&training, SEED, arguments.epochs)?;
     println!("Candle: trained in {:.1?}", start.elapsed());
 
-    for _ in 0..arguments.repeat {
-        let reports = [with_burn(&burn, &test, &arguments.out)?, with_candle(&candle, &test, &arguments.out)?];
-        println!("\n{}", report::table(&reports));
-        for report in &reports {
-            report.check()?;
-        }
+    let reports = [with_burn(&burn, &test, &arguments)?, with_candle(&candle, &test, &arguments)?];
+    println!("\n{}", report::table(&reports));
+    for report in &reports {
+        report.check()?;
     }
     println!("models and engines are in {}", arguments.out.display());
     Ok(())
@@ -77,39 +76,39 @@ fn options(out: &Path, name: &str) -> accelerant::Result<OptimizeOptions> {
         .save_engine(out.join(format!("{name}.engine"))))
 }
 
-fn with_burn(net: &burn_net::Net, test: &Digits, out: &Path) -> Result<Report, Box<dyn Error>> {
+fn with_burn(net: &burn_net::Net, test: &Digits, arguments: &Arguments) -> Result<Report, Box<dyn Error>> {
     let device = Device::flex();
     let tensor = |images: &Array4<f32>| burn_net::tensor(images, &device);
     let example = tensor(&images(test, 1));
-    let fast = net.optimize_trt_with(example, burn_net::Net::forward, &options(out, "digits-burn")?)?;
+    let fast = net.optimize_trt_with(example, burn_net::Net::forward, &options(&arguments.out, "digits-burn")?)?;
 
     let scores = |scores: burn::tensor::Tensor<2>| -> Result<Array2<f32>, Box<dyn Error>> {
         let [rows, columns] = scores.dims();
-        Ok(Array2::from_shape_vec((rows, columns), scores.into_data().to_vec::<f32>().map_err(|e| format!("{e:?}"))?)?)
+        Ok(Array2::from_shape_vec((rows, columns), scores.into_data().try_to_vec::<f32>().map_err(|e| format!("{e:?}"))?)?)
     };
     let native = by_batches(test, |images| scores(net.forward(tensor(images))))?;
     let optimized = by_batches(test, |images| scores(fast.try_forward(tensor(images))?))?;
 
     let (one, many) = (tensor(&images(test, 1)), tensor(&images(test, BATCH)));
-    let native_time = Timing {
-        latency: report::median(|| drop(net.forward(one.clone()).into_data())),
-        batch: report::median(|| drop(net.forward(many.clone()).into_data())),
-    };
-    let optimized_time = Timing {
-        latency: report::median(|| drop(fast.forward(one.clone()).into_data())),
-        batch: report::median(|| drop(fast.forward(many.clone()).into_data())),
-    };
-    Ok(summary("Burn", fast.inference(), test, [&native, &optimized], [native_time, optimized_time]))
+    let native_time = |x: &burn::tensor::Tensor<4>| report::median(|| drop(net.forward(x.clone()).into_data()));
+    let fast_time = |x: &burn::tensor::Tensor<4>| report::median(|| drop(fast.forward(x.clone()).into_data()));
+    let timings = (!arguments.no_timing).then(|| {
+        [
+            Timing { latency: native_time(&one), batch: native_time(&many) },
+            Timing { latency: fast_time(&one), batch: fast_time(&many) },
+        ]
+    });
+    Ok(summary("Burn", fast.inference(), test, [&native, &optimized], timings))
 }
 
-fn with_candle(net: &candle_net::DigitsNet, test: &Digits, out: &Path) -> Result<Report, Box<dyn Error>> {
+fn with_candle(net: &candle_net::DigitsNet, test: &Digits, arguments: &Arguments) -> Result<Report, Box<dyn Error>> {
     let device = candle_core::Device::Cpu;
     let tensor = |images: &Array4<f32>| {
         let values: Vec<f32> = images.iter().copied().collect();
         candle_core::Tensor::from_vec(values, images.shape(), &device)
     };
     let example = tensor(&images(test, 1))?;
-    let fast = net.optimize_trt_with(&example, &options(out, "digits-candle")?)?;
+    let fast = net.optimize_trt_with(&example, &options(&arguments.out, "digits-candle")?)?;
 
     let scores = |scores: candle_core::Tensor| -> Result<Array2<f32>, Box<dyn Error>> {
         let (rows, columns) = scores.dims2()?;
@@ -119,15 +118,15 @@ fn with_candle(net: &candle_net::DigitsNet, test: &Digits, out: &Path) -> Result
     let optimized = by_batches(test, |images| scores(fast.forward(&tensor(images)?)?))?;
 
     let (one, many) = (tensor(&images(test, 1))?, tensor(&images(test, BATCH))?);
-    let native_time = Timing {
-        latency: report::median(|| drop(net.forward(&one))),
-        batch: report::median(|| drop(net.forward(&many))),
-    };
-    let optimized_time = Timing {
-        latency: report::median(|| drop(fast.forward(&one))),
-        batch: report::median(|| drop(fast.forward(&many))),
-    };
-    Ok(summary("Candle", fast.inference(), test, [&native, &optimized], [native_time, optimized_time]))
+    let native_time = |x: &candle_core::Tensor| report::median(|| drop(net.forward(x)));
+    let fast_time = |x: &candle_core::Tensor| report::median(|| drop(fast.forward(x)));
+    let timings = (!arguments.no_timing).then(|| {
+        [
+            Timing { latency: native_time(&one), batch: native_time(&many) },
+            Timing { latency: fast_time(&one), batch: fast_time(&many) },
+        ]
+    });
+    Ok(summary("Candle", fast.inference(), test, [&native, &optimized], timings))
 }
 
 fn images(digits: &Digits, count: usize) -> Array4<f32> {
@@ -151,7 +150,7 @@ fn summary(
     inference: &InferenceModule,
     test: &Digits,
     [native, optimized]: [&Array2<f32>; 2],
-    [native_time, optimized_time]: [Timing; 2],
+    timings: Option<[Timing; 2]>,
 ) -> Report {
     let difference = native.iter().zip(optimized).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     let reasons = inference.rejected().iter().map(ToString::to_string);
@@ -165,8 +164,7 @@ fn summary(
         engine_size: inference.engine().plan().len(),
         engine_by: inference.engine().library().to_owned(),
         build_time: inference.engine().build_time(),
-        native: native_time,
-        optimized: optimized_time,
+        timings,
         batch: BATCH,
     }
 }

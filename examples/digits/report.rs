@@ -24,8 +24,8 @@ pub struct Report {
     pub engine_size: usize,
     pub engine_by: String,
     pub build_time: Duration,
-    pub native: Timing,
-    pub optimized: Timing,
+    /// Native and optimized, if they were measured.
+    pub timings: Option<[Timing; 2]>,
     pub batch: usize,
 }
 
@@ -68,8 +68,14 @@ pub fn median(mut call: impl FnMut()) -> Duration {
 /// A Markdown table, a column for each framework, and the reasons below it.
 pub fn table(reports: &[Report]) -> String {
     type Cell = Box<dyn Fn(&Report) -> String>;
-    let micros = |time: Duration| format!("{:.1} µs", time.as_secs_f64() * 1e6);
-    let rate = |time: Duration, batch: usize| format!("{:.0} images/s", batch as f64 / time.as_secs_f64());
+    let latency = |r: &Report, i: usize| match r.timings {
+        Some(timings) => format!("{:.1} µs", timings[i].latency.as_secs_f64() * 1e6),
+        None => "not measured".to_owned(),
+    };
+    let rate = |r: &Report, i: usize| match r.timings {
+        Some(timings) => format!("{:.0} images/s", r.batch as f64 / timings[i].batch.as_secs_f64()),
+        None => "not measured".to_owned(),
+    };
     let rows: Vec<(&str, Cell)> = vec![
         ("", Box::new(|r| r.framework.to_owned())),
         ("backend that ran", Box::new(|r| r.backend.clone())),
@@ -78,10 +84,10 @@ pub fn table(reports: &[Report]) -> String {
         ("largest absolute difference of a score", Box::new(|r| format!("{:.1e}", r.difference))),
         ("engine", Box::new(|r| format!("{} bytes by {}", r.engine_size, r.engine_by))),
         ("build time", Box::new(|r| format!("{:.2} s", r.build_time.as_secs_f64()))),
-        ("latency, native (CPU)", Box::new(move |r| micros(r.native.latency))),
-        ("latency, optimized", Box::new(move |r| micros(r.optimized.latency))),
-        ("throughput, native (CPU), batch 64", Box::new(move |r| rate(r.native.batch, r.batch))),
-        ("throughput, optimized, batch 64", Box::new(move |r| rate(r.optimized.batch, r.batch))),
+        ("latency, native (CPU)", Box::new(move |r| latency(r, 0))),
+        ("latency, optimized", Box::new(move |r| latency(r, 1))),
+        ("throughput, native (CPU), batch 64", Box::new(move |r| rate(r, 0))),
+        ("throughput, optimized, batch 64", Box::new(move |r| rate(r, 1))),
     ];
     let mut lines: Vec<Vec<String>> = Vec::new();
     for (title, cell) in &rows {
@@ -101,10 +107,11 @@ pub fn table(reports: &[Report]) -> String {
             text.push_str("|\n");
         }
     }
-    for report in reports {
-        for reason in &report.reasons {
-            let _ = writeln!(text, "\n{}: passed over {reason}", report.framework);
-        }
+    let mut reasons: Vec<&String> = reports.iter().flat_map(|report| &report.reasons).collect();
+    reasons.sort();
+    reasons.dedup();
+    for reason in reasons {
+        let _ = writeln!(text, "\npassed over {reason}");
     }
     text
 }
