@@ -42,7 +42,8 @@ mod tensorrt {
     ];
 
     const BRIDGE: &str = "src/backend/tensorrt/ffi.rs";
-    const SOURCES: [&str; 4] = ["cpp/log.cpp", "cpp/library.cpp", "cpp/builder.cpp", "cpp/runtime.cpp"];
+    const SOURCES: [&str; 4] =
+        ["cpp/log.cpp", "cpp/library.cpp", "cpp/builder.cpp", "cpp/runtime.cpp"];
 
     pub(super) fn compile() {
         println!("cargo::rerun-if-changed=cpp");
@@ -56,7 +57,8 @@ mod tensorrt {
         if env::var_os("DOCS_RS").is_some() {
             return;
         }
-        let wanted: Vec<_> = FLAVORS.iter().filter(|flavor| env::var_os(flavor.feature).is_some()).collect();
+        let wanted: Vec<_> =
+            FLAVORS.iter().filter(|flavor| env::var_os(flavor.feature).is_some()).collect();
 
         let mut dispatch = cxx_build::bridge(BRIDGE);
         common(&mut dispatch).file("cpp/dispatch.cpp");
@@ -89,7 +91,9 @@ mod tensorrt {
             Some(root) => Some(root),
             None => cache_folder().map(|cache| cache.join(folder)),
         };
-        let include = root.map(|root| root.join("include")).unwrap_or_else(|| Path::new(folder).join("include"));
+        let include = root
+            .map(|root| root.join("include"))
+            .unwrap_or_else(|| Path::new(folder).join("include"));
         if !include.join("NvInfer.h").is_file() {
             let missing = include.join("NvInfer.h");
             println!(
@@ -110,7 +114,8 @@ mod tensorrt {
     /// As `src/backend/tensorrt/library.rs` looks for it at run time.
     fn cache_folder() -> Option<PathBuf> {
         folder_in("ACCELERANT_CACHE_DIR").or_else(|| {
-            let cache = folder_in("XDG_CACHE_HOME").or_else(|| Some(folder_in("HOME")?.join(".cache")))?;
+            let cache =
+                folder_in("XDG_CACHE_HOME").or_else(|| Some(folder_in("HOME")?.join(".cache")))?;
             Some(cache.join("accelerant"))
         })
     }

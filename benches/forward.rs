@@ -20,7 +20,9 @@ struct Net {
 
 impl Net {
     fn new(device: &Device) -> Self {
-        let conv = |channels| Conv2dConfig::new(channels, [3, 3]).with_padding(PaddingConfig2d::Same).init(device);
+        let conv = |channels| {
+            Conv2dConfig::new(channels, [3, 3]).with_padding(PaddingConfig2d::Same).init(device)
+        };
         Self {
             conv1: conv([3, 32]),
             conv2: conv([32, 64]),
@@ -41,16 +43,21 @@ fn burn(criterion: &mut Criterion) {
     let net = Net::new(&device);
     let images = |batch| Tensor::<4>::random([batch, 3, 32, 32], Distribution::Default, &device);
     let options = OptimizeOptions::new().dynamic_batch(1..=32).expect("a valid range");
-    let fast = net.optimize_trt_with(images(1), Net::forward, &options).expect("the network exports");
+    let fast =
+        net.optimize_trt_with(images(1), Net::forward, &options).expect("the network exports");
     let mut group = criterion.benchmark_group("burn convolutional network, 32x32");
     for batch in [1, 8, 32] {
         let x = images(batch);
         group.bench_with_input(BenchmarkId::new("native", batch), &x, |b, x| {
             b.iter(|| net.forward(x.clone()).into_data());
         });
-        group.bench_with_input(BenchmarkId::new(fast.inference().description(), batch), &x, |b, x| {
-            b.iter(|| fast.forward(x.clone()).into_data());
-        });
+        group.bench_with_input(
+            BenchmarkId::new(fast.inference().description(), batch),
+            &x,
+            |b, x| {
+                b.iter(|| fast.forward(x.clone()).into_data());
+            },
+        );
     }
     group.finish();
 }

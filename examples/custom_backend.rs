@@ -9,8 +9,8 @@ use std::time::Instant;
 use accelerant::backend::{Backend, Executable};
 use accelerant::export::{Consumer, GraphBuilder, OnnxModel, onnx::NodeProto};
 use accelerant::{
-    BackendKind, DType, Dim, Engine, Error, ErrorKind, HostTensor, InferenceModule, OptimizeOptions, Registry,
-    Result, Signature,
+    BackendKind, DType, Dim, Engine, Error, ErrorKind, HostTensor, InferenceModule,
+    OptimizeOptions, Registry, Result, Signature,
 };
 use ndarray::{Array2, ArrayD, Ix2};
 
@@ -40,7 +40,11 @@ impl Backend for NdArray {
     fn build(&self, model: &OnnxModel) -> Result<Engine> {
         let start = Instant::now();
         let graph = model.proto().graph.iter();
-        let unknown: Vec<_> = graph.flat_map(|graph| &graph.node).map(NodeProto::op_type).filter(|op| !knows(op)).collect();
+        let unknown: Vec<_> = graph
+            .flat_map(|graph| &graph.node)
+            .map(NodeProto::op_type)
+            .filter(|op| !knows(op))
+            .collect();
         if !unknown.is_empty() {
             let text = format!("no kernel for {}", unknown.join(", "));
             return Err(Error::new(ErrorKind::UnsupportedOperation, text).in_operation("build"));
@@ -77,14 +81,16 @@ impl Executable for Network {
     }
 
     fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>> {
-        self.signature.check_inputs(inputs.iter().map(|tensor| (tensor.dtype(), tensor.shape())))?;
+        self.signature
+            .check_inputs(inputs.iter().map(|tensor| (tensor.dtype(), tensor.shape())))?;
         let mut values = self.weights.clone();
         for (spec, tensor) in self.signature.inputs.iter().zip(inputs) {
             values.insert(spec.name.clone(), tensor.to_array()?);
         }
         for node in &self.nodes {
             let inputs: Vec<&ArrayD<f32>> = node.input.iter().map(|name| &values[name]).collect();
-            let output = kernel(node.op_type(), &inputs).map_err(|e| e.in_operation(node.name()))?;
+            let output =
+                kernel(node.op_type(), &inputs).map_err(|e| e.in_operation(node.name()))?;
             values.insert(node.output[0].clone(), output);
         }
         Ok(self.signature.outputs.iter().map(|spec| values[&spec.name].clone().into()).collect())
@@ -118,7 +124,8 @@ fn main() -> Result<()> {
 
     let options = OptimizeOptions::new().registry(Registry::empty().with(NdArray));
     let module = InferenceModule::compile(&model, &options)?;
-    let y = module.run(&[HostTensor::from(ndarray::array![[0.0f32, 1.0, 2.0], [3.0, 4.0, 5.0]])])?;
+    let y =
+        module.run(&[HostTensor::from(ndarray::array![[0.0f32, 1.0, 2.0], [3.0, 4.0, 5.0]])])?;
     println!("{} on {}: {:?}", module.signature(), module.description(), y[0].to_vec::<f32>()?);
     assert_eq!(y[0].to_vec::<f32>()?, [0.0, 2.0, 5.0, 5.0, 8.0, 11.0]);
     Ok(())

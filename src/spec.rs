@@ -101,7 +101,8 @@ impl Symbol {
     pub fn new(name: impl Into<Arc<str>>, min: usize, opt: usize, max: usize) -> Result<Self> {
         let name = name.into();
         if name.is_empty() || min > opt || opt > max {
-            let text = format!("symbol `{name}` needs a name and min {min} <= opt {opt} <= max {max}");
+            let text =
+                format!("symbol `{name}` needs a name and min {min} <= opt {opt} <= max {max}");
             return Err(Error::new(ErrorKind::InvalidArgument, text));
         }
         Ok(Self { name, min, opt, max })
@@ -197,7 +198,11 @@ impl Dim {
 
     /// A dimension computed from others: folded when all are fixed, else a symbol named by the
     /// formula, whose range is that of the formula. `f` must be monotonic in each argument.
-    pub(crate) fn map(formula: impl Fn() -> String, dims: &[&Dim], f: impl Fn(&[usize]) -> usize) -> Self {
+    pub(crate) fn map(
+        formula: impl Fn() -> String,
+        dims: &[&Dim],
+        f: impl Fn(&[usize]) -> usize,
+    ) -> Self {
         let at = |pick: fn(&Dim) -> usize| f(&dims.iter().map(|d| pick(d)).collect::<Vec<_>>());
         let (a, opt, b) = (at(Dim::min), at(Dim::opt), at(Dim::max));
         if dims.iter().all(|dim| dim.fixed().is_some()) {
@@ -327,16 +332,22 @@ impl TensorSpec {
             return fail(ErrorKind::ShapeMismatch, text);
         }
         for (axis, (dim, &size)) in self.shape.dims().iter().zip(sizes).enumerate() {
-            let at = |kind, text: String| Err(Error::new(kind, text).on_tensor(&self.name).at_axis(axis));
+            let at = |kind, text: String| {
+                Err(Error::new(kind, text).on_tensor(&self.name).at_axis(axis))
+            };
             match dim {
                 Dim::Fixed(expected) if *expected != size => {
-                    return at(ErrorKind::ShapeMismatch, format!("expected {expected}, got {size}"));
+                    return at(
+                        ErrorKind::ShapeMismatch,
+                        format!("expected {expected}, got {size}"),
+                    );
                 }
                 Dim::Fixed(_) => {}
                 Dim::Symbol(symbol) => {
                     if size < symbol.min || size > symbol.max {
                         let Symbol { name, min, max, .. } = symbol;
-                        let text = format!("`{name}` = {size} is outside the profile {min}..={max}");
+                        let text =
+                            format!("`{name}` = {size} is outside the profile {min}..={max}");
                         return at(ErrorKind::OutOfProfile, text);
                     }
                     let first = *bound.entry(&symbol.name).or_insert(size);
@@ -391,7 +402,9 @@ impl Signature {
 
 impl fmt::Display for Signature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |specs: &[TensorSpec]| specs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let list = |specs: &[TensorSpec]| {
+            specs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        };
         write!(f, "({}) -> ({})", list(&self.inputs), list(&self.outputs))
     }
 }

@@ -103,7 +103,11 @@ impl HostTensor {
     ///
     /// # Errors
     /// [`ErrorKind::ShapeMismatch`] when the number of bytes does not fit type and shape.
-    pub fn from_bytes(dtype: DType, shape: impl Into<Vec<usize>>, bytes: impl Into<Bytes>) -> Result<Self> {
+    pub fn from_bytes(
+        dtype: DType,
+        shape: impl Into<Vec<usize>>,
+        bytes: impl Into<Bytes>,
+    ) -> Result<Self> {
         let (shape, bytes) = (shape.into(), bytes.into());
         let expected = shape.iter().try_fold(dtype.size(), |n, &size| n.checked_mul(size));
         if expected != Some(bytes.len()) {
@@ -194,7 +198,9 @@ impl<T: Element, D: Dimension> From<Array<T, D>> for HostTensor {
             let (values, offset) = array.into_raw_vec_and_offset();
             let len = shape.iter().product::<usize>();
             match offset {
-                Some(offset) if offset > 0 || values.len() != len => values[offset..offset + len].to_vec(),
+                Some(offset) if offset > 0 || values.len() != len => {
+                    values[offset..offset + len].to_vec()
+                }
                 _ => values,
             }
         } else {

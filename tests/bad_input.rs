@@ -4,7 +4,8 @@ mod common;
 
 use accelerant::export::{GraphBuilder, OnnxModel, onnx::ModelProto};
 use accelerant::{
-    BackendKind, DType, Dim, Engine, ErrorKind, HostTensor, InferenceModule, OptimizeOptions, Registry,
+    BackendKind, DType, Dim, Engine, ErrorKind, HostTensor, InferenceModule, OptimizeOptions,
+    Registry,
 };
 use common::random;
 use proptest::prelude::*;
@@ -20,7 +21,14 @@ fn model() -> OnnxModel {
 
 fn engine() -> Engine {
     let signature = model().signature().clone();
-    Engine::new(BackendKind::TensorRtRtx, "1.6.1.120", "sm_90", signature, Default::default(), vec![7u8; 4096])
+    Engine::new(
+        BackendKind::TensorRtRtx,
+        "1.6.1.120",
+        "sm_90",
+        signature,
+        Default::default(),
+        vec![7u8; 4096],
+    )
 }
 
 /// Whatever these bytes are, every backend answers with a value or an error.
@@ -95,7 +103,10 @@ fn valid_but_wrong_models_name_what_is_wrong() {
     assert_eq!(error.kind(), ErrorKind::InvalidModel);
     assert_eq!(broken(|m| m.graph = None).kind(), ErrorKind::InvalidModel);
     assert_eq!(broken(|m| m.opset_import.clear()).kind(), ErrorKind::InvalidModel);
-    assert_eq!(broken(|m| m.graph.as_mut().unwrap().output.clear()).kind(), ErrorKind::InvalidModel);
+    assert_eq!(
+        broken(|m| m.graph.as_mut().unwrap().output.clear()).kind(),
+        ErrorKind::InvalidModel
+    );
 }
 
 #[test]
@@ -133,7 +144,8 @@ fn engines_come_back_from_their_file() {
 fn an_engine_of_another_version_or_flavor_is_refused_by_name() {
     let error = engine().expect(&BackendKind::TensorRtRtx, "1.7.1.116").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::EngineIncompatible);
-    let text = "load engine: the engine was built by tensorrt-rtx 1.6.1.120, found tensorrt-rtx 1.7.1.116";
+    let text =
+        "load engine: the engine was built by tensorrt-rtx 1.6.1.120, found tensorrt-rtx 1.7.1.116";
     assert_eq!(error.to_string(), text);
     for backend in Registry::default().backends() {
         if backend.kind() == BackendKind::Ort {
@@ -159,9 +171,13 @@ fn a_file_that_cannot_be_written_leaves_nothing() {
 #[test]
 fn a_required_backend_is_never_replaced() {
     let options = OptimizeOptions::new().registry(Registry::empty());
-    assert_eq!(InferenceModule::compile(&model(), &options).unwrap_err().kind(), ErrorKind::NoBackend);
+    assert_eq!(
+        InferenceModule::compile(&model(), &options).unwrap_err().kind(),
+        ErrorKind::NoBackend
+    );
     let kind = BackendKind::Custom("nowhere".into());
-    let error = InferenceModule::compile(&model(), &OptimizeOptions::new().require(kind)).unwrap_err();
+    let error =
+        InferenceModule::compile(&model(), &OptimizeOptions::new().require(kind)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NoBackend);
     assert!(error.to_string().contains("nowhere"), "{error}");
 }

@@ -262,10 +262,25 @@ fn symbols_keep_their_names_through_reshapes() {
     }
 }
 
+#[test]
+fn masks_and_wide_numbers_come_back_as_candle_has_them() {
+    let net = model!(|xs| xs.affine(1.5, -0.25)?.gt(0.5));
+    let x = tensor(&[4, 3], 1);
+    let got = net.optimize_trt(&x).unwrap().forward(&x).unwrap();
+    assert_eq!(got.to_vec2::<u8>().unwrap(), net.forward(&x).unwrap().to_vec2::<u8>().unwrap());
+
+    // TensorRT has no f64.
+    let net = model!(|xs| xs.affine(1.5, -0.25)?.relu());
+    let x = x.to_dtype(DType::F64).unwrap();
+    let got = net.optimize_trt_with(&x, &OptimizeOptions::new().require(BackendKind::Ort)).unwrap();
+    let (got, expected) = (got.forward(&x).unwrap(), net.forward(&x).unwrap());
+    assert_eq!(got.to_vec2::<f64>().unwrap(), expected.to_vec2::<f64>().unwrap());
+}
+
 fn refusal(net: impl Forward, shape: &[usize], options: &OptimizeOptions) -> (ErrorKind, String) {
     let error = Trace::of(&net, &tensor(shape, 1), options)
         .and_then(|trace| trace.to_onnx(Consumer::portable()));
-    let error = error.err().expect("the model is refused");
+    let error = error.expect_err("the model is refused");
     (error.kind(), error.to_string())
 }
 

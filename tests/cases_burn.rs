@@ -42,7 +42,12 @@ fn case<M: Module, const D: usize, O: BurnTensors>(
             shape[0] = batch;
             let x = input(shape, 7 + batch as u64);
             let expected = host(forward(module, x.clone()));
-            check(&format!("{name}, {label}, batch {batch}"), |c| graph.to_onnx(c), &host(x), &expected);
+            check(
+                &format!("{name}, {label}, batch {batch}"),
+                |c| graph.to_onnx(c),
+                &host(x),
+                &expected,
+            );
         }
     };
     run("static", &OptimizeOptions::new(), shape, &[shape[0]]);
@@ -57,7 +62,11 @@ struct Nothing {
     nothing: (),
 }
 
-fn function<const D: usize, O: BurnTensors>(name: &str, shape: [usize; D], f: impl Fn(Tensor<D>) -> O) {
+fn function<const D: usize, O: BurnTensors>(
+    name: &str,
+    shape: [usize; D],
+    f: impl Fn(Tensor<D>) -> O,
+) {
     case(name, &Nothing::default(), shape, |_, x| f(x));
 }
 
@@ -76,7 +85,12 @@ fn convolutions() {
     let forward = |m: &Conv2d, x: Tensor<4>| m.forward(x);
     case("conv2d", &conv(Conv2dConfig::new([3, 4], [3, 3])), [2, 3, 8, 7], forward);
     let same = PaddingConfig2d::Same;
-    case("conv2d, same", &conv(Conv2dConfig::new([3, 4], [3, 3]).with_padding(same)), [2, 3, 8, 7], forward);
+    case(
+        "conv2d, same",
+        &conv(Conv2dConfig::new([3, 4], [3, 3]).with_padding(same)),
+        [2, 3, 8, 7],
+        forward,
+    );
     let explicit = PaddingConfig2d::Explicit(1, 2, 1, 2);
     let config = Conv2dConfig::new([4, 6], [3, 2]).with_stride([2, 1]).with_padding(explicit);
     case("conv2d, stride, padding", &conv(config), [2, 4, 9, 8], forward);
@@ -88,12 +102,21 @@ fn convolutions() {
 
 #[test]
 fn pooling() {
-    case("max pool", &MaxPool2dConfig::new([2, 2]).init(), [2, 3, 8, 6], |m: &MaxPool2d, x| m.forward(x));
-    let config = MaxPool2dConfig::new([3, 2]).with_strides([2, 1]).with_padding(PaddingConfig2d::Explicit(1, 0, 1, 0));
-    case("max pool, stride, padding", &config.init(), [2, 3, 9, 6], |m: &MaxPool2d, x| m.forward(x));
+    case("max pool", &MaxPool2dConfig::new([2, 2]).init(), [2, 3, 8, 6], |m: &MaxPool2d, x| {
+        m.forward(x)
+    });
+    let config = MaxPool2dConfig::new([3, 2])
+        .with_strides([2, 1])
+        .with_padding(PaddingConfig2d::Explicit(1, 0, 1, 0));
+    case("max pool, stride, padding", &config.init(), [2, 3, 9, 6], |m: &MaxPool2d, x| {
+        m.forward(x)
+    });
     for count in [true, false] {
         let config = AvgPool2dConfig::new([3, 3]).with_strides([2, 2]);
-        let layer = config.with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1)).with_count_include_pad(count).init();
+        let layer = config
+            .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
+            .with_count_include_pad(count)
+            .init();
         case(&format!("average pool, counted {count}"), &layer, [2, 3, 9, 7], |m, x| m.forward(x));
     }
     for size in [[1, 1], [4, 2]] {
@@ -123,9 +146,16 @@ fn batch_norm_exports_in_its_running_form() {
         }
         norm
     };
-    case("batch norm", &trained.valid(), [2, 3, 5, 4], |m: &Norm, x| m.norm.forward(m.conv.forward(x)));
+    case("batch norm", &trained.valid(), [2, 3, 5, 4], |m: &Norm, x| {
+        m.norm.forward(m.conv.forward(x))
+    });
     // A module that still is on an autodiff device exports the same way.
-    let graph = BurnGraph::capture(&trained, &input([2, 3, 5, 4], 1), |m: &Norm, x| m.norm.forward(m.conv.forward(x)), &OptimizeOptions::new());
+    let graph = BurnGraph::capture(
+        &trained,
+        &input([2, 3, 5, 4], 1),
+        |m: &Norm, x| m.norm.forward(m.conv.forward(x)),
+        &OptimizeOptions::new(),
+    );
     let x = input([2, 3, 5, 4], 9);
     let valid = trained.valid();
     let expected = host(valid.norm.forward(valid.conv.forward(x.clone())));
@@ -134,35 +164,53 @@ fn batch_norm_exports_in_its_running_form() {
 
 #[test]
 fn activations() {
-    function("relu", [3, 4, 5], |x| activation::relu(x));
+    function("relu", [3, 4, 5], activation::relu);
     function("leaky relu", [3, 4], |x| activation::leaky_relu(x, 0.2));
     function("gelu", [3, 4], |x| activation::gelu(x * 3));
     function("sigmoid", [3, 4], |x| activation::sigmoid(x * 4));
     function("log sigmoid", [3, 4], |x| activation::log_sigmoid(x * 30));
-    function("tanh", [3, 4], |x| activation::tanh(x));
+    function("tanh", [3, 4], activation::tanh);
     function("softmax", [3, 4, 5], |x| activation::softmax(x, 1));
     function("log softmax", [3, 4, 5], |x| activation::log_softmax(x, 2));
-    function("silu", [3, 4], |x| activation::silu(x));
+    function("silu", [3, 4], activation::silu);
     function("hard sigmoid", [3, 4], |x| activation::hard_sigmoid(x * 4, 0.2, 0.5));
 }
 
 #[test]
 fn arithmetic_and_reductions() {
     function("scalars", [3, 4], |x| ((x + 1.5) * 2.0 - 0.25) / 3.0);
-    function("tensors", [3, 4], |x| (x.clone() + x.clone().exp()) * x.clone() - x.clone() / (x.abs() + 1.0));
+    function("tensors", [3, 4], |x| {
+        (x.clone() + x.clone().exp()) * x.clone() - x.clone() / (x.abs() + 1.0)
+    });
     function("broadcast", [3, 4, 5], |x| x.clone() - x.mean_dim(2));
-    function("functions", [3, 4], |x| x.clone().sin() + x.clone().cos() + (x.abs() + 1.0).log() + 2.0);
+    function("functions", [3, 4], |x| {
+        x.clone().sin() + x.clone().cos() + (x.abs() + 1.0).log() + 2.0
+    });
     function("sqrt", [3, 4], |x| (x.abs() + 0.5).sqrt());
     function("powf", [3, 4], |x| (x.abs() + 0.5).powf_scalar(1.7));
     function("clamp", [3, 4], |x| x.clamp(-0.3, 0.4));
     function("clamp one side", [3, 4], |x| (x.clone().clamp_min(-0.3), x.clamp_max(0.2)));
-    function("rounding", [3, 4], |x| (x.clone() * 5).floor() + (x.clone() * 7).ceil() + (x * 9).round());
-    function("sums", [3, 4, 5], |x| (x.clone().sum_dim(1), x.clone().mean_dim(2), x.clone().max_dim(1), x.min_dim(2)));
+    function("rounding", [3, 4], |x| {
+        (x.clone() * 5).floor() + (x.clone() * 7).ceil() + (x * 9).round()
+    });
+    function("sums", [3, 4, 5], |x| {
+        (x.clone().sum_dim(1), x.clone().mean_dim(2), x.clone().max_dim(1), x.min_dim(2))
+    });
     function("matmul", [3, 4, 5], |x| x.clone().matmul(x.swap_dims(1, 2)));
     let full = |x: Tensor<3>| (x.clone().sum(), x.mean());
-    let graph = BurnGraph::capture(&Nothing::default(), &input([2, 3, 4], 1), |_, x| full(x), &OptimizeOptions::new());
+    let graph = BurnGraph::capture(
+        &Nothing::default(),
+        &input([2, 3, 4], 1),
+        |_, x| full(x),
+        &OptimizeOptions::new(),
+    );
     let x = input([2, 3, 4], 2);
-    check("full reductions", |c| graph.as_ref().unwrap().to_onnx(c), &host(x.clone()), &host(full(x)));
+    check(
+        "full reductions",
+        |c| graph.as_ref().unwrap().to_onnx(c),
+        &host(x.clone()),
+        &host(full(x)),
+    );
 }
 
 #[test]
@@ -202,7 +250,9 @@ impl Net {
     fn new() -> Self {
         let fc: Linear = LinearConfig::new(4 * 4 * 4, 10).init(&device());
         Self {
-            conv: Conv2dConfig::new([1, 4], [3, 3]).with_padding(PaddingConfig2d::Same).init(&device()),
+            conv: Conv2dConfig::new([1, 4], [3, 3])
+                .with_padding(PaddingConfig2d::Same)
+                .init(&device()),
             norm: BatchNormConfig::new(4).init(&device()),
             pool: MaxPool2dConfig::new([2, 2]).init(),
             other: fc.clone(),
@@ -219,15 +269,45 @@ impl Net {
 
 #[test]
 fn parameters_have_the_modules_paths() {
-    let model = accelerant::burn::export_onnx(&Net::new(), &input([1, 1, 8, 8], 1), Net::forward, &OptimizeOptions::new().name("net").input_names(["pixels"]).output_names(["scores"]));
+    let model = accelerant::burn::export_onnx(
+        &Net::new(),
+        &input([1, 1, 8, 8], 1),
+        Net::forward,
+        &OptimizeOptions::new().name("net").input_names(["pixels"]).output_names(["scores"]),
+    );
     let model = model.unwrap();
-    let mut names: Vec<_> = model.proto().graph.as_ref().unwrap().initializer.iter().map(|t| t.name().to_owned()).collect();
+    let mut names: Vec<_> = model
+        .proto()
+        .graph
+        .as_ref()
+        .unwrap()
+        .initializer
+        .iter()
+        .map(|t| t.name().to_owned())
+        .collect();
     names.retain(|name| name.contains('.'));
     names.sort();
-    let paths = ["conv.bias", "conv.weight", "fc.bias", "fc.weight", "norm.beta", "norm.gamma", "norm.running_mean", "norm.running_var", "other.bias", "other.weight"];
+    let paths = [
+        "conv.bias",
+        "conv.weight",
+        "fc.bias",
+        "fc.weight",
+        "norm.beta",
+        "norm.gamma",
+        "norm.running_mean",
+        "norm.running_var",
+        "other.bias",
+        "other.weight",
+    ];
     assert_eq!(names, paths);
-    assert_eq!(model.signature().to_string(), "(pixels: f32 [1, 1, 8, 8]) -> (scores: f32 [1, 10])");
-    assert!(model.to_string().contains("conv/Conv = Conv(pixels, conv.weight, conv.bias)"), "{model}");
+    assert_eq!(
+        model.signature().to_string(),
+        "(pixels: f32 [1, 1, 8, 8]) -> (scores: f32 [1, 10])"
+    );
+    assert!(
+        model.to_string().contains("conv/Conv = Conv(pixels, conv.weight, conv.bias)"),
+        "{model}"
+    );
 }
 
 #[test]
@@ -239,7 +319,8 @@ fn one_call_gives_a_module_like_the_original() {
         let x = input([batch, 1, 8, 8], 3);
         let (expected, got) = (net.forward(x.clone()), fast.forward(x));
         let place = format!("batch {batch} on {}", fast.inference().backend());
-        let tolerance = if fast.inference().backend() == BackendKind::Ort { common::F32 } else { common::TF32 };
+        let tolerance =
+            if fast.inference().backend() == BackendKind::Ort { common::F32 } else { common::TF32 };
         common::assert_close(&place, &host(got)[0], &host(expected)[0], tolerance);
     }
     std::thread::scope(|scope| {
@@ -257,11 +338,18 @@ fn one_call_gives_a_module_like_the_original() {
 #[test]
 fn bad_inputs_are_typed_errors() {
     let options = OptimizeOptions::new().dynamic_batch(1..=8).unwrap().input_names(["pixels"]);
-    let fast = Net::new().optimize_trt_with(input([2, 1, 8, 8], 1), Net::forward, &options).unwrap();
+    let fast =
+        Net::new().optimize_trt_with(input([2, 1, 8, 8], 1), Net::forward, &options).unwrap();
     let error = fast.try_forward(input([9, 1, 8, 8], 1)).unwrap_err();
-    assert_eq!((error.kind(), error.tensor(), error.axis()), (ErrorKind::OutOfProfile, Some("pixels"), Some(0)));
+    assert_eq!(
+        (error.kind(), error.tensor(), error.axis()),
+        (ErrorKind::OutOfProfile, Some("pixels"), Some(0))
+    );
     let error = fast.try_forward(input([2, 1, 8, 9], 1)).unwrap_err();
-    assert_eq!((error.kind(), error.tensor(), error.axis()), (ErrorKind::ShapeMismatch, Some("pixels"), Some(3)));
+    assert_eq!(
+        (error.kind(), error.tensor(), error.axis()),
+        (ErrorKind::ShapeMismatch, Some("pixels"), Some(3))
+    );
     assert_eq!(error.to_string(), "run: tensor `pixels`, axis 3: expected 8, got 9");
     let error = fast.inference().run(&[]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InputMismatch);
@@ -272,9 +360,20 @@ fn bad_inputs_are_typed_errors() {
     let empty = HostTensor::from(ndarray::Array4::<f32>::zeros((0, 1, 8, 8)));
     assert_eq!(fast.inference().run(&[empty]).unwrap_err().kind(), ErrorKind::OutOfProfile);
 
-    let error = Net::new().optimize_trt_with(input([9, 1, 8, 8], 1), Net::forward, &options).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::OutOfProfile, "the example lies outside the range: {error}");
-    let error = Net::new().optimize_trt_with(input([2, 1, 8, 8], 1), Net::forward, &OptimizeOptions::new().dynamic_axis(1, 0, Dim::Fixed(1))).unwrap_err();
+    let error =
+        Net::new().optimize_trt_with(input([9, 1, 8, 8], 1), Net::forward, &options).unwrap_err();
+    assert_eq!(
+        error.kind(),
+        ErrorKind::OutOfProfile,
+        "the example lies outside the range: {error}"
+    );
+    let error = Net::new()
+        .optimize_trt_with(
+            input([2, 1, 8, 8], 1),
+            Net::forward,
+            &OptimizeOptions::new().dynamic_axis(1, 0, Dim::Fixed(1)),
+        )
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
 }
 

@@ -26,14 +26,22 @@ fn fixed(sizes: &[usize]) -> Vec<Dim> {
 #[test]
 fn a_fully_connected_layer_matches_ndarray() {
     let (x, w, b) = (random(&[5, 7], 1), random(&[7, 3], 2), random(&[3], 3));
-    let product = x.view().into_dimensionality::<Ix2>().unwrap().dot(&w.view().into_dimensionality::<Ix2>().unwrap());
-    let expected: Array2<f32> = product + &b.view().into_dimensionality::<ndarray::Ix1>().unwrap();
+    let product = x
+        .view()
+        .into_dimensionality::<Ix2>()
+        .unwrap()
+        .dot(&w.view().into_dimensionality::<Ix2>().unwrap());
+    let expected: Array2<f32> = product + b.view().into_dimensionality::<ndarray::Ix1>().unwrap();
     for dims in [fixed(&[5, 7]), vec![Dim::dynamic("batch", 1..=9).unwrap(), Dim::Fixed(7)]] {
         check(
             "linear",
             |consumer| {
                 build(consumer, dims.clone(), |graph, x| {
-                    x.linear(&graph.weight("w", w.clone())?, Some(&graph.weight("b", b.clone())?), false)
+                    x.linear(
+                        &graph.weight("w", w.clone())?,
+                        Some(&graph.weight("b", b.clone())?),
+                        false,
+                    )
                 })
             },
             &[x.clone().into()],
@@ -68,9 +76,16 @@ fn elementwise_operators_match_std() {
         ("sub", |x| x.sub(&x.relu()?), |v| v - v.max(0.0)),
         ("div", |x| x.div(&x.affine(1.0, 3.0)?), |v| v / (v + 3.0)),
         ("maximum", |x| x.maximum(&x.neg()?), f32::abs),
-        ("gelu tanh", |x| x.gelu(true), |v| {
-            0.5 * v * (1.0 + ((2.0 / std::f32::consts::PI).sqrt() * (v + 0.044_715 * v * v * v)).tanh())
-        }),
+        (
+            "gelu tanh",
+            |x| x.gelu(true),
+            |v| {
+                0.5 * v
+                    * (1.0
+                        + ((2.0 / std::f32::consts::PI).sqrt() * (v + 0.044_715 * v * v * v))
+                            .tanh())
+            },
+        ),
     ];
     for (i, (name, graph, std)) in cases.iter().enumerate() {
         let x = random(&[3, 4, 5], 10 + i as u64);
@@ -82,20 +97,38 @@ fn elementwise_operators_match_std() {
 #[test]
 fn shapes_follow_the_symbol_through_windows_and_reshapes() {
     let batch = Dim::dynamic("batch", 1..=8).unwrap();
-    let model = build(Consumer::portable(), vec![batch, 3.into(), 9.into(), 9.into()], |graph, x| {
-        let w = graph.weight("w", random(&[4, 3, 3, 3], 1))?;
-        let conv = Conv { strides: vec![2, 2], padding: vec![(1, 1); 2], dilations: vec![1; 2], groups: 1 };
-        let y = x.conv(&w, None, &conv)?;
-        let pool = Pool { kernel: vec![2; 2], strides: vec![2; 2], padding: vec![(0, 0); 2], dilations: vec![1; 2], ceil_mode: true };
-        y.max_pool(&pool)?.flatten(1, -1)
-    });
+    let model =
+        build(Consumer::portable(), vec![batch, 3.into(), 9.into(), 9.into()], |graph, x| {
+            let w = graph.weight("w", random(&[4, 3, 3, 3], 1))?;
+            let conv = Conv {
+                strides: vec![2, 2],
+                padding: vec![(1, 1); 2],
+                dilations: vec![1; 2],
+                groups: 1,
+            };
+            let y = x.conv(&w, None, &conv)?;
+            let pool = Pool {
+                kernel: vec![2; 2],
+                strides: vec![2; 2],
+                padding: vec![(0, 0); 2],
+                dilations: vec![1; 2],
+                ceil_mode: true,
+            };
+            y.max_pool(&pool)?.flatten(1, -1)
+        });
     assert_eq!(model.unwrap().signature().outputs[0].to_string(), "y: f32 [batch, 36]");
 }
 
 #[test]
 fn a_symbol_may_move_in_a_reshape() {
     let x = random(&[2, 3, 4], 5);
-    let expected = x.view().permuted_axes(vec![1, 0, 2]).as_standard_layout().to_owned().into_shape_with_order(vec![12, 2]).unwrap();
+    let expected = x
+        .view()
+        .permuted_axes(vec![1, 0, 2])
+        .as_standard_layout()
+        .to_owned()
+        .into_shape_with_order(vec![12, 2])
+        .unwrap();
     let dims = vec![Dim::dynamic("n", 1..=5).unwrap(), 3.into(), 4.into()];
     let export = |consumer| {
         build(consumer, dims.clone(), |_, x| {
@@ -122,11 +155,20 @@ fn errors_name_node_tensor_and_axis() {
 
     assert_eq!(x.softmax(2).unwrap_err().kind(), ErrorKind::InvalidArgument);
     assert_eq!(graph.input("x", DType::F32, [1]).unwrap_err().kind(), ErrorKind::InvalidArgument);
-    assert_eq!(x.reshape(&[Some(Dim::Fixed(4)), None]).unwrap_err().kind(), ErrorKind::ShapeMismatch);
-    assert_eq!(graph.node("NoSuchOperator").input(&x).build().unwrap_err().kind(), ErrorKind::UnsupportedOperation);
+    assert_eq!(
+        x.reshape(&[Some(Dim::Fixed(4)), None]).unwrap_err().kind(),
+        ErrorKind::ShapeMismatch
+    );
+    assert_eq!(
+        graph.node("NoSuchOperator").input(&x).build().unwrap_err().kind(),
+        ErrorKind::UnsupportedOperation
+    );
 
     let other = GraphBuilder::new("other").input("z", DType::F32, [2, 3]).unwrap();
-    assert_eq!(x.add(&other).unwrap_err().to_string(), "Add: tensor `z`: the value belongs to another graph");
+    assert_eq!(
+        x.add(&other).unwrap_err().to_string(),
+        "Add: tensor `z`: the value belongs to another graph"
+    );
     assert_eq!(graph.finish().unwrap_err().kind(), ErrorKind::InvalidModel);
 }
 
@@ -152,7 +194,11 @@ fn weights_are_shared_not_copied() {
 
 #[test]
 fn a_model_survives_its_file() {
-    let model = build(Consumer::portable(), vec![Dim::dynamic("n", 1..=4).unwrap(), 3.into()], |_, x| x.relu()).unwrap();
+    let model =
+        build(Consumer::portable(), vec![Dim::dynamic("n", 1..=4).unwrap(), 3.into()], |_, x| {
+            x.relu()
+        })
+        .unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.onnx");
     model.save(&path).unwrap();
@@ -161,4 +207,19 @@ fn a_model_survives_its_file() {
     // The file has the symbol's name, not its range.
     assert_eq!(read.bind("n", 1..=4).unwrap().signature(), model.signature());
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
+}
+
+#[test]
+fn a_model_carries_its_metadata_and_its_consumers_versions() {
+    for (consumer, opset, ir) in [(Consumer::portable(), 18, 8), (Consumer::tensorrt(), 21, 10)] {
+        let graph = GraphBuilder::for_consumer("tagged", consumer);
+        graph.metadata("licence", "CC0");
+        let x = graph.input("x", DType::F32, [2]).unwrap();
+        graph.output("y", &x).unwrap();
+        let model = OnnxModel::from_bytes(graph.finish().unwrap().to_bytes()).unwrap();
+        let proto = model.proto();
+        assert_eq!((proto.ir_version(), proto.opset_import[0].version()), (ir, opset));
+        assert_eq!(proto.metadata_props[0].key(), "licence");
+        assert_eq!(proto.metadata_props[0].value(), "CC0");
+    }
 }

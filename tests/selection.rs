@@ -6,7 +6,10 @@ mod common;
 use std::sync::{Arc, Mutex};
 
 use accelerant::export::{GraphBuilder, OnnxModel};
-use accelerant::{BackendKind, DType, Dim, Engine, ErrorKind, HostTensor, InferenceModule, OptimizeOptions, Registry};
+use accelerant::{
+    BackendKind, DType, Dim, Engine, ErrorKind, HostTensor, InferenceModule, OptimizeOptions,
+    Registry,
+};
 use common::random;
 
 fn model() -> OnnxModel {
@@ -34,7 +37,10 @@ fn the_best_backend_that_works_is_taken_and_the_others_have_reasons() {
     } else {
         assert_eq!(module.backend(), BackendKind::Ort);
         let first = &module.rejected()[0];
-        assert_eq!((&first.kind, first.reason.kind()), (&BackendKind::TensorRtRtx, ErrorKind::Device));
+        assert_eq!(
+            (&first.kind, first.reason.kind()),
+            (&BackendKind::TensorRtRtx, ErrorKind::Device)
+        );
         assert!(first.to_string().contains("CUDA"), "{first}");
     }
     let y = module.run(&[HostTensor::from(random(&[3, 16], 2))]).unwrap();
@@ -86,7 +92,10 @@ fn one_warning_names_every_reason() {
     }
     let lines = Lines::default();
     let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt().with_env_filter("accelerant=warn").with_writer(move || writer.clone()).with_ansi(false);
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter("accelerant=warn")
+        .with_writer(move || writer.clone())
+        .with_ansi(false);
     tracing::subscriber::with_default(subscriber.finish(), || {
         InferenceModule::compile(&model(), &OptimizeOptions::new()).unwrap();
     });
@@ -96,6 +105,9 @@ fn one_warning_names_every_reason() {
         assert!(warnings.is_empty(), "{text}");
     } else {
         assert_eq!(warnings.len(), 1, "{text}");
-        assert!(warnings[0].contains("tensorrt-rtx: no CUDA driver") || warnings[0].contains("CUDA"), "{text}");
+        assert!(
+            warnings[0].contains("tensorrt-rtx: no CUDA driver") || warnings[0].contains("CUDA"),
+            "{text}"
+        );
     }
 }

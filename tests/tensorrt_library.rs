@@ -77,7 +77,8 @@ fn a_folder_named_by_the_environment_is_the_only_one_tried() {
         let root = PathBuf::from(std::env::var_os("TENSORRT_RTX_ROOT").unwrap());
         let text = error.to_string();
         let tried = text.lines().filter(|line| line.contains("libtensorrt_rtx.so")).count();
-        let in_root = text.lines().filter(|line| line.contains(&root.display().to_string())).count();
+        let in_root =
+            text.lines().filter(|line| line.contains(&root.display().to_string())).count();
         assert!(tried > 0 && tried == in_root, "{text}");
         return;
     }
@@ -114,7 +115,10 @@ fn a_file_that_is_no_library_is_told_with_the_loaders_words() {
     let folder = folder_with("libtensorrt_rtx.so.1", text.path());
     let error = TensorRt::rtx_at(folder.path()).probe().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::LibraryNotFound);
-    assert!(error.to_string().contains("file too short") || error.to_string().contains("invalid ELF"), "{error}");
+    assert!(
+        error.to_string().contains("file too short") || error.to_string().contains("invalid ELF"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -132,7 +136,10 @@ fn the_lean_runtime_refuses_to_build() {
     let lean = TensorRt::enterprise();
     let file = loaded_file(&lean);
     if !file.to_string_lossy().contains("lean") {
-        println!("skipped: the_lean_runtime_refuses_to_build: {} is the full library", file.display());
+        println!(
+            "skipped: the_lean_runtime_refuses_to_build: {} is the full library",
+            file.display()
+        );
         return;
     }
     let error = lean.build(&relu()).unwrap_err();
@@ -157,8 +164,64 @@ fn the_enterprise_runtime_is_not_touched_without_a_driver() {
         println!("skipped: the_enterprise_runtime_is_not_touched_without_a_driver: there is a GPU");
         return;
     }
-    for error in [enterprise.load(&engine).unwrap_err(), enterprise.validate(&engine).unwrap_err()] {
+    for error in [enterprise.load(&engine).unwrap_err(), enterprise.validate(&engine).unwrap_err()]
+    {
         assert_eq!(error.kind(), ErrorKind::Device, "{error}");
         assert!(error.to_string().contains("CUDA"), "{error}");
+    }
+}
+
+/// Runs one test of this file in a process of its own, with this environment.
+fn in_process(test: &str, variable: &str, value: &str) -> bool {
+    let program = std::env::current_exe().unwrap();
+    let status =
+        Command::new(program).args(["--exact", test, "--ignored"]).env(variable, value).status();
+    status.unwrap().success()
+}
+
+#[test]
+fn a_driver_without_a_device_is_told() {
+    if TensorRt::rtx().probe().is_err() {
+        println!("skipped: a_driver_without_a_device_is_told: there is no driver");
+        return;
+    }
+    assert!(in_process("without_a_device", "CUDA_VISIBLE_DEVICES", ""));
+}
+
+#[test]
+#[ignore = "run by a_driver_without_a_device_is_told, with the devices hidden"]
+fn without_a_device() {
+    for backend in [TensorRt::rtx(), TensorRt::enterprise()] {
+        let error = backend.probe().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Device, "{error}");
+    }
+    // TensorRT-RTX builds all the same.
+    let engine = TensorRt::rtx().build(&relu()).unwrap();
+    assert_eq!(TensorRt::rtx().load(&engine).unwrap_err().kind(), ErrorKind::Device);
+}
+
+#[test]
+fn the_enterprise_runtime_refuses_foreign_plans() {
+    let enterprise = TensorRt::enterprise();
+    if enterprise.probe().is_err() {
+        let reason = "the Enterprise runtime needs a GPU";
+        println!("skipped: the_enterprise_runtime_refuses_foreign_plans: {reason}");
+        return;
+    }
+    let version = enterprise.library_version().unwrap();
+    let engine = |target: &str, plan: Vec<u8>| {
+        let signature = relu().signature().clone();
+        Engine::new(BackendKind::TensorRt, &*version, target, signature, Default::default(), plan)
+    };
+    let error = enterprise.load(&engine("another device", vec![0; 64])).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::EngineIncompatible, "{error}");
+    let here =
+        error.message().rsplit_once("found ").expect("built and found are named").1.to_owned();
+
+    let foreign = TensorRt::rtx().build(&relu()).unwrap().plan().to_vec();
+    for (name, plan) in [("zeros", vec![0; 4096]), ("another flavor's", foreign)] {
+        let error = enterprise.load(&engine(&here, plan)).unwrap_err();
+        let expected = [ErrorKind::EngineCorrupt, ErrorKind::EngineIncompatible];
+        assert!(expected.contains(&error.kind()), "{name}: {error}");
     }
 }

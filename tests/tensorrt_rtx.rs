@@ -24,7 +24,8 @@ const CLASSES: usize = 10;
 fn noise(len: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(2).wrapping_add(1);
     let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 56) as u8
     };
     (0..len).map(|_| next()).collect()
@@ -46,9 +47,11 @@ struct Mlp {
 impl Mlp {
     fn new(seed: u64) -> Self {
         Self {
-            first: Array2::from_shape_vec((FEATURES, HIDDEN), numbers(FEATURES * HIDDEN, seed)).unwrap(),
+            first: Array2::from_shape_vec((FEATURES, HIDDEN), numbers(FEATURES * HIDDEN, seed))
+                .unwrap(),
             bias: Array1::from_vec(numbers(HIDDEN, seed + 1)),
-            second: Array2::from_shape_vec((HIDDEN, CLASSES), numbers(HIDDEN * CLASSES, seed + 2)).unwrap(),
+            second: Array2::from_shape_vec((HIDDEN, CLASSES), numbers(HIDDEN * CLASSES, seed + 2))
+                .unwrap(),
         }
     }
 
@@ -59,7 +62,8 @@ impl Mlp {
             let first = graph.weight("first.weight", self.first.clone())?;
             let bias = graph.weight("first.bias", self.bias.clone())?;
             let hidden = x.linear(&first, Some(&bias), false)?.relu()?;
-            let y = hidden.linear(&graph.weight("second.weight", self.second.clone())?, None, false)?;
+            let y =
+                hidden.linear(&graph.weight("second.weight", self.second.clone())?, None, false)?;
             graph.output("y", &y)?;
             graph.finish()
         };
@@ -134,7 +138,10 @@ fn a_static_model_becomes_an_engine() {
 #[test]
 fn a_dynamic_batch_becomes_a_profile_and_survives_a_file() {
     let engine = rtx().build(&Mlp::new(2).export(batch(1, 64))).unwrap();
-    assert_eq!(engine.signature().inputs[0].shape.profile(), [[1, FEATURES], [64, FEATURES], [64, FEATURES]].map(Vec::from));
+    assert_eq!(
+        engine.signature().inputs[0].shape.profile(),
+        [[1, FEATURES], [64, FEATURES], [64, FEATURES]].map(Vec::from)
+    );
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("mlp.engine");
     engine.save(&path).unwrap();
@@ -165,7 +172,14 @@ fn a_signature_that_the_plan_does_not_have_is_found() {
         let mut signature = engine.signature().clone();
         change(&mut signature);
         let (library, target, plan) = (engine.library(), engine.target(), engine.plan().clone());
-        let altered = Engine::new(engine.kind().clone(), library, target, signature, engine.build_time(), plan);
+        let altered = Engine::new(
+            engine.kind().clone(),
+            library,
+            target,
+            signature,
+            engine.build_time(),
+            plan,
+        );
         rtx().validate(&altered).unwrap_err()
     };
     let name = with(|s| s.inputs[0].name = "z".into());
@@ -187,7 +201,8 @@ fn a_profile_other_than_the_header_says_is_found() {
     let mut signature = engine.signature().clone();
     signature.inputs[0].shape = Shape::from([batch(1, 9), Dim::Fixed(FEATURES)]);
     let (library, target, plan) = (engine.library(), engine.target(), engine.plan().clone());
-    let altered = Engine::new(engine.kind().clone(), library, target, signature, engine.build_time(), plan);
+    let altered =
+        Engine::new(engine.kind().clone(), library, target, signature, engine.build_time(), plan);
     let error = rtx().validate(&altered).unwrap_err();
     assert_eq!((error.kind(), error.tensor()), (ErrorKind::EngineCorrupt, Some("x")));
 }
@@ -195,11 +210,16 @@ fn a_profile_other_than_the_header_says_is_found() {
 #[test]
 fn options_reach_the_builder() {
     let model = Mlp::new(1).export(4);
-    let options = exact().workspace(1 << 26).optimization_level(0).aux_streams(1).compute_capabilities([89, 120]);
+    let options = exact()
+        .workspace(1 << 26)
+        .optimization_level(0)
+        .aux_streams(1)
+        .compute_capabilities([89, 120]);
     let engine = TensorRt::rtx().with_options(options).build(&model).unwrap();
     assert_eq!(engine.target(), "sm_89+sm_120");
 
-    let refused = |options: TensorRtOptions| TensorRt::rtx().with_options(options).build(&model).unwrap_err();
+    let refused =
+        |options: TensorRtOptions| TensorRt::rtx().with_options(options).build(&model).unwrap_err();
     assert_eq!(refused(exact().optimization_level(6)).kind(), ErrorKind::InvalidArgument);
     assert_eq!(refused(exact().max_contexts(0)).kind(), ErrorKind::InvalidArgument);
     let capability = refused(exact().compute_capabilities([13]));
@@ -222,7 +242,10 @@ fn layers_can_be_inspected() {
 fn an_unbounded_dimension_is_refused_by_name() {
     let seq = Dim::dynamic("seq", 1..=accelerant::Symbol::UNBOUNDED).unwrap();
     let error = rtx().build(&Mlp::new(1).export(seq)).unwrap_err();
-    assert_eq!((error.kind(), error.tensor(), error.axis()), (ErrorKind::InvalidArgument, Some("x"), Some(0)));
+    assert_eq!(
+        (error.kind(), error.tensor(), error.axis()),
+        (ErrorKind::InvalidArgument, Some("x"), Some(0))
+    );
     assert!(error.to_string().contains("`seq`"), "{error}");
 }
 
@@ -248,7 +271,10 @@ fn a_build_can_be_stopped_and_survives_a_panicking_callback() {
     let model = Mlp::new(1).export(4);
     let stopped = exact().progress(|_| ControlFlow::Break(()));
     let error = TensorRt::rtx().with_options(stopped).build(&model).unwrap_err();
-    assert_eq!((error.kind(), error.message()), (ErrorKind::Build, "stopped by the progress callback"));
+    assert_eq!(
+        (error.kind(), error.message()),
+        (ErrorKind::Build, "stopped by the progress callback")
+    );
     let panicking = exact().progress(|_| panic!("a callback of the test"));
     let error = TensorRt::rtx().with_options(panicking).build(&model).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Build);
@@ -299,7 +325,10 @@ fn an_operator_set_of_the_future_does_not_abort() {
     future.opset_import[0].version = Some(999);
     // TensorRT-RTX reads operators of newer sets as the newest that it knows.
     if let Err(error) = OnnxModel::from_proto(future).and_then(|model| rtx().build(&model)) {
-        assert!([ErrorKind::InvalidModel, ErrorKind::UnsupportedOperation].contains(&error.kind()), "{error}");
+        assert!(
+            [ErrorKind::InvalidModel, ErrorKind::UnsupportedOperation].contains(&error.kind()),
+            "{error}"
+        );
     }
 }
 
@@ -333,7 +362,9 @@ impl tracing::Subscriber for Noisy {
 #[test]
 fn logs_reach_tracing_and_a_panicking_subscriber_stops_nothing() {
     let count = Arc::new(AtomicUsize::new(0));
-    let engine = tracing::subscriber::with_default(Noisy(count.clone()), || rtx().build(&Mlp::new(1).export(4)));
+    let engine = tracing::subscriber::with_default(Noisy(count.clone()), || {
+        rtx().build(&Mlp::new(1).export(4))
+    });
     assert!(engine.is_ok());
     assert!(count.load(Ordering::Relaxed) > 0);
 }
@@ -353,7 +384,8 @@ fn types_that_tensorrt_has_not_are_refused() {
 #[test]
 fn broken_onnx_bytes_never_abort() {
     let bytes = Mlp::new(1).export(4).to_bytes();
-    let attempt = |bytes: Vec<u8>| -> Result<Engine> { rtx().build(&OnnxModel::from_bytes(bytes)?) };
+    let attempt =
+        |bytes: Vec<u8>| -> Result<Engine> { rtx().build(&OnnxModel::from_bytes(bytes)?) };
     for cut in (0..bytes.len()).step_by(bytes.len() / 16 + 1) {
         if let Err(error) = attempt(bytes[..cut].to_vec()) {
             let expected = [ErrorKind::InvalidModel, ErrorKind::UnsupportedOperation];
@@ -362,7 +394,9 @@ fn broken_onnx_bytes_never_abort() {
     }
     assert_eq!(attempt(noise(4096, 9)).unwrap_err().kind(), ErrorKind::InvalidModel);
     // The structure is at both ends; most of the middle is weights.
-    for (i, at) in (0..1000).step_by(37).chain((bytes.len() - 200..bytes.len()).step_by(5)).enumerate() {
+    for (i, at) in
+        (0..1000).step_by(37).chain((bytes.len() - 200..bytes.len()).step_by(5)).enumerate()
+    {
         let mut flipped = bytes.clone();
         flipped[at] ^= 1 << (i % 8);
         if let Err(error) = attempt(flipped) {
@@ -375,7 +409,14 @@ fn broken_onnx_bytes_never_abort() {
 fn engine_files_that_do_not_fit_are_refused() {
     let engine = rtx().build(&Mlp::new(1).export(4)).unwrap();
     let altered = |kind: BackendKind, library: &str| {
-        Engine::new(kind, library, engine.target(), engine.signature().clone(), engine.build_time(), engine.plan().clone())
+        Engine::new(
+            kind,
+            library,
+            engine.target(),
+            engine.signature().clone(),
+            engine.build_time(),
+            engine.plan().clone(),
+        )
     };
     for other in [
         altered(BackendKind::TensorRtRtx, "1.4.0.76"),
@@ -410,7 +451,14 @@ fn plans_that_are_no_plans_are_refused() {
     for plan in [Vec::new(), vec![0; 3], vec![0; 1 << 16], noise(100_000, 7)] {
         let library = engine.library();
         let signature = engine.signature().clone();
-        let junk = Engine::new(BackendKind::TensorRtRtx, library, "any", signature, engine.build_time(), plan);
+        let junk = Engine::new(
+            BackendKind::TensorRtRtx,
+            library,
+            "any",
+            signature,
+            engine.build_time(),
+            plan,
+        );
         let error = rtx().validate(&junk).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::EngineCorrupt, "{error}");
     }
@@ -419,7 +467,9 @@ fn plans_that_are_no_plans_are_refused() {
 #[test]
 fn builds_run_side_by_side() {
     thread::scope(|scope| {
-        let builds: Vec<_> = (0..4).map(|seed| scope.spawn(move || rtx().build(&Mlp::new(seed).export(4)))).collect();
+        let builds: Vec<_> = (0..4)
+            .map(|seed| scope.spawn(move || rtx().build(&Mlp::new(seed).export(4))))
+            .collect();
         for build in builds {
             rtx().validate(&build.join().unwrap().unwrap()).unwrap();
         }
@@ -431,7 +481,8 @@ fn builds_for_other_devices_side_by_side_do_not_disturb_each_other() {
     let model = Mlp::new(5).export(4);
     thread::scope(|scope| {
         for capabilities in [&[][..], &[89, 120], &[80], &[86]] {
-            let backend = TensorRt::rtx().with_options(exact().compute_capabilities(capabilities.iter().copied()));
+            let backend = TensorRt::rtx()
+                .with_options(exact().compute_capabilities(capabilities.iter().copied()));
             let model = &model;
             scope.spawn(move || {
                 for _ in 0..4 {
@@ -448,7 +499,9 @@ fn errors_of_side_by_side_builds_are_not_mixed_up() {
         for name in ["left", "right"] {
             scope.spawn(move || {
                 for _ in 0..8 {
-                    let error = raw(&[("NoSuchOperator", name, &["x"], "y")], "y").and_then(|m| rtx().build(&m)).unwrap_err();
+                    let error = raw(&[("NoSuchOperator", name, &["x"], "y")], "y")
+                        .and_then(|m| rtx().build(&m))
+                        .unwrap_err();
                     let other = if name == "left" { "right" } else { "left" };
                     let text = error.to_string();
                     assert!(text.contains(name) && !text.contains(other), "{text}");
@@ -592,7 +645,8 @@ fn inputs_that_do_not_fit_are_refused_and_the_executable_lives_on() {
     }
     let mlp = Mlp::new(14);
     let executable = load(&rtx(), &mlp.export(batch(1, 8)));
-    let zeros = |rows: usize, columns: usize| HostTensor::from(Array2::<f32>::zeros((rows, columns)));
+    let zeros =
+        |rows: usize, columns: usize| HostTensor::from(Array2::<f32>::zeros((rows, columns)));
     let refused: &[(&[HostTensor], ErrorKind, Option<usize>)] = &[
         (&[], ErrorKind::InputMismatch, None),
         (&[zeros(9, FEATURES)], ErrorKind::OutOfProfile, Some(0)),
@@ -615,16 +669,25 @@ fn element_types_go_through_as_they_are() {
     }
     let check = |values: HostTensor| {
         let graph = GraphBuilder::for_consumer("neg", Consumer::tensorrt());
-        let x = graph.input("x", values.dtype(), Shape::from(values.shape().iter().copied())).unwrap();
+        let x =
+            graph.input("x", values.dtype(), Shape::from(values.shape().iter().copied())).unwrap();
         let y = graph.node("Concat").input(&x).input(&x).attr("axis", 0i64).build().unwrap();
         graph.output("y", &y).unwrap();
         let executable = load(&rtx(), &graph.finish().unwrap());
         let y = executable.run(std::slice::from_ref(&values)).unwrap().remove(0);
         assert_eq!(y.dtype(), values.dtype());
-        assert_eq!(&y.bytes()[..], [&values.bytes()[..], &values.bytes()[..]].concat(), "{}", values.dtype());
+        assert_eq!(
+            &y.bytes()[..],
+            [&values.bytes()[..], &values.bytes()[..]].concat(),
+            "{}",
+            values.dtype()
+        );
     };
     check(HostTensor::from_vec([3], vec![1.5f32, -2.0, 0.25]).unwrap());
-    check(HostTensor::from_vec([3], vec![half::f16::from_f32(1.5), half::f16::MAX, half::f16::MIN]).unwrap());
+    check(
+        HostTensor::from_vec([3], vec![half::f16::from_f32(1.5), half::f16::MAX, half::f16::MIN])
+            .unwrap(),
+    );
     check(HostTensor::from_vec([2], vec![half::bf16::from_f32(1.5), half::bf16::MAX]).unwrap());
     check(HostTensor::from_vec([3], vec![i32::MIN, 0, i32::MAX]).unwrap());
     check(HostTensor::from_vec([3], vec![i64::MIN, 0, i64::MAX]).unwrap());

@@ -24,7 +24,9 @@ pub struct Net {
 
 impl Net {
     pub fn new(device: &Device) -> Self {
-        let conv = |channels| Conv2dConfig::new(channels, [3, 3]).with_padding(PaddingConfig2d::Same).init(device);
+        let conv = |channels| {
+            Conv2dConfig::new(channels, [3, 3]).with_padding(PaddingConfig2d::Same).init(device)
+        };
         Self {
             conv1: conv([1, 16]),
             norm1: BatchNormConfig::new(16).init(device),
@@ -60,7 +62,8 @@ pub fn train(digits: &Digits, seed: u64, epochs: usize) -> Net {
     for epoch in 0..epochs {
         for batch in digits.shuffled(64, seed + epoch as u64) {
             let labels: Vec<i64> = batch.labels.iter().map(|&label| i64::from(label)).collect();
-            let labels = Tensor::<1, Int>::from_data(TensorData::new(labels, [batch.len()]), &device);
+            let labels =
+                Tensor::<1, Int>::from_data(TensorData::new(labels, [batch.len()]), &device);
             let scores = net.forward(tensor(&batch.images, &device));
             let gradients = loss.forward(scores, labels).backward();
             let gradients = GradientsParams::from_grads(gradients, &net);

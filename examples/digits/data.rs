@@ -14,13 +14,26 @@ pub fn load() -> (Digits, Digits) {
     let rows: Vec<Vec<u32>> = include_str!("../data/digits.csv")
         .lines()
         .filter(|line| !line.starts_with('#'))
-        .map(|line| line.split(',').map(|word| word.parse().expect("the data file holds whole numbers")).collect())
+        .map(|line| {
+            line.split(',')
+                .map(|word| word.parse().expect("the data file holds whole numbers"))
+                .collect()
+        })
         .collect();
     let pick = |test: bool| {
-        let chosen: Vec<_> = rows.iter().enumerate().filter(|(i, _)| (i % 5 == 0) == test).map(|(_, row)| row).collect();
-        let pixels = chosen.iter().flat_map(|row| row[..64].iter().map(|&pixel| pixel as f32 / 16.0)).collect();
+        let chosen: Vec<_> = rows
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| (i % 5 == 0) == test)
+            .map(|(_, row)| row)
+            .collect();
+        let pixels = chosen
+            .iter()
+            .flat_map(|row| row[..64].iter().map(|&pixel| pixel as f32 / 16.0))
+            .collect();
         Digits {
-            images: Array4::from_shape_vec((chosen.len(), 1, 8, 8), pixels).expect("64 pixels an image"),
+            images: Array4::from_shape_vec((chosen.len(), 1, 8, 8), pixels)
+                .expect("64 pixels an image"),
             labels: chosen.iter().map(|row| row[64]).collect(),
         }
     };

@@ -42,7 +42,8 @@ struct Arguments {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
+    let filter =
+        tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let arguments = Arguments::parse();
     std::fs::create_dir_all(&arguments.out)?;
@@ -76,22 +77,35 @@ fn options(out: &Path, name: &str) -> accelerant::Result<OptimizeOptions> {
         .save_engine(out.join(format!("{name}.engine"))))
 }
 
-fn with_burn(net: &burn_net::Net, test: &Digits, arguments: &Arguments) -> Result<Report, Box<dyn Error>> {
+fn with_burn(
+    net: &burn_net::Net,
+    test: &Digits,
+    arguments: &Arguments,
+) -> Result<Report, Box<dyn Error>> {
     let device = Device::flex();
     let tensor = |images: &Array4<f32>| burn_net::tensor(images, &device);
     let example = tensor(&images(test, 1));
-    let fast = net.optimize_trt_with(example, burn_net::Net::forward, &options(&arguments.out, "digits-burn")?)?;
+    let fast = net.optimize_trt_with(
+        example,
+        burn_net::Net::forward,
+        &options(&arguments.out, "digits-burn")?,
+    )?;
 
     let scores = |scores: burn::tensor::Tensor<2>| -> Result<Array2<f32>, Box<dyn Error>> {
         let [rows, columns] = scores.dims();
-        Ok(Array2::from_shape_vec((rows, columns), scores.into_data().try_to_vec::<f32>().map_err(|e| format!("{e:?}"))?)?)
+        Ok(Array2::from_shape_vec(
+            (rows, columns),
+            scores.into_data().try_to_vec::<f32>().map_err(|e| format!("{e:?}"))?,
+        )?)
     };
     let native = by_batches(test, |images| scores(net.forward(tensor(images))))?;
     let optimized = by_batches(test, |images| scores(fast.try_forward(tensor(images))?))?;
 
     let (one, many) = (tensor(&images(test, 1)), tensor(&images(test, BATCH)));
-    let native_time = |x: &burn::tensor::Tensor<4>| report::median(|| drop(net.forward(x.clone()).into_data()));
-    let fast_time = |x: &burn::tensor::Tensor<4>| report::median(|| drop(fast.forward(x.clone()).into_data()));
+    let native_time =
+        |x: &burn::tensor::Tensor<4>| report::median(|| drop(net.forward(x.clone()).into_data()));
+    let fast_time =
+        |x: &burn::tensor::Tensor<4>| report::median(|| drop(fast.forward(x.clone()).into_data()));
     let timings = (!arguments.no_timing).then(|| {
         [
             Timing { latency: native_time(&one), batch: native_time(&many) },
@@ -101,7 +115,11 @@ fn with_burn(net: &burn_net::Net, test: &Digits, arguments: &Arguments) -> Resul
     Ok(summary("Burn", fast.inference(), test, [&native, &optimized], timings))
 }
 
-fn with_candle(net: &candle_net::DigitsNet, test: &Digits, arguments: &Arguments) -> Result<Report, Box<dyn Error>> {
+fn with_candle(
+    net: &candle_net::DigitsNet,
+    test: &Digits,
+    arguments: &Arguments,
+) -> Result<Report, Box<dyn Error>> {
     let device = candle_core::Device::Cpu;
     let tensor = |images: &Array4<f32>| {
         let values: Vec<f32> = images.iter().copied().collect();

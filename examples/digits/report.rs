@@ -33,7 +33,10 @@ impl Report {
     /// The demo fails when it shows anything else than this.
     pub fn check(&self) -> Result<(), String> {
         if self.native_accuracy < 0.95 {
-            return Err(format!("{}: accuracy {:.4} is under 0.95", self.framework, self.native_accuracy));
+            return Err(format!(
+                "{}: accuracy {:.4} is under 0.95",
+                self.framework, self.native_accuracy
+            ));
         }
         if self.native_accuracy != self.optimized_accuracy {
             let (native, optimized) = (self.native_accuracy, self.optimized_accuracy);
@@ -45,9 +48,13 @@ impl Report {
 
 pub fn accuracy(scores: &Array2<f32>, labels: &[u32]) -> f64 {
     let best = |row: ndarray::ArrayView1<f32>| {
-        row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(digit, _)| digit as u32)
+        row.iter()
+            .enumerate()
+            .max_by(|a, b| a.1.total_cmp(b.1))
+            .map_or(0, |(digit, _)| digit as u32)
     };
-    let right = scores.axis_iter(Axis(0)).zip(labels).filter(|(row, label)| best(*row) == **label).count();
+    let right =
+        scores.axis_iter(Axis(0)).zip(labels).filter(|(row, label)| best(*row) == **label).count();
     right as f64 / labels.len() as f64
 }
 

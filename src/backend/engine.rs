@@ -126,7 +126,9 @@ impl Engine {
             let found = bytes.len();
             return Err(corrupt(format!("not an accelerant engine ({found} bytes)")));
         }
-        let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        let word = |at: usize| {
+            u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+        };
         if word(8) != FORMAT {
             let text = format!("engine file format {}, found a crate that reads {FORMAT}", word(8));
             return Err(Error::new(ErrorKind::EngineIncompatible, text));
@@ -143,7 +145,9 @@ impl Engine {
         let plan = bytes.slice(end..);
         if plan.len() as u64 != header.plan_len {
             let (got, expected) = (plan.len(), header.plan_len);
-            return Err(corrupt(format!("cut short or padded: {got} bytes of plan, not {expected}")));
+            return Err(corrupt(format!(
+                "cut short or padded: {got} bytes of plan, not {expected}"
+            )));
         }
         if blake3::hash(&plan).as_bytes()[..] != header.plan_hash {
             return Err(corrupt("the plan's checksum does not match".into()));
@@ -255,11 +259,13 @@ impl Spec {
     }
 
     fn into_spec(self) -> Result<TensorSpec> {
-        let dtype: DType = crate::export::onnx::from_onnx(self.dtype)
-            .map_err(|e| Error::new(ErrorKind::EngineCorrupt, e.to_string()).on_tensor(&self.name))?;
+        let dtype: DType = crate::export::onnx::from_onnx(self.dtype).map_err(|e| {
+            Error::new(ErrorKind::EngineCorrupt, e.to_string()).on_tensor(&self.name)
+        })?;
         let dim = |dim: DimHeader| match dim.name.as_str() {
             "" => Ok(Dim::Fixed(dim.opt as usize)),
-            name => Symbol::new(name, dim.min as usize, dim.opt as usize, dim.max as usize).map(Dim::from),
+            name => Symbol::new(name, dim.min as usize, dim.opt as usize, dim.max as usize)
+                .map(Dim::from),
         };
         let dims = self.dims.into_iter().map(dim).collect::<Result<Vec<Dim>>>()?;
         Ok(TensorSpec::new(self.name, dtype, Shape::from(dims)))

@@ -45,6 +45,7 @@ pub struct Compiled {
 
 impl Default for Registry {
     fn default() -> Self {
+        #[allow(unused_mut, reason = "without a backend's feature nothing is added")]
         let mut registry = Self::empty();
         #[cfg(feature = "tensorrt-rtx")]
         registry.push(super::tensorrt::TensorRt::rtx());
@@ -96,8 +97,10 @@ impl Registry {
     /// [`ErrorKind::NoBackend`] naming those there are.
     pub fn get(&self, kind: &BackendKind) -> Result<&Arc<dyn Backend>> {
         self.backends.iter().find(|backend| backend.kind() == *kind).ok_or_else(|| {
-            let known: Vec<_> = self.backends.iter().map(|backend| backend.kind().to_string()).collect();
-            let text = format!("backend {kind} was not compiled in; there are: {}", known.join(", "));
+            let known: Vec<_> =
+                self.backends.iter().map(|backend| backend.kind().to_string()).collect();
+            let text =
+                format!("backend {kind} was not compiled in; there are: {}", known.join(", "));
             Error::new(ErrorKind::NoBackend, text)
         })
     }
@@ -120,7 +123,7 @@ impl Registry {
     ) -> Result<Compiled> {
         let mut engine_for = |backend: &Arc<dyn Backend>| match built {
             Some(engine) if *engine.kind() == backend.kind() => Ok(Source::Engine(engine.clone())),
-            _ => export(backend.consumer()).map(Source::Model),
+            _ => export(backend.consumer()).map(|model| Source::Model(Box::new(model))),
         };
         if let Some(kind) = &self.required {
             let backend = self.get(kind)?;
@@ -164,7 +167,7 @@ impl Registry {
 
 /// What a backend starts from.
 enum Source {
-    Model(OnnxModel),
+    Model(Box<OnnxModel>),
     Engine(Engine),
 }
 

@@ -38,7 +38,8 @@ impl OnnxModel {
     /// # Errors
     /// [`ErrorKind::InvalidModel`], [`ErrorKind::UnsupportedOperation`].
     pub fn from_proto(proto: ModelProto) -> Result<Self> {
-        let invalid = |text: &str| Error::new(ErrorKind::InvalidModel, text).in_operation("read ONNX");
+        let invalid =
+            |text: &str| Error::new(ErrorKind::InvalidModel, text).in_operation("read ONNX");
         let graph = proto.graph.as_ref().ok_or_else(|| invalid("the model has no graph"))?;
         if proto.opset_import.is_empty() {
             return Err(invalid("the model names no operator set"));
@@ -175,7 +176,9 @@ fn check_names(graph: &onnx::GraphProto) -> Result<()> {
         if node.op_type().is_empty() {
             return invalid(format!("node {i} has no operator"), node.name());
         }
-        if let Some(name) = node.input.iter().find(|name| !name.is_empty() && !known.contains(name.as_str())) {
+        if let Some(name) =
+            node.input.iter().find(|name| !name.is_empty() && !known.contains(name.as_str()))
+        {
             return invalid(format!("{} reads it, but nothing before makes it", label()), name);
         }
         for name in node.output.iter().filter(|name| !name.is_empty()) {
@@ -192,7 +195,8 @@ fn check_names(graph: &onnx::GraphProto) -> Result<()> {
 
 /// Checks what later steps rely on: a known size, and as much data as the shape needs.
 fn check_initializer(tensor: &onnx::TensorProto) -> Result<()> {
-    let invalid = |text: String| Err(Error::new(ErrorKind::InvalidModel, text).on_tensor(tensor.name()));
+    let invalid =
+        |text: String| Err(Error::new(ErrorKind::InvalidModel, text).on_tensor(tensor.name()));
     if tensor.name().is_empty() {
         return invalid("an initializer has no name".into());
     }
@@ -203,10 +207,10 @@ fn check_initializer(tensor: &onnx::TensorProto) -> Result<()> {
             Err(_) => return invalid(format!("size {size} along axis {axis} is negative")),
         }
     }
-    if let (Some(data), Ok(dtype)) = (&tensor.raw_data, onnx::from_onnx(tensor.data_type())) {
-        if let Err(e) = HostTensor::from_bytes(dtype, sizes, data.clone()) {
-            return invalid(format!("its data does not fit: {}", e.message()));
-        }
+    if let (Some(data), Ok(dtype)) = (&tensor.raw_data, onnx::from_onnx(tensor.data_type()))
+        && let Err(e) = HostTensor::from_bytes(dtype, sizes, data.clone())
+    {
+        return invalid(format!("its data does not fit: {}", e.message()));
     }
     Ok(())
 }
@@ -222,10 +226,18 @@ impl fmt::Display for OnnxModel {
     /// The graph as text, a line for each node.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(graph) = &self.proto.graph else { return Ok(()) };
-        let list = |specs: &[TensorSpec]| specs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let list = |specs: &[TensorSpec]| {
+            specs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        };
         writeln!(f, "{}({})", graph.name(), list(&self.signature.inputs))?;
         for node in &graph.node {
-            writeln!(f, "  {} = {}({})", node.output.join(", "), node.op_type(), node.input.join(", "))?;
+            writeln!(
+                f,
+                "  {} = {}({})",
+                node.output.join(", "),
+                node.op_type(),
+                node.input.join(", ")
+            )?;
         }
         writeln!(f, "  -> {}", list(&self.signature.outputs))
     }

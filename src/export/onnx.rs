@@ -159,7 +159,8 @@ pub fn spec_to_proto(spec: &TensorSpec) -> ValueInfoProto {
         elem_type: Some(to_onnx(spec.dtype) as i32),
         shape: Some(TensorShapeProto { dim: spec.shape.dims().iter().map(dim).collect() }),
     };
-    let kind = TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() };
+    let kind =
+        TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() };
     ValueInfoProto { name: Some(spec.name.clone()), r#type: Some(kind), ..Default::default() }
 }
 
@@ -172,7 +173,9 @@ pub fn spec_from_proto(value: &ValueInfoProto) -> Result<TensorSpec> {
     use tensor_shape_proto::dimension::Value;
     let name = value.name().to_owned();
     let invalid = |text: &str| Error::new(ErrorKind::InvalidModel, text).on_tensor(&name);
-    let Some(type_proto::Value::TensorType(tensor)) = value.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
+    let Some(type_proto::Value::TensorType(tensor)) =
+        value.r#type.as_ref().and_then(|t| t.value.as_ref())
+    else {
         return Err(invalid("not a tensor"));
     };
     let dtype = from_onnx(tensor.elem_type()).map_err(|e| e.on_tensor(&name))?;

@@ -4,7 +4,6 @@
 use std::{fmt, marker::PhantomData};
 
 use ::burn::module::Module;
-use ::burn::tensor::Device;
 
 use super::{InferenceModule, OptimizeOptions};
 use crate::error::{Error, ErrorKind, Result};
@@ -38,7 +37,7 @@ impl<I: BurnTensors, O: BurnTensors> BurnModule<I, O> {
     /// backend fails.
     pub fn try_forward(&self, input: I) -> Result<O> {
         let in_forward = |e: Error| e.in_operation("forward");
-        let device = input.device().unwrap_or_else(Device::default);
+        let device = input.device().unwrap_or_default();
         let mut inputs = Vec::with_capacity(self.inference.signature().inputs.len());
         input.into_host(&mut inputs).map_err(in_forward)?;
         let outputs = self.inference.run(&inputs).map_err(in_forward)?;
@@ -46,7 +45,10 @@ impl<I: BurnTensors, O: BurnTensors> BurnModule<I, O> {
         let result = O::from_host(&mut outputs, &device.without_autodiff()).map_err(in_forward)?;
         match outputs.next() {
             None => Ok(result),
-            Some(_) => Err(Error::new(ErrorKind::InputMismatch, "the model has more outputs than this type")),
+            Some(_) => Err(Error::new(
+                ErrorKind::InputMismatch,
+                "the model has more outputs than this type",
+            )),
         }
     }
 
@@ -78,7 +80,11 @@ pub trait OptimizeTrt: Module + Sized {
     /// # Errors
     /// [`ErrorKind::UnsupportedOperation`] naming every operation that cannot be exported;
     /// [`ErrorKind::NoBackend`] with every backend's reason.
-    fn optimize_trt<I, O>(&self, example: I, forward: impl Fn(&Self, I) -> O) -> Result<BurnModule<I, O>>
+    fn optimize_trt<I, O>(
+        &self,
+        example: I,
+        forward: impl Fn(&Self, I) -> O,
+    ) -> Result<BurnModule<I, O>>
     where
         I: BurnTensors,
         O: BurnTensors,

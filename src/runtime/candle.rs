@@ -105,15 +105,13 @@ impl CandleModule {
         let signature = self.inference.signature();
         let mut host = Vec::with_capacity(inputs.len());
         for (i, input) in inputs.iter().enumerate() {
-            if let (Some(&expected), Some(spec)) = (self.inputs.get(i), signature.inputs.get(i)) {
-                if input.dtype() != expected {
-                    let (expected, got) = (expected.as_str(), input.dtype().as_str());
-                    let error = Error::new(
-                        ErrorKind::DTypeMismatch,
-                        format!("expected {expected}, got {got}"),
-                    );
-                    return Err(error.in_operation("run").on_tensor(&spec.name));
-                }
+            if let (Some(&expected), Some(spec)) = (self.inputs.get(i), signature.inputs.get(i))
+                && input.dtype() != expected
+            {
+                let text =
+                    format!("expected {}, got {}", expected.as_str(), input.dtype().as_str());
+                let error = Error::new(ErrorKind::DTypeMismatch, text);
+                return Err(error.in_operation("run").on_tensor(&spec.name));
             }
             host.push(to_host(input)?);
         }
@@ -131,7 +129,7 @@ impl CandleModule {
     ///
     /// # Errors
     /// Those of [`run`](Self::run), in candle's type;
-    /// [`error_of`](crate::export::candle::error_of) finds them again.
+    /// [`error_of`](crate::candle::error_of) finds them again.
     pub fn forward(&self, xs: &Tensor) -> candle_core::Result<Tensor> {
         let context = || format!("while running on {}", self.inference.backend());
         let outputs = self.run(&[xs]).map_err(|e| to_candle(e, context()))?;

@@ -52,7 +52,10 @@ impl InferenceModule {
         if let Some(path) = options.onnx_path() {
             export(Consumer::portable())?.save(path)?;
         }
-        let built = options.engine_path().map(|path| build_engine(&mut export, options, path)).transpose()?;
+        let built = options
+            .engine_path()
+            .map(|path| build_engine(&mut export, options, path))
+            .transpose()?;
         let compiled = options.backends().compile_with(built.as_ref(), &mut export)?;
         Ok(Self(Arc::new(Inner { compiled, built })))
     }
@@ -101,7 +104,10 @@ fn build_engine(
 ) -> Result<Engine> {
     let mut reasons = Vec::new();
     for kind in [BackendKind::TensorRtRtx, BackendKind::TensorRt] {
-        let built = options.backends().get(&kind).and_then(|backend| backend.build(&export(backend.consumer())?));
+        let built = options
+            .backends()
+            .get(&kind)
+            .and_then(|backend| backend.build(&export(backend.consumer())?));
         match built {
             Ok(engine) => {
                 engine.save(path)?;

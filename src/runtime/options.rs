@@ -6,8 +6,13 @@ use std::{
 };
 
 use crate::backend::{BackendKind, Registry};
-use crate::error::{Error, ErrorKind, Result};
-use crate::spec::{DType, Dim, TensorSpec};
+use crate::error::Result;
+use crate::spec::Dim;
+#[cfg(any(feature = "burn", feature = "candle"))]
+use crate::{
+    error::{Error, ErrorKind},
+    spec::{DType, TensorSpec},
+};
 
 /// Options of `.optimize_trt_with(…)`.
 ///
@@ -41,7 +46,7 @@ impl OptimizeOptions {
     /// Makes axis 0 of every input the symbolic dimension `batch` with the sizes in `range`.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] when the range is empty.
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) when the range is empty.
     pub fn dynamic_batch(mut self, range: RangeInclusive<usize>) -> Result<Self> {
         self.batch = Some(Dim::dynamic("batch", range)?);
         Ok(self)
@@ -115,7 +120,11 @@ impl OptimizeOptions {
     pub(crate) fn engine_path(&self) -> Option<&Path> {
         self.engine_path.as_deref()
     }
+}
 
+/// What the frameworks' exports read.
+#[cfg(any(feature = "burn", feature = "candle"))]
+impl OptimizeOptions {
     pub(crate) fn model_name(&self) -> &str {
         self.name.as_deref().unwrap_or("model")
     }
@@ -138,7 +147,10 @@ impl OptimizeOptions {
             };
             let mut dims = spec.shape.dims().to_vec();
             let Some(place) = dims.get_mut(*axis) else {
-                let error = Error::new(ErrorKind::InvalidArgument, format!("{} has no such axis", spec.shape));
+                let error = Error::new(
+                    ErrorKind::InvalidArgument,
+                    format!("{} has no such axis", spec.shape),
+                );
                 return Err(error.on_tensor(&spec.name).at_axis(*axis));
             };
             *place = dim.clone();
@@ -146,12 +158,20 @@ impl OptimizeOptions {
         }
         for (spec, (_, sizes)) in specs.iter_mut().zip(inputs) {
             // A symbol of one size is that size.
-            let fix = |dim: &Dim| if dim.min() == dim.max() { Dim::Fixed(dim.min()) } else { dim.clone() };
+            let fix = |dim: &Dim| {
+                if dim.min() == dim.max() { Dim::Fixed(dim.min()) } else { dim.clone() }
+            };
             spec.shape = spec.shape.dims().iter().map(fix).collect::<Vec<_>>().into();
             for (axis, (dim, &size)) in spec.shape.dims().iter().zip(sizes).enumerate() {
                 if size < dim.min() || size > dim.max() {
-                    let text = format!("the example has {size}, outside `{dim}` = {}..={}", dim.min(), dim.max());
-                    return Err(Error::new(ErrorKind::OutOfProfile, text).on_tensor(&spec.name).at_axis(axis));
+                    let text = format!(
+                        "the example has {size}, outside `{dim}` = {}..={}",
+                        dim.min(),
+                        dim.max()
+                    );
+                    return Err(Error::new(ErrorKind::OutOfProfile, text)
+                        .on_tensor(&spec.name)
+                        .at_axis(axis));
                 }
             }
         }
@@ -164,6 +184,7 @@ impl OptimizeOptions {
     }
 }
 
+#[cfg(any(feature = "burn", feature = "candle"))]
 fn names(what: &str, given: &[String], count: usize) -> Result<Vec<String>> {
     if given.is_empty() {
         return Ok((0..count).map(|i| format!("{what}_{i}")).collect());

@@ -28,12 +28,14 @@ pub fn check(
     inputs: &[HostTensor],
     expected: &[HostTensor],
 ) {
+    let mut consumers = 0;
     for backend in Registry::default().backends() {
         let (tolerance, must_run) = match backend.kind() {
             BackendKind::Ort => (F32, true),
             BackendKind::TensorRtRtx => (TF32, require_gpu()),
             _ => continue,
         };
+        consumers += 1;
         let model = export(backend.consumer())
             .unwrap_or_else(|e| panic!("{name}: export for {}: {e}", backend.kind()));
         let engine = backend
@@ -51,6 +53,7 @@ pub fn check(
             assert_close(&place, got, expected, tolerance);
         }
     }
+    assert!(consumers > 0, "{name}: no consumer was compiled in");
 }
 
 /// Whether a GPU was declared, so that its absence is a failure.

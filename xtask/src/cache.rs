@@ -47,10 +47,7 @@ mod tests {
     fn the_named_folder_comes_before_the_users() {
         let user = Some(PathBuf::from("/home/u/.cache"));
         let users = Some(PathBuf::from("/home/u/.cache/accelerant"));
-        assert_eq!(
-            choose(Some("/c".into()), user.clone()),
-            Some(PathBuf::from("/c"))
-        );
+        assert_eq!(choose(Some("/c".into()), user.clone()), Some(PathBuf::from("/c")));
         assert_eq!(choose(Some("".into()), user.clone()), users);
         assert_eq!(choose(None, user), users);
         assert_eq!(choose(None, None), None);

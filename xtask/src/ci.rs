@@ -11,10 +11,7 @@ use std::time::{Duration, Instant};
 const MATRIX: [(&str, &[&str]); 6] = [
     ("clippy default", &[]),
     ("clippy no features", &["--no-default-features"]),
-    (
-        "clippy tensorrt-rtx",
-        &["--no-default-features", "--features", "tensorrt-rtx"],
-    ),
+    ("clippy tensorrt-rtx", &["--no-default-features", "--features", "tensorrt-rtx"]),
     ("clippy burn", &["--features", "burn"]),
     ("clippy candle", &["--features", "candle"]),
     ("clippy burn,candle", &["--features", "burn,candle"]),
@@ -44,19 +41,14 @@ fn steps(report: &mut Report) -> Result<()> {
     // `--examples` gives rustdoc the dependencies with the very features clippy has checked them
     // with; without it the development dependencies' features are missing and they are checked anew.
     let mut doc = sdk::cargo(&["doc", "--release", "--no-deps", "--lib", "--examples"])?;
-    doc.args(["--features", FEATURES])
-        .env("RUSTDOCFLAGS", "-D warnings");
+    doc.args(["--features", FEATURES]).env("RUSTDOCFLAGS", "-D warnings");
     report.command("doc", doc)?;
     for (name, features) in MATRIX {
         report.command(name, clippy(features)?)?;
     }
 
-    report.step("test", "cargo xtask test", || {
-        test::run(&test::Args::default())
-    })?;
-    report.step("demo", "cargo xtask demo", || {
-        demo::run(&demo::Args::default())
-    })
+    report.step("test", "cargo xtask test", || test::run(&test::Args::default()))?;
+    report.step("demo", "cargo xtask demo", || demo::run(&demo::Args::default()))
 }
 
 fn clippy(features: &[&str]) -> Result<Command> {
@@ -80,8 +72,7 @@ impl Report {
         eprintln!("\n== {name}");
         let start = Instant::now();
         let result = run();
-        self.rows
-            .push((name.to_owned(), start.elapsed(), result.is_ok()));
+        self.rows.push((name.to_owned(), start.elapsed(), result.is_ok()));
         result.with_context(|| format!("step `{name}` failed; run it again with\n    {again}"))
     }
 
@@ -106,14 +97,8 @@ mod tests {
         let mut report = Report::default();
         assert!(report.step("good", "true", || Ok(())).is_ok());
         let failed = report.step("bad", "cargo xtask bad", || bail!("no"));
-        let text = failed
-            .err()
-            .map(|error| error.to_string())
-            .unwrap_or_default();
-        assert!(
-            text.contains("`bad`") && text.contains("cargo xtask bad"),
-            "{text}"
-        );
+        let text = failed.err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(text.contains("`bad`") && text.contains("cargo xtask bad"), "{text}");
         let passed: Vec<bool> = report.rows.iter().map(|row| row.2).collect();
         assert_eq!(passed, [true, false]);
     }

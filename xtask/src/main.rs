@@ -19,11 +19,7 @@ use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
 #[derive(Parser)]
-#[command(
-    name = "cargo xtask",
-    bin_name = "cargo xtask",
-    about = "Chores of this repository"
-)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Chores of this repository")]
 struct Cli {
     #[command(subcommand)]
     command: Command,

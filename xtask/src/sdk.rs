@@ -51,18 +51,12 @@ pub(crate) const RTX: Sdk = Sdk {
         version: "1.6.1.120",
         sha256: "cb972965c8bcd58e2cdb805eb872c69fb90abdf98356b71942d9a2f8a10220cf",
         files: &[
-            (
-                "tensorrt_rtx_libs/libtensorrt_rtx.so.1",
-                "lib/libtensorrt_rtx.so.1",
-            ),
+            ("tensorrt_rtx_libs/libtensorrt_rtx.so.1", "lib/libtensorrt_rtx.so.1"),
             (
                 "tensorrt_rtx_libs/libtensorrt_onnxparser_rtx.so.1",
                 "lib/libtensorrt_onnxparser_rtx.so.1",
             ),
-            (
-                "tensorrt_rtx_cu13_libs-1.6.1.120.dist-info/licenses/LICENSE.txt",
-                "LICENSE.txt",
-            ),
+            ("tensorrt_rtx_cu13_libs-1.6.1.120.dist-info/licenses/LICENSE.txt", "LICENSE.txt"),
         ],
     },
     headers: Some((
@@ -81,18 +75,9 @@ pub(crate) const ENTERPRISE: Sdk = Sdk {
         version: "11.4.0.106",
         sha256: "e022b8d0e21f19258657aec6760e1de8b454ed176f76217e3f7ec2036c5a9410",
         files: &[
-            (
-                "tensorrt_lean_libs/libnvinfer_lean.so.11",
-                "lib/libnvinfer_lean.so.11",
-            ),
-            (
-                "tensorrt_lean_libs/libnvinfer_vc_plugin.so.11",
-                "lib/libnvinfer_vc_plugin.so.11",
-            ),
-            (
-                "tensorrt_lean_cu13_libs-11.4.0.106.dist-info/licenses/LICENSE.txt",
-                "LICENSE.txt",
-            ),
+            ("tensorrt_lean_libs/libnvinfer_lean.so.11", "lib/libnvinfer_lean.so.11"),
+            ("tensorrt_lean_libs/libnvinfer_vc_plugin.so.11", "lib/libnvinfer_vc_plugin.so.11"),
+            ("tensorrt_lean_cu13_libs-11.4.0.106.dist-info/licenses/LICENSE.txt", "LICENSE.txt"),
         ],
     },
     headers: Some((
@@ -111,10 +96,7 @@ pub(crate) const ONNXRUNTIME: Sdk = Sdk {
         version: "1.29.0",
         sha256: "85f8e8406c52658735fe5c7fbfd3ebaa1ed340768324f6252e4274e374580a23",
         files: &[
-            (
-                "onnxruntime/capi/libonnxruntime.so.1.29.0",
-                "lib/libonnxruntime.so.1.29.0",
-            ),
+            ("onnxruntime/capi/libonnxruntime.so.1.29.0", "lib/libonnxruntime.so.1.29.0"),
             ("onnxruntime/LICENSE", "LICENSE.txt"),
             ("onnxruntime/ThirdPartyNotices.txt", "ThirdPartyNotices.txt"),
         ],
@@ -124,15 +106,9 @@ pub(crate) const ONNXRUNTIME: Sdk = Sdk {
 };
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let all = [
-        (Flavor::Rtx, RTX),
-        (Flavor::Enterprise, ENTERPRISE),
-        (Flavor::Onnxruntime, ONNXRUNTIME),
-    ];
-    for (_, sdk) in all
-        .iter()
-        .filter(|(flavor, _)| [*flavor, Flavor::All].contains(&args.flavor))
-    {
+    let all =
+        [(Flavor::Rtx, RTX), (Flavor::Enterprise, ENTERPRISE), (Flavor::Onnxruntime, ONNXRUNTIME)];
+    for (_, sdk) in all.iter().filter(|(flavor, _)| [*flavor, Flavor::All].contains(&args.flavor)) {
         println!("{}", sdk.ensure()?.display());
     }
     Ok(())
@@ -182,9 +158,7 @@ impl Sdk {
 
     fn by_hand(&self) -> String {
         if self.library.is_none() {
-            let Self {
-                title, variable, ..
-            } = self;
+            let Self { title, variable, .. } = self;
             format!(
                 "install the {title} SDK and set {variable} to its folder (with include/ and lib/)"
             )
@@ -194,9 +168,7 @@ impl Sdk {
     }
 
     fn check(&self, named: &Path) -> Result<PathBuf> {
-        let Self {
-            title, variable, ..
-        } = self;
+        let Self { title, variable, .. } = self;
         let shown = named.display();
         // Cargo runs build scripts elsewhere, where a relative path means something else.
         let root = std::path::absolute(named).with_context(|| format!("{variable}={shown}"))?;

@@ -21,13 +21,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 fn all(args: &Args) -> Result<()> {
-    let test = [
-        "test",
-        "--release",
-        "--no-fail-fast",
-        "--features",
-        FEATURES,
-    ];
+    let test = ["test", "--release", "--no-fail-fast", "--features", FEATURES];
     let onnxruntime = ONNXRUNTIME.ensure()?;
 
     // xtask apart: built together with it, shared dependencies would get its features too and
@@ -45,12 +39,7 @@ fn all(args: &Args) -> Result<()> {
     }
 
     if args.extra.is_empty() {
-        stream(&mut workspace::cargo([
-            "test",
-            "--release",
-            "--package",
-            "xtask",
-        ]))?;
+        stream(&mut workspace::cargo(["test", "--release", "--package", "xtask"]))?;
     }
     Ok(())
 }

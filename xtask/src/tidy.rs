@@ -37,37 +37,26 @@ pub(crate) fn run() -> Result<()> {
 fn problems(path: &str, text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let generated = path.contains("/proto/") && path.ends_with("onnx.rs");
-    let opening = match Path::new(path)
-        .extension()
-        .and_then(|extension| extension.to_str())
-    {
+    let opening = match Path::new(path).extension().and_then(|extension| extension.to_str()) {
         Some("rs") => Some("//!"),
         Some("h" | "cpp") => Some("//"),
         _ => None,
     };
     if let Some(opening) = opening.filter(|_| !generated) {
         if !text.starts_with(opening) {
-            found.push(format!(
-                "{path}:1: does not open with `{opening}` and what lives here"
-            ));
+            found.push(format!("{path}:1: does not open with `{opening}` and what lives here"));
         }
         let lines = text.lines().count();
         if lines > MAX_LINES {
             found.push(format!("{path}: {lines} lines, more than {MAX_LINES}"));
         }
     }
-    if Path::new(path)
-        .file_name()
-        .is_some_and(|name| name == "Cargo.lock")
-    {
+    if Path::new(path).file_name().is_some_and(|name| name == "Cargo.lock") {
         return found;
     }
     for (number, line) in text.lines().enumerate() {
         if let Some(host) = REGISTRIES.iter().find(|host| line.contains(*host)) {
-            found.push(format!(
-                "{path}:{}: a registry's address ({host})",
-                number + 1
-            ));
+            found.push(format!("{path}:{}: a registry's address ({host})", number + 1));
         }
     }
     found
@@ -76,13 +65,7 @@ fn problems(path: &str, text: &str) -> Vec<String> {
 /// What git tracks or would; where there is no git, everything but build outputs.
 fn files() -> Result<Vec<String>> {
     let mut git = Command::new("git");
-    git.current_dir(root()).args([
-        "ls-files",
-        "-z",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-    ]);
+    git.current_dir(root()).args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
     let mut all = Vec::new();
     match capture(&mut git) {
         Ok(output) => {
@@ -97,10 +80,7 @@ fn files() -> Result<Vec<String>> {
 }
 
 fn walk(folder: &Path, all: &mut Vec<String>) -> Result<()> {
-    for entry in folder
-        .read_dir()
-        .with_context(|| format!("listing {}", folder.display()))?
-    {
+    for entry in folder.read_dir().with_context(|| format!("listing {}", folder.display()))? {
         let path = entry?.path();
         if path.is_file() {
             all.push(path.strip_prefix(root())?.to_string_lossy().into_owned());

@@ -25,9 +25,7 @@ pub(crate) fn cargo<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Comma
 pub(crate) fn stream(command: &mut Command) -> Result<()> {
     let line = line_of(command);
     eprintln!("$ {line}");
-    let status = command
-        .status()
-        .with_context(|| format!("starting `{line}`"))?;
+    let status = command.status().with_context(|| format!("starting `{line}`"))?;
     if !status.success() {
         bail!("failed ({status}): {line}");
     }
@@ -38,10 +36,7 @@ pub(crate) fn stream(command: &mut Command) -> Result<()> {
 pub(crate) fn capture(command: &mut Command) -> Result<Output> {
     let line = line_of(command);
     let output = command.stdin(Stdio::null()).output().with_context(|| {
-        format!(
-            "`{}` could not be started",
-            command.get_program().to_string_lossy()
-        )
+        format!("`{}` could not be started", command.get_program().to_string_lossy())
     })?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
@@ -55,9 +50,7 @@ pub(crate) fn line_of(command: &Command) -> String {
     let set = command
         .get_envs()
         .filter_map(|(name, value)| Some(format!("{}={}", name.to_string_lossy(), quoted(value?))));
-    let words = std::iter::once(command.get_program())
-        .chain(command.get_args())
-        .map(quoted);
+    let words = std::iter::once(command.get_program()).chain(command.get_args()).map(quoted);
     set.chain(words).collect::<Vec<_>>().join(" ")
 }
 
@@ -90,12 +83,7 @@ mod tests {
     #[test]
     fn a_printed_command_can_be_typed_again() {
         let mut command = Command::new("cargo");
-        command
-            .env("FLAGS", "-D warnings")
-            .args(["test", "--test", "cases_*"]);
-        assert_eq!(
-            line_of(&command),
-            "FLAGS='-D warnings' cargo test --test 'cases_*'"
-        );
+        command.env("FLAGS", "-D warnings").args(["test", "--test", "cases_*"]);
+        assert_eq!(line_of(&command), "FLAGS='-D warnings' cargo test --test 'cases_*'");
     }
 }

@@ -25,7 +25,8 @@ pub(super) fn load() -> Result<&'static Library> {
 }
 
 fn open() -> Result<Library> {
-    let failed = |text: String| Error::new(ErrorKind::LibraryNotFound, text).in_operation("load ort");
+    let failed =
+        |text: String| Error::new(ErrorKind::LibraryNotFound, text).in_operation("load ort");
     let path = env::var(DYLIB).ok().filter(|path| !path.is_empty());
     let builder = match &path {
         Some(path) => ort::init_from(path).map_err(|e| failed(format!("{DYLIB}={path}: {e}")))?,
@@ -48,5 +49,8 @@ fn open() -> Result<Library> {
 /// The release that ONNX Runtime's build information names, e.g. `rel-1.24.1`.
 fn version(info: &str) -> String {
     let branch = info.split("git-branch=").nth(1).and_then(|rest| rest.split(',').next());
-    branch.map_or_else(|| "of unknown version".to_owned(), |name| name.trim_start_matches("rel-").to_owned())
+    branch.map_or_else(
+        || "of unknown version".to_owned(),
+        |name| name.trim_start_matches("rel-").to_owned(),
+    )
 }

@@ -52,7 +52,14 @@ impl Backend for Ort {
         let bytes = model.to_bytes();
         session(library, &bytes)?;
         let signature = model.signature().clone();
-        Ok(Engine::new(BackendKind::Ort, &*library.version, "cpu", signature, start.elapsed(), bytes))
+        Ok(Engine::new(
+            BackendKind::Ort,
+            &*library.version,
+            "cpu",
+            signature,
+            start.elapsed(),
+            bytes,
+        ))
     }
 
     fn load(&self, engine: &Engine) -> Result<Box<dyn Executable>> {
@@ -86,12 +93,14 @@ impl Executable for OrtExecutable {
     }
 
     fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>> {
-        self.signature.check_inputs(inputs.iter().map(|tensor| (tensor.dtype(), tensor.shape())))?;
+        self.signature
+            .check_inputs(inputs.iter().map(|tensor| (tensor.dtype(), tensor.shape())))?;
         let failed = |e: ort::Error| {
             Error::new(ErrorKind::Execution, e.to_string()).in_operation("run").with_source(e)
         };
         let values = self.signature.inputs.iter().zip(inputs).map(|(spec, tensor)| {
-            let value = tensors::to_ort(tensor).map_err(|e| e.in_operation("run").on_tensor(&spec.name))?;
+            let value =
+                tensors::to_ort(tensor).map_err(|e| e.in_operation("run").on_tensor(&spec.name))?;
             Ok((spec.name.as_str(), SessionInputValue::from(value)))
         });
         let values = values.collect::<Result<Vec<_>>>()?;
@@ -102,7 +111,8 @@ impl Executable for OrtExecutable {
                 let text = "the backend did not return this output";
                 Error::new(ErrorKind::Execution, text).in_operation("run").on_tensor(&spec.name)
             })?;
-            tensors::from_ort(value, spec.dtype).map_err(|e| e.in_operation("run").on_tensor(&spec.name))
+            tensors::from_ort(value, spec.dtype)
+                .map_err(|e| e.in_operation("run").on_tensor(&spec.name))
         };
         self.signature.outputs.iter().map(read).collect()
     }

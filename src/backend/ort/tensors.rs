@@ -30,12 +30,14 @@ macro_rules! by_dtype {
 pub(super) fn to_ort(tensor: &HostTensor) -> Result<DynValue> {
     if tensor.is_empty() {
         let axis = tensor.shape().iter().position(|&size| size == 0).unwrap_or(0);
-        let error = Error::new(ErrorKind::ShapeMismatch, format!("{:?} has no elements", tensor.shape()));
+        let error =
+            Error::new(ErrorKind::ShapeMismatch, format!("{:?} has no elements", tensor.shape()));
         return Err(error.at_axis(axis));
     }
     macro_rules! convert {
         ($type:ty, $tensor:expr) => {
-            Tensor::<$type>::from_array(($tensor.shape().to_vec(), $tensor.to_vec::<$type>()?)).map(Tensor::into_dyn)
+            Tensor::<$type>::from_array(($tensor.shape().to_vec(), $tensor.to_vec::<$type>()?))
+                .map(Tensor::into_dyn)
         };
     }
     by_dtype!(tensor.dtype(), convert!(tensor)).map_err(failed)
@@ -48,7 +50,10 @@ pub(super) fn from_ort(value: &DynValue, dtype: DType) -> Result<HostTensor> {
     let shape: Vec<usize> = shape.iter().map(|&size| size.max(0) as usize).collect();
     macro_rules! convert {
         ($type:ty, $value:expr, $shape:expr) => {
-            HostTensor::from_vec($shape, $value.try_extract_tensor::<$type>().map_err(failed)?.1.to_vec())
+            HostTensor::from_vec(
+                $shape,
+                $value.try_extract_tensor::<$type>().map_err(failed)?.1.to_vec(),
+            )
         };
     }
     by_dtype!(dtype, convert!(value, shape))

@@ -36,7 +36,12 @@ impl AsRef<[u8]> for Plan {
 }
 
 /// Builds `model`. For the Enterprise flavor the device must be bound to this thread.
-pub(super) fn build(library: &Library, model: &OnnxModel, options: &TensorRtOptions, target: &str) -> Result<Engine> {
+pub(super) fn build(
+    library: &Library,
+    model: &OnnxModel,
+    options: &TensorRtOptions,
+    target: &str,
+) -> Result<Engine> {
     options.check()?;
     let start = Instant::now();
     let split = model.split();
@@ -58,14 +63,19 @@ pub(super) fn build(library: &Library, model: &OnnxModel, options: &TensorRtOpti
     }
 
     // TensorRT-RTX takes no timings; its cache is deprecated and does nothing.
-    let timing_cache = options.timing_cache.as_deref().filter(|_| library.flavor == Flavor::Enterprise);
+    let timing_cache =
+        options.timing_cache.as_deref().filter(|_| library.flavor == Flavor::Enterprise);
     let asked = ffi::BuildOptions {
         workspace: options.workspace.unwrap_or(0),
         optimization_level: options.optimization_level.map_or(-1, i32::from),
         aux_streams: options.aux_streams.map_or(-1, i32::from),
         tf32: options.tf32,
         detailed: options.layer_details,
-        compute_capabilities: options.compute_capabilities.iter().map(|&sm| i32::from(sm)).collect(),
+        compute_capabilities: options
+            .compute_capabilities
+            .iter()
+            .map(|&sm| i32::from(sm))
+            .collect(),
         use_timing_cache: timing_cache.is_some(),
         timing_cache: timing_cache.map(read_if_there).transpose()?.unwrap_or_default(),
     };
@@ -75,7 +85,9 @@ pub(super) fn build(library: &Library, model: &OnnxModel, options: &TensorRtOpti
         builder.pin_mut().build(&asked, &progress)
     };
     let plan = plan.map_err(|e| match progress.stopped() {
-        true => Error::new(ErrorKind::Build, "stopped by the progress callback").in_operation("build"),
+        true => {
+            Error::new(ErrorKind::Build, "stopped by the progress callback").in_operation("build")
+        }
         false => build_error(&e),
     })?;
     if let Some(path) = timing_cache {
@@ -109,7 +121,8 @@ fn parser_error(builder: &ffi::Builder, error: &cxx::Exception) -> Error {
         [] => Error::new(kind, error.what()).in_operation("parse"),
         [only] => Error::new(kind, description(only)).in_operation(place(only)),
         many => {
-            let each = many.iter().map(|error| format!("\n  {}: {}", place(error), description(error)));
+            let each =
+                many.iter().map(|error| format!("\n  {}: {}", place(error), description(error)));
             let text = format!("{} errors:{}", many.len(), each.collect::<String>());
             Error::new(kind, text).in_operation("parse")
         }
@@ -150,7 +163,9 @@ fn check_tensors(builder: &ffi::Builder, signature: &Signature) -> Result<()> {
         };
         if dtype_from_tensorrt(tensor.dtype) != Some(spec.dtype) {
             let (expected, got) = (spec.dtype, dtype_name(tensor.dtype));
-            let text = format!("TensorRT has no {expected} inputs and outputs and takes this one as {got}");
+            let text = format!(
+                "TensorRT has no {expected} inputs and outputs and takes this one as {got}"
+            );
             return Err(Error::new(ErrorKind::UnsupportedOperation, text).on_tensor(&spec.name));
         }
         if tensor.on_host && input {
@@ -171,10 +186,18 @@ pub(super) fn sides(signature: &Signature) -> impl Iterator<Item = (&TensorSpec,
 fn profile(signature: &Signature) -> Result<Option<Vec<ProfileShape>>> {
     let mut shapes = Vec::new();
     for spec in signature.inputs.iter().filter(|spec| spec.shape.is_dynamic()) {
-        let [min, opt, max] = spec.shape.profile().map(|sizes| sizes.into_iter().map(|size| size as i64).collect());
-        if let Some(axis) = spec.shape.dims().iter().position(|dim| dim.max() == crate::spec::Symbol::UNBOUNDED) {
-            let text = format!("`{}` needs a largest size: TensorRT plans memory for it", spec.shape.dims()[axis]);
-            return Err(Error::new(ErrorKind::InvalidArgument, text).on_tensor(&spec.name).at_axis(axis));
+        let [min, opt, max] =
+            spec.shape.profile().map(|sizes| sizes.into_iter().map(|size| size as i64).collect());
+        if let Some(axis) =
+            spec.shape.dims().iter().position(|dim| dim.max() == crate::spec::Symbol::UNBOUNDED)
+        {
+            let text = format!(
+                "`{}` needs a largest size: TensorRT plans memory for it",
+                spec.shape.dims()[axis]
+            );
+            return Err(Error::new(ErrorKind::InvalidArgument, text)
+                .on_tensor(&spec.name)
+                .at_axis(axis));
         }
         shapes.push(ProfileShape { name: spec.name.clone(), min, opt, max });
     }

@@ -29,7 +29,8 @@ pub(super) fn open(ordinal: usize) -> Result<Arc<CudaContext>> {
     if ordinal >= count.max(0) as usize {
         return Err(error(format!("no CUDA device {ordinal}: the driver knows {count}")));
     }
-    let context = CudaContext::new(ordinal).map_err(|e| device_error(&format!("CUDA device {ordinal}"), e))?;
+    let context = CudaContext::new(ordinal)
+        .map_err(|e| device_error(&format!("CUDA device {ordinal}"), e))?;
     Ok(context)
 }
 
@@ -92,7 +93,8 @@ impl Buffer {
     pub(super) unsafe fn upload(&mut self, bytes: &[u8], stream: &CudaStream) -> Result<()> {
         self.reserve(bytes.len())?;
         // SAFETY: pinned memory of at least this length, which nobody uses meanwhile.
-        let staging = unsafe { std::slice::from_raw_parts_mut(self.on_host.cast::<u8>(), bytes.len()) };
+        let staging =
+            unsafe { std::slice::from_raw_parts_mut(self.on_host.cast::<u8>(), bytes.len()) };
         staging.copy_from_slice(bytes);
         // SAFETY: both sides are `bytes.len()` long at least and outlive the copy.
         unsafe { result::memcpy_htod_async(self.on_device, staging, stream.cu_stream()) }

@@ -45,9 +45,18 @@ impl DeviceExecutable {
         let asked = ContextOptions {
             cuda_graph: options.cuda_graph,
             use_runtime_cache: runtime_cache.is_some(),
-            runtime_cache: runtime_cache.as_deref().map(read_if_there).transpose()?.unwrap_or_default(),
+            runtime_cache: runtime_cache
+                .as_deref()
+                .map(read_if_there)
+                .transpose()?
+                .unwrap_or_default(),
         };
-        let pool = Pool { asked, max: options.max_contexts, state: Mutex::default(), freed: Condvar::new() };
+        let pool = Pool {
+            asked,
+            max: options.max_contexts,
+            state: Mutex::default(),
+            freed: Condvar::new(),
+        };
         let executable = Self { signature, pool, engine, device, runtime_cache };
         executable.lease()?.keep();
         Ok(executable)
@@ -82,11 +91,14 @@ impl Executable for DeviceExecutable {
     }
 
     fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>> {
-        self.signature.check_inputs(inputs.iter().map(|tensor| (tensor.dtype(), tensor.shape())))?;
+        self.signature
+            .check_inputs(inputs.iter().map(|tensor| (tensor.dtype(), tensor.shape())))?;
         for (spec, tensor) in self.signature.inputs.iter().zip(inputs) {
             if let Some(axis) = tensor.shape().iter().position(|&size| size == 0) {
                 let text = "TensorRT takes no tensors without elements";
-                return Err(Error::new(ErrorKind::ShapeMismatch, text).on_tensor(&spec.name).at_axis(axis));
+                return Err(Error::new(ErrorKind::ShapeMismatch, text)
+                    .on_tensor(&spec.name)
+                    .at_axis(axis));
             }
         }
         let mut lease = self.lease()?;
@@ -215,13 +227,15 @@ impl Slot {
         device: &Arc<CudaContext>,
         signature: &Signature,
     ) -> Result<Self> {
-        let stream = device.new_stream().map_err(|e| device_error("a stream cannot be created", e))?;
+        let stream =
+            device.new_stream().map_err(|e| device_error("a stream cannot be created", e))?;
         if profiles > 0 {
             // SAFETY: our own stream, and nothing was enqueued yet.
             unsafe { context.select_profile(0, stream.cu_stream() as usize) }?;
         }
         let bindings = |specs: &[TensorSpec]| {
-            let binding = |_| Binding { buffer: Buffer::new(device.clone()), sizes: None, address: 0 };
+            let binding =
+                |_| Binding { buffer: Buffer::new(device.clone()), sizes: None, address: 0 };
             specs.iter().map(binding).collect()
         };
         let (inputs, outputs) = (bindings(&signature.inputs), bindings(&signature.outputs));
@@ -243,7 +257,8 @@ impl Slot {
         for ((spec, binding), tensor) in signature.inputs.iter().zip(&mut *inputs).zip(tensors) {
             // SAFETY: the device is bound, the stream was done when this slot was kept, and the
             // slot waits for the stream before it is dropped.
-            unsafe { binding.buffer.upload(tensor.bytes(), stream) }.map_err(|e| e.on_tensor(&spec.name))?;
+            unsafe { binding.buffer.upload(tensor.bytes(), stream) }
+                .map_err(|e| e.on_tensor(&spec.name))?;
             if binding.sizes.as_deref() != Some(tensor.shape()) {
                 context.set_input_shape(&spec.name, tensor.shape())?;
                 binding.sizes = Some(tensor.shape().to_vec());
@@ -276,11 +291,12 @@ impl Slot {
         stream.synchronize().map_err(|e| {
             Error::new(ErrorKind::Execution, format!("the device failed: {e}")).with_source(e)
         })?;
-        let tensors = signature.outputs.iter().zip(&*outputs).zip(lens).map(|((spec, binding), len)| {
-            // SAFETY: downloaded above, and the stream is done.
-            let bytes = Bytes::copy_from_slice(unsafe { binding.buffer.host(len) });
-            HostTensor::from_bytes(spec.dtype, binding.sizes(), bytes)
-        });
+        let tensors =
+            signature.outputs.iter().zip(&*outputs).zip(lens).map(|((spec, binding), len)| {
+                // SAFETY: downloaded above, and the stream is done.
+                let bytes = Bytes::copy_from_slice(unsafe { binding.buffer.host(len) });
+                HostTensor::from_bytes(spec.dtype, binding.sizes(), bytes)
+            });
         tensors.collect()
     }
 }

@@ -15,7 +15,12 @@ use super::options::{ProgressEvent, ProgressFn};
 pub(super) use bridge::*;
 
 // The macro makes everything `pub` and repeats the safety sections elsewhere.
-#[allow(unreachable_pub, missing_docs, clippy::undocumented_unsafe_blocks, clippy::missing_safety_doc)]
+#[allow(
+    unreachable_pub,
+    missing_docs,
+    clippy::undocumented_unsafe_blocks,
+    clippy::missing_safety_doc
+)]
 #[cxx::bridge(namespace = "accelerant")]
 mod bridge {
     /// Which TensorRT.
@@ -105,7 +110,12 @@ mod bridge {
         fn load_model(self: Pin<&mut Builder>, model: &[u8]) -> Result<()>;
         /// # Safety
         /// `data` must be valid for reads of `size` bytes as long as the builder lives.
-        unsafe fn load_weights(self: Pin<&mut Builder>, name: &str, data: *const u8, size: usize) -> Result<()>;
+        unsafe fn load_weights(
+            self: Pin<&mut Builder>,
+            name: &str,
+            data: *const u8,
+            size: usize,
+        ) -> Result<()>;
         fn parse(self: Pin<&mut Builder>) -> Result<()>;
         fn parser_errors(self: &Builder) -> Result<Vec<ParserError>>;
         fn tensors(self: &Builder) -> Result<Vec<TensorInfo>>;
@@ -159,7 +169,11 @@ mod bridge {
 
         /// # Safety
         /// Runs the initializers of the libraries named.
-        unsafe fn open_library(flavor: Flavor, core: &str, parser: &str) -> Result<SharedPtr<Library>>;
+        unsafe fn open_library(
+            flavor: Flavor,
+            core: &str,
+            parser: &str,
+        ) -> Result<SharedPtr<Library>>;
         fn header_version(flavor: Flavor) -> Result<Version>;
         /// # Safety
         /// Runs the initializers of the library named.

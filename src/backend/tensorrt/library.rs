@@ -125,7 +125,8 @@ impl Library {
             .map_err(|e| missing(e.what()))?;
         let version = inner.version();
         if (version.major, version.minor) != (compiled.major, compiled.minor) {
-            let text = format!("this is version {version}, but the crate was compiled for {compiled}");
+            let text =
+                format!("this is version {version}, but the crate was compiled for {compiled}");
             return Err(Error::new(ErrorKind::VersionMismatch, text));
         }
         let path = inner.path().unwrap_or(core_name);
@@ -173,7 +174,8 @@ fn candidates(flavor: Flavor, version: Version, root: Option<&Path>) -> Vec<[Pat
     let from_system = named.is_none();
     let root = named.or_else(|| Some(cache_folder()?.join(flavor.folder(version))));
     let mut all = Vec::new();
-    for folder in root.iter().flat_map(|root| [root.join("lib"), root.join("lib64"), root.clone()]) {
+    for folder in root.iter().flat_map(|root| [root.join("lib"), root.join("lib64"), root.clone()])
+    {
         all.extend(names.iter().map(|pair| pair.each_ref().map(|name| folder.join(name))));
     }
     if from_system {
@@ -188,7 +190,8 @@ fn folder_in(variable: &str) -> Option<PathBuf> {
 
 fn cache_folder() -> Option<PathBuf> {
     folder_in("ACCELERANT_CACHE_DIR").or_else(|| {
-        let cache = folder_in("XDG_CACHE_HOME").or_else(|| Some(folder_in("HOME")?.join(".cache")))?;
+        let cache =
+            folder_in("XDG_CACHE_HOME").or_else(|| Some(folder_in("HOME")?.join(".cache")))?;
         Some(cache.join("accelerant"))
     })
 }

@@ -129,7 +129,12 @@ impl TensorRt {
     }
 
     /// Deserializes an engine that was [expected](Self::expect), and checks it against its header.
-    fn open(&self, engine: &Engine, library: &Library, device: Arc<CudaContext>) -> Result<LoadedEngine> {
+    fn open(
+        &self,
+        engine: &Engine,
+        library: &Library,
+        device: Arc<CudaContext>,
+    ) -> Result<LoadedEngine> {
         let found = self.target(Some(&device))?;
         if self.flavor == Flavor::Enterprise && engine.target() != found {
             let text = format!("the engine was built for {}, found {found}", engine.target());
@@ -208,8 +213,9 @@ impl Backend for TensorRt {
         let library = self.expect(engine)?;
         let device = device::open(self.options.device)?;
         let loaded = self.open(engine, &library, device.clone())?;
-        let executable = DeviceExecutable::new(loaded, device, engine.signature().clone(), &self.options)
-            .map_err(|e| self.told(e, engine, &library))?;
+        let executable =
+            DeviceExecutable::new(loaded, device, engine.signature().clone(), &self.options)
+                .map_err(|e| self.told(e, engine, &library))?;
         Ok(Box::new(executable))
     }
 }

@@ -68,7 +68,11 @@ impl LoadedEngine {
     ///
     /// # Safety
     /// `plan` must be bytes that the library's flavor built.
-    pub(super) unsafe fn new(library: &Library, device: Arc<CudaContext>, plan: &[u8]) -> Result<Self> {
+    pub(super) unsafe fn new(
+        library: &Library,
+        device: Arc<CudaContext>,
+        plan: &[u8],
+    ) -> Result<Self> {
         device::bind(&device)?;
         // SAFETY: the driver was initialized for the device.
         let runtime = unsafe { library.create_runtime() }?;
@@ -89,15 +93,23 @@ impl LoadedEngine {
         let tensors = self.engine.tensors().map_err(|e| corrupt(e.what().into()))?;
         let (stated, found) = (signature.inputs.len() + signature.outputs.len(), tensors.len());
         if stated != found {
-            return Err(corrupt(format!("the engine has {found} inputs and outputs, its header {stated}")));
+            return Err(corrupt(format!(
+                "the engine has {found} inputs and outputs, its header {stated}"
+            )));
         }
         for (spec, input) in sides(signature) {
-            let Some(tensor) = tensors.iter().find(|t| t.name == spec.name && t.input == input) else {
-                return Err(corrupt("the engine has no such input or output".into()).on_tensor(&spec.name));
+            let Some(tensor) = tensors.iter().find(|t| t.name == spec.name && t.input == input)
+            else {
+                return Err(
+                    corrupt("the engine has no such input or output".into()).on_tensor(&spec.name)
+                );
             };
             if !agrees(spec, tensor) {
                 let (dtype, dims) = (dtype_name(tensor.dtype), &tensor.dims);
-                let text = format!("the engine has {dtype} {dims:?}, its header {} {}", spec.dtype, spec.shape);
+                let text = format!(
+                    "the engine has {dtype} {dims:?}, its header {} {}",
+                    spec.dtype, spec.shape
+                );
                 return Err(corrupt(text).on_tensor(&spec.name));
             }
             if tensor.on_host && input {
@@ -113,15 +125,22 @@ impl LoadedEngine {
 
     /// The engine's first profile must be the range that the header states.
     fn check_profile(&self, spec: &TensorSpec) -> Result<()> {
-        let corrupt = |text: String| Error::new(ErrorKind::EngineCorrupt, text).on_tensor(&spec.name);
+        let corrupt =
+            |text: String| Error::new(ErrorKind::EngineCorrupt, text).on_tensor(&spec.name);
         if !spec.shape.is_dynamic() {
             return Ok(());
         }
-        let shape = self.engine.profile_shape(&spec.name, 0).map_err(|e| corrupt(e.what().into()))?;
+        let shape =
+            self.engine.profile_shape(&spec.name, 0).map_err(|e| corrupt(e.what().into()))?;
         let [min, _, max] = spec.shape.profile();
-        let same = |built: &[i64], stated: &[usize]| built.iter().map(|&size| size as usize).eq(stated.iter().copied());
+        let same = |built: &[i64], stated: &[usize]| {
+            built.iter().map(|&size| size as usize).eq(stated.iter().copied())
+        };
         if !same(&shape.min, &min) || !same(&shape.max, &max) {
-            let text = format!("the engine takes {:?} to {:?}, its header {min:?} to {max:?}", shape.min, shape.max);
+            let text = format!(
+                "the engine takes {:?} to {:?}, its header {min:?} to {max:?}",
+                shape.min, shape.max
+            );
             return Err(corrupt(text));
         }
         Ok(())
@@ -161,7 +180,6 @@ impl LoadedEngine {
     pub(crate) fn layer_information(&self) -> Result<String> {
         self.engine.layer_information().map_err(|e| execution(&e))
     }
-
 }
 
 impl Drop for LoadedEngine {
@@ -173,7 +191,9 @@ impl Drop for LoadedEngine {
 
 impl fmt::Debug for LoadedEngine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LoadedEngine").field("scratch_bytes", &self.scratch_bytes()).finish_non_exhaustive()
+        f.debug_struct("LoadedEngine")
+            .field("scratch_bytes", &self.scratch_bytes())
+            .finish_non_exhaustive()
     }
 }
 
@@ -206,7 +226,10 @@ impl Context {
     /// [`ErrorKind::Execution`] when the engine refuses it.
     pub(crate) fn set_input_shape(&mut self, name: &str, sizes: &[usize]) -> Result<()> {
         let sizes: Vec<i64> = sizes.iter().map(|&size| size as i64).collect();
-        self.context.pin_mut().set_input_shape(name, &sizes).map_err(|e| execution(&e).on_tensor(name))
+        self.context
+            .pin_mut()
+            .set_input_shape(name, &sizes)
+            .map_err(|e| execution(&e).on_tensor(name))
     }
 
     /// The device address of a tensor, kept for later executions. Setting it touches no memory.
@@ -214,7 +237,10 @@ impl Context {
     /// # Errors
     /// [`ErrorKind::Execution`] when the engine refuses it, as for an unknown name.
     pub(crate) fn set_address(&mut self, name: &str, address: u64) -> Result<()> {
-        self.context.pin_mut().set_address(name, address as usize).map_err(|e| execution(&e).on_tensor(name))
+        self.context
+            .pin_mut()
+            .set_address(name, address as usize)
+            .map_err(|e| execution(&e).on_tensor(name))
     }
 
     /// Checks that all shapes are set and fit each other.
@@ -284,7 +310,9 @@ fn execution(error: &cxx::Exception) -> Error {
 }
 
 fn agrees(spec: &TensorSpec, tensor: &TensorInfo) -> bool {
-    let size = |(dim, &size): (&Dim, &i64)| size == -1 || dim.fixed().is_none_or(|fixed| fixed as i64 == size);
+    let size = |(dim, &size): (&Dim, &i64)| {
+        size == -1 || dim.fixed().is_none_or(|fixed| fixed as i64 == size)
+    };
     dtype_from_tensorrt(tensor.dtype) == Some(spec.dtype)
         && spec.shape.rank() == tensor.dims.len()
         && spec.shape.dims().iter().zip(&tensor.dims).all(size)
@@ -299,7 +327,10 @@ fn is_of_device(words: &str) -> bool {
 fn not_deserialized(words: &str) -> Error {
     let kind = match words {
         _ if is_of_device(words) => ErrorKind::Device,
-        _ if ["ncompatible", "not compatible", "ersion tag"].iter().any(|sign| words.contains(sign)) => {
+        _ if ["ncompatible", "not compatible", "ersion tag"]
+            .iter()
+            .any(|sign| words.contains(sign)) =>
+        {
             ErrorKind::EngineIncompatible
         }
         _ => ErrorKind::EngineCorrupt,

@@ -15,7 +15,9 @@ use ::burn::backend::ir::{
 /// Rewrites a sequence of operations. `outputs` are read outside of it.
 pub(super) fn canonicalize(operations: Vec<OperationIr>, outputs: &[TensorId]) -> Vec<OperationIr> {
     let mut uses: HashMap<TensorId, usize> = HashMap::new();
-    for id in operations.iter().flat_map(OperationIr::inputs).map(|t| t.id).chain(outputs.iter().copied()) {
+    for id in
+        operations.iter().flat_map(OperationIr::inputs).map(|t| t.id).chain(outputs.iter().copied())
+    {
         *uses.entry(id).or_default() += 1;
     }
     let mut rest = &operations[..];
@@ -45,14 +47,17 @@ type Found = Option<(LinearOpIr, usize)>;
 fn folded(operations: &[OperationIr]) -> Found {
     let (fold, product) = (reshape(operations.first()?)?, matmul(operations.get(1)?)?);
     let rank = fold.input.shape.len();
-    let fits = product.lhs.id == fold.out.id && fold.out.shape.len() == 2 && product.rhs.shape.len() == 2;
+    let fits =
+        product.lhs.id == fold.out.id && fold.out.shape.len() == 2 && product.rhs.shape.len() == 2;
     if !fits || rank < 3 || fold.out.shape[1] != fold.input.shape[rank - 1] {
         return None;
     }
     let (bias, sum, count) = bias(product, &operations[2..]);
     let unfold = reshape(operations.get(2 + count)?)?;
     let (rows, last) = (&fold.input.shape[..rank - 1], sum.shape[1]);
-    let back = unfold.out.shape.len() == rank && unfold.out.shape[..rank - 1] == *rows && unfold.out.shape[rank - 1] == last;
+    let back = unfold.out.shape.len() == rank
+        && unfold.out.shape[..rank - 1] == *rows
+        && unfold.out.shape[rank - 1] == last;
     (unfold.input.id == sum.id && back)
         .then(|| (linear(&fold.input, &product.rhs, bias, &unfold.out), 3 + count))
 }
@@ -61,7 +66,9 @@ fn folded(operations: &[OperationIr]) -> Found {
 fn batched(operations: &[OperationIr]) -> Found {
     let (lift, product) = (reshape(operations.first()?)?, matmul(operations.get(1)?)?);
     let rank = lift.out.shape.len();
-    let fits = product.rhs.id == lift.out.id && lift.input.shape.len() == 2 && product.lhs.shape.len() == rank;
+    let fits = product.rhs.id == lift.out.id
+        && lift.input.shape.len() == 2
+        && product.lhs.shape.len() == rank;
     if !fits || rank < 3 || lift.out.shape[rank - 2..] != lift.input.shape[..] {
         return None;
     }
@@ -80,14 +87,23 @@ fn flat(operations: &[OperationIr]) -> Found {
 }
 
 /// The bias added to a product, if there is one: the vector, the sum, and the operations it takes.
-fn bias<'a>(product: &'a MatmulOpIr, rest: &'a [OperationIr]) -> (Option<&'a TensorIr>, &'a TensorIr, usize) {
+fn bias<'a>(
+    product: &'a MatmulOpIr,
+    rest: &'a [OperationIr],
+) -> (Option<&'a TensorIr>, &'a TensorIr, usize) {
     let found = || {
         let (lift, sum) = (reshape(rest.first()?)?, add(rest.get(1)?)?);
         let rank = lift.out.shape.len();
-        let fits = sum.lhs.id == product.out.id && sum.rhs.id == lift.out.id && lift.input.shape.len() == 1;
+        let fits = sum.lhs.id == product.out.id
+            && sum.rhs.id == lift.out.id
+            && lift.input.shape.len() == 1;
         // The vector lies along the last axis, and the sum has the shape of the product.
         let last = rank > 0 && lift.out.shape[rank - 1] == lift.input.shape[0];
-        (fits && last && sum.out.shape == product.out.shape).then_some((Some(&lift.input), &sum.out, 2))
+        (fits && last && sum.out.shape == product.out.shape).then_some((
+            Some(&lift.input),
+            &sum.out,
+            2,
+        ))
     };
     found().unwrap_or((None, &product.out, 0))
 }

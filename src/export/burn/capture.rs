@@ -24,7 +24,8 @@ where
 {
     let mut described = Vec::new();
     example.describe(&mut described)?;
-    let inputs = described.iter().zip(sizes).map(|((dtype, _), sizes)| tensors::zeros(*dtype, sizes));
+    let inputs =
+        described.iter().zip(sizes).map(|((dtype, _), sizes)| tensors::zeros(*dtype, sizes));
     let inputs = inputs.collect::<Result<Vec<_>>>()?;
     let device = Device::capture();
     let mut names = ParameterNames::default();
@@ -44,7 +45,8 @@ where
             Ok(inputs) => {
                 // A tensor may be returned twice; the boundary names it once.
                 let mut seen = HashSet::new();
-                let distinct: Vec<_> = outputs.iter().copied().filter(|id| seen.insert(*id)).collect();
+                let distinct: Vec<_> =
+                    outputs.iter().copied().filter(|id| seen.insert(*id)).collect();
                 scope.complete(inputs, distinct)
             }
             Err(error) => {
@@ -56,8 +58,8 @@ where
     if let Some(error) = failure {
         return Err(error);
     }
-    let captured =
-        captured.map_err(|e| Error::new(ErrorKind::InvalidModel, e.to_string()).in_operation("capture"))?;
+    let captured = captured
+        .map_err(|e| Error::new(ErrorKind::InvalidModel, e.to_string()).in_operation("capture"))?;
     Trace::new(captured, outputs, names.names)
 }
 

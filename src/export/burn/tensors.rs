@@ -4,7 +4,9 @@
 use std::vec;
 
 use ::burn::backend::capture::{CaptureBackend, TensorId};
-use ::burn::tensor::{Bool, BoolStore, Bytes, DType as BurnDType, Device, Float, Int, Tensor, TensorData};
+use ::burn::tensor::{
+    Bool, BoolStore, Bytes, DType as BurnDType, Device, Float, Int, Tensor, TensorData,
+};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::DType;
@@ -99,7 +101,9 @@ pub(super) fn to_host(data: TensorData) -> Result<HostTensor> {
     let (bytes, shape, stored) = data.into_parts();
     let shape: Vec<usize> = shape.iter().copied().collect();
     let bytes = match stored {
-        BurnDType::Bool(BoolStore::U32) => bytes.chunks_exact(4).map(|word| u8::from(word != [0; 4])).collect(),
+        BurnDType::Bool(BoolStore::U32) => {
+            bytes.chunks_exact(4).map(|word| u8::from(word != [0; 4])).collect()
+        }
         _ => bytes::Bytes::from_owner(Owner(bytes)),
     };
     HostTensor::from_bytes(dtype(stored)?, shape, bytes)
@@ -138,7 +142,10 @@ macro_rules! tensors {
 
             fn from_host(tensors: &mut vec::IntoIter<HostTensor>, device: &Device) -> Result<Self> {
                 let tensor = tensors.next().ok_or_else(|| {
-                    Error::new(ErrorKind::InputMismatch, "the model has fewer tensors than this type")
+                    Error::new(
+                        ErrorKind::InputMismatch,
+                        "the model has fewer tensors than this type",
+                    )
                 })?;
                 if tensor.shape().len() != D {
                     let text = format!("expected rank {D}, got {:?}", tensor.shape());
@@ -159,10 +166,11 @@ macro_rules! tensors {
             }
 
             fn capture_ids(&self, out: &mut Vec<TensorId>) -> Result<()> {
-                let primitive = self.clone().try_into_primitive::<CaptureBackend>().map_err(|e| {
-                    let text = format!("a tensor does not live on the capture device: {e:?}");
-                    Error::new(ErrorKind::InvalidArgument, text).in_operation("capture")
-                })?;
+                let primitive =
+                    self.clone().try_into_primitive::<CaptureBackend>().map_err(|e| {
+                        let text = format!("a tensor does not live on the capture device: {e:?}");
+                        Error::new(ErrorKind::InvalidArgument, text).in_operation("capture")
+                    })?;
                 out.push(primitive.id());
                 Ok(())
             }
@@ -230,7 +238,9 @@ impl<T: BurnTensors, const N: usize> BurnTensors for [T; N] {
 
     fn from_host(tensors: &mut vec::IntoIter<HostTensor>, device: &Device) -> Result<Self> {
         let items = (0..N).map(|_| T::from_host(tensors, device)).collect::<Result<Vec<_>>>()?;
-        items.try_into().map_err(|_| Error::new(ErrorKind::InputMismatch, "an array of another length"))
+        items
+            .try_into()
+            .map_err(|_| Error::new(ErrorKind::InputMismatch, "an array of another length"))
     }
 
     fn capture_ids(&self, out: &mut Vec<TensorId>) -> Result<()> {

@@ -43,7 +43,10 @@ impl Trace {
             outputs.push(graph.outputs[position]);
         }
         let values = values.into_iter().map(|(id, data)| Ok((id, tensors::to_host(data)?)));
-        let operations = graph.operations.into_iter().filter(|op| !matches!(op, OperationIr::Init(_) | OperationIr::Drop(_)));
+        let operations = graph
+            .operations
+            .into_iter()
+            .filter(|op| !matches!(op, OperationIr::Init(_) | OperationIr::Drop(_)));
         let operations = canonical::canonicalize(operations.collect(), &outputs);
         Ok(Self {
             operations,
@@ -81,7 +84,9 @@ impl Trace {
         }
         for (id, order) in &ours.order {
             let twin = theirs.order.iter().find(|(_, theirs)| *theirs == order).map(|(id, _)| id);
-            let (Some(value), Some(twin)) = (self.values.get(id), twin.and_then(|id| other.values.get(id))) else {
+            let (Some(value), Some(twin)) =
+                (self.values.get(id), twin.and_then(|id| other.values.get(id)))
+            else {
                 continue;
             };
             if !self.inputs.contains(id) && value != twin {
@@ -93,7 +98,8 @@ impl Trace {
 
     /// The sizes that each tensor of this trace has in `other`.
     pub(super) fn sizes_in(&self, other: &Self) -> HashMap<TensorId, Vec<usize>> {
-        let nodes = |op: &OperationIr| -> Vec<TensorIr> { op.nodes().into_iter().cloned().collect() };
+        let nodes =
+            |op: &OperationIr| -> Vec<TensorIr> { op.nodes().into_iter().cloned().collect() };
         let mut sizes = HashMap::new();
         for (a, b) in self.operations.iter().zip(&other.operations) {
             for (x, y) in nodes(a).iter().zip(&nodes(b)) {
@@ -136,7 +142,8 @@ impl IrVisitorMut for Normalize {
 pub(super) fn name(operation: &OperationIr) -> String {
     let text = format!("{operation:?}");
     // `Module(MaxPool2d(MaxPool2dOpIr {…` or `NumericFloat(F32, Add(BinaryOpIr {…`.
-    let mut words = text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty());
+    let mut words =
+        text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty());
     let family = words.next().unwrap_or_default().to_owned();
     let inner = match family.as_str() {
         "NumericFloat" | "NumericInt" | "Float" => words.nth(1),
@@ -146,9 +153,12 @@ pub(super) fn name(operation: &OperationIr) -> String {
     inner.map_or(family, str::to_owned)
 }
 
+/// The sizes of every input of one capture.
+type Sizes = Vec<Vec<usize>>;
+
 /// Sizes for one capture of static inputs, or for two of dynamic ones. Each symbol gets a pair of
 /// sizes of its own, by which its dimensions are told from others.
-pub(super) fn sizes(inputs: &[TensorSpec]) -> Result<(Vec<Vec<usize>>, Option<Vec<Vec<usize>>>)> {
+pub(super) fn sizes(inputs: &[TensorSpec]) -> Result<(Sizes, Option<Sizes>)> {
     let mut pairs: Vec<(&Symbol, (usize, usize))> = Vec::new();
     for symbol in inputs.iter().flat_map(|spec| spec.shape.dims()).filter_map(|dim| match dim {
         Dim::Symbol(symbol) => Some(symbol),
@@ -159,7 +169,8 @@ pub(super) fn sizes(inputs: &[TensorSpec]) -> Result<(Vec<Vec<usize>>, Option<Ve
         }
         let taken: Vec<_> = pairs.iter().map(|(_, pair)| *pair).collect();
         let pair = pair(symbol, &taken).ok_or_else(|| {
-            let text = format!("the range of {symbol:?} is too small to tell it from the other symbols");
+            let text =
+                format!("the range of {symbol:?} is too small to tell it from the other symbols");
             Error::new(ErrorKind::InvalidArgument, text).in_operation("capture")
         })?;
         pairs.push((symbol, pair));
@@ -167,9 +178,10 @@ pub(super) fn sizes(inputs: &[TensorSpec]) -> Result<(Vec<Vec<usize>>, Option<Ve
     let pick = |which: fn((usize, usize)) -> usize| {
         let size = |dim: &Dim| match dim {
             Dim::Fixed(size) => *size,
-            Dim::Symbol(symbol) => {
-                pairs.iter().find(|(known, _)| *known == symbol).map_or(symbol.opt(), |(_, pair)| which(*pair))
-            }
+            Dim::Symbol(symbol) => pairs
+                .iter()
+                .find(|(known, _)| *known == symbol)
+                .map_or(symbol.opt(), |(_, pair)| which(*pair)),
         };
         inputs.iter().map(|spec| spec.shape.dims().iter().map(size).collect()).collect::<Vec<_>>()
     };
@@ -182,8 +194,14 @@ pub(super) fn sizes(inputs: &[TensorSpec]) -> Result<(Vec<Vec<usize>>, Option<Ve
 fn pair(symbol: &Symbol, taken: &[(usize, usize)]) -> Option<(usize, usize)> {
     let low = symbol.min().max(2).min(symbol.max() - 1);
     let offsets = (0..64).map(|k| (low + 3 * k, low + 3 * k + 37));
-    let edges = [(low, symbol.max()), (symbol.max(), low), (symbol.min(), symbol.max()), (symbol.max(), symbol.min())];
-    let inside = |(a, b): &(usize, usize)| a != b && a.max(b) <= &symbol.max() && a.min(b) >= &symbol.min();
+    let edges = [
+        (low, symbol.max()),
+        (symbol.max(), low),
+        (symbol.min(), symbol.max()),
+        (symbol.max(), symbol.min()),
+    ];
+    let inside =
+        |(a, b): &(usize, usize)| a != b && a.max(b) <= &symbol.max() && a.min(b) >= &symbol.min();
     offsets.chain(edges).find(|pair| inside(pair) && !taken.contains(pair))
 }
 
@@ -195,7 +213,8 @@ mod tests {
     fn every_symbol_gets_a_pair_of_its_own() {
         let spec = |dims: Vec<Dim>| TensorSpec::new("x", crate::DType::F32, dims);
         let dynamic = |name: &str, max| Dim::dynamic(name, 1..=max).unwrap();
-        let inputs = [spec(vec![dynamic("a", 2), dynamic("b", 2), dynamic("c", 100), Dim::Fixed(5)])];
+        let inputs =
+            [spec(vec![dynamic("a", 2), dynamic("b", 2), dynamic("c", 100), Dim::Fixed(5)])];
         let (first, second) = sizes(&inputs).unwrap();
         let second = second.unwrap();
         let pairs: Vec<_> = first[0].iter().copied().zip(second[0].iter().copied()).collect();

@@ -33,7 +33,7 @@ pub(crate) fn to_candle(error: Error, context: impl Into<String>) -> CandleError
 }
 
 /// The error of this crate that a candle error carries, such as one from
-/// [`CandleModule::forward`](super::CandleModule).
+/// [`CandleModule::forward`](crate::candle::CandleModule::forward).
 ///
 /// Candle's error type cannot hold it as a `source()`, so this looks inside.
 ///

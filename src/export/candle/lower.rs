@@ -84,7 +84,10 @@ impl Lowering<'_> {
     fn keep(&mut self, i: usize, value: Value) -> Result<()> {
         let step = &self.trace.steps[i];
         let expected = carried_dtype(step.dtype)?;
-        let same_rank = value.rank() == step.dims.len() && value.dtype() == expected;
+        // Comparisons stay bool: TensorRT has no u8 between operators.
+        let same_dtype =
+            value.dtype() == expected || (value.dtype() == DType::Bool && expected == DType::U8);
+        let same_rank = value.rank() == step.dims.len() && same_dtype;
         let agrees = |(size, dim)| self.trace.cases.agrees(size, dim);
         if !same_rank || !step.dims.iter().zip(value.dims()).all(agrees) {
             let sizes: Vec<usize> = step.dims.iter().map(|size| size[0]).collect();
@@ -118,6 +121,31 @@ impl Lowering<'_> {
         &self.trace.steps[step].dims
     }
 
+    /// The inputs of a step; bool only where the operator takes it, else as the u8 that it is to
+    /// candle.
+    fn operands(&self, step: &Step) -> Result<Vec<Value>> {
+        let values = || step.inputs.iter().map(|&input| self.value(input));
+        let is_bool = |value: &Value| value.dtype() == DType::Bool;
+        let keep = match step.op {
+            Op::Where
+            | Op::Cast
+            | Op::Reshape
+            | Op::Broadcast
+            | Op::Permute { .. }
+            | Op::Squeeze { .. }
+            | Op::Unsqueeze { .. }
+            | Op::Narrow { .. } => true,
+            Op::Cat { .. } | Op::Binary(Binary::Mul | Binary::Maximum | Binary::Minimum) => {
+                values().all(is_bool)
+            }
+            _ => false,
+        };
+        let operand = |value: &Value| {
+            if is_bool(value) && !keep { value.cast(DType::U8) } else { Ok(value.clone()) }
+        };
+        values().map(operand).collect()
+    }
+
     fn step(&mut self, i: usize) -> Result<Value> {
         let trace = self.trace;
         let step = &trace.steps[i];
@@ -130,8 +158,7 @@ impl Lowering<'_> {
             self.weights.insert(id, value.clone());
             return Ok(value);
         }
-        let inputs: Vec<Value> =
-            step.inputs.iter().map(|&input| self.value(input).clone()).collect();
+        let inputs = self.operands(step)?;
         let x = &inputs[0];
         match &step.op {
             Op::Affine { mul, add } => x.affine(*mul, *add),
@@ -268,7 +295,10 @@ fn round(x: &Value) -> Result<Value> {
 }
 
 fn binary(op: Binary, x: &Value, y: &Value) -> Result<Value> {
+    let logical = |op_type| x.graph().node(op_type).input(x).input(y).build();
     match op {
+        Binary::Mul | Binary::Minimum if x.dtype() == DType::Bool => logical("And"),
+        Binary::Maximum if x.dtype() == DType::Bool => logical("Or"),
         Binary::Add => x.add(y),
         Binary::Div => x.div(y),
         Binary::Maximum => x.maximum(y),
@@ -278,18 +308,17 @@ fn binary(op: Binary, x: &Value, y: &Value) -> Result<Value> {
     }
 }
 
-/// Candle's comparisons give u8, ONNX's bool.
+/// Candle's comparisons give u8, ONNX's bool, which is kept as long as it can be.
 fn compare(op: Compare, x: &Value, y: &Value) -> Result<Value> {
     let node = |op_type| x.graph().node(op_type).input(x).input(y).build();
-    let result = match op {
+    match op {
         Compare::Eq => node("Equal"),
         Compare::Ge => node("GreaterOrEqual"),
         Compare::Gt => node("Greater"),
         Compare::Le => node("LessOrEqual"),
         Compare::Lt => node("Less"),
         Compare::Ne => x.graph().node("Not").input(&node("Equal")?).build(),
-    };
-    result?.cast(DType::U8)
+    }
 }
 
 fn reduce(op: Reduce, x: &Value, dims: &[usize], keepdim: bool) -> Result<Value> {

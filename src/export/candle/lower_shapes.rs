@@ -157,9 +157,8 @@ impl Lowering<'_> {
             return node.outputs([(x.dtype(), self.shape(step, x)?)]).build();
         }
         let mut value = x.clone();
-        for axis in 2..4 {
-            let (Some(source), Some(target)) = (constant(&from[axis]), constant(&step.dims[axis]))
-            else {
+        for (axis, (source, target)) in from.iter().zip(&step.dims).enumerate().skip(2) {
+            let (Some(source), Some(target)) = (constant(source), constant(target)) else {
                 return Err(self.unresolved(step, "the target").in_operation("Resize"));
             };
             let scale = source as f64 / target as f64;

@@ -42,7 +42,8 @@
 //! `reshape` to a constant batch) is refused with an error that names the sizes. The shapes that
 //! ONNX's rules give are compared with candle's, in every run.
 //!
-//! With several symbols each goes through its range while the others stay as tuned.
+//! Without symbols the forward is run twice, so that random numbers in it are refused too. With
+//! several symbols each goes through its range while the others stay as tuned.
 //!
 //! # Weights
 //!
@@ -65,6 +66,7 @@ mod trace;
 mod traced;
 mod traced_ops;
 mod traced_shapes;
+mod traced_windows;
 
 pub use error::error_of;
 pub use layers::{Forward, Layer};

@@ -47,7 +47,8 @@ impl Cases {
         };
         let base = at(Symbol::opt);
         if symbols.is_empty() {
-            return Ok(Self { symbols, cases: vec![base] });
+            // Twice: what differs then is random.
+            return Ok(Self { symbols, cases: vec![base.clone(), base] });
         }
         let mut cases = vec![base.clone(), at(Symbol::min), at(Symbol::max)];
         for (i, symbol) in symbols.iter().enumerate() {
@@ -76,6 +77,9 @@ impl Cases {
     }
 
     pub(super) fn describe(&self, case: &Case) -> String {
+        if self.symbols.is_empty() {
+            return "the same sizes again".into();
+        }
         let mut text = String::new();
         for (symbol, size) in self.symbols.iter().zip(case) {
             let comma = if text.is_empty() { "" } else { ", " };

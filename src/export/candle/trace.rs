@@ -226,8 +226,6 @@ fn overlay(runs: &[Run], cases: &Cases) -> Result<Vec<Step>> {
 }
 
 fn depends(text: String) -> Error {
-    let text = format!(
-        "the forward does not do the same for every size of the symbolic dimensions: {text}"
-    );
+    let text = format!("the forward does not do the same for every size, or on every call: {text}");
     Error::new(ErrorKind::UnsupportedOperation, text)
 }

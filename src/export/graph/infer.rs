@@ -18,15 +18,56 @@ pub(super) struct View<'a> {
 pub(super) fn infer(node: &View<'_>) -> Result<Vec<Output>> {
     let one = |output: Result<Output>| output.map(|output| vec![output]);
     match node.op {
-        "Abs" | "Acos" | "Acosh" | "Asin" | "Asinh" | "Atan" | "Atanh" | "Ceil" | "Celu" | "Cos" | "Cosh"
-        | "CumSum" | "Elu" | "Erf" | "Exp" | "Floor" | "Gelu" | "HardSigmoid" | "HardSwish" | "Identity"
-        | "LayerNormalization" | "LeakyRelu" | "Log" | "LogSoftmax" | "Mish" | "Neg" | "Not" | "Reciprocal"
-        | "Relu" | "Round" | "Selu" | "Sigmoid" | "Sign" | "Sin" | "Sinh" | "Softmax" | "Softplus" | "Softsign"
-        | "Sqrt" | "Tan" | "Tanh" | "Trilu" | "Clip" | "PRelu" | "BatchNormalization" | "GroupNormalization"
+        "Abs"
+        | "Acos"
+        | "Acosh"
+        | "Asin"
+        | "Asinh"
+        | "Atan"
+        | "Atanh"
+        | "Ceil"
+        | "Celu"
+        | "Cos"
+        | "Cosh"
+        | "CumSum"
+        | "Elu"
+        | "Erf"
+        | "Exp"
+        | "Floor"
+        | "Gelu"
+        | "HardSigmoid"
+        | "HardSwish"
+        | "Identity"
+        | "LayerNormalization"
+        | "LeakyRelu"
+        | "Log"
+        | "LogSoftmax"
+        | "Mish"
+        | "Neg"
+        | "Not"
+        | "Reciprocal"
+        | "Relu"
+        | "Round"
+        | "Selu"
+        | "Sigmoid"
+        | "Sign"
+        | "Sin"
+        | "Sinh"
+        | "Softmax"
+        | "Softplus"
+        | "Softsign"
+        | "Sqrt"
+        | "Tan"
+        | "Tanh"
+        | "Trilu"
+        | "Clip"
+        | "PRelu"
+        | "BatchNormalization"
+        | "GroupNormalization"
         | "InstanceNormalization" => one(same_as_first(node)),
         "IsNaN" | "IsInf" => one(node.input(0).map(|x| (DType::Bool, x.shape.clone()))),
-        "Add" | "Sub" | "Mul" | "Div" | "Mod" | "And" | "Or" | "Xor" | "Min" | "Max" | "BitwiseAnd" | "BitwiseOr"
-        | "BitwiseXor" => one(elementwise(node)),
+        "Add" | "Sub" | "Mul" | "Div" | "Mod" | "And" | "Or" | "Xor" | "Min" | "Max"
+        | "BitwiseAnd" | "BitwiseOr" | "BitwiseXor" => one(elementwise(node)),
         "Pow" => one(broadcast_all(node).and_then(|shape| Ok((node.input(0)?.dtype, shape)))),
         "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" => {
             one(elementwise(node).map(|(_, shape)| (DType::Bool, shape)))
@@ -39,8 +80,8 @@ pub(super) fn infer(node: &View<'_>) -> Result<Vec<Output>> {
         "ConvTranspose" => one(conv_transpose(node)),
         "MaxPool" | "AveragePool" => one(pool(node)),
         "GlobalAveragePool" | "GlobalMaxPool" => one(global_pool(node)),
-        "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceProd" | "ReduceL1" | "ReduceL2"
-        | "ReduceLogSumExp" => one(reduce(node)),
+        "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceProd" | "ReduceL1"
+        | "ReduceL2" | "ReduceLogSumExp" => one(reduce(node)),
         "ArgMax" | "ArgMin" => one(arg_reduce(node)),
         "Reshape" => one(reshape(node)),
         "Flatten" => one(flatten(node)),
@@ -122,14 +163,17 @@ impl<'a> View<'a> {
         for value in indices.into_iter().filter_map(|i| self.inputs.get(i)?.as_ref()) {
             match first {
                 Some(first) if first.dtype != value.dtype => {
-                    let text = format!("is {}, but `{}` is {}", value.dtype, first.name, first.dtype);
+                    let text =
+                        format!("is {}, but `{}` is {}", value.dtype, first.name, first.dtype);
                     return Err(Error::new(ErrorKind::DTypeMismatch, text).on_tensor(&*value.name));
                 }
                 Some(_) => {}
                 None => first = Some(value),
             }
         }
-        first.map(|value| value.dtype).ok_or_else(|| Error::new(ErrorKind::InputMismatch, "input 0 is missing"))
+        first
+            .map(|value| value.dtype)
+            .ok_or_else(|| Error::new(ErrorKind::InputMismatch, "input 0 is missing"))
     }
 }
 
@@ -144,7 +188,8 @@ fn same_as_first(node: &View<'_>) -> Result<Output> {
     if node.op == "BatchNormalization" {
         let x = node.rank_at_least(0, 2)?;
         for parameter in node.inputs[1..].iter().flatten() {
-            same_dim(&x.dims()[1], &parameter.dims()[0]).map_err(|e| e.on_tensor(&*parameter.name).at_axis(0))?;
+            same_dim(&x.dims()[1], &parameter.dims()[0])
+                .map_err(|e| e.on_tensor(&*parameter.name).at_axis(0))?;
         }
     }
     Ok((x.dtype, x.shape.clone()))
@@ -220,7 +265,8 @@ fn matmul(node: &View<'_>) -> Result<Output> {
     };
     let (a_batch, rows, inner) = split(a.dims(), true);
     let (b_batch, columns, other) = split(b.dims(), false);
-    same_dim(&inner, &other).map_err(|e| e.on_tensor(&*b.name).at_axis(b.rank().saturating_sub(2)))?;
+    same_dim(&inner, &other)
+        .map_err(|e| e.on_tensor(&*b.name).at_axis(b.rank().saturating_sub(2)))?;
     let batch = broadcast(&a_batch.into(), &b_batch.into()).map_err(|e| e.on_tensor(&*b.name))?;
     let dims: Vec<Dim> = batch.dims().iter().cloned().chain(rows).chain(columns).collect();
     Ok((dtype, dims.into()))
@@ -278,7 +324,9 @@ fn window_size(dim: &Dim, window: &Window, ceil: bool) -> Result<Dim> {
     let Window { kernel, stride, dilation, pads: (before, after) } = *window;
     let reach = dilation * (kernel.max(1) - 1) + 1;
     if dim.max() + before + after < reach {
-        return Err(mismatch(format!("size {dim} with pads {before} and {after} is under the window of {reach}")));
+        return Err(mismatch(format!(
+            "size {dim} with pads {before} and {after} is under the window of {reach}"
+        )));
     }
     let size = |v: &[usize]| {
         let free = (v[0] + before + after).saturating_sub(reach);
@@ -304,7 +352,8 @@ fn conv(node: &View<'_>) -> Result<Output> {
     let (x, w) = (node.rank_at_least(0, 3)?, node.rank_at_least(1, 3)?);
     let dtype = node.one_dtype(0..3)?;
     if x.rank() != w.rank() {
-        return Err(mismatch(format!("the input is {}, the weight {}", x.shape, w.shape)).on_tensor(&*w.name));
+        return Err(mismatch(format!("the input is {}, the weight {}", x.shape, w.shape))
+            .on_tensor(&*w.name));
     }
     let group = node.int("group", 1).max(1) as usize;
     let per_group = w.dims()[1].clone();
@@ -332,16 +381,22 @@ fn conv_transpose(node: &View<'_>) -> Result<Output> {
         let extra = extra.get(i).map_or(0, |&v| v as usize);
         let dim = &x.dims()[i + 2];
         let size = |v: &[usize]| {
-            (stride * (v[0].max(1) - 1) + extra + dilation * (kernel - 1) + 1).saturating_sub(before + after)
+            (stride * (v[0].max(1) - 1) + extra + dilation * (kernel - 1) + 1)
+                .saturating_sub(before + after)
         };
-        dims.push(Dim::map(|| format!("{stride}*({dim}-1)+{extra}+{kernel}-{before}-{after}"), &[dim], size));
+        dims.push(Dim::map(
+            || format!("{stride}*({dim}-1)+{extra}+{kernel}-{before}-{after}"),
+            &[dim],
+            size,
+        ));
     }
     Ok((dtype, dims.into()))
 }
 
 fn pool(node: &View<'_>) -> Result<Output> {
     let x = node.rank_at_least(0, 3)?;
-    let kernel: Vec<usize> = node.ints("kernel_shape").unwrap_or(&[]).iter().map(|&k| k.max(0) as usize).collect();
+    let kernel: Vec<usize> =
+        node.ints("kernel_shape").unwrap_or(&[]).iter().map(|&k| k.max(0) as usize).collect();
     if kernel.len() != x.rank() - 2 || kernel.contains(&0) {
         let text = format!("kernel {kernel:?} does not fit {}", x.shape);
         return Err(mismatch(text).on_tensor(&*x.name));
@@ -397,13 +452,19 @@ fn reshape(node: &View<'_>) -> Result<Output> {
     for (i, &size) in target.iter().enumerate() {
         dims.push(match size {
             -1 => None,
-            0 => Some(x.dims().get(i).cloned().ok_or_else(|| wrong(format!("{} has no axis {i}", x.shape)))?),
+            0 => Some(
+                x.dims()
+                    .get(i)
+                    .cloned()
+                    .ok_or_else(|| wrong(format!("{} has no axis {i}", x.shape)))?,
+            ),
             1.. => Some(Dim::Fixed(size as usize)),
             _ => return Err(wrong(format!("{size} is no size"))),
         });
     }
     let known: Vec<Dim> = dims.iter().flatten().cloned().collect();
-    let rest = quotient(x.dims(), &known).ok_or_else(|| wrong(format!("{} cannot become {target:?}", x.shape)))?;
+    let rest = quotient(x.dims(), &known)
+        .ok_or_else(|| wrong(format!("{} cannot become {target:?}", x.shape)))?;
     match dims.iter().filter(|dim| dim.is_none()).count() {
         0 if rest == Dim::Fixed(1) => {}
         1 => {}
@@ -439,9 +500,10 @@ pub(super) fn quotient(dims: &[Dim], by: &[Dim]) -> Option<Dim> {
         return (fixed == divisor).then_some(Dim::Fixed(1));
     }
     if symbols.is_empty() {
-        return (fixed % divisor == 0).then(|| Dim::Fixed(fixed / divisor));
+        return fixed.is_multiple_of(divisor).then(|| Dim::Fixed(fixed / divisor));
     }
-    let (times, over) = if fixed % divisor == 0 { (fixed / divisor, 1) } else { (fixed, divisor) };
+    let (times, over) =
+        if fixed.is_multiple_of(divisor) { (fixed / divisor, 1) } else { (fixed, divisor) };
     let parts: Vec<Dim> = symbols.into_iter().cloned().map(Dim::Symbol).collect();
     if let ([only], 1, 1) = (&parts[..], times, over) {
         return Some(only.clone());
@@ -500,7 +562,9 @@ fn unsqueeze(node: &View<'_>) -> Result<Output> {
     let axes = axes(&new, rank).map_err(|e| e.on_tensor(&*x.name))?;
     let mut rest = x.dims().iter().cloned();
     let dims = (0..rank).map(|i| if axes.contains(&i) { Some(Dim::Fixed(1)) } else { rest.next() });
-    let dims = dims.collect::<Option<Vec<_>>>().ok_or_else(|| mismatch(format!("{new:?} names an axis twice")))?;
+    let dims = dims
+        .collect::<Option<Vec<_>>>()
+        .ok_or_else(|| mismatch(format!("{new:?} names an axis twice")))?;
     Ok((x.dtype, dims.into()))
 }
 
@@ -514,7 +578,9 @@ fn concat(node: &View<'_>) -> Result<Output> {
             let text = format!("expected the rank of {}, got {}", first.shape, value.shape);
             return Err(mismatch(text).on_tensor(&*value.name));
         }
-        for (i, (expected, got)) in first.dims().iter().zip(value.dims()).enumerate().filter(|(i, _)| *i != at) {
+        for (i, (expected, got)) in
+            first.dims().iter().zip(value.dims()).enumerate().filter(|(i, _)| *i != at)
+        {
             same_dim(expected, got).map_err(|e| e.on_tensor(&*value.name).at_axis(i))?;
         }
     }
@@ -538,8 +604,12 @@ fn slice(node: &View<'_>) -> Result<Output> {
     };
     let mut dims = x.dims().to_vec();
     for (k, &i) in which.iter().enumerate() {
-        let (Some(&start), Some(&end), Some(&step)) = (starts.get(k), ends.get(k), steps.get(k)) else {
-            return Err(Error::new(ErrorKind::InvalidArgument, "starts, ends and steps differ in length"));
+        let (Some(&start), Some(&end), Some(&step)) = (starts.get(k), ends.get(k), steps.get(k))
+        else {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                "starts, ends and steps differ in length",
+            ));
         };
         if step == 0 {
             return Err(Error::new(ErrorKind::InvalidArgument, "a step is 0").at_axis(i));

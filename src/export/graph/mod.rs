@@ -106,10 +106,13 @@ impl GraphBuilder {
         let mut state = self.lock();
         for (axis, dim) in shape.dims().iter().enumerate() {
             let Dim::Symbol(symbol) = dim else { continue };
-            let known = state.symbols.entry(symbol.name().to_owned()).or_insert_with(|| symbol.clone());
+            let known =
+                state.symbols.entry(symbol.name().to_owned()).or_insert_with(|| symbol.clone());
             if known != symbol {
                 let text = format!("symbol {symbol:?} was declared before as {known:?}");
-                return Err(Error::new(ErrorKind::InvalidArgument, text).on_tensor(name).at_axis(axis));
+                return Err(Error::new(ErrorKind::InvalidArgument, text)
+                    .on_tensor(name)
+                    .at_axis(axis));
             }
         }
         let name = state.claim(name)?;
@@ -137,7 +140,8 @@ impl GraphBuilder {
 
     fn constant_value(&self, state: &mut State, name: Arc<str>, tensor: HostTensor) -> Value {
         state.weights.push((name.clone(), tensor.clone()));
-        let mut value = self.value(name, tensor.dtype(), Shape::from(tensor.shape().iter().copied()));
+        let mut value =
+            self.value(name, tensor.dtype(), Shape::from(tensor.shape().iter().copied()));
         value.constant = Some(tensor);
         value
     }
@@ -148,7 +152,14 @@ impl GraphBuilder {
 
     /// Starts a node of an operator of the default ONNX operator set.
     pub fn node(&self, op_type: &'static str) -> Node<'_> {
-        Node { graph: self, op_type, name: None, inputs: Vec::new(), attributes: Vec::new(), outputs: None }
+        Node {
+            graph: self,
+            op_type,
+            name: None,
+            inputs: Vec::new(),
+            attributes: Vec::new(),
+            outputs: None,
+        }
     }
 
     /// Makes a value an output of the graph under `name`.
@@ -160,7 +171,13 @@ impl GraphBuilder {
         let claimed = self.lock().claim(name)?;
         // An Identity lets an input or weight be an output, and one value have two names.
         let spec = TensorSpec::new(name, value.dtype, value.shape.clone());
-        self.lock().push_node("Identity", None, &[Some(value)], &[], std::slice::from_ref(&claimed));
+        self.lock().push_node(
+            "Identity",
+            None,
+            &[Some(value)],
+            &[],
+            std::slice::from_ref(&claimed),
+        );
         self.lock().outputs.push(spec);
         Ok(())
     }
@@ -190,12 +207,15 @@ impl GraphBuilder {
             let text = format!("graph `{}` has no outputs", state.name);
             return Err(Error::new(ErrorKind::InvalidModel, text).in_operation("finish"));
         }
-        let used: HashSet<&str> = state.nodes.iter().flat_map(|n| &n.input).map(String::as_str).collect();
+        let used: HashSet<&str> =
+            state.nodes.iter().flat_map(|n| &n.input).map(String::as_str).collect();
         let weights = state.weights.iter().filter(|(name, _)| used.contains(&**name));
         let graph = GraphProto {
             name: Some(state.name.clone()),
             node: state.nodes.clone(),
-            initializer: weights.map(|(name, tensor)| onnx::tensor_to_proto(name, tensor)).collect(),
+            initializer: weights
+                .map(|(name, tensor)| onnx::tensor_to_proto(name, tensor))
+                .collect(),
             input: state.inputs.iter().map(onnx::spec_to_proto).collect(),
             output: state.outputs.iter().map(onnx::spec_to_proto).collect(),
             ..Default::default()
@@ -224,7 +244,11 @@ impl GraphBuilder {
 impl State {
     fn claim(&mut self, name: &str) -> Result<Arc<str>> {
         if name.is_empty() || self.names.contains(name) {
-            let text = if name.is_empty() { "a name is empty".into() } else { format!("the name `{name}` is taken") };
+            let text = if name.is_empty() {
+                "a name is empty".into()
+            } else {
+                format!("the name `{name}` is taken")
+            };
             return Err(Error::new(ErrorKind::InvalidArgument, text));
         }
         let name: Arc<str> = name.into();
@@ -257,7 +281,10 @@ impl State {
         self.nodes.push(NodeProto {
             name: Some(name.unwrap_or_else(|| outputs[0].to_string())),
             op_type: Some(op_type.to_owned()),
-            input: inputs.iter().map(|i| i.map_or_else(String::new, |v| v.name.to_string())).collect(),
+            input: inputs
+                .iter()
+                .map(|i| i.map_or_else(String::new, |v| v.name.to_string()))
+                .collect(),
             output: outputs.iter().map(ToString::to_string).collect(),
             attribute: attributes.iter().map(|(name, value)| value.to_proto(name)).collect(),
             ..Default::default()
@@ -316,7 +343,8 @@ impl Node<'_> {
         let op_type = self.op_type;
         let mut outputs = self.build_all()?;
         if outputs.is_empty() {
-            return Err(Error::new(ErrorKind::InvalidModel, "the node has no outputs").in_operation(op_type));
+            return Err(Error::new(ErrorKind::InvalidModel, "the node has no outputs")
+                .in_operation(op_type));
         }
         Ok(outputs.swap_remove(0))
     }
@@ -341,7 +369,11 @@ impl Node<'_> {
         let outputs = match self.outputs {
             Some(outputs) => outputs,
             None => {
-                let view = infer::View { op: self.op_type, inputs: &self.inputs, attributes: &self.attributes };
+                let view = infer::View {
+                    op: self.op_type,
+                    inputs: &self.inputs,
+                    attributes: &self.attributes,
+                };
                 infer::infer(&view).map_err(|e| e.in_operation(&*label))?
             }
         };

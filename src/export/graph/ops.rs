@@ -42,7 +42,8 @@ fn ints(values: &[usize]) -> Vec<i64> {
 }
 
 fn pads(padding: &[(usize, usize)]) -> Vec<i64> {
-    let (before, after): (Vec<_>, Vec<_>) = padding.iter().map(|&(b, a)| (b as i64, a as i64)).unzip();
+    let (before, after): (Vec<_>, Vec<_>) =
+        padding.iter().map(|&(b, a)| (b as i64, a as i64)).unzip();
     [before, after].concat()
 }
 
@@ -252,7 +253,8 @@ impl Value {
     /// # Errors
     /// [`ErrorKind::ShapeMismatch`] when the window does not fit.
     pub fn max_pool(&self, options: &Pool) -> Result<Value> {
-        let node = self.graph.node("MaxPool").input(self).attr("kernel_shape", ints(&options.kernel));
+        let node =
+            self.graph.node("MaxPool").input(self).attr("kernel_shape", ints(&options.kernel));
         node.attr("strides", ints(&options.strides))
             .attr("pads", pads(&options.padding))
             .attr("dilations", ints(&options.dilations))
@@ -267,11 +269,13 @@ impl Value {
     /// [`ErrorKind::UnsupportedOperation`] for dilations, which the operator has only from
     /// operator set 19 on.
     pub fn average_pool(&self, options: &Pool, count_include_pad: bool) -> Result<Value> {
-        let mut node = self.graph.node("AveragePool").input(self).attr("kernel_shape", ints(&options.kernel));
+        let mut node =
+            self.graph.node("AveragePool").input(self).attr("kernel_shape", ints(&options.kernel));
         if options.dilations.iter().any(|&dilation| dilation != 1) {
             if self.graph.consumer.opset_version() < 19 {
                 let text = "dilations need operator set 19";
-                let error = Error::new(ErrorKind::UnsupportedOperation, text).in_operation("AveragePool");
+                let error =
+                    Error::new(ErrorKind::UnsupportedOperation, text).in_operation("AveragePool");
                 return Err(error.on_tensor(&*self.name));
             }
             node = node.attr("dilations", ints(&options.dilations));
@@ -319,7 +323,9 @@ impl Value {
     pub fn reshape(&self, dims: &[Option<Dim>]) -> Result<Value> {
         let known: Vec<Dim> = dims.iter().flatten().cloned().collect();
         let wrong = |text: String| {
-            Error::new(ErrorKind::ShapeMismatch, text).in_operation("Reshape").on_tensor(&*self.name)
+            Error::new(ErrorKind::ShapeMismatch, text)
+                .in_operation("Reshape")
+                .on_tensor(&*self.name)
         };
         let Some(rest) = infer::quotient(self.dims(), &known) else {
             return Err(wrong(format!("{} cannot become {dims:?}", self.shape)));
@@ -345,8 +351,9 @@ impl Value {
     /// its place as 0, and others gathered from this value's shape.
     fn shape_operand(&self, target: &[Dim]) -> Result<Value> {
         let same = |i: usize, dim: &Dim| self.dims().get(i) == Some(dim);
-        let zero_sized = target.iter().any(|dim| *dim == Dim::Fixed(0));
-        let mut moved = target.iter().enumerate().filter(|(i, dim)| dim.fixed().is_none() && !same(*i, dim));
+        let zero_sized = target.contains(&Dim::Fixed(0));
+        let mut moved =
+            target.iter().enumerate().filter(|(i, dim)| dim.fixed().is_none() && !same(*i, dim));
         let first = moved.next().map(|(i, _)| i);
         if moved.next().is_none() && !zero_sized {
             let size = |(i, dim): (usize, &Dim)| match dim.fixed() {
@@ -405,7 +412,9 @@ impl Value {
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] when there is no such axis.
     pub fn slice(&self, axis: i64, start: i64, end: Option<i64>) -> Result<Value> {
-        let operand = |value: i64| Ok::<_, Error>(self.graph.constant("slice", HostTensor::from_vec([1], vec![value])?));
+        let operand = |value: i64| {
+            Ok::<_, Error>(self.graph.constant("slice", HostTensor::from_vec([1], vec![value])?))
+        };
         let node = self.graph.node("Slice").input(self).input(&operand(start)?);
         node.input(&operand(end.unwrap_or(i64::MAX))?).input(&operand(axis)?).build()
     }
@@ -435,7 +444,11 @@ impl GraphBuilder {
     /// # Errors
     /// [`ErrorKind::InputMismatch`] without values; [`ErrorKind::ShapeMismatch`] when another axis differs.
     pub fn concat(&self, values: &[&Value], axis: i64) -> Result<Value> {
-        values.iter().fold(self.node("Concat"), |node, value| node.input(value)).attr("axis", axis).build()
+        values
+            .iter()
+            .fold(self.node("Concat"), |node, value| node.input(value))
+            .attr("axis", axis)
+            .build()
     }
 
     /// A 1-D i64 tensor with the sizes `dims`, symbols read from the first of `sources` that has them.
@@ -447,7 +460,8 @@ impl GraphBuilder {
                 parts.push(self.constant("size", index(*size)?));
                 continue;
             }
-            let found = sources.iter().find_map(|v| Some((*v, v.dims().iter().position(|d| d == dim)?)));
+            let found =
+                sources.iter().find_map(|v| Some((*v, v.dims().iter().position(|d| d == dim)?)));
             let Some((source, at)) = found else {
                 let text = format!("`{dim}` is no dimension of the inputs");
                 return Err(Error::new(ErrorKind::ShapeMismatch, text).in_operation("Reshape"));
@@ -476,7 +490,10 @@ fn scalar(dtype: DType, value: f64) -> Result<HostTensor> {
         DType::U32 => HostTensor::scalar(value as u32),
         DType::U64 => HostTensor::scalar(value as u64),
         DType::Bool => {
-            return Err(Error::new(ErrorKind::DTypeMismatch, "a number was given for a bool tensor"));
+            return Err(Error::new(
+                ErrorKind::DTypeMismatch,
+                "a number was given for a bool tensor",
+            ));
         }
     })
 }

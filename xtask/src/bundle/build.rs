@@ -24,10 +24,7 @@ pub(super) fn binaries(only: &[String]) -> Result<BTreeMap<String, Binary>> {
     }
     if let Some(missing) = only.iter().find(|name| !found.contains_key(*name)) {
         let known: Vec<&str> = found.keys().map(String::as_str).collect();
-        bail!(
-            "there is no binary `{missing}`; there are {}",
-            known.join(", ")
-        );
+        bail!("there is no binary `{missing}`; there are {}", known.join(", "));
     }
     if !only.is_empty() {
         found.retain(|name, _| only.contains(name));
@@ -42,16 +39,9 @@ fn build(args: &[&str], found: &mut BTreeMap<String, Binary>) -> Result<()> {
     if args[0] != "bench" {
         command.arg("--release");
     }
-    command.args([
-        "--features",
-        FEATURES,
-        "--message-format=json-render-diagnostics",
-    ]);
+    command.args(["--features", FEATURES, "--message-format=json-render-diagnostics"]);
     eprintln!("$ {}", line_of(&command));
-    let mut child = command
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("starting cargo")?;
+    let mut child = command.stdout(Stdio::piped()).spawn().context("starting cargo")?;
     let messages = child.stdout.take().context("cargo has no output")?;
     for line in BufReader::new(messages).lines() {
         found.extend(executable(&line?));
@@ -110,12 +100,7 @@ mod tests {
             ("bench", true, "models", Some(("models", false))),
             ("example", false, "digits", Some(("digits", false))),
             ("bin", false, "accelerant", Some(("accelerant", false))),
-            (
-                "bin",
-                true,
-                "accelerant",
-                Some(("unit-bin-accelerant", true)),
-            ),
+            ("bin", true, "accelerant", Some(("unit-bin-accelerant", true))),
         ];
         for (kind, test, name, expected) in rows {
             let line = serde_json::json!({
@@ -125,15 +110,10 @@ mod tests {
                 "executable": "/t/x",
             });
             let found = executable(&line.to_string());
-            let found = found
-                .as_ref()
-                .map(|(name, binary)| (name.as_str(), binary.is_test));
+            let found = found.as_ref().map(|(name, binary)| (name.as_str(), binary.is_test));
             assert_eq!(found, expected);
         }
-        for other in [
-            r#"{"reason":"compiler-artifact","executable":null}"#,
-            "Compiling x",
-        ] {
+        for other in [r#"{"reason":"compiler-artifact","executable":null}"#, "Compiling x"] {
             assert!(executable(other).is_none());
         }
     }

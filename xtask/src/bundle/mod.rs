@@ -66,16 +66,10 @@ fn write_script(path: &Path) -> Result<()> {
 /// The SDK's libraries, compressed once for all bundles: the best compression takes minutes.
 fn library_archive(sdk: &Sdk) -> Result<PathBuf> {
     let root = sdk.ensure()?;
-    let lib = ["lib", "lib64"]
-        .map(|name| root.join(name))
-        .into_iter()
-        .find(|lib| lib.is_dir());
+    let lib = ["lib", "lib64"].map(|name| root.join(name)).into_iter().find(|lib| lib.is_dir());
     let lib = lib.with_context(|| format!("{} has no lib/", root.display()))?;
     let mut names = Vec::new();
-    for entry in lib
-        .read_dir()
-        .with_context(|| format!("listing {}", lib.display()))?
-    {
+    for entry in lib.read_dir().with_context(|| format!("listing {}", lib.display()))? {
         let name = entry?.file_name().to_string_lossy().into_owned();
         if name.contains(".so") {
             names.push(name);
@@ -85,9 +79,7 @@ fn library_archive(sdk: &Sdk) -> Result<PathBuf> {
         bail!("no shared library in {}", lib.display());
     }
     let key = hash::named(&lib, &mut names)?;
-    let archive = cache::dir()?
-        .join("bundle")
-        .join(format!("{}.tar.xz", &key[..32]));
+    let archive = cache::dir()?.join("bundle").join(format!("{}.tar.xz", &key[..32]));
     if !archive.is_file() {
         let text = format!("compressing the {} libraries (minutes, once)", sdk.title);
         let spinner = progress::spinner(text);

@@ -41,11 +41,7 @@ pub(super) fn compress(folder: &Path, names: &[String], lzma2: &str, target: &Pa
         .status()
         .context("starting xz (is it installed?)");
     let tar = tar.wait()?;
-    ensure!(
-        xz?.success() && tar.success(),
-        "packing {} failed",
-        folder.display()
-    );
+    ensure!(xz?.success() && tar.success(), "packing {} failed", folder.display());
     Ok(())
 }
 
@@ -53,15 +49,10 @@ pub(super) fn compress(folder: &Path, names: &[String], lzma2: &str, target: &Pa
 /// with the hash of the whole, then one line for each part, as `sha256sum` writes and reads them.
 pub(super) fn split(archive: &Path, folder: &Path, name: &str, part_size: u64) -> Result<()> {
     remove(folder, name)?;
-    let length = archive
-        .metadata()
-        .with_context(|| format!("reading {}", archive.display()))?
-        .len();
+    let length =
+        archive.metadata().with_context(|| format!("reading {}", archive.display()))?.len();
     let parts = length.div_ceil(part_size).max(1);
-    ensure!(
-        parts <= 100,
-        "{name}: {parts} parts are more than two digits can number"
-    );
+    ensure!(parts <= 100, "{name}: {parts} parts are more than two digits can number");
     let mut source = File::open(archive)?;
     let mut manifest = format!("# {} {parts} parts\n", hash::file(archive)?);
     for number in 0..parts {
@@ -79,10 +70,7 @@ pub(super) fn split(archive: &Path, folder: &Path, name: &str, part_size: u64) -
 /// Removes what an earlier bundle left of an archive.
 pub(super) fn remove(folder: &Path, name: &str) -> Result<()> {
     let prefix = format!("{name}.tar.xz.");
-    for entry in folder
-        .read_dir()
-        .with_context(|| format!("listing {}", folder.display()))?
-    {
+    for entry in folder.read_dir().with_context(|| format!("listing {}", folder.display()))? {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with(&prefix) {
             let path = entry.path();
@@ -130,17 +118,13 @@ mod tests {
                 eprintln!("skipped: no `xz` to make an archive with");
                 return Ok(None);
             }
-            let bundle = Self {
-                dir: tempfile::tempdir()?,
-            };
+            let bundle = Self { dir: tempfile::tempdir()? };
             let (bin, archive) = (bundle.path("bin"), bundle.path("bin.tar.xz"));
             fs::create_dir(&bin)?;
             fs::create_dir(bundle.path("out"))?;
             let script = "#!/bin/sh\necho good $1 ${TENSORRT_RTX_ROOT:-none}\n";
             // Something that xz cannot make small, so that there is more than one part.
-            let noise: String = (0u64..200)
-                .map(|i| format!("#{}\n", i.pow(7) % 999_983))
-                .collect();
+            let noise: String = (0u64..200).map(|i| format!("#{}\n", i.pow(7) % 999_983)).collect();
             let files = [
                 ("good", format!("{script}{noise}")),
                 ("bad", "#!/bin/sh\nexit 7\n".to_owned()),
@@ -154,12 +138,7 @@ mod tests {
                     std::os::unix::fs::PermissionsExt::from_mode(0o755),
                 )?;
             }
-            compress(
-                &bin,
-                &files.map(|(name, _)| name.to_owned()),
-                "--lzma2=preset=1",
-                &archive,
-            )?;
+            compress(&bin, &files.map(|(name, _)| name.to_owned()), "--lzma2=preset=1", &archive)?;
             split(&archive, &bundle.path("out"), "bin", 300)?;
             crate::bundle::write_script(&bundle.path("out/run.sh"))?;
             Ok(Some(bundle))
@@ -178,10 +157,7 @@ mod tests {
                 .env_remove("TENSORRT_RTX_ROOT")
                 .output()?;
             let said = [output.stdout, output.stderr].concat();
-            Ok((
-                output.status.code(),
-                String::from_utf8_lossy(&said).into_owned(),
-            ))
+            Ok((output.status.code(), String::from_utf8_lossy(&said).into_owned()))
         }
     }
 
@@ -191,25 +167,13 @@ mod tests {
             return Ok(());
         };
         let (status, said) = bundle.run(&["good", "word"])?;
-        assert_eq!(
-            (status, said.contains("good word none")),
-            (Some(0), true),
-            "{said}"
-        );
+        assert_eq!((status, said.contains("good word none")), (Some(0), true), "{said}");
         let (status, said) = bundle.run(&["--list"])?;
         assert_eq!((status, said.as_str()), (Some(0), "bad\ngood\n"));
         let (status, said) = bundle.run(&["--all-tests"])?;
-        assert_eq!(
-            (status, said.contains("1 of 2 failed: bad")),
-            (Some(1), true),
-            "{said}"
-        );
+        assert_eq!((status, said.contains("1 of 2 failed: bad")), (Some(1), true), "{said}");
         let (status, said) = bundle.run(&["none"])?;
-        assert_eq!(
-            (status, said.contains("no binary")),
-            (Some(2), true),
-            "{said}"
-        );
+        assert_eq!((status, said.contains("no binary")), (Some(2), true), "{said}");
         Ok(())
     }
 
@@ -247,11 +211,7 @@ mod tests {
         };
         fs::write(bundle.path("out/bin.tar.xz.00"), "junk")?;
         let (status, said) = bundle.run(&["good"])?;
-        assert_eq!(
-            (status, said.contains("bin.tar.xz.00 is damaged")),
-            (Some(3), true),
-            "{said}"
-        );
+        assert_eq!((status, said.contains("bin.tar.xz.00 is damaged")), (Some(3), true), "{said}");
         Ok(())
     }
 
@@ -277,19 +237,11 @@ mod tests {
         };
         fs::write(bundle.path("libx.so"), "x")?;
         let archive = bundle.path("sdk.tar.xz");
-        compress(
-            bundle.dir.path(),
-            &["libx.so".to_owned()],
-            "--lzma2=preset=1",
-            &archive,
-        )?;
+        compress(bundle.dir.path(), &["libx.so".to_owned()], "--lzma2=preset=1", &archive)?;
         split(&archive, &bundle.path("out"), "sdk", 1 << 20)?;
         let (status, said) = bundle.run(&["good", "word"])?;
         let root = bundle.path("there/sdk");
-        assert!(
-            said.contains(&format!("good word {}", root.display())),
-            "{status:?} {said}"
-        );
+        assert!(said.contains(&format!("good word {}", root.display())), "{status:?} {said}");
         assert!(root.join("lib/libx.so").is_file());
         Ok(())
     }

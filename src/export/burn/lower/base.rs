@@ -22,7 +22,8 @@ impl Lowering<'_> {
             }
             Op::Permute(op) => (&op.out, self.value(&op.input)?.transpose(&op.axes)?),
             Op::Cat(op) => {
-                let values = op.tensors.iter().map(|t| self.value(t)).collect::<Result<Vec<_>>>()?;
+                let values =
+                    op.tensors.iter().map(|t| self.value(t)).collect::<Result<Vec<_>>>()?;
                 let values: Vec<&Value> = values.iter().collect();
                 (&op.out, self.graph.concat(&values, op.dim as i64)?)
             }
@@ -48,7 +49,8 @@ impl Lowering<'_> {
                 let text = "the bounds of a slice depend on a dynamic size";
                 return Err(Error::new(ErrorKind::UnsupportedOperation, text).at_axis(axis));
             }
-            value = value.slice(axis as i64, range.start as i64, range.end.map(|end| end as i64))?;
+            value =
+                value.slice(axis as i64, range.start as i64, range.end.map(|end| end as i64))?;
         }
         Ok(value)
     }

@@ -84,7 +84,9 @@ struct Lowering<'a> {
 impl Lowering<'_> {
     fn operation(&mut self, operation: &OperationIr) -> Result<()> {
         match operation {
-            OperationIr::BaseFloat(op) | OperationIr::BaseInt(op) | OperationIr::BaseBool(op) => self.base(op),
+            OperationIr::BaseFloat(op) | OperationIr::BaseInt(op) | OperationIr::BaseBool(op) => {
+                self.base(op)
+            }
             OperationIr::NumericFloat(_, op) | OperationIr::NumericInt(_, op) => self.numeric(op),
             OperationIr::Float(_, op) => self.float(op),
             OperationIr::Module(op) => self.module(op),

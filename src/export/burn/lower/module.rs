@@ -16,7 +16,10 @@ impl Lowering<'_> {
         let (out, value) = match operation {
             Op::Linear(op) => {
                 let bias = self.optional(op.bias.as_ref())?;
-                (&op.out, self.value(&op.x)?.linear(&self.value(&op.weight)?, bias.as_ref(), false)?)
+                (
+                    &op.out,
+                    self.value(&op.x)?.linear(&self.value(&op.weight)?, bias.as_ref(), false)?,
+                )
             }
             Op::Conv1d(op) => {
                 let o = &op.options;
@@ -34,11 +37,18 @@ impl Lowering<'_> {
                 (&op.out, self.conv(&op.x, &op.weight, op.bias.as_ref(), &conv)?)
             }
             Op::MaxPool1d(op) => {
-                let pool = pool(&[op.kernel_size], &[op.stride], &[op.padding], &[op.dilation], op.ceil_mode);
+                let pool = pool(
+                    &[op.kernel_size],
+                    &[op.stride],
+                    &[op.padding],
+                    &[op.dilation],
+                    op.ceil_mode,
+                );
                 (&op.out, self.value(&op.x)?.max_pool(&pool)?)
             }
             Op::MaxPool2d(op) => {
-                let pool = pool(&op.kernel_size, &op.stride, &op.padding, &op.dilation, op.ceil_mode);
+                let pool =
+                    pool(&op.kernel_size, &op.stride, &op.padding, &op.dilation, op.ceil_mode);
                 (&op.out, self.value(&op.x)?.max_pool(&pool)?)
             }
             Op::AvgPool1d(op) => {
@@ -67,7 +77,13 @@ impl Lowering<'_> {
         tensor.map(|tensor| self.value(tensor)).transpose()
     }
 
-    fn conv(&mut self, x: &TensorIr, weight: &TensorIr, bias: Option<&TensorIr>, conv: &Conv) -> Result<Value> {
+    fn conv(
+        &mut self,
+        x: &TensorIr,
+        weight: &TensorIr,
+        bias: Option<&TensorIr>,
+        conv: &Conv,
+    ) -> Result<Value> {
         let bias = self.optional(bias)?;
         self.value(x)?.conv(&self.value(weight)?, bias.as_ref(), conv)
     }
@@ -83,7 +99,8 @@ impl Lowering<'_> {
             match dim.fixed() {
                 Some(input) if size > 0 && input % size == 0 => kernel.push(input / size),
                 _ => {
-                    let text = format!("adaptive pooling of size {dim} to {size} has no ONNX form yet");
+                    let text =
+                        format!("adaptive pooling of size {dim} to {size} has no ONNX form yet");
                     return Err(unsupported(text).at_axis(i + 2));
                 }
             }
@@ -94,11 +111,22 @@ impl Lowering<'_> {
     }
 }
 
-fn conv(strides: &[usize], padding: Vec<(usize, usize)>, dilations: &[usize], groups: usize) -> Conv {
+fn conv(
+    strides: &[usize],
+    padding: Vec<(usize, usize)>,
+    dilations: &[usize],
+    groups: usize,
+) -> Conv {
     Conv { strides: strides.to_vec(), padding, dilations: dilations.to_vec(), groups }
 }
 
-fn pool(kernel: &[usize], strides: &[usize], padding: &[usize], dilations: &[usize], ceil_mode: bool) -> Pool {
+fn pool(
+    kernel: &[usize],
+    strides: &[usize],
+    padding: &[usize],
+    dilations: &[usize],
+    ceil_mode: bool,
+) -> Pool {
     Pool {
         kernel: kernel.to_vec(),
         strides: strides.to_vec(),
