@@ -10,7 +10,7 @@ use burn::nn::conv::{Conv1dConfig, Conv2d, Conv2dConfig};
 use burn::nn::pool::{AdaptiveAvgPool2dConfig, AvgPool2dConfig, MaxPool2d, MaxPool2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig, PaddingConfig2d};
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
-use common::{check, random};
+use common::{Sample, check, check_all, random};
 
 fn device() -> Device {
     Device::flex()
@@ -37,18 +37,15 @@ fn case<M: Module, const D: usize, O: BurnTensors>(
     let run = |label: &str, options: &OptimizeOptions, example: [usize; D], batches: &[usize]| {
         let graph = BurnGraph::capture(module, &input(example, 1), &forward, options);
         let graph = graph.unwrap_or_else(|e| panic!("{name}, {label}: {e}"));
-        for &batch in batches {
+        let sample = |&batch: &usize| {
             let mut shape = example;
             shape[0] = batch;
             let x = input(shape, 7 + batch as u64);
             let expected = host(forward(module, x.clone()));
-            check(
-                &format!("{name}, {label}, batch {batch}"),
-                |c| graph.to_onnx(c),
-                &host(x),
-                &expected,
-            );
-        }
+            Sample { name: format!("batch {batch}"), inputs: host(x), expected }
+        };
+        let samples: Vec<_> = batches.iter().map(sample).collect();
+        check_all(&format!("{name}, {label}"), |c| graph.to_onnx(c), &samples);
     };
     run("static", &OptimizeOptions::new(), shape, &[shape[0]]);
     let dynamic = OptimizeOptions::new().dynamic_batch(1..=5).expect("a valid range");

@@ -13,7 +13,7 @@ use candle_nn::{
     Activation, BatchNorm, Conv1d, Conv1dConfig, Conv2d, Conv2dConfig, Dropout, Embedding,
     LayerNorm, Linear, PReLU, RmsNorm,
 };
-use common::{check, random};
+use common::{Sample, check_all, random};
 
 /// Values in -1..1.
 fn tensor(shape: &[usize], seed: u64) -> Tensor {
@@ -45,26 +45,22 @@ fn host(tensor: &Tensor) -> HostTensor {
 /// Runs a model on `x` in Candle and through every backend: with the shape as it is, and with a
 /// symbolic batch at sizes 1, that of `x` and the largest.
 fn case(name: &str, model: &impl Forward, x: &Tensor, dynamic: bool) {
-    let run = |x: &Tensor, trace: &Trace, what: &str| {
-        let y = model.forward(x).unwrap_or_else(|e| panic!("{name}, {what}: candle: {e}"));
-        check(
-            &format!("{name}, {what}"),
-            |consumer| trace.to_onnx(consumer),
-            &[host(x)],
-            &[host(&y)],
-        );
+    let sample = |name: &str, x: &Tensor| {
+        let y = model.forward(x).unwrap_or_else(|e| panic!("{name}: candle: {e}"));
+        Sample { name: name.into(), inputs: vec![host(x)], expected: vec![host(&y)] }
     };
     let trace = |options| Trace::of(model, x, &options).unwrap_or_else(|e| panic!("{name}: {e}"));
-    run(x, &trace(OptimizeOptions::new()), "static");
+    let fixed = trace(OptimizeOptions::new());
+    check_all(&format!("{name}, static"), |c| fixed.to_onnx(c), &[sample("as it is", x)]);
     if !dynamic {
         return;
     }
     let largest = x.dim(0).unwrap() + 3;
-    let trace = trace(OptimizeOptions::new().dynamic_batch(1..=largest).unwrap());
-    run(x, &trace, "dynamic");
-    run(&x.narrow(0, 0, 1).unwrap(), &trace, "batch of 1");
+    let one = x.narrow(0, 0, 1).unwrap();
     let most = Tensor::cat(&[x, x, x, x], 0).unwrap().narrow(0, 0, largest).unwrap();
-    run(&most, &trace, "largest batch");
+    let samples = [sample("as it is", x), sample("batch of 1", &one), sample("largest", &most)];
+    let dynamic = trace(OptimizeOptions::new().dynamic_batch(1..=largest).unwrap());
+    check_all(&format!("{name}, dynamic"), |c| dynamic.to_onnx(c), &samples);
 }
 
 /// A table of cases: name, whether the batch may be dynamic, input shape, forward.

@@ -20,13 +20,30 @@ pub const F32: Tolerance = Tolerance { absolute: 2e-5, relative: 2e-5 };
 /// TensorRT may use TF32 for 32-bit products: 10 bits of mantissa.
 pub const TF32: Tolerance = Tolerance { absolute: 5e-3, relative: 5e-3 };
 
-/// Runs a model through the portable backend and TensorRT-RTX's parser and builder (and, where a
-/// GPU is, its engine), and compares each result with `expected`.
+/// Inputs of a model, and what the framework makes of them.
+pub struct Sample {
+    pub name: String,
+    pub inputs: Vec<HostTensor>,
+    pub expected: Vec<HostTensor>,
+}
+
+/// As [`check_all`], with one sample.
 pub fn check(
     name: &str,
-    mut export: impl FnMut(Consumer) -> Result<OnnxModel>,
+    export: impl FnMut(Consumer) -> Result<OnnxModel>,
     inputs: &[HostTensor],
     expected: &[HostTensor],
+) {
+    let (inputs, expected) = (inputs.to_vec(), expected.to_vec());
+    check_all(name, export, &[Sample { name: "as it is".into(), inputs, expected }]);
+}
+
+/// Builds a model with the portable backend and with TensorRT-RTX's parser and builder, runs it
+/// there (on TensorRT only where a GPU is), and compares each result with what is expected.
+pub fn check_all(
+    name: &str,
+    mut export: impl FnMut(Consumer) -> Result<OnnxModel>,
+    samples: &[Sample],
 ) {
     let mut consumers = 0;
     for backend in Registry::default().backends() {
@@ -36,21 +53,20 @@ pub fn check(
             _ => continue,
         };
         consumers += 1;
-        let model = export(backend.consumer())
-            .unwrap_or_else(|e| panic!("{name}: export for {}: {e}", backend.kind()));
-        let engine = backend
-            .build(&model)
-            .unwrap_or_else(|e| panic!("{name}: {}: {e}\n{model}", backend.kind()));
+        let place = format!("{name}: {}", backend.kind());
+        let model = export(backend.consumer()).unwrap_or_else(|e| panic!("{place}: export: {e}"));
+        let engine = backend.build(&model).unwrap_or_else(|e| panic!("{place}: {e}\n{model}"));
         if !must_run && backend.probe().is_err() {
             continue;
         }
-        let outputs = backend.load(&engine).and_then(|executable| executable.run(inputs));
-        let outputs =
-            outputs.unwrap_or_else(|e| panic!("{name}: {}: {e}\n{model}", backend.kind()));
-        assert_eq!(outputs.len(), expected.len(), "{name}: {}: number of outputs", backend.kind());
-        for (i, (got, expected)) in outputs.iter().zip(expected).enumerate() {
-            let place = format!("{name}: {}: output {i}", backend.kind());
-            assert_close(&place, got, expected, tolerance);
+        let executable = backend.load(&engine).unwrap_or_else(|e| panic!("{place}: {e}\n{model}"));
+        for Sample { name, inputs, expected } in samples {
+            let outputs =
+                executable.run(inputs).unwrap_or_else(|e| panic!("{place}: {name}: {e}\n{model}"));
+            assert_eq!(outputs.len(), expected.len(), "{place}: {name}: number of outputs");
+            for (i, (got, expected)) in outputs.iter().zip(expected).enumerate() {
+                assert_close(&format!("{place}: {name}: output {i}"), got, expected, tolerance);
+            }
         }
     }
     assert!(consumers > 0, "{name}: no consumer was compiled in");
