@@ -52,7 +52,7 @@ fn burn(criterion: &mut Criterion) {
             b.iter(|| net.forward(x.clone()).into_data());
         });
         group.bench_with_input(
-            BenchmarkId::new(fast.inference().description(), batch),
+            BenchmarkId::new(fast.inference().backend().to_string(), batch),
             &x,
             |b, x| {
                 b.iter(|| fast.forward(x.clone()).into_data());

@@ -20,7 +20,12 @@ pub struct Report {
     pub reasons: Vec<String>,
     pub native_accuracy: f64,
     pub optimized_accuracy: f64,
+    /// Of any two scores, native and optimized.
     pub difference: f32,
+    /// The largest score there is, as an absolute value.
+    pub largest: f32,
+    /// What `difference` may be, relative to `largest`.
+    pub tolerance: f32,
     pub engine_size: usize,
     pub engine_by: String,
     pub build_time: Duration,
@@ -36,6 +41,14 @@ impl Report {
             return Err(format!(
                 "{}: accuracy {:.4} is under 0.95",
                 self.framework, self.native_accuracy
+            ));
+        }
+        let relative = self.difference / self.largest;
+        if relative.is_nan() || relative > self.tolerance {
+            let tolerance = self.tolerance;
+            return Err(format!(
+                "{}: scores differ by {relative:.1e}, over {tolerance:.0e}",
+                self.framework
             ));
         }
         if self.native_accuracy != self.optimized_accuracy {
@@ -89,6 +102,10 @@ pub fn table(reports: &[Report]) -> String {
         ("accuracy, native", Box::new(|r| format!("{:.2} %", r.native_accuracy * 100.0))),
         ("accuracy, optimized", Box::new(|r| format!("{:.2} %", r.optimized_accuracy * 100.0))),
         ("largest absolute difference of a score", Box::new(|r| format!("{:.1e}", r.difference))),
+        (
+            "relative to the largest score (allowed)",
+            Box::new(|r| format!("{:.1e} ({:.0e})", r.difference / r.largest, r.tolerance)),
+        ),
         ("engine", Box::new(|r| format!("{} bytes by {}", r.engine_size, r.engine_by))),
         ("build time", Box::new(|r| format!("{:.2} s", r.build_time.as_secs_f64()))),
         ("latency, native (CPU)", Box::new(move |r| latency(r, 0))),
