@@ -211,6 +211,66 @@ fn arithmetic_and_reductions() {
 }
 
 #[test]
+fn more_functions() {
+    function("tan", [3, 4], |x| x.tan());
+    function("inverse", [3, 4], |x| (x.clone().acos(), x.clone().asin(), x.atan()));
+    function("hyperbolic", [3, 4], |x| (x.clone().cosh(), x.sinh()));
+    function("inverse hyperbolic", [3, 4], |x| {
+        let wide = x.clone().abs() + 1.5;
+        (wide.acosh(), x.clone().asinh(), (x * 0.9).atanh())
+    });
+    function("trunc", [3, 4], |x| (x * 5).trunc());
+    function("powf of tensors", [3, 4], |x| (x.clone().abs() + 0.5).powf(x));
+    function("powi", [3, 4], |x| x.powi_scalar(3));
+    function("product", [3, 4], |x| x.prod_dim(1));
+    function("sign", [3, 4], |x| x.sign());
+}
+
+#[test]
+fn comparisons_and_masks() {
+    function("compare", [3, 4], |x| {
+        let y = x.clone() * 0.5 + 0.1;
+        let (a, b) = (x.clone().greater(y.clone()), x.clone().lower_equal_elem(0.2));
+        (a.clone().bool_and(b.clone()), a.clone().bool_or(b.clone()), a.bool_not(), b)
+    });
+    function("compare with scalars", [3, 4], |x| {
+        let (a, b) = (x.clone().greater_elem(0.1), x.clone().lower_elem(0.1));
+        (a, b, x.clone().greater_equal_elem(0.0), x.clone().equal(x.clone()), x.equal_elem(2.0))
+    });
+    function("mask fill", [3, 4], |x| x.clone().mask_fill(x.lower_elem(0.0), -7.5));
+    function("mask where", [3, 4], |x| {
+        x.clone().mask_where(x.clone().greater_elem(0.3), x.clone() * 10)
+    });
+    function("bool to numbers", [3, 4], |x| {
+        let mask = x.greater_elem(0.0);
+        (mask.clone().float(), mask.int().float() * 2)
+    });
+    function("is nan", [3, 4], |x| x.log().is_nan());
+    function("arg", [3, 4], |x| (x.clone().argmax(1), x.argmin(1)));
+    function("max with indices", [3, 4], |x| x.max_dim_with_indices(1));
+}
+
+#[test]
+fn positions() {
+    function("expand", [3, 1, 5], |x| {
+        let [batch, _, columns] = x.dims();
+        x.expand([batch, 4, columns])
+    });
+    function("repeat", [3, 2, 5], |x| x.repeat_dim(1, 3));
+    function("gather", [3, 4], |x| {
+        let order = x.clone().greater_elem(0.0).int();
+        x.gather(1, order)
+    });
+    function("zeros and ones like", [3, 4], |x| x.zeros_like() + x.ones_like() * 2 + x);
+    function("full by the batch", [3, 4], |x| {
+        let [batch, _] = x.dims();
+        let column = Tensor::<2>::full([batch, 2], 1.5, &x.device());
+        Tensor::cat(vec![x, column], 1)
+    });
+    function("pad", [3, 4, 5], |x| x.pad((1, 2, 0, 1), burn::tensor::ops::PadMode::Constant(0.5)));
+}
+
+#[test]
 fn shapes() {
     function("flatten", [3, 4, 5, 2], |x| -> Tensor<2> { x.flatten(1, 3) });
     function("reshape", [3, 4, 6], |x| x.reshape([-1, 8, 3]));
@@ -232,6 +292,61 @@ fn shapes() {
         let y = x.clone().exp();
         (y.clone(), x, y)
     });
+}
+
+#[test]
+fn layers_of_transformers() {
+    use burn::nn::attention::{MhaInput, MultiHeadAttention, MultiHeadAttentionConfig};
+    use burn::nn::{LayerNorm, LayerNormConfig};
+    let norm = LayerNormConfig::new(6).init(&device());
+    case("layer norm", &norm, [3, 4, 6], |m: &LayerNorm, x| m.forward(x));
+    let attention = MultiHeadAttentionConfig::new(8, 2).with_dropout(0.1).init(&device());
+    case("self attention", &attention, [3, 4, 8], |m: &MultiHeadAttention, x| {
+        m.forward(MhaInput::self_attn(x)).context
+    });
+}
+
+#[test]
+fn embeddings() {
+    use burn::nn::{Embedding, EmbeddingConfig};
+    let layer = EmbeddingConfig::new(11, 5).init(&device());
+    let ids = |values: Vec<i64>, rows: usize| {
+        Tensor::<2, Int>::from_data(TensorData::new(values, [rows, 3]), &device())
+    };
+    let options = OptimizeOptions::new().dynamic_batch(1..=4).unwrap();
+    let example = ids(vec![0, 10, 3, 4, 4, 1], 2);
+    let graph = BurnGraph::capture(&layer, &example, |m: &Embedding, x| m.forward(x), &options);
+    let graph = graph.unwrap();
+    let sample = |name: &str, x: Tensor<2, Int>| Sample {
+        name: name.into(),
+        expected: host(layer.forward(x.clone())),
+        inputs: host(x),
+    };
+    let samples = [sample("two", example), sample("one", ids(vec![5, 6, 7], 1))];
+    check_all("embedding", |c| graph.to_onnx(c), &samples);
+}
+
+#[test]
+fn up_sampling() {
+    use burn::nn::conv::{ConvTranspose2d, ConvTranspose2dConfig};
+    use burn::tensor::module::interpolate;
+    use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
+    let resize = |name: &str, mode, size| {
+        let options = InterpolateOptions::new(mode).with_output_size(size);
+        function(name, [2, 3, 4, 5], move |x| interpolate(x, options.clone()));
+    };
+    resize("nearest", InterpolateMode::Nearest, [8, 10]);
+    resize("bilinear", InterpolateMode::Bilinear, [7, 9]);
+    let config =
+        ConvTranspose2dConfig::new([4, 3], [3, 2]).with_stride([2, 2]).with_padding([1, 0]);
+    let layer = config.with_padding_out([1, 0]).init(&device());
+    case("transposed", &layer, [2, 4, 5, 6], |m: &ConvTranspose2d, x| m.forward(x));
+}
+
+#[test]
+fn windows_that_hang_over_the_end() {
+    let config = MaxPool2dConfig::new([3, 3]).with_strides([2, 2]).with_ceil_mode(true);
+    case("max pool, ceil", &config.init(), [2, 3, 8, 6], |m: &MaxPool2d, x| m.forward(x));
 }
 
 #[derive(Module, Debug)]
@@ -396,6 +511,10 @@ fn a_size_that_steers_the_forward_is_refused_when_dynamic() {
         x * scale
     };
     let module = Nothing::default();
+    let branch = |_: &Nothing, x: Tensor<2>| if x.dims()[0] > 50 { x * 2 } else { x };
+    let wide = OptimizeOptions::new().dynamic_batch(1..=64).unwrap();
+    let error = module.optimize_trt_with(input([2, 3], 1), branch, &wide).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnsupportedOperation, "{error}");
     let dynamic = OptimizeOptions::new().dynamic_batch(1..=8).unwrap();
     assert!(module.optimize_trt(input([2, 3], 1), forward).is_ok());
     let error = module.optimize_trt_with(input([2, 3], 1), forward, &dynamic).unwrap_err();

@@ -23,9 +23,7 @@ fn model() -> OnnxModel {
 /// Whether TensorRT-RTX can run here, asked of the backend itself.
 fn gpu() -> bool {
     let registry = Registry::default();
-    let found = registry.get(&BackendKind::TensorRtRtx).unwrap().probe().is_ok();
-    assert!(found || !common::require_gpu(), "a GPU was declared, but TensorRT-RTX cannot use it");
-    found
+    common::runs("running on TensorRT-RTX", &**registry.get(&BackendKind::TensorRtRtx).unwrap())
 }
 
 #[test]
@@ -75,6 +73,26 @@ fn files_asked_for_are_written_even_without_a_gpu() {
     let again = OnnxModel::open(&onnx).unwrap().bind("n", 1..=4).unwrap();
     assert_eq!(again.signature(), model().signature());
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "nothing else is left");
+}
+
+#[test]
+fn an_engine_file_runs_without_its_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.engine");
+    let options = OptimizeOptions::new();
+    let module = InferenceModule::compile(&model(), &options).unwrap();
+    module.engine().save(&path).unwrap();
+    let opened = InferenceModule::open(&path, &options).unwrap();
+    let x = [HostTensor::from(random(&[3, 16], 2))];
+    assert_eq!(opened.run(&x).unwrap(), module.run(&x).unwrap());
+    assert_eq!(opened.backend(), module.backend());
+
+    let none = OptimizeOptions::new().registry(Registry::empty());
+    assert_eq!(InferenceModule::open(&path, &none).unwrap_err().kind(), ErrorKind::NoBackend);
+    std::fs::write(&path, b"no engine").unwrap();
+    let error = InferenceModule::open(&path, &options).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::EngineCorrupt);
+    assert!(error.to_string().contains("m.engine"), "{error}");
 }
 
 #[test]

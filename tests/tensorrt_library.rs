@@ -3,6 +3,8 @@
 //! fails without them.
 #![cfg(all(feature = "tensorrt-rtx", feature = "tensorrt", unix))]
 
+mod common;
+
 use std::{
     fs,
     os::unix::fs::symlink,
@@ -136,11 +138,8 @@ fn the_lean_runtime_refuses_to_build() {
     let lean = TensorRt::enterprise();
     let file = loaded_file(&lean);
     if !file.to_string_lossy().contains("lean") {
-        println!(
-            "skipped: the_lean_runtime_refuses_to_build: {} is the full library",
-            file.display()
-        );
-        return;
+        let reason = format!("{} is the full library", file.display());
+        return common::skipped("the_lean_runtime_refuses_to_build", reason);
     }
     let error = lean.build(&relu()).unwrap_err();
     // Without a driver that is what is told first.
@@ -161,8 +160,8 @@ fn the_enterprise_runtime_is_not_touched_without_a_driver() {
         vec![0u8; 64],
     );
     if enterprise.probe().is_ok() {
-        println!("skipped: the_enterprise_runtime_is_not_touched_without_a_driver: there is a GPU");
-        return;
+        let test = "the_enterprise_runtime_is_not_touched_without_a_driver";
+        return common::skipped(test, "there is a GPU");
     }
     for error in [enterprise.load(&engine).unwrap_err(), enterprise.validate(&engine).unwrap_err()]
     {
@@ -181,8 +180,7 @@ fn in_process(test: &str, variable: &str, value: &str) -> bool {
 
 #[test]
 fn a_driver_without_a_device_is_told() {
-    if TensorRt::rtx().probe().is_err() {
-        println!("skipped: a_driver_without_a_device_is_told: there is no driver");
+    if !common::runs("a_driver_without_a_device_is_told", &TensorRt::rtx()) {
         return;
     }
     assert!(in_process("without_a_device", "CUDA_VISIBLE_DEVICES", ""));
@@ -203,9 +201,7 @@ fn without_a_device() {
 #[test]
 fn the_enterprise_runtime_refuses_foreign_plans() {
     let enterprise = TensorRt::enterprise();
-    if enterprise.probe().is_err() {
-        let reason = "the Enterprise runtime needs a GPU";
-        println!("skipped: the_enterprise_runtime_refuses_foreign_plans: {reason}");
+    if !common::runs("the_enterprise_runtime_refuses_foreign_plans", &enterprise) {
         return;
     }
     let version = enterprise.library_version().unwrap();

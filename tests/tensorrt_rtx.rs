@@ -2,6 +2,8 @@
 //! where there is a GPU. Needs the library (`cargo xtask sdk`), and fails without it.
 #![cfg(feature = "tensorrt-rtx")]
 
+mod common;
+
 use std::{
     ops::ControlFlow,
     sync::{
@@ -91,19 +93,9 @@ fn exact() -> TensorRtOptions {
     TensorRtOptions::default().tf32(false)
 }
 
-/// Whether there is a GPU; without one the reason is printed, or is a failure where one was
-/// declared.
+/// Whether there is a GPU; without one the reason is told, or is a failure where one was declared.
 fn gpu(test: &str) -> bool {
-    match rtx().probe() {
-        Ok(()) => true,
-        Err(error) => {
-            let required = std::env::var_os("ACCELERANT_REQUIRE_GPU").is_some_and(|v| v == "1");
-            assert!(!required, "{test}: a GPU was declared: {error}");
-            assert_eq!(error.kind(), ErrorKind::Device, "{error}");
-            println!("skipped: {test}: {error}");
-            false
-        }
-    }
+    common::runs(test, &rtx())
 }
 
 /// A model from nodes that are not checked here: `(operator, name, inputs, output)`.
@@ -514,7 +506,7 @@ fn errors_of_side_by_side_builds_are_not_mixed_up() {
 #[test]
 fn without_a_driver_loading_is_a_device_error() {
     if rtx().probe().is_ok() {
-        println!("skipped: without_a_driver_loading_is_a_device_error: there is a GPU");
+        common::skipped("without_a_driver_loading_is_a_device_error", "there is a GPU");
         return;
     }
     let engine = rtx().build(&Mlp::new(1).export(4)).unwrap();

@@ -6,6 +6,7 @@ use std::{fmt, marker::PhantomData};
 use ::burn::module::Module;
 
 use super::{InferenceModule, OptimizeOptions};
+use crate::backend::BackendKind;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::burn::{BurnGraph, BurnTensors};
 
@@ -50,6 +51,11 @@ impl<I: BurnTensors, O: BurnTensors> BurnModule<I, O> {
                 "the model has more outputs than this type",
             )),
         }
+    }
+
+    /// The backend that runs.
+    pub fn backend(&self) -> BackendKind {
+        self.inference.backend()
     }
 
     /// The model without the framework's types: its signature, its backend, and why that one.

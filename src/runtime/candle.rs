@@ -4,6 +4,7 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::{InferenceModule, OptimizeOptions};
+use crate::backend::BackendKind;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::candle::{Forward, Trace, Traced, from_host, to_candle, to_host};
 
@@ -89,6 +90,11 @@ impl CandleModule {
         forward: impl Fn(&[Traced]) -> candle_core::Result<Vec<Traced>>,
     ) -> Result<Self> {
         Self::compile(&Trace::of_fn(examples, options, forward)?, options)
+    }
+
+    /// The backend that runs.
+    pub fn backend(&self) -> BackendKind {
+        self.inference.backend()
     }
 
     /// What runs inside: signature, backend, engine, and why no other backend runs.

@@ -1,6 +1,6 @@
 //! The module behind every framework's: a model, the backend that runs it, and why that one.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, path::Path, sync::Arc};
 
 use super::options::OptimizeOptions;
 use crate::backend::{BackendKind, Compiled, Engine, Rejection};
@@ -60,6 +60,27 @@ impl InferenceModule {
         Ok(Self(Arc::new(Inner { compiled, built })))
     }
 
+    /// Makes an engine ready to run that was built before, perhaps on another machine.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoBackend`] when the backend that built it was not compiled in; else as
+    /// [`Backend::load`](crate::backend::Backend::load). No other backend is tried: without the
+    /// model there is nothing to build anew.
+    pub fn from_engine(engine: Engine, options: &OptimizeOptions) -> Result<Self> {
+        let backend = options.backends().get(engine.kind())?.clone();
+        let executable = backend.load(&engine)?;
+        let compiled = Compiled { executable, engine, backend, rejected: Vec::new() };
+        Ok(Self(Arc::new(Inner { compiled, built: None })))
+    }
+
+    /// Reads an engine file and makes it ready to run.
+    ///
+    /// # Errors
+    /// As [`Engine::open`] and [`from_engine`](Self::from_engine).
+    pub fn open(path: impl AsRef<Path>, options: &OptimizeOptions) -> Result<Self> {
+        Self::from_engine(Engine::open(path)?, options)
+    }
+
     /// Inputs and outputs, in order.
     pub fn signature(&self) -> &Signature {
         self.0.compiled.executable.signature()
@@ -100,7 +121,7 @@ impl InferenceModule {
 fn build_engine(
     export: &mut impl FnMut(Consumer) -> Result<OnnxModel>,
     options: &OptimizeOptions,
-    path: &std::path::Path,
+    path: &Path,
 ) -> Result<Engine> {
     let mut reasons = Vec::new();
     for kind in [BackendKind::TensorRtRtx, BackendKind::TensorRt] {

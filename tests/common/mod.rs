@@ -3,9 +3,11 @@
 
 #![allow(dead_code, unreachable_pub)]
 
-use accelerant::backend::Registry;
+use std::io::Write as _;
+
+use accelerant::backend::{Backend, Registry};
 use accelerant::export::{Consumer, OnnxModel};
-use accelerant::{BackendKind, DType, HostTensor, Result};
+use accelerant::{BackendKind, DType, ErrorKind, HostTensor, Result};
 use ndarray::ArrayD;
 
 /// How far a result may be from the framework's: `absolute + relative * |expected|`.
@@ -56,7 +58,9 @@ pub fn check_all(
         let place = format!("{name}: {}", backend.kind());
         let model = export(backend.consumer()).unwrap_or_else(|e| panic!("{place}: export: {e}"));
         let engine = backend.build(&model).unwrap_or_else(|e| panic!("{place}: {e}\n{model}"));
-        if !must_run && backend.probe().is_err() {
+        if let (false, Err(reason)) = (must_run, backend.probe()) {
+            static TOLD: std::sync::Once = std::sync::Once::new();
+            TOLD.call_once(|| skipped("running on TensorRT-RTX, models are only built", reason));
             continue;
         }
         let executable = backend.load(&engine).unwrap_or_else(|e| panic!("{place}: {e}\n{model}"));
@@ -75,6 +79,24 @@ pub fn check_all(
 /// Whether a GPU was declared, so that its absence is a failure.
 pub fn require_gpu() -> bool {
     std::env::var_os("ACCELERANT_REQUIRE_GPU").is_some_and(|value| value != "0")
+}
+
+/// Says why a test does nothing, past the harness, which hides what passing tests print.
+pub fn skipped(test: &str, reason: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "skipped: {test}: {reason}");
+}
+
+/// Whether a backend can run here. If not, the reason is told, and a failure where a GPU was declared.
+pub fn runs(test: &str, backend: &dyn Backend) -> bool {
+    match backend.probe() {
+        Ok(()) => true,
+        Err(error) => {
+            assert!(!require_gpu(), "{test}: a GPU was declared: {error}");
+            assert_eq!(error.kind(), ErrorKind::Device, "{error}");
+            skipped(test, error);
+            false
+        }
+    }
 }
 
 /// Compares type, shape and every value; a NaN equals only a NaN.

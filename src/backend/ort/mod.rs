@@ -6,6 +6,7 @@ mod tensors;
 
 use std::{
     fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Mutex, PoisonError},
     time::Instant,
 };
@@ -75,7 +76,14 @@ fn session(library: &Library, bytes: &[u8]) -> Result<Session> {
         let builder = Session::builder(&library.environment)?;
         builder.with_optimization_level(GraphOptimizationLevel::Level3)?.commit_from_memory(bytes)
     };
-    build().map_err(|e| {
+    // ort and tract panic on some models, such as those with outputs of a type they do not know.
+    let built = catch_unwind(AssertUnwindSafe(build)).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked");
+        let text = format!("{} refuses the model: {text}", library.description);
+        Error::new(ErrorKind::Build, text).in_operation("build")
+    })?;
+    built.map_err(|e| {
         let text = format!("{} refuses the model: {e}", library.description);
         Error::new(ErrorKind::Build, text).in_operation("build").with_source(e)
     })

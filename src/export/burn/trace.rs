@@ -159,6 +159,11 @@ type Sizes = Vec<Vec<usize>>;
 /// Sizes for one capture of static inputs, or for two of dynamic ones. Each symbol gets a pair of
 /// sizes of its own, by which its dimensions are told from others.
 pub(super) fn sizes(inputs: &[TensorSpec]) -> Result<(Sizes, Option<Sizes>)> {
+    let largest = |spec: &TensorSpec| {
+        let sizes = spec.shape.dims().iter().map(Dim::max);
+        sizes.fold(spec.dtype.size(), usize::saturating_mul)
+    };
+    let roomy = inputs.iter().map(largest).fold(0, usize::saturating_add) <= ROOMY;
     let mut pairs: Vec<(&Symbol, (usize, usize))> = Vec::new();
     for symbol in inputs.iter().flat_map(|spec| spec.shape.dims()).filter_map(|dim| match dim {
         Dim::Symbol(symbol) => Some(symbol),
@@ -168,7 +173,7 @@ pub(super) fn sizes(inputs: &[TensorSpec]) -> Result<(Sizes, Option<Sizes>)> {
             continue;
         }
         let taken: Vec<_> = pairs.iter().map(|(_, pair)| *pair).collect();
-        let pair = pair(symbol, &taken).ok_or_else(|| {
+        let pair = pair(symbol, &taken, roomy).ok_or_else(|| {
             let text =
                 format!("the range of {symbol:?} is too small to tell it from the other symbols");
             Error::new(ErrorKind::InvalidArgument, text).in_operation("capture")
@@ -189,20 +194,22 @@ pub(super) fn sizes(inputs: &[TensorSpec]) -> Result<(Sizes, Option<Sizes>)> {
     Ok((pick(|pair| pair.0), second))
 }
 
-/// Two different sizes of a symbol. Size 1 is avoided, since it broadcasts; the two lie apart, so
-/// that a division does not make them equal.
-fn pair(symbol: &Symbol, taken: &[(usize, usize)]) -> Option<(usize, usize)> {
-    let low = symbol.min().max(2).min(symbol.max() - 1);
-    let offsets = (0..64).map(|k| (low + 3 * k, low + 3 * k + 37));
-    let edges = [
-        (low, symbol.max()),
-        (symbol.max(), low),
-        (symbol.min(), symbol.max()),
-        (symbol.max(), symbol.min()),
-    ];
-    let inside =
-        |(a, b): &(usize, usize)| a != b && a.max(b) <= &symbol.max() && a.min(b) >= &symbol.min();
-    offsets.chain(edges).find(|pair| inside(pair) && !taken.contains(pair))
+/// Inputs of this many bytes in all are captured at their largest sizes.
+const ROOMY: usize = 256 << 20;
+
+/// Two different sizes of a symbol, far apart, so that a division does not make them equal and a
+/// branch on the size shows; close to the smallest where memory is dear. Size 1 is avoided, since
+/// it broadcasts.
+fn pair(symbol: &Symbol, taken: &[(usize, usize)], roomy: bool) -> Option<(usize, usize)> {
+    let (min, max) = (symbol.min(), symbol.max());
+    let low = min.max(2).min(max - 1);
+    let near = (0..64).map(|k| (low + 3 * k, low + 3 * k + 37));
+    let far = (0..64).map(|k| (low + k, max.saturating_sub(k)));
+    let edges = [(low, max), (max, low), (min, max), (max, min)];
+    let inside = |(a, b): &(usize, usize)| a != b && a.max(b) <= &max && a.min(b) >= &min;
+    let free = |pair: &(usize, usize)| inside(pair) && !taken.contains(pair);
+    let far = far.take(if roomy { 64 } else { 0 });
+    far.chain(near).chain(edges).find(free)
 }
 
 #[cfg(test)]
@@ -218,7 +225,9 @@ mod tests {
         let (first, second) = sizes(&inputs).unwrap();
         let second = second.unwrap();
         let pairs: Vec<_> = first[0].iter().copied().zip(second[0].iter().copied()).collect();
-        assert_eq!(pairs, [(1, 2), (2, 1), (2, 39), (5, 5)]);
+        assert_eq!(pairs, [(1, 2), (2, 1), (2, 100), (5, 5)]);
+        let large = [spec(vec![dynamic("n", 1 << 20), Dim::Fixed(1 << 20)])];
+        assert_eq!(sizes(&large).unwrap(), (vec![vec![2, 1 << 20]], Some(vec![vec![39, 1 << 20]])));
         let many = [spec(vec![dynamic("a", 2), dynamic("b", 2), dynamic("c", 2)])];
         assert!(sizes(&many).is_err());
     }

@@ -17,6 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::spec::{DType, Dim, Shape, Signature, Symbol, TensorSpec};
 use crate::tensor::HostTensor;
 
+pub(crate) use ops::scalar;
 pub use ops::{Conv, Pool};
 
 /// Builds an ONNX graph node by node.

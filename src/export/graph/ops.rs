@@ -107,6 +107,30 @@ impl Value {
         round => "Round";
         /// -1, 0 or 1, elementwise.
         sign => "Sign";
+        /// tan(x), elementwise.
+        tan => "Tan";
+        /// The inverse cosine, elementwise.
+        acos => "Acos";
+        /// The inverse sine, elementwise.
+        asin => "Asin";
+        /// The inverse tangent, elementwise.
+        atan => "Atan";
+        /// The hyperbolic cosine, elementwise.
+        cosh => "Cosh";
+        /// The hyperbolic sine, elementwise.
+        sinh => "Sinh";
+        /// The inverse hyperbolic cosine, elementwise.
+        acosh => "Acosh";
+        /// The inverse hyperbolic sine, elementwise.
+        asinh => "Asinh";
+        /// The inverse hyperbolic tangent, elementwise.
+        atanh => "Atanh";
+        /// Whether x is not a number, elementwise, as bool.
+        is_nan => "IsNaN";
+        /// Whether x is infinite, elementwise, as bool.
+        is_inf => "IsInf";
+        /// The other bool, elementwise.
+        not => "Not";
         /// Mean over all axes behind batch and channel, kept as size 1.
         global_average_pool => "GlobalAveragePool";
     }
@@ -124,6 +148,24 @@ impl Value {
         maximum => "Max";
         /// The smaller of the two, with numpy's broadcasting.
         minimum => "Min";
+        /// x to the power of y, with numpy's broadcasting.
+        pow => "Pow";
+        /// x = y as bool, with numpy's broadcasting.
+        equal => "Equal";
+        /// x > y as bool, with numpy's broadcasting.
+        greater => "Greater";
+        /// x >= y as bool, with numpy's broadcasting.
+        greater_equal => "GreaterOrEqual";
+        /// x < y as bool, with numpy's broadcasting.
+        less => "Less";
+        /// x <= y as bool, with numpy's broadcasting.
+        less_equal => "LessOrEqual";
+        /// Both, of bools, with numpy's broadcasting.
+        and => "And";
+        /// Either, of bools, with numpy's broadcasting.
+        or => "Or";
+        /// Only one of the two, of bools, with numpy's broadcasting.
+        xor => "Xor";
         /// Matrix product `[.., m, k] x [.., k, n]`, with numpy's broadcasting of the leading axes.
         matmul => "MatMul";
     }
@@ -303,6 +345,90 @@ impl Value {
         node.input(mean).input(variance).attr("epsilon", epsilon as f32).build()
     }
 
+    /// Layer normalization (Ba, Kiros and Hinton, 2016) over the axes from `axis` on, with `scale`
+    /// and `bias` of their shape.
+    ///
+    /// # Errors
+    /// [`ErrorKind::DTypeMismatch`] when the types differ.
+    pub fn layer_norm(
+        &self,
+        scale: &Value,
+        bias: Option<&Value>,
+        axis: i64,
+        epsilon: f64,
+    ) -> Result<Value> {
+        let node = self.graph.node("LayerNormalization").input(self).input(scale).input_opt(bias);
+        node.attr("axis", axis).attr("epsilon", epsilon as f32).build()
+    }
+
+    /// Transposed convolution of `[batch, channels, ..]` with `weight` as `[in, out / groups, ..]`.
+    /// `output_padding` is added behind each spatial axis of the output.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ShapeMismatch`] naming tensor and axis.
+    pub fn conv_transpose(
+        &self,
+        weight: &Value,
+        bias: Option<&Value>,
+        options: &Conv,
+        output_padding: &[usize],
+    ) -> Result<Value> {
+        let node = self.graph.node("ConvTranspose").input(self).input(weight).input_opt(bias);
+        node.attr("strides", ints(&options.strides))
+            .attr("pads", pads(&options.padding))
+            .attr("dilations", ints(&options.dilations))
+            .attr("group", options.groups as i64)
+            .attr("output_padding", ints(output_padding))
+            .build()
+    }
+
+    /// Where this bool is set the first value, elsewhere the second, with numpy's broadcasting.
+    ///
+    /// # Errors
+    /// [`ErrorKind::DTypeMismatch`] when this is not bool or the values' types differ.
+    pub fn select(&self, yes: &Value, no: &Value) -> Result<Value> {
+        self.graph.node("Where").input(self).input(yes).input(no).build()
+    }
+
+    /// Slices along `axis` at `indices`, whose axes take the place of `axis`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::DTypeMismatch`] for indices that are not i32 or i64.
+    pub fn gather(&self, indices: &Value, axis: i64) -> Result<Value> {
+        self.graph.node("Gather").input(self).input(indices).attr("axis", axis).build()
+    }
+
+    /// Position of the largest (`ArgMax`) or smallest (`ArgMin`) value along an axis, kept as
+    /// size 1, as i64; the first of several.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] when there is no such axis.
+    pub fn arg(&self, op: &'static str, axis: i64) -> Result<Value> {
+        self.graph.node(op).input(self).attr("axis", axis).build()
+    }
+
+    /// The same value repeated along axes of size 1 up to the dimensions `dims`, whose symbols are
+    /// read from this value or `sources` when the model runs.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ShapeMismatch`] when this value does not broadcast to `dims`, or a symbol is
+    /// nowhere to be read.
+    pub fn expand(&self, dims: &[Dim], sources: &[&Value]) -> Result<Value> {
+        let target = Shape::from(dims.to_vec());
+        let named = |e: Error| e.in_operation("Expand").on_tensor(&*self.name);
+        if infer::broadcast(&self.shape, &target).map_err(named)? != target {
+            let text = format!("{} does not expand to {target}", self.shape);
+            return Err(named(Error::new(ErrorKind::ShapeMismatch, text)));
+        }
+        if self.shape == target {
+            return Ok(self.clone());
+        }
+        let sources: Vec<&Value> = std::iter::once(self).chain(sources.iter().copied()).collect();
+        let shape = self.graph.shape_tensor(dims, &sources)?;
+        let node = self.graph.node("Expand").input(self).input(&shape);
+        node.outputs([(self.dtype, target)]).build()
+    }
+
     /// The axes in another order.
     ///
     /// # Errors
@@ -451,6 +577,18 @@ impl GraphBuilder {
             .build()
     }
 
+    /// The sizes `dims` as a 1-D i64 tensor: a constant where all are fixed, else symbols read from
+    /// the first of `sources` that has them.
+    pub(crate) fn shape_tensor(&self, dims: &[Dim], sources: &[&Value]) -> Result<Value> {
+        match dims.iter().map(Dim::fixed).collect::<Option<Vec<_>>>() {
+            Some(sizes) => {
+                let sizes = HostTensor::from_vec([sizes.len()], ints(&sizes))?;
+                Ok(self.constant("shape", sizes))
+            }
+            None => self.shape_of(dims, sources),
+        }
+    }
+
     /// A 1-D i64 tensor with the sizes `dims`, symbols read from the first of `sources` that has them.
     fn shape_of(&self, dims: &[Dim], sources: &[&Value]) -> Result<Value> {
         let mut parts = Vec::with_capacity(dims.len());
@@ -475,7 +613,7 @@ impl GraphBuilder {
 }
 
 /// A rank-0 tensor of any numeric type from a number.
-fn scalar(dtype: DType, value: f64) -> Result<HostTensor> {
+pub(crate) fn scalar(dtype: DType, value: f64) -> Result<HostTensor> {
     Ok(match dtype {
         DType::F32 => HostTensor::scalar(value as f32),
         DType::F64 => HostTensor::scalar(value),

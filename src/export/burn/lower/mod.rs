@@ -1,7 +1,9 @@
 //! Captured operations to ONNX nodes: one file an operation family, dispatched from here.
 
 mod activation;
+mod attention;
 mod base;
+mod bool;
 mod float;
 mod module;
 mod numeric;
@@ -9,7 +11,7 @@ mod numeric;
 use std::collections::{HashMap, HashSet};
 
 use ::burn::backend::capture::TensorId;
-use ::burn::backend::ir::{OperationIr, ScalarIr, TensorIr};
+use ::burn::backend::ir::{IntOperationIr, OperationIr, ScalarIr, TensorIr};
 
 use super::BurnGraph;
 use super::tensors;
@@ -91,6 +93,12 @@ impl Lowering<'_> {
             OperationIr::Float(_, op) => self.float(op),
             OperationIr::Module(op) => self.module(op),
             OperationIr::Activation(op) => self.activation(op),
+            OperationIr::Bool(op) => self.bool(op),
+            OperationIr::Int(IntOperationIr::IntoFloat(op)) => {
+                // `bind` casts to the type captured.
+                let value = self.value(&op.input)?;
+                self.bind(&op.out, value)
+            }
             _ => Err(unsupported("this operation has no ONNX form yet")),
         }
     }
@@ -161,6 +169,37 @@ impl Lowering<'_> {
             .collect())
     }
 
+    /// As [`dims`](Self::dims), looking also among the inputs of the model.
+    fn all_dims(&mut self, out: &TensorIr, source: &TensorIr) -> Result<Vec<Dim>> {
+        // An output that is made from nothing is no source of its own sizes.
+        let near = match source.id == out.id {
+            true => vec![None; out.shape.len()],
+            false => self.dims(out, source)?,
+        };
+        let dims = near.into_iter().enumerate().map(|(axis, near)| {
+            let (first, second) = self.pair(out, axis);
+            let fixed = (first == second).then_some(Dim::Fixed(first));
+            near.or(fixed).or_else(|| self.input_dim((first, second))).ok_or_else(|| {
+                let text = format!("sizes {first} and {second} follow from no input");
+                unsupported(text).at_axis(axis)
+            })
+        });
+        dims.collect()
+    }
+
+    /// The dimension of an input that had these sizes in the two captures.
+    fn input_dim(&self, pair: (usize, usize)) -> Option<Dim> {
+        self.trace.inputs.iter().find_map(|id| {
+            let (first, second) = (self.trace.values.get(id)?.shape(), self.others.get(id)?);
+            let axis = first.iter().zip(second).position(|(&a, &b)| (a, b) == pair)?;
+            Some(self.values.get(id)?.dims()[axis].clone())
+        })
+    }
+
+    fn input_values(&self) -> Vec<Value> {
+        self.trace.inputs.iter().filter_map(|id| self.values.get(id).cloned()).collect()
+    }
+
     /// The module whose parameter the operation reads.
     fn module_path(&self, operation: &OperationIr) -> Option<String> {
         let parameter = operation.inputs().find_map(|tensor| self.trace.names.get(&tensor.id))?;
@@ -172,11 +211,16 @@ fn unsupported(text: impl Into<String>) -> Error {
     Error::new(ErrorKind::UnsupportedOperation, text)
 }
 
-fn number(scalar: &ScalarIr) -> f64 {
-    match *scalar {
-        ScalarIr::Float(value) => value,
-        ScalarIr::Int(value) => value as f64,
-        ScalarIr::UInt(value) => value as f64,
-        ScalarIr::Bool(value) => f64::from(u8::from(value)),
+/// A scalar operand; the graph builder takes numbers as 64-bit floats.
+fn number(scalar: &ScalarIr) -> Result<f64> {
+    let (value, exact) = match *scalar {
+        ScalarIr::Float(value) => (value, true),
+        ScalarIr::Int(value) => (value as f64, value as f64 as i128 == i128::from(value)),
+        ScalarIr::UInt(value) => (value as f64, value as f64 as i128 == i128::from(value)),
+        ScalarIr::Bool(value) => (f64::from(u8::from(value)), true),
+    };
+    if exact {
+        return Ok(value);
     }
+    Err(unsupported(format!("the scalar {scalar:?} cannot be written exactly")))
 }

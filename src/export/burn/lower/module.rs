@@ -1,11 +1,12 @@
 //! Layers that Burn keeps whole: linear, convolution, pooling, normalization.
 
 use ::burn::backend::ir::ModuleOperationIr as Op;
-use ::burn::backend::ir::TensorIr;
+use ::burn::backend::ir::{InterpolateModeIr, InterpolateOpIr, TensorIr};
 
 use super::{Lowering, number, unsupported};
 use crate::error::Result;
-use crate::export::{Conv, Pool, Value};
+use crate::export::{Consumer, Conv, Pool, Value};
+use crate::spec::Dim;
 
 fn both(padding: &[usize]) -> Vec<(usize, usize)> {
     padding.iter().map(|&padding| (padding, padding)).collect()
@@ -66,7 +67,32 @@ impl Lowering<'_> {
                 let parameters = [&op.gamma, &op.beta, &op.mean, &op.variance];
                 let [scale, bias, mean, variance] = parameters.map(|tensor| self.value(tensor));
                 let x = self.value(&op.x)?;
-                (&op.out, x.batch_norm(&scale?, &bias?, &mean?, &variance?, number(&op.epsilon))?)
+                (&op.out, x.batch_norm(&scale?, &bias?, &mean?, &variance?, number(&op.epsilon)?)?)
+            }
+            Op::LayerNorm(op) => {
+                let beta = self.optional(op.beta.as_ref())?;
+                let (x, gamma) = (self.value(&op.input)?, self.value(&op.gamma)?);
+                (&op.out, x.layer_norm(&gamma, beta.as_ref(), -1, number(&op.epsilon)?)?)
+            }
+            Op::Embedding(op) => {
+                let indices = self.indices(&op.indices)?;
+                (&op.out, self.value(&op.weights)?.gather(&indices, 0)?)
+            }
+            Op::Attention(op) => (&op.out, self.attention(op)?),
+            Op::Interpolate(op) => (&op.out, self.interpolate(op)?),
+            Op::ConvTranspose1d(op) => {
+                let o = &op.options;
+                let conv = conv(&o.stride, both(&o.padding), &o.dilation, o.groups);
+                let bias = self.optional(op.bias.as_ref())?;
+                let (x, weight) = (self.value(&op.x)?, self.value(&op.weight)?);
+                (&op.out, x.conv_transpose(&weight, bias.as_ref(), &conv, &o.padding_out)?)
+            }
+            Op::ConvTranspose2d(op) => {
+                let o = &op.options;
+                let conv = conv(&o.stride, both(&o.padding), &o.dilation, o.groups);
+                let bias = self.optional(op.bias.as_ref())?;
+                let (x, weight) = (self.value(&op.x)?, self.value(&op.weight)?);
+                (&op.out, x.conv_transpose(&weight, bias.as_ref(), &conv, &o.padding_out)?)
             }
             _ => return Err(unsupported("this layer has no ONNX form yet")),
         };
@@ -75,6 +101,43 @@ impl Lowering<'_> {
 
     fn optional(&mut self, tensor: Option<&TensorIr>) -> Result<Option<Value>> {
         tensor.map(|tensor| self.value(tensor)).transpose()
+    }
+
+    /// ONNX Resize with Burn's coordinates; the target size is fixed.
+    fn interpolate(&mut self, op: &InterpolateOpIr) -> Result<Value> {
+        let x = self.value(&op.x)?;
+        let corners = if op.options.align_corners { "align_corners" } else { "half_pixel" };
+        let (mode, coordinates) = match op.options.mode {
+            InterpolateModeIr::Nearest => ("nearest", "asymmetric"),
+            InterpolateModeIr::NearestExact => ("nearest", "half_pixel"),
+            InterpolateModeIr::Bilinear => ("linear", corners),
+            InterpolateModeIr::Bicubic => ("cubic", corners),
+            InterpolateModeIr::Lanczos3 => {
+                return Err(unsupported("Lanczos interpolation has no ONNX form"));
+            }
+        };
+        let rounding = match op.options.mode {
+            InterpolateModeIr::NearestExact => "round_prefer_ceil",
+            _ => "floor",
+        };
+        let [height, width] = op.output_size;
+        let mut dims = x.dims()[..2].to_vec();
+        dims.extend([height, width].map(Dim::Fixed));
+        // TensorRT takes no two of four sizes with a dynamic batch, tract no computed ones.
+        let portable = x.graph().consumer() == Consumer::portable();
+        let (axes, sizes) = match portable && x.shape().is_dynamic() {
+            true => (vec![2i64, 3], self.graph.shape_tensor(&dims[2..], &[])?),
+            false => (vec![0, 1, 2, 3], self.graph.shape_tensor(&dims, &[&x])?),
+        };
+        let node =
+            self.graph.node("Resize").input(&x).input_opt(None).input_opt(None).input(&sizes);
+        let node = node.attr("axes", axes);
+        node.attr("mode", mode)
+            .attr("coordinate_transformation_mode", coordinates)
+            .attr("nearest_mode", rounding)
+            .attr("cubic_coeff_a", -0.75f32)
+            .outputs([(x.dtype(), dims.into())])
+            .build()
     }
 
     fn conv(
