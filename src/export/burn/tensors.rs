@@ -157,10 +157,12 @@ macro_rules! tensors {
                     return Err(Error::new(ErrorKind::DTypeMismatch, text));
                 }
                 let stored = burn_dtype(tensor.dtype());
-                // A device may store bools in another form than one byte each.
-                let stored = match (stored, device.settings().bool_dtype) {
-                    (BurnDType::Bool(_), own) => own.into(),
-                    (stored, _) => stored,
+                // Devices differ in how they store bools and in their own type of integers, which a
+                // capture takes to be 64 bits wide.
+                let stored = match stored {
+                    BurnDType::Bool(_) => device.settings().bool_dtype.into(),
+                    BurnDType::I64 => device.settings().int_dtype.into(),
+                    stored => stored,
                 };
                 Ok(Tensor::from_data(to_data(&tensor), (device, stored)))
             }

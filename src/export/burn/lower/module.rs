@@ -5,7 +5,7 @@ use ::burn::backend::ir::{InterpolateModeIr, InterpolateOpIr, TensorIr};
 
 use super::{Lowering, number, unsupported};
 use crate::error::Result;
-use crate::export::{Consumer, Conv, Pool, Value};
+use crate::export::{Conv, Pool, Value};
 use crate::spec::Dim;
 
 fn both(padding: &[usize]) -> Vec<(usize, usize)> {
@@ -123,15 +123,9 @@ impl Lowering<'_> {
         let [height, width] = op.output_size;
         let mut dims = x.dims()[..2].to_vec();
         dims.extend([height, width].map(Dim::Fixed));
-        // TensorRT takes no two of four sizes with a dynamic batch, tract no computed ones.
-        let portable = x.graph().consumer() == Consumer::portable();
-        let (axes, sizes) = match portable && x.shape().is_dynamic() {
-            true => (vec![2i64, 3], self.graph.shape_tensor(&dims[2..], &[])?),
-            false => (vec![0, 1, 2, 3], self.graph.shape_tensor(&dims, &[&x])?),
-        };
+        let sizes = self.graph.shape_tensor(&dims, &[&x])?;
         let node =
             self.graph.node("Resize").input(&x).input_opt(None).input_opt(None).input(&sizes);
-        let node = node.attr("axes", axes);
         node.attr("mode", mode)
             .attr("coordinate_transformation_mode", coordinates)
             .attr("nearest_mode", rounding)
