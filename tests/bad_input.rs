@@ -2,13 +2,15 @@
 
 mod common;
 
-use accelerant::export::{GraphBuilder, OnnxModel, onnx::ModelProto};
+use accelerant::export::onnx::{ModelProto, StringStringEntryProto};
+use accelerant::export::{GraphBuilder, OnnxModel};
 use accelerant::{
     BackendKind, DType, Dim, Engine, ErrorKind, HostTensor, InferenceModule, OptimizeOptions,
     Registry,
 };
 use common::random;
 use proptest::prelude::*;
+use prost::Message as _;
 
 fn model() -> OnnxModel {
     let graph = GraphBuilder::new("small");
@@ -107,6 +109,44 @@ fn valid_but_wrong_models_name_what_is_wrong() {
         broken(|m| m.graph.as_mut().unwrap().output.clear()).kind(),
         ErrorKind::InvalidModel
     );
+}
+
+#[test]
+fn weights_beside_the_model_are_read_and_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.onnx");
+    let write = |location: &str, offset: &str, length: &str| {
+        let mut proto = model().proto().clone();
+        let weight = &mut proto.graph.as_mut().unwrap().initializer[0];
+        weight.raw_data = None;
+        weight.data_location = Some(1);
+        let entries = [("location", location), ("offset", offset), ("length", length)];
+        let entry = |(key, value): &(&str, &str)| StringStringEntryProto {
+            key: Some((*key).into()),
+            value: Some((*value).into()),
+        };
+        weight.external_data = entries.iter().map(entry).collect();
+        std::fs::write(&path, proto.encode_to_vec()).unwrap();
+    };
+    let weight = model().proto().graph.as_ref().unwrap().initializer[0].raw_data.clone().unwrap();
+    std::fs::write(folder.path().join("weights"), [&[0; 64], &weight[..]].concat()).unwrap();
+
+    write("weights", "64", "2048");
+    let opened = OnnxModel::open(&path).unwrap();
+    assert_eq!(opened.proto(), model().proto());
+    let error = OnnxModel::from_bytes(std::fs::read(&path).unwrap()).unwrap_err();
+    assert_eq!((error.kind(), error.tensor()), (ErrorKind::InvalidModel, Some("w")));
+
+    let cases = [("weights", "65", "2048"), ("weights", "64", "2047"), ("weights", "-1", "2048")];
+    let outside = [("../weights", "64", "2048"), ("/etc/hostname", "0", "2048"), ("", "0", "2048")];
+    for (location, offset, length) in cases.into_iter().chain(outside) {
+        write(location, offset, length);
+        let error = OnnxModel::open(&path).unwrap_err();
+        let found = (error.kind(), error.tensor());
+        assert_eq!(found, (ErrorKind::InvalidModel, Some("w")), "{location} {offset} {length}");
+    }
+    write("missing", "0", "2048");
+    assert_eq!(OnnxModel::open(&path).unwrap_err().kind(), ErrorKind::Io);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::{collections::HashSet, fmt, io::Write, ops::RangeInclusive, path::Path}
 use bytes::Bytes;
 use prost::Message;
 
+use super::external;
 use super::onnx::{self, ModelProto};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::write_atomic;
@@ -68,23 +69,25 @@ impl OnnxModel {
     /// Reads a serialized model. Its weights are not copied out of `bytes`.
     ///
     /// # Errors
-    /// As [`from_proto`](Self::from_proto).
+    /// As [`from_proto`](Self::from_proto); also when its weights lie in other files, which
+    /// [`open`](Self::open) reads.
     pub fn from_bytes(bytes: impl Into<Bytes>) -> Result<Self> {
-        let proto = ModelProto::decode(bytes.into()).map_err(|e| {
-            let text = format!("these bytes are not an ONNX model: {e}");
-            Error::new(ErrorKind::InvalidModel, text).in_operation("read ONNX").with_source(e)
-        })?;
-        Self::from_proto(proto)
+        Self::from_proto(decode(bytes.into())?)
     }
 
-    /// Reads an `.onnx` file.
+    /// Reads an `.onnx` file, and the weights it keeps in other files of its folder.
     ///
     /// # Errors
     /// [`ErrorKind::Io`], or as [`from_proto`](Self::from_proto).
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
-        Self::from_bytes(bytes)
+        let mut proto = decode(bytes.into())?;
+        if let Some(graph) = &mut proto.graph {
+            let folder = path.parent().unwrap_or(Path::new(""));
+            external::load(graph, folder).map_err(|e| e.in_operation("read ONNX"))?;
+        }
+        Self::from_proto(proto)
     }
 
     /// Writes an `.onnx` file, whole or not at all.
@@ -156,6 +159,13 @@ impl OnnxModel {
     }
 }
 
+fn decode(bytes: Bytes) -> Result<ModelProto> {
+    ModelProto::decode(bytes).map_err(|e| {
+        let text = format!("these bytes are not an ONNX model: {e}");
+        Error::new(ErrorKind::InvalidModel, text).in_operation("read ONNX").with_source(e)
+    })
+}
+
 /// Checks that every name is made once, and before it is read. Backends differ in what they do with
 /// a model that breaks this; some abort.
 fn check_names(graph: &onnx::GraphProto) -> Result<()> {
@@ -199,6 +209,9 @@ fn check_initializer(tensor: &onnx::TensorProto) -> Result<()> {
         |text: String| Err(Error::new(ErrorKind::InvalidModel, text).on_tensor(tensor.name()));
     if tensor.name().is_empty() {
         return invalid("an initializer has no name".into());
+    }
+    if external::is_external(tensor) {
+        return invalid("its data lies in another file; open the model from its own file".into());
     }
     let mut sizes = Vec::with_capacity(tensor.dims.len());
     for (axis, &size) in tensor.dims.iter().enumerate() {
