@@ -3,7 +3,7 @@
 
 mod common;
 
-use accelerant::burn::{BurnGraph, BurnTensors, OptimizeTrt};
+use accelerant::burn::{BurnGraph, BurnTensors, OptimizeTrt, export_onnx};
 use accelerant::{BackendKind, Dim, ErrorKind, HostTensor, OptimizeOptions};
 use burn::module::Module;
 use burn::nn::conv::{Conv1dConfig, Conv2d, Conv2dConfig};
@@ -312,6 +312,11 @@ fn layers_of_transformers() {
     use burn::nn::{LayerNorm, LayerNormConfig};
     let norm = LayerNormConfig::new(6).init(&device());
     case("layer norm", &norm, [3, 4, 6], |m: &LayerNorm, x| m.forward(x));
+    let example = input([3, 4, 6], 1);
+    let forward = |m: &LayerNorm, x: Tensor<3>| m.forward(x);
+    let model = export_onnx(&norm, &example, forward, &OptimizeOptions::new()).unwrap();
+    let nodes = model.proto().graph.as_ref().unwrap().node.iter().map(|n| n.op_type());
+    assert_eq!(nodes.collect::<Vec<_>>(), ["LayerNormalization", "Identity"], "{model}");
     let attention = MultiHeadAttentionConfig::new(8, 2).with_dropout(0.1).init(&device());
     case("self attention", &attention, [3, 4, 8], |m: &MultiHeadAttention, x| {
         m.forward(MhaInput::self_attn(x)).context
@@ -407,7 +412,7 @@ impl Net {
 
 #[test]
 fn parameters_have_the_modules_paths() {
-    let model = accelerant::burn::export_onnx(
+    let model = export_onnx(
         &Net::new(),
         &input([1, 1, 8, 8], 1),
         Net::forward,

@@ -2,14 +2,15 @@
 //!
 //! Burn records a linear layer as reshapes, a product and a sum, and chooses among several such
 //! forms by the sizes at hand. Two captures of different sizes may therefore differ where the
-//! model does not. Nothing here looks at names or values.
+//! model does not. A layer norm comes as the operations of its formula; backends have one for it.
+//! Nothing here looks at names or values.
 
 use std::collections::HashMap;
 
 use ::burn::backend::capture::TensorId;
 use ::burn::backend::ir::{
-    BaseOperationIr, BinaryOpIr, FloatOperationIr, LinearOpIr, MatmulOpIr, ModuleOperationIr,
-    NumericOperationIr, OperationIr, ShapeOpIr, TensorIr,
+    BaseOperationIr, BinaryOpIr, FloatOperationIr, LayerNormOpIr, LinearOpIr, MatmulOpIr,
+    ModuleOperationIr, NumericOperationIr as Op, OperationIr, ShapeOpIr, TensorIr,
 };
 
 /// Rewrites a sequence of operations. `outputs` are read outside of it.
@@ -23,14 +24,10 @@ pub(super) fn canonicalize(operations: Vec<OperationIr>, outputs: &[TensorId]) -
     let mut rest = &operations[..];
     let mut result = Vec::with_capacity(rest.len());
     while let Some(first) = rest.first() {
-        let found = [folded, batched, flat].iter().find_map(|form| form(rest));
-        let inner_only = |count: usize| {
-            let inner = rest[..count - 1].iter().flat_map(OperationIr::outputs);
-            inner.into_iter().all(|tensor| uses.get(&tensor.id) == Some(&1))
-        };
+        let found = [folded, batched, flat, layer_norm].iter().find_map(|form| form(rest));
         let (operation, count) = match found {
-            Some((linear, count)) if inner_only(count) => {
-                (OperationIr::Module(ModuleOperationIr::Linear(linear)), count)
+            Some((whole, count)) if stays_inside(&rest[..count], &uses) => {
+                (OperationIr::Module(whole), count)
             }
             _ => (first.clone(), 1),
         };
@@ -40,8 +37,15 @@ pub(super) fn canonicalize(operations: Vec<OperationIr>, outputs: &[TensorId]) -
     result
 }
 
-/// A linear layer, and how many operations it takes the place of.
-type Found = Option<(LinearOpIr, usize)>;
+/// Whether nothing but the last result of these operations is read by others.
+fn stays_inside(operations: &[OperationIr], uses: &HashMap<TensorId, usize>) -> bool {
+    let reads = |id| operations.iter().flat_map(OperationIr::inputs).filter(|t| t.id == id).count();
+    let inner = operations[..operations.len() - 1].iter().flat_map(OperationIr::outputs);
+    inner.into_iter().all(|tensor| uses.get(&tensor.id) == Some(&reads(tensor.id)))
+}
+
+/// A layer, and how many operations it takes the place of.
+type Found = Option<(ModuleOperationIr, usize)>;
 
 /// `[.., k]` to `[rows, k]`, product, sum, and back to `[.., n]`.
 fn folded(operations: &[OperationIr]) -> Found {
@@ -92,7 +96,7 @@ fn bias<'a>(
     rest: &'a [OperationIr],
 ) -> (Option<&'a TensorIr>, &'a TensorIr, usize) {
     let found = || {
-        let (lift, sum) = (reshape(rest.first()?)?, add(rest.get(1)?)?);
+        let (lift, sum) = (reshape(rest.first()?)?, add_of(rest.get(1)?)?);
         let rank = lift.out.shape.len();
         let fits = sum.lhs.id == product.out.id
             && sum.rhs.id == lift.out.id
@@ -108,8 +112,83 @@ fn bias<'a>(
     found().unwrap_or((None, &product.out, 0))
 }
 
-fn linear(x: &TensorIr, weight: &TensorIr, bias: Option<&TensorIr>, out: &TensorIr) -> LinearOpIr {
-    LinearOpIr { x: x.clone(), weight: weight.clone(), bias: bias.cloned(), out: out.clone() }
+fn linear(
+    x: &TensorIr,
+    weight: &TensorIr,
+    bias: Option<&TensorIr>,
+    out: &TensorIr,
+) -> ModuleOperationIr {
+    let (x, weight, bias, out) = (x.clone(), weight.clone(), bias.cloned(), out.clone());
+    ModuleOperationIr::Linear(LinearOpIr { x, weight, bias, out })
+}
+
+/// `(x - mean) / sqrt(mean((x - mean)²) + epsilon) * gamma + beta` along the last axis.
+fn layer_norm(operations: &[OperationIr]) -> Found {
+    let [mean, sub, square, variance, add, sqrt, div, lift, scale, ..] = operations else {
+        return None;
+    };
+    let (Op::MeanDim(mean), Op::Sub(sub), Op::Mul(square)) =
+        (numeric(mean)?, numeric(sub)?, numeric(square)?)
+    else {
+        return None;
+    };
+    let (Op::MeanDim(variance), Op::AddScalar(add)) = (numeric(variance)?, numeric(add)?) else {
+        return None;
+    };
+    let OperationIr::Float(_, FloatOperationIr::Sqrt(sqrt)) = sqrt else { return None };
+    let (Op::Div(div), Op::Mul(scale)) = (numeric(div)?, numeric(scale)?) else { return None };
+    let lift = reshape(lift)?;
+
+    let (x, centered) = (&mean.input, sub.out.id);
+    let last = x.shape.len().checked_sub(1)?;
+    let links = [
+        (sub.lhs.id, x.id),
+        (sub.rhs.id, mean.out.id),
+        (square.lhs.id, centered),
+        (square.rhs.id, centered),
+        (variance.input.id, square.out.id),
+        (add.lhs.id, variance.out.id),
+        (sqrt.input.id, add.out.id),
+        (div.lhs.id, centered),
+        (div.rhs.id, sqrt.out.id),
+        (scale.lhs.id, div.out.id),
+        (scale.rhs.id, lift.out.id),
+    ];
+    let linked = links.iter().all(|(reads, made)| reads == made);
+    if !linked || mean.axis != last || variance.axis != last || !along(lift, x) {
+        return None;
+    }
+    let (mut beta, mut out, mut count) = (None, &scale.out, 9);
+    if let [lift, sum, ..] = &operations[9..]
+        && let (Some(lift), Some(sum)) = (reshape(lift), add_of(sum))
+        && sum.lhs.id == scale.out.id
+        && sum.rhs.id == lift.out.id
+        && along(lift, x)
+    {
+        (beta, out, count) = (Some(lift.input.clone()), &sum.out, 11);
+    }
+    let layer = LayerNormOpIr {
+        input: x.clone(),
+        gamma: lift.input.clone(),
+        beta,
+        epsilon: add.rhs,
+        out: out.clone(),
+    };
+    Some((ModuleOperationIr::LayerNorm(layer), count))
+}
+
+/// Whether a vector is laid along the last axis of `x`.
+fn along(lift: &ShapeOpIr, x: &TensorIr) -> bool {
+    let (rank, width) = (x.shape.len(), x.shape[x.shape.len() - 1]);
+    let ones = lift.out.shape.iter().take(rank - 1).all(|&size| size == 1);
+    lift.input.shape[..] == [width] && lift.out.shape.len() == rank && ones
+}
+
+fn numeric(operation: &OperationIr) -> Option<&Op> {
+    match operation {
+        OperationIr::NumericFloat(_, op) => Some(op),
+        _ => None,
+    }
 }
 
 fn reshape(operation: &OperationIr) -> Option<&ShapeOpIr> {
@@ -126,9 +205,9 @@ fn matmul(operation: &OperationIr) -> Option<&MatmulOpIr> {
     }
 }
 
-fn add(operation: &OperationIr) -> Option<&BinaryOpIr> {
-    match operation {
-        OperationIr::NumericFloat(_, NumericOperationIr::Add(op)) => Some(op),
+fn add_of(operation: &OperationIr) -> Option<&BinaryOpIr> {
+    match numeric(operation)? {
+        Op::Add(op) => Some(op),
         _ => None,
     }
 }
