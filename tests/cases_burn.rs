@@ -552,3 +552,62 @@ fn a_size_that_steers_the_forward_is_refused_when_dynamic() {
     assert_eq!(error.kind(), ErrorKind::UnsupportedOperation);
     assert!(error.to_string().contains("MulScalar"), "{error}");
 }
+
+/// A function with static sizes.
+fn fixed<const D: usize, O: BurnTensors>(
+    name: &str,
+    shape: [usize; D],
+    f: impl Fn(Tensor<D>) -> O,
+) {
+    let (module, x) = (Nothing::default(), input(shape, 3));
+    let forward = |_: &Nothing, x| f(x);
+    let graph = BurnGraph::capture(&module, &x, forward, &OptimizeOptions::new()).unwrap();
+    let expected = expected(f(x.clone()));
+    check(name, |c| graph.to_onnx(c), &host(x), &expected);
+}
+
+#[test]
+fn attention_as_one_operation() {
+    use burn::tensor::module::attention;
+    use burn::tensor::ops::AttentionModuleOptions;
+    let run = |name: &str, options: AttentionModuleOptions, masked: bool| {
+        fixed(name, [2, 2, 4, 6], |x| {
+            let mask =
+                masked.then(|| x.clone().matmul(x.clone().swap_dims(2, 3)).greater_elem(0.5));
+            attention(x.clone(), x.clone() * 0.5, x, mask, None, options)
+        });
+    };
+    let plain = AttentionModuleOptions::default();
+    run("attention", plain, false);
+    run("attention, masked", plain, true);
+    run("attention, causal", AttentionModuleOptions { is_causal: true, ..plain }, false);
+    run("attention, capped", AttentionModuleOptions { softcap: Some(2.0), ..plain }, true);
+    run("attention, scaled", AttentionModuleOptions { scale: Some(0.3), ..plain }, false);
+}
+
+#[test]
+fn other_forms_of_resize_and_pad() {
+    use burn::tensor::module::interpolate;
+    use burn::tensor::ops::{InterpolateMode, InterpolateOptions, PadMode};
+    for (name, mode, corners) in [
+        ("bicubic", InterpolateMode::Bicubic, false),
+        ("bicubic, corners", InterpolateMode::Bicubic, true),
+        ("bilinear, corners", InterpolateMode::Bilinear, true),
+    ] {
+        let options = InterpolateOptions::new(mode).with_output_size([7, 9]);
+        let options = options.with_align_corners(corners);
+        fixed(name, [2, 3, 4, 5], |x| interpolate(x, options.clone()));
+    }
+    fixed("reflect", [2, 4, 5], |x| x.pad((1, 2, 0, 1), PadMode::Reflect));
+    fixed("edge", [2, 4, 5], |x| x.pad((1, 2, 0, 1), PadMode::Edge));
+}
+
+#[test]
+fn prelu_and_transposed_1d() {
+    use burn::nn::conv::{ConvTranspose1d, ConvTranspose1dConfig};
+    use burn::nn::{PRelu, PReluConfig};
+    let layer = PReluConfig::new().with_num_parameters(3).init(&device());
+    case("prelu", &layer, [2, 3, 4, 5], |m: &PRelu, x: Tensor<4>| m.forward(x));
+    let layer = ConvTranspose1dConfig::new([4, 3], 3).with_stride(2).init(&device());
+    case("transposed 1d", &layer, [2, 4, 5], |m: &ConvTranspose1d, x| m.forward(x));
+}

@@ -3,7 +3,9 @@
 //!
 //! A capture has fixed sizes. For a dynamic axis the forward pass is captured twice, with two
 //! different sizes, and what differs between the two must follow from the sizes of the inputs:
-//! an operation whose sizes cannot be derived is refused, never exported with a baked size.
+//! an operation whose sizes cannot be derived is refused, never exported with a baked size. The two
+//! are the ends of the range where memory allows; a branch on a size that is taken at neither end
+//! is not seen.
 
 mod canonical;
 mod capture;

@@ -36,7 +36,8 @@ impl Lowering<'_> {
             });
         }
         if let Some(mask) = &mask {
-            scores = mask.select(&scores.scalar_like(-1e4 * 6.0)?, &scores)?;
+            // The largest round number that a 16-bit float can hold.
+            scores = mask.select(&scores.scalar_like(-6e4)?, &scores)?;
         }
         if let Some(bias) = &op.attn_bias {
             scores = scores.add(&self.value(bias)?)?;
