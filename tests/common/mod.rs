@@ -3,6 +3,8 @@
 
 #![allow(dead_code, unreachable_pub)]
 
+pub mod minilm;
+
 use std::io::Write as _;
 
 use accelerant::backend::{Backend, Registry};

@@ -30,7 +30,7 @@ fn steps(report: &mut Report) -> Result<()> {
     report.command("fmt", workspace::cargo(["fmt", "--all", "--check"]))?;
     report.step("tidy", "cargo xtask tidy", tidy::run)?;
     report.step("sdk", "cargo xtask sdk --flavor all", || {
-        [sdk::RTX, sdk::ENTERPRISE, sdk::ONNXRUNTIME]
+        [sdk::RTX, sdk::ENTERPRISE, sdk::ONNXRUNTIME, sdk::MINILM]
             .iter()
             .try_for_each(|sdk| sdk.ensure().map(drop))
     })?;

