@@ -128,6 +128,20 @@ cases! {
         "sub", true, [2, 3, 5], |xs| xs.sub(&xs.sqr()?);
         "mul", true, [2, 3, 5], |xs| xs.mul(&xs.sqr()?);
         "div", true, [2, 3, 5], |xs| xs.div(&xs.sqr()?.affine(1.0, 1.0)?);
+        "operators", true, [2, 3, 5], |xs| {
+            let ys = (xs.sqr() + xs)?;
+            let zs = ((&ys * xs)? - xs.abs())?;
+            let sum = ((ys + zs)? * 0.5)?;
+            let quotient = (xs / (1.0 + (sum.sqr() * &sum.sqr()?)?)?)?;
+            let inverse = (1.0 / (quotient.exp()? + 0.5)?)?;
+            let rest = (2.0 - (inverse.clone() - 0.25)?)?;
+            (3.0 * &rest)? / (&inverse / 4.0)?
+        };
+        "operators on owned tensors", true, [2, 3, 5], |xs| {
+            let ys = xs.relu()?;
+            let sum = (ys.clone() + ys)?;
+            (sum.clone() * sum)? - (xs.abs()? / 3.0)?
+        };
         "broadcast_add", true, [2, 3, 5], |xs| xs.broadcast_add(&T::constant(&weight(&[3, 1], 1)));
         "broadcast_sub", true, [2, 3, 5], |xs| xs.broadcast_sub(&xs.mean_keepdim(2)?);
         "broadcast_mul", true, [2, 3, 5], |xs| T::constant(&weight(&[1, 3, 5], 1)).broadcast_mul(xs);

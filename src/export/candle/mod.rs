@@ -57,6 +57,7 @@ mod layers;
 mod lower;
 mod lower_shapes;
 mod native;
+mod operators;
 pub mod ops;
 mod sizes;
 mod tape;
@@ -70,6 +71,7 @@ mod traced_windows;
 
 pub use error::error_of;
 pub use layers::{Forward, Layer};
+pub use operators::{Arithmetic, Has, Operators, TensorArithmetic};
 pub use tensor_ops::{Operand, Right, TensorOps};
 pub use trace::{Trace, export_onnx};
 pub use traced::Traced;

@@ -5,6 +5,7 @@ use candle_core::shape::{Dim, Dims, ShapeWithOneHole};
 use candle_core::{DType, Device, Result, Shape, Tensor, ToUsize2};
 
 use super::layers::Layer;
+use super::operators::Operators;
 
 mod private {
     pub trait Sealed {}
@@ -70,7 +71,9 @@ macro_rules! as_in_candle {
 ///
 /// A few methods are functions in candle_nn; they are also in [`ops`](super::ops) as such. A
 /// tensor that a model holds as a field enters a forward through [`constant`](Self::constant).
-pub trait TensorOps: private::Sealed + AsRef<Self> + Clone + std::fmt::Debug + Sized {
+pub trait TensorOps:
+    private::Sealed + Operators + AsRef<Self> + Clone + std::fmt::Debug + Sized
+{
     /// A tensor with known values, such as a weight, for use with others of this type.
     fn constant(tensor: &Tensor) -> Self;
 
