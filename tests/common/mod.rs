@@ -46,14 +46,25 @@ pub fn check(
 /// there (on TensorRT only where a GPU is), and compares each result with what is expected.
 pub fn check_all(
     name: &str,
+    export: impl FnMut(Consumer) -> Result<OnnxModel>,
+    samples: &[Sample],
+) {
+    let tolerance = |backend, _: &HostTensor| if backend == BackendKind::Ort { F32 } else { TF32 };
+    check_within(name, export, samples, tolerance);
+}
+
+/// As [`check_all`], with the tolerance that a backend has for an expected result.
+pub fn check_within(
+    name: &str,
     mut export: impl FnMut(Consumer) -> Result<OnnxModel>,
     samples: &[Sample],
+    tolerance: impl Fn(BackendKind, &HostTensor) -> Tolerance,
 ) {
     let mut consumers = 0;
     for backend in Registry::default().backends() {
-        let (tolerance, must_run) = match backend.kind() {
-            BackendKind::Ort => (F32, true),
-            BackendKind::TensorRtRtx => (TF32, require_gpu()),
+        let must_run = match backend.kind() {
+            BackendKind::Ort => true,
+            BackendKind::TensorRtRtx => require_gpu(),
             _ => continue,
         };
         consumers += 1;
@@ -71,6 +82,7 @@ pub fn check_all(
                 executable.run(inputs).unwrap_or_else(|e| panic!("{place}: {name}: {e}\n{model}"));
             assert_eq!(outputs.len(), expected.len(), "{place}: {name}: number of outputs");
             for (i, (got, expected)) in outputs.iter().zip(expected).enumerate() {
+                let tolerance = tolerance(backend.kind(), expected);
                 assert_close(&format!("{place}: {name}: output {i}"), got, expected, tolerance);
             }
         }
