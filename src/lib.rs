@@ -17,7 +17,7 @@ mod runtime;
 /// Burn: export, `.optimize_trt(…)`, and the module it gives.
 #[cfg(feature = "burn")]
 pub mod burn {
-    pub use crate::export::burn::{BurnGraph, BurnTensors, export_onnx};
+    pub use crate::export::burn::{BurnGraph, BurnTensors, Lowered, Operation, export_onnx};
     pub use crate::runtime::burn::{BurnModule, OptimizeTrt};
 }
 

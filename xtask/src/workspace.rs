@@ -72,7 +72,8 @@ pub(crate) fn has_target(folder: &str, prefix: &str) -> bool {
     entries.flatten().any(|entry| {
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        name.starts_with(prefix) && name.ends_with(".rs")
+        name.starts_with(prefix)
+            && (name.ends_with(".rs") || entry.path().join("main.rs").is_file())
     })
 }
 

@@ -10,11 +10,13 @@
 mod canonical;
 mod capture;
 mod lower;
+mod operation;
 mod tensors;
 mod trace;
 
 use ::burn::module::Module;
 
+pub use operation::{Lowered, Operation};
 pub use tensors::BurnTensors;
 
 use super::{Consumer, OnnxModel};
@@ -73,7 +75,16 @@ impl BurnGraph {
     /// [`UnsupportedOperation`](crate::ErrorKind::UnsupportedOperation) naming every operation
     /// that cannot be exported.
     pub fn to_onnx(&self, consumer: Consumer) -> Result<OnnxModel> {
-        lower::lower(self, consumer)
+        Ok(lower::lower(self, consumer)?.0)
+    }
+
+    /// The captured operations in order, each with the ONNX operators that stand for it. A layer
+    /// that Burn takes apart is one operation again.
+    ///
+    /// # Errors
+    /// As [`to_onnx`](Self::to_onnx).
+    pub fn lowered(&self, consumer: Consumer) -> Result<Vec<Lowered>> {
+        Ok(lower::lower(self, consumer)?.1)
     }
 }
 

@@ -7,6 +7,7 @@ use ::burn::backend::capture::{CapturedGraph, TensorId};
 use ::burn::backend::ir::{IrVisitorMut, OperationIr, TensorIr, TensorStatus};
 use ::burn::tensor::Slice;
 
+use super::operation::Operation;
 use super::{canonical, tensors};
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::{Dim, Symbol, TensorSpec};
@@ -73,10 +74,10 @@ impl Trace {
             x.visit_mut(&mut ours);
             y.visit_mut(&mut theirs);
             if std::mem::discriminant(&x) != std::mem::discriminant(&y) || name(&x) != name(&y) {
-                return differs(&name(&x), "the sequence of operations");
+                return differs(name(&x), "the sequence of operations");
             }
             if x != y {
-                return differs(&name(&x), "a parameter of the operation");
+                return differs(name(&x), "a parameter of the operation");
             }
         }
         if self.operations.len() != other.operations.len() {
@@ -139,18 +140,8 @@ impl IrVisitorMut for Normalize {
 }
 
 /// The operation's name as Burn spells it, e.g. `MaxPool2d`.
-pub(super) fn name(operation: &OperationIr) -> String {
-    let text = format!("{operation:?}");
-    // `Module(MaxPool2d(MaxPool2dOpIr {…` or `NumericFloat(F32, Add(BinaryOpIr {…`.
-    let mut words =
-        text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty());
-    let family = words.next().unwrap_or_default().to_owned();
-    let inner = match family.as_str() {
-        "NumericFloat" | "NumericInt" | "Float" => words.nth(1),
-        "Init" | "Drop" | "Custom" => None,
-        _ => words.next(),
-    };
-    inner.map_or(family, str::to_owned)
+pub(super) fn name(operation: &OperationIr) -> &'static str {
+    Operation::of(operation).name
 }
 
 /// The sizes of every input of one capture.

@@ -199,6 +199,17 @@ impl GraphBuilder {
         self.lock().metadata.push((key.into(), value.into()));
     }
 
+    /// The operators of the nodes from the `from`-th on.
+    #[cfg(feature = "burn")]
+    pub(crate) fn operators(&self, from: usize) -> Vec<String> {
+        self.lock().nodes[from..].iter().map(|node| node.op_type().to_owned()).collect()
+    }
+
+    #[cfg(feature = "burn")]
+    pub(crate) fn node_count(&self) -> usize {
+        self.lock().nodes.len()
+    }
+
     /// The model. Weights are shared with the arrays they came from.
     ///
     /// # Errors

@@ -14,13 +14,15 @@ use ::burn::backend::capture::TensorId;
 use ::burn::backend::ir::{IntOperationIr, OperationIr, ScalarIr, TensorIr};
 
 use super::BurnGraph;
+use super::operation::{Lowered, Operation};
 use super::tensors;
 use super::trace::{self, Trace};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{Consumer, GraphBuilder, OnnxModel, Value};
 use crate::spec::Dim;
 
-pub(super) fn lower(source: &BurnGraph, consumer: Consumer) -> Result<OnnxModel> {
+/// The model, and what became of each operation.
+pub(super) fn lower(source: &BurnGraph, consumer: Consumer) -> Result<(OnnxModel, Vec<Lowered>)> {
     let graph = GraphBuilder::for_consumer(&source.name, consumer);
     let trace = &source.trace;
     let mut lowering = Lowering {
@@ -34,7 +36,7 @@ pub(super) fn lower(source: &BurnGraph, consumer: Consumer) -> Result<OnnxModel>
         let value = graph.input(&spec.name, spec.dtype, spec.shape.clone())?;
         lowering.values.insert(*id, value);
     }
-    let mut refusals = Vec::new();
+    let (mut refusals, mut done) = (Vec::new(), Vec::new());
     for operation in &trace.operations {
         // What follows from a refused operation is not its own fault.
         if operation.inputs().any(|tensor| lowering.refused.contains(&tensor.id)) {
@@ -42,12 +44,15 @@ pub(super) fn lower(source: &BurnGraph, consumer: Consumer) -> Result<OnnxModel>
             continue;
         }
         let path = lowering.module_path(operation);
+        let before = graph.node_count();
         path.iter().for_each(|path| graph.enter(path.as_str()));
         let lowered = lowering.operation(operation);
         path.iter().for_each(|_| graph.leave());
+        let nodes = graph.operators(before);
+        done.push(Lowered { operation: Operation::of(operation), nodes });
         if let Err(error) = lowered {
             let name = trace::name(operation);
-            let place = path.map_or_else(|| name.clone(), |path| format!("{name} of {path}"));
+            let place = path.map_or_else(|| name.to_owned(), |path| format!("{name} of {path}"));
             refusals.push(error.in_operation(place));
             lowering.refused.extend(operation.outputs().map(|tensor| tensor.id));
         }
@@ -59,7 +64,7 @@ pub(super) fn lower(source: &BurnGraph, consumer: Consumer) -> Result<OnnxModel>
         let value = lowering.by_id(*id)?;
         graph.output(name, &value)?;
     }
-    graph.finish()
+    Ok((graph.finish()?, done))
 }
 
 /// One error is passed on; several become one that lists them all.

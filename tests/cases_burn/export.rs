@@ -1,0 +1,195 @@
+//! What surrounds the operations: names, modules, errors.
+
+use accelerant::burn::{OptimizeTrt, export_onnx};
+use accelerant::{BackendKind, Dim, ErrorKind, HostTensor};
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
+use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig, PaddingConfig2d};
+use burn::tensor::activation;
+
+use crate::common;
+use crate::harness::*;
+
+#[test]
+fn integers_come_back_in_the_devices_own_type() {
+    let forward = |_: &Nothing, x: Tensor<2>| (x.clone().argmax(1), x.greater_elem(0.0));
+    let (module, x) = (Nothing::default(), input([3, 4], 1));
+    let fast = module.optimize_trt(x.clone(), forward).unwrap();
+    let (indices, mask) = fast.forward(x.clone());
+    let native = forward(&module, x);
+    assert_eq!(indices.into_data(), native.0.into_data());
+    assert_eq!(mask.into_data(), native.1.into_data());
+}
+
+#[derive(Module, Debug)]
+struct Net {
+    conv: Conv2d,
+    norm: BatchNorm,
+    pool: MaxPool2d,
+    fc: Linear,
+    other: Linear,
+}
+
+impl Net {
+    fn new() -> Self {
+        let fc: Linear = LinearConfig::new(4 * 4 * 4, 10).init(&device());
+        Self {
+            conv: Conv2dConfig::new([1, 4], [3, 3])
+                .with_padding(PaddingConfig2d::Same)
+                .init(&device()),
+            norm: BatchNormConfig::new(4).init(&device()),
+            pool: MaxPool2dConfig::new([2, 2]).init(),
+            other: fc.clone(),
+            fc,
+        }
+    }
+
+    fn forward(&self, x: Tensor<4>) -> Tensor<2> {
+        let x = self.pool.forward(activation::relu(self.norm.forward(self.conv.forward(x))));
+        let x: Tensor<2> = x.flatten(1, 3);
+        self.fc.forward(x.clone()) + self.other.forward(x)
+    }
+}
+
+#[test]
+fn parameters_have_the_modules_paths() {
+    let model = export_onnx(
+        &Net::new(),
+        &input([1, 1, 8, 8], 1),
+        Net::forward,
+        &OptimizeOptions::new().name("net").input_names(["pixels"]).output_names(["scores"]),
+    );
+    let model = model.unwrap();
+    let mut names: Vec<_> = model
+        .proto()
+        .graph
+        .as_ref()
+        .unwrap()
+        .initializer
+        .iter()
+        .map(|t| t.name().to_owned())
+        .collect();
+    names.retain(|name| name.contains('.'));
+    names.sort();
+    let paths = [
+        "conv.bias",
+        "conv.weight",
+        "fc.bias",
+        "fc.weight",
+        "norm.beta",
+        "norm.gamma",
+        "norm.running_mean",
+        "norm.running_var",
+        "other.bias",
+        "other.weight",
+    ];
+    assert_eq!(names, paths);
+    assert_eq!(
+        model.signature().to_string(),
+        "(pixels: f32 [1, 1, 8, 8]) -> (scores: f32 [1, 10])"
+    );
+    assert!(
+        model.to_string().contains("conv/Conv = Conv(pixels, conv.weight, conv.bias)"),
+        "{model}"
+    );
+}
+
+#[test]
+fn one_call_gives_a_module_like_the_original() {
+    let net = Net::new();
+    let options = OptimizeOptions::new().dynamic_batch(1..=8).unwrap();
+    let fast = net.optimize_trt_with(input([2, 1, 8, 8], 1), Net::forward, &options).unwrap();
+    for batch in [1, 3, 8] {
+        let x = input([batch, 1, 8, 8], 3);
+        let (expected, got) = (net.forward(x.clone()), fast.forward(x));
+        let place = format!("batch {batch} on {}", fast.inference().backend());
+        let tolerance =
+            if fast.inference().backend() == BackendKind::Ort { common::F32 } else { common::TF32 };
+        common::assert_close(&place, &host(got)[0], &host(expected)[0], tolerance);
+    }
+    std::thread::scope(|scope| {
+        for seed in 0..4 {
+            let (fast, net) = (fast.clone(), &net);
+            scope.spawn(move || {
+                let x = input([2, 1, 8, 8], seed);
+                let (expected, got) = (net.forward(x.clone()), fast.forward(x));
+                common::assert_close("threads", &host(got)[0], &host(expected)[0], common::TF32);
+            });
+        }
+    });
+}
+
+#[test]
+fn bad_inputs_are_typed_errors() {
+    let options = OptimizeOptions::new().dynamic_batch(1..=8).unwrap().input_names(["pixels"]);
+    let fast =
+        Net::new().optimize_trt_with(input([2, 1, 8, 8], 1), Net::forward, &options).unwrap();
+    let error = fast.try_forward(input([9, 1, 8, 8], 1)).unwrap_err();
+    assert_eq!(
+        (error.kind(), error.tensor(), error.axis()),
+        (ErrorKind::OutOfProfile, Some("pixels"), Some(0))
+    );
+    let error = fast.try_forward(input([2, 1, 8, 9], 1)).unwrap_err();
+    assert_eq!(
+        (error.kind(), error.tensor(), error.axis()),
+        (ErrorKind::ShapeMismatch, Some("pixels"), Some(3))
+    );
+    assert_eq!(error.to_string(), "run: tensor `pixels`, axis 3: expected 8, got 9");
+    let error = fast.inference().run(&[]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InputMismatch);
+    let error = fast.inference().run(&[HostTensor::from(random(&[2, 64], 1))]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ShapeMismatch);
+    let ids = HostTensor::from(ndarray::Array4::<i64>::zeros((1, 1, 8, 8)));
+    assert_eq!(fast.inference().run(&[ids]).unwrap_err().kind(), ErrorKind::DTypeMismatch);
+    let empty = HostTensor::from(ndarray::Array4::<f32>::zeros((0, 1, 8, 8)));
+    assert_eq!(fast.inference().run(&[empty]).unwrap_err().kind(), ErrorKind::OutOfProfile);
+
+    let error =
+        Net::new().optimize_trt_with(input([9, 1, 8, 8], 1), Net::forward, &options).unwrap_err();
+    assert_eq!(
+        error.kind(),
+        ErrorKind::OutOfProfile,
+        "the example lies outside the range: {error}"
+    );
+    let error = Net::new()
+        .optimize_trt_with(
+            input([2, 1, 8, 8], 1),
+            Net::forward,
+            &OptimizeOptions::new().dynamic_axis(1, 0, Dim::Fixed(1)),
+        )
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+}
+
+#[test]
+fn what_cannot_be_exported_is_listed_whole() {
+    let forward = |_: &Nothing, x: Tensor<2>| {
+        let order: Tensor<2, Int> = x.clone().argsort(1);
+        (x.clone().sort(1), order, x.cumsum(1))
+    };
+    let module = Nothing::default();
+    let error = module.optimize_trt(input([2, 3], 1), forward).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnsupportedOperation);
+    let text = error.to_string();
+    for name in ["Sort", "ArgSort", "CumSum"] {
+        assert!(text.contains(name), "{text}");
+    }
+}
+
+#[test]
+fn a_size_that_steers_the_forward_is_refused_when_dynamic() {
+    let forward = |_: &Nothing, x: Tensor<2>| {
+        let scale = x.dims()[0] as f32;
+        x * scale
+    };
+    let module = Nothing::default();
+    let branch = |_: &Nothing, x: Tensor<2>| if x.dims()[0] > 50 { x * 2 } else { x };
+    let wide = OptimizeOptions::new().dynamic_batch(1..=64).unwrap();
+    let error = module.optimize_trt_with(input([2, 3], 1), branch, &wide).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnsupportedOperation, "{error}");
+    let dynamic = OptimizeOptions::new().dynamic_batch(1..=8).unwrap();
+    assert!(module.optimize_trt(input([2, 3], 1), forward).is_ok());
+    let error = module.optimize_trt_with(input([2, 3], 1), forward, &dynamic).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnsupportedOperation);
+    assert!(error.to_string().contains("MulScalar"), "{error}");
+}

@@ -1,0 +1,93 @@
+//! Layers that multiply: linear, convolution, transposed convolution, embedding, and attention.
+
+use accelerant::burn::export_onnx;
+use burn::nn::conv::{Conv1dConfig, Conv2d, Conv2dConfig};
+use burn::nn::{Linear, LinearConfig, PaddingConfig2d};
+
+use crate::harness::*;
+
+#[test]
+fn linear_layers() {
+    let layer = LinearConfig::new(6, 4).init(&device());
+    case("linear", &layer, [3, 6], |m: &Linear, x| m.forward(x));
+    case("linear of rank 3", &layer, [3, 2, 6], |m: &Linear, x| m.forward(x));
+    let layer = LinearConfig::new(6, 4).with_bias(false).init(&device());
+    case("linear without bias", &layer, [3, 6], |m: &Linear, x| m.forward(x));
+}
+
+#[test]
+fn convolutions() {
+    let conv = |config: Conv2dConfig| config.init(&device());
+    let forward = |m: &Conv2d, x: Tensor<4>| m.forward(x);
+    case("conv2d", &conv(Conv2dConfig::new([3, 4], [3, 3])), [2, 3, 8, 7], forward);
+    let same = PaddingConfig2d::Same;
+    case(
+        "conv2d, same",
+        &conv(Conv2dConfig::new([3, 4], [3, 3]).with_padding(same)),
+        [2, 3, 8, 7],
+        forward,
+    );
+    let explicit = PaddingConfig2d::Explicit(1, 2, 1, 2);
+    let config = Conv2dConfig::new([4, 6], [3, 2]).with_stride([2, 1]).with_padding(explicit);
+    case("conv2d, stride, padding", &conv(config), [2, 4, 9, 8], forward);
+    let config = Conv2dConfig::new([4, 8], [3, 3]).with_groups(4).with_dilation([2, 1]);
+    case("conv2d, depthwise, dilated", &conv(config.with_bias(false)), [2, 4, 9, 8], forward);
+    let layer = Conv1dConfig::new(3, 5, 3).with_stride(2).init(&device());
+    case("conv1d", &layer, [2, 3, 11], |m: &burn::nn::conv::Conv1d, x| m.forward(x));
+}
+
+#[test]
+fn embeddings() {
+    use burn::nn::{Embedding, EmbeddingConfig};
+    let layer = EmbeddingConfig::new(11, 5).init(&device());
+    let ids = |values: Vec<i64>, rows: usize| {
+        Tensor::<2, Int>::from_data(TensorData::new(values, [rows, 3]), &device())
+    };
+    let options = OptimizeOptions::new().dynamic_batch(1..=4).unwrap();
+    let example = ids(vec![0, 10, 3, 4, 4, 1], 2);
+    let graph = BurnGraph::capture(&layer, &example, |m: &Embedding, x| m.forward(x), &options);
+    let graph = graph.unwrap();
+    let sample = |name: &str, x: Tensor<2, Int>| Sample {
+        name: name.into(),
+        expected: host(layer.forward(x.clone())),
+        inputs: host(x),
+    };
+    let samples = [sample("two", example), sample("one", ids(vec![5, 6, 7], 1))];
+    check_all("embedding", |c| graph.to_onnx(c), &samples);
+}
+
+#[test]
+fn layers_of_transformers() {
+    use burn::nn::attention::{MhaInput, MultiHeadAttention, MultiHeadAttentionConfig};
+    use burn::nn::{LayerNorm, LayerNormConfig};
+    let norm = LayerNormConfig::new(6).init(&device());
+    case("layer norm", &norm, [3, 4, 6], |m: &LayerNorm, x| m.forward(x));
+    let example = input([3, 4, 6], 1);
+    let forward = |m: &LayerNorm, x: Tensor<3>| m.forward(x);
+    let model = export_onnx(&norm, &example, forward, &OptimizeOptions::new()).unwrap();
+    let nodes = model.proto().graph.as_ref().unwrap().node.iter().map(|n| n.op_type());
+    assert_eq!(nodes.collect::<Vec<_>>(), ["LayerNormalization", "Identity"], "{model}");
+    let attention = MultiHeadAttentionConfig::new(8, 2).with_dropout(0.1).init(&device());
+    case("self attention", &attention, [3, 4, 8], |m: &MultiHeadAttention, x| {
+        m.forward(MhaInput::self_attn(x)).context
+    });
+}
+
+#[test]
+fn attention_as_one_operation() {
+    use burn::tensor::module::attention;
+    use burn::tensor::ops::AttentionModuleOptions;
+    let run = |name: &str, options: AttentionModuleOptions, masked: bool| {
+        function_with(name, STATIC, [2, 2, 4, 6], |x| {
+            let mask =
+                masked.then(|| x.clone().matmul(x.clone().swap_dims(2, 3)).greater_elem(0.5));
+            attention(x.clone(), x.clone() * 0.5, x, mask, None, options)
+        });
+    };
+    let plain = AttentionModuleOptions::default();
+    run("attention", plain, false);
+    run("attention, masked", plain, true);
+    run("attention, causal", AttentionModuleOptions { is_causal: true, ..plain }, false);
+    run("attention, capped", AttentionModuleOptions { softcap: Some(2.0), ..plain }, true);
+    run("attention, scaled", AttentionModuleOptions { scale: Some(0.3), ..plain }, false);
+}

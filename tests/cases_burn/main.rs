@@ -1,0 +1,16 @@
+//! Burn models: every lowered operation and layer against Burn's own result on the CPU. One module a
+//! family of operations; how a case is run is in `harness`.
+#![cfg(feature = "burn")]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod harness;
+mod records;
+
+mod activations;
+mod export;
+mod linear;
+mod norms;
+mod numeric;
+mod pooling;
+mod shapes;

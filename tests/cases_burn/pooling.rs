@@ -1,0 +1,74 @@
+//! Pooling, resizing and padding.
+
+use burn::nn::PaddingConfig2d;
+use burn::nn::conv::{ConvTranspose2d, ConvTranspose2dConfig};
+use burn::nn::pool::{AdaptiveAvgPool2dConfig, AvgPool2dConfig, MaxPool2d, MaxPool2dConfig};
+
+use crate::harness::*;
+
+#[test]
+fn pooling() {
+    case("max pool", &MaxPool2dConfig::new([2, 2]).init(), [2, 3, 8, 6], |m: &MaxPool2d, x| {
+        m.forward(x)
+    });
+    let config = MaxPool2dConfig::new([3, 2])
+        .with_strides([2, 1])
+        .with_padding(PaddingConfig2d::Explicit(1, 0, 1, 0));
+    case("max pool, stride, padding", &config.init(), [2, 3, 9, 6], |m: &MaxPool2d, x| {
+        m.forward(x)
+    });
+    for count in [true, false] {
+        let config = AvgPool2dConfig::new([3, 3]).with_strides([2, 2]);
+        let layer = config
+            .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
+            .with_count_include_pad(count)
+            .init();
+        case(&format!("average pool, counted {count}"), &layer, [2, 3, 9, 7], |m, x| m.forward(x));
+    }
+    for size in [[1, 1], [4, 2]] {
+        let layer = AdaptiveAvgPool2dConfig::new(size).init();
+        case(&format!("adaptive pool to {size:?}"), &layer, [2, 3, 8, 6], |m, x| m.forward(x));
+    }
+}
+
+#[test]
+fn windows_that_hang_over_the_end() {
+    let config = MaxPool2dConfig::new([3, 3]).with_strides([2, 2]).with_ceil_mode(true);
+    case("max pool, ceil", &config.init(), [2, 3, 8, 6], |m: &MaxPool2d, x| m.forward(x));
+}
+
+#[test]
+fn up_sampling() {
+    use burn::tensor::module::interpolate;
+    use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
+    // Static: the pure Rust backend cannot resize a symbolic batch.
+    for (mode, size) in [(InterpolateMode::Nearest, [8, 10]), (InterpolateMode::Bilinear, [7, 9])] {
+        let options = InterpolateOptions::new(mode).with_output_size(size);
+        let forward = |_: &Nothing, x| interpolate(x, options.clone());
+        let (module, x) = (Nothing::default(), input([2, 3, 4, 5], 1));
+        let graph = BurnGraph::capture(&module, &x, forward, &OptimizeOptions::new()).unwrap();
+        let expected = host(forward(&module, x.clone()));
+        check("resize", |c| graph.to_onnx(c), &host(x), &expected);
+    }
+    let config =
+        ConvTranspose2dConfig::new([4, 3], [3, 2]).with_stride([2, 2]).with_padding([1, 0]);
+    let layer = config.with_padding_out([1, 0]).init(&device());
+    case("transposed", &layer, [2, 4, 5, 6], |m: &ConvTranspose2d, x| m.forward(x));
+}
+
+#[test]
+fn other_forms_of_resize_and_pad() {
+    use burn::tensor::module::interpolate;
+    use burn::tensor::ops::{InterpolateMode, InterpolateOptions, PadMode};
+    for (name, mode, corners) in [
+        ("bicubic", InterpolateMode::Bicubic, false),
+        ("bicubic, corners", InterpolateMode::Bicubic, true),
+        ("bilinear, corners", InterpolateMode::Bilinear, true),
+    ] {
+        let options = InterpolateOptions::new(mode).with_output_size([7, 9]);
+        let options = options.with_align_corners(corners);
+        function_with(name, STATIC, [2, 3, 4, 5], |x| interpolate(x, options.clone()));
+    }
+    function_with("reflect", STATIC, [2, 4, 5], |x| x.pad((1, 2, 0, 1), PadMode::Reflect));
+    function_with("edge", STATIC, [2, 4, 5], |x| x.pad((1, 2, 0, 1), PadMode::Edge));
+}
