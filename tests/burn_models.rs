@@ -9,7 +9,7 @@ use std::collections::HashSet;
 
 use accelerant::burn::{BurnGraph, BurnTensors};
 use accelerant::export::{Consumer, OnnxModel};
-use accelerant::{BackendKind, HostTensor, OptimizeOptions};
+use accelerant::{BackendKind, Dim, HostTensor, OptimizeOptions};
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use common::{Sample, Tolerance, check_within, random, to_f64};
@@ -193,6 +193,9 @@ fn vit_b_16() {
     let nodes = onnx.proto().graph.as_ref().map_or(0, |graph| graph.node.len());
     assert!(nodes <= 12 * 40 + 20, "{nodes} nodes\n{onnx}");
     assert!(initializers(&onnx).contains("encoder.layers.0.mha.query.weight"), "{onnx}");
+
+    let small = randomized(VisionTransformer::base_16(48, 1000, &device()));
+    compare_both("ViT-B/16 at 48", &small, |m, x| m.forward(x), [2, 3, 48, 48]);
 }
 
 /// Tokens, and a mask that ends each sentence at another length.
@@ -201,6 +204,13 @@ fn sentences(shape: [usize; 2], vocabulary: usize, seed: u64) -> (Tensor<2, Int>
     let cell = |i: usize| i64::from(i % length < length - (i / length) % length);
     let mask = TensorData::new((0..batch * length).map(cell).collect(), shape);
     (tokens(shape, vocabulary, seed), Tensor::from_data(mask, &device()))
+}
+
+/// A dynamic batch, and a length under one name on axis 1 of each input.
+fn dynamic_sequence(inputs: usize, longest: usize) -> OptimizeOptions {
+    let length = Dim::dynamic("length", 2..=longest).expect("a valid range");
+    let options = OptimizeOptions::new().dynamic_batch(1..=4).expect("a valid range");
+    (0..inputs).fold(options, |options, i| options.dynamic_axis(i, 1, length.clone()))
 }
 
 #[test]
@@ -215,6 +225,9 @@ fn bert() {
     let options = OptimizeOptions::new().dynamic_batch(1..=4).expect("a valid range");
     let inputs = [text([3, 16], 1), text([1, 16], 2), text([4, 16], 3)];
     compare("BERT, dynamic batch", &model, forward, &options, &inputs);
+    let inputs = [text([3, 16], 1), text([1, 2], 2), text([4, 64], 3), text([2, 33], 4)];
+    let options = dynamic_sequence(2, 64);
+    compare("BERT, dynamic batch and length", &model, forward, &options, &inputs);
 
     let base = Bert::new(BASE, &device());
     let onnx = export(&base, &text([1, 128], 1), forward, &OptimizeOptions::new());
@@ -236,6 +249,9 @@ fn gpt() {
     let options = OptimizeOptions::new().dynamic_batch(1..=4).expect("a valid range");
     let inputs = [text([2, 16], 1), text([1, 16], 2), text([4, 16], 3)];
     compare("GPT, dynamic batch", &model, forward, &options, &inputs);
+    let inputs = [text([2, 16], 1), text([1, 2], 2), text([4, 64], 3), text([2, 33], 4)];
+    let options = dynamic_sequence(1, 64);
+    compare("GPT, dynamic batch and length", &model, forward, &options, &inputs);
 
     // The output layer is the embedding: one initializer, under its first name.
     let onnx = export(&model, &text([2, 16], 1), forward, &OptimizeOptions::new());

@@ -11,6 +11,7 @@ mod canonical;
 mod capture;
 mod lower;
 mod operation;
+mod sequence;
 mod tensors;
 mod trace;
 

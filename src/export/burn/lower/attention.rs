@@ -5,7 +5,6 @@ use ::burn::backend::ir::AttentionOpIr;
 use super::{Lowering, number, unsupported};
 use crate::error::Result;
 use crate::export::Value;
-use crate::tensor::HostTensor;
 
 impl Lowering<'_> {
     /// softmax(cap(q kᵗ scale), masked, + bias) v, for tensors `[batch, heads, length, width]`.
@@ -29,7 +28,7 @@ impl Lowering<'_> {
         }
         let mut mask = op.mask.as_ref().map(|mask| self.value(mask)).transpose()?;
         if op.options.is_causal {
-            let causal = self.causal_mask(&scores)?;
+            let causal = self.causal_mask(&scores.dims()[2], &scores.dims()[3])?;
             mask = Some(match mask {
                 Some(mask) => mask.or(&causal)?,
                 None => causal,
@@ -47,16 +46,5 @@ impl Lowering<'_> {
             weights = mask.select(&weights.scalar_like(0.0)?, &weights)?;
         }
         weights.matmul(&value)
-    }
-
-    /// Set where a column lies behind its row.
-    fn causal_mask(&mut self, scores: &Value) -> Result<Value> {
-        let (Some(rows), Some(columns)) = (scores.dims()[2].fixed(), scores.dims()[3].fixed())
-        else {
-            return Err(unsupported("a causal mask over a dynamic length has no ONNX form yet"));
-        };
-        let cells =
-            (0..rows).flat_map(|row| (0..columns).map(move |column| column > row)).collect();
-        Ok(self.graph.constant("causal_mask", HostTensor::from_vec([1, 1, rows, columns], cells)?))
     }
 }

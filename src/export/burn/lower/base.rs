@@ -1,10 +1,10 @@
 //! Operations on shapes and positions.
 
 use ::burn::backend::ir::BaseOperationIr as Op;
-use ::burn::backend::ir::{SliceOpIr, TensorIr};
+use ::burn::backend::ir::TensorIr;
 
 use super::{Lowering, number, tensors, unsupported};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::export::Value;
 use crate::export::graph::scalar;
 use crate::spec::DType;
@@ -61,11 +61,7 @@ impl Lowering<'_> {
                 let node = self.graph.node("GatherElements").input(&x).input(&indices);
                 (&op.out, node.attr("axis", op.dim as i64).outputs([output]).build()?)
             }
-            Op::RepeatDim(op) => {
-                let x = self.value(&op.tensor)?;
-                let copies = vec![&x; op.times];
-                (&op.out, self.graph.concat(&copies, op.dim as i64)?)
-            }
+            Op::RepeatDim(op) => (&op.out, self.repeat(op)?),
             Op::Zeros(op) => (&op.out, self.filled(&op.out, 0.0)?),
             Op::Ones(op) => (&op.out, self.filled(&op.out, 1.0)?),
             // `bind` casts to the type captured.
@@ -94,25 +90,5 @@ impl Lowering<'_> {
         let (dims, sources) = (self.all_dims(out, out)?, self.input_values());
         let sources: Vec<&Value> = sources.iter().collect();
         self.graph.constant("fill", scalar).expand(&dims, &sources)
-    }
-
-    fn slice(&mut self, op: &SliceOpIr) -> Result<Value> {
-        let mut value = self.value(&op.tensor)?;
-        for (axis, range) in op.ranges.iter().enumerate() {
-            let (kept, whole) = (self.pair(&op.out, axis), self.pair(&op.tensor, axis));
-            if kept == whole && range.step == 1 {
-                continue;
-            }
-            if range.step != 1 {
-                return Err(unsupported("slices with a step have no ONNX form yet").at_axis(axis));
-            }
-            if whole.0 != whole.1 && kept.0 != kept.1 {
-                let text = "the bounds of a slice depend on a dynamic size";
-                return Err(Error::new(ErrorKind::UnsupportedOperation, text).at_axis(axis));
-            }
-            value =
-                value.slice(axis as i64, range.start as i64, range.end.map(|end| end as i64))?;
-        }
-        Ok(value)
     }
 }

@@ -7,6 +7,7 @@ mod bool;
 mod float;
 mod module;
 mod numeric;
+mod sizes;
 
 use std::collections::{HashMap, HashSet};
 
@@ -31,13 +32,15 @@ pub(super) fn lower(source: &BurnGraph, consumer: Consumer) -> Result<(OnnxModel
         others: source.other.as_ref().map(|other| trace.sizes_in(other)).unwrap_or_default(),
         values: HashMap::new(),
         refused: HashSet::new(),
+        twin: None,
     };
     for (spec, id) in source.inputs.iter().zip(&trace.inputs) {
         let value = graph.input(&spec.name, spec.dtype, spec.shape.clone())?;
         lowering.values.insert(*id, value);
     }
     let (mut refusals, mut done) = (Vec::new(), Vec::new());
-    for operation in &trace.operations {
+    for (i, operation) in trace.operations.iter().enumerate() {
+        lowering.twin = source.other.as_ref().and_then(|other| other.operations.get(i));
         // What follows from a refused operation is not its own fault.
         if operation.inputs().any(|tensor| lowering.refused.contains(&tensor.id)) {
             lowering.refused.extend(operation.outputs().map(|tensor| tensor.id));
@@ -86,6 +89,8 @@ struct Lowering<'a> {
     values: HashMap<TensorId, Value>,
     /// Outputs of operations that could not be lowered.
     refused: HashSet<TensorId>,
+    /// The operation being lowered as it is in the other capture, if there is one.
+    twin: Option<&'a OperationIr>,
 }
 
 impl Lowering<'_> {
@@ -123,6 +128,9 @@ impl Lowering<'_> {
         };
         let value = match self.trace.names.get(&id).filter(|name| !name.is_empty()) {
             Some(name) => self.graph.weight(name, data.clone())?,
+            None if self.others.get(&id).is_some_and(|sizes| sizes != data.shape()) => {
+                self.counting(id, data)?
+            }
             None => self.graph.constant("constant", data.clone()),
         };
         self.values.insert(id, value.clone());
