@@ -67,6 +67,38 @@ impl Wheel {
     }
 }
 
+/// A package of the Python package index, of which everything is taken.
+pub(crate) struct Pinned {
+    pub(crate) package: &'static str,
+    pub(crate) version: &'static str,
+    pub(crate) sha256: &'static str,
+}
+
+/// Installs packages into `target`, as pip lays them out; `scratch` is an existing folder to work in.
+pub(crate) fn install(
+    packages: &[Pinned],
+    title: &str,
+    scratch: &Path,
+    target: &Path,
+) -> Result<()> {
+    let requirements = scratch.join("requirements.txt");
+    let line = |Pinned { package, version, sha256 }: &Pinned| {
+        format!("{package}=={version} --hash=sha256:{sha256}\n")
+    };
+    fs::write(&requirements, packages.iter().map(line).collect::<String>())?;
+    let spinner = progress::spinner(format!("downloading {title}"));
+    let mut pip = Command::new("python3");
+    pip.args(["-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--quiet"])
+        .args(["--require-hashes", "--no-deps", "--no-compile", "--only-binary=:all:"]);
+    for platform in ["manylinux_2_27", "manylinux2014", "manylinux2010"] {
+        pip.arg("--platform").arg(format!("{platform}_x86_64"));
+    }
+    pip.arg("--target").arg(target).arg("--requirement").arg(&requirements);
+    capture(&mut pip)?;
+    spinner.finish_and_clear();
+    Ok(())
+}
+
 /// The source folder of a package, from cargo's own registry cache. Nothing of it is compiled.
 pub(crate) fn crate_source(package: &str, version: &str, scratch: &Path) -> Result<PathBuf> {
     let project = scratch.join("manifest");

@@ -5,6 +5,7 @@ mod bundle;
 mod cache;
 mod ci;
 mod codegen;
+mod cuda_toolkit;
 mod demo;
 mod fetch;
 mod hash;
@@ -29,6 +30,8 @@ struct Cli {
 enum Command {
     /// Put an SDK in place if none is there, and print where it is.
     Sdk(sdk::Args),
+    /// Put the CUDA toolkit in place that `candle-cuda` is compiled with, and print its environment.
+    CudaToolkit(cuda_toolkit::Args),
     /// Run all tests.
     Test(test::Args),
     /// Run the example that shows the crate at work.
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     match command {
         Command::Sdk(args) => sdk::run(&args),
+        Command::CudaToolkit(args) => cuda_toolkit::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Ci => ci::run(),
