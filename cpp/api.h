@@ -50,18 +50,18 @@ public:
   virtual std::unique_ptr<HostMemory> timing_cache() const = 0;
 };
 
-/// One execution of an engine, and its kernel cache. For one thread at a time.
+/// One execution of an engine, and its kernel cache. For one thread at a time. Its tensors are in the
+/// order that it was created with: inputs, then outputs.
 class Context {
 public:
   virtual ~Context() = default;
+  /// Forgets the shapes that were set before.
   virtual void set_profile(std::int32_t index, std::size_t stream) = 0;
-  virtual void set_input_shape(rust::Str name, rust::Slice<const std::int64_t> dims) = 0;
-  virtual void set_address(rust::Str name, std::size_t address) = 0;
-  /// Names of the inputs whose shape or values are still missing.
-  virtual rust::Vec<rust::String> missing_inputs() = 0;
-  /// The shape, with -1 for what is not known yet.
-  virtual rust::Vec<std::int64_t> shape(rust::Str name) const = 0;
-  virtual void enqueue(std::size_t stream) = 0;
+  /// Sets the shapes of all inputs and gives those of all outputs, sizes one tensor after the other;
+  /// -1 stands for a size that depends on values.
+  virtual void set_shapes(rust::Slice<const std::int64_t> inputs, rust::Slice<std::int64_t> outputs) = 0;
+  /// Enqueues an execution on tensors at these addresses.
+  virtual void enqueue(rust::Slice<const std::uint64_t> addresses, std::size_t stream) = 0;
   /// Ends this context and gives the kernels that it compiled; null where none were to be kept.
   /// Nothing else may be called afterwards.
   virtual std::unique_ptr<HostMemory> finish() = 0;
@@ -78,6 +78,8 @@ public:
   virtual ProfileShape profile_shape(rust::Str input, std::int32_t profile) const = 0;
   /// Scratch memory of one context in bytes.
   virtual std::int64_t device_memory_size() const noexcept = 0;
+  /// All weights in bytes; negative where the library does not tell.
+  virtual std::int64_t weights_size() const noexcept = 0;
   /// What the library tells of its layers, as JSON.
   virtual rust::String layer_information() const = 0;
   virtual std::unique_ptr<Context> create_context(const ContextOptions &options) const = 0;

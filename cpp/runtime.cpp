@@ -1,7 +1,9 @@
 //! A plan in, engines and contexts out.
 
+#include <algorithm>
 #include <mutex>
 #include <stdexcept>
+#include <vector>
 
 #include "objects.h"
 
@@ -76,6 +78,10 @@ public:
 
   std::int64_t device_memory_size() const noexcept override { return engine_->getDeviceMemorySizeV2(); }
 
+  std::int64_t weights_size() const noexcept override {
+    return engine_->getEngineStat(nvinfer1::EngineStat::kTOTAL_WEIGHTS_SIZE);
+  }
+
   rust::String layer_information() const override {
     Errors errors;
     const std::unique_ptr<nvinfer1::IEngineInspector> inspector(engine_->createEngineInspector());
@@ -105,58 +111,77 @@ struct ContextParts {
 
 class LoadedContext final : public Context {
 public:
-  explicit LoadedContext(ContextParts parts) : parts_(std::move(parts)) {}
+  LoadedContext(ContextParts parts, const ContextOptions &options) : parts_(std::move(parts)) {
+    tensors_.reserve(options.tensors.size());
+    for (const rust::String &name : options.tensors) {
+      const std::string text(name);
+      tensors_.push_back({text, parts_.context->getEngine().getTensorShape(text.c_str()).nbDims, unknown(), 0});
+    }
+    inputs_ = options.inputs;
+  }
 
   void set_profile(std::int32_t index, std::size_t stream) override {
     Errors errors;
+    for (Tensor &tensor : tensors_) {
+      tensor.dims = unknown();
+      tensor.address = 0;
+    }
     if (!parts_.context->setOptimizationProfileAsync(index, to_stream(stream))) {
       errors.fail("optimization profile " + std::to_string(index) + " is refused");
     }
   }
 
-  void set_input_shape(rust::Str name, rust::Slice<const std::int64_t> dims) override {
+  void set_shapes(rust::Slice<const std::int64_t> inputs, rust::Slice<std::int64_t> outputs) override {
     Errors errors;
-    const std::string text(name);
-    if (!parts_.context->setInputShape(text.c_str(), to_dims(dims.data(), dims.size()))) {
-      errors.fail("the shape of input `" + text + "` is refused");
+    if (inputs.size() != sizes(0, inputs_) || outputs.size() != sizes(inputs_, tensors_.size())) {
+      errors.fail("the number of sizes is not that of the engine");
+    }
+    const std::int64_t *next = inputs.data();
+    for (std::size_t i = 0; i < inputs_; ++i) {
+      Tensor &tensor = tensors_[i];
+      const nvinfer1::Dims dims = to_dims(next, static_cast<std::size_t>(tensor.rank));
+      next += tensor.rank;
+      if (same(dims, tensor.dims)) {
+        continue;
+      }
+      tensor.dims = unknown();
+      if (!parts_.context->setInputShape(tensor.name.c_str(), dims)) {
+        errors.fail("the shape of input `" + tensor.name + "` is refused");
+      }
+      tensor.dims = dims;
+    }
+    const char *missing = nullptr;
+    if (parts_.context->inferShapes(1, &missing) != 0) {
+      errors.fail(missing != nullptr ? "the shape of `" + std::string(missing) + "` is not set"
+                                     : "the shapes of the outputs cannot be inferred");
+    }
+    std::int64_t *told = outputs.data();
+    for (std::size_t i = inputs_; i < tensors_.size(); ++i) {
+      const Tensor &tensor = tensors_[i];
+      const nvinfer1::Dims dims = parts_.context->getTensorShape(tensor.name.c_str());
+      if (dims.nbDims != tensor.rank) {
+        errors.fail("the shape of output `" + tensor.name + "` is not known");
+      }
+      told = std::copy_n(dims.d, dims.nbDims, told);
     }
   }
 
-  void set_address(rust::Str name, std::size_t address) override {
+  void enqueue(rust::Slice<const std::uint64_t> addresses, std::size_t stream) override {
     Errors errors;
-    const std::string text(name);
-    if (!parts_.context->setTensorAddress(text.c_str(), reinterpret_cast<void *>(address))) {
-      errors.fail("the address of tensor `" + text + "` is refused");
+    if (addresses.size() != tensors_.size()) {
+      errors.fail("the number of addresses is not that of the engine");
     }
-  }
-
-  rust::Vec<rust::String> missing_inputs() override {
-    Errors errors;
-    constexpr std::int32_t most = 64;
-    const char *names[most] = {};
-    const std::int32_t count = parts_.context->inferShapes(most, names);
-    if (count < 0) {
-      errors.fail("the shapes of the outputs cannot be inferred");
+    for (std::size_t i = 0; i < tensors_.size(); ++i) {
+      Tensor &tensor = tensors_[i];
+      if (addresses[i] == tensor.address) {
+        continue;
+      }
+      tensor.address = 0;
+      if (!parts_.context->setTensorAddress(tensor.name.c_str(), reinterpret_cast<void *>(addresses[i]))) {
+        errors.fail("the address of tensor `" + tensor.name + "` is refused");
+      }
+      tensor.address = addresses[i];
     }
-    rust::Vec<rust::String> missing;
-    for (std::int32_t i = 0; i < count && i < most; ++i) {
-      missing.push_back(text_or_empty(names[i]));
-    }
-    return missing;
-  }
-
-  rust::Vec<std::int64_t> shape(rust::Str name) const override {
-    Errors errors;
-    const std::string text(name);
-    const nvinfer1::Dims dims = parts_.context->getTensorShape(text.c_str());
-    if (dims.nbDims < 0) {
-      errors.fail("the shape of tensor `" + text + "` is not known");
-    }
-    return from_dims(dims);
-  }
-
-  void enqueue(std::size_t stream) override {
-    Errors errors;
     if (!parts_.context->enqueueV3(to_stream(stream))) {
       errors.fail("the engine cannot be enqueued");
     }
@@ -174,7 +199,36 @@ public:
   }
 
 private:
+  /// A tensor, and what the context was told of it.
+  struct Tensor {
+    std::string name;
+    std::int32_t rank;
+    nvinfer1::Dims dims;
+    std::uint64_t address;
+  };
+
+  static nvinfer1::Dims unknown() noexcept {
+    nvinfer1::Dims dims{};
+    dims.nbDims = -1;
+    return dims;
+  }
+
+  static bool same(const nvinfer1::Dims &one, const nvinfer1::Dims &other) noexcept {
+    return one.nbDims == other.nbDims && std::equal(one.d, one.d + std::max(one.nbDims, 0), other.d);
+  }
+
+  /// How many sizes the tensors of a range have together.
+  std::size_t sizes(std::size_t first, std::size_t end) const noexcept {
+    std::size_t count = 0;
+    for (std::size_t i = first; i < end; ++i) {
+      count += static_cast<std::size_t>(std::max(tensors_[i].rank, 0));
+    }
+    return count;
+  }
+
   ContextParts parts_;
+  std::vector<Tensor> tensors_;
+  std::size_t inputs_ = 0;
 };
 
 std::uint64_t LoadedRuntime::invalidity(rust::Slice<const std::uint8_t> plan) const {
@@ -221,13 +275,12 @@ std::unique_ptr<Context> LoadedEngine::create_context(const ContextOptions &opti
   }
   parts.context.reset(engine_->createExecutionContext(parts.config.get()));
 #else
-  static_cast<void>(options);
   parts.context.reset(engine_->createExecutionContext());
 #endif
   if (!parts.context) {
     errors.fail("the execution context cannot be created");
   }
-  return std::make_unique<LoadedContext>(std::move(parts));
+  return std::make_unique<LoadedContext>(std::move(parts), options);
 }
 
 std::shared_ptr<Engine> LoadedRuntime::deserialize(rust::Slice<const std::uint8_t> plan) const {

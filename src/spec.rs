@@ -400,6 +400,26 @@ impl Signature {
     }
 }
 
+#[cfg(feature = "_tensorrt")]
+impl Signature {
+    /// Checks that no input is without elements, which TensorRT does not take. Ranks and number
+    /// must have been checked.
+    pub(crate) fn check_not_empty<'s>(
+        &self,
+        inputs: impl Iterator<Item = (DType, &'s [usize])>,
+    ) -> Result<()> {
+        for (spec, (_, sizes)) in self.inputs.iter().zip(inputs) {
+            if let Some(axis) = sizes.iter().position(|&size| size == 0) {
+                let text = "TensorRT takes no tensors without elements";
+                return Err(Error::new(ErrorKind::ShapeMismatch, text)
+                    .on_tensor(&spec.name)
+                    .at_axis(axis));
+            }
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for Signature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list = |specs: &[TensorSpec]| {

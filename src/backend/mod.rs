@@ -1,6 +1,7 @@
 //! The seam between a model and what runs it: two traits, and the choice among backends.
 //! A backend is found by value, never by `cfg` in the caller.
 
+mod device;
 mod engine;
 mod select;
 
@@ -11,6 +12,10 @@ pub mod tensorrt;
 
 use std::{borrow::Cow, fmt};
 
+pub use device::{
+    ADDRESS_ALIGNMENT, DeviceExecutable, DeviceTensor, EngineMemory, ExecutionCounters,
+    StreamHandle,
+};
 pub use engine::Engine;
 pub use select::{Compiled, Registry, Rejection};
 
@@ -104,4 +109,9 @@ pub trait Executable: Send + Sync + fmt::Debug {
     /// Inputs that do not fit the signature, or [`Execution`](crate::ErrorKind::Execution) and
     /// [`Device`](crate::ErrorKind::Device) when the backend fails.
     fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>>;
+
+    /// The same model for tensors that are on its device already, if it has one.
+    fn device(&self) -> Option<&dyn DeviceExecutable> {
+        None
+    }
 }

@@ -3,7 +3,7 @@
 
 use std::{ffi::c_void, sync::Arc};
 
-use cudarc::driver::{CudaContext, CudaStream, DriverError, result, sys};
+use cudarc::driver::{CudaContext, CudaEvent, CudaStream, DriverError, result, sys};
 
 use super::ffi;
 use crate::error::{Error, ErrorKind, Result};
@@ -44,11 +44,135 @@ pub(super) fn bind(device: &CudaContext) -> Result<()> {
     device.bind_to_thread().map_err(|e| device_error("the CUDA device cannot be bound", e))
 }
 
+/// A stream that work is to be enqueued on.
+#[derive(Clone, Copy)]
+pub(super) struct Queue {
+    raw: usize,
+    id: u64,
+}
+
+impl Queue {
+    /// Looks at a stream.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] when it is being captured: what TensorRT does may not be.
+    ///
+    /// # Safety
+    /// It must be a live stream of the device that is bound.
+    pub(super) unsafe fn new(stream: usize) -> Result<Self> {
+        let raw = stream as sys::CUstream;
+        // SAFETY: the caller's promise.
+        let status = unsafe { result::stream::is_capturing(raw) }
+            .map_err(|e| device_error("the stream cannot be asked", e))?;
+        if status != sys::CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE {
+            let text =
+                "the stream is being captured; a module captures its own graphs when asked to";
+            return Err(Error::new(ErrorKind::InvalidArgument, text));
+        }
+        let mut id = 0;
+        // SAFETY: as above, and `id` is written before it is read. Unlike the handle, the number is
+        // not given to another stream once this one is gone.
+        unsafe { sys::cuStreamGetId(raw, &mut id) }
+            .result()
+            .map_err(|e| device_error("the stream cannot be asked", e))?;
+        Ok(Self { raw: stream, id })
+    }
+
+    /// The raw handle.
+    pub(super) fn raw(self) -> sys::CUstream {
+        self.raw as sys::CUstream
+    }
+
+    /// What no other stream of this process has had.
+    pub(super) fn id(self) -> u64 {
+        self.id
+    }
+
+    /// Whether it is one of CUDA's default streams, where TensorRT waits for the whole device.
+    pub(super) fn is_default(self) -> bool {
+        self.raw <= 2
+    }
+
+    /// Makes this stream wait for what was recorded in `event`, on the device.
+    pub(super) fn wait(self, event: &CudaEvent) -> Result<()> {
+        let flags = sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
+        // SAFETY: the stream is alive as promised, the event is.
+        unsafe { result::stream::wait_event(self.raw(), event.cu_event(), flags) }
+            .map_err(|e| device_error("the stream cannot wait", e))
+    }
+
+    /// Records in `event` what this stream was given so far.
+    pub(super) fn record(self, event: &CudaEvent) -> Result<()> {
+        // SAFETY: as in `wait`.
+        unsafe { result::event::record(event.cu_event(), self.raw()) }
+            .map_err(|e| device_error("the stream cannot be recorded", e))
+    }
+}
+
+/// Memory on the device. Grows on demand and is given back at the end.
+pub(super) struct DeviceMemory {
+    device: Arc<CudaContext>,
+    address: sys::CUdeviceptr,
+    capacity: usize,
+}
+
+impl DeviceMemory {
+    pub(super) fn new(device: Arc<CudaContext>) -> Self {
+        Self { device, address: 0, capacity: 0 }
+    }
+
+    /// The address; valid until the next growth.
+    pub(super) fn address(&self) -> u64 {
+        self.address
+    }
+
+    /// Whether there is room for `len` bytes.
+    pub(super) fn holds(&self, len: usize) -> bool {
+        room_for(len) <= self.capacity
+    }
+
+    /// Makes room for `len` bytes; what was there is lost. The device must be bound, and unless it
+    /// [holds](Self::holds) them already, nothing enqueued may use the memory.
+    pub(super) fn reserve(&mut self, len: usize) -> Result<()> {
+        if self.holds(len) {
+            return Ok(());
+        }
+        let len = room_for(len);
+        self.free();
+        // SAFETY: the device is bound; `free` forgot the old memory.
+        self.address = unsafe { result::malloc_sync(len) }
+            .map_err(|e| device_error(&format!("{len} bytes cannot be allocated"), e))?;
+        self.capacity = len;
+        Ok(())
+    }
+
+    fn free(&mut self) {
+        self.capacity = 0;
+        let address = std::mem::take(&mut self.address);
+        if address != 0 {
+            // SAFETY: allocated by `reserve`, and forgotten here. An error is one of earlier work.
+            let _ = unsafe { result::free_sync(address) };
+        }
+    }
+}
+
+impl Drop for DeviceMemory {
+    fn drop(&mut self) {
+        if self.device.bind_to_thread().is_ok() {
+            self.free();
+        }
+    }
+}
+
+/// TensorRT wants an address even where there is nothing to write, and growth by doubling is rare.
+fn room_for(len: usize) -> usize {
+    len.checked_next_power_of_two().unwrap_or(len).max(256)
+}
+
 /// Memory of one tensor: on the device, and pinned on the host to copy through. Grows on demand
 /// and is never given back before the end.
 pub(super) struct Buffer {
-    device: Arc<CudaContext>,
-    on_device: sys::CUdeviceptr,
+    on_device: DeviceMemory,
     on_host: *mut c_void,
     capacity: usize,
 }
@@ -58,29 +182,27 @@ unsafe impl Send for Buffer {}
 
 impl Buffer {
     pub(super) fn new(device: Arc<CudaContext>) -> Self {
-        Self { device, on_device: 0, on_host: std::ptr::null_mut(), capacity: 0 }
+        Self { on_device: DeviceMemory::new(device), on_host: std::ptr::null_mut(), capacity: 0 }
     }
 
     /// The address on the device; valid until the next growth.
     pub(super) fn address(&self) -> u64 {
-        self.on_device
+        self.on_device.address()
     }
 
     /// Makes room for `len` bytes; what was there is lost. The device must be bound, and nothing
     /// enqueued may use the memory.
     pub(super) fn reserve(&mut self, len: usize) -> Result<()> {
-        // TensorRT wants an address even where there is nothing to write.
-        let len = len.max(1);
+        self.on_device.reserve(len)?;
+        let len = room_for(len);
         if len <= self.capacity {
             return Ok(());
         }
-        let len = len.checked_next_power_of_two().unwrap_or(len).max(256);
         self.free();
-        let failed = |e| device_error(&format!("{len} bytes cannot be allocated"), e);
-        // SAFETY: the device is bound; `free` forgot the old memory.
-        self.on_device = unsafe { result::malloc_sync(len) }.map_err(failed)?;
-        // SAFETY: as above. Flags 0: the memory is read by the host, so it is not write-combined.
-        self.on_host = unsafe { result::malloc_host(len, 0) }.map_err(failed)?;
+        // SAFETY: the device is bound; `free` forgot the old memory. Flags 0: the memory is read
+        // by the host, so it is not write-combined.
+        self.on_host = unsafe { result::malloc_host(len, 0) }
+            .map_err(|e| device_error(&format!("{len} bytes cannot be allocated"), e))?;
         self.capacity = len;
         Ok(())
     }
@@ -97,7 +219,7 @@ impl Buffer {
             unsafe { std::slice::from_raw_parts_mut(self.on_host.cast::<u8>(), bytes.len()) };
         staging.copy_from_slice(bytes);
         // SAFETY: both sides are `bytes.len()` long at least and outlive the copy.
-        unsafe { result::memcpy_htod_async(self.on_device, staging, stream.cu_stream()) }
+        unsafe { result::memcpy_htod_async(self.address(), staging, stream.cu_stream()) }
             .map_err(|e| device_error("an input cannot be copied to the device", e))
     }
 
@@ -109,7 +231,7 @@ impl Buffer {
         // SAFETY: pinned memory of this length, which nobody uses meanwhile.
         let staging = unsafe { std::slice::from_raw_parts_mut(self.on_host.cast::<u8>(), len) };
         // SAFETY: both sides are `len` long at least and outlive the copy.
-        unsafe { result::memcpy_dtoh_async(staging, self.on_device, stream.cu_stream()) }
+        unsafe { result::memcpy_dtoh_async(staging, self.address(), stream.cu_stream()) }
             .map_err(|e| device_error("an output cannot be copied from the device", e))
     }
 
@@ -124,14 +246,9 @@ impl Buffer {
 
     fn free(&mut self) {
         self.capacity = 0;
-        let on_device = std::mem::take(&mut self.on_device);
         let on_host = std::mem::replace(&mut self.on_host, std::ptr::null_mut());
-        if on_device != 0 {
-            // SAFETY: allocated by `reserve`, and forgotten here. An error is one of earlier work.
-            let _ = unsafe { result::free_sync(on_device) };
-        }
         if !on_host.is_null() {
-            // SAFETY: as above.
+            // SAFETY: allocated by `reserve`, and forgotten here. An error is one of earlier work.
             let _ = unsafe { result::free_host(on_host) };
         }
     }
@@ -139,7 +256,7 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if self.device.bind_to_thread().is_ok() {
+        if self.on_device.device.bind_to_thread().is_ok() {
             self.free();
         }
     }

@@ -1,38 +1,39 @@
-//! Runs an engine on host tensors: a bounded pool of contexts, each with a stream and buffers of
-//! its own. Tensors that are on the device already do not pass here.
+//! Runs an engine, on host tensors and on tensors of its device: what it takes, what it checks, and
+//! how it ends. The work itself is a slot's.
 
-use std::{
-    fmt,
-    io::Write as _,
-    path::PathBuf,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-};
+use std::{fmt, io::Write as _, path::PathBuf, sync::Arc};
 
-use bytes::Bytes;
-use cudarc::driver::{CudaContext, CudaStream};
-use cxx::UniquePtr;
+use cudarc::driver::CudaContext;
 
-use super::builder::read_if_there;
-use super::device::{self, Buffer, device_error};
-use super::ffi::{ContextOptions, HostMemory};
+use super::builder::{read_if_there, sides};
+use super::counters::Counters;
+use super::device::{self, Queue};
+use super::ffi::ContextOptions;
 use super::options::TensorRtOptions;
-use super::runtime::{Context, LoadedEngine};
-use crate::backend::Executable;
+use super::pool::{Lease, Pool};
+use super::runtime::LoadedEngine;
+use super::slot::{Slot, byte_len};
+use crate::backend::{
+    DeviceExecutable, DeviceTensor, EngineMemory, Executable, ExecutionCounters, StreamHandle,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::write_atomic;
 use crate::spec::{Signature, TensorSpec};
 use crate::tensor::HostTensor;
 
 /// An engine that runs on one device.
-pub(super) struct DeviceExecutable {
+pub(super) struct EngineExecutable {
     signature: Signature,
+    // The contexts go before the engine that they use.
     pool: Pool,
     engine: LoadedEngine,
     device: Arc<CudaContext>,
+    asked: ContextOptions,
     runtime_cache: Option<PathBuf>,
+    counters: Counters,
 }
 
-impl DeviceExecutable {
+impl EngineExecutable {
     /// Takes over an engine and makes a first context, so that a device that cannot run it is
     /// found out here.
     pub(super) fn new(
@@ -43,6 +44,8 @@ impl DeviceExecutable {
     ) -> Result<Self> {
         let runtime_cache = options.runtime_cache.clone();
         let asked = ContextOptions {
+            tensors: sides(&signature).map(|(spec, _)| spec.name.clone()).collect(),
+            inputs: signature.inputs.len(),
             cuda_graph: options.cuda_graph,
             use_runtime_cache: runtime_cache.is_some(),
             runtime_cache: runtime_cache
@@ -51,66 +54,128 @@ impl DeviceExecutable {
                 .transpose()?
                 .unwrap_or_default(),
         };
-        let pool = Pool {
-            asked,
-            max: options.max_contexts,
-            state: Mutex::default(),
-            freed: Condvar::new(),
-        };
-        let executable = Self { signature, pool, engine, device, runtime_cache };
-        executable.lease()?.keep();
+        let contexts = contexts_within(&engine, options)?;
+        let (pool, counters) = (Pool::new(contexts), Counters::default());
+        let executable = Self { signature, pool, engine, device, asked, runtime_cache, counters };
+        drop(executable.lease(None)?);
         Ok(executable)
     }
 
-    /// A free slot, a new one, or the next that becomes free.
-    fn lease(&self) -> Result<Lease<'_>> {
-        let mut state = self.pool.lock();
-        loop {
-            if let Some(slot) = state.idle.pop() {
-                return Ok(Lease { pool: &self.pool, slot: Some(slot), keep: false });
-            }
-            if state.made < self.pool.max {
-                state.made += 1;
-                break;
-            }
-            state = self.pool.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        drop(state);
-        // From here the lease gives the place back if making the slot fails.
-        let mut lease = Lease { pool: &self.pool, slot: None, keep: false };
-        let context = self.engine.create_context(&self.pool.asked)?;
-        let profiles = self.engine.profile_count();
-        lease.slot = Some(Slot::new(context, profiles, &self.device, &self.signature)?);
-        Ok(lease)
+    fn lease(&self, stream: Option<u64>) -> Result<Lease<'_>> {
+        self.pool.lease(stream, || {
+            let context = self.engine.create_context(&self.asked)?;
+            let profiles = self.engine.profile_count();
+            let slot = Slot::new(context, profiles, &self.device, &self.signature)?;
+            Counters::count(&self.counters.contexts);
+            Ok(slot)
+        })
     }
 }
 
-impl Executable for DeviceExecutable {
+/// How many contexts may be made.
+fn contexts_within(engine: &LoadedEngine, options: &TensorRtOptions) -> Result<usize> {
+    let Some(limit) = options.memory_limit else { return Ok(options.max_contexts) };
+    let (weights, scratch) = (engine.weight_bytes() as u64, engine.scratch_bytes() as u64);
+    let needed = weights.saturating_add(scratch);
+    if needed > limit {
+        let text = format!(
+            "the engine needs {needed} bytes of device memory ({weights} for weights, {scratch} for \
+             one context), the limit is {limit}"
+        );
+        return Err(Error::new(ErrorKind::Device, text).in_operation("load engine"));
+    }
+    let fitting = (limit - weights).checked_div(scratch).unwrap_or(u64::MAX);
+    Ok(usize::try_from(fitting).unwrap_or(usize::MAX).min(options.max_contexts))
+}
+
+fn lost() -> Error {
+    Error::new(ErrorKind::Execution, "the context is gone")
+}
+
+impl Executable for EngineExecutable {
     fn signature(&self) -> &Signature {
         &self.signature
     }
 
     fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>> {
-        self.signature
-            .check_inputs(inputs.iter().map(|tensor| (tensor.dtype(), tensor.shape())))?;
-        for (spec, tensor) in self.signature.inputs.iter().zip(inputs) {
-            if let Some(axis) = tensor.shape().iter().position(|&size| size == 0) {
-                let text = "TensorRT takes no tensors without elements";
-                return Err(Error::new(ErrorKind::ShapeMismatch, text)
-                    .on_tensor(&spec.name)
-                    .at_axis(axis));
-            }
-        }
-        let mut lease = self.lease()?;
-        let outputs = lease.slot()?.run(&self.signature, inputs)?;
-        lease.keep();
+        let shapes = inputs.iter().map(|tensor| (tensor.dtype(), tensor.shape()));
+        self.signature.check_inputs(shapes.clone())?;
+        self.signature.check_not_empty(shapes)?;
+        device::bind(&self.device)?;
+        let mut lease = self.lease(None)?;
+        let slot = lease.doubt().ok_or_else(lost)?;
+        let outputs = slot.run(&self.signature, inputs, &self.counters)?;
+        lease.trust();
         Ok(outputs)
+    }
+
+    fn device(&self) -> Option<&dyn DeviceExecutable> {
+        Some(self)
     }
 }
 
-impl fmt::Debug for DeviceExecutable {
+impl DeviceExecutable for EngineExecutable {
+    fn ordinal(&self) -> usize {
+        self.device.ordinal()
+    }
+
+    fn memory(&self) -> EngineMemory {
+        let all = |specs: &[TensorSpec]| {
+            specs.iter().fold(0u64, |sum, spec| {
+                let [_, _, largest] = spec.shape.profile();
+                sum.saturating_add(byte_len(spec, &largest).map_or(u64::MAX, |len| len as u64))
+            })
+        };
+        EngineMemory {
+            weights: self.engine.weight_bytes() as u64,
+            scratch: self.engine.scratch_bytes() as u64,
+            contexts: self.pool.max(),
+            inputs: all(&self.signature.inputs),
+            outputs: all(&self.signature.outputs),
+        }
+    }
+
+    fn counters(&self) -> ExecutionCounters {
+        self.counters.read()
+    }
+
+    fn output_shapes(&self, inputs: &[&[usize]]) -> Result<Vec<Vec<usize>>> {
+        // Only the number is known of those too many; they are refused by it.
+        let dtype = |i: usize| self.signature.inputs.get(i).map(|spec| spec.dtype);
+        let given = inputs.iter().enumerate();
+        let given: Vec<_> =
+            given.map(|(i, &shape)| (dtype(i).unwrap_or(crate::DType::F32), shape)).collect();
+        device::bind(&self.device)?;
+        let mut lease = self.lease(None)?;
+        let slot = lease.slot().ok_or_else(lost)?;
+        slot.output_shapes(&self.signature, given.iter().copied(), &self.counters)
+    }
+
+    unsafe fn enqueue(
+        &self,
+        stream: StreamHandle,
+        inputs: &[DeviceTensor<'_>],
+        output: &mut dyn FnMut(usize, &[usize]) -> Result<u64>,
+    ) -> Result<()> {
+        device::bind(&self.device)?;
+        // SAFETY: the caller's promise; the device is bound.
+        let queue = unsafe { Queue::new(stream.0) }?;
+        let mut lease = self.lease(Some(queue.id()))?;
+        let slot = lease.slot().ok_or_else(lost)?;
+        slot.prepare(&self.signature, inputs, output, &self.counters)?;
+        // What `output` called may have bound another device.
+        device::bind(&self.device)?;
+        let slot = lease.doubt().ok_or_else(lost)?;
+        // SAFETY: the caller's promise; the device is bound.
+        unsafe { slot.enqueue(&self.signature, queue, &self.counters) }?;
+        lease.trust();
+        Ok(())
+    }
+}
+
+impl fmt::Debug for EngineExecutable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DeviceExecutable")
+        f.debug_struct("EngineExecutable")
             .field("device", &self.device.ordinal())
             .field("signature", &self.signature)
             .field("engine", &self.engine)
@@ -118,16 +183,16 @@ impl fmt::Debug for DeviceExecutable {
     }
 }
 
-impl Drop for DeviceExecutable {
+impl Drop for EngineExecutable {
     fn drop(&mut self) {
         // The contexts go first: they use the engine.
-        let slots = std::mem::take(&mut self.pool.lock().idle);
+        let slots = self.pool.take();
         let Some(path) = &self.runtime_cache else { return };
         let caches = slots.into_iter().filter_map(|slot| slot.finish().transpose());
         let kept = caches.collect::<Result<Vec<_>>>().and_then(|caches| {
             // The context that met the most shapes has compiled the most.
             match caches.iter().map(|cache| cache.bytes()).max_by_key(|bytes| bytes.len()) {
-                Some(bytes) if bytes != self.pool.asked.runtime_cache => {
+                Some(bytes) if bytes != self.asked.runtime_cache => {
                     write_atomic(path, |file| file.write_all(bytes))
                 }
                 _ => Ok(()),
@@ -137,189 +202,4 @@ impl Drop for DeviceExecutable {
             tracing::warn!(target: "accelerant::tensorrt", "the compiled kernels are not kept: {e}");
         }
     }
-}
-
-/// The slots that are free, and how many there are in all.
-struct Pool {
-    asked: ContextOptions,
-    max: usize,
-    state: Mutex<State>,
-    freed: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    idle: Vec<Slot>,
-    made: usize,
-}
-
-impl Pool {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // The state is whole at every point where a panic could leave it.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A slot out of the pool. It goes back if it is to be kept; after a failure it is thrown away,
-/// because nobody knows what its stream still does.
-struct Lease<'a> {
-    pool: &'a Pool,
-    slot: Option<Slot>,
-    keep: bool,
-}
-
-impl Lease<'_> {
-    fn slot(&mut self) -> Result<&mut Slot> {
-        self.slot.as_mut().ok_or_else(|| Error::new(ErrorKind::Execution, "the context is gone"))
-    }
-
-    fn keep(mut self) {
-        self.keep = true;
-    }
-}
-
-impl Drop for Lease<'_> {
-    fn drop(&mut self) {
-        let slot = self.slot.take();
-        let (kept, dropped) = if self.keep { (slot, None) } else { (None, slot) };
-        // Outside the lock: it waits for the device.
-        drop(dropped);
-        let mut state = self.pool.lock();
-        match kept {
-            Some(slot) => state.idle.push(slot),
-            None => state.made -= 1,
-        }
-        drop(state);
-        self.pool.freed.notify_one();
-    }
-}
-
-/// A context with what it needs to run. Fields are dropped in this order.
-struct Slot {
-    done: Done,
-    context: Context,
-    inputs: Vec<Binding>,
-    outputs: Vec<Binding>,
-    stream: Arc<CudaStream>,
-}
-
-/// Waits for a stream when it is dropped.
-struct Done(Arc<CudaStream>);
-
-impl Drop for Done {
-    fn drop(&mut self) {
-        // An error here is one of the work before, which was told then.
-        let _ = self.0.synchronize();
-    }
-}
-
-/// The memory of an input or output, and what the context was told of it.
-struct Binding {
-    buffer: Buffer,
-    sizes: Option<Vec<usize>>,
-    address: u64,
-}
-
-impl Slot {
-    fn new(
-        mut context: Context,
-        profiles: usize,
-        device: &Arc<CudaContext>,
-        signature: &Signature,
-    ) -> Result<Self> {
-        let stream =
-            device.new_stream().map_err(|e| device_error("a stream cannot be created", e))?;
-        if profiles > 0 {
-            // SAFETY: our own stream, and nothing was enqueued yet.
-            unsafe { context.select_profile(0, stream.cu_stream() as usize) }?;
-        }
-        let bindings = |specs: &[TensorSpec]| {
-            let binding =
-                |_| Binding { buffer: Buffer::new(device.clone()), sizes: None, address: 0 };
-            specs.iter().map(binding).collect()
-        };
-        let (inputs, outputs) = (bindings(&signature.inputs), bindings(&signature.outputs));
-        Ok(Self { done: Done(stream.clone()), context, inputs, outputs, stream })
-    }
-
-    /// Ends the context and gives the kernels that it compiled, if they are to be kept.
-    fn finish(self) -> Result<Option<UniquePtr<HostMemory>>> {
-        let Self { done, context, .. } = self;
-        drop(done);
-        // SAFETY: the stream is done.
-        unsafe { context.finish() }
-    }
-
-    fn run(&mut self, signature: &Signature, tensors: &[HostTensor]) -> Result<Vec<HostTensor>> {
-        let Self { context, inputs, outputs, stream, .. } = self;
-        device::bind(stream.context())?;
-        let mut reshaped = false;
-        for ((spec, binding), tensor) in signature.inputs.iter().zip(&mut *inputs).zip(tensors) {
-            // SAFETY: the device is bound, the stream was done when this slot was kept, and the
-            // slot waits for the stream before it is dropped.
-            unsafe { binding.buffer.upload(tensor.bytes(), stream) }
-                .map_err(|e| e.on_tensor(&spec.name))?;
-            if binding.sizes.as_deref() != Some(tensor.shape()) {
-                context.set_input_shape(&spec.name, tensor.shape())?;
-                binding.sizes = Some(tensor.shape().to_vec());
-                reshaped = true;
-            }
-            binding.tell_address(context, &spec.name)?;
-        }
-        if reshaped {
-            context.check_shapes()?;
-        }
-        for (spec, binding) in signature.outputs.iter().zip(&mut *outputs) {
-            if reshaped || binding.sizes.is_none() {
-                let sizes = context.shape(&spec.name)?;
-                let len = byte_len(spec, &sizes)?;
-                binding.buffer.reserve(len).map_err(|e| e.on_tensor(&spec.name))?;
-                binding.sizes = Some(sizes);
-            }
-            binding.tell_address(context, &spec.name)?;
-        }
-        // SAFETY: all inputs and outputs have an address and memory for their shapes; the slot
-        // owns memory and stream and waits for the stream before it lets go of them.
-        unsafe { context.enqueue(stream.cu_stream() as usize) }?;
-        let mut lens = Vec::with_capacity(outputs.len());
-        for (spec, binding) in signature.outputs.iter().zip(&mut *outputs) {
-            let len = byte_len(spec, binding.sizes())?;
-            // SAFETY: as above; `len` bytes were reserved.
-            unsafe { binding.buffer.download(len, stream) }.map_err(|e| e.on_tensor(&spec.name))?;
-            lens.push(len);
-        }
-        stream.synchronize().map_err(|e| {
-            Error::new(ErrorKind::Execution, format!("the device failed: {e}")).with_source(e)
-        })?;
-        let tensors =
-            signature.outputs.iter().zip(&*outputs).zip(lens).map(|((spec, binding), len)| {
-                // SAFETY: downloaded above, and the stream is done.
-                let bytes = Bytes::copy_from_slice(unsafe { binding.buffer.host(len) });
-                HostTensor::from_bytes(spec.dtype, binding.sizes(), bytes)
-            });
-        tensors.collect()
-    }
-}
-
-impl Binding {
-    fn sizes(&self) -> &[usize] {
-        self.sizes.as_deref().unwrap_or_default()
-    }
-
-    fn tell_address(&mut self, context: &mut Context, name: &str) -> Result<()> {
-        let address = self.buffer.address();
-        if address != self.address {
-            context.set_address(name, address)?;
-            self.address = address;
-        }
-        Ok(())
-    }
-}
-
-fn byte_len(spec: &TensorSpec, sizes: &[usize]) -> Result<usize> {
-    let len = sizes.iter().try_fold(spec.dtype.size(), |n, &size| n.checked_mul(size));
-    len.ok_or_else(|| {
-        let text = format!("{} {sizes:?} is too large for this machine", spec.dtype);
-        Error::new(ErrorKind::Execution, text).on_tensor(&spec.name)
-    })
 }

@@ -82,9 +82,12 @@ mod bridge {
         timing_cache: Vec<u8>,
     }
 
-    /// `runtime_cache` are kernels compiled earlier, empty if there are none.
+    /// `runtime_cache` are kernels compiled earlier, empty if there are none. `tensors` are the
+    /// names of all inputs, of which there are `inputs`, and outputs, as later calls count them.
     #[derive(Clone, Debug)]
     struct ContextOptions {
+        tensors: Vec<String>,
+        inputs: usize,
         cuda_graph: bool,
         use_runtime_cache: bool,
         runtime_cache: Vec<u8>,
@@ -131,14 +134,12 @@ mod bridge {
         /// # Safety
         /// `stream` must be a live stream of the current device.
         unsafe fn set_profile(self: Pin<&mut Context>, index: i32, stream: usize) -> Result<()>;
-        fn set_input_shape(self: Pin<&mut Context>, name: &str, dims: &[i64]) -> Result<()>;
-        fn set_address(self: Pin<&mut Context>, name: &str, address: usize) -> Result<()>;
-        fn missing_inputs(self: Pin<&mut Context>) -> Result<Vec<String>>;
-        fn shape(self: &Context, name: &str) -> Result<Vec<i64>>;
+        fn set_shapes(self: Pin<&mut Context>, inputs: &[i64], outputs: &mut [i64]) -> Result<()>;
         /// # Safety
-        /// Every address set must be device memory large enough for its tensor, `stream` a live
-        /// stream of the current device, and all of it must stay so until the stream is done.
-        unsafe fn enqueue(self: Pin<&mut Context>, stream: usize) -> Result<()>;
+        /// Every address must be device memory large enough for its tensor with the shapes set,
+        /// `stream` a live stream of the current device, and all of it must stay so until the
+        /// stream is done.
+        unsafe fn enqueue(self: Pin<&mut Context>, addresses: &[u64], stream: usize) -> Result<()>;
         /// # Safety
         /// No execution may be pending, and nothing else may be called afterwards.
         unsafe fn finish(self: Pin<&mut Context>) -> Result<UniquePtr<HostMemory>>;
@@ -148,6 +149,7 @@ mod bridge {
         fn profile_count(self: &Engine) -> i32;
         fn profile_shape(self: &Engine, input: &str, profile: i32) -> Result<ProfileShape>;
         fn device_memory_size(self: &Engine) -> i64;
+        fn weights_size(self: &Engine) -> i64;
         fn layer_information(self: &Engine) -> Result<String>;
         fn create_context(self: &Engine, options: &ContextOptions) -> Result<UniquePtr<Context>>;
 

@@ -14,12 +14,15 @@
 //! Enterprise flavor.
 
 mod builder;
+mod counters;
 mod device;
 mod executable;
 mod ffi;
 mod library;
 mod options;
+mod pool;
 mod runtime;
+mod slot;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -30,7 +33,7 @@ pub use options::{ProgressEvent, ProgressFn, TensorRtOptions};
 use super::{Backend, BackendKind, Engine, Executable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{Consumer, OnnxModel};
-use executable::DeviceExecutable;
+use executable::EngineExecutable;
 use ffi::Flavor;
 use library::Library;
 use runtime::LoadedEngine;
@@ -214,7 +217,7 @@ impl Backend for TensorRt {
         let device = device::open(self.options.device)?;
         let loaded = self.open(engine, &library, device.clone())?;
         let executable =
-            DeviceExecutable::new(loaded, device, engine.signature().clone(), &self.options)
+            EngineExecutable::new(loaded, device, engine.signature().clone(), &self.options)
                 .map_err(|e| self.told(e, engine, &library))?;
         Ok(Box::new(executable))
     }

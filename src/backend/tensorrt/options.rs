@@ -58,6 +58,7 @@ pub struct TensorRtOptions {
     pub(super) runtime_cache: Option<PathBuf>,
     pub(super) cuda_graph: bool,
     pub(super) max_contexts: usize,
+    pub(super) memory_limit: Option<u64>,
     pub(super) progress: Option<Arc<ProgressFn>>,
 }
 
@@ -75,6 +76,7 @@ impl Default for TensorRtOptions {
             runtime_cache: None,
             cuda_graph: false,
             max_contexts: 2,
+            memory_limit: None,
             progress: None,
         }
     }
@@ -163,11 +165,19 @@ impl TensorRtOptions {
         self
     }
 
-    /// Most executions of one engine at a time, at least 1; more callers wait. Each has its own
-    /// scratch memory. By default 2.
+    /// Most executions of one engine at a time, at least 1; more of them wait, those on host tensors
+    /// in their threads, those on the device by events. Each has its own scratch memory. By default 2.
     #[must_use]
     pub fn max_contexts(mut self, count: usize) -> Self {
         self.max_contexts = count;
+        self
+    }
+
+    /// The most device memory for weights and contexts, in bytes. Fewer contexts are made where it
+    /// is short, and an engine is refused that does not fit with one. By default no limit.
+    #[must_use]
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.memory_limit = Some(bytes);
         self
     }
 
@@ -209,6 +219,7 @@ impl fmt::Debug for TensorRtOptions {
             .field("runtime_cache", &self.runtime_cache)
             .field("cuda_graph", &self.cuda_graph)
             .field("max_contexts", &self.max_contexts)
+            .field("memory_limit", &self.memory_limit)
             .field("progress", &self.progress.is_some())
             .finish()
     }

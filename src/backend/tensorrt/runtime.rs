@@ -173,6 +173,11 @@ impl LoadedEngine {
         self.engine.device_memory_size().max(0) as usize
     }
 
+    /// All weights in bytes; 0 where the library does not tell.
+    pub(crate) fn weight_bytes(&self) -> usize {
+        self.engine.weights_size().max(0) as usize
+    }
+
     /// What the library tells of its layers, as JSON.
     ///
     /// # Errors
@@ -220,68 +225,36 @@ impl Context {
         unsafe { self.context.pin_mut().set_profile(index, stream) }.map_err(|e| execution(&e))
     }
 
-    /// The shape of an input; needed before the first execution of a dynamic input, and kept.
+    /// Sets the shapes of all inputs and gives those of all outputs: sizes in the order of the
+    /// signature, one tensor after the other. They are kept for later executions.
     ///
     /// # Errors
-    /// [`ErrorKind::Execution`] when the engine refuses it.
-    pub(crate) fn set_input_shape(&mut self, name: &str, sizes: &[usize]) -> Result<()> {
-        let sizes: Vec<i64> = sizes.iter().map(|&size| size as i64).collect();
-        self.context
-            .pin_mut()
-            .set_input_shape(name, &sizes)
-            .map_err(|e| execution(&e).on_tensor(name))
-    }
-
-    /// The device address of a tensor, kept for later executions. Setting it touches no memory.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Execution`] when the engine refuses it, as for an unknown name.
-    pub(crate) fn set_address(&mut self, name: &str, address: u64) -> Result<()> {
-        self.context
-            .pin_mut()
-            .set_address(name, address as usize)
-            .map_err(|e| execution(&e).on_tensor(name))
-    }
-
-    /// Checks that all shapes are set and fit each other.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Execution`], naming what is missing.
-    pub(crate) fn check_shapes(&mut self) -> Result<()> {
-        let missing = self.context.pin_mut().missing_inputs().map_err(|e| execution(&e))?;
-        if !missing.is_empty() {
-            let text = format!("the shapes of {} are not set", missing.join(", "));
-            return Err(Error::new(ErrorKind::Execution, text));
+    /// [`ErrorKind::Execution`] when the engine refuses them or a size depends on values.
+    pub(super) fn set_shapes(&mut self, inputs: &[usize], outputs: &mut [usize]) -> Result<()> {
+        let inputs: Vec<i64> = inputs.iter().map(|&size| size as i64).collect();
+        let mut told = vec![0; outputs.len()];
+        self.context.pin_mut().set_shapes(&inputs, &mut told).map_err(|e| execution(&e))?;
+        for (size, told) in outputs.iter_mut().zip(&told) {
+            *size = usize::try_from(*told).map_err(|_| {
+                let text = "the shape of an output depends on values, which is not supported";
+                Error::new(ErrorKind::Execution, text)
+            })?;
         }
         Ok(())
     }
 
-    /// The shape that a tensor has with the input shapes set.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Execution`] when it depends on values.
-    pub(crate) fn shape(&self, name: &str) -> Result<Vec<usize>> {
-        let sizes = self.context.shape(name).map_err(|e| execution(&e).on_tensor(name))?;
-        let known = sizes.iter().map(|&size| usize::try_from(size)).collect::<Result<Vec<_>, _>>();
-        known.map_err(|_| {
-            let text = format!("the shape {sizes:?} depends on values, which is not supported");
-            Error::new(ErrorKind::Execution, text).on_tensor(name)
-        })
-    }
-
-    /// Enqueues an execution on `stream`, a raw `CUstream` of the engine's device.
+    /// Enqueues an execution on `stream`, a raw `CUstream` of the engine's device, which must be
+    /// bound to this thread. The addresses are in the order of the signature.
     ///
     /// # Errors
     /// [`ErrorKind::Execution`] with the library's words.
     ///
     /// # Safety
-    /// The address of every tensor must have been set to device memory that holds it with the
-    /// shapes set, and memory, stream and this context must stay as they are until `stream` is
-    /// done.
-    pub(crate) unsafe fn enqueue(&mut self, stream: usize) -> Result<()> {
-        device::bind(&self.device)?;
-        // SAFETY: the caller's promise; the device is current.
-        unsafe { self.context.pin_mut().enqueue(stream) }.map_err(|e| execution(&e))
+    /// Shapes must have been set, every address must be device memory that holds its tensor with
+    /// them, and memory, stream and this context must stay as they are until `stream` is done.
+    pub(super) unsafe fn enqueue(&mut self, addresses: &[u64], stream: usize) -> Result<()> {
+        // SAFETY: the caller's promise.
+        unsafe { self.context.pin_mut().enqueue(addresses, stream) }.map_err(|e| execution(&e))
     }
 
     /// Ends this context and gives the kernels that it compiled, if it was to keep them.

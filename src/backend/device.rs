@@ -1,0 +1,120 @@
+//! The seam for tensors that are in device memory already: addresses and a stream in, work enqueued,
+//! nothing copied and nobody waited for. No framework and no driver is named here.
+
+use crate::error::Result;
+use crate::spec::DType;
+
+/// A stream of the device's driver, by its raw handle: for CUDA a `CUstream` as a number.
+///
+/// 0, 1 and 2 are CUDA's default streams; what runs there is run on a stream of the executable's
+/// own and ordered with events, because TensorRT would wait for the whole device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct StreamHandle(pub usize);
+
+/// An input in device memory: contiguous and row-major.
+#[derive(Clone, Copy, Debug)]
+pub struct DeviceTensor<'a> {
+    /// The element type.
+    pub dtype: DType,
+    /// The sizes, outermost first.
+    pub shape: &'a [usize],
+    /// Where the first element is. An address that is not a multiple of
+    /// [`ADDRESS_ALIGNMENT`] costs a copy on the device.
+    pub address: u64,
+}
+
+/// What TensorRT asks of an address, in bytes. Memory that CUDA gives begins at such addresses.
+pub const ADDRESS_ALIGNMENT: u64 = 256;
+
+/// Device memory that an executable takes, in bytes. Inputs and outputs are the caller's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EngineMemory {
+    /// The weights, once for all contexts.
+    pub weights: u64,
+    /// Scratch memory of one context.
+    pub scratch: u64,
+    /// The most contexts there will be.
+    pub contexts: usize,
+    /// All inputs at their largest sizes.
+    pub inputs: u64,
+    /// All outputs at their largest sizes.
+    pub outputs: u64,
+}
+
+impl EngineMemory {
+    /// Weights and the scratch memory of every context.
+    pub fn total(&self) -> u64 {
+        self.weights.saturating_add(self.scratch.saturating_mul(self.contexts as u64))
+    }
+}
+
+/// What an executable has done since it was loaded.
+///
+/// The copies are those of this crate; what frameworks copy is not seen here. A profiler shows all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExecutionCounters {
+    /// Executions enqueued.
+    pub executions: u64,
+    /// Copies between host and device.
+    pub host_copies: u64,
+    /// Copies on the device, of inputs whose address was not aligned.
+    pub device_copies: u64,
+    /// Times that a context was told other input shapes than before.
+    pub reshapes: u64,
+    /// Times that a stream was made to wait for another one.
+    pub stream_waits: u64,
+    /// Contexts made.
+    pub contexts: u64,
+}
+
+/// An [`Executable`](super::Executable) that takes tensors where they are.
+///
+/// Executions of one stream run in the order in which they were enqueued. Those of several streams
+/// may run at the same time, as many as there are contexts; more of them wait on the device, by
+/// events. A call blocks its thread only while all contexts are in the hands of other threads,
+/// which is for the time of an enqueue.
+pub trait DeviceExecutable: Send + Sync {
+    /// The device, counted from 0.
+    fn ordinal(&self) -> usize;
+
+    /// The memory that it takes on the device.
+    fn memory(&self) -> EngineMemory;
+
+    /// What it did so far.
+    fn counters(&self) -> ExecutionCounters;
+
+    /// The sizes of all outputs for these sizes of all inputs.
+    ///
+    /// # Errors
+    /// Shapes that do not fit the signature, as in [`enqueue`](Self::enqueue).
+    fn output_shapes(&self, inputs: &[&[usize]]) -> Result<Vec<Vec<usize>>>;
+
+    /// Enqueues an execution on `stream` and returns without waiting for it.
+    ///
+    /// `output` is called once for each output, in order, with its place and its sizes, and gives the
+    /// address of memory for it: a multiple of [`ADDRESS_ALIGNMENT`], and not 0. It may
+    /// enqueue work on `stream`, such as the allocation itself, but must not call this executable.
+    ///
+    /// # Errors
+    /// Inputs that do not fit the signature, naming tensor and axis; errors of `output`;
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a stream that is being captured and
+    /// for an unaligned output; [`Execution`](crate::ErrorKind::Execution) and
+    /// [`Device`](crate::ErrorKind::Device) when the backend fails. After an error nothing will
+    /// be written to the outputs that a caller could rely on.
+    ///
+    /// # Safety
+    /// - `stream` must be a live stream of this [device](Self::ordinal), in its primary context.
+    /// - Each input must be memory of this device that holds its type and shape, written by work
+    ///   that `stream` comes after.
+    /// - Each output address must be memory of this device for the sizes given.
+    /// - All of it must stay as it is until `stream` has done this execution. Memory that is freed
+    ///   in the order of `stream`, as `cuMemFreeAsync` does, may be let go at once.
+    unsafe fn enqueue(
+        &self,
+        stream: StreamHandle,
+        inputs: &[DeviceTensor<'_>],
+        output: &mut dyn FnMut(usize, &[usize]) -> Result<u64>,
+    ) -> Result<()>;
+}

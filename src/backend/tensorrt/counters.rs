@@ -1,0 +1,33 @@
+//! What an executable did so far, counted without locks.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::backend::ExecutionCounters;
+
+#[derive(Default)]
+pub(super) struct Counters {
+    pub(super) executions: AtomicU64,
+    pub(super) host_copies: AtomicU64,
+    pub(super) device_copies: AtomicU64,
+    pub(super) reshapes: AtomicU64,
+    pub(super) stream_waits: AtomicU64,
+    pub(super) contexts: AtomicU64,
+}
+
+impl Counters {
+    pub(super) fn count(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn read(&self) -> ExecutionCounters {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        ExecutionCounters {
+            executions: read(&self.executions),
+            host_copies: read(&self.host_copies),
+            device_copies: read(&self.device_copies),
+            reshapes: read(&self.reshapes),
+            stream_waits: read(&self.stream_waits),
+            contexts: read(&self.contexts),
+        }
+    }
+}

@@ -1,0 +1,392 @@
+//! A context with what an execution needs beside it: the shapes it was told, the order of its work
+//! among streams, and memory to copy through. Which execution gets which slot is the pool's business.
+
+use std::{ops::Range, sync::Arc};
+
+use bytes::Bytes;
+use cudarc::driver::{CudaContext, CudaEvent, CudaStream, result};
+use cxx::UniquePtr;
+
+use super::counters::Counters;
+use super::device::{Buffer, DeviceMemory, Queue, device_error};
+use super::ffi::HostMemory;
+use super::runtime::Context;
+use crate::backend::{ADDRESS_ALIGNMENT, DeviceTensor};
+use crate::error::{Error, ErrorKind, Result};
+use crate::spec::{DType, Signature, TensorSpec};
+use crate::tensor::HostTensor;
+
+/// A context that may be used by one execution at a time. Fields are dropped in this order.
+pub(super) struct Slot {
+    order: Order,
+    context: Context,
+    shapes: Shapes,
+    /// As the context is told them: inputs, then outputs.
+    addresses: Vec<u64>,
+    /// Where inputs whose address is not aligned are copied to.
+    aligned: Vec<DeviceMemory>,
+    host: Option<HostSide>,
+    /// For what does not come with a stream that TensorRT likes.
+    own: Queue,
+    stream: Arc<CudaStream>,
+}
+
+/// The sizes that the context was told last, and what it made of them, one tensor after the other.
+struct Shapes {
+    inputs: Vec<usize>,
+    outputs: Vec<usize>,
+    /// Where in `outputs` each output's sizes are.
+    ranges: Vec<Range<usize>>,
+    /// Whether the context knows them.
+    set: bool,
+}
+
+/// Whose work this slot did last. The context and all its memory are used in this order.
+struct Order {
+    done: CudaEvent,
+    /// The stream that recorded `done`; none when that is known to be over.
+    last: Option<u64>,
+    /// The stream that the last caller gave.
+    user: Option<u64>,
+    /// Where a default stream stood when its work was moved to the slot's own.
+    moved: CudaEvent,
+}
+
+impl Drop for Order {
+    fn drop(&mut self) {
+        if self.last.is_some() {
+            // An error here is one of the work before, which its own stream tells.
+            let _ = self.done.synchronize();
+        }
+    }
+}
+
+/// Buffers of an execution on host tensors: inputs, then outputs.
+struct HostSide(Vec<Buffer>);
+
+impl Slot {
+    pub(super) fn new(
+        mut context: Context,
+        profiles: usize,
+        device: &Arc<CudaContext>,
+        signature: &Signature,
+    ) -> Result<Self> {
+        let stream =
+            device.new_stream().map_err(|e| device_error("a stream cannot be created", e))?;
+        // SAFETY: just made, and the slot keeps it.
+        let own = unsafe { Queue::new(stream.cu_stream() as usize) }?;
+        let event =
+            || device.new_event(None).map_err(|e| device_error("an event cannot be created", e));
+        if profiles > 0 {
+            // SAFETY: our own stream, and nothing was enqueued yet.
+            unsafe { context.select_profile(0, stream.cu_stream() as usize) }?;
+        }
+        let mut slot = Self {
+            order: Order { done: event()?, last: None, user: None, moved: event()? },
+            context,
+            shapes: Shapes::new(signature),
+            addresses: vec![0; signature.inputs.len() + signature.outputs.len()],
+            aligned: signature.inputs.iter().map(|_| DeviceMemory::new(device.clone())).collect(),
+            host: None,
+            own,
+            stream,
+        };
+        slot.order.enqueued(own)?;
+        Ok(slot)
+    }
+
+    /// The stream that was given with this slot's last work.
+    pub(super) fn last_user(&self) -> Option<u64> {
+        self.order.user
+    }
+
+    /// Whether all work of this slot is known to be over.
+    pub(super) fn is_idle(&mut self) -> bool {
+        if self.order.last.is_some() && self.order.done.is_complete() {
+            self.order.last = None;
+        }
+        self.order.last.is_none()
+    }
+
+    /// Ends the context and gives the kernels that it compiled, if they are to be kept.
+    pub(super) fn finish(self) -> Result<Option<UniquePtr<HostMemory>>> {
+        let Self { order, context, .. } = self;
+        drop(order);
+        // SAFETY: what was enqueued is done.
+        unsafe { context.finish() }
+    }
+
+    /// The sizes of the outputs for these of the inputs.
+    pub(super) fn output_shapes<'a>(
+        &mut self,
+        signature: &Signature,
+        inputs: impl ExactSizeIterator<Item = (DType, &'a [usize])> + Clone,
+        counters: &Counters,
+    ) -> Result<Vec<Vec<usize>>> {
+        self.set_shapes(signature, inputs, counters)?;
+        let Shapes { outputs, ranges, .. } = &self.shapes;
+        Ok(ranges.iter().map(|range| outputs[range.clone()].to_vec()).collect())
+    }
+
+    /// Tells the context the shapes of the inputs, if they are not those of last time.
+    fn set_shapes<'a>(
+        &mut self,
+        signature: &Signature,
+        inputs: impl ExactSizeIterator<Item = (DType, &'a [usize])> + Clone,
+        counters: &Counters,
+    ) -> Result<()> {
+        if self.shapes.are(signature, inputs.clone()) {
+            return Ok(());
+        }
+        signature.check_inputs(inputs.clone())?;
+        signature.check_not_empty(inputs.clone())?;
+        let shapes = &mut self.shapes;
+        shapes.set = false;
+        shapes.inputs.clear();
+        shapes.inputs.extend(inputs.flat_map(|(_, sizes)| sizes.iter().copied()));
+        self.context.set_shapes(&shapes.inputs, &mut shapes.outputs)?;
+        shapes.set = true;
+        Counters::count(&counters.reshapes);
+        Ok(())
+    }
+
+    /// All that can be refused before work is enqueued: checks the inputs, tells the context their
+    /// shapes, and collects the addresses.
+    pub(super) fn prepare(
+        &mut self,
+        signature: &Signature,
+        inputs: &[DeviceTensor<'_>],
+        output: &mut dyn FnMut(usize, &[usize]) -> Result<u64>,
+        counters: &Counters,
+    ) -> Result<()> {
+        self.set_shapes(
+            signature,
+            inputs.iter().map(|input| (input.dtype, input.shape)),
+            counters,
+        )?;
+        let (to_inputs, to_outputs) = self.addresses.split_at_mut(inputs.len());
+        for ((spec, input), address) in signature.inputs.iter().zip(inputs).zip(to_inputs) {
+            if input.address == 0 {
+                let text = "the address is null";
+                return Err(Error::new(ErrorKind::InvalidArgument, text).on_tensor(&spec.name));
+            }
+            *address = input.address;
+        }
+        let Shapes { outputs, ranges, .. } = &self.shapes;
+        for (i, (range, address)) in ranges.iter().zip(to_outputs).enumerate() {
+            *address = output(i, &outputs[range.clone()])?;
+            if *address == 0 || !address.is_multiple_of(ADDRESS_ALIGNMENT) {
+                let text = format!(
+                    "the address {address:#x} is not a multiple of {ADDRESS_ALIGNMENT}, or null"
+                );
+                let name = &signature.outputs[i].name;
+                return Err(Error::new(ErrorKind::InvalidArgument, text).on_tensor(name));
+            }
+        }
+        Ok(())
+    }
+
+    /// Enqueues what was [prepared](Self::prepare).
+    ///
+    /// # Safety
+    /// As [`DeviceExecutable::enqueue`](crate::backend::DeviceExecutable::enqueue); the device must
+    /// be bound.
+    pub(super) unsafe fn enqueue(
+        &mut self,
+        signature: &Signature,
+        queue: Queue,
+        counters: &Counters,
+    ) -> Result<()> {
+        self.order.user = Some(queue.id());
+        let on = if queue.is_default() { self.own } else { queue };
+        self.order.begin(on, counters)?;
+        if queue.is_default() {
+            queue.record(&self.order.moved)?;
+            on.wait(&self.order.moved)?;
+        }
+        // SAFETY: the caller's promise, and `on` comes after the caller's stream or is it.
+        let enqueued = unsafe { self.enqueue_on(signature, on, counters) };
+        // Also after a failure: something may be on its way, which must be over before this slot
+        // is gone.
+        self.order.enqueued(on)?;
+        if queue.is_default() {
+            queue.wait(&self.order.done)?;
+        }
+        enqueued
+    }
+
+    /// # Safety
+    /// As [`enqueue`](Self::enqueue).
+    unsafe fn enqueue_on(
+        &mut self,
+        signature: &Signature,
+        queue: Queue,
+        counters: &Counters,
+    ) -> Result<()> {
+        let mut sizes = self.shapes.inputs.as_slice();
+        for (i, spec) in signature.inputs.iter().enumerate() {
+            let (own, rest) = sizes.split_at(spec.shape.rank());
+            sizes = rest;
+            let address = self.addresses[i];
+            if address.is_multiple_of(ADDRESS_ALIGNMENT) {
+                continue;
+            }
+            let len = byte_len(spec, own)?;
+            let aligned = &mut self.aligned[i];
+            if !aligned.holds(len) {
+                // Every work of this slot is in the order of the one before.
+                let waited = self.order.done.synchronize();
+                waited.map_err(|e| device_error("earlier work failed", e))?;
+            }
+            aligned.reserve(len).map_err(|e| e.on_tensor(&spec.name))?;
+            // SAFETY: `len` bytes on both sides; the copy and whoever uses our side later are in
+            // the order of this slot.
+            unsafe { result::memcpy_dtod_async(aligned.address(), address, len, queue.raw()) }
+                .map_err(|e| device_error("an input cannot be copied", e).on_tensor(&spec.name))?;
+            self.addresses[i] = aligned.address();
+            Counters::count(&counters.device_copies);
+        }
+        // SAFETY: shapes were set and every tensor has an address, whose memory is as the caller
+        // promises or ours; the slot waits for this work before it lets go of anything.
+        unsafe { self.context.enqueue(&self.addresses, queue.raw() as usize) }?;
+        Counters::count(&counters.executions);
+        Ok(())
+    }
+
+    /// Runs on host tensors and waits for the result. The device must be bound.
+    pub(super) fn run(
+        &mut self,
+        signature: &Signature,
+        tensors: &[HostTensor],
+        counters: &Counters,
+    ) -> Result<Vec<HostTensor>> {
+        let own = self.own;
+        self.order.begin(own, counters)?;
+        self.order.user = Some(own.id());
+        let HostSide(mut buffers) = self.host.take().unwrap_or_else(|| {
+            let device = self.stream.context();
+            HostSide(self.addresses.iter().map(|_| Buffer::new(device.clone())).collect())
+        });
+        let outputs = self.run_through(signature, tensors, &mut buffers, own, counters);
+        // Whatever happened: the buffers must not be reused or freed before the copies are done.
+        let done = self.stream.synchronize();
+        self.order.last = done.is_err().then_some(own.id());
+        self.host = Some(HostSide(buffers));
+        let lens = outputs?;
+        done.map_err(|e| {
+            Error::new(ErrorKind::Execution, format!("the device failed: {e}")).with_source(e)
+        })?;
+        let HostSide(buffers) = self.host.as_ref().ok_or_else(gone)?;
+        let Shapes { outputs, ranges, .. } = &self.shapes;
+        let tensors = signature.outputs.iter().zip(&buffers[tensors.len()..]).zip(lens).zip(ranges);
+        let tensors = tensors.map(|(((spec, buffer), len), range)| {
+            // SAFETY: downloaded, and the stream is done.
+            let bytes = Bytes::copy_from_slice(unsafe { buffer.host(len) });
+            HostTensor::from_bytes(spec.dtype, &outputs[range.clone()], bytes)
+        });
+        tensors.collect()
+    }
+
+    /// Enqueues copies and execution, and gives the length of each output in bytes.
+    fn run_through(
+        &mut self,
+        signature: &Signature,
+        tensors: &[HostTensor],
+        buffers: &mut [Buffer],
+        own: Queue,
+        counters: &Counters,
+    ) -> Result<Vec<usize>> {
+        let (inputs, outputs) = buffers.split_at_mut(tensors.len());
+        let mut bound = Vec::with_capacity(tensors.len());
+        for ((spec, buffer), tensor) in signature.inputs.iter().zip(inputs).zip(tensors) {
+            // SAFETY: the device is bound, the stream was done when the buffers were last used,
+            // and it is waited for before they are used again.
+            unsafe { buffer.upload(tensor.bytes(), &self.stream) }
+                .map_err(|e| e.on_tensor(&spec.name))?;
+            Counters::count(&counters.host_copies);
+            let (dtype, shape) = (tensor.dtype(), tensor.shape());
+            bound.push(DeviceTensor { dtype, shape, address: buffer.address() });
+        }
+        let mut lens = Vec::with_capacity(outputs.len());
+        let mut room = |i: usize, sizes: &[usize]| {
+            let spec = &signature.outputs[i];
+            let len = byte_len(spec, sizes)?;
+            outputs[i].reserve(len).map_err(|e| e.on_tensor(&spec.name))?;
+            lens.push(len);
+            Ok(outputs[i].address())
+        };
+        self.prepare(signature, &bound, &mut room, counters)?;
+        // SAFETY: the buffers are as long as the shapes say and live until the stream is done.
+        unsafe { self.enqueue_on(signature, own, counters) }?;
+        for ((spec, buffer), &len) in signature.outputs.iter().zip(outputs).zip(&lens) {
+            // SAFETY: as above; `len` bytes were reserved.
+            unsafe { buffer.download(len, &self.stream) }.map_err(|e| e.on_tensor(&spec.name))?;
+            Counters::count(&counters.host_copies);
+        }
+        Ok(lens)
+    }
+}
+
+impl Order {
+    /// Makes `queue` wait for what this slot did last, if that was elsewhere.
+    fn begin(&mut self, queue: Queue, counters: &Counters) -> Result<()> {
+        if self.last.is_some_and(|last| last != queue.id()) {
+            queue.wait(&self.done)?;
+            Counters::count(&counters.stream_waits);
+        }
+        Ok(())
+    }
+
+    /// Notes that work was enqueued on `queue`.
+    fn enqueued(&mut self, queue: Queue) -> Result<()> {
+        queue.record(&self.done)?;
+        self.last = Some(queue.id());
+        Ok(())
+    }
+}
+
+impl Shapes {
+    fn new(signature: &Signature) -> Self {
+        let mut end = 0;
+        let ranges = signature.outputs.iter().map(|spec| {
+            let start = end;
+            end += spec.shape.rank();
+            start..end
+        });
+        let ranges: Vec<_> = ranges.collect();
+        Self { inputs: Vec::new(), outputs: vec![0; end], ranges, set: false }
+    }
+
+    /// Whether the context knows exactly these. They were checked when it was told.
+    fn are<'a>(
+        &self,
+        signature: &Signature,
+        inputs: impl ExactSizeIterator<Item = (DType, &'a [usize])>,
+    ) -> bool {
+        if !self.set || inputs.len() != signature.inputs.len() {
+            return false;
+        }
+        let mut known = self.inputs.as_slice();
+        for (spec, (dtype, sizes)) in signature.inputs.iter().zip(inputs) {
+            let Some(rest) = known.strip_prefix(sizes) else { return false };
+            if dtype != spec.dtype || sizes.len() != spec.shape.rank() {
+                return false;
+            }
+            known = rest;
+        }
+        true
+    }
+}
+
+fn gone() -> Error {
+    Error::new(ErrorKind::Execution, "the buffers are gone")
+}
+
+/// The length of a tensor in bytes.
+pub(super) fn byte_len(spec: &TensorSpec, sizes: &[usize]) -> Result<usize> {
+    let len = sizes.iter().try_fold(spec.dtype.size(), |n, &size| n.checked_mul(size));
+    len.ok_or_else(|| {
+        let text = format!("{} {sizes:?} is too large for this machine", spec.dtype);
+        Error::new(ErrorKind::Execution, text).on_tensor(&spec.name)
+    })
+}
