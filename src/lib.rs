@@ -17,7 +17,9 @@ mod runtime;
 /// Burn: export, `.optimize_trt(…)`, and the module it gives.
 #[cfg(feature = "burn")]
 pub mod burn {
-    pub use crate::export::burn::{BurnGraph, BurnTensors, Lowered, Operation, export_onnx};
+    pub use crate::export::burn::{
+        BurnGraph, BurnTensors, Lowered, Operation, TensorSource, TensorVisitor, export_onnx,
+    };
     pub use crate::runtime::burn::{BurnModule, OptimizeTrt};
 }
 
@@ -30,6 +32,6 @@ pub mod candle {
 
 pub use backend::{BackendKind, Engine, Registry};
 pub use error::{Error, ErrorKind, Result};
-pub use runtime::{InferenceModule, OptimizeOptions};
+pub use runtime::{InferenceModule, InputKey, OptimizeOptions};
 pub use spec::{DType, Dim, Shape, Signature, Symbol, TensorSpec};
 pub use tensor::{Element, HostTensor};

@@ -1,19 +1,22 @@
 //! Burn modules on a backend: `.optimize_trt(…)`, and the module it gives. How a model is
 //! exported is not known here.
 
-use std::{fmt, marker::PhantomData};
+use std::{fmt, marker::PhantomData, sync::Arc};
 
 use ::burn::module::Module;
 
 use super::{InferenceModule, OptimizeOptions};
 use crate::backend::BackendKind;
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::burn::{BurnGraph, BurnTensors};
+use crate::export::burn::{
+    AnyTensor, BurnGraph, BurnTensors, Layout, Material, Place, TensorSource, TensorVisitor,
+};
 
 /// A compiled module with the inputs `I` and outputs `O` of the original's forward function.
 /// Cloning shares the model; threads may share it.
 pub struct BurnModule<I, O> {
     inference: InferenceModule,
+    layout: Arc<Layout>,
     types: PhantomData<fn(I) -> O>,
 }
 
@@ -37,20 +40,27 @@ impl<I: BurnTensors, O: BurnTensors> BurnModule<I, O> {
     /// [`ErrorKind::OutOfProfile`] naming tensor and axis; [`ErrorKind::Execution`] when the
     /// backend fails.
     pub fn try_forward(&self, input: I) -> Result<O> {
-        let in_forward = |e: Error| e.in_operation("forward");
-        let device = input.device().unwrap_or_default();
+        self.run(&input).map_err(|e| e.in_operation("forward"))
+    }
+
+    fn run(&self, input: &I) -> Result<O> {
         let mut inputs = Vec::with_capacity(self.inference.signature().inputs.len());
-        input.into_host(&mut inputs).map_err(in_forward)?;
-        let outputs = self.inference.run(&inputs).map_err(in_forward)?;
-        let mut outputs = outputs.into_iter();
-        let result = O::from_host(&mut outputs, &device.without_autodiff()).map_err(in_forward)?;
-        match outputs.next() {
-            None => Ok(result),
-            Some(_) => Err(Error::new(
-                ErrorKind::InputMismatch,
-                "the model has more outputs than this type",
-            )),
+        let mut device = None;
+        let mut read = |_: &Place<'_>, tensor: &dyn AnyTensor| {
+            device.get_or_insert_with(|| tensor.device());
+            inputs.push(tensor.host()?);
+            Ok(())
+        };
+        let mut visitor = TensorVisitor::new(&mut read);
+        input.visit(&mut visitor)?;
+        if visitor.into_lengths() != self.layout.inputs {
+            let text = "the lists and options of tensors are not as long as in the example";
+            return Err(Error::new(ErrorKind::InputMismatch, text));
         }
+        let device = device.unwrap_or_default().without_autodiff();
+        let mut outputs = self.inference.run(&inputs)?.into_iter().map(Material::Host);
+        let mut source = TensorSource::new(&device, &self.layout.outputs, &mut outputs);
+        O::build(&mut source)
     }
 
     /// The backend that runs.
@@ -114,7 +124,7 @@ pub trait OptimizeTrt: Module + Sized {
     {
         let graph = BurnGraph::capture(self, &example, forward, options)?;
         let inference = InferenceModule::compile_with(|consumer| graph.to_onnx(consumer), options)?;
-        Ok(BurnModule { inference, types: PhantomData })
+        Ok(BurnModule { inference, layout: Arc::new(graph.layout), types: PhantomData })
     }
 }
 
@@ -122,7 +132,8 @@ impl<M: Module> OptimizeTrt for M {}
 
 impl<I, O> Clone for BurnModule<I, O> {
     fn clone(&self) -> Self {
-        Self { inference: self.inference.clone(), types: PhantomData }
+        let (inference, layout) = (self.inference.clone(), self.layout.clone());
+        Self { inference, layout, types: PhantomData }
     }
 }
 

@@ -10,4 +10,4 @@ pub(crate) mod burn;
 pub(crate) mod candle;
 
 pub use module::InferenceModule;
-pub use options::OptimizeOptions;
+pub use options::{InputKey, OptimizeOptions};

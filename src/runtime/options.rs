@@ -11,7 +11,7 @@ use crate::spec::Dim;
 #[cfg(any(feature = "burn", feature = "candle"))]
 use crate::{
     error::{Error, ErrorKind},
-    spec::{DType, TensorSpec},
+    spec::{DType, Symbol, TensorSpec},
 };
 
 /// Options of `.optimize_trt_with(…)`.
@@ -30,11 +30,32 @@ pub struct OptimizeOptions {
     registry: Registry,
     name: Option<String>,
     batch: Option<Dim>,
-    axes: Vec<(usize, usize, Dim)>,
+    axes: Vec<(InputKey, usize, Dim)>,
     input_names: Vec<String>,
     output_names: Vec<String>,
     onnx_path: Option<PathBuf>,
     engine_path: Option<PathBuf>,
+}
+
+/// Which input of a model: by position, counted from 0, or by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InputKey {
+    /// The position.
+    Position(usize),
+    /// The name.
+    Name(String),
+}
+
+impl From<usize> for InputKey {
+    fn from(position: usize) -> Self {
+        Self::Position(position)
+    }
+}
+
+impl From<&str> for InputKey {
+    fn from(name: &str) -> Self {
+        Self::Name(name.to_owned())
+    }
 }
 
 impl OptimizeOptions {
@@ -52,10 +73,26 @@ impl OptimizeOptions {
         Ok(self)
     }
 
-    /// Makes one axis of one input symbolic. Equal names mean equal sizes.
+    /// Makes one axis of one input symbolic. The input is given by position or by name; equal names
+    /// of dimensions mean equal sizes.
+    ///
+    /// ```
+    /// use accelerant::{Dim, OptimizeOptions};
+    ///
+    /// let length = Dim::dynamic("length", 1..=512)?;
+    /// let options = OptimizeOptions::new()
+    ///     .dynamic_axis(0, 1, length.clone())
+    ///     .dynamic_axis("mask", 1, length);
+    /// # Ok::<(), accelerant::Error>(())
+    /// ```
     #[must_use]
-    pub fn dynamic_axis(mut self, input: usize, axis: usize, dim: impl Into<Dim>) -> Self {
-        self.axes.push((input, axis, dim.into()));
+    pub fn dynamic_axis(
+        mut self,
+        input: impl Into<InputKey>,
+        axis: usize,
+        dim: impl Into<Dim>,
+    ) -> Self {
+        self.axes.push((input.into(), axis, dim.into()));
         self
     }
 
@@ -131,7 +168,16 @@ impl OptimizeOptions {
 
     /// The specs of inputs with these types and sizes, with the symbols asked for.
     pub(crate) fn input_specs(&self, inputs: &[(DType, Vec<usize>)]) -> Result<Vec<TensorSpec>> {
-        let names = names("input", &self.input_names, inputs.len())?;
+        self.named_input_specs(&vec![None; inputs.len()], inputs)
+    }
+
+    /// As [`input_specs`](Self::input_specs), for inputs that may have names of their own.
+    pub(crate) fn named_input_specs(
+        &self,
+        own: &[Option<String>],
+        inputs: &[(DType, Vec<usize>)],
+    ) -> Result<Vec<TensorSpec>> {
+        let names = names("input", &self.input_names, own)?;
         let mut specs = Vec::with_capacity(inputs.len());
         for (name, (dtype, sizes)) in names.into_iter().zip(inputs) {
             let mut dims: Vec<Dim> = sizes.iter().copied().map(Dim::Fixed).collect();
@@ -141,8 +187,13 @@ impl OptimizeOptions {
             specs.push(TensorSpec::new(name, *dtype, dims));
         }
         for (input, axis, dim) in &self.axes {
-            let Some(spec) = specs.get_mut(*input) else {
-                let text = format!("dynamic axis of input {input}, but there are {}", inputs.len());
+            let found = match input {
+                InputKey::Position(position) => specs.get_mut(*position),
+                InputKey::Name(name) => specs.iter_mut().find(|spec| spec.name == *name),
+            };
+            let Some(spec) = found else {
+                let known: Vec<_> = specs.iter().map(|spec| spec.name.as_str()).collect();
+                let text = format!("dynamic axis of {input:?}; there are: {}", known.join(", "));
                 return Err(Error::new(ErrorKind::InvalidArgument, text));
             };
             let mut dims = spec.shape.dims().to_vec();
@@ -156,38 +207,86 @@ impl OptimizeOptions {
             *place = dim.clone();
             spec.shape = dims.into();
         }
-        for (spec, (_, sizes)) in specs.iter_mut().zip(inputs) {
+        bind_symbols(&specs, inputs)?;
+        for spec in &mut specs {
             // A symbol of one size is that size.
             let fix = |dim: &Dim| {
                 if dim.min() == dim.max() { Dim::Fixed(dim.min()) } else { dim.clone() }
             };
             spec.shape = spec.shape.dims().iter().map(fix).collect::<Vec<_>>().into();
-            for (axis, (dim, &size)) in spec.shape.dims().iter().zip(sizes).enumerate() {
-                if size < dim.min() || size > dim.max() {
-                    let text = format!(
-                        "the example has {size}, outside `{dim}` = {}..={}",
-                        dim.min(),
-                        dim.max()
-                    );
-                    return Err(Error::new(ErrorKind::OutOfProfile, text)
-                        .on_tensor(&spec.name)
-                        .at_axis(axis));
-                }
-            }
         }
         Ok(specs)
     }
 
     /// The names of `count` outputs.
     pub(crate) fn names_of_outputs(&self, count: usize) -> Result<Vec<String>> {
-        names("output", &self.output_names, count)
+        names("output", &self.output_names, &vec![None; count])
+    }
+
+    /// The names of outputs that may have names of their own, beside these inputs.
+    #[cfg(feature = "burn")]
+    pub(crate) fn named_outputs(
+        &self,
+        own: &[Option<String>],
+        inputs: &[TensorSpec],
+    ) -> Result<Vec<String>> {
+        let mut names = names("output", &self.output_names, own)?;
+        if self.output_names.is_empty() {
+            // A state that goes in and comes out has the same name twice.
+            for name in &mut names {
+                if inputs.iter().any(|input| input.name == *name) {
+                    name.push_str("_out");
+                }
+            }
+        }
+        Ok(names)
     }
 }
 
+/// Checks that the example lies in the ranges, and that equal names have one range and one size.
 #[cfg(any(feature = "burn", feature = "candle"))]
-fn names(what: &str, given: &[String], count: usize) -> Result<Vec<String>> {
+fn bind_symbols(specs: &[TensorSpec], inputs: &[(DType, Vec<usize>)]) -> Result<()> {
+    let mut bound: Vec<(&Symbol, usize, &str)> = Vec::new();
+    for (spec, (_, sizes)) in specs.iter().zip(inputs) {
+        for (axis, (dim, &size)) in spec.shape.dims().iter().zip(sizes).enumerate() {
+            let fail = |kind, text: String| {
+                Err(Error::new(kind, text).on_tensor(&spec.name).at_axis(axis))
+            };
+            let (min, max) = (dim.min(), dim.max());
+            if size < min || size > max {
+                let text = format!("the example has {size}, outside `{dim}` = {min}..={max}");
+                return fail(ErrorKind::OutOfProfile, text);
+            }
+            let Dim::Symbol(symbol) = dim else { continue };
+            match bound.iter().find(|(known, ..)| known.name() == symbol.name()) {
+                None => bound.push((symbol, size, &spec.name)),
+                Some((known, ..)) if *known != symbol => {
+                    let text = format!("symbol {symbol:?} was declared before as {known:?}");
+                    return fail(ErrorKind::InvalidArgument, text);
+                }
+                Some((_, first, tensor)) if *first != size => {
+                    let text = format!(
+                        "`{}` is {size} here, but {first} in `{tensor}`: equal names mean equal \
+                         sizes",
+                        symbol.name()
+                    );
+                    return fail(ErrorKind::ShapeMismatch, text);
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(any(feature = "burn", feature = "candle"))]
+fn names(what: &str, given: &[String], own: &[Option<String>]) -> Result<Vec<String>> {
+    let count = own.len();
     if given.is_empty() {
-        return Ok((0..count).map(|i| format!("{what}_{i}")).collect());
+        let name = |(i, own): (usize, &Option<String>)| {
+            own.clone().unwrap_or_else(|| format!("{what}_{i}"))
+        };
+        return Ok(own.iter().enumerate().map(name).collect());
     }
     if given.len() != count {
         let text = format!("{} {what} names for {count} {what}s", given.len());

@@ -1,104 +1,209 @@
-//! One capture of a forward pass: operations, the values behind parameters and constants, names.
+//! Forward passes recorded on a capture device: what runs, on which parameters, with which outputs.
+//!
+//! Inputs and parameters have type and sizes but no values while they are captured: a forward
+//! function that reads one fails, instead of getting a number that is baked into the model; and a
+//! capture costs no memory, whatever the sizes.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    any::Any,
+    cell::RefCell,
+    collections::HashSet,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Mutex, PoisonError},
+};
 
-use ::burn::backend::capture::TensorId;
-use ::burn::module::{Module, ModuleVisitor, Param};
-use ::burn::tensor::{Bool, Device, Int, Tensor};
+use ::burn::backend::capture::{CaptureError, TensorId};
+use ::burn::module::Module;
+use ::burn::tensor::{Device, FloatDType, IntDType};
 
-use super::tensors::{self, BurnTensors};
+use super::parameters::{Parameters, placeholders};
+use super::tensors::{
+    AnyTensor, BurnTensors, Lengths, Material, Place, TensorSource, TensorVisitor,
+};
 use super::trace::Trace;
 use crate::error::{Error, ErrorKind, Result};
+use crate::spec::DType;
 
-/// Captures `forward` with inputs of the types of `example` and these sizes.
-pub(super) fn capture<M, I, O>(
-    module: &M,
-    example: &I,
-    forward: &impl Fn(&M, I) -> O,
-    sizes: &[Vec<usize>],
-) -> Result<Trace>
-where
-    M: Module,
-    I: BurnTensors,
-    O: BurnTensors,
-{
-    let mut described = Vec::new();
-    example.describe(&mut described)?;
-    let inputs =
-        described.iter().zip(sizes).map(|((dtype, _), sizes)| tensors::zeros(*dtype, sizes));
-    let inputs = inputs.collect::<Result<Vec<_>>>()?;
-    let device = Device::capture();
-    let mut names = ParameterNames::default();
-    let mut outputs = Vec::new();
-    let mut failure = None;
-    let captured = device.capture_scope(|scope| {
-        let recorded = (|| -> Result<Vec<TensorId>> {
-            let module = module.valid().to_device(&device);
-            module.visit(&mut names);
-            let inputs = I::from_host(&mut inputs.into_iter(), &device)?;
-            let mut ids = Vec::new();
-            inputs.capture_ids(&mut ids)?;
-            forward(&module, inputs).capture_ids(&mut outputs)?;
-            Ok(ids)
-        })();
-        match recorded {
-            Ok(inputs) => {
-                // A tensor may be returned twice; the boundary names it once.
+/// A tensor of a value: its type, its sizes, and its name where the value gives one.
+#[derive(Debug)]
+pub(super) struct Described {
+    pub(super) dtype: DType,
+    pub(super) sizes: Vec<usize>,
+    pub(super) name: Option<String>,
+}
+
+/// The tensors of a value, in order, and the device of the first.
+pub(super) fn describe(
+    value: &impl BurnTensors,
+) -> Result<(Vec<Described>, Lengths, Option<Device>)> {
+    let (mut found, mut device) = (Vec::new(), None);
+    let mut each = |place: &Place<'_>, tensor: &dyn AnyTensor| {
+        device.get_or_insert_with(|| tensor.device());
+        let name = place.name();
+        let dtype = tensor.dtype().map_err(|e| match &name {
+            Some(name) => e.on_tensor(name),
+            None => e,
+        })?;
+        found.push(Described { dtype, sizes: tensor.sizes(), name });
+        Ok(())
+    };
+    let mut visitor = TensorVisitor::new(&mut each);
+    value.visit(&mut visitor)?;
+    let lengths = visitor.into_lengths();
+    Ok((found, lengths, device))
+}
+
+/// A module and its forward function, to be captured any number of times.
+pub(super) struct Capturer<'a, M, F> {
+    pub(super) module: &'a M,
+    pub(super) forward: &'a F,
+    pub(super) parameters: &'a Parameters,
+    pub(super) inputs: &'a [Described],
+    pub(super) lengths: &'a Lengths,
+    pub(super) types: Types,
+}
+
+/// What one capture gave: the operations, and what the outputs are called and made of.
+pub(super) struct Captured {
+    pub(super) trace: Trace,
+    pub(super) output_names: Vec<Option<String>>,
+    pub(super) output_lengths: Lengths,
+}
+
+/// What the forward function left behind.
+#[derive(Default)]
+struct Recorded {
+    parameters: Vec<TensorId>,
+    inputs: Vec<TensorId>,
+    outputs: Vec<TensorId>,
+    output_names: Vec<Option<String>>,
+    output_lengths: Lengths,
+}
+
+impl<M: Module, F> Capturer<'_, M, F> {
+    /// Runs the forward function on inputs of these sizes.
+    pub(super) fn capture<I, O>(&self, sizes: &[Vec<usize>]) -> Result<Captured>
+    where
+        I: BurnTensors,
+        O: BurnTensors,
+        F: Fn(&M, I) -> O,
+    {
+        let PooledDevice { device, .. } = &PooledDevice::take(self.types)?;
+        let recorded = RefCell::new(Ok(Recorded::default()));
+        let scope = || {
+            device.capture_scope(|scope| {
+                let result = self.record(device, sizes);
+                // A tensor may be returned twice; the boundary names it once. The inputs and
+                // parameters are made within the scope, so that none is declared.
                 let mut seen = HashSet::new();
+                let outputs = result.as_ref().map_or(&[][..], |r: &Recorded| &r.outputs);
                 let distinct: Vec<_> =
                     outputs.iter().copied().filter(|id| seen.insert(*id)).collect();
-                scope.complete(inputs, distinct)
-            }
-            Err(error) => {
-                failure = Some(error);
-                scope.complete([], [])
-            }
+                *recorded.borrow_mut() = result;
+                scope.complete([], distinct)
+            })
+        };
+        let graph = catch_unwind(AssertUnwindSafe(scope)).map_err(|panic| panicked(&*panic))?;
+        let recorded = recorded.into_inner()?;
+        let graph = graph.map_err(refused)?;
+        let Recorded { parameters, inputs, outputs, output_names, output_lengths } = recorded;
+        let known = self.parameters.by_id(&parameters);
+        let trace = Trace::new(graph, inputs, sizes.to_vec(), outputs, known)?;
+        Ok(Captured { trace, output_names, output_lengths })
+    }
+
+    fn record<I, O>(&self, device: &Device, sizes: &[Vec<usize>]) -> Result<Recorded>
+    where
+        I: BurnTensors,
+        O: BurnTensors,
+        F: Fn(&M, I) -> O,
+    {
+        let mut recorded = Recorded::default();
+        let module = placeholders(self.module, self.parameters, device, &mut recorded.parameters)?;
+        let described = self.inputs.iter().zip(sizes);
+        let mut materials =
+            described.map(|(input, sizes)| Material::Empty(input.dtype, sizes.clone()));
+        let inputs = I::build(&mut TensorSource::new(device, self.lengths, &mut materials))?;
+        let mut each = |_: &Place<'_>, tensor: &dyn AnyTensor| {
+            recorded.inputs.push(tensor.capture_id()?);
+            Ok(())
+        };
+        inputs.visit(&mut TensorVisitor::new(&mut each))?;
+        let outputs = (self.forward)(&module, inputs);
+        let (ids, names) = (&mut recorded.outputs, &mut recorded.output_names);
+        let mut each = |place: &Place<'_>, tensor: &dyn AnyTensor| {
+            names.push(place.name());
+            ids.push(tensor.capture_id()?);
+            Ok(())
+        };
+        let mut visitor = TensorVisitor::new(&mut each);
+        outputs.visit(&mut visitor)?;
+        recorded.output_lengths = visitor.into_lengths();
+        Ok(recorded)
+    }
+}
+
+/// A capture device of its own for the time of one capture, with the same default types as the
+/// device of the model. Burn counts at most 65,536 of them in a process, so they are used again.
+struct PooledDevice {
+    device: Device,
+    types: Types,
+}
+
+/// The types of floats and integers that a device makes when none is stated.
+pub(super) type Types = (FloatDType, IntDType);
+
+static POOL: Mutex<Vec<(Types, Device)>> = Mutex::new(Vec::new());
+
+impl PooledDevice {
+    fn take(types: Types) -> Result<Self> {
+        let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(free) = pool.iter().position(|(known, _)| *known == types) {
+            return Ok(Self { device: pool.swap_remove(free).1, types });
         }
-    });
-    if let Some(error) = failure {
-        return Err(error);
+        drop(pool);
+        let device = Device::capture();
+        let mut configured = Ok(());
+        // A device is asked which types it has, which it can tell within a scope alone.
+        let scope = device.capture_scope(|scope| {
+            configured = device.clone().configure(types).map_err(|e| e.to_string());
+            scope.complete([], [])
+        });
+        configured
+            .and(scope.map(drop).map_err(|e| e.to_string()))
+            .map_err(|text| Error::new(ErrorKind::DTypeMismatch, text).in_operation("capture"))?;
+        Ok(Self { device, types })
     }
-    let captured = captured
-        .map_err(|e| Error::new(ErrorKind::InvalidModel, e.to_string()).in_operation("capture"))?;
-    Trace::new(captured, outputs, names.names)
 }
 
-/// Paths of parameters in the module, by the id of their tensor. The first path wins, so that a
-/// shared parameter has one name.
-#[derive(Default)]
-struct ParameterNames {
-    path: Vec<String>,
-    names: HashMap<TensorId, String>,
+impl Drop for PooledDevice {
+    fn drop(&mut self) {
+        let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+        pool.push((self.types, self.device.clone()));
+    }
 }
 
-impl ParameterNames {
-    fn record(&mut self, tensor: &impl BurnTensors) {
-        let mut ids = Vec::new();
-        if tensor.capture_ids(&mut ids).is_ok() {
-            let path = self.path.join(".");
-            self.names.entry(ids[0]).or_insert(path);
+/// The error for a panic of the forward function.
+fn panicked(panic: &(dyn Any + Send)) -> Error {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+    let (kind, text) =
+        if text.contains("no concrete value") || text.contains("no initialized value") {
+            let text = "it reads the value of a tensor, which is known only when the model runs: \
+                    control flow and sizes that depend on values have no place in a graph";
+            (ErrorKind::UnsupportedOperation, text.to_owned())
+        } else {
+            (ErrorKind::InvalidModel, format!("it panicked while it was captured: {}", text.trim()))
+        };
+    Error::new(kind, text).in_operation("forward")
+}
+
+fn refused(error: CaptureError) -> Error {
+    let text = match error {
+        CaptureError::UndeclaredInput { .. } => {
+            "it uses a tensor that was made outside of it, on another capture".to_owned()
         }
-    }
-}
-
-impl ModuleVisitor for ParameterNames {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.record(&param.val());
-    }
-
-    fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
-        self.record(&param.val());
-    }
-
-    fn visit_bool<const D: usize>(&mut self, param: &Param<Tensor<D, Bool>>) {
-        self.record(&param.val());
-    }
+        error => error.to_string(),
+    };
+    Error::new(ErrorKind::InvalidModel, text).in_operation("forward")
 }

@@ -11,6 +11,7 @@ mod canonical;
 mod capture;
 mod lower;
 mod operation;
+mod parameters;
 mod sequence;
 mod tensors;
 mod trace;
@@ -18,12 +19,15 @@ mod trace;
 use ::burn::module::Module;
 
 pub use operation::{Lowered, Operation};
-pub use tensors::BurnTensors;
+pub(crate) use tensors::{AnyTensor, Lengths, Material, Place};
+pub use tensors::{BurnTensors, TensorSource, TensorVisitor};
 
 use super::{Consumer, OnnxModel};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::OptimizeOptions;
 use crate::spec::TensorSpec;
+use capture::{Captured, Capturer, describe};
+use parameters::Parameters;
 use trace::Trace;
 
 /// A captured forward pass, from which a model can be written for any consumer.
@@ -35,14 +39,25 @@ pub struct BurnGraph {
     trace: Trace,
     /// The same with other sizes along the dynamic axes, if there are any.
     other: Option<Trace>,
+    pub(crate) layout: Layout,
+}
+
+/// How the tensors of a model are put together to what its forward function takes and returns.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    pub(crate) inputs: Lengths,
+    pub(crate) outputs: Lengths,
 }
 
 impl BurnGraph {
     /// Captures `forward` of `module` in its inference form ([`Module::valid`]) on tensors of the
     /// types and sizes of `example`, whose values do not matter.
     ///
+    /// The function is called several times, on tensors without values.
+    ///
     /// # Errors
-    /// When `forward` records no usable graph, or differs with the sizes of the dynamic axes.
+    /// When `forward` panics, reads the value of a tensor, does not do the same each time, or does
+    /// something else with the sizes of the dynamic axes.
     pub fn capture<M, I, O>(
         module: &M,
         example: &I,
@@ -54,20 +69,43 @@ impl BurnGraph {
         I: BurnTensors,
         O: BurnTensors,
     {
-        let mut sizes = Vec::new();
-        example.describe(&mut sizes)?;
-        let inputs = options.input_specs(&sizes)?;
+        let (described, lengths, device) = describe(example)?;
+        let device = device.or_else(|| module.devices().into_iter().next()).unwrap_or_default();
+        let settings = device.settings();
+        let own: Vec<_> = described.iter().map(|input| input.name.clone()).collect();
+        let types: Vec<_> =
+            described.iter().map(|input| (input.dtype, input.sizes.clone())).collect();
+        let inputs = options.named_input_specs(&own, &types)?;
         let (first, second) = trace::sizes(&inputs)?;
-        let trace = capture::capture(module, example, &forward, &first)?;
-        let other = match second {
-            Some(sizes) => Some(capture::capture(module, example, &forward, &sizes)?),
-            None => None,
+        let parameters = Parameters::read(module)?;
+        let capturer = Capturer {
+            module,
+            forward: &forward,
+            parameters: &parameters,
+            inputs: &described,
+            lengths: &lengths,
+            types: (settings.float_dtype, settings.int_dtype),
         };
-        if let Some(other) = &other {
-            trace.check_same_operations(other)?;
+        let Captured { trace, output_names, output_lengths } = capturer.capture(&first)?;
+        if trace.outputs.is_empty() {
+            let text = "the forward function returns no tensor";
+            return Err(Error::new(ErrorKind::InvalidModel, text).in_operation("forward"));
         }
-        let output_names = options.names_of_outputs(trace.output_count())?;
-        Ok(Self { name: options.model_name().to_owned(), inputs, output_names, trace, other })
+        let other = capturer.capture(second.as_ref().unwrap_or(&first))?;
+        if other.output_lengths != output_lengths || other.output_names != output_names {
+            let text = "the number of its outputs is not the same each time";
+            return Err(Error::new(ErrorKind::UnsupportedOperation, text).in_operation("forward"));
+        }
+        trace.check_same_operations(&other.trace, second.is_some())?;
+        let output_names = options.named_outputs(&output_names, &inputs)?;
+        Ok(Self {
+            name: options.model_name().to_owned(),
+            inputs,
+            output_names,
+            trace,
+            other: second.map(|_| other.trace),
+            layout: Layout { inputs: lengths, outputs: output_lengths },
+        })
     }
 
     /// Writes the model for one consumer. The weights are shared, not copied.

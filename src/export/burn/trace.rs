@@ -8,6 +8,7 @@ use ::burn::backend::ir::{BaseOperationIr, IrVisitorMut, OperationIr, TensorIr, 
 use ::burn::tensor::Slice;
 
 use super::operation::Operation;
+use super::parameters::Parameter;
 use super::{canonical, sequence, tensors};
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::{Dim, Symbol, TensorSpec};
@@ -17,11 +18,13 @@ use crate::tensor::HostTensor;
 #[derive(Debug)]
 pub(super) struct Trace {
     pub(super) operations: Vec<OperationIr>,
-    /// Values of parameters, constants and inputs.
+    /// Values of parameters and constants.
     pub(super) values: HashMap<TensorId, HostTensor>,
     /// Paths of the parameters among them.
     pub(super) names: HashMap<TensorId, String>,
     pub(super) inputs: Vec<TensorId>,
+    /// The sizes of each input.
+    pub(super) sizes: Sizes,
     /// In the order returned; a tensor returned twice is here twice.
     pub(super) outputs: Vec<TensorId>,
 }
@@ -29,8 +32,10 @@ pub(super) struct Trace {
 impl Trace {
     pub(super) fn new(
         captured: CapturedGraph,
+        inputs: Vec<TensorId>,
+        sizes: Sizes,
         returned: Vec<TensorId>,
-        names: HashMap<TensorId, String>,
+        parameters: HashMap<TensorId, &Parameter>,
     ) -> Result<Self> {
         let CapturedGraph { graph, values } = captured;
         // The capture may know a returned tensor under another id: it lists the distinct ones in order.
@@ -44,28 +49,29 @@ impl Trace {
             outputs.push(graph.outputs[position]);
         }
         let values = values.into_iter().map(|(id, data)| Ok((id, tensors::to_host(data)?)));
-        let operations = graph
-            .operations
-            .into_iter()
-            .filter(|op| !matches!(op, OperationIr::Init(_) | OperationIr::Drop(_)));
+        let mut values = values.collect::<Result<HashMap<_, _>>>()?;
+        let mut names = HashMap::new();
+        for (id, parameter) in parameters {
+            values.insert(id, parameter.value.clone());
+            names.insert(id, parameter.path.clone());
+        }
+        // Inputs and parameters are made without values; they come from outside of the graph.
+        let given = |id: &TensorId| inputs.contains(id) || names.contains_key(id);
+        let operations = graph.operations.into_iter().filter(|op| match op {
+            OperationIr::Init(_) | OperationIr::Drop(_) => false,
+            op => !op.outputs().any(|tensor| given(&tensor.id)),
+        });
         let operations = canonical::canonicalize(operations.collect(), &outputs);
-        Ok(Self {
-            operations,
-            values: values.collect::<Result<_>>()?,
-            names,
-            inputs: graph.inputs,
-            outputs,
-        })
+        Ok(Self { operations, values, names, inputs, sizes, outputs })
     }
 
-    pub(super) fn output_count(&self) -> usize {
-        self.outputs.len()
-    }
-
-    /// Checks that both captures did the same, but for sizes.
-    pub(super) fn check_same_operations(&self, other: &Self) -> Result<()> {
+    /// Checks that both captures did the same, but for sizes if these differ.
+    pub(super) fn check_same_operations(&self, other: &Self, dynamic: bool) -> Result<()> {
         let differs = |operation: &str, text: &str| {
-            let text = format!("{text} depends on the sizes of the inputs, which are dynamic");
+            let text = match dynamic {
+                true => format!("{text} depends on the sizes of the inputs, which are dynamic"),
+                false => format!("{text} is not the same each time the forward function runs"),
+            };
             Err(Error::new(ErrorKind::UnsupportedOperation, text).in_operation(operation))
         };
         let (mut ours, mut theirs) = (Normalize::default(), Normalize::default());
@@ -98,7 +104,7 @@ impl Trace {
             else {
                 continue;
             };
-            if !self.inputs.contains(id) && !sequence::same(value, twin) {
+            if !sequence::same(value, twin) {
                 return differs("forward", &format!("a constant of shape {:?}", value.shape()));
             }
         }
@@ -115,10 +121,8 @@ impl Trace {
                 sizes.insert(x.id, y.shape.to_vec());
             }
         }
-        for (x, y) in self.inputs.iter().zip(&other.inputs) {
-            if let Some(value) = other.values.get(y) {
-                sizes.insert(*x, value.shape().to_vec());
-            }
+        for (id, other) in self.inputs.iter().zip(&other.sizes) {
+            sizes.insert(*id, other.clone());
         }
         sizes
     }
@@ -153,7 +157,7 @@ pub(super) fn name(operation: &OperationIr) -> &'static str {
 }
 
 /// The sizes of every input of one capture.
-type Sizes = Vec<Vec<usize>>;
+pub(super) type Sizes = Vec<Vec<usize>>;
 
 /// Sizes for one capture of static inputs, or for two of dynamic ones. Each symbol gets a pair of
 /// sizes of its own, by which its dimensions are told from others.

@@ -202,8 +202,8 @@ impl Lowering<'_> {
 
     /// The dimension of an input that had these sizes in the two captures.
     fn input_dim(&self, pair: (usize, usize)) -> Option<Dim> {
-        self.trace.inputs.iter().find_map(|id| {
-            let (first, second) = (self.trace.values.get(id)?.shape(), self.others.get(id)?);
+        self.trace.inputs.iter().zip(&self.trace.sizes).find_map(|(id, first)| {
+            let second = self.others.get(id)?;
             let axis = first.iter().zip(second).position(|(&a, &b)| (a, b) == pair)?;
             Some(self.values.get(id)?.dims()[axis].clone())
         })

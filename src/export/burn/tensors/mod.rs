@@ -1,0 +1,313 @@
+//! What a forward function takes and returns: tensors, and anything made of them; how they are
+//! named, taken apart and put together again. No graphs.
+
+mod compound;
+mod host;
+
+use std::slice;
+
+use ::burn::backend::capture::{CaptureBackend, TensorId};
+use ::burn::tensor::{Bool, Device, Float, Int, Tensor};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::spec::DType;
+use crate::tensor::HostTensor;
+
+pub(super) use host::{burn_dtype, dtype, to_host};
+
+/// Tensors that go into or come out of a forward function: a [`Tensor`] of any rank and kind; a
+/// tuple, array, `Vec` or `Option` of such; or a struct of such, see [`burn_tensors!`].
+///
+/// [`burn_tensors!`]: crate::burn_tensors
+pub trait BurnTensors: Sized {
+    /// Shows each tensor to `visitor`, in order.
+    ///
+    /// # Errors
+    /// Those of the visitor, which are to be passed on.
+    fn visit(&self, visitor: &mut TensorVisitor<'_>) -> Result<()>;
+
+    /// Makes a value from the tensors of `source`, in the same order.
+    ///
+    /// # Errors
+    /// Those of the source, which are to be passed on.
+    fn build(source: &mut TensorSource<'_>) -> Result<Self>;
+
+    /// Appends the values of each tensor.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`] when a device cannot be read; [`ErrorKind::DTypeMismatch`] for types
+    /// that ONNX does not have.
+    fn into_host(self, out: &mut Vec<HostTensor>) -> Result<()> {
+        let mut read = |_: &Place<'_>, tensor: &dyn AnyTensor| {
+            out.push(tensor.host()?);
+            Ok(())
+        };
+        self.visit(&mut TensorVisitor::new(&mut read))
+    }
+}
+
+/// Implements [`BurnTensors`](crate::burn::BurnTensors) for a struct whose fields are tensors, or
+/// made of them. The tensors get the names of the fields, joined by dots where they are nested.
+///
+/// ```
+/// use burn::tensor::{Bool, Int, Tensor};
+///
+/// struct Batch {
+///     tokens: Tensor<2, Int>,
+///     mask: Option<Tensor<2, Bool>>,
+/// }
+///
+/// accelerant::burn_tensors!(Batch { tokens, mask });
+/// ```
+#[macro_export]
+macro_rules! burn_tensors {
+    ($type:ty { $($field:ident),+ $(,)? }) => {
+        impl $crate::burn::BurnTensors for $type {
+            fn visit(&self, visitor: &mut $crate::burn::TensorVisitor<'_>) -> $crate::Result<()> {
+                $(visitor.field(::core::stringify!($field), &self.$field)?;)+
+                ::core::result::Result::Ok(())
+            }
+
+            fn build(source: &mut $crate::burn::TensorSource<'_>) -> $crate::Result<Self> {
+                ::core::result::Result::Ok(Self {
+                    $($field: $crate::burn::BurnTensors::build(source)?,)+
+                })
+            }
+        }
+    };
+}
+
+/// How many tensors there are in each part whose length its type does not tell: every `Vec` and
+/// `Option`, in order.
+pub(crate) type Lengths = Vec<usize>;
+
+/// Where a tensor stands within the value it belongs to.
+pub(crate) struct Place<'a>(&'a [Step]);
+
+enum Step {
+    Field(String),
+    Item(usize),
+}
+
+impl Place<'_> {
+    /// The names of fields and the positions on the way to the tensor, joined by dots; `None`
+    /// where there are positions alone.
+    pub(crate) fn name(&self) -> Option<String> {
+        self.0.iter().any(|step| matches!(step, Step::Field(_))).then(|| {
+            let steps = self.0.iter().map(|step| match step {
+                Step::Field(name) => name.clone(),
+                Step::Item(index) => index.to_string(),
+            });
+            steps.collect::<Vec<_>>().join(".")
+        })
+    }
+}
+
+type Each<'a> = dyn FnMut(&Place<'_>, &dyn AnyTensor) -> Result<()> + 'a;
+
+/// Walks over the tensors of a value. [`BurnTensors::visit`] leads it.
+pub struct TensorVisitor<'a> {
+    steps: Vec<Step>,
+    lengths: Lengths,
+    each: &'a mut Each<'a>,
+}
+
+impl<'a> TensorVisitor<'a> {
+    pub(crate) fn new(each: &'a mut Each<'a>) -> Self {
+        Self { steps: Vec::new(), lengths: Vec::new(), each }
+    }
+
+    pub(crate) fn into_lengths(self) -> Lengths {
+        self.lengths
+    }
+
+    /// Shows a part that has a name.
+    ///
+    /// # Errors
+    /// When a tensor of it cannot be used; to be passed on.
+    pub fn field(&mut self, name: &str, value: &impl BurnTensors) -> Result<()> {
+        self.step(Step::Field(name.to_owned()), value)
+    }
+
+    /// Shows a part that has a position.
+    ///
+    /// # Errors
+    /// When a tensor of it cannot be used; to be passed on.
+    pub fn item(&mut self, index: usize, value: &impl BurnTensors) -> Result<()> {
+        self.step(Step::Item(index), value)
+    }
+
+    /// Tells how many parts follow, where the type does not. [`TensorSource::length`] gives it back.
+    pub fn length(&mut self, length: usize) {
+        self.lengths.push(length);
+    }
+
+    fn step(&mut self, step: Step, value: &impl BurnTensors) -> Result<()> {
+        self.steps.push(step);
+        let result = value.visit(self);
+        self.steps.pop();
+        result
+    }
+
+    fn tensor(&mut self, tensor: &dyn AnyTensor) -> Result<()> {
+        (self.each)(&Place(&self.steps), tensor)
+    }
+}
+
+/// What one tensor is made of.
+pub(crate) enum Material {
+    /// Values from the host.
+    Host(HostTensor),
+    /// Type and sizes alone, for a capture.
+    Empty(DType, Vec<usize>),
+}
+
+/// Gives the tensors of a value in order. [`BurnTensors::build`] draws from it.
+pub struct TensorSource<'a> {
+    device: &'a Device,
+    lengths: slice::Iter<'a, usize>,
+    materials: &'a mut dyn Iterator<Item = Material>,
+}
+
+impl<'a> TensorSource<'a> {
+    pub(crate) fn new(
+        device: &'a Device,
+        lengths: &'a [usize],
+        materials: &'a mut dyn Iterator<Item = Material>,
+    ) -> Self {
+        Self { device, lengths: lengths.iter(), materials }
+    }
+
+    /// The device on which tensors are made.
+    pub fn device(&self) -> &Device {
+        self.device
+    }
+
+    /// How many parts follow, as [`TensorVisitor::length`] was told.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InputMismatch`] when nobody told it.
+    pub fn length(&mut self) -> Result<usize> {
+        self.lengths.next().copied().ok_or_else(|| {
+            let text = "the length of a list of tensors is not known";
+            Error::new(ErrorKind::InputMismatch, text)
+        })
+    }
+
+    fn next(&mut self) -> Result<Material> {
+        self.materials.next().ok_or_else(|| {
+            Error::new(ErrorKind::InputMismatch, "the model has fewer tensors than this type")
+        })
+    }
+}
+
+/// A tensor of any rank and kind.
+pub(crate) trait AnyTensor {
+    fn dtype(&self) -> Result<DType>;
+    fn sizes(&self) -> Vec<usize>;
+    fn device(&self) -> Device;
+    /// The values, copied to the host.
+    fn host(&self) -> Result<HostTensor>;
+    /// The id of a tensor on a capture device.
+    fn capture_id(&self) -> Result<TensorId>;
+}
+
+/// A tensor of type and sizes without values, as a capture records it.
+pub(super) fn empty<const D: usize, K: Kind>(
+    dtype: DType,
+    sizes: &[usize],
+    device: &Device,
+) -> Result<Tensor<D, K>> {
+    let sizes: [usize; D] = sizes.try_into().map_err(|_| {
+        let text = format!("expected rank {D}, got {sizes:?}");
+        Error::new(ErrorKind::ShapeMismatch, text)
+    })?;
+    K::check(dtype)?;
+    Ok(K::empty(dtype, sizes, device))
+}
+
+/// The three kinds of tensors. Sealed by being unnameable outside of the crate.
+pub(crate) trait Kind: ::burn::tensor::kind::Basic + Sized {
+    /// Checks that tensors of this kind have elements of `dtype`.
+    fn check(dtype: DType) -> Result<()>;
+    fn empty<const D: usize>(dtype: DType, sizes: [usize; D], device: &Device) -> Tensor<D, Self>;
+}
+
+macro_rules! kinds {
+    ($($kind:ty, $fits:expr, $named:literal;)*) => {$(
+        impl Kind for $kind {
+            fn check(dtype: DType) -> Result<()> {
+                let fits: fn(DType) -> bool = $fits;
+                if fits(dtype) {
+                    return Ok(());
+                }
+                let text = format!("expected a {} tensor, got {dtype}", $named);
+                Err(Error::new(ErrorKind::DTypeMismatch, text))
+            }
+
+            fn empty<const D: usize>(
+                dtype: DType,
+                sizes: [usize; D],
+                device: &Device,
+            ) -> Tensor<D, Self> {
+                Tensor::empty(sizes, (device, burn_dtype(dtype)))
+            }
+        }
+
+        impl<const D: usize> AnyTensor for Tensor<D, $kind> {
+            fn dtype(&self) -> Result<DType> {
+                dtype(Tensor::dtype(self))
+            }
+
+            fn sizes(&self) -> Vec<usize> {
+                self.dims().to_vec()
+            }
+
+            fn device(&self) -> Device {
+                Tensor::device(self)
+            }
+
+            fn host(&self) -> Result<HostTensor> {
+                let data = self.clone().try_into_data().map_err(|e| {
+                    Error::new(ErrorKind::Device, format!("the tensor cannot be read: {e:?}"))
+                })?;
+                to_host(data)
+            }
+
+            fn capture_id(&self) -> Result<TensorId> {
+                let primitive = self.clone().try_into_primitive::<CaptureBackend>().map_err(|e| {
+                    let text = format!("a tensor does not live on the capture device: {e:?}");
+                    Error::new(ErrorKind::InvalidArgument, text).in_operation("capture")
+                })?;
+                Ok(primitive.id())
+            }
+        }
+
+        impl<const D: usize> BurnTensors for Tensor<D, $kind> {
+            fn visit(&self, visitor: &mut TensorVisitor<'_>) -> Result<()> {
+                visitor.tensor(self)
+            }
+
+            fn build(source: &mut TensorSource<'_>) -> Result<Self> {
+                match source.next()? {
+                    Material::Empty(dtype, sizes) => empty(dtype, &sizes, source.device),
+                    Material::Host(tensor) => {
+                        if tensor.shape().len() != D {
+                            let text = format!("expected rank {D}, got {:?}", tensor.shape());
+                            return Err(Error::new(ErrorKind::ShapeMismatch, text));
+                        }
+                        <$kind>::check(tensor.dtype())?;
+                        let stored = host::stored(tensor.dtype(), source.device);
+                        Ok(Tensor::from_data(host::to_data(&tensor), (source.device, stored)))
+                    }
+                }
+            }
+        }
+    )*};
+}
+
+kinds! {
+    Float, DType::is_float, "float";
+    Int, DType::is_int, "int";
+    Bool, |dtype| dtype == DType::Bool, "bool";
+}

@@ -1,0 +1,234 @@
+//! Burn forward functions that have no place in a graph, and calls that do not fit: a typed error
+//! for each, never a panic, never a wrong model.
+#![cfg(feature = "burn")]
+
+mod common;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use accelerant::burn::{BurnGraph, BurnTensors, OptimizeTrt};
+use accelerant::{BackendKind, Dim, Error, ErrorKind, OptimizeOptions};
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Distribution, Int, Tensor};
+use common::random;
+
+#[derive(Module, Debug, Default)]
+struct Nothing {
+    #[module(skip)]
+    nothing: (),
+}
+
+fn input<const D: usize>(shape: [usize; D]) -> Tensor<D> {
+    let values = random(&shape, 1).into_raw_vec_and_offset().0;
+    Tensor::from_data(burn::tensor::TensorData::new(values, shape), &Device::flex())
+}
+
+fn refused_with<I: BurnTensors, O: BurnTensors>(
+    example: I,
+    options: &OptimizeOptions,
+    f: impl Fn(I) -> O,
+) -> Error {
+    let forward = |_: &Nothing, x| f(x);
+    Nothing::default().optimize_trt_with(example, forward, options).expect_err("it is refused")
+}
+
+fn refused<O: BurnTensors>(f: impl Fn(Tensor<2>) -> O) -> Error {
+    refused_with(input([2, 3]), &OptimizeOptions::new(), f)
+}
+
+#[test]
+fn control_flow_on_values() {
+    let error =
+        refused(|x: Tensor<2>| if x.clone().sum().into_scalar::<f32>() > 0.0 { x } else { -x });
+    assert_eq!(error.kind(), ErrorKind::UnsupportedOperation);
+    assert!(error.to_string().contains("reads the value of a tensor"), "{error}");
+    // The values of inputs are not zeros that happen to be there, either.
+    let error = refused(|x: Tensor<2>| {
+        let data = x.to_data();
+        Tensor::<2>::from_data(data, &x.device())
+    });
+    assert_eq!(error.kind(), ErrorKind::UnsupportedOperation);
+    assert!(error.to_string().contains("reads the value of a tensor"), "{error}");
+}
+
+#[test]
+fn random_numbers() {
+    let error = refused(|x: Tensor<2>| {
+        let noise = x.random_like(Distribution::Default);
+        x + noise
+    });
+    assert_eq!(error.kind(), ErrorKind::UnsupportedOperation);
+    assert!(error.to_string().contains("Random"), "{error}");
+}
+
+#[test]
+fn state_outside_of_the_module() {
+    let calls = AtomicUsize::new(0);
+    let error = refused(|x: Tensor<2>| x * (calls.fetch_add(1, Ordering::Relaxed) as f32 + 2.0));
+    assert_eq!(error.kind(), ErrorKind::UnsupportedOperation);
+    assert!(error.to_string().contains("MulScalar"), "{error}");
+    let calls = AtomicUsize::new(0);
+    let error = refused(|x: Tensor<2>| {
+        let value = calls.fetch_add(1, Ordering::Relaxed) as f32;
+        let constant = Tensor::<2>::from_data([[value, 1.0, 2.0]], &x.device());
+        x + constant
+    });
+    assert_eq!(error.kind(), ErrorKind::UnsupportedOperation);
+    assert!(error.to_string().contains("constant"), "{error}");
+    let calls = AtomicUsize::new(0);
+    let error = refused(|x: Tensor<2>| vec![x; calls.fetch_add(1, Ordering::Relaxed) + 1]);
+    assert_eq!(error.kind(), ErrorKind::UnsupportedOperation);
+    assert!(error.to_string().contains("number of its outputs"), "{error}");
+}
+
+#[test]
+fn tensors_of_another_device() {
+    let outside = input([2, 3]);
+    let error = refused(|x: Tensor<2>| x + outside.clone());
+    assert_eq!((error.kind(), error.operation()), (ErrorKind::InvalidModel, Some("forward")));
+    let error = refused(|_: Tensor<2>| outside.clone());
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+    assert!(error.to_string().contains("capture device"), "{error}");
+}
+
+#[test]
+fn a_tensor_kept_from_an_earlier_capture() {
+    let kept = std::sync::Mutex::new(None);
+    let error = refused(|x: Tensor<2>| {
+        let y = x.clone().tanh();
+        match kept.lock().unwrap().replace(y.clone()) {
+            Some(before) => x + before,
+            None => x + y,
+        }
+    });
+    assert_eq!(error.operation(), Some("forward"), "{error}");
+}
+
+#[test]
+fn a_panic_in_forward() {
+    let error = refused(|x: Tensor<2>| -> Tensor<2> { panic!("no kernel for {:?}", x.dims()) });
+    assert_eq!((error.kind(), error.operation()), (ErrorKind::InvalidModel, Some("forward")));
+    assert!(error.to_string().contains("no kernel for [2, 3]"), "{error}");
+    let error = refused(|x: Tensor<2>| x.matmul(Tensor::ones([2, 2], &Device::flex())));
+    assert_eq!((error.kind(), error.operation()), (ErrorKind::InvalidModel, Some("forward")));
+    // The device of the capture is as good as new.
+    assert!(Nothing::default().optimize_trt(input([2, 3]), |_, x: Tensor<2>| x.tanh()).is_ok());
+}
+
+#[test]
+fn captures_within_captures_and_from_threads() {
+    let nested = |_: &Nothing, x: Tensor<2>| {
+        let inner = |_: &Nothing, x: Tensor<2>| x * 2;
+        let options = OptimizeOptions::new();
+        let graph = BurnGraph::capture(&Nothing::default(), &input([4, 5]), inner, &options);
+        graph.expect("the inner capture is on a device of its own");
+        x + 1
+    };
+    let fast = Nothing::default().optimize_trt(input([2, 3]), nested).unwrap();
+    let expected: Tensor<2> = input([2, 3]) + 1;
+    fast.forward(input([2, 3]))
+        .into_data()
+        .assert_approx_eq::<f32>(&expected.into_data(), Default::default());
+    std::thread::scope(|scope| {
+        for factor in 1..=8 {
+            scope.spawn(move || {
+                let options = OptimizeOptions::new().require(BackendKind::Ort);
+                let forward = move |_: &Nothing, x: Tensor<2>| x * factor;
+                let fast =
+                    Nothing::default().optimize_trt_with(input([2, 3]), forward, &options).unwrap();
+                let expected: Tensor<2> = input([2, 3]) * factor;
+                fast.forward(input([2, 3]))
+                    .into_data()
+                    .assert_approx_eq::<f32>(&expected.into_data(), Default::default());
+            });
+        }
+    });
+}
+
+#[test]
+fn many_captures_do_not_use_up_devices() {
+    // Burn counts 65,536 capture devices in a process, then panics.
+    for _ in 0..200 {
+        let options = OptimizeOptions::new();
+        let forward = |_: &Nothing, x: Tensor<2>| x + 1;
+        BurnGraph::capture(&Nothing::default(), &input([2, 3]), forward, &options).unwrap();
+    }
+    let text = format!("{:?}", Device::capture());
+    let number: String = text.chars().filter(char::is_ascii_digit).collect();
+    assert!(number.parse::<usize>().unwrap() < 100, "{text}");
+}
+
+#[test]
+fn a_forward_without_tensors() {
+    let error = refused(|_: Tensor<2>| Vec::<Tensor<2>>::new());
+    assert_eq!((error.kind(), error.operation()), (ErrorKind::InvalidModel, Some("forward")));
+}
+
+#[test]
+fn a_symbol_bound_to_two_sizes() {
+    let batch = OptimizeOptions::new().dynamic_batch(1..=8).unwrap();
+    let error =
+        refused_with((input([2, 3]), input([4, 3])), &batch, |(a, b): (Tensor<2>, Tensor<2>)| {
+            (a, b)
+        });
+    let found = (error.kind(), error.tensor(), error.axis());
+    assert_eq!(found, (ErrorKind::ShapeMismatch, Some("input_1"), Some(0)), "{error}");
+    assert!(error.to_string().contains("`batch` is 4 here, but 2 in `input_0`"), "{error}");
+
+    let dim = |range| Dim::dynamic("n", range).unwrap();
+    let options =
+        OptimizeOptions::new().dynamic_axis(0, 0, dim(1..=8)).dynamic_axis(0, 1, dim(1..=9));
+    let error = refused_with(input([3, 3]), &options, |x: Tensor<2>| x);
+    assert_eq!((error.kind(), error.axis()), (ErrorKind::InvalidArgument, Some(1)), "{error}");
+
+    let options = OptimizeOptions::new().dynamic_axis("pixels", 0, dim(1..=8));
+    let error = refused_with(input([3, 3]), &options, |x: Tensor<2>| x);
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    assert!(
+        error.to_string().contains("pixels") && error.to_string().contains("input_0"),
+        "{error}"
+    );
+}
+
+#[test]
+fn names_that_clash() {
+    let options = OptimizeOptions::new().input_names(["x"]).output_names(["x"]);
+    let error = refused_with(input([2, 3]), &options, |x: Tensor<2>| x.tanh());
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+    let options = OptimizeOptions::new().input_names(["x", "y"]);
+    let error = refused_with(input([2, 3]), &options, |x: Tensor<2>| x.tanh());
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+}
+
+#[test]
+fn inputs_that_do_not_fit_at_run_time() {
+    let options = OptimizeOptions::new().require(BackendKind::Ort).input_names(["x", "i"]);
+    let ids = Tensor::<1, Int>::from_data([0, 1], &Device::flex());
+    let gather = |_: &Nothing, (x, i): (Tensor<2>, Tensor<1, Int>)| x.select(0, i);
+    let fast = Nothing::default()
+        .optimize_trt_with((input([2, 3]), ids.clone()), gather, &options)
+        .unwrap();
+    assert!(fast.try_forward((input([2, 3]), ids.clone())).is_ok());
+    let error = fast.try_forward((input([2, 4]), ids.clone())).unwrap_err();
+    assert_eq!((error.tensor(), error.axis()), (Some("x"), Some(1)), "{error}");
+    let half = ids.clone().cast(burn::tensor::IntDType::I8);
+    let error = fast.try_forward((input([2, 3]), half)).unwrap_err();
+    assert_eq!((error.kind(), error.tensor()), (ErrorKind::DTypeMismatch, Some("i")), "{error}");
+    let twice = input([2, 3]).cast(burn::tensor::FloatDType::F64);
+    let error = fast.try_forward((twice, ids)).unwrap_err();
+    assert_eq!((error.kind(), error.tensor()), (ErrorKind::DTypeMismatch, Some("x")), "{error}");
+}
+
+#[derive(Module, Debug)]
+struct Scaled {
+    factor: Param<Tensor<1>>,
+}
+
+#[test]
+fn parameters_that_forward_reads() {
+    let module = Scaled { factor: Param::from_tensor(input([1])) };
+    let forward = |m: &Scaled, x: Tensor<2>| x * m.factor.val().into_scalar::<f32>();
+    let error = module.optimize_trt(input([2, 3]), forward).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnsupportedOperation);
+    assert!(error.to_string().contains("reads the value of a tensor"), "{error}");
+}

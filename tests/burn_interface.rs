@@ -1,0 +1,231 @@
+//! What a Burn forward function may take and return: any number of tensors of any kind, in
+//! tuples, arrays, vectors, options and structs; the names they get; and what is refused.
+#![cfg(feature = "burn")]
+
+mod common;
+
+use accelerant::burn::{BurnGraph, BurnTensors, OptimizeTrt};
+use accelerant::{BackendKind, Dim, ErrorKind, HostTensor, OptimizeOptions};
+use burn::module::{Module, Param};
+use burn::nn::{Linear, LinearConfig};
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use common::{check, random};
+
+fn device() -> Device {
+    Device::flex()
+}
+
+fn float<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<D> {
+    let values = random(&shape, seed).into_raw_vec_and_offset().0;
+    Tensor::from_data(TensorData::new(values, shape), &device())
+}
+
+fn host(tensors: impl BurnTensors) -> Vec<HostTensor> {
+    let mut out = Vec::new();
+    tensors.into_host(&mut out).expect("CPU tensors can be read");
+    out
+}
+
+#[derive(Module, Debug, Default)]
+struct Nothing {
+    #[module(skip)]
+    nothing: (),
+}
+
+/// Compares a function of any interface with its export, and gives back its signature.
+fn compare<I: BurnTensors + Clone, O: BurnTensors>(
+    name: &str,
+    example: I,
+    f: impl Fn(I) -> O,
+) -> String {
+    let forward = |_: &Nothing, input| f(input);
+    let module = Nothing::default();
+    let options = OptimizeOptions::new();
+    let graph = BurnGraph::capture(&module, &example, forward, &options)
+        .unwrap_or_else(|e| panic!("{name}: {e}"));
+    let expected = host(f(example.clone()));
+    check(name, |consumer| graph.to_onnx(consumer), &host(example.clone()), &expected);
+
+    // The module takes and gives the same types.
+    let options = options.require(BackendKind::Ort);
+    let fast = module.optimize_trt_with(example.clone(), forward, &options).unwrap();
+    let got = host(fast.forward(example));
+    assert_eq!(got.len(), expected.len(), "{name}");
+    for (got, expected) in got.iter().zip(&expected) {
+        common::assert_close(name, got, expected, common::F32);
+    }
+    fast.inference().signature().to_string()
+}
+
+#[test]
+fn tuples_arrays_and_kinds() {
+    let (x, mask) = (float([2, 3], 1), float([2, 3], 2).greater_elem(0.0));
+    let bias: Tensor<1> = float([3], 3);
+    let signature = compare(
+        "kinds",
+        (x.clone(), mask, bias),
+        |(x, mask, bias): (Tensor<2>, Tensor<2, Bool>, Tensor<1>)| {
+            let y = x.mask_fill(mask.clone(), 0.0) + bias.unsqueeze();
+            (y, mask.bool_not())
+        },
+    );
+    let expected = "(input_0: f32 [2, 3], input_1: bool [2, 3], input_2: f32 [3]) -> \
+                    (output_0: f32 [2, 3], output_1: bool [2, 3])";
+    assert_eq!(signature, expected);
+
+    let twelve = |i: u64| float([2], i);
+    compare(
+        "twelve",
+        (
+            twelve(0),
+            twelve(1),
+            twelve(2),
+            twelve(3),
+            twelve(4),
+            twelve(5),
+            twelve(6),
+            twelve(7),
+            twelve(8),
+            twelve(9),
+            twelve(10),
+            twelve(11),
+        ),
+        |(a, b, c, d, e, f, g, h, i, j, k, l)| ([a - b, c - d], (e - f, [g - h, i - j]), k - l),
+    );
+}
+
+#[test]
+fn integers_of_every_width() {
+    use burn::tensor::DType;
+    for dtype in [DType::I64, DType::I32] {
+        let x: Tensor<2, Int> =
+            Tensor::from_data(TensorData::from([[1i64, 2, 3], [4, 5, 6]]), (&device(), dtype));
+        compare("ints", x, |x| x.clone().matmul_like(x));
+    }
+}
+
+/// Something on integers that any backend can do.
+trait MatmulLike {
+    fn matmul_like(self, other: Self) -> Self;
+}
+
+impl MatmulLike for Tensor<2, Int> {
+    fn matmul_like(self, other: Self) -> Self {
+        self * 2 + other
+    }
+}
+
+#[derive(Clone)]
+struct Batch {
+    tokens: Vec<Tensor<2>>,
+    mask: Option<Tensor<2, Bool>>,
+    state: State,
+}
+
+#[derive(Clone)]
+struct State {
+    hidden: Tensor<2>,
+    cell: Tensor<2>,
+}
+
+accelerant::burn_tensors!(Batch { tokens, mask, state });
+accelerant::burn_tensors!(State { hidden, cell });
+
+#[test]
+fn structs_are_named_after_their_fields() {
+    let step = |batch: Batch| {
+        let sum = batch.tokens.into_iter().reduce(|a, b| a + b).expect("there are tokens");
+        let sum = match batch.mask {
+            Some(mask) => sum.mask_fill(mask, 0.0),
+            None => sum,
+        };
+        let State { hidden, cell } = batch.state;
+        let cell = cell * 0.5 + sum;
+        let hidden = hidden + cell.clone().tanh();
+        (vec![hidden.clone()], State { hidden, cell })
+    };
+    let state = State { hidden: float([2, 4], 1), cell: float([2, 4], 2) };
+    let mask = float([2, 4], 5).greater_elem(0.0);
+    let tokens = vec![float([2, 4], 3), float([2, 4], 4)];
+    let batch = Batch { tokens, mask: Some(mask), state };
+    let signature = compare("struct", batch.clone(), step);
+    let expected = "(tokens.0: f32 [2, 4], tokens.1: f32 [2, 4], mask: bool [2, 4], \
+                    state.hidden: f32 [2, 4], state.cell: f32 [2, 4]) -> \
+                    (output_0: f32 [2, 4], 1.hidden: f32 [2, 4], 1.cell: f32 [2, 4])";
+    assert_eq!(signature, expected);
+    let signature = compare("struct without a mask", Batch { mask: None, ..batch }, step);
+    assert!(!signature.contains("mask"), "{signature}");
+}
+
+#[test]
+fn a_state_that_comes_out_again_gets_another_name() {
+    let state = State { hidden: float([2, 4], 1), cell: float([2, 4], 2) };
+    let signature = compare("state", state.clone(), |state| State {
+        hidden: state.hidden.tanh(),
+        cell: state.cell * 2,
+    });
+    assert!(signature.ends_with("(hidden_out: f32 [2, 4], cell_out: f32 [2, 4])"), "{signature}");
+    let options = OptimizeOptions::new()
+        .input_names(["h", "c"])
+        .output_names(["h'", "c'"])
+        .dynamic_axis("h", 0, Dim::dynamic("batch", 1..=4).unwrap())
+        .dynamic_axis(1, 0, Dim::dynamic("batch", 1..=4).unwrap());
+    let fast = Nothing::default().optimize_trt_with(state.clone(), |_, s| s, &options).unwrap();
+    let expected =
+        "(h: f32 [batch, 4], c: f32 [batch, 4]) -> (h': f32 [batch, 4], c': f32 [batch, 4])";
+    assert_eq!(fast.inference().signature().to_string(), expected);
+    let got = host(fast.forward(state.clone()));
+    assert_eq!(got, host(state));
+}
+
+#[test]
+fn outputs_may_be_inputs_constants_or_the_same_twice() {
+    let x = float::<2>([2, 3], 1);
+    compare("identity", x.clone(), |x| x);
+    compare("crossed", (x.clone(), float::<2>([2, 3], 2)), |(a, b)| (b, a));
+    compare("twice", x.clone(), |x| {
+        let y = x.clone().tanh();
+        (y.clone(), x, y)
+    });
+    compare("a constant", x.clone(), |x: Tensor<2>| {
+        let constant = Tensor::<1>::from_data([1.0, 2.0, 3.0], &x.device());
+        (x, constant)
+    });
+}
+
+#[derive(Module, Debug)]
+struct Tied {
+    encode: Linear,
+    table: Param<Tensor<2>>,
+}
+
+#[test]
+fn a_parameter_may_be_an_output() {
+    let module = Tied {
+        encode: LinearConfig::new(3, 4).init(&device()),
+        table: Param::from_tensor(float([2, 4], 7)),
+    };
+    let forward = |m: &Tied, x: Tensor<2>| (m.encode.forward(x), m.table.val());
+    let x = float([2, 3], 1);
+    let graph = BurnGraph::capture(&module, &x, forward, &OptimizeOptions::new()).unwrap();
+    let expected = host(forward(&module, x.clone()));
+    check("parameter", |consumer| graph.to_onnx(consumer), &host(x), &expected);
+}
+
+#[test]
+fn an_input_that_forward_never_uses_stays_an_input() {
+    let signature =
+        compare("unused", (float::<2>([2, 3], 1), float::<1>([4], 2)), |(x, _)| x.tanh());
+    assert_eq!(signature, "(input_0: f32 [2, 3], input_1: f32 [4]) -> (output_0: f32 [2, 3])");
+}
+
+#[test]
+fn lists_of_another_length_are_refused_at_run_time() {
+    let pair = || vec![float::<2>([2, 3], 1), float([2, 3], 2)];
+    let sum = |_: &Nothing, x: Vec<Tensor<2>>| x.into_iter().reduce(|a, b| a + b).unwrap();
+    let options = OptimizeOptions::new().require(BackendKind::Ort);
+    let fast = Nothing::default().optimize_trt_with(pair(), sum, &options).unwrap();
+    assert!(fast.try_forward(pair()).is_ok());
+    let error = fast.try_forward(pair()[..1].to_vec()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InputMismatch, "{error}");
+}
