@@ -53,9 +53,10 @@
 //! (`QTensor`) are no `Tensor`, so a forward cannot bring them here.
 
 mod error;
+mod index;
 mod layers;
 mod lower;
-mod lower_shapes;
+mod methods;
 mod native;
 mod operators;
 pub mod ops;
@@ -65,12 +66,12 @@ mod tensor_ops;
 mod tensors;
 mod trace;
 mod traced;
-mod traced_ops;
-mod traced_shapes;
-mod traced_windows;
 
 pub use error::error_of;
-pub use layers::{Forward, Layer};
+pub use index::{Indexer, Indexes};
+pub use layers::{
+    Forward, Func, FuncT, GroupNorm, Layer, Sequential, func, func_t, group_norm, seq,
+};
 pub use operators::{Arithmetic, Has, Operators, TensorArithmetic};
 pub use tensor_ops::{Operand, Right, TensorOps};
 pub use trace::{Trace, export_onnx};

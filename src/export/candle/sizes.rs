@@ -63,6 +63,11 @@ impl Cases {
         Ok(Self { symbols, cases })
     }
 
+    /// Whether any dimension is symbolic.
+    pub(super) fn symbolic(&self) -> bool {
+        !self.symbols.is_empty()
+    }
+
     pub(super) fn all(&self) -> &[Case] {
         &self.cases
     }

@@ -65,40 +65,158 @@ pub(super) enum Reduce {
     Sum,
 }
 
+/// Where a square matrix made in the forward is one, and elsewhere zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Triangle {
+    Diagonal,
+    Lower,
+    Upper,
+}
+
 /// What a step does. Sizes that may follow a symbol are not in here but in [`Recorded`].
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Op {
-    Affine { mul: f64, add: f64 },
-    ArgReduce { max: bool, dim: usize, keepdim: bool },
-    BatchNorm { eps: f64 },
+    Affine {
+        mul: f64,
+        add: f64,
+    },
+    ArgReduce {
+        max: bool,
+        dim: usize,
+        keepdim: bool,
+    },
+    BatchNorm {
+        eps: f64,
+    },
     Binary(Binary),
     Broadcast,
     Cast,
-    Cat { dim: usize },
+    Cat {
+        dim: usize,
+    },
     Compare(Compare),
     Constant(Constant),
-    Conv { padding: usize, stride: usize, dilation: usize, groups: usize },
-    Elu { alpha: f64 },
+    Conv {
+        padding: usize,
+        stride: usize,
+        dilation: usize,
+        groups: usize,
+    },
+    ConvTranspose {
+        padding: usize,
+        output_padding: usize,
+        stride: usize,
+        dilation: usize,
+        groups: usize,
+    },
+    CumSum {
+        dim: usize,
+    },
+    Elu {
+        alpha: f64,
+    },
     Embedding,
+    Flip {
+        dim: usize,
+    },
+    Full {
+        value: f64,
+    },
+    Gather {
+        dim: usize,
+    },
+    GroupNorm {
+        groups: usize,
+        eps: f64,
+    },
+    IndexSelect {
+        dim: usize,
+    },
     Input(usize),
-    LayerNorm { eps: f64 },
-    LeakyRelu { slope: f64 },
+    LayerNorm {
+        eps: f64,
+    },
+    LeakyRelu {
+        slope: f64,
+    },
     Linear,
     MatMul,
-    Narrow { dim: usize },
-    Pad { dim: usize, left: usize, right: usize },
-    Permute { order: Vec<usize> },
-    Pool { max: bool, kernel: [usize; 2], stride: [usize; 2] },
-    Powf { exponent: f64 },
+    Narrow {
+        dim: usize,
+    },
+    Pad {
+        dim: usize,
+        left: usize,
+        right: usize,
+    },
+    PadSame {
+        dim: usize,
+        left: usize,
+        right: usize,
+    },
+    Permute {
+        order: Vec<usize>,
+    },
+    Pool {
+        max: bool,
+        kernel: [usize; 2],
+        stride: [usize; 2],
+    },
+    Powf {
+        exponent: f64,
+    },
     Prelu,
-    Reduce { op: Reduce, dims: Vec<usize>, keepdim: bool },
+    Range {
+        start: f64,
+        step: f64,
+    },
+    Reduce {
+        op: Reduce,
+        dims: Vec<usize>,
+        keepdim: bool,
+    },
+    Repeat,
     Reshape,
-    RmsNorm { eps: f64 },
-    Softmax { dim: usize, log: bool },
-    Squeeze { dim: usize },
+    RmsNorm {
+        eps: f64,
+    },
+    Scatter {
+        dim: usize,
+        add: bool,
+    },
+    Selu {
+        alpha: f32,
+        gamma: f32,
+    },
+    Softmax {
+        dim: usize,
+        log: bool,
+    },
+    Sort {
+        ascending: bool,
+        positions: bool,
+    },
+    Squeeze {
+        dim: usize,
+    },
+    Triangle(Triangle),
     Unary(Unary),
-    Unsqueeze { dim: usize },
-    UpsampleNearest2d,
+    Unfold {
+        dim: usize,
+        size: usize,
+        step: usize,
+    },
+    Unsqueeze {
+        dim: usize,
+    },
+    UpsampleBilinear {
+        align_corners: bool,
+        scales: Option<[f64; 2]>,
+    },
+    UpsampleNearest,
+    Variance {
+        dim: usize,
+    },
     Where,
 }
 
@@ -136,7 +254,7 @@ pub(super) struct Recorded {
     pub(super) inputs: Vec<usize>,
     pub(super) dtype: DType,
     pub(super) dims: Vec<usize>,
-    /// Arguments that are sizes: start and length of a `narrow`.
+    /// Arguments that are sizes: start and length of a `narrow`, the times of a `repeat`.
     pub(super) sizes: Vec<usize>,
     pub(super) scope: String,
 }
@@ -189,6 +307,11 @@ impl Tape {
         let count = self.layers.entry(format!("{}/{kind}", self.scope.join("/"))).or_default();
         *count += 1;
         if *count == 1 { kind.to_owned() } else { format!("{kind}_{count}") }
+    }
+
+    /// A name behind the scopes that are open.
+    pub(super) fn path(&self, name: &str) -> String {
+        self.scope.iter().map(String::as_str).chain([name]).collect::<Vec<_>>().join("/")
     }
 
     pub(super) fn enter(&mut self, name: &str) {

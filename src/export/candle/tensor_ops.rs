@@ -1,11 +1,18 @@
 //! The trait over which a forward is written once: candle's methods under candle's names. Its two
-//! implementations are in `native` and `traced_ops`.
+//! implementations are in `native` and `traced`.
 
+use std::ops::RangeBounds;
+
+use candle_core::conv::CudnnFwdAlgo;
+use candle_core::op::CmpOp;
 use candle_core::shape::{Dim, Dims, ShapeWithOneHole};
-use candle_core::{DType, Device, Result, Shape, Tensor, ToUsize2};
+use candle_core::{DType, Device, NdArray, Result, Shape, Tensor, ToUsize2, WithDType};
 
-use super::layers::Layer;
+use super::index::Indexes;
+use super::layers::{Forward, Layer};
+use super::methods::{candle_functions, candle_host_methods, candle_methods};
 use super::operators::Operators;
+use super::traced::Traced;
 
 mod private {
     pub trait Sealed {}
@@ -51,14 +58,58 @@ macro_rules! numbers {
 numbers!(f32, f64, half::f16, half::bf16, u8, u32, i64);
 
 /// Declares methods that candle documents.
-macro_rules! as_in_candle {
-    ($($(#[$doc:meta])* $name:ident($($arg:ident: $type:ty),*) -> $output:ty;)*) => {$(
-        $(#[$doc])*
+macro_rules! declare_methods {
+    ($($name:ident $(<$($g:ident: $bound:path),+>)? ($($arg:ident: $ty:ty),*) -> $output:ty;)*) => {$(
         #[doc = concat!("As [`Tensor::", stringify!($name), "`](candle_core::Tensor::", stringify!($name), ").")]
         ///
         /// # Errors
         /// Candle's own.
-        fn $name(&self $(, $arg: $type)*) -> $output;
+        fn $name $(<$($g: $bound),+>)? (&self $(, $arg: $ty)*) -> $output;
+    )*};
+}
+
+/// Declares methods that need values or change them.
+macro_rules! declare_host_methods {
+    ($($name:ident $(<$($g:ident: $bound:path),+>)? ($($arg:ident: $ty:ty),*) -> $output:ty;)*) => {$(
+        #[doc = concat!("As [`Tensor::", stringify!($name), "`](candle_core::Tensor::", stringify!($name), ").")]
+        ///
+        /// # Errors
+        /// Candle's own; always while a forward is traced, unless the values do not depend on its
+        /// inputs and are only read.
+        fn $name $(<$($g: $bound),+>)? (&self $(, $arg: $ty)*) -> $output;
+    )*};
+}
+
+/// Declares functions that candle documents.
+macro_rules! declare_functions {
+    ($($name:ident $(<$($g:ident: $bound:path),+>)? ($($arg:ident: $ty:ty),*) -> $output:ty;)*) => {$(
+        #[doc = concat!("As [`Tensor::", stringify!($name), "`](candle_core::Tensor::", stringify!($name), ").")]
+        ///
+        /// # Errors
+        /// Candle's own.
+        fn $name $(<$($g: $bound),+>)? ($($arg: $ty),*) -> $output;
+    )*};
+}
+
+/// Declares functions of candle_nn as methods.
+macro_rules! declare_nn {
+    ($module:ident: $($name:ident $(<$g:ident: $bound:path>)? ($($arg:ident: $ty:ty),*);)*) => {$(
+        #[doc = concat!("As [`candle_nn::", stringify!($module), "::", stringify!($name), "`].")]
+        ///
+        /// # Errors
+        /// Candle's own.
+        fn $name $(<$g: $bound>)? (&self $(, $arg: $ty)*) -> Result<Self>;
+    )*};
+}
+
+/// Declares methods whose right-hand side is a tensor of the same shape or a number.
+macro_rules! declare_operand {
+    ($($name:ident: $of:literal;)*) => {$(
+        #[doc = concat!("As [`Tensor::", stringify!($name), "`](candle_core::Tensor::", stringify!($name), ")", $of, ".")]
+        ///
+        /// # Errors
+        /// Candle's own.
+        fn $name<R: Operand<Self>>(&self, rhs: R) -> Result<Self>;
     )*};
 }
 
@@ -66,8 +117,8 @@ macro_rules! as_in_candle {
 ///
 /// Implemented for [`candle_core::Tensor`], where each method is candle's own of the same name,
 /// and for [`Traced`](super::Traced), which records what is done to it. Sizes and types follow
-/// candle's rules in both, with candle's own error texts. There are no methods that read values:
-/// a traced tensor has none.
+/// candle's rules in both, with candle's own error texts. A traced tensor has no values and does
+/// not change: methods that read values, or write into a tensor, are refused with their name.
 ///
 /// A few methods are functions in candle_nn; they are also in [`ops`](super::ops) as such. A
 /// tensor that a model holds as a field enters a forward through [`constant`](Self::constant).
@@ -82,6 +133,16 @@ pub trait TensorOps:
     /// # Errors
     /// The layer's own.
     fn layer(layer: Layer<'_>, xs: &Self) -> Result<Self>;
+
+    /// Runs the one of two functions that takes this type.
+    ///
+    /// # Errors
+    /// The function's own.
+    fn either(
+        xs: &Self,
+        native: impl FnOnce(&Tensor) -> Result<Tensor>,
+        traced: impl FnOnce(&Traced) -> Result<Traced>,
+    ) -> Result<Self>;
 
     /// Names the part of the model that `f` runs: operators and weights in the exported graph are
     /// called `name/…`, for example `xs.scope("conv1", |xs| self.conv1.forward(xs))`.
@@ -162,71 +223,64 @@ pub trait TensorOps:
         self.shape().elem_count()
     }
 
-    as_in_candle! {
-        abs() -> Result<Self>;
-        ceil() -> Result<Self>;
-        cos() -> Result<Self>;
-        erf() -> Result<Self>;
-        exp() -> Result<Self>;
-        floor() -> Result<Self>;
-        gelu() -> Result<Self>;
-        gelu_erf() -> Result<Self>;
-        log() -> Result<Self>;
-        neg() -> Result<Self>;
-        recip() -> Result<Self>;
-        relu() -> Result<Self>;
-        round() -> Result<Self>;
-        sign() -> Result<Self>;
-        silu() -> Result<Self>;
-        sin() -> Result<Self>;
-        sqr() -> Result<Self>;
-        sqrt() -> Result<Self>;
-        tanh() -> Result<Self>;
-        affine(mul: f64, add: f64) -> Result<Self>;
-        elu(alpha: f64) -> Result<Self>;
-        powf(e: f64) -> Result<Self>;
+    /// Whether the elements lie in row-major order. A traced tensor always says so.
+    fn is_contiguous(&self) -> bool;
 
-        add(rhs: &Self) -> Result<Self>;
-        sub(rhs: &Self) -> Result<Self>;
-        mul(rhs: &Self) -> Result<Self>;
-        div(rhs: &Self) -> Result<Self>;
-        broadcast_add(rhs: &Self) -> Result<Self>;
-        broadcast_sub(rhs: &Self) -> Result<Self>;
-        broadcast_mul(rhs: &Self) -> Result<Self>;
-        broadcast_div(rhs: &Self) -> Result<Self>;
-        broadcast_maximum(rhs: &Self) -> Result<Self>;
-        broadcast_minimum(rhs: &Self) -> Result<Self>;
-        matmul(rhs: &Self) -> Result<Self>;
-        broadcast_matmul(rhs: &Self) -> Result<Self>;
-        where_cond(on_true: &Self, on_false: &Self) -> Result<Self>;
+    /// As [`Tensor::detach`](candle_core::Tensor::detach).
+    fn detach(&self) -> Self;
 
-        conv1d(kernel: &Self, padding: usize, stride: usize, dilation: usize, groups: usize) -> Result<Self>;
-        conv2d(kernel: &Self, padding: usize, stride: usize, dilation: usize, groups: usize) -> Result<Self>;
-        upsample_nearest2d(target_h: usize, target_w: usize) -> Result<Self>;
-        interpolate2d(target_h: usize, target_w: usize) -> Result<Self>;
+    candle_methods! { declare_methods }
+    candle_host_methods! { declare_host_methods }
+    candle_functions! { declare_functions }
 
-        sum_all() -> Result<Self>;
-        mean_all() -> Result<Self>;
-        max_all() -> Result<Self>;
-        min_all() -> Result<Self>;
-        flatten_all() -> Result<Self>;
-        t() -> Result<Self>;
-        contiguous() -> Result<Self>;
-        get(i: usize) -> Result<Self>;
-        to_dtype(dtype: DType) -> Result<Self>;
+    declare_operand! {
+        maximum: "";
+        minimum: "";
+        eq: ": 1 or 0 as u8";
+        ne: ": 1 or 0 as u8";
+        lt: ": 1 or 0 as u8";
+        gt: ": 1 or 0 as u8";
+        ge: ": 1 or 0 as u8";
+        le: ": 1 or 0 as u8";
     }
 
-    /// As [`Tensor::maximum`](candle_core::Tensor::maximum).
-    ///
-    /// # Errors
-    /// Candle's own.
-    fn maximum<R: Operand<Self>>(&self, rhs: R) -> Result<Self>;
+    declare_nn! { ops:
+        softmax<D: Dim>(dim: D);
+        log_softmax<D: Dim>(dim: D);
+        softmax_last_dim();
+        sigmoid();
+        hard_sigmoid();
+        mish();
+        leaky_relu(negative_slope: f64);
+        selu(alpha: f32, gamma: f32);
+        swiglu();
+        layer_norm(alpha: &Self, beta: &Self, eps: f32);
+        rms_norm(alpha: &Self, eps: f32);
+        pixel_shuffle(upscale_factor: usize);
+        pixel_unshuffle(downscale_factor: usize);
+        replication_pad2d(pad: usize);
+    }
 
-    /// As [`Tensor::minimum`](candle_core::Tensor::minimum).
+    declare_nn! { rotary_emb:
+        rope(cos: &Self, sin: &Self);
+        rope_i(cos: &Self, sin: &Self);
+        rope_thd(cos: &Self, sin: &Self);
+    }
+
+    /// As [`Tensor::cmp`](candle_core::Tensor::cmp): 1 or 0 as u8.
     ///
     /// # Errors
     /// Candle's own.
-    fn minimum<R: Operand<Self>>(&self, rhs: R) -> Result<Self>;
+    fn cmp<R: Operand<Self>>(&self, rhs: R, op: CmpOp) -> Result<Self> {
+        match op {
+            CmpOp::Eq => self.eq(rhs),
+            CmpOp::Ne => self.ne(rhs),
+            CmpOp::Lt => self.lt(rhs),
+            CmpOp::Gt => self.gt(rhs),
+            CmpOp::Ge => self.ge(rhs),
+            CmpOp::Le => self.le(rhs),
+        }
+    }
 
     /// As [`Tensor::clamp`](candle_core::Tensor::clamp).
     ///
@@ -236,281 +290,39 @@ pub trait TensorOps:
         self.maximum(min)?.minimum(max)
     }
 
-    /// As [`Tensor::eq`](candle_core::Tensor::eq): 1 or 0 as u8.
+    /// As [`IndexOp::i`](candle_core::IndexOp::i): by numbers, ranges and lists of numbers.
     ///
     /// # Errors
     /// Candle's own.
-    fn eq<R: Operand<Self>>(&self, rhs: R) -> Result<Self>;
-
-    /// As [`Tensor::ne`](candle_core::Tensor::ne): 1 or 0 as u8.
-    ///
-    /// # Errors
-    /// Candle's own.
-    fn ne<R: Operand<Self>>(&self, rhs: R) -> Result<Self>;
-
-    /// As [`Tensor::lt`](candle_core::Tensor::lt): 1 or 0 as u8.
-    ///
-    /// # Errors
-    /// Candle's own.
-    fn lt<R: Operand<Self>>(&self, rhs: R) -> Result<Self>;
-
-    /// As [`Tensor::gt`](candle_core::Tensor::gt): 1 or 0 as u8.
-    ///
-    /// # Errors
-    /// Candle's own.
-    fn gt<R: Operand<Self>>(&self, rhs: R) -> Result<Self>;
-
-    /// As [`Tensor::ge`](candle_core::Tensor::ge): 1 or 0 as u8.
-    ///
-    /// # Errors
-    /// Candle's own.
-    fn ge<R: Operand<Self>>(&self, rhs: R) -> Result<Self>;
-
-    /// As [`Tensor::le`](candle_core::Tensor::le): 1 or 0 as u8.
-    ///
-    /// # Errors
-    /// Candle's own.
-    fn le<R: Operand<Self>>(&self, rhs: R) -> Result<Self>;
-
-    /// As [`Tensor::avg_pool2d`](candle_core::Tensor::avg_pool2d).
-    ///
-    /// # Errors
-    /// Candle's own.
-    fn avg_pool2d<S: ToUsize2>(&self, sz: S) -> Result<Self> {
-        let sz = sz.to_usize2();
-        self.avg_pool2d_with_stride(sz, sz)
+    fn i<I: Indexes>(&self, index: I) -> Result<Self> {
+        super::index::index(self, index)
     }
 
-    /// As [`Tensor::avg_pool2d_with_stride`](candle_core::Tensor::avg_pool2d_with_stride).
+    /// As [`Tensor::roll`](candle_core::Tensor::roll).
     ///
     /// # Errors
     /// Candle's own.
-    fn avg_pool2d_with_stride<S: ToUsize2>(&self, kernel_size: S, stride: S) -> Result<Self>;
+    fn roll<D: Dim>(&self, shift: i32, dim: D) -> Result<Self>;
 
-    /// As [`Tensor::max_pool2d`](candle_core::Tensor::max_pool2d).
+    /// As [`Tensor::from_iter`](candle_core::Tensor::from_iter).
     ///
     /// # Errors
     /// Candle's own.
-    fn max_pool2d<S: ToUsize2>(&self, sz: S) -> Result<Self> {
-        let sz = sz.to_usize2();
-        self.max_pool2d_with_stride(sz, sz)
+    fn from_iter<D: WithDType>(iter: impl IntoIterator<Item = D>, device: &Device) -> Result<Self>;
+
+    /// Runs a layer, as [`Tensor::apply`](candle_core::Tensor::apply).
+    ///
+    /// # Errors
+    /// The layer's own.
+    fn apply<M: Forward>(&self, m: &M) -> Result<Self> {
+        m.forward(self)
     }
 
-    /// As [`Tensor::max_pool2d_with_stride`](candle_core::Tensor::max_pool2d_with_stride).
+    /// Runs a layer, as [`Tensor::apply_t`](candle_core::Tensor::apply_t).
     ///
     /// # Errors
-    /// Candle's own.
-    fn max_pool2d_with_stride<S: ToUsize2>(&self, kernel_size: S, stride: S) -> Result<Self>;
-
-    /// As [`Tensor::sum`](candle_core::Tensor::sum).
-    ///
-    /// # Errors
-    /// Candle's own.
-    fn sum<D: Dims>(&self, dims: D) -> Result<Self>;
-
-    /// As [`Tensor::sum_keepdim`](candle_core::Tensor::sum_keepdim).
-    ///
-    /// # Errors
-    /// Candle's own.
-    fn sum_keepdim<D: Dims>(&self, dims: D) -> Result<Self>;
-
-    /// As [`Tensor::mean`](candle_core::Tensor::mean).
-    ///
-    /// # Errors
-    /// Candle's own.
-    fn mean<D: Dims>(&self, dims: D) -> Result<Self>;
-
-    /// As [`Tensor::mean_keepdim`](candle_core::Tensor::mean_keepdim).
-    ///
-    /// # Errors
-    /// Candle's own.
-    fn mean_keepdim<D: Dims>(&self, dims: D) -> Result<Self>;
-
-    /// As [`Tensor::max`](candle_core::Tensor::max).
-    ///
-    /// # Errors
-    /// Candle's own.
-    fn max<D: Dim>(&self, dim: D) -> Result<Self>;
-
-    /// As [`Tensor::max_keepdim`](candle_core::Tensor::max_keepdim).
-    ///
-    /// # Errors
-    /// Candle's own.
-    fn max_keepdim<D: Dim>(&self, dim: D) -> Result<Self>;
-
-    /// As [`Tensor::min`](candle_core::Tensor::min).
-    ///
-    /// # Errors
-    /// Candle's own.
-    fn min<D: Dim>(&self, dim: D) -> Result<Self>;
-
-    /// As [`Tensor::min_keepdim`](candle_core::Tensor::min_keepdim).
-    ///
-    /// # Errors
-    /// Candle's own.
-    fn min_keepdim<D: Dim>(&self, dim: D) -> Result<Self>;
-
-    /// As [`Tensor::argmax`](candle_core::Tensor::argmax): u32.
-    ///
-    /// # Errors
-    /// Candle's own.
-    fn argmax<D: Dim>(&self, dim: D) -> Result<Self>;
-
-    /// As [`Tensor::argmax_keepdim`](candle_core::Tensor::argmax_keepdim): u32.
-    ///
-    /// # Errors
-    /// Candle's own.
-    fn argmax_keepdim<D: Dim>(&self, dim: D) -> Result<Self>;
-
-    /// As [`Tensor::argmin`](candle_core::Tensor::argmin): u32.
-    ///
-    /// # Errors
-    /// Candle's own.
-    fn argmin<D: Dim>(&self, dim: D) -> Result<Self>;
-
-    /// As [`Tensor::argmin_keepdim`](candle_core::Tensor::argmin_keepdim): u32.
-    ///
-    /// # Errors
-    /// Candle's own.
-    fn argmin_keepdim<D: Dim>(&self, dim: D) -> Result<Self>;
-
-    /// As [`candle_nn::ops::softmax`].
-    ///
-    /// # Errors
-    /// Candle's own.
-    fn softmax<D: Dim>(&self, dim: D) -> Result<Self>;
-
-    /// As [`candle_nn::ops::softmax_last_dim`].
-    ///
-    /// # Errors
-    /// Candle's own.
-    fn softmax_last_dim(&self) -> Result<Self>;
-
-    /// As [`candle_nn::ops::log_softmax`].
-    ///
-    /// # Errors
-    /// Candle's own.
-    fn log_softmax<D: Dim>(&self, dim: D) -> Result<Self>;
-
-    /// As [`candle_nn::ops::sigmoid`].
-    ///
-    /// # Errors
-    /// Candle's own.
-    fn sigmoid(&self) -> Result<Self>;
-
-    /// As [`candle_nn::ops::hard_sigmoid`].
-    ///
-    /// # Errors
-    /// Candle's own.
-    fn hard_sigmoid(&self) -> Result<Self>;
-
-    /// As [`candle_nn::ops::mish`].
-    ///
-    /// # Errors
-    /// Candle's own.
-    fn mish(&self) -> Result<Self>;
-
-    /// As [`candle_nn::ops::leaky_relu`].
-    ///
-    /// # Errors
-    /// Candle's own.
-    fn leaky_relu(&self, negative_slope: f64) -> Result<Self>;
-
-    /// As [`candle_nn::ops::swiglu`].
-    ///
-    /// # Errors
-    /// Candle's own.
-    fn swiglu(&self) -> Result<Self>;
-
-    /// As [`Tensor::reshape`](candle_core::Tensor::reshape), with at most one hole `()`.
-    ///
-    /// # Errors
-    /// Candle's own.
-    fn reshape<S: ShapeWithOneHole>(&self, shape: S) -> Result<Self>;
-
-    /// As [`Tensor::broadcast_as`](candle_core::Tensor::broadcast_as).
-    ///
-    /// # Errors
-    /// Candle's own.
-    fn broadcast_as<S: Into<Shape>>(&self, shape: S) -> Result<Self>;
-
-    /// As [`Tensor::expand`](candle_core::Tensor::expand).
-    ///
-    /// # Errors
-    /// Candle's own.
-    fn expand<S: Into<Shape>>(&self, shape: S) -> Result<Self> {
-        self.broadcast_as(shape)
+    /// The layer's own; always when `train`.
+    fn apply_t<M: Forward>(&self, m: &M, train: bool) -> Result<Self> {
+        m.forward_t(self, train)
     }
-
-    /// As [`Tensor::flatten`](candle_core::Tensor::flatten).
-    ///
-    /// # Errors
-    /// Candle's own.
-    fn flatten<A: Dim, B: Dim>(&self, start_dim: A, end_dim: B) -> Result<Self>;
-
-    /// As [`Tensor::flatten_to`](candle_core::Tensor::flatten_to).
-    ///
-    /// # Errors
-    /// Candle's own.
-    fn flatten_to<D: Dim>(&self, end_dim: D) -> Result<Self>;
-
-    /// As [`Tensor::flatten_from`](candle_core::Tensor::flatten_from).
-    ///
-    /// # Errors
-    /// Candle's own.
-    fn flatten_from<D: Dim>(&self, start_dim: D) -> Result<Self>;
-
-    /// As [`Tensor::transpose`](candle_core::Tensor::transpose).
-    ///
-    /// # Errors
-    /// Candle's own.
-    fn transpose<A: Dim, B: Dim>(&self, dim1: A, dim2: B) -> Result<Self>;
-
-    /// As [`Tensor::permute`](candle_core::Tensor::permute).
-    ///
-    /// # Errors
-    /// Candle's own.
-    fn permute<D: Dims>(&self, dims: D) -> Result<Self>;
-
-    /// As [`Tensor::squeeze`](candle_core::Tensor::squeeze).
-    ///
-    /// # Errors
-    /// Candle's own.
-    fn squeeze<D: Dim>(&self, dim: D) -> Result<Self>;
-
-    /// As [`Tensor::unsqueeze`](candle_core::Tensor::unsqueeze).
-    ///
-    /// # Errors
-    /// Candle's own.
-    fn unsqueeze<D: Dim>(&self, dim: D) -> Result<Self>;
-
-    /// As [`Tensor::narrow`](candle_core::Tensor::narrow).
-    ///
-    /// # Errors
-    /// Candle's own.
-    fn narrow<D: Dim>(&self, dim: D, start: usize, len: usize) -> Result<Self>;
-
-    /// As [`Tensor::chunk`](candle_core::Tensor::chunk).
-    ///
-    /// # Errors
-    /// Candle's own.
-    fn chunk<D: Dim>(&self, chunks: usize, dim: D) -> Result<Vec<Self>>;
-
-    /// As [`Tensor::pad_with_zeros`](candle_core::Tensor::pad_with_zeros).
-    ///
-    /// # Errors
-    /// Candle's own.
-    fn pad_with_zeros<D: Dim>(&self, dim: D, left: usize, right: usize) -> Result<Self>;
-
-    /// As [`Tensor::cat`](candle_core::Tensor::cat).
-    ///
-    /// # Errors
-    /// Candle's own.
-    fn cat<A: AsRef<Self>, D: Dim>(args: &[A], dim: D) -> Result<Self>;
-
-    /// As [`Tensor::stack`](candle_core::Tensor::stack).
-    ///
-    /// # Errors
-    /// Candle's own.
-    fn stack<A: AsRef<Self>, D: Dim>(args: &[A], dim: D) -> Result<Self>;
 }

@@ -44,7 +44,7 @@ pub struct Trace {
 }
 
 /// A step as all runs of the forward agree on it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Step {
     pub(super) op: Op,
     pub(super) inputs: Vec<usize>,
@@ -167,7 +167,12 @@ fn run(
             spec.shape.dims().iter().map(|dim| cases.size(case, dim)).collect(),
         )
     });
-    let outputs = forward(&traced.collect::<Vec<_>>()).map_err(from_candle)?;
+    let traced = traced.collect::<Vec<_>>();
+    let outputs = match cases.symbolic() {
+        true => recorder.while_symbolic(|| forward(&traced)),
+        false => forward(&traced),
+    };
+    let outputs = outputs.map_err(from_candle)?;
     let outputs =
         outputs.iter().map(|output| recorder.index_of(output)).collect::<Option<Vec<_>>>();
     let mut tape = recorder.lock();

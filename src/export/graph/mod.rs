@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::spec::{DType, Dim, Shape, Signature, Symbol, TensorSpec};
 use crate::tensor::HostTensor;
 
-#[cfg(feature = "burn")]
+#[cfg(any(feature = "burn", feature = "candle"))]
 pub(crate) use ops::scalar;
 pub use ops::{Conv, Pool};
 

@@ -1,18 +1,24 @@
 //! From the steps of a trace to ONNX: one operator where there is one. Values and the dimensions
-//! they are known by; operators about shapes are in `lower_shapes`.
+//! they are known by; what an operator becomes is in a file a family.
+
+mod creation;
+mod elementwise;
+mod indexing;
+mod reductions;
+mod shapes;
+mod windows;
 
 use std::collections::HashMap;
 
-use candle_core::{DType as CandleType, TensorId};
+use candle_core::TensorId;
 
 use super::sizes::{Size, constant};
-use super::tape::{Binary, Compare, Op, Reduce, Unary};
+use super::tape::{Binary, Op};
 use super::tensors::carried_dtype;
 use super::trace::{Step, Trace};
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::{Consumer, Conv, GraphBuilder, OnnxModel, Pool, Value};
+use crate::export::{Consumer, GraphBuilder, OnnxModel, Value};
 use crate::spec::{DType, Dim};
-use crate::tensor::HostTensor;
 
 /// A graph being written from a trace.
 pub(super) struct Lowering<'t> {
@@ -159,6 +165,12 @@ impl Lowering<'_> {
             return Ok(value);
         }
         let inputs = self.operands(step)?;
+        match &step.op {
+            Op::Full { value } => return self.full(step, *value),
+            Op::Range { start, step: by } => return self.range(step, *start, *by),
+            Op::Triangle(triangle) => return self.triangle(step, *triangle),
+            _ => {}
+        }
         let x = &inputs[0];
         match &step.op {
             Op::Affine { mul, add } => x.affine(*mul, *add),
@@ -166,47 +178,41 @@ impl Lowering<'_> {
             Op::Elu { alpha } => {
                 self.graph.node("Elu").input(x).attr("alpha", *alpha as f32).build()
             }
-            Op::LeakyRelu { slope } => x.leaky_relu(*slope),
-            Op::Unary(op) => unary(*op, x),
-            Op::Binary(op) => binary(*op, x, &inputs[1]),
-            Op::Compare(op) => compare(*op, x, &inputs[1]),
-            Op::Where => {
-                let condition = x.cast(DType::Bool)?;
-                self.graph
-                    .node("Where")
-                    .input(&condition)
-                    .input(&inputs[1])
-                    .input(&inputs[2])
-                    .build()
+            Op::Selu { alpha, gamma } => {
+                let node = self.graph.node("Selu").input(x);
+                node.attr("alpha", *alpha).attr("gamma", *gamma).build()
             }
+            Op::LeakyRelu { slope } => x.leaky_relu(*slope),
+            Op::Unary(op) => elementwise::unary(*op, x),
+            Op::Binary(op) => elementwise::binary(*op, x, &inputs[1]),
+            Op::Compare(op) => elementwise::compare(*op, x, &inputs[1]),
+            Op::Where => x.cast(DType::Bool)?.select(&inputs[1], &inputs[2]),
+            Op::Cast => elementwise::cast(x, trace.steps[step.inputs[0]].dtype, step.dtype),
+            Op::Prelu => self.graph.node("PRelu").input(x).input(&inputs[1]).build(),
             Op::MatMul => x.matmul(&inputs[1]),
             Op::Linear => x.linear(&inputs[1], inputs.get(2), true),
-            Op::Prelu => self.graph.node("PRelu").input(x).input(&inputs[1]).build(),
             Op::Conv { padding, stride, dilation, groups } => {
-                let axes = x.rank() - 2;
-                let options = Conv {
-                    strides: vec![*stride; axes],
-                    padding: vec![(*padding, *padding); axes],
-                    dilations: vec![*dilation; axes],
-                    groups: *groups,
-                };
+                let options = windows::conv(x, [*padding, *stride, *dilation, *groups]);
                 x.conv(&inputs[1], inputs.get(2), &options)
             }
-            Op::Pool { max, kernel, stride } => {
-                let options = Pool {
-                    kernel: kernel.to_vec(),
-                    strides: stride.to_vec(),
-                    padding: vec![(0, 0); 2],
-                    dilations: vec![1; 2],
-                    ceil_mode: false,
-                };
-                if *max { x.max_pool(&options) } else { x.average_pool(&options, false) }
+            Op::ConvTranspose { padding, output_padding, stride, dilation, groups } => {
+                let options = windows::conv(x, [*padding, *stride, *dilation, *groups]);
+                let extra = vec![*output_padding; x.rank() - 2];
+                x.conv_transpose(&inputs[1], inputs.get(2), &options, &extra)
             }
-            Op::Reduce { op, dims, keepdim } => reduce(*op, x, dims, *keepdim),
+            Op::Pool { max, kernel, stride } => windows::pool(x, *max, *kernel, *stride),
+            Op::UpsampleNearest => self.upsample_nearest(step, x),
+            Op::UpsampleBilinear { align_corners, scales } => {
+                self.upsample_bilinear(step, x, *align_corners, *scales)
+            }
+            Op::Reduce { op, dims, keepdim } => reductions::reduce(*op, x, dims, *keepdim),
+            Op::Variance { dim } => self.variance(step, x, *dim),
             Op::ArgReduce { max, dim, keepdim } => {
                 let node = self.graph.node(if *max { "ArgMax" } else { "ArgMin" }).input(x);
                 node.attr("axis", *dim as i64).attr("keepdims", i64::from(*keepdim)).build()
             }
+            Op::Sort { ascending, positions } => self.sort(step, x, *ascending, *positions),
+            Op::CumSum { dim } => reductions::cumsum(x, *dim),
             Op::Softmax { dim, log: false } => x.softmax(*dim as i64),
             Op::Softmax { dim, log: true } => x.log_softmax(*dim as i64),
             Op::BatchNorm { eps } => {
@@ -216,30 +222,31 @@ impl Lowering<'_> {
                 let node = self.graph.node("LayerNormalization").input(x).input(&inputs[1]);
                 node.input_opt(inputs.get(2)).attr("axis", -1).attr("epsilon", *eps as f32).build()
             }
-            Op::RmsNorm { eps } => rms_norm(x, &inputs[1], *eps),
-            Op::Embedding => {
-                let ids = match x.dtype() {
-                    DType::I32 | DType::I64 => x.clone(),
-                    _ => x.cast(DType::I64)?,
-                };
-                self.graph.node("Gather").input(&inputs[1]).input(&ids).attr("axis", 0).build()
+            Op::GroupNorm { groups, eps } => {
+                reductions::group_norm(x, &inputs[1], &inputs[2], *groups, *eps)
             }
-            Op::Cast => cast(x, trace.steps[step.inputs[0]].dtype, step.dtype),
+            Op::RmsNorm { eps } => reductions::rms_norm(x, &inputs[1], *eps),
+            Op::Embedding => inputs[1].gather(&indexing::indices(x)?, 0),
+            Op::IndexSelect { dim } => x.gather(&indexing::indices(&inputs[1])?, *dim as i64),
+            Op::Gather { dim } => self.gather_elements(step, x, &inputs[1], *dim),
+            Op::Scatter { dim, add } => self.scatter(x, &inputs[1], &inputs[2], *dim, *add),
+            Op::Flip { dim } => self.flip(step, x, *dim),
+            Op::Unfold { dim, size, step: by } => self.unfold(step, x, *dim, *size, *by),
             Op::Cat { dim } => self.graph.concat(&inputs.iter().collect::<Vec<_>>(), *dim as i64),
             Op::Permute { order } => x.transpose(order),
             Op::Squeeze { dim } => x.squeeze(&[*dim as i64]),
             Op::Unsqueeze { dim } => x.unsqueeze(&[*dim as i64]),
-            Op::Pad { dim, left, right } => {
-                let mut pads = vec![0i64; 2 * x.rank()];
-                (pads[*dim], pads[x.rank() + dim]) = (*left as i64, *right as i64);
-                let pads = self.graph.constant("pads", HostTensor::from_vec([pads.len()], pads)?);
-                self.graph.node("Pad").input(x).input(&pads).build()
-            }
+            Op::Pad { dim, left, right } => self.pad(x, *dim, *left, *right, "constant"),
+            Op::PadSame { dim, left, right } => self.pad(x, *dim, *left, *right, "edge"),
             Op::Narrow { dim } => self.narrow(step, x, *dim),
             Op::Reshape => self.reshape(step, x),
+            Op::Repeat => self.repeat(step, x),
             Op::Broadcast => self.broadcast(step, x),
-            Op::UpsampleNearest2d => self.upsample_nearest2d(step, x),
-            Op::Constant(_) | Op::Input(_) => unreachable!("handled before"),
+            Op::Constant(_)
+            | Op::Full { .. }
+            | Op::Input(_)
+            | Op::Range { .. }
+            | Op::Triangle(_) => unreachable!("handled before"),
         }
     }
 
@@ -251,103 +258,4 @@ impl Lowering<'_> {
         );
         Error::new(ErrorKind::UnsupportedOperation, text)
     }
-}
-
-fn unary(op: Unary, x: &Value) -> Result<Value> {
-    let node = |op_type| x.graph().node(op_type).input(x).build();
-    match op {
-        Unary::Abs => x.abs(),
-        Unary::Ceil => x.ceil(),
-        Unary::Cos => x.cos(),
-        Unary::Erf => x.erf(),
-        Unary::Exp => x.exp(),
-        Unary::Floor => x.floor(),
-        Unary::Gelu => x.gelu(true),
-        Unary::GeluErf => x.gelu(false),
-        Unary::HardSigmoid => {
-            let node = x.graph().node("HardSigmoid").input(x);
-            node.attr("alpha", 1.0 / 6.0).attr("beta", 0.5).build()
-        }
-        Unary::HardSwish => node("HardSwish"),
-        Unary::Log => x.log(),
-        Unary::Mish => node("Mish"),
-        Unary::Neg => x.neg(),
-        Unary::Recip => x.reciprocal(),
-        Unary::Relu => x.relu(),
-        Unary::Round => round(x),
-        Unary::Sigmoid => x.sigmoid(),
-        Unary::Sign => x.sign(),
-        Unary::Silu => x.silu(),
-        Unary::Sin => x.sin(),
-        Unary::Sqr => x.mul(x),
-        Unary::Sqrt => x.sqrt(),
-        Unary::Tanh => x.tanh(),
-    }
-}
-
-/// Candle rounds halves away from zero, ONNX's Round to even. Every step here is exact:
-/// sign(x) * (floor|x| + floor(2 (|x| - floor|x|))).
-fn round(x: &Value) -> Result<Value> {
-    let size = x.abs()?;
-    let whole = size.floor()?;
-    let up = size.sub(&whole)?.affine(2.0, 0.0)?.floor()?;
-    whole.add(&up)?.mul(&x.sign()?)
-}
-
-fn binary(op: Binary, x: &Value, y: &Value) -> Result<Value> {
-    let logical = |op_type| x.graph().node(op_type).input(x).input(y).build();
-    match op {
-        Binary::Mul | Binary::Minimum if x.dtype() == DType::Bool => logical("And"),
-        Binary::Maximum if x.dtype() == DType::Bool => logical("Or"),
-        Binary::Add => x.add(y),
-        Binary::Div => x.div(y),
-        Binary::Maximum => x.maximum(y),
-        Binary::Minimum => x.minimum(y),
-        Binary::Mul => x.mul(y),
-        Binary::Sub => x.sub(y),
-    }
-}
-
-/// Candle's comparisons give u8, ONNX's bool, which is kept as long as it can be.
-fn compare(op: Compare, x: &Value, y: &Value) -> Result<Value> {
-    let node = |op_type| x.graph().node(op_type).input(x).input(y).build();
-    match op {
-        Compare::Eq => node("Equal"),
-        Compare::Ge => node("GreaterOrEqual"),
-        Compare::Gt => node("Greater"),
-        Compare::Le => node("LessOrEqual"),
-        Compare::Lt => node("Less"),
-        Compare::Ne => x.graph().node("Not").input(&node("Equal")?).build(),
-    }
-}
-
-fn reduce(op: Reduce, x: &Value, dims: &[usize], keepdim: bool) -> Result<Value> {
-    // No axes mean all of them to ONNX.
-    if dims.is_empty() {
-        return Ok(x.clone());
-    }
-    let axes: Vec<i64> = dims.iter().map(|&dim| dim as i64).collect();
-    let op_type = match op {
-        Reduce::Max => "ReduceMax",
-        Reduce::Mean => "ReduceMean",
-        Reduce::Min => "ReduceMin",
-        Reduce::Sum => "ReduceSum",
-    };
-    x.reduce(op_type, &axes, keepdim)
-}
-
-/// Zhang and Sennrich (2019), in 32 bits for narrower types, as candle has it.
-fn rms_norm(x: &Value, weight: &Value, eps: f64) -> Result<Value> {
-    let narrow = matches!(x.dtype(), DType::F16 | DType::BF16);
-    let wide = if narrow { x.cast(DType::F32)? } else { x.clone() };
-    let mean = wide.mul(&wide)?.reduce("ReduceMean", &[-1], true)?;
-    let normed = wide.div(&mean.affine(1.0, eps)?.sqrt()?)?;
-    normed.cast(x.dtype())?.mul(weight)
-}
-
-fn cast(x: &Value, from: CandleType, to: CandleType) -> Result<Value> {
-    // u32 travels as i64, and candle's cast of a negative float to it gives 0.
-    let negative = from.is_float() && to == CandleType::U32;
-    let x = if negative { &x.relu()? } else { x };
-    x.cast(carried_dtype(to)?)
 }

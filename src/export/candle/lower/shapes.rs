@@ -1,10 +1,10 @@
 //! Operators whose arguments are sizes, from the steps of a trace to ONNX.
 
-use super::lower::Lowering;
-use super::sizes::{Size, constant, factor, index};
-use super::trace::Step;
+use super::Lowering;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::Value;
+use crate::export::candle::sizes::{Size, constant, factor, index};
+use crate::export::candle::trace::Step;
 use crate::spec::{Dim, Shape};
 use crate::tensor::HostTensor;
 
@@ -37,8 +37,9 @@ impl Lowering<'_> {
         self.trace.cases.symbol(name.unwrap_or_else(|| fallback.to_owned()), size)
     }
 
-    fn shape(&self, step: &Step, x: &Value) -> Result<Shape> {
-        let name = |axis: usize| format!("{}[{axis}]", x.name());
+    /// The dimensions of a step; those of no known origin are named for a value.
+    pub(super) fn shape(&self, step: &Step, value: &str) -> Result<Shape> {
+        let name = |axis: usize| format!("{value}[{axis}]");
         let dims = step.dims.iter().enumerate().map(|(axis, size)| self.dim(size, &name(axis)));
         Ok(Shape::from(dims.collect::<Result<Vec<_>>>()?))
     }
@@ -99,7 +100,7 @@ impl Lowering<'_> {
                 },
             });
         }
-        let (operand, output) = (self.operand(parts)?, (x.dtype(), self.shape(step, x)?));
+        let (operand, output) = (self.operand(parts)?, (x.dtype(), self.shape(step, x.name())?));
         self.graph.node("Reshape").input(x).input(&operand).outputs([output]).build()
     }
 
@@ -122,7 +123,7 @@ impl Lowering<'_> {
                 }
             });
         }
-        let (operand, output) = (self.operand(parts)?, (x.dtype(), self.shape(step, x)?));
+        let (operand, output) = (self.operand(parts)?, (x.dtype(), self.shape(step, x.name())?));
         self.graph.node("Expand").input(x).input(&operand).outputs([output]).build()
     }
 
@@ -138,41 +139,54 @@ impl Lowering<'_> {
         let to =
             if end == *whole { None } else { Some(index(&end, whole).ok_or_else(unresolved)?) };
         let part = x.slice(dim as i64, from, to)?;
-        let dims = self.shape(step, x)?.dims().to_vec();
+        let dims = self.shape(step, x.name())?.dims().to_vec();
         Ok(part.with_dims(dims))
     }
 
-    /// Whole multiples are a Resize; other sizes take candle's own indices, because the two round
-    /// differently.
-    pub(super) fn upsample_nearest2d(&self, step: &Step, x: &Value) -> Result<Value> {
-        let from = self.dims_of(step.inputs[0]);
-        let factors =
-            (2..4).map(|axis| factor(&step.dims[axis], &from[axis])).collect::<Option<Vec<_>>>();
-        if let Some(factors) = factors {
-            let scales = [1.0, 1.0, factors[0] as f32, factors[1] as f32];
-            let scales = self.graph.constant("scales", HostTensor::from_vec([4], scales.to_vec())?);
-            let node = self.graph.node("Resize").input(x).input_opt(None).input(&scales);
-            let node = node.attr("mode", "nearest").attr("nearest_mode", "floor");
-            let node = node.attr("coordinate_transformation_mode", "asymmetric");
-            return node.outputs([(x.dtype(), self.shape(step, x)?)]).build();
+    pub(super) fn pad(
+        &self,
+        x: &Value,
+        dim: usize,
+        left: usize,
+        right: usize,
+        mode: &str,
+    ) -> Result<Value> {
+        let mut pads = vec![0i64; 2 * x.rank()];
+        (pads[dim], pads[x.rank() + dim]) = (left as i64, right as i64);
+        let pads = self.graph.constant("pads", HostTensor::from_vec([pads.len()], pads)?);
+        self.graph.node("Pad").input(x).input(&pads).attr("mode", mode).build()
+    }
+
+    pub(super) fn repeat(&self, step: &Step, x: &Value) -> Result<Value> {
+        let mut parts = Vec::with_capacity(step.sizes.len());
+        for times in &step.sizes {
+            parts.push(match (constant(times), self.known_dim(times)) {
+                (Some(times), _) => Part::Number(times as i64),
+                (None, Some(&(_, _, (step, axis)))) => Part::Read { step, axis },
+                (None, None) => {
+                    return Err(self.unresolved(step, "the repetition").in_operation("Tile"));
+                }
+            });
         }
-        let mut value = x.clone();
-        for (axis, (source, target)) in from.iter().zip(&step.dims).enumerate().skip(2) {
-            let (Some(source), Some(target)) = (constant(source), constant(target)) else {
-                return Err(self.unresolved(step, "the target").in_operation("Resize"));
-            };
-            let scale = source as f64 / target as f64;
-            let indices = (0..target).map(|i| ((i as f64 * scale) as usize).min(source - 1) as i64);
-            let indices = HostTensor::from_vec([target], indices.collect())?;
-            let indices = self.graph.constant("indices", indices);
-            value = self
-                .graph
-                .node("Gather")
-                .input(&value)
-                .input(&indices)
-                .attr("axis", axis as i64)
-                .build()?;
+        let (operand, output) = (self.operand(parts)?, (x.dtype(), self.shape(step, x.name())?));
+        self.graph.node("Tile").input(x).input(&operand).outputs([output]).build()
+    }
+
+    /// The size of an axis of a step, as a 1-D i64 tensor.
+    pub(super) fn read(&self, step: usize, axis: usize) -> Result<Value> {
+        self.operand(vec![Part::Read { step, axis }])
+    }
+
+    /// The sizes of a step that has no inputs, as a 1-D i64 tensor.
+    pub(super) fn sizes(&self, step: &Step, op: &'static str) -> Result<Value> {
+        let mut parts = Vec::with_capacity(step.dims.len());
+        for size in &step.dims {
+            parts.push(match (constant(size), self.known_dim(size)) {
+                (Some(size), _) => Part::Number(size as i64),
+                (None, Some(&(_, _, (step, axis)))) => Part::Read { step, axis },
+                (None, None) => return Err(self.unresolved(step, "the size").in_operation(op)),
+            });
         }
-        Ok(value)
+        self.operand(parts)
     }
 }

@@ -1,102 +1,18 @@
-//! Layers of candle_nn in a forward: the trait they share with models, and how each is recorded as
-//! one step. Running them is candle's own work.
+//! How each layer of candle_nn is recorded: candle's checks with candle's texts, then one step.
 
-use candle_core::{Error, Result, Tensor};
-use candle_nn::{
-    Activation, BatchNorm, Conv1d, Conv2d, Dropout, Embedding, LayerNorm, Linear, PReLU, RmsNorm,
-};
+use candle_core::quantized::QMatMul;
+use candle_core::{DType, Error as CandleError, Result, Tensor};
+use candle_nn::{Activation, BatchNorm, Embedding, LayerNorm, Linear, PReLU, RmsNorm};
 
-use super::tape::Op;
-use super::tensor_ops::TensorOps;
-use super::traced::Traced;
-
-/// A model or layer whose forward is written once, for running and for exporting.
-///
-/// ```
-/// use accelerant::candle::{Forward, TensorOps};
-/// use candle_core::Result;
-/// use candle_nn::{Conv2d, Linear};
-///
-/// struct Net {
-///     conv: Conv2d,
-///     head: Linear,
-/// }
-///
-/// impl Forward for Net {
-///     fn forward<T: TensorOps>(&self, xs: &T) -> Result<T> {
-///         let xs = self.conv.forward(xs)?.relu()?.max_pool2d(2)?;
-///         self.head.forward(&xs.flatten_from(1)?)
-///     }
-/// }
-/// ```
-///
-/// The layers of candle_nn whose parameters can be read implement it. [`BatchNorm`] and
-/// [`Dropout`] do what they do in inference.
-pub trait Forward {
-    /// Runs on `xs`.
-    ///
-    /// # Errors
-    /// Candle's own, such as shapes that do not fit.
-    fn forward<T: TensorOps>(&self, xs: &T) -> Result<T>;
-}
-
-/// A layer of candle_nn, for [`TensorOps::layer`].
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub enum Layer<'a> {
-    /// An activation function.
-    Activation(&'a Activation),
-    /// Batch normalization with its running mean and variance.
-    BatchNorm(&'a BatchNorm),
-    /// A convolution of `[batch, channels, length]`.
-    Conv1d(&'a Conv1d),
-    /// A convolution of `[batch, channels, height, width]`.
-    Conv2d(&'a Conv2d),
-    /// Rows of a table by index.
-    Embedding(&'a Embedding),
-    /// Layer normalization along the last axis.
-    LayerNorm(&'a LayerNorm),
-    /// A fully connected layer.
-    Linear(&'a Linear),
-    /// The rectifier with a learned slope.
-    PReLU(&'a PReLU),
-    /// Root mean square normalization along the last axis.
-    RmsNorm(&'a RmsNorm),
-}
-
-macro_rules! forward_for {
-    ($($layer:ident),*) => {$(
-        impl Forward for $layer {
-            fn forward<T: TensorOps>(&self, xs: &T) -> Result<T> {
-                T::layer(Layer::$layer(self), xs)
-            }
-        }
-    )*};
-}
-
-forward_for!(Activation, BatchNorm, Conv1d, Conv2d, Embedding, LayerNorm, Linear, PReLU, RmsNorm);
-
-impl Forward for Dropout {
-    fn forward<T: TensorOps>(&self, xs: &T) -> Result<T> {
-        Ok(xs.clone())
-    }
-}
-
-impl<M: Forward> Forward for &M {
-    fn forward<T: TensorOps>(&self, xs: &T) -> Result<T> {
-        (**self).forward(xs)
-    }
-}
-
-impl<M: Forward> Forward for Option<M> {
-    /// `None` gives its input back.
-    fn forward<T: TensorOps>(&self, xs: &T) -> Result<T> {
-        self.as_ref().map_or_else(|| Ok(xs.clone()), |layer| layer.forward(xs))
-    }
-}
+use super::{GroupNorm, Layer};
+use crate::error::{Error, ErrorKind};
+use crate::export::candle::error::to_candle;
+use crate::export::candle::tape::{Op, Unary};
+use crate::export::candle::tensor_ops::TensorOps;
+use crate::export::candle::traced::Traced;
 
 /// Records a layer on a traced tensor.
-pub(super) fn record(layer: Layer<'_>, xs: &Traced) -> Result<Traced> {
+pub(in crate::export::candle) fn record(layer: Layer<'_>, xs: &Traced) -> Result<Traced> {
     match layer {
         Layer::Activation(layer) => activation(*layer, xs),
         Layer::BatchNorm(layer) => batch_norm(layer, xs),
@@ -110,19 +26,29 @@ pub(super) fn record(layer: Layer<'_>, xs: &Traced) -> Result<Traced> {
             let numbers = [config.padding, config.stride, config.dilation, config.groups];
             conv(xs, "conv2d", (layer.weight(), layer.bias()), numbers)
         }
+        Layer::ConvTranspose1d(layer) => {
+            let config = layer.config();
+            let (padding, extra) = (config.padding, config.output_padding);
+            let numbers = [padding, extra, config.stride, config.dilation, config.groups];
+            conv_transpose(xs, "conv_transpose1d", (layer.weight(), layer.bias()), numbers)
+        }
+        Layer::ConvTranspose2d(layer) => {
+            let config = layer.config();
+            let (padding, extra) = (config.padding, config.output_padding);
+            let numbers = [padding, extra, config.stride, config.dilation, 1];
+            conv_transpose(xs, "conv_transpose2d", (layer.weight(), layer.bias()), numbers)
+        }
         Layer::Embedding(layer) => embedding(layer, xs),
+        Layer::GroupNorm(layer) => group_norm(layer, xs),
         Layer::LayerNorm(layer) => layer_norm(layer, xs),
         Layer::Linear(layer) => linear(layer, xs),
         Layer::PReLU(layer) => prelu(layer, xs),
-        Layer::RmsNorm(layer) => {
-            let weight = xs.parameter(&xs.layer_name("rms_norm"), "weight", layer.weight());
-            norm(xs, vec![weight], Op::RmsNorm { eps: layer.eps() })
-        }
+        Layer::QMatMul(layer) => q_matmul(layer, xs),
+        Layer::RmsNorm(layer) => rms_norm(layer, xs),
     }
 }
 
 fn activation(activation: Activation, xs: &Traced) -> Result<Traced> {
-    use super::tape::Unary;
     match activation {
         Activation::Gelu => xs.gelu_erf(),
         Activation::NewGelu | Activation::GeluPytorchTanh => xs.gelu(),
@@ -165,33 +91,76 @@ fn batch_norm(layer: &BatchNorm, xs: &Traced) -> Result<Traced> {
         xs.parameter(&name, "running_mean", layer.running_mean()),
         xs.parameter(&name, "running_var", layer.running_var()),
     ];
-    norm(xs, inputs, Op::BatchNorm { eps: layer.eps() })
+    normed(xs, &inputs, Op::BatchNorm { eps: layer.eps() })
 }
 
 fn layer_norm(layer: &LayerNorm, xs: &Traced) -> Result<Traced> {
     let width = xs.dim(candle_core::D::Minus1)?;
     if layer.weight().dims() != [width] {
         let (lhs, rhs) = (xs.shape().clone(), layer.weight().shape().clone());
-        return Err(Error::ShapeMismatchBinaryOp { lhs, rhs, op: "layer-norm" });
+        return Err(CandleError::ShapeMismatchBinaryOp { lhs, rhs, op: "layer-norm" });
     }
     let name = xs.layer_name("layer_norm");
     let mut inputs = vec![xs.parameter(&name, "weight", layer.weight())];
     inputs.extend(layer.bias().map(|bias| xs.parameter(&name, "bias", bias)));
     if layer.remove_mean() {
-        return norm(xs, inputs, Op::LayerNorm { eps: layer.eps() });
+        return normed(xs, &inputs, Op::LayerNorm { eps: layer.eps() });
     }
     let bias = inputs.split_off(1);
-    let normed = norm(xs, inputs, Op::RmsNorm { eps: layer.eps() })?;
+    let normed = normed(xs, &inputs, Op::RmsNorm { eps: layer.eps() })?;
     bias.first().map_or(Ok(normed.clone()), |bias| normed.broadcast_add(bias))
 }
 
-/// A step whose result has type and sizes of `xs`, with parameters of the same type.
-fn norm(xs: &Traced, parameters: Vec<Traced>, op: Op) -> Result<Traced> {
-    for parameter in &parameters {
-        xs.same_dtype(parameter, "normalization")?;
+fn rms_norm(layer: &RmsNorm, xs: &Traced) -> Result<Traced> {
+    let width = xs.dim(candle_core::D::Minus1)?;
+    if layer.weight().dims() != [width] {
+        candle_core::bail!(
+            "shape mismatch in rms-norm {:?} {:?}",
+            xs.shape(),
+            layer.weight().shape()
+        )
     }
-    let inputs: Vec<&Traced> = std::iter::once(xs).chain(&parameters).collect();
-    Ok(Traced::record(op, &inputs, xs.dtype(), xs.dims().to_vec()))
+    let weight = xs.parameter(&xs.layer_name("rms_norm"), "weight", layer.weight());
+    xs.normalized(&[&weight], Op::RmsNorm { eps: layer.eps() })
+}
+
+/// Candle's checks, with its texts.
+fn group_norm(layer: &GroupNorm, xs: &Traced) -> Result<Traced> {
+    if xs.rank() <= 2 {
+        candle_core::bail!("input rank for GroupNorm should be at least 3");
+    }
+    let (channels, expected) = (xs.dim(1)?, layer.num_channels());
+    if channels != expected {
+        candle_core::bail!("unexpected num-channels in GroupNorm ({channels} <> {expected}")
+    }
+    let name = xs.layer_name("group_norm");
+    let weight = xs.parameter(&name, "weight", layer.weight());
+    let bias = xs.parameter(&name, "bias", layer.bias());
+    let op = Op::GroupNorm { groups: layer.num_groups(), eps: layer.eps() };
+    xs.normalized(&[&weight, &bias], op)
+}
+
+fn q_matmul(layer: &QMatMul, xs: &Traced) -> Result<Traced> {
+    let weight = match layer {
+        QMatMul::Tensor(weight) => weight,
+        QMatMul::TensorF16(weight) => weight,
+        QMatMul::QTensor(weight) => {
+            let text = format!(
+                "the weight is quantized ({:?} {:?}), which cannot be exported; load the layer \
+                 with dequantized weights",
+                weight.dtype(),
+                weight.shape()
+            );
+            let error = Error::new(ErrorKind::UnsupportedOperation, text);
+            let name = xs.layer_path("q_matmul");
+            return Err(to_candle(error.in_operation("QMatMul").on_tensor(name), "while tracing"));
+        }
+    };
+    let half = matches!(layer, QMatMul::TensorF16(_));
+    let xs16 = if half { xs.to_dtype(DType::F16)? } else { xs.clone() };
+    let name = xs.layer_name("q_matmul");
+    let weight = xs.parameter(&name, "weight", weight);
+    xs16.broadcast_matmul(&weight.t()?)?.to_dtype(xs.dtype())
 }
 
 fn conv(
@@ -206,13 +175,29 @@ fn conv(
     xs.conv(&weight, bias.as_ref(), [padding, stride, dilation, groups])
 }
 
+fn conv_transpose(
+    xs: &Traced,
+    kind: &str,
+    (weight, bias): (&Tensor, Option<&Tensor>),
+    numbers: [usize; 5],
+) -> Result<Traced> {
+    let name = xs.layer_name(kind);
+    let weight = xs.parameter(&name, "weight", weight);
+    let bias = bias.map(|bias| xs.parameter(&name, "bias", bias));
+    xs.conv_transpose(&weight, bias.as_ref(), numbers)
+}
+
+fn normed(xs: &Traced, parameters: &[Traced], op: Op) -> Result<Traced> {
+    xs.normalized(&parameters.iter().collect::<Vec<_>>(), op)
+}
+
 fn linear(layer: &Linear, xs: &Traced) -> Result<Traced> {
     let weight = layer.weight();
     let (outputs, inputs) = weight.dims2()?;
     let fits = matches!(xs.rank(), 2..=4) && xs.dims().last() == Some(&inputs);
     if !fits {
         let (lhs, rhs) = (xs.shape().clone(), (inputs, outputs).into());
-        return Err(Error::ShapeMismatchBinaryOp { lhs, rhs, op: "matmul" });
+        return Err(CandleError::ShapeMismatchBinaryOp { lhs, rhs, op: "matmul" });
     }
     let name = xs.layer_name("linear");
     let mut operands = vec![xs.parameter(&name, "weight", weight)];
@@ -228,13 +213,13 @@ fn linear(layer: &Linear, xs: &Traced) -> Result<Traced> {
 
 fn embedding(layer: &Embedding, xs: &Traced) -> Result<Traced> {
     if !xs.dtype().is_int() {
-        return Err(Error::UnsupportedDTypeForOp(xs.dtype(), "index-select"));
+        return Err(CandleError::UnsupportedDTypeForOp(xs.dtype(), "index-select"));
     }
     let table = xs.parameter(&xs.layer_name("embedding"), "weight", layer.embeddings());
     let dims = [xs.dims(), &[layer.hidden_size()]].concat();
     if table.dims2()?.1 != layer.hidden_size() {
         let (lhs, rhs) = (table.shape().clone(), dims.into());
-        return Err(Error::ShapeMismatchBinaryOp { lhs, rhs, op: "reshape" });
+        return Err(CandleError::ShapeMismatchBinaryOp { lhs, rhs, op: "reshape" });
     }
     Ok(Traced::record(Op::Embedding, &[xs, &table], table.dtype(), dims))
 }

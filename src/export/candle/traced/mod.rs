@@ -1,6 +1,16 @@
 //! The traced tensor: sizes and type without values, and a place on the tape. Its operations are
-//! in `traced_ops`.
+//! in a file a family; where all its operands are constants an operation is candle's own.
 
+mod creation;
+mod elementwise;
+mod host;
+mod indexing;
+mod ops;
+mod reductions;
+mod shapes;
+mod windows;
+
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,6 +18,16 @@ use candle_core::{DType, Device, Error, Result, Shape, Tensor};
 
 use super::tape::{Op, Tape, Unary};
 use super::tensor_ops::TensorOps;
+
+/// Computes at once where all tensors are known.
+macro_rules! known {
+    ($f:expr; $($tensor:ident),+) => {
+        if let ($(Some($tensor),)+) = ($($tensor.known(),)+) {
+            return $f.map($crate::export::candle::Traced::from_tensor);
+        }
+    };
+}
+use known;
 
 /// The tensor that stands in for candle's while a forward is traced: type and sizes, no values.
 ///
@@ -34,6 +54,11 @@ struct Step {
 #[derive(Clone, Debug)]
 pub(super) struct Recorder(Arc<Mutex<Tape>>);
 
+thread_local! {
+    /// The tapes of the traces of symbolic sizes that run on this thread, the innermost last.
+    static SYMBOLIC: RefCell<Vec<Recorder>> = const { RefCell::new(Vec::new()) };
+}
+
 impl Recorder {
     pub(super) fn new(device: Device) -> Self {
         Self(Arc::new(Mutex::new(Tape::new(device))))
@@ -41,6 +66,24 @@ impl Recorder {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Tape> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs a forward whose sizes may follow symbols, so that tensors that it makes are steps.
+    pub(super) fn while_symbolic<R>(&self, forward: impl FnOnce() -> R) -> R {
+        /// Also when the forward panics.
+        struct Leave;
+        impl Drop for Leave {
+            fn drop(&mut self) {
+                SYMBOLIC.with_borrow_mut(Vec::pop);
+            }
+        }
+        SYMBOLIC.with_borrow_mut(|tapes| tapes.push(self.clone()));
+        let _leave = Leave;
+        forward()
+    }
+
+    fn symbolic() -> Option<Self> {
+        SYMBOLIC.with_borrow(|tapes| tapes.last().cloned())
     }
 
     /// Adds a step without inputs, or from steps already on this tape.
@@ -87,6 +130,16 @@ impl Traced {
         Self(Repr::Constant(tensor))
     }
 
+    /// The tensor of which this was made without a tape.
+    pub(super) fn into_tensor(self) -> Result<Tensor> {
+        match self.0 {
+            Repr::Constant(tensor) => Ok(tensor),
+            Repr::Step(_) => {
+                candle_core::bail!("a closure gave a traced tensor that it kept from elsewhere")
+            }
+        }
+    }
+
     fn tape(&self) -> Option<&Recorder> {
         match &self.0 {
             Repr::Constant(_) => None,
@@ -116,14 +169,25 @@ impl Traced {
         tape.push(op, indices.unwrap_or_default(), dtype, dims, sizes)
     }
 
+    /// A step whose result has type and sizes of this tensor.
+    fn same(&self, op: Op) -> Self {
+        Self::record(op, &[self], self.dtype(), self.dims().to_vec())
+    }
+
     /// An elementwise step.
     pub(super) fn unary(&self, op: Unary) -> Self {
-        Self::record(Op::Unary(op), &[self], self.dtype(), self.dims().to_vec())
+        self.same(Op::Unary(op))
     }
 
     /// A name for one more layer of a kind.
     pub(super) fn layer_name(&self, kind: &str) -> String {
         self.tape().map_or_else(|| kind.to_owned(), |tape| tape.lock().layer(kind))
+    }
+
+    /// A name for one more layer of a kind, behind the scopes it is in.
+    pub(super) fn layer_path(&self, kind: &str) -> String {
+        let name = self.layer_name(kind);
+        self.tape().map_or(name.clone(), |tape| tape.lock().path(&name))
     }
 
     /// A parameter of a layer, named for it when it is seen first.

@@ -1,0 +1,64 @@
+//! Tensors made in a forward, from the steps of a trace to ONNX: constants where their sizes are
+//! known, else computed when the model runs.
+
+use super::Lowering;
+use crate::error::Result;
+use crate::export::Value;
+use crate::export::candle::sizes::{Size, constant};
+use crate::export::candle::tape::Triangle;
+use crate::export::candle::tensors::carried_dtype;
+use crate::export::candle::trace::Step;
+use crate::export::graph::scalar;
+use crate::spec::{DType, Shape};
+use crate::tensor::HostTensor;
+
+impl Lowering<'_> {
+    fn number(&self, dtype: DType, value: f64) -> Result<Value> {
+        Ok(self.graph.constant("number", scalar(dtype, value)?))
+    }
+
+    pub(super) fn full(&self, step: &Step, value: f64) -> Result<Value> {
+        let dtype = carried_dtype(step.dtype)?;
+        let number = self.number(dtype, value)?;
+        let output = (dtype, self.shape(step, "full")?);
+        let sizes = self.sizes(step, "Expand")?;
+        self.graph.node("Expand").input(&number).input(&sizes).outputs([output]).build()
+    }
+
+    /// `start + i * by`, as many as the step has.
+    pub(super) fn range(&self, step: &Step, start: f64, by: f64) -> Result<Value> {
+        let dtype = carried_dtype(step.dtype)?;
+        let counted = self.counted(step, &step.dims[0], "arange")?;
+        if dtype == DType::I64 {
+            return counted.affine(by, start);
+        }
+        // Counted in whole numbers, so that a narrow type does not stop the count.
+        counted.cast(dtype)?.affine(by, start)
+    }
+
+    /// 0, 1, 2, … as i64.
+    fn counted(&self, step: &Step, size: &Size, name: &str) -> Result<Value> {
+        if let Some(size) = constant(size) {
+            let values = HostTensor::from_vec([size], (0..size as i64).collect())?;
+            return Ok(self.graph.constant("range", values));
+        }
+        let dim = self.shape(step, name)?.dims()[0].clone();
+        let only = Step { dims: vec![size.clone()], ..step.clone() };
+        let limit = self.sizes(&only, "Range")?.squeeze(&[0])?;
+        let (zero, one) = (self.number(DType::I64, 0.0)?, self.number(DType::I64, 1.0)?);
+        let node = self.graph.node("Range").input(&zero).input(&limit).input(&one);
+        node.outputs([(DType::I64, Shape::from([dim]))]).build()
+    }
+
+    /// One where the column is not behind the row, not before it, or the same.
+    pub(super) fn triangle(&self, step: &Step, triangle: Triangle) -> Result<Value> {
+        let counted = self.counted(step, &step.dims[0], "triangle")?;
+        let (columns, rows) = (counted.unsqueeze(&[0])?, counted.unsqueeze(&[1])?);
+        let ones = match triangle {
+            Triangle::Lower => columns.less_equal(&rows)?,
+            Triangle::Upper => columns.greater_equal(&rows)?,
+            Triangle::Diagonal => columns.equal(&rows)?,
+        };
+        ones.cast(carried_dtype(step.dtype)?)
+    }
+}

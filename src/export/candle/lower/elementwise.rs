@@ -1,0 +1,84 @@
+//! Elementwise operators, from the steps of a trace to ONNX.
+
+use candle_core::DType as CandleType;
+
+use crate::error::Result;
+use crate::export::Value;
+use crate::export::candle::tape::{Binary, Compare, Unary};
+use crate::export::candle::tensors::carried_dtype;
+use crate::spec::DType;
+
+pub(super) fn unary(op: Unary, x: &Value) -> Result<Value> {
+    let node = |op_type| x.graph().node(op_type).input(x).build();
+    match op {
+        Unary::Abs => x.abs(),
+        Unary::Ceil => x.ceil(),
+        Unary::Cos => x.cos(),
+        Unary::Erf => x.erf(),
+        Unary::Exp => x.exp(),
+        Unary::Floor => x.floor(),
+        Unary::Gelu => x.gelu(true),
+        Unary::GeluErf => x.gelu(false),
+        Unary::HardSigmoid => {
+            let node = x.graph().node("HardSigmoid").input(x);
+            node.attr("alpha", 1.0 / 6.0).attr("beta", 0.5).build()
+        }
+        Unary::HardSwish => node("HardSwish"),
+        Unary::Log => x.log(),
+        Unary::Mish => node("Mish"),
+        Unary::Neg => x.neg(),
+        Unary::Recip => x.reciprocal(),
+        Unary::Relu => x.relu(),
+        Unary::Round => round(x),
+        Unary::Sigmoid => x.sigmoid(),
+        Unary::Sign => x.sign(),
+        Unary::Silu => x.silu(),
+        Unary::Sin => x.sin(),
+        Unary::Sqr => x.mul(x),
+        Unary::Sqrt => x.sqrt(),
+        Unary::Tanh => x.tanh(),
+    }
+}
+
+/// Candle rounds halves away from zero, ONNX's Round to even. Every step here is exact:
+/// sign(x) * (floor|x| + floor(2 (|x| - floor|x|))).
+fn round(x: &Value) -> Result<Value> {
+    let size = x.abs()?;
+    let whole = size.floor()?;
+    let up = size.sub(&whole)?.affine(2.0, 0.0)?.floor()?;
+    whole.add(&up)?.mul(&x.sign()?)
+}
+
+pub(super) fn binary(op: Binary, x: &Value, y: &Value) -> Result<Value> {
+    let logical = |op_type| x.graph().node(op_type).input(x).input(y).build();
+    match op {
+        Binary::Mul | Binary::Minimum if x.dtype() == DType::Bool => logical("And"),
+        Binary::Maximum if x.dtype() == DType::Bool => logical("Or"),
+        Binary::Add => x.add(y),
+        Binary::Div => x.div(y),
+        Binary::Maximum => x.maximum(y),
+        Binary::Minimum => x.minimum(y),
+        Binary::Mul => x.mul(y),
+        Binary::Sub => x.sub(y),
+    }
+}
+
+/// Candle's comparisons give u8, ONNX's bool, which is kept as long as it can be.
+pub(super) fn compare(op: Compare, x: &Value, y: &Value) -> Result<Value> {
+    let node = |op_type| x.graph().node(op_type).input(x).input(y).build();
+    match op {
+        Compare::Eq => node("Equal"),
+        Compare::Ge => node("GreaterOrEqual"),
+        Compare::Gt => node("Greater"),
+        Compare::Le => node("LessOrEqual"),
+        Compare::Lt => node("Less"),
+        Compare::Ne => x.graph().node("Not").input(&node("Equal")?).build(),
+    }
+}
+
+pub(super) fn cast(x: &Value, from: CandleType, to: CandleType) -> Result<Value> {
+    // u32 travels as i64, and candle's cast of a negative float to it gives 0.
+    let negative = from.is_float() && to == CandleType::U32;
+    let x = if negative { &x.relu()? } else { x };
+    x.cast(carried_dtype(to)?)
+}
