@@ -7,6 +7,7 @@ pub mod bert;
 pub mod convnext;
 pub mod detection;
 pub mod gpt;
+pub mod minilm;
 pub mod mobilenet;
 pub mod recurrent;
 pub mod resnet;
