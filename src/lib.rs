@@ -30,6 +30,14 @@ pub mod candle {
     pub use crate::runtime::candle::*;
 }
 
+/// CUDA memory in and out of a module, through [cudarc].
+#[cfg(feature = "_tensorrt")]
+pub mod cuda {
+    pub use crate::runtime::cuda::{CudaModule, CudaRead, CudaTensor, CudaWrite};
+    /// The crate whose types are taken, for those who want the same version.
+    pub use cudarc;
+}
+
 pub use backend::{BackendKind, Engine, Registry};
 pub use error::{Error, ErrorKind, Result};
 pub use runtime::{InferenceModule, InputKey, OptimizeOptions};

@@ -10,9 +10,13 @@ use crate::export::candle::{Forward, Trace, Traced, from_host, to_candle, to_hos
 
 /// A compiled model that is called like the Candle model it was made from.
 ///
-/// It is a [`candle_core::Module`]. Inputs may be strided and on any device; outputs are on the
-/// device of the first input, with the types the Candle model gives. Tensors go through host
-/// memory. Cloning shares the model; threads may share it.
+/// It is a [`candle_core::Module`]. Inputs may be strided; outputs are on the device of the first
+/// input, with the types the Candle model gives. Cloning shares the model; threads may share it.
+///
+/// With the feature `candle-cuda` and on TensorRT, inputs of a CUDA device stay there: they are read
+/// where they are, on Candle's stream, and outputs are allocated by Candle's device. Nothing waits.
+/// All inputs must then be on the same Candle device, which must be the engine's. Tensors that are
+/// elsewhere, and those of a backend that runs on the CPU, go through host memory.
 #[derive(Clone, Debug)]
 pub struct CandleModule {
     inference: InferenceModule,
@@ -109,18 +113,23 @@ impl CandleModule {
     /// [`InferenceModule::run`].
     pub fn run(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
         let signature = self.inference.signature();
-        let mut host = Vec::with_capacity(inputs.len());
-        for (i, input) in inputs.iter().enumerate() {
-            if let (Some(&expected), Some(spec)) = (self.inputs.get(i), signature.inputs.get(i))
-                && input.dtype() != expected
-            {
+        for ((input, &expected), spec) in inputs.iter().zip(&self.inputs).zip(&signature.inputs) {
+            if input.dtype() != expected {
                 let text =
                     format!("expected {}, got {}", expected.as_str(), input.dtype().as_str());
                 let error = Error::new(ErrorKind::DTypeMismatch, text);
                 return Err(error.in_operation("run").on_tensor(&spec.name));
             }
-            host.push(to_host(input)?);
         }
+        #[cfg(feature = "candle-cuda")]
+        if let (Some(executable), Some(Device::Cuda(device))) =
+            (self.inference.device(), inputs.first().map(|input| input.device()))
+            && inputs.len() == signature.inputs.len()
+        {
+            return super::candle_cuda::run(executable, signature, device, inputs, &self.outputs)
+                .map_err(|e| e.in_operation("run"));
+        }
+        let host = inputs.iter().map(|input| to_host(input)).collect::<Result<Vec<_>>>()?;
         let outputs = self.inference.run(&host)?;
         let device = inputs.first().map_or(&Device::Cpu, |input| input.device());
         outputs

@@ -8,6 +8,10 @@ mod options;
 pub(crate) mod burn;
 #[cfg(feature = "candle")]
 pub(crate) mod candle;
+#[cfg(feature = "candle-cuda")]
+mod candle_cuda;
+#[cfg(feature = "_tensorrt")]
+pub(crate) mod cuda;
 
 pub use module::InferenceModule;
 pub use options::{InputKey, OptimizeOptions};

@@ -3,7 +3,7 @@
 use std::{fmt, path::Path, sync::Arc};
 
 use super::options::OptimizeOptions;
-use crate::backend::{BackendKind, Compiled, Engine, Rejection};
+use crate::backend::{BackendKind, Compiled, DeviceExecutable, Engine, Rejection};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{Consumer, OnnxModel};
 use crate::spec::Signature;
@@ -114,6 +114,14 @@ impl InferenceModule {
     /// backend fails.
     pub fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>> {
         self.0.compiled.executable.run(inputs).map_err(|e| e.in_operation("run"))
+    }
+}
+
+/// What the modules on device memory build upon.
+impl InferenceModule {
+    /// The model for tensors that are in device memory already, if the backend that runs takes them.
+    pub fn device(&self) -> Option<&dyn DeviceExecutable> {
+        self.0.compiled.executable.device()
     }
 }
 

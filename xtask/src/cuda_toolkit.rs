@@ -78,11 +78,26 @@ const LINKED: [(&str, &str); 5] = [
 const STUB_ANSWER: u32 = 34;
 
 pub(crate) fn run(args: &Args) -> Result<()> {
-    let cap = args.compute_cap.or_else(gpu_compute_cap).unwrap_or(90);
-    for (name, value) in environment(&ensure()?, cap) {
+    let root = ensure()?;
+    for (name, value) in variables(&root, args.compute_cap) {
         println!("export {name}=\"{value}\"");
     }
+    for (name, folder) in paths(&root) {
+        println!("export {name}=\"{}${{{name}:+:${name}}}\"", folder.display());
+    }
     eprintln!("for this shell: eval \"$(cargo xtask cuda-toolkit)\"");
+    Ok(())
+}
+
+/// Lets a command compile and link with the toolkit.
+pub(crate) fn prepare(command: &mut Command) -> Result<()> {
+    let root = ensure()?;
+    command.envs(variables(&root, None));
+    for (name, folder) in paths(&root) {
+        let rest = env::var_os(name).unwrap_or_default();
+        let all = std::iter::once(folder).chain(env::split_paths(&rest));
+        command.env(name, env::join_paths(all)?);
+    }
     Ok(())
 }
 
@@ -112,17 +127,25 @@ fn ensure() -> Result<PathBuf> {
     Ok(root)
 }
 
-/// What the build scripts of candle and cudarc read, and where its libraries are when it runs.
-fn environment(root: &Path, compute_cap: u32) -> Vec<(&'static str, String)> {
-    let root = root.display();
+/// What the build scripts of candle and cudarc read. The compute capability is the one given, else
+/// that of this machine's GPU.
+fn variables(root: &Path, compute_cap: Option<u32>) -> Vec<(&'static str, String)> {
+    let set = |name: &str| env::var(name).ok().and_then(|value| value.parse().ok());
+    let cap =
+        compute_cap.or_else(|| set("CUDA_COMPUTE_CAP")).or_else(gpu_compute_cap).unwrap_or(90);
+    let root = root.display().to_string();
     vec![
-        ("CUDA_HOME", root.to_string()),
-        ("CUDA_PATH", root.to_string()),
-        ("CUDA_ROOT", root.to_string()),
-        ("CUDA_COMPUTE_CAP", compute_cap.to_string()),
-        ("PATH", format!("{root}/bin:$PATH")),
-        ("LD_LIBRARY_PATH", format!("{root}/lib${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}")),
+        ("CUDA_HOME", root.clone()),
+        ("CUDA_PATH", root.clone()),
+        ("CUDA_ROOT", root),
+        ("CUDA_COMPUTE_CAP", cap.to_string()),
     ]
+}
+
+/// Folders to go before those already in a variable: the compiler's, and the libraries' for when the
+/// program runs.
+fn paths(root: &Path) -> [(&'static str, PathBuf); 2] {
+    [("PATH", root.join("bin")), ("LD_LIBRARY_PATH", root.join("lib"))]
 }
 
 /// The compute capability of the first GPU of this machine.

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use cxx::UniquePtr;
 
-use super::ffi::{self, Flavor, ParserError, ProfileShape};
+use super::ffi::{self, Flavor, ParserError};
 use super::library::Library;
 use super::options::TensorRtOptions;
 use super::runtime::{dtype_from_tensorrt, dtype_name};
@@ -58,7 +58,7 @@ pub(super) fn build(
     parsed.map_err(|e| parser_error(&builder, &e))?;
 
     check_tensors(&builder, model.signature())?;
-    if let Some(profile) = profile(model.signature())? {
+    for profile in options.profiles.of(model.signature())? {
         builder.pin_mut().add_profile(&profile).map_err(|e| build_error(&e))?;
     }
 
@@ -180,28 +180,6 @@ fn check_tensors(builder: &ffi::Builder, signature: &Signature) -> Result<()> {
 pub(super) fn sides(signature: &Signature) -> impl Iterator<Item = (&TensorSpec, bool)> {
     let inputs = signature.inputs.iter().map(|spec| (spec, true));
     inputs.chain(signature.outputs.iter().map(|spec| (spec, false)))
-}
-
-/// The optimization profile of the inputs, if one is needed.
-fn profile(signature: &Signature) -> Result<Option<Vec<ProfileShape>>> {
-    let mut shapes = Vec::new();
-    for spec in signature.inputs.iter().filter(|spec| spec.shape.is_dynamic()) {
-        let [min, opt, max] =
-            spec.shape.profile().map(|sizes| sizes.into_iter().map(|size| size as i64).collect());
-        if let Some(axis) =
-            spec.shape.dims().iter().position(|dim| dim.max() == crate::spec::Symbol::UNBOUNDED)
-        {
-            let text = format!(
-                "`{}` needs a largest size: TensorRT plans memory for it",
-                spec.shape.dims()[axis]
-            );
-            return Err(Error::new(ErrorKind::InvalidArgument, text)
-                .on_tensor(&spec.name)
-                .at_axis(axis));
-        }
-        shapes.push(ProfileShape { name: spec.name.clone(), min, opt, max });
-    }
-    Ok((!shapes.is_empty()).then_some(shapes))
 }
 
 /// The bytes of a file; none if there is no such file.

@@ -12,7 +12,7 @@ use super::ffi::ContextOptions;
 use super::options::TensorRtOptions;
 use super::pool::{Lease, Pool};
 use super::runtime::LoadedEngine;
-use super::slot::{Slot, byte_len};
+use super::slot::{Model, Slot, byte_len};
 use crate::backend::{
     DeviceExecutable, DeviceTensor, EngineMemory, Executable, ExecutionCounters, StreamHandle,
 };
@@ -23,7 +23,7 @@ use crate::tensor::HostTensor;
 
 /// An engine that runs on one device.
 pub(super) struct EngineExecutable {
-    signature: Signature,
+    model: Model,
     // The contexts go before the engine that they use.
     pool: Pool,
     engine: LoadedEngine,
@@ -54,9 +54,10 @@ impl EngineExecutable {
                 .transpose()?
                 .unwrap_or_default(),
         };
+        let model = Model { profiles: engine.ranges(&signature)?, signature };
         let contexts = contexts_within(&engine, options)?;
         let (pool, counters) = (Pool::new(contexts), Counters::default());
-        let executable = Self { signature, pool, engine, device, asked, runtime_cache, counters };
+        let executable = Self { model, pool, engine, device, asked, runtime_cache, counters };
         drop(executable.lease(None)?);
         Ok(executable)
     }
@@ -65,7 +66,7 @@ impl EngineExecutable {
         self.pool.lease(stream, || {
             let context = self.engine.create_context(&self.asked)?;
             let profiles = self.engine.profile_count();
-            let slot = Slot::new(context, profiles, &self.device, &self.signature)?;
+            let slot = Slot::new(context, profiles, &self.device, &self.model.signature)?;
             Counters::count(&self.counters.contexts);
             Ok(slot)
         })
@@ -94,17 +95,17 @@ fn lost() -> Error {
 
 impl Executable for EngineExecutable {
     fn signature(&self) -> &Signature {
-        &self.signature
+        &self.model.signature
     }
 
     fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>> {
         let shapes = inputs.iter().map(|tensor| (tensor.dtype(), tensor.shape()));
-        self.signature.check_inputs(shapes.clone())?;
-        self.signature.check_not_empty(shapes)?;
+        self.model.signature.check_inputs(shapes.clone())?;
+        self.model.signature.check_not_empty(shapes)?;
         device::bind(&self.device)?;
         let mut lease = self.lease(None)?;
         let slot = lease.doubt().ok_or_else(lost)?;
-        let outputs = slot.run(&self.signature, inputs, &self.counters)?;
+        let outputs = slot.run(&self.model, inputs, &self.counters)?;
         lease.trust();
         Ok(outputs)
     }
@@ -130,8 +131,8 @@ impl DeviceExecutable for EngineExecutable {
             weights: self.engine.weight_bytes() as u64,
             scratch: self.engine.scratch_bytes() as u64,
             contexts: self.pool.max(),
-            inputs: all(&self.signature.inputs),
-            outputs: all(&self.signature.outputs),
+            inputs: all(&self.model.signature.inputs),
+            outputs: all(&self.model.signature.outputs),
         }
     }
 
@@ -141,14 +142,14 @@ impl DeviceExecutable for EngineExecutable {
 
     fn output_shapes(&self, inputs: &[&[usize]]) -> Result<Vec<Vec<usize>>> {
         // Only the number is known of those too many; they are refused by it.
-        let dtype = |i: usize| self.signature.inputs.get(i).map(|spec| spec.dtype);
+        let dtype = |i: usize| self.model.signature.inputs.get(i).map(|spec| spec.dtype);
         let given = inputs.iter().enumerate();
         let given: Vec<_> =
             given.map(|(i, &shape)| (dtype(i).unwrap_or(crate::DType::F32), shape)).collect();
         device::bind(&self.device)?;
         let mut lease = self.lease(None)?;
         let slot = lease.slot().ok_or_else(lost)?;
-        slot.output_shapes(&self.signature, given.iter().copied(), &self.counters)
+        slot.output_shapes(&self.model, given.iter().copied(), &self.counters)
     }
 
     unsafe fn enqueue(
@@ -162,12 +163,12 @@ impl DeviceExecutable for EngineExecutable {
         let queue = unsafe { Queue::new(stream.0) }?;
         let mut lease = self.lease(Some(queue.id()))?;
         let slot = lease.slot().ok_or_else(lost)?;
-        slot.prepare(&self.signature, inputs, output, &self.counters)?;
+        slot.prepare(&self.model, inputs, output, &self.counters)?;
         // What `output` called may have bound another device.
         device::bind(&self.device)?;
         let slot = lease.doubt().ok_or_else(lost)?;
         // SAFETY: the caller's promise; the device is bound.
-        unsafe { slot.enqueue(&self.signature, queue, &self.counters) }?;
+        unsafe { slot.enqueue(&self.model, queue, &self.counters) }?;
         lease.trust();
         Ok(())
     }
@@ -177,7 +178,7 @@ impl fmt::Debug for EngineExecutable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EngineExecutable")
             .field("device", &self.device.ordinal())
-            .field("signature", &self.signature)
+            .field("signature", &self.model.signature)
             .field("engine", &self.engine)
             .finish_non_exhaustive()
     }

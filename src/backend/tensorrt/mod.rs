@@ -21,6 +21,7 @@ mod ffi;
 mod library;
 mod options;
 mod pool;
+mod profiles;
 mod runtime;
 mod slot;
 
@@ -29,6 +30,7 @@ use std::{path::PathBuf, sync::Arc};
 use cudarc::driver::CudaContext;
 
 pub use options::{ProgressEvent, ProgressFn, TensorRtOptions};
+pub use profiles::Profiles;
 
 use super::{Backend, BackendKind, Engine, Executable};
 use crate::error::{Error, ErrorKind, Result};

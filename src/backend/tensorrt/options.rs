@@ -3,6 +3,7 @@
 
 use std::{fmt, ops::ControlFlow, path::PathBuf, sync::Arc};
 
+use super::profiles::Profiles;
 use crate::error::{Error, ErrorKind, Result};
 
 /// A step of a build, told while it goes on.
@@ -59,6 +60,7 @@ pub struct TensorRtOptions {
     pub(super) cuda_graph: bool,
     pub(super) max_contexts: usize,
     pub(super) memory_limit: Option<u64>,
+    pub(super) profiles: Profiles,
     pub(super) progress: Option<Arc<ProgressFn>>,
 }
 
@@ -77,6 +79,7 @@ impl Default for TensorRtOptions {
             cuda_graph: false,
             max_contexts: 2,
             memory_limit: None,
+            profiles: Profiles::default(),
             progress: None,
         }
     }
@@ -173,6 +176,14 @@ impl TensorRtOptions {
         self
     }
 
+    /// The ranges of sizes to build for. By default one: each symbol's whole range, tuned for what
+    /// the symbol says.
+    #[must_use]
+    pub fn profiles(mut self, profiles: Profiles) -> Self {
+        self.profiles = profiles;
+        self
+    }
+
     /// The most device memory for weights and contexts, in bytes. Fewer contexts are made where it
     /// is short, and an engine is refused that does not fit with one. By default no limit.
     #[must_use]
@@ -219,6 +230,7 @@ impl fmt::Debug for TensorRtOptions {
             .field("runtime_cache", &self.runtime_cache)
             .field("cuda_graph", &self.cuda_graph)
             .field("max_contexts", &self.max_contexts)
+            .field("profiles", &self.profiles)
             .field("memory_limit", &self.memory_limit)
             .field("progress", &self.progress.is_some())
             .finish()

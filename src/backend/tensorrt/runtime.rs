@@ -10,6 +10,7 @@ use super::builder::sides;
 use super::device;
 use super::ffi::{self, TensorInfo};
 use super::library::Library;
+use super::profiles::Ranges;
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::{DType, Dim, Signature, TensorSpec};
 
@@ -117,33 +118,62 @@ impl LoadedEngine {
                 return Err(Error::new(ErrorKind::UnsupportedOperation, text).on_tensor(&spec.name));
             }
         }
-        for spec in &signature.inputs {
-            self.check_profile(spec)?;
-        }
-        Ok(())
+        self.ranges(signature).map(drop)
     }
 
-    /// The engine's first profile must be the range that the header states.
-    fn check_profile(&self, spec: &TensorSpec) -> Result<()> {
+    /// The engine's optimization profiles, which must be the range that the header states or, where
+    /// there are several, lie in it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::EngineCorrupt`], naming the tensor.
+    pub(super) fn ranges(&self, signature: &Signature) -> Result<Ranges> {
+        let mut ranges = Ranges::default();
+        if !signature.inputs.iter().any(|spec| spec.shape.is_dynamic()) {
+            return Ok(ranges);
+        }
+        let count = self.profile_count();
+        for profile in 0..count {
+            let (mut all_min, mut all_max) = (Vec::new(), Vec::new());
+            for spec in &signature.inputs {
+                let [min, _, max] = spec.shape.profile();
+                let (min, max) = match spec.shape.is_dynamic() {
+                    true => self.range(spec, profile, (min, max), count == 1)?,
+                    false => (min, max),
+                };
+                all_min.extend(min);
+                all_max.extend(max);
+            }
+            ranges.push(all_min, all_max);
+        }
+        Ok(ranges)
+    }
+
+    /// The range of an input in a profile, which must be in the one that is stated, or just that.
+    fn range(
+        &self,
+        spec: &TensorSpec,
+        profile: usize,
+        (min, max): (Vec<usize>, Vec<usize>),
+        exactly: bool,
+    ) -> Result<(Vec<usize>, Vec<usize>)> {
         let corrupt =
             |text: String| Error::new(ErrorKind::EngineCorrupt, text).on_tensor(&spec.name);
-        if !spec.shape.is_dynamic() {
-            return Ok(());
-        }
-        let shape =
-            self.engine.profile_shape(&spec.name, 0).map_err(|e| corrupt(e.what().into()))?;
-        let [min, _, max] = spec.shape.profile();
-        let same = |built: &[i64], stated: &[usize]| {
-            built.iter().map(|&size| size as usize).eq(stated.iter().copied())
+        let shape = self.engine.profile_shape(&spec.name, profile as i32);
+        let shape = shape.map_err(|e| corrupt(e.what().into()))?;
+        let sizes = |built: &[i64]| -> Vec<usize> {
+            built.iter().map(|&size| usize::try_from(size).unwrap_or(usize::MAX)).collect()
         };
-        if !same(&shape.min, &min) || !same(&shape.max, &max) {
-            let text = format!(
-                "the engine takes {:?} to {:?}, its header {min:?} to {max:?}",
-                shape.min, shape.max
-            );
-            return Err(corrupt(text));
+        let (least, most) = (sizes(&shape.min), sizes(&shape.max));
+        let within = least.len() == min.len()
+            && most.len() == max.len()
+            && min.iter().zip(&least).all(|(stated, built)| stated <= built)
+            && max.iter().zip(&most).all(|(stated, built)| stated >= built);
+        if !within || (exactly && (least != min || most != max)) {
+            return Err(corrupt(format!(
+                "the engine takes {least:?} to {most:?}, its header {min:?} to {max:?}"
+            )));
         }
-        Ok(())
+        Ok((least, most))
     }
 
     /// A new context.

@@ -10,11 +10,19 @@ use cxx::UniquePtr;
 use super::counters::Counters;
 use super::device::{Buffer, DeviceMemory, Queue, device_error};
 use super::ffi::HostMemory;
+use super::profiles::Ranges;
 use super::runtime::Context;
 use crate::backend::{ADDRESS_ALIGNMENT, DeviceTensor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::{DType, Signature, TensorSpec};
 use crate::tensor::HostTensor;
+
+/// What every execution is checked against.
+pub(super) struct Model {
+    pub(super) signature: Signature,
+    /// The engine's own profiles.
+    pub(super) profiles: Ranges,
+}
 
 /// A context that may be used by one execution at a time. Fields are dropped in this order.
 pub(super) struct Slot {
@@ -35,6 +43,8 @@ pub(super) struct Slot {
 struct Shapes {
     inputs: Vec<usize>,
     outputs: Vec<usize>,
+    /// The profile that they are of.
+    profile: usize,
     /// Where in `outputs` each output's sizes are.
     ranges: Vec<Range<usize>>,
     /// Whether the context knows them.
@@ -119,11 +129,11 @@ impl Slot {
     /// The sizes of the outputs for these of the inputs.
     pub(super) fn output_shapes<'a>(
         &mut self,
-        signature: &Signature,
+        model: &Model,
         inputs: impl ExactSizeIterator<Item = (DType, &'a [usize])> + Clone,
         counters: &Counters,
     ) -> Result<Vec<Vec<usize>>> {
-        self.set_shapes(signature, inputs, counters)?;
+        self.set_shapes(model, inputs, counters)?;
         let Shapes { outputs, ranges, .. } = &self.shapes;
         Ok(ranges.iter().map(|range| outputs[range.clone()].to_vec()).collect())
     }
@@ -131,10 +141,11 @@ impl Slot {
     /// Tells the context the shapes of the inputs, if they are not those of last time.
     fn set_shapes<'a>(
         &mut self,
-        signature: &Signature,
+        model: &Model,
         inputs: impl ExactSizeIterator<Item = (DType, &'a [usize])> + Clone,
         counters: &Counters,
     ) -> Result<()> {
+        let Model { signature, profiles } = model;
         if self.shapes.are(signature, inputs.clone()) {
             return Ok(());
         }
@@ -144,6 +155,15 @@ impl Slot {
         shapes.set = false;
         shapes.inputs.clear();
         shapes.inputs.extend(inputs.flat_map(|(_, sizes)| sizes.iter().copied()));
+        let profile = profiles.choose(&shapes.inputs)?;
+        if profile != shapes.profile {
+            // Copies on the stream it is given, before the next execution and after the last.
+            self.order.begin(self.own, counters)?;
+            // SAFETY: our own stream, which comes after all work of this context.
+            unsafe { self.context.select_profile(profile, self.own.raw() as usize) }?;
+            self.order.enqueued(self.own)?;
+            shapes.profile = profile;
+        }
         self.context.set_shapes(&shapes.inputs, &mut shapes.outputs)?;
         shapes.set = true;
         Counters::count(&counters.reshapes);
@@ -154,16 +174,13 @@ impl Slot {
     /// shapes, and collects the addresses.
     pub(super) fn prepare(
         &mut self,
-        signature: &Signature,
+        model: &Model,
         inputs: &[DeviceTensor<'_>],
         output: &mut dyn FnMut(usize, &[usize]) -> Result<u64>,
         counters: &Counters,
     ) -> Result<()> {
-        self.set_shapes(
-            signature,
-            inputs.iter().map(|input| (input.dtype, input.shape)),
-            counters,
-        )?;
+        self.set_shapes(model, inputs.iter().map(|input| (input.dtype, input.shape)), counters)?;
+        let signature = &model.signature;
         let (to_inputs, to_outputs) = self.addresses.split_at_mut(inputs.len());
         for ((spec, input), address) in signature.inputs.iter().zip(inputs).zip(to_inputs) {
             if input.address == 0 {
@@ -193,7 +210,7 @@ impl Slot {
     /// be bound.
     pub(super) unsafe fn enqueue(
         &mut self,
-        signature: &Signature,
+        model: &Model,
         queue: Queue,
         counters: &Counters,
     ) -> Result<()> {
@@ -205,7 +222,7 @@ impl Slot {
             on.wait(&self.order.moved)?;
         }
         // SAFETY: the caller's promise, and `on` comes after the caller's stream or is it.
-        let enqueued = unsafe { self.enqueue_on(signature, on, counters) };
+        let enqueued = unsafe { self.enqueue_on(&model.signature, on, counters) };
         // Also after a failure: something may be on its way, which must be over before this slot
         // is gone.
         self.order.enqueued(on)?;
@@ -256,7 +273,7 @@ impl Slot {
     /// Runs on host tensors and waits for the result. The device must be bound.
     pub(super) fn run(
         &mut self,
-        signature: &Signature,
+        model: &Model,
         tensors: &[HostTensor],
         counters: &Counters,
     ) -> Result<Vec<HostTensor>> {
@@ -267,7 +284,7 @@ impl Slot {
             let device = self.stream.context();
             HostSide(self.addresses.iter().map(|_| Buffer::new(device.clone())).collect())
         });
-        let outputs = self.run_through(signature, tensors, &mut buffers, own, counters);
+        let outputs = self.run_through(model, tensors, &mut buffers, own, counters);
         // Whatever happened: the buffers must not be reused or freed before the copies are done.
         let done = self.stream.synchronize();
         self.order.last = done.is_err().then_some(own.id());
@@ -278,7 +295,8 @@ impl Slot {
         })?;
         let HostSide(buffers) = self.host.as_ref().ok_or_else(gone)?;
         let Shapes { outputs, ranges, .. } = &self.shapes;
-        let tensors = signature.outputs.iter().zip(&buffers[tensors.len()..]).zip(lens).zip(ranges);
+        let specs = model.signature.outputs.iter();
+        let tensors = specs.zip(&buffers[tensors.len()..]).zip(lens).zip(ranges);
         let tensors = tensors.map(|(((spec, buffer), len), range)| {
             // SAFETY: downloaded, and the stream is done.
             let bytes = Bytes::copy_from_slice(unsafe { buffer.host(len) });
@@ -290,12 +308,13 @@ impl Slot {
     /// Enqueues copies and execution, and gives the length of each output in bytes.
     fn run_through(
         &mut self,
-        signature: &Signature,
+        model: &Model,
         tensors: &[HostTensor],
         buffers: &mut [Buffer],
         own: Queue,
         counters: &Counters,
     ) -> Result<Vec<usize>> {
+        let signature = &model.signature;
         let (inputs, outputs) = buffers.split_at_mut(tensors.len());
         let mut bound = Vec::with_capacity(tensors.len());
         for ((spec, buffer), tensor) in signature.inputs.iter().zip(inputs).zip(tensors) {
@@ -315,7 +334,7 @@ impl Slot {
             lens.push(len);
             Ok(outputs[i].address())
         };
-        self.prepare(signature, &bound, &mut room, counters)?;
+        self.prepare(model, &bound, &mut room, counters)?;
         // SAFETY: the buffers are as long as the shapes say and live until the stream is done.
         unsafe { self.enqueue_on(signature, own, counters) }?;
         for ((spec, buffer), &len) in signature.outputs.iter().zip(outputs).zip(&lens) {
@@ -354,7 +373,7 @@ impl Shapes {
             start..end
         });
         let ranges: Vec<_> = ranges.collect();
-        Self { inputs: Vec::new(), outputs: vec![0; end], ranges, set: false }
+        Self { inputs: Vec::new(), outputs: vec![0; end], profile: 0, ranges, set: false }
     }
 
     /// Whether the context knows exactly these. They were checked when it was told.

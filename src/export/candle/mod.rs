@@ -77,5 +77,9 @@ pub use tensor_ops::{Operand, Right, TensorOps};
 pub use trace::{Trace, export_onnx};
 pub use traced::Traced;
 
+#[cfg(feature = "candle-cuda")]
+pub(crate) use error::from_candle;
 pub(crate) use error::to_candle;
+#[cfg(feature = "candle-cuda")]
+pub(crate) use tensors::carried_dtype;
 pub(crate) use tensors::{from_host, to_host};

@@ -1,7 +1,7 @@
 //! The binaries of a bundle: built by cargo, found in its messages, stripped. No packing.
 
-use crate::sdk;
 use crate::workspace::{FEATURES, capture, has_target, line_of};
+use crate::{cuda_toolkit, sdk};
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -15,12 +15,12 @@ pub(super) struct Binary {
 }
 
 /// All test, bench, example and program binaries by name, or those of the given names.
-pub(super) fn binaries(only: &[String]) -> Result<BTreeMap<String, Binary>> {
+pub(super) fn binaries(only: &[String], features: &[String]) -> Result<BTreeMap<String, Binary>> {
     let mut found = BTreeMap::new();
-    build(&["test", "--no-run"], &mut found)?;
-    build(&["build", "--bins", "--examples"], &mut found)?;
+    build(&["test", "--no-run"], features, &mut found)?;
+    build(&["build", "--bins", "--examples"], features, &mut found)?;
     if has_target("benches", "") {
-        build(&["bench", "--no-run", "--bench", "*"], &mut found)?;
+        build(&["bench", "--no-run", "--bench", "*"], features, &mut found)?;
     }
     if let Some(missing) = only.iter().find(|name| !found.contains_key(*name)) {
         let known: Vec<&str> = found.keys().map(String::as_str).collect();
@@ -33,13 +33,17 @@ pub(super) fn binaries(only: &[String]) -> Result<BTreeMap<String, Binary>> {
     Ok(found)
 }
 
-fn build(args: &[&str], found: &mut BTreeMap<String, Binary>) -> Result<()> {
+fn build(args: &[&str], features: &[String], found: &mut BTreeMap<String, Binary>) -> Result<()> {
     let mut command = sdk::cargo(args)?;
+    if features.iter().any(|feature| feature == "candle-cuda") {
+        cuda_toolkit::prepare(&mut command)?;
+    }
     // `cargo bench` has no --release: it is always optimized.
     if args[0] != "bench" {
         command.arg("--release");
     }
-    command.args(["--features", FEATURES, "--message-format=json-render-diagnostics"]);
+    let features = [&[FEATURES.to_owned()], features].concat().join(",");
+    command.args(["--features", &features, "--message-format=json-render-diagnostics"]);
     eprintln!("$ {}", line_of(&command));
     let mut child = command.stdout(Stdio::piped()).spawn().context("starting cargo")?;
     let messages = child.stdout.take().context("cargo has no output")?;

@@ -24,6 +24,10 @@ pub(crate) struct Args {
     /// Take these binaries only.
     #[arg(long, value_name = "NAME", num_args = 1..)]
     with: Vec<String>,
+    /// More cargo features to build with, such as candle-cuda, whose toolkit is then put in place. The
+    /// machine that runs the binaries needs CUDA 13's libraries for it.
+    #[arg(long, value_name = "FEATURE", value_delimiter = ',')]
+    features: Vec<String>,
     /// Leave the TensorRT libraries out.
     #[arg(long)]
     no_sdk: bool,
@@ -32,7 +36,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     let part_size = args.part_size << 20;
     fs::create_dir_all(&args.out).with_context(|| format!("creating {}", args.out.display()))?;
-    let binaries = build::binaries(&args.with)?;
+    let binaries = build::binaries(&args.with, &args.features)?;
 
     let scratch = tempfile::tempdir_in(&args.out)?;
     let staged = scratch.path().join("bin");
