@@ -8,6 +8,7 @@ mod convolutional;
 mod minilm;
 #[path = "../models/mod.rs"]
 mod models;
+mod recurrent;
 mod transformers;
 
 use std::collections::HashSet;

@@ -12,6 +12,7 @@ mod capture;
 mod lower;
 mod operation;
 mod parameters;
+mod recurrent;
 mod sequence;
 mod tensors;
 mod trace;

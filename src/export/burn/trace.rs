@@ -1,7 +1,7 @@
 //! A captured graph, and what two captures of different sizes tell about each other. Lowering is
 //! elsewhere.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use ::burn::backend::capture::{CapturedGraph, TensorId};
 use ::burn::backend::ir::{BaseOperationIr, IrVisitorMut, OperationIr, TensorIr, TensorStatus};
@@ -9,7 +9,7 @@ use ::burn::tensor::Slice;
 
 use super::operation::Operation;
 use super::parameters::Parameter;
-use super::{canonical, sequence, tensors};
+use super::{canonical, recurrent, sequence, tensors};
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::{Dim, Symbol, TensorSpec};
 use crate::tensor::HostTensor;
@@ -62,7 +62,14 @@ impl Trace {
             op => !op.outputs().any(|tensor| given(&tensor.id)),
         });
         let operations = canonical::canonicalize(operations.collect(), &outputs);
+        let operations = needed(recurrent::fold(operations, &outputs), &outputs);
         Ok(Self { operations, values, names, inputs, sizes, outputs })
+    }
+
+    /// Whether an operation or the caller reads a tensor.
+    pub(super) fn is_read(&self, id: TensorId) -> bool {
+        let mut reads = self.operations.iter().flat_map(OperationIr::inputs);
+        self.outputs.contains(&id) || reads.any(|tensor| tensor.id == id)
     }
 
     /// Checks that both captures did the same, but for sizes if these differ.
@@ -74,6 +81,16 @@ impl Trace {
             };
             Err(Error::new(ErrorKind::UnsupportedOperation, text).in_operation(operation))
         };
+        if dynamic && self.operations.len() != other.operations.len() {
+            let differs = |(a, b): &(&OperationIr, &OperationIr)| name(a) != name(b);
+            let pairs = self.operations.iter().zip(&other.operations);
+            let first = pairs.clone().find(differs).map(|(a, _)| name(a));
+            let text = "a loop runs as often as a dynamic size; of loops over a dynamic length, LSTM \
+                        and GRU layers of burn::nn with their usual activations are exported, \
+                        without clipping or coupled gates";
+            let error = Error::new(ErrorKind::UnsupportedOperation, text);
+            return Err(error.in_operation(first.unwrap_or("forward")));
+        }
         let (mut ours, mut theirs) = (Normalize::default(), Normalize::default());
         for (a, b) in self.operations.iter().zip(&other.operations) {
             let (mut x, mut y) = (a.clone(), b.clone());
@@ -126,6 +143,20 @@ impl Trace {
         }
         sizes
     }
+}
+
+/// The operations that an output depends on.
+fn needed(operations: Vec<OperationIr>, outputs: &[TensorId]) -> Vec<OperationIr> {
+    let mut read: HashSet<TensorId> = outputs.iter().copied().collect();
+    let mut kept = Vec::with_capacity(operations.len());
+    for operation in operations.into_iter().rev() {
+        if operation.outputs().any(|tensor| read.contains(&tensor.id)) {
+            read.extend(operation.inputs().map(|tensor| tensor.id));
+            kept.push(operation);
+        }
+    }
+    kept.reverse();
+    kept
 }
 
 /// Replaces ids by the order of their appearance, and takes sizes away.

@@ -7,6 +7,7 @@ mod bool;
 mod float;
 mod module;
 mod numeric;
+mod recurrent;
 mod sizes;
 
 use std::collections::{HashMap, HashSet};
@@ -104,6 +105,7 @@ impl Lowering<'_> {
             OperationIr::Module(op) => self.module(op),
             OperationIr::Activation(op) => self.activation(op),
             OperationIr::Bool(op) => self.bool(op),
+            OperationIr::Custom(op) => self.recurrent(op),
             OperationIr::Int(IntOperationIr::IntoFloat(op)) => {
                 // `bind` casts to the type captured.
                 let value = self.value(&op.input)?;
@@ -213,11 +215,24 @@ impl Lowering<'_> {
         self.trace.inputs.iter().filter_map(|id| self.values.get(id).cloned()).collect()
     }
 
-    /// The module whose parameter the operation reads.
+    /// The module whose parameters the operation reads.
     fn module_path(&self, operation: &OperationIr) -> Option<String> {
-        let parameter = operation.inputs().find_map(|tensor| self.trace.names.get(&tensor.id))?;
-        parameter.rsplit_once('.').map(|(path, _)| path.to_owned())
+        let parameters = operation.inputs().filter_map(|tensor| self.trace.names.get(&tensor.id));
+        let paths = parameters.map(|name| name.rsplit_once('.').map_or("", |(path, _)| path));
+        paths.reduce(common).filter(|path| !path.is_empty()).map(str::to_owned)
     }
+}
+
+/// The module that holds both.
+fn common<'a>(a: &'a str, b: &str) -> &'a str {
+    let mut end = 0;
+    for (part, other) in a.split('.').zip(b.split('.')) {
+        if part != other {
+            break;
+        }
+        end += part.len() + 1;
+    }
+    &a[..end.saturating_sub(1)]
 }
 
 fn unsupported(text: impl Into<String>) -> Error {

@@ -1,0 +1,149 @@
+//! Recurrent layers as ONNX's LSTM and GRU. How they are found in a capture is in
+//! `burn/recurrent.rs`.
+
+use ::burn::backend::ir::{CustomOpIr, TensorIr};
+
+use super::super::recurrent::{self, Kind};
+use super::{Lowering, unsupported};
+use crate::error::Result;
+use crate::export::graph::scalar;
+use crate::export::{Consumer, Value};
+use crate::spec::{Dim, Shape};
+use crate::tensor::HostTensor;
+
+impl Lowering<'_> {
+    pub(super) fn recurrent(&mut self, operation: &CustomOpIr) -> Result<()> {
+        let Some(layer) = recurrent::layer(operation) else {
+            return Err(unsupported(format!("the custom operation {} is not known", operation.id)));
+        };
+        let (operator, states) = match layer.kind {
+            Kind::Lstm => ("LSTM", 2),
+            Kind::Gru { .. } => ("GRU", 1),
+        };
+        let hidden = layer.gates[0][0].shape[1];
+        let column = |at: usize| layer.gates.iter().filter_map(move |gate| gate.get(at));
+        let weights = self.packed("weight_ih", column(0), true)?;
+        let recurrent = self.packed("weight_hh", column(1), true)?;
+        let bias = match layer.gates[0].len() {
+            4 => Some(self.packed("bias", column(2).chain(column(3)), false)?),
+            _ => None,
+        };
+
+        // ONNX puts time first.
+        let x = self.value(layer.input)?.transpose(&[1, 0, 2])?;
+        let (length, batch) = (x.dims()[0].clone(), x.dims()[1].clone());
+        // The portable backend runs a layer of direction `reverse` forward.
+        let portable = self.graph.consumer() == Consumer::portable();
+        let flipped = layer.reverse && portable;
+        let x = if flipped { self.backwards(&x)? } else { x };
+        let direction = if layer.reverse && !flipped { "reverse" } else { "forward" };
+        let state = || Shape::from(vec![Dim::Fixed(1), batch.clone(), Dim::Fixed(hidden)]);
+        let initial = layer.initial.iter().map(|state| self.value(state)?.unsqueeze(&[0]));
+        let mut initial = initial.collect::<Result<Vec<_>>>()?;
+        if initial.is_empty() && batch.fixed().is_none() {
+            // Zeros are the default, but the portable backend cannot make as many as a symbol says.
+            let zeros = self.graph.constant("initial", scalar(x.dtype(), 0.0)?);
+            initial = vec![zeros.expand(state().dims(), &[&x])?; states];
+        }
+        let layer_node = || {
+            let node = self.graph.node(operator).input(&x).input(&weights).input(&recurrent);
+            let node = node.input_opt(bias.as_ref()).input_opt(None);
+            let node = initial.iter().fold(node, |node, state| node.input(state));
+            let node = node.attr("hidden_size", hidden as i64).attr("direction", direction);
+            let node = match layer.kind {
+                Kind::Lstm => node,
+                Kind::Gru { reset_after } => {
+                    node.attr("linear_before_reset", i64::from(reset_after))
+                }
+            };
+            let one = Dim::Fixed(1);
+            let all = vec![length.clone(), one, batch.clone(), Dim::Fixed(hidden)];
+            let shapes = std::iter::once(all.into()).chain((0..states).map(|_| state()));
+            node.outputs(shapes.map(|shape| (x.dtype(), shape))).build_all()
+        };
+
+        let made = layer_node()?;
+        let is_read = |out: &&TensorIr| self.trace.is_read(out.id);
+        let [all, last, cell] = [0, 1, 2].map(|i| layer.outputs.get(i).filter(is_read));
+        // The portable backend gives the last cell state, or the other results.
+        let apart = portable && cell.is_some() && (all.is_some() || last.is_some());
+        let made_apart = if apart { layer_node()? } else { made.clone() };
+        if let Some(out) = all {
+            let steps = made[0].squeeze(&[1])?;
+            let steps = if flipped { self.backwards(&steps)? } else { steps };
+            self.bind(out, steps.transpose(&[1, 0, 2])?)?;
+        }
+        if let Some(out) = last {
+            self.bind(out, made[1].squeeze(&[0])?)?;
+        }
+        if let Some(out) = cell {
+            self.bind(out, made_apart[2].squeeze(&[0])?)?;
+        }
+        Ok(())
+    }
+
+    /// The same along axis 0 from the end to the start.
+    fn backwards(&mut self, x: &Value) -> Result<Value> {
+        let length = x.dims()[0].clone();
+        let upwards = self.range(&length)?;
+        let downwards = match upwards.as_constant() {
+            Some(known) => {
+                let values: Vec<i64> = known.to_vec::<i64>()?.into_iter().rev().collect();
+                self.graph.constant("backwards", HostTensor::from_vec([values.len()], values)?)
+            }
+            None => {
+                let one = self.graph.constant("one", HostTensor::from_vec([1], vec![1i64])?);
+                self.graph.shape_tensor(&[length], &[x])?.sub(&one)?.sub(&upwards)?
+            }
+        };
+        x.gather(&downwards, 0)
+    }
+
+    /// The weights of all gates in one, `[1, gates * hidden, ..]`. Burn keeps `[inputs, hidden]`,
+    /// ONNX `[hidden, inputs]`.
+    fn packed<'t>(
+        &mut self,
+        hint: &str,
+        parts: impl Iterator<Item = &'t TensorIr>,
+        transposed: bool,
+    ) -> Result<Value> {
+        let parts = parts.map(|part| self.value(part)).collect::<Result<Vec<_>>>()?;
+        let known: Option<Vec<&HostTensor>> = parts.iter().map(Value::as_constant).collect();
+        if let Some(known) = known {
+            let mut shape = vec![1, 0];
+            let mut bytes = Vec::new();
+            for part in known {
+                shape.truncate(2);
+                match (part.shape(), transposed) {
+                    (&[inputs, hidden], true) => {
+                        append_transposed(part, &mut bytes);
+                        shape[1] += hidden;
+                        shape.push(inputs);
+                    }
+                    (sizes, _) => {
+                        bytes.extend_from_slice(part.bytes());
+                        shape[1] += sizes.iter().product::<usize>();
+                    }
+                }
+            }
+            let dtype = parts[0].dtype();
+            return Ok(self.graph.constant(hint, HostTensor::from_bytes(dtype, shape, bytes)?));
+        }
+        let turned = parts.iter().map(|part| match transposed {
+            true => part.transpose(&[1, 0]),
+            false => Ok(part.clone()),
+        });
+        let turned = turned.collect::<Result<Vec<_>>>()?;
+        self.graph.concat(&turned.iter().collect::<Vec<_>>(), 0)?.unsqueeze(&[0])
+    }
+}
+
+/// Appends the elements of a matrix, column by column.
+fn append_transposed(matrix: &HostTensor, out: &mut Vec<u8>) {
+    let (columns, size) = (matrix.shape()[1], matrix.dtype().size());
+    for column in 0..columns {
+        for row in matrix.bytes().chunks_exact(columns * size) {
+            out.extend_from_slice(&row[column * size..][..size]);
+        }
+    }
+}
