@@ -10,6 +10,7 @@ mod common;
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use accelerant::backend::tensorrt::{Profiles, TensorRt, TensorRtOptions};
 use accelerant::backend::{Backend, Registry};
@@ -232,6 +233,44 @@ fn unchanged_shapes_are_told_once() {
     }
     let counters = module.cuda().unwrap().counters();
     assert_eq!((counters.reshapes, counters.contexts), (1, 1), "{counters:?}");
+}
+
+#[test]
+fn graphs_give_the_same_results_at_any_address() {
+    if !gpu("graphs_give_the_same_results_at_any_address") {
+        return;
+    }
+    let _shared = shared();
+    let layer = Layer::new(16);
+    let module = module_with(&layer.export(), TensorRtOptions::default().cuda_graph(true)).unwrap();
+    let cuda = module.cuda().unwrap();
+    let context = context();
+    let streams = [context.new_stream().unwrap(), context.default_stream()];
+    for stream in &streams {
+        // The same addresses with other values, as a replayed graph sees them.
+        let mut x = stream.alloc_zeros::<f32>(8 * FEATURES).unwrap();
+        let mut y = stream.alloc_zeros::<f32>(8 * CLASSES).unwrap();
+        for seed in 0..20 {
+            let values = numbers(8 * FEATURES, seed);
+            stream.memcpy_htod(&values, &mut x).unwrap();
+            cuda.run_on(stream, &[(&x, &[8, FEATURES])], &mut [&mut y]).unwrap();
+            assert_eq!(stream.clone_dtoh(&y).unwrap(), layer.forward(&values), "seed {seed}");
+        }
+        // Other addresses, none of which is freed before the end, and other shapes.
+        let mut kept = Vec::new();
+        for i in 0..20 {
+            let rows = [8, 3][i / 5 % 2];
+            let values = numbers(rows * FEATURES, i);
+            let x = stream.clone_htod(&values).unwrap();
+            let y = cuda.run_alloc(stream, &[(&x, &[rows, FEATURES])]).unwrap();
+            kept.push((x, y, layer.forward(&values)));
+        }
+        for (i, (_, y, expected)) in kept.iter().enumerate() {
+            let got = stream.clone_dtoh(&y[0].view::<f32>().unwrap()).unwrap();
+            assert_eq!(&got, expected, "run {i}");
+        }
+    }
+    assert_eq!(cuda.counters().host_copies, 0);
 }
 
 #[test]
@@ -519,7 +558,7 @@ fn long_a_million_forwards_keep_the_memory() {
         drop(run());
     }
     let settled = free_memory(&context);
-    let start = std::time::Instant::now();
+    let start = Instant::now();
     for i in 1..=1_000_000 {
         drop(run());
         if i % 10_000 == 0 {
@@ -531,6 +570,65 @@ fn long_a_million_forwards_keep_the_memory() {
     let lost = settled.saturating_sub(free_memory(&context));
     assert!(lost < 16 << 20, "{lost} bytes are lost after a million forwards");
     check(&module, &layer, &stream, 4, 14);
+}
+
+/// Microseconds that a call keeps its thread, and that a run takes in a long row of them: the
+/// medians of 20 rows of 500.
+fn speed(stream: &CudaStream, mut run: impl FnMut()) -> (f64, f64) {
+    const ROW: usize = 500;
+    let mut rows: Vec<(f64, f64)> = (0..21)
+        .map(|_| {
+            stream.synchronize().unwrap();
+            let start = Instant::now();
+            (0..ROW).for_each(|_| run());
+            let called = start.elapsed();
+            stream.synchronize().unwrap();
+            let done = start.elapsed();
+            let each = |time: Duration| time.as_secs_f64() * 1e6 / ROW as f64;
+            (each(called), each(done))
+        })
+        .skip(1)
+        .collect();
+    let mut median = |pick: fn(&(f64, f64)) -> f64| {
+        rows.sort_by(|a, b| pick(a).total_cmp(&pick(b)));
+        pick(&rows[rows.len() / 2])
+    };
+    (median(|row| row.0), median(|row| row.1))
+}
+
+#[test]
+#[ignore = "measures; run it alone"]
+fn long_the_cost_of_a_call_is_printed() {
+    if !gpu("long_the_cost_of_a_call_is_printed") {
+        return;
+    }
+    let _alone = alone();
+    let layer = Layer::new(17);
+    let context = context();
+    for graph in [false, true] {
+        let options = TensorRtOptions::default().cuda_graph(graph);
+        let module = module_with(&layer.export(), options).unwrap();
+        let cuda = module.cuda().unwrap();
+        let streams = [
+            ("own stream", context.new_stream().unwrap()),
+            ("default stream", context.default_stream()),
+            ("per-thread stream", context.per_thread_stream()),
+        ];
+        for (name, stream) in &streams {
+            let x = stream.clone_htod(&numbers(FEATURES, 17)).unwrap();
+            let mut y = stream.alloc_zeros::<f32>(CLASSES).unwrap();
+            let shape: &[usize] = &[1, FEATURES];
+            let (called, done) = speed(stream, || {
+                cuda.run_on(stream, &[(&x, shape)], &mut [&mut y]).unwrap();
+            });
+            println!("graph {graph}, {name}, run_on: {called:.2} us a call, {done:.2} us a run");
+            let (called, done) = speed(stream, || {
+                drop(cuda.run_alloc(stream, &[(&x, shape)]).unwrap());
+            });
+            println!("graph {graph}, {name}, run_alloc: {called:.2} us a call, {done:.2} us a run");
+        }
+        println!("{:?}", cuda.counters());
+    }
 }
 
 #[test]

@@ -77,6 +77,12 @@ pub(crate) fn has_target(folder: &str, prefix: &str) -> bool {
     })
 }
 
+/// Whether the main crate has an integration test, bench or example of just this name.
+pub(crate) fn is_target(folder: &str, name: &str) -> bool {
+    let folder = root().join(folder);
+    folder.join(name).with_extension("rs").is_file() || folder.join(name).join("main.rs").is_file()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,6 @@
 //! The binaries of a bundle: built by cargo, found in its messages, stripped. No packing.
 
-use crate::workspace::{FEATURES, capture, has_target, line_of};
+use crate::workspace::{FEATURES, capture, has_target, is_target, line_of};
 use crate::{cuda_toolkit, sdk};
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeMap;
@@ -17,10 +17,17 @@ pub(super) struct Binary {
 /// All test, bench, example and program binaries by name, or those of the given names.
 pub(super) fn binaries(only: &[String], features: &[String]) -> Result<BTreeMap<String, Binary>> {
     let mut found = BTreeMap::new();
-    build(&["test", "--no-run"], features, &mut found)?;
-    build(&["build", "--bins", "--examples"], features, &mut found)?;
-    if has_target("benches", "") {
-        build(&["bench", "--no-run", "--bench", "*"], features, &mut found)?;
+    let tests: Vec<&String> = only.iter().filter(|name| is_target("tests", name)).collect();
+    if !only.is_empty() && tests.len() == only.len() {
+        let names = tests.iter().flat_map(|name| ["--test", name.as_str()]);
+        let args: Vec<&str> = ["test", "--no-run"].into_iter().chain(names).collect();
+        build(&args, features, &mut found)?;
+    } else {
+        build(&["test", "--no-run"], features, &mut found)?;
+        build(&["build", "--bins", "--examples"], features, &mut found)?;
+        if has_target("benches", "") {
+            build(&["bench", "--no-run", "--bench", "*"], features, &mut found)?;
+        }
     }
     if let Some(missing) = only.iter().find(|name| !found.contains_key(*name)) {
         let known: Vec<&str> = found.keys().map(String::as_str).collect();
