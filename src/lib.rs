@@ -38,6 +38,9 @@ pub mod cuda {
     pub use cudarc;
 }
 
+#[cfg(feature = "candle")]
+#[doc = include_str!("../docs/trace.md")]
+pub use accelerant_macros::trace;
 pub use backend::{BackendKind, Engine, Registry};
 pub use error::{Error, ErrorKind, Result};
 pub use runtime::{InferenceModule, InputKey, OptimizeOptions};

@@ -199,17 +199,17 @@ fn several_inputs_and_outputs_of_several_types() {
     let (a, ids) = (tensor(&[4, 3], 1), Tensor::new(&[1u32, 2, 3, 4], &Device::Cpu).unwrap());
     let options = batch(1..=6).input_names(["a", "ids"]).output_names(["best", "sum"]);
     let fast =
-        CandleModule::of_fn(&[&a, &ids], &options, |inputs| both(&inputs[0], &inputs[1])).unwrap();
-    let (got, expected) = (fast.run(&[&a, &ids]).unwrap(), both(&a, &ids).unwrap());
+        CandleModule::of_fn([&a, &ids], &options, |inputs| both(&inputs[0], &inputs[1])).unwrap();
+    let (got, expected) = (fast.run([&a, &ids]).unwrap(), both(&a, &ids).unwrap());
     assert_eq!(got[0].dtype(), DType::U32);
     assert_eq!(got[0].to_vec1::<u32>().unwrap(), expected[0].to_vec1::<u32>().unwrap());
     assert_close(&got[1], &expected[1]);
 
-    let error = fast.run(&[&a]).unwrap_err();
+    let error = fast.run([&a]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InputMismatch);
-    let error = fast.run(&[&a, &ids.to_dtype(DType::I64).unwrap()]).unwrap_err();
+    let error = fast.run([&a, &ids.to_dtype(DType::I64).unwrap()]).unwrap_err();
     assert_eq!((error.kind(), error.tensor()), (ErrorKind::DTypeMismatch, Some("ids")));
-    let error = fast.run(&[&a, &ids.narrow(0, 0, 3).unwrap()]).unwrap_err();
+    let error = fast.run([&a, &ids.narrow(0, 0, 3).unwrap()]).unwrap_err();
     assert_eq!(
         (error.kind(), error.tensor(), error.axis()),
         (ErrorKind::ShapeMismatch, Some("ids"), Some(0))

@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use super::{InferenceModule, OptimizeOptions};
 use crate::backend::BackendKind;
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::candle::{Forward, Trace, Traced, from_host, to_candle, to_host};
+use crate::export::candle::{Examples, Trace, Traceable, Traced, from_host, to_candle, to_host};
 
 /// A compiled model that is called like the Candle model it was made from.
 ///
@@ -26,34 +26,36 @@ pub struct CandleModule {
 
 /// Compiles Candle models.
 ///
-/// Implemented for everything with a [`Forward`].
+/// Implemented for everything [`Traceable`]: what has a [`Forward`](crate::candle::Forward), and
+/// what [`accelerant::trace`](crate::trace) stands on.
 pub trait OptimizeTrt {
-    /// Compiles the model for inputs like `example`, with the best backend there is.
+    /// Compiles the model for inputs like the examples, with the best backend there is.
     ///
     /// # Errors
     /// As [`optimize_trt_with`](Self::optimize_trt_with).
-    fn optimize_trt(&self, example: &Tensor) -> Result<CandleModule> {
-        self.optimize_trt_with(example, &OptimizeOptions::new())
+    fn optimize_trt<'a>(&self, examples: impl Into<Examples<'a>>) -> Result<CandleModule> {
+        self.optimize_trt_with(examples, &OptimizeOptions::new())
     }
 
-    /// Compiles the model for inputs like `example`: its type and shape count, its values do not.
+    /// Compiles the model for inputs like the examples: `&x`, `(&x, &y)`, or by name
+    /// `[("x", &x), ("y", &y)]`. Their types and shapes count, their values do not.
     ///
     /// # Errors
     /// Those of [`Trace::of`], [`Trace::to_onnx`] and [`InferenceModule::compile`].
-    fn optimize_trt_with(
+    fn optimize_trt_with<'a>(
         &self,
-        example: &Tensor,
+        examples: impl Into<Examples<'a>>,
         options: &OptimizeOptions,
     ) -> Result<CandleModule>;
 }
 
-impl<M: Forward> OptimizeTrt for M {
-    fn optimize_trt_with(
+impl<M: Traceable> OptimizeTrt for M {
+    fn optimize_trt_with<'a>(
         &self,
-        example: &Tensor,
+        examples: impl Into<Examples<'a>>,
         options: &OptimizeOptions,
     ) -> Result<CandleModule> {
-        CandleModule::compile(&Trace::of(self, example, options)?, options)
+        CandleModule::compile(&Trace::of(self, examples, options)?, options)
     }
 }
 
@@ -88,8 +90,8 @@ impl CandleModule {
     ///
     /// # Errors
     /// As [`OptimizeTrt::optimize_trt_with`].
-    pub fn of_fn(
-        examples: &[&Tensor],
+    pub fn of_fn<'a>(
+        examples: impl Into<Examples<'a>>,
         options: &OptimizeOptions,
         forward: impl Fn(&[Traced]) -> candle_core::Result<Vec<Traced>>,
     ) -> Result<Self> {
@@ -106,12 +108,15 @@ impl CandleModule {
         &self.inference
     }
 
-    /// Runs on tensors in the order of the signature, and returns the outputs in its order.
+    /// Runs on tensors in the order of the signature, or by name, and returns the outputs in their
+    /// order.
     ///
     /// # Errors
-    /// [`ErrorKind::DTypeMismatch`] for another type than the example's; else as
+    /// [`ErrorKind::DTypeMismatch`] for another type than the example's,
+    /// [`ErrorKind::InputMismatch`] for a name that the model does not have; else as
     /// [`InferenceModule::run`].
-    pub fn run(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>> {
+    pub fn run<'a>(&self, inputs: impl Into<Examples<'a>>) -> Result<Vec<Tensor>> {
+        let inputs = self.in_order(inputs.into()).map_err(|e| e.in_operation("run"))?;
         let signature = self.inference.signature();
         for ((input, &expected), spec) in inputs.iter().zip(&self.inputs).zip(&signature.inputs) {
             if input.dtype() != expected {
@@ -126,7 +131,7 @@ impl CandleModule {
             (self.inference.device(), inputs.first().map(|input| input.device()))
             && inputs.len() == signature.inputs.len()
         {
-            return super::candle_cuda::run(executable, signature, device, inputs, &self.outputs)
+            return super::candle_cuda::run(executable, signature, device, &inputs, &self.outputs)
                 .map_err(|e| e.in_operation("run"));
         }
         let host = inputs.iter().map(|input| to_host(input)).collect::<Result<Vec<_>>>()?;
@@ -139,6 +144,39 @@ impl CandleModule {
             .collect()
     }
 
+    /// The inputs in the order of the signature: those with names in their places, the others in
+    /// the places that are left.
+    fn in_order<'a>(&self, Examples(inputs): Examples<'a>) -> Result<Vec<&'a Tensor>> {
+        if inputs.iter().all(|(name, _)| name.is_none()) {
+            return Ok(inputs.into_iter().map(|(_, tensor)| tensor).collect());
+        }
+        let specs = &self.inference.signature().inputs;
+        let known = || specs.iter().map(|spec| spec.name.as_str()).collect::<Vec<_>>().join(", ");
+        let mut places: Vec<Option<&Tensor>> = vec![None; specs.len()];
+        let (named, others): (Vec<_>, Vec<_>) =
+            inputs.into_iter().partition(|(name, _)| name.is_some());
+        for (name, tensor) in named.into_iter().chain(others) {
+            let place = match &name {
+                Some(name) => specs.iter().position(|spec| spec.name == *name),
+                None => places.iter().position(Option::is_none),
+            };
+            let place = place.filter(|&place| places[place].is_none()).ok_or_else(|| {
+                let name = name.as_deref().unwrap_or("one more");
+                let text =
+                    format!("no input for `{name}`, or it is given twice; there are: {}", known());
+                Error::new(ErrorKind::InputMismatch, text)
+            })?;
+            places[place] = Some(tensor);
+        }
+        let missing = |(place, tensor): (usize, Option<&'a Tensor>)| {
+            tensor.ok_or_else(|| {
+                Error::new(ErrorKind::InputMismatch, "this input is missing")
+                    .on_tensor(&specs[place].name)
+            })
+        };
+        places.into_iter().enumerate().map(missing).collect()
+    }
+
     /// Runs a model of one input on `xs` and returns its first output. As in
     /// [`candle_core::Module`], which need not be imported for it.
     ///
@@ -147,7 +185,7 @@ impl CandleModule {
     /// [`error_of`](crate::candle::error_of) finds them again.
     pub fn forward(&self, xs: &Tensor) -> candle_core::Result<Tensor> {
         let context = || format!("while running on {}", self.inference.backend());
-        let outputs = self.run(&[xs]).map_err(|e| to_candle(e, context()))?;
+        let outputs = self.run(xs).map_err(|e| to_candle(e, context()))?;
         outputs.into_iter().next().ok_or_else(|| {
             let error = Error::new(ErrorKind::InvalidModel, "the model has no outputs");
             to_candle(error, context())

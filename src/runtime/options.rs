@@ -166,12 +166,8 @@ impl OptimizeOptions {
         self.name.as_deref().unwrap_or("model")
     }
 
-    /// The specs of inputs with these types and sizes, with the symbols asked for.
-    pub(crate) fn input_specs(&self, inputs: &[(DType, Vec<usize>)]) -> Result<Vec<TensorSpec>> {
-        self.named_input_specs(&vec![None; inputs.len()], inputs)
-    }
-
-    /// As [`input_specs`](Self::input_specs), for inputs that may have names of their own.
+    /// The specs of inputs with these types and sizes, with the symbols asked for. Inputs may have
+    /// names of their own.
     pub(crate) fn named_input_specs(
         &self,
         own: &[Option<String>],

@@ -52,11 +52,15 @@
 //! Their values are copied to host memory once, when the model is traced. Quantized tensors
 //! (`QTensor`) are no `Tensor`, so a forward cannot bring them here.
 
+#[doc(hidden)]
+#[path = "private.rs"]
+pub mod __private;
 mod error;
 mod index;
 mod layers;
 mod lower;
 mod methods;
+mod model;
 mod native;
 mod operators;
 pub mod ops;
@@ -72,6 +76,7 @@ pub use index::{Indexer, Indexes};
 pub use layers::{
     Forward, Func, FuncT, GroupNorm, Layer, Sequential, func, func_t, group_norm, seq,
 };
+pub use model::{Examples, Inputs, ModelInput, ModelOutputs, Traceable};
 pub use operators::{Arithmetic, Has, Operators, TensorArithmetic};
 pub use tensor_ops::{Operand, Right, TensorOps};
 pub use trace::{Trace, export_onnx};

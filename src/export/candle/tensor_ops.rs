@@ -8,10 +8,11 @@ use candle_core::op::CmpOp;
 use candle_core::shape::{Dim, Dims, ShapeWithOneHole};
 use candle_core::{DType, Device, NdArray, Result, Shape, Tensor, ToUsize2, WithDType};
 
+use super::__private::Lift;
 use super::index::Indexes;
 use super::layers::{Forward, Layer};
 use super::methods::{candle_functions, candle_host_methods, candle_methods};
-use super::operators::Operators;
+use super::operators::{Has, Operators};
 use super::traced::Traced;
 
 mod private {
@@ -123,7 +124,15 @@ macro_rules! declare_operand {
 /// A few methods are functions in candle_nn; they are also in [`ops`](super::ops) as such. A
 /// tensor that a model holds as a field enters a forward through [`constant`](Self::constant).
 pub trait TensorOps:
-    private::Sealed + Operators + AsRef<Self> + Clone + std::fmt::Debug + Sized
+    private::Sealed
+    + Operators
+    + Lift<Self>
+    + Has<Tensor, Type = Tensor>
+    + Has<Tensor, Type: Lift<Self>>
+    + AsRef<Self>
+    + Clone
+    + std::fmt::Debug
+    + Sized
 {
     /// A tensor with known values, such as a weight, for use with others of this type.
     fn constant(tensor: &Tensor) -> Self;

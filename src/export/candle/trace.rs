@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use candle_core::{DType as CandleType, Device, Tensor, TensorId};
 
 use super::error::from_candle;
-use super::layers::Forward;
+use super::model::{Examples, Inputs, Traceable};
 use super::sizes::{Case, Cases, Size};
 use super::tape::{Op, Recorded};
 use super::tensors::{carried_dtype, to_host};
@@ -61,45 +61,49 @@ struct Run {
 }
 
 impl Trace {
-    /// Traces a model on an input like `example`, whose values are not read.
+    /// Traces a model on inputs like the examples, whose values are not read.
     ///
     /// # Errors
     /// Candle's errors from the forward, with their texts; [`ErrorKind::UnsupportedOperation`]
     /// when the forward does something that depends on a symbolic size and cannot be expressed.
-    pub fn of<M: Forward + ?Sized>(
+    pub fn of<'a, M: Traceable + ?Sized>(
         model: &M,
-        example: &Tensor,
+        examples: impl Into<Examples<'a>>,
         options: &OptimizeOptions,
     ) -> Result<Self> {
-        Self::of_fn(&[example], options, |inputs| Ok(vec![model.forward(&inputs[0])?]))
+        Self::build(&examples.into(), options, |inputs| model.trace(inputs))
+            .map_err(|e| e.in_operation("trace"))
     }
 
     /// Traces a function of several inputs with several outputs.
     ///
     /// # Errors
     /// As [`of`](Self::of).
-    pub fn of_fn(
-        examples: &[&Tensor],
+    pub fn of_fn<'a>(
+        examples: impl Into<Examples<'a>>,
         options: &OptimizeOptions,
         forward: impl Fn(&[Traced]) -> candle_core::Result<Vec<Traced>>,
     ) -> Result<Self> {
-        Self::build(examples, options, forward).map_err(|e| e.in_operation("trace"))
+        Self::build(&examples.into(), options, |inputs| forward(inputs.take_all()))
+            .map_err(|e| e.in_operation("trace"))
     }
 
     fn build(
-        examples: &[&Tensor],
+        Examples(examples): &Examples<'_>,
         options: &OptimizeOptions,
-        forward: impl Fn(&[Traced]) -> candle_core::Result<Vec<Traced>>,
+        forward: impl Fn(&mut Inputs<'_>) -> candle_core::Result<Vec<Traced>>,
     ) -> Result<Self> {
         let given = examples
             .iter()
-            .map(|example| Ok((carried_dtype(example.dtype())?, example.dims().to_vec())));
-        let inputs = options.input_specs(&given.collect::<Result<Vec<_>>>()?)?;
+            .map(|(_, example)| Ok((carried_dtype(example.dtype())?, example.dims().to_vec())))
+            .collect::<Result<Vec<_>>>()?;
+        let device = examples.first().map_or(Device::Cpu, |(_, example)| example.device().clone());
+        let model = Forwards { examples, device, forward };
+        let inputs = options.named_input_specs(&model.input_names(), &given)?;
         let input_dtypes: Vec<CandleType> =
-            examples.iter().map(|example| example.dtype()).collect();
-        let device = examples.first().map_or(Device::Cpu, |example| example.device().clone());
+            examples.iter().map(|(_, example)| example.dtype()).collect();
         let cases = Cases::of(&inputs)?;
-        let run = |case: &Case| run(&inputs, &input_dtypes, &device, &cases, case, &forward);
+        let run = |case: &Case| model.run(&inputs, &cases, case);
         let mut runs = Vec::with_capacity(cases.all().len());
         for (i, case) in cases.all().iter().enumerate() {
             runs.push(run(case).map_err(|e| cases.not_at(case, i == 0, e))?);
@@ -139,40 +143,61 @@ impl Trace {
     }
 }
 
-/// Exports a model to ONNX for every consumer, traced on an input like `example`.
+/// Exports a model to ONNX for every consumer, traced on inputs like the examples.
 ///
 /// # Errors
 /// As [`Trace::of`] and [`Trace::to_onnx`].
-pub fn export_onnx<M: Forward + ?Sized>(
+pub fn export_onnx<'a, M: Traceable + ?Sized>(
     model: &M,
-    example: &Tensor,
+    examples: impl Into<Examples<'a>>,
     options: &OptimizeOptions,
 ) -> Result<OnnxModel> {
-    Trace::of(model, example, options)?.to_onnx(Consumer::portable())
+    Trace::of(model, examples, options)?.to_onnx(Consumer::portable())
 }
 
-fn run(
-    inputs: &[TensorSpec],
-    dtypes: &[CandleType],
-    device: &Device,
-    cases: &Cases,
-    case: &Case,
-    forward: impl Fn(&[Traced]) -> candle_core::Result<Vec<Traced>>,
-) -> Result<Run> {
-    let recorder = Recorder::new(device.clone());
-    let traced = inputs.iter().zip(dtypes).enumerate().map(|(i, (spec, &dtype))| {
-        recorder.input(
-            i,
-            dtype,
-            spec.shape.dims().iter().map(|dim| cases.size(case, dim)).collect(),
-        )
-    });
-    let traced = traced.collect::<Vec<_>>();
-    let outputs = match cases.symbolic() {
-        true => recorder.while_symbolic(|| forward(&traced)),
-        false => forward(&traced),
-    };
-    let outputs = outputs.map_err(from_candle)?;
+/// A forward, and what is fed to it.
+struct Forwards<'a, F> {
+    examples: &'a [(Option<String>, &'a Tensor)],
+    device: Device,
+    forward: F,
+}
+
+impl<F: Fn(&mut Inputs<'_>) -> candle_core::Result<Vec<Traced>>> Forwards<'_, F> {
+    /// The names under which the forward takes the inputs, from a run on the sizes of the examples.
+    fn input_names(&self) -> Vec<Option<String>> {
+        let sizes = self.examples.iter().map(|(_, example)| example.dims().to_vec()).collect();
+        // What fails here fails again in the runs, which tell for which sizes.
+        self.record(sizes, false).1
+    }
+
+    fn run(&self, inputs: &[TensorSpec], cases: &Cases, case: &Case) -> Result<Run> {
+        let sizes = |spec: &TensorSpec| {
+            spec.shape.dims().iter().map(|dim| cases.size(case, dim)).collect::<Vec<_>>()
+        };
+        self.record(inputs.iter().map(sizes).collect(), cases.symbolic()).0
+    }
+
+    /// Runs the forward; the names under which it took inputs are there also when it fails.
+    fn record(&self, sizes: Vec<Vec<usize>>, symbolic: bool) -> (Result<Run>, Vec<Option<String>>) {
+        let recorder = Recorder::new(self.device.clone());
+        let traced: Vec<Traced> = sizes
+            .into_iter()
+            .zip(self.examples)
+            .enumerate()
+            .map(|(i, (sizes, (_, example)))| recorder.input(i, example.dtype(), sizes))
+            .collect();
+        let given: Vec<_> = self.examples.iter().map(|(name, _)| name.clone()).collect();
+        let mut inputs = Inputs::new(&traced, &given);
+        let outputs = match symbolic {
+            true => recorder.while_symbolic(|| (self.forward)(&mut inputs)),
+            false => (self.forward)(&mut inputs),
+        };
+        let names = inputs.into_names();
+        (outputs.map_err(from_candle).and_then(|outputs| recorded(&recorder, &outputs)), names)
+    }
+}
+
+fn recorded(recorder: &Recorder, outputs: &[Traced]) -> Result<Run> {
     let outputs =
         outputs.iter().map(|output| recorder.index_of(output)).collect::<Option<Vec<_>>>();
     let mut tape = recorder.lock();

@@ -42,6 +42,13 @@ pub use sequential::{Func, FuncT, Sequential, func, func_t, seq};
 ///
 /// The layers of candle_nn whose parameters can be read implement it. [`BatchNorm`] and
 /// [`Dropout`] do what they do in inference.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be exported: it does not implement `Forward`",
+    label = "this layer is not known",
+    note = "put `#[accelerant::trace]` on its `impl Module`, or on its inherent impl if that has a \
+            `forward` of one tensor with one result; for `candle_nn::Sequential`, `Func` and \
+            `GroupNorm`, use those of `accelerant::candle`"
+)]
 pub trait Forward {
     /// Runs on `xs`.
     ///

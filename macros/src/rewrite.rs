@@ -1,0 +1,269 @@
+//! The body of a forward for any tensor: `Tensor` is the generic type, layers are called through
+//! the trait, operands that may be candle's own tensors are lifted.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{ToTokens, quote_spanned};
+use syn::parse::Parser as _;
+use syn::punctuated::Punctuated;
+use syn::spanned::Spanned as _;
+use syn::visit_mut::{self, VisitMut};
+use syn::{Expr, ExprCall, ExprMethodCall, Ident, Item, Lit, Macro, Member, Path, Token};
+
+use crate::vocabulary;
+
+/// Rewrites types and expressions; what it cannot is collected.
+pub(crate) struct Rewriter {
+    /// The type that stands for `Tensor`.
+    tensor: Ident,
+    errors: Option<syn::Error>,
+}
+
+impl Rewriter {
+    pub(crate) fn new(tensor: Ident) -> Self {
+        Self { tensor, errors: None }
+    }
+
+    pub(crate) fn finish(self) -> syn::Result<()> {
+        self.errors.map_or(Ok(()), Err)
+    }
+
+    fn refuse(&mut self, at: impl ToTokens, text: String) {
+        let error = syn::Error::new_spanned(at, text);
+        match &mut self.errors {
+            Some(errors) => errors.combine(error),
+            None => self.errors = Some(error),
+        }
+    }
+
+    /// An expression as the generic tensor.
+    fn lift(&self, expr: &Expr) -> TokenStream {
+        let tensor = &self.tensor;
+        let span = generated(expr.span());
+        quote_spanned!(span=> ::accelerant::candle::__private::lift::<#tensor, _>(&#expr))
+    }
+
+    /// A reference to a generic tensor; a field may be candle's.
+    fn lift_field(&self, expr: &Expr) -> TokenStream {
+        if is_field(expr) {
+            let (lifted, span) = (self.lift(expr), generated(expr.span()));
+            return quote_spanned!(span=> &#lifted);
+        }
+        expr.to_token_stream()
+    }
+
+    fn method_call(&mut self, call: &ExprMethodCall) -> Option<TokenStream> {
+        let name = call.method.to_string();
+        let (receiver, method, args) = (&*call.receiver, &call.method, &call.args);
+        let span = generated(method.span());
+        let tensor = &self.tensor;
+        let has_values = is_field(receiver) && vocabulary::reads_values(&name);
+        if let Some(why) = vocabulary::refused_method(&name).filter(|_| !has_values) {
+            self.refuse(method, format!("`{name}` cannot be exported: {why}"));
+            return None;
+        }
+        let private = quote_spanned!(span=> ::accelerant::candle::__private);
+        match (name.as_str(), args.len()) {
+            ("forward", 1) => {
+                let (scope, xs) = (scope(receiver), self.lift_field(&args[0]));
+                Some(quote_spanned!(span=> #private::forward(&#receiver, #scope, #xs)))
+            }
+            ("apply", 1) => {
+                let (scope, layer, xs) = (scope(&args[0]), &args[0], self.lift(receiver));
+                Some(quote_spanned!(span=> #private::forward(#layer, #scope, &#xs)))
+            }
+            ("forward_t", 2) => Some(self.forward_t(receiver, &args[0], &args[1], span)),
+            ("forward", 2) if is_train(&args[1]) => {
+                Some(self.forward_t(receiver, &args[0], &args[1], span))
+            }
+            ("apply_t", 2) => Some(self.forward_t(&args[0], receiver, &args[1], span)),
+            _ => match vocabulary::operands(&name) {
+                Some(tensors) if args.len() >= tensors => {
+                    let receiver = self.lift(receiver);
+                    let lifted = args.iter().take(tensors).map(|arg| self.lift(arg));
+                    let others = args.iter().skip(tensors);
+                    let turbofish = &call.turbofish;
+                    Some(quote_spanned!(span=>
+                        <#tensor as ::accelerant::candle::TensorOps>::#method #turbofish(
+                            &#receiver, #(&#lifted,)* #(#others),*
+                        )
+                    ))
+                }
+                _ => self.other_method(call, &name),
+            },
+        }
+    }
+
+    fn other_method(&self, call: &ExprMethodCall, name: &str) -> Option<TokenStream> {
+        let (receiver, args) = (&call.receiver, &call.args);
+        let numbers = vocabulary::takes_number(name);
+        let lift_receiver = is_field(receiver)
+            && (vocabulary::is_of_tensor(name) || ["maximum", "minimum"].contains(&name));
+        let lift_argument = numbers && args.len() == 1 && is_field(&args[0]) && is_ref(&args[0]);
+        if !lift_receiver && !lift_argument {
+            return None;
+        }
+        let receiver = if lift_receiver {
+            self.lift(receiver)
+        } else {
+            quote_spanned!(call.span()=> #receiver)
+        };
+        let args: Vec<_> = args
+            .iter()
+            .map(|arg| if lift_argument { self.lift_field(arg) } else { arg.to_token_stream() })
+            .collect();
+        let (method, turbofish) = (&call.method, &call.turbofish);
+        Some(quote_spanned!(generated(method.span())=> #receiver.#method #turbofish(#(#args),*)))
+    }
+
+    /// A layer that is told whether it is trained.
+    fn forward_t(&mut self, layer: &Expr, xs: &Expr, train: &Expr, span: Span) -> TokenStream {
+        if let Expr::Lit(literal) = train
+            && matches!(&literal.lit, Lit::Bool(train) if train.value)
+        {
+            let text = "a layer in training cannot be exported: pass `false`, or the `train` of \
+                        `ModuleT::forward_t`";
+            self.refuse(train, text.into());
+        }
+        let (scope, xs) = (scope(layer), self.lift(xs));
+        quote_spanned!(span=> {
+            use ::accelerant::candle::__private::ForwardT as _;
+            (#layer).__forward_t(#scope, &#xs, #train)
+        })
+    }
+
+    fn call(&mut self, call: &ExprCall) -> Option<TokenStream> {
+        let Expr::Path(function) = &*call.func else { return None };
+        let segments: Vec<String> =
+            function.path.segments.iter().map(|segment| segment.ident.to_string()).collect();
+        let [.., module, name] = segments.as_slice() else { return None };
+        if segments[0] == "accelerant" {
+            return None;
+        }
+        if let Some(why) = vocabulary::refused_function(module, name) {
+            self.refuse(&function.path, format!("`{module}::{name}` cannot be exported: {why}"));
+            return None;
+        }
+        let span = generated(call.func.span());
+        if let Some(tensors) = vocabulary::function(module, name).filter(|n| call.args.len() >= *n)
+        {
+            let method = Ident::new(name, function.path.segments.last()?.ident.span());
+            let lifted = call.args.iter().take(tensors).map(|arg| self.lift(arg));
+            let others = call.args.iter().skip(tensors);
+            let tensor = &self.tensor;
+            return Some(quote_spanned!(span=>
+                <#tensor as ::accelerant::candle::TensorOps>::#method(#(&#lifted,)* #(#others),*)
+            ));
+        }
+        if self.tensor == module
+            && ["cat", "stack"].contains(&name.as_str())
+            && let [Expr::Reference(list), dim] = &*call.args.iter().collect::<Vec<_>>()
+            && let Expr::Array(array) = &*list.expr
+        {
+            let lifted = array.elems.iter().map(|element| self.lift(element));
+            let func = &call.func;
+            return Some(quote_spanned!(span=> #func(&[#(#lifted),*], #dim)));
+        }
+        None
+    }
+}
+
+impl VisitMut for Rewriter {
+    fn visit_path_mut(&mut self, path: &mut Path) {
+        visit_mut::visit_path_mut(self, path);
+        let count = path.segments.len();
+        let at = |back: usize| {
+            count.checked_sub(back).filter(|&i| {
+                path.segments[i].ident == "Tensor" && path.segments[i].arguments.is_none()
+            })
+        };
+        let Some(place) = at(1).or_else(|| at(2)) else { return };
+        let span = path.segments[place].ident.span();
+        let mut segments: Punctuated<_, _> = path.segments.iter().skip(place).cloned().collect();
+        segments[0].ident = Ident::new(&self.tensor.to_string(), span);
+        path.leading_colon = None;
+        path.segments = segments;
+    }
+
+    fn visit_expr_mut(&mut self, expr: &mut Expr) {
+        // Before `Tensor` has another name.
+        if let Expr::Call(call) = expr
+            && let Expr::Path(function) = &*call.func
+            && let [module, name] = &*last_two(&function.path)
+            && module == "Tensor"
+            && let Some(why) = vocabulary::refused_function(module, name)
+        {
+            self.refuse(&function.path, format!("`{module}::{name}` cannot be exported: {why}"));
+        }
+        visit_mut::visit_expr_mut(self, expr);
+        let rewritten = match &*expr {
+            Expr::MethodCall(call) => self.method_call(call),
+            Expr::Call(call) => self.call(call),
+            _ => None,
+        };
+        if let Some(rewritten) = rewritten {
+            *expr = Expr::Verbatim(rewritten);
+        }
+    }
+
+    /// Macros whose arguments are expressions, such as `vec!`; others are left alone.
+    fn visit_macro_mut(&mut self, mac: &mut Macro) {
+        let list = Punctuated::<Expr, Token![,]>::parse_terminated;
+        if let Ok(mut expressions) = list.parse2(mac.tokens.clone()) {
+            expressions.iter_mut().for_each(|expr| self.visit_expr_mut(expr));
+            mac.tokens = expressions.into_token_stream();
+        }
+    }
+
+    /// A function inside the body has a body of its own.
+    fn visit_item_mut(&mut self, _: &mut Item) {}
+}
+
+fn last_two(path: &Path) -> Vec<String> {
+    let skip = path.segments.len().saturating_sub(2);
+    path.segments.iter().skip(skip).map(|segment| segment.ident.to_string()).collect()
+}
+
+/// A place in the source, for tokens that are not there.
+fn generated(span: Span) -> Span {
+    Span::call_site().located_at(span)
+}
+
+/// Whether this is a field, or a part of one.
+fn is_field(expr: &Expr) -> bool {
+    match expr {
+        Expr::Field(_) => true,
+        Expr::Index(index) => is_field(&index.expr),
+        Expr::Paren(paren) => is_field(&paren.expr),
+        Expr::Reference(reference) => is_field(&reference.expr),
+        _ => false,
+    }
+}
+
+fn is_ref(expr: &Expr) -> bool {
+    matches!(expr, Expr::Reference(_))
+}
+
+/// Whether an argument says that a layer is trained.
+fn is_train(expr: &Expr) -> bool {
+    match expr {
+        Expr::Lit(literal) => matches!(literal.lit, Lit::Bool(_)),
+        Expr::Path(path) => path.path.get_ident().is_some_and(|name| {
+            ["train", "training", "is_train", "is_training"].contains(&name.to_string().as_str())
+        }),
+        _ => false,
+    }
+}
+
+/// The name of the field that a layer is in; empty for another place.
+fn scope(layer: &Expr) -> String {
+    match layer {
+        Expr::Field(field) => match &field.member {
+            Member::Named(name) => name.to_string(),
+            Member::Unnamed(_) => String::new(),
+        },
+        Expr::Index(index) => scope(&index.expr),
+        Expr::Paren(paren) => scope(&paren.expr),
+        Expr::Reference(reference) => scope(&reference.expr),
+        _ => String::new(),
+    }
+}

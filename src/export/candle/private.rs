@@ -1,0 +1,86 @@
+//! What the code behind `accelerant::trace` calls. Not for use by hand.
+
+use candle_core::{ModuleT, Tensor};
+
+use super::layers::Forward;
+use super::model::ModelOutputs;
+use super::tensor_ops::TensorOps;
+use super::traced::Traced;
+
+pub use candle_core::Result;
+
+/// What can be a tensor `T`: candle's, as a known one, and `T` itself.
+pub trait Lift<T> {
+    /// The tensor.
+    fn lift(&self) -> T;
+}
+
+impl Lift<Tensor> for Tensor {
+    fn lift(&self) -> Tensor {
+        self.clone()
+    }
+}
+
+impl Lift<Traced> for Tensor {
+    fn lift(&self) -> Traced {
+        Traced::constant(self)
+    }
+}
+
+impl Lift<Traced> for Traced {
+    fn lift(&self) -> Traced {
+        self.clone()
+    }
+}
+
+impl<T, X: Lift<T> + ?Sized> Lift<T> for &X {
+    fn lift(&self) -> T {
+        (**self).lift()
+    }
+}
+
+impl<T, X: Lift<T> + ?Sized> Lift<T> for std::sync::Arc<X> {
+    fn lift(&self) -> T {
+        (**self).lift()
+    }
+}
+
+/// A tensor of a field, or one of the forward.
+pub fn lift<T, X: Lift<T> + ?Sized>(tensor: &X) -> T {
+    tensor.lift()
+}
+
+/// Runs a layer that a field of this name holds.
+///
+/// # Errors
+/// The layer's own.
+pub fn forward<M: Forward + ?Sized, T: TensorOps>(layer: &M, field: &str, xs: &T) -> Result<T> {
+    if field.is_empty() { layer.forward(xs) } else { xs.scope(field, |xs| layer.forward(xs)) }
+}
+
+/// A layer that is told whether it is trained.
+pub trait ForwardT: Forward + ModuleT {
+    /// On candle's tensor, what the layer does; else its forward, which is not trained.
+    ///
+    /// # Errors
+    /// The layer's own; when it is to be trained on a traced tensor.
+    fn __forward_t<T: TensorOps>(&self, field: &str, xs: &T, train: bool) -> Result<T> {
+        T::either(
+            xs,
+            |xs| ModuleT::forward_t(self, xs, train),
+            |xs| match train {
+                true => candle_core::bail!("a layer in training cannot be exported: {field:?}"),
+                false => forward(self, field, xs),
+            },
+        )
+    }
+}
+
+impl<M: Forward + ModuleT + ?Sized> ForwardT for M {}
+
+/// The outputs of a model in their order.
+pub fn outputs(outputs: impl ModelOutputs) -> Vec<Traced> {
+    let mut list = Vec::new();
+    outputs.push_to(&mut list);
+    list
+}
