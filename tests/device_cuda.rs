@@ -228,8 +228,13 @@ fn unchanged_shapes_are_told_once() {
     let layer = Layer::new(4);
     let module = module(&layer);
     let stream = context().new_stream().unwrap();
+    let x = stream.clone_htod(&numbers(8 * FEATURES, 4)).unwrap();
     for seed in 0..50 {
         check(&module, &layer, &stream, 8, seed);
+        // A question while work is on its way takes no further context.
+        let cuda = module.cuda().unwrap();
+        let y = cuda.run_alloc(&stream, &[(&x, &[8, FEATURES])]).unwrap();
+        assert_eq!(cuda.output_shapes(&[&[8, FEATURES]]).unwrap(), [y[0].shape()]);
     }
     let counters = module.cuda().unwrap().counters();
     assert_eq!((counters.reshapes, counters.contexts), (1, 1), "{counters:?}");

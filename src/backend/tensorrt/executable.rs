@@ -10,7 +10,7 @@ use super::counters::Counters;
 use super::device::{self, Queue};
 use super::ffi::ContextOptions;
 use super::options::TensorRtOptions;
-use super::pool::{Lease, Pool};
+use super::pool::{Lease, Pool, Wish};
 use super::runtime::LoadedEngine;
 use super::slot::{Model, Slot, byte_len};
 use crate::backend::{
@@ -58,12 +58,12 @@ impl EngineExecutable {
         let contexts = contexts_within(&engine, options)?;
         let (pool, counters) = (Pool::new(contexts), Counters::default());
         let executable = Self { model, pool, engine, device, asked, runtime_cache, counters };
-        drop(executable.lease(None)?);
+        drop(executable.lease(Wish::Idle)?);
         Ok(executable)
     }
 
-    fn lease(&self, stream: Option<u64>) -> Result<Lease<'_>> {
-        self.pool.lease(stream, || {
+    fn lease(&self, wish: Wish) -> Result<Lease<'_>> {
+        self.pool.lease(wish, || {
             let context = self.engine.create_context(&self.asked)?;
             let profiles = self.engine.profile_count();
             let slot = Slot::new(context, profiles, &self.device, &self.model.signature)?;
@@ -103,7 +103,7 @@ impl Executable for EngineExecutable {
         self.model.signature.check_inputs(shapes.clone())?;
         self.model.signature.check_not_empty(shapes)?;
         device::bind(&self.device)?;
-        let mut lease = self.lease(None)?;
+        let mut lease = self.lease(Wish::Idle)?;
         let slot = lease.doubt().ok_or_else(lost)?;
         let outputs = slot.run(&self.model, inputs, &self.counters)?;
         lease.trust();
@@ -147,7 +147,7 @@ impl DeviceExecutable for EngineExecutable {
         let given: Vec<_> =
             given.map(|(i, &shape)| (dtype(i).unwrap_or(crate::DType::F32), shape)).collect();
         device::bind(&self.device)?;
-        let mut lease = self.lease(None)?;
+        let mut lease = self.lease(Wish::Any)?;
         let slot = lease.slot().ok_or_else(lost)?;
         slot.output_shapes(&self.model, given.iter().copied(), &self.counters)
     }
@@ -161,7 +161,7 @@ impl DeviceExecutable for EngineExecutable {
         device::bind(&self.device)?;
         // SAFETY: the caller's promise; the device is bound.
         let queue = unsafe { Queue::new(stream.0) }?;
-        let mut lease = self.lease(Some(queue.id()))?;
+        let mut lease = self.lease(Wish::Stream(queue.id()))?;
         let slot = lease.slot().ok_or_else(lost)?;
         slot.prepare(&self.model, inputs, output, &self.counters)?;
         // What `output` called may have bound another device.

@@ -19,6 +19,17 @@ struct State {
     max: usize,
 }
 
+/// Which slot somebody would like.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Wish {
+    /// For work on a stream, by its id: the one that worked there last, which waits for nothing.
+    Stream(u64),
+    /// For work that is waited for: one that is idle.
+    Idle,
+    /// For a question about shapes: any, and no new one if there is one.
+    Any,
+}
+
 impl Pool {
     /// An empty pool of at most `max` slots, at least 1.
     pub(super) fn new(max: usize) -> Self {
@@ -31,19 +42,14 @@ impl Pool {
         self.lock().max
     }
 
-    /// A slot for work on a stream, by its id: the one that worked there last, which need not wait
-    /// for anything; else one that is idle; else a new one; else the one whose work is the oldest.
-    /// Blocks only while all of them are in the hands of other threads.
+    /// The slot that was wished for; else one that is idle; else a new one; else the one whose work
+    /// is the oldest. Blocks only while all of them are in the hands of other threads.
     ///
     /// # Errors
     /// Those of `make`. A device that has no memory for another slot makes do with those it has.
-    pub(super) fn lease(
-        &self,
-        stream: Option<u64>,
-        make: impl Fn() -> Result<Slot>,
-    ) -> Result<Lease<'_>> {
+    pub(super) fn lease(&self, wish: Wish, make: impl Fn() -> Result<Slot>) -> Result<Lease<'_>> {
         loop {
-            let others = match self.choose(stream) {
+            let others = match self.choose(wish) {
                 Ok(slot) => {
                     return Ok(Lease { pool: self, slot: Some(slot), keep: true });
                 }
@@ -70,12 +76,16 @@ impl Pool {
     }
 
     /// A slot that there is; else a place for a new one was reserved, and there are so many others.
-    fn choose(&self, stream: Option<u64>) -> Result<Slot, usize> {
+    fn choose(&self, wish: Wish) -> Result<Slot, usize> {
         let mut state = self.lock();
         loop {
             let State { free, made, max } = &mut *state;
-            let same = free.iter().rposition(|slot| stream.is_some() && slot.last_user() == stream);
-            let found = same.or_else(|| free.iter_mut().position(|slot| slot.is_idle()));
+            let wished = match wish {
+                Wish::Stream(id) => free.iter().rposition(|slot| slot.last_user() == Some(id)),
+                Wish::Idle => None,
+                Wish::Any => free.len().checked_sub(1),
+            };
+            let found = wished.or_else(|| free.iter_mut().position(|slot| slot.is_idle()));
             if let Some(i) = found {
                 return Ok(free.remove(i));
             }
