@@ -1,37 +1,179 @@
-//! What export costs: capture and lowering, and serializing, beside a plain copy of the weights.
+//! What exporting whole Burn networks costs, in time and memory, beside writing their weights to a
+//! file. Fails where it costs more than is stated here.
+
+#[path = "../tests/models/mod.rs"]
+mod models;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::fs::File;
+use std::hint::black_box;
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use accelerant::OptimizeOptions;
-use accelerant::burn::export_onnx;
-use burn::module::Module;
-use burn::nn::{Linear, LinearConfig};
-use burn::tensor::{Device, Tensor, activation::relu};
+use accelerant::burn::{BurnTensors, export_onnx};
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Device, Int, Tensor};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use models::bert::{BASE, Bert};
+use models::resnet::ResNet;
 
-#[derive(Module, Debug)]
-struct Layers {
-    layers: Vec<Linear>,
+/// Export and serialization may take this many times as long as the weights take to be written.
+const MOST_TIME: f64 = 2.0;
+/// They may allocate this many times the size of the weights.
+const MOST_MEMORY: f64 = 1.2;
+
+/// Counts the bytes in use, and the most there ever were.
+struct Counting;
+
+static IN_USE: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+fn grown(by: usize) {
+    let now = IN_USE.fetch_add(by, Relaxed) + by;
+    PEAK.fetch_max(now, Relaxed);
 }
 
-fn forward(model: &Layers, x: Tensor<2>) -> Tensor<2> {
-    model.layers.iter().fold(x, |x, layer| relu(layer.forward(x)))
+// SAFETY: every call is passed on to the system's allocator as it is.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        grown(layout.size());
+        // SAFETY: the caller's promises are those of this function.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        IN_USE.fetch_sub(layout.size(), Relaxed);
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        grown(layout.size());
+        // SAFETY: as above.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // Both may exist for a moment.
+        grown(size);
+        // SAFETY: as above.
+        let moved = unsafe { System.realloc(pointer, layout, size) };
+        IN_USE.fetch_sub(layout.size(), Relaxed);
+        moved
+    }
 }
 
-fn export(criterion: &mut Criterion) {
-    let device = Device::flex();
-    let layers: Vec<Linear> = (0..8).map(|_| LinearConfig::new(1024, 1024).init(&device)).collect();
-    let model = Layers { layers };
-    let example = Tensor::zeros([1, 1024], &device);
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// The most that `f` had in use at once, beyond what was in use before.
+fn peak<T>(f: impl FnOnce() -> T) -> (usize, T) {
+    let before = IN_USE.load(Relaxed);
+    PEAK.store(before, Relaxed);
+    let result = f();
+    (PEAK.load(Relaxed) - before, result)
+}
+
+fn median(mut f: impl FnMut()) -> Duration {
+    let mut times: Vec<Duration> = (0..9)
+        .map(|_| {
+            let start = Instant::now();
+            f();
+            start.elapsed()
+        })
+        .collect();
+    times.sort();
+    times[times.len() / 2]
+}
+
+/// Writes the parameters of a module one after the other, as durably as a model is saved.
+fn write_parameters(module: &impl Module, path: &Path) {
+    struct Writer(File);
+    impl Writer {
+        fn write(&mut self, tensor: impl BurnTensors) {
+            let mut host = Vec::new();
+            tensor.into_host(&mut host).expect("CPU tensors can be read");
+            self.0.write_all(host[0].bytes()).expect("a parameter is written");
+        }
+    }
+    impl ModuleVisitor for Writer {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.write(param.val());
+        }
+    }
+    let mut writer = Writer(File::create(path).expect("a file is made"));
+    module.visit(&mut writer);
+    writer.0.sync_all().expect("the file is synchronized");
+}
+
+fn network<M: Module, I: BurnTensors, O: BurnTensors>(
+    criterion: &mut Criterion,
+    name: &str,
+    module: &M,
+    example: &I,
+    forward: impl Fn(&M, I) -> O,
+) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (onnx_path, weights_path) = (folder.path().join("m.onnx"), folder.path().join("weights"));
     let options = OptimizeOptions::new();
-    let onnx = export_onnx(&model, &example, forward, &options).expect("the network exports");
-    let weights = vec![1u8; onnx.to_bytes().len()];
+    let export = || export_onnx(module, example, &forward, &options).expect("it is exported");
+    let onnx = export();
+    let size: usize = onnx
+        .proto()
+        .graph
+        .iter()
+        .flat_map(|graph| &graph.initializer)
+        .map(|t| t.raw_data().len())
+        .sum();
 
-    let mut group = criterion.benchmark_group("8 layers of 1024x1024");
-    group.throughput(Throughput::Bytes(weights.len() as u64));
-    group.bench_function("export", |b| b.iter(|| export_onnx(&model, &example, forward, &options)));
-    group.bench_function("serialize", |b| b.iter(|| onnx.to_bytes()));
-    group.bench_function("copy of the weights", |b| b.iter(|| weights.clone()));
+    let (memory, ()) = peak(|| export().save(&onnx_path).expect("it is saved"));
+    let (exported, _) = peak(export);
+    let baseline = median(|| write_parameters(module, &weights_path));
+    let alone = median(|| drop(black_box(export())));
+    let saved = median(|| onnx.save(&onnx_path).expect("it is saved"));
+    let whole = median(|| export().save(&onnx_path).expect("it is saved"));
+    let time = whole.as_secs_f64() / baseline.as_secs_f64();
+    let extra = memory as f64 / size as f64;
+    println!(
+        "{name}: weights {:.1} MB, written in {:.0} ms; export {:.0} ms, save {:.0} ms, \
+         both {:.0} ms ({time:.2} times), \
+         {:.1} MB allocated at most ({extra:.2} times the weights; {:.2} times by the export alone)",
+        size as f64 / 1e6,
+        baseline.as_secs_f64() * 1e3,
+        alone.as_secs_f64() * 1e3,
+        saved.as_secs_f64() * 1e3,
+        whole.as_secs_f64() * 1e3,
+        memory as f64 / 1e6,
+        exported as f64 / size as f64,
+    );
+    assert!(time <= MOST_TIME, "{name}: {time:.2} times as long as writing the weights");
+    assert!(extra <= MOST_MEMORY, "{name}: {extra:.2} times the weights are allocated");
+
+    let mut group = criterion.benchmark_group(name);
+    group.sample_size(10).throughput(Throughput::Bytes(size as u64));
+    group.bench_function("export", |b| b.iter(|| black_box(export())));
+    group.bench_function("save", |b| b.iter(|| onnx.save(&onnx_path)));
+    group.bench_function("to bytes", |b| b.iter(|| black_box(onnx.to_bytes())));
+    group.bench_function("write the parameters", |b| {
+        b.iter(|| write_parameters(module, &weights_path))
+    });
     group.finish();
 }
 
-criterion_group!(benches, export);
+fn networks(criterion: &mut Criterion) {
+    let device = Device::flex();
+    let resnet = ResNet::new_50(1000, &device);
+    let image = Tensor::<4>::zeros([1, 3, 224, 224], &device);
+    network(criterion, "ResNet-50", &resnet, &image, |m, x| m.forward(x));
+    let bert = Bert::new(BASE, &device);
+    let text = Tensor::<2, Int>::zeros([1, 128], &device);
+    let forward =
+        |m: &Bert, (tokens, mask): (Tensor<2, Int>, Tensor<2, Int>)| m.forward(tokens, mask);
+    network(criterion, "BERT-base", &bert, &(text.clone(), text), forward);
+}
+
+criterion_group!(benches, networks);
 criterion_main!(benches);

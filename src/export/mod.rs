@@ -1,6 +1,7 @@
 //! From a framework's model, or by hand, to ONNX. No unsafe code, no CUDA, no backend.
 
 mod consumer;
+mod encode;
 mod external;
 mod graph;
 mod model;

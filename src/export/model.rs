@@ -1,13 +1,13 @@
 //! A finished ONNX model: its protobuf, its signature, files in and out. How it was made lives
 //! elsewhere.
 
-use std::{collections::HashSet, fmt, io::Write, ops::RangeInclusive, path::Path};
+use std::{collections::HashSet, fmt, ops::RangeInclusive, path::Path};
 
 use bytes::Bytes;
 use prost::Message;
 
-use super::external;
 use super::onnx::{self, ModelProto};
+use super::{encode, external};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::write_atomic;
 use crate::spec::{Dim, Shape, Signature, Symbol, TensorSpec};
@@ -95,8 +95,7 @@ impl OnnxModel {
     /// # Errors
     /// [`ErrorKind::Io`].
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        let bytes = self.to_bytes();
-        write_atomic(path.as_ref(), |file| file.write_all(&bytes))
+        write_atomic(path.as_ref(), |file| encode::write(&self.proto, file))
     }
 
     /// The serialized model with its weights.
