@@ -243,3 +243,41 @@ fn wrong_inputs_name_tensor_and_axis() {
     let error = run(vec![HostTensor::from(ndarray::Array2::<f64>::zeros((2, 16)))]);
     assert_eq!(error.kind(), ErrorKind::DTypeMismatch);
 }
+
+#[test]
+fn weights_beside_the_model_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.onnx");
+    let beside = folder.path().join("model.onnx.data");
+    let sizes = || [&path, &beside].map(|path| std::fs::metadata(path).map(|m| m.len()).ok());
+
+    model().save(&path).unwrap();
+    assert_eq!(sizes()[1], None, "a small model is one file");
+    let whole = sizes()[0].unwrap();
+    // `w` has 2048 bytes, `b` 128.
+    model().save_external(&path, 1024).unwrap();
+    assert_eq!(sizes()[1], Some(2048));
+    assert!(sizes()[0].unwrap() < whole - 1900);
+    assert_eq!(OnnxModel::open(&path).unwrap().proto(), model().proto());
+    model().save_external(&path, 0).unwrap();
+    assert_eq!(sizes()[1], Some(4096 + 128), "each begins at a multiple of 4096");
+    assert_eq!(OnnxModel::open(&path).unwrap().proto(), model().proto());
+
+    let options = OptimizeOptions::new().save_onnx(&path).external_weights(1024);
+    InferenceModule::compile(&model(), &options.require(BackendKind::Ort)).unwrap();
+    assert_eq!(sizes()[1], Some(2048));
+    let opened = OnnxModel::open(&path).unwrap().bind("n", 1..=4).unwrap();
+    let run = |model: &OnnxModel| {
+        let options = OptimizeOptions::new().require(BackendKind::Ort);
+        let module = InferenceModule::compile(model, &options).unwrap();
+        module.run(&[HostTensor::from(random(&[2, 16], 1))]).unwrap()
+    };
+    assert_eq!(run(&opened), run(&model()));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "nothing else is left");
+
+    // A file of weights that is cut short, or gone, is an error.
+    std::fs::write(&beside, vec![0; 2047]).unwrap();
+    assert_eq!(OnnxModel::open(&path).unwrap_err().kind(), ErrorKind::InvalidModel);
+    std::fs::remove_file(&beside).unwrap();
+    assert_eq!(OnnxModel::open(&path).unwrap_err().kind(), ErrorKind::Io);
+}

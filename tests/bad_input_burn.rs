@@ -232,3 +232,107 @@ fn parameters_that_forward_reads() {
     assert_eq!(error.kind(), ErrorKind::UnsupportedOperation);
     assert!(error.to_string().contains("reads the value of a tensor"), "{error}");
 }
+
+#[test]
+fn a_branch_on_a_size_between() {
+    let wide = OptimizeOptions::new().dynamic_batch(1..=64).unwrap();
+    let error = refused_with(input([2, 3]), &wide, |x: Tensor<2>| match x.dims()[0] {
+        20..=40 => x.exp(),
+        _ => x.tanh(),
+    });
+    assert_eq!(error.kind(), ErrorKind::UnsupportedOperation);
+    let text = error.to_string();
+    assert!(text.contains("Tanh or Exp") && text.contains("`batch` = "), "{text}");
+    // Of a small range no size is left out.
+    let small = OptimizeOptions::new().dynamic_batch(1..=8).unwrap();
+    let error =
+        refused_with(
+            input([2, 3]),
+            &small,
+            |x: Tensor<2>| {
+                if x.dims()[0] == 5 { x * 2.0 } else { x * 3.0 }
+            },
+        );
+    assert!(error.to_string().contains("`batch` = 5"), "{error}");
+    // Which tensors are returned counts as well.
+    let error = refused_with(input([2, 3]), &small, |x: Tensor<2>| {
+        let (a, b) = (x.clone().exp(), x.clone().tanh());
+        if x.dims()[0] == 5 { (a, b) } else { (b, a) }
+    });
+    assert!(error.to_string().contains("which tensors it returns"), "{error}");
+    // A mask made on the host is another one for each size.
+    let error = refused_with(input([2, 3]), &small, |x: Tensor<2>| {
+        let rows = x.dims()[0];
+        let weights: Vec<f32> = (0..rows).map(|row| 1.0 / (row + 1) as f32).collect();
+        let data = burn::tensor::TensorData::new(weights, [rows, 1]);
+        x.clone() * Tensor::<2>::from_data(data, &x.device())
+    });
+    assert!(error.to_string().contains("a constant of shape"), "{error}");
+    // A size that is cut off somewhere.
+    let error = refused_with(input([2, 3]), &wide, |x: Tensor<2>| {
+        let rows = x.dims()[0].min(30);
+        x.narrow(0, 0, rows)
+    });
+    assert!(error.to_string().contains("follow from no input"), "{error}");
+}
+
+#[test]
+fn sizes_at_which_burn_itself_fails_are_left_out() {
+    let even = OptimizeOptions::new().dynamic_axis(0, 0, Dim::dynamic("n", 2..=64).unwrap());
+    let forward = |_: &Nothing, x: Tensor<2>| {
+        assert!(x.dims()[0].is_multiple_of(2), "an even number of rows");
+        x.tanh()
+    };
+    let fast = Nothing::default()
+        .optimize_trt_with(input([4, 3]), forward, &even.require(BackendKind::Ort))
+        .unwrap();
+    let got = fast.forward(input([6, 3]));
+    let expected = forward(&Nothing::default(), input([6, 3]));
+    got.into_data().assert_approx_eq::<f32>(&expected.into_data(), Default::default());
+}
+
+#[derive(Module, Debug)]
+struct Blocks {
+    blocks: Vec<burn::nn::Linear>,
+}
+
+#[test]
+fn everything_refused_is_reported_at_once() {
+    let layer = || burn::nn::LinearConfig::new(3, 3).init(&Device::flex());
+    let module = Blocks { blocks: vec![layer(), layer(), layer()] };
+    let noisy = |m: &Blocks, x: Tensor<2>| {
+        let mut x = m.blocks[0].forward(x);
+        for block in &m.blocks[1..] {
+            let noise = x.random_like(Distribution::Default);
+            x = block.forward(x.tanh() + noise);
+        }
+        // What follows from a refused operation is looked at, too.
+        let last = x.random_like(Distribution::Default);
+        x * last
+    };
+    let report = module.check_trt(input([2, 3]), noisy).unwrap();
+    assert!(!report.is_exportable());
+    let places: Vec<_> =
+        report.refusals.iter().map(|r| (r.operation, r.module.as_str(), r.position)).collect();
+    assert_eq!(
+        places.iter().map(|p| (p.0, p.1)).collect::<Vec<_>>(),
+        [("Random", "blocks"), ("Random", "blocks"), ("Random", ""),]
+    );
+    assert!(places.windows(2).all(|pair| pair[0].2 < pair[1].2), "{places:?}");
+    let text = report.to_string();
+    assert!(text.starts_with(&format!("3 of {} operations", report.operations)), "{text}");
+    assert!(text.contains("3 times, in blocks (operation "), "{text}");
+    // The error of the export has them all.
+    let error = module.optimize_trt(input([2, 3]), noisy).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnsupportedOperation);
+    assert!(error.to_string().contains(&text), "{error}\n{text}");
+
+    let plain = |m: &Blocks, x: Tensor<2>| m.blocks[0].forward(x);
+    let report = module.check_trt(input([2, 3]), plain).unwrap();
+    assert!(report.is_exportable());
+    assert_eq!(report.to_string(), format!("all {} operations can be exported", report.operations));
+    // One dynamic size that is refused does not make the rest be.
+    let dynamic = OptimizeOptions::new().dynamic_batch(1..=4).unwrap();
+    let report = module.check_trt_with(input([2, 3]), noisy, &dynamic).unwrap();
+    assert_eq!(report.refusals.len(), 3, "{report}");
+}

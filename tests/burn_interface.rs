@@ -229,3 +229,113 @@ fn lists_of_another_length_are_refused_at_run_time() {
     let error = fast.try_forward(pair()[..1].to_vec()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InputMismatch, "{error}");
 }
+
+/// Compares at every size of a range with one export.
+fn at_sizes<const D: usize, O: BurnTensors>(
+    name: &str,
+    axes: &[(usize, &str)],
+    shapes: &[[usize; D]],
+    f: impl Fn(Tensor<D>) -> O,
+) {
+    let mut options = OptimizeOptions::new();
+    for (axis, symbol) in axes {
+        options = options.dynamic_axis(0, *axis, Dim::dynamic(*symbol, 1..=24).unwrap());
+    }
+    let forward = |_: &Nothing, x| f(x);
+    let module = Nothing::default();
+    let graph = BurnGraph::capture(&module, &float(shapes[0], 1), forward, &options)
+        .unwrap_or_else(|e| panic!("{name}: {e}"));
+    let sample = |shape: &[usize; D]| {
+        let x: Tensor<D> = float(*shape, 5);
+        let expected = host(f(x.clone()));
+        common::Sample { name: format!("{shape:?}"), inputs: host(x), expected }
+    };
+    let samples: Vec<_> = shapes.iter().map(sample).collect();
+    common::check_all(name, |consumer| graph.to_onnx(consumer), &samples);
+}
+
+#[test]
+fn sizes_that_follow_from_the_inputs() {
+    let shapes = [[2, 6, 4], [1, 9, 4], [5, 24, 4], [24, 1, 4]];
+    let axes = [(0, "batch"), (1, "length")];
+    at_sizes("merged and taken apart", &axes, &shapes, |x: Tensor<3>| {
+        let [b, n, w] = x.dims();
+        let rows: Tensor<2> = x.reshape([b * n, w]);
+        rows.tanh().reshape([b, n, w])
+    });
+    at_sizes("a product of all", &axes, &shapes, |x: Tensor<3>| {
+        let [b, n, w] = x.dims();
+        x.reshape([b * n * w])
+    });
+    at_sizes("twice as long", &axes, &shapes, |x: Tensor<3>| {
+        let [b, n, w] = x.dims();
+        let both = Tensor::cat(vec![x.clone(), x.clone() * 2.0], 1);
+        let table = Tensor::<3>::ones([b, 2 * n, w], &x.device());
+        both + table
+    });
+    at_sizes("positions", &axes, &shapes, |x: Tensor<3>| {
+        let [_, n, _] = x.dims();
+        let positions = Tensor::<1, Int>::arange(0..n as i64, &x.device()).float();
+        x * positions.reshape([1, n, 1])
+    });
+    at_sizes("one more", &axes, &shapes, |x: Tensor<3>| {
+        let [b, _, w] = x.dims();
+        let first = Tensor::<3>::zeros([b, 1, w], &x.device());
+        Tensor::cat(vec![first, x], 1)
+    });
+    at_sizes("the last", &axes, &shapes, |x: Tensor<3>| {
+        let [_, n, _] = x.dims();
+        x.narrow(1, n - 1, 1)
+    });
+    at_sizes(
+        "the first half",
+        &[(1, "length")],
+        &[[2, 6, 4], [2, 23, 4], [2, 1, 4]],
+        |x: Tensor<3>| {
+            let half = x.dims()[1].div_ceil(2);
+            x.narrow(1, 0, half)
+        },
+    );
+    at_sizes("a causal mask", &axes, &shapes, |x: Tensor<3>| {
+        let [b, n, _] = x.dims();
+        let scores = x.clone().matmul(x.clone().swap_dims(1, 2));
+        let mask = Tensor::<3, Bool>::tril_mask([b, n, n], 0, &x.device());
+        burn::tensor::activation::softmax(scores.mask_fill(mask, -1e4), 2)
+    });
+}
+
+#[test]
+fn a_module_on_an_autodiff_device_exports_as_it_is() {
+    use burn::nn::{BatchNorm, BatchNormConfig, Dropout, DropoutConfig};
+    #[derive(Module, Debug)]
+    struct Trained {
+        linear: Linear,
+        norm: BatchNorm,
+        dropout: Dropout,
+    }
+    let device = device().autodiff();
+    let module = Trained {
+        linear: LinearConfig::new(3, 4).init(&device),
+        norm: BatchNormConfig::new(4).init(&device),
+        dropout: DropoutConfig::new(0.5).init(),
+    };
+    let forward =
+        |m: &Trained, x: Tensor<2>| m.dropout.forward(m.norm.forward::<2>(m.linear.forward(x)));
+    // A pass in training moves the running mean and variance.
+    let x: Tensor<2> = float([8, 3], 1);
+    forward(&module, x.clone().to_device(&device).autodiff_like(&device));
+    let fast = module.optimize_trt(x.clone().to_device(&device), forward).unwrap();
+    let expected = host(forward(&module.valid(), x.clone()));
+    let got = host(fast.forward(x));
+    common::assert_close("autodiff", &got[0], &expected[0], common::TF32);
+}
+
+trait AutodiffLike {
+    fn autodiff_like(self, device: &Device) -> Self;
+}
+
+impl AutodiffLike for Tensor<2> {
+    fn autodiff_like(self, device: &Device) -> Self {
+        Tensor::from_data(self.into_data(), device)
+    }
+}

@@ -90,6 +90,17 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// Why the backend refuses the model, naming its operations.
     fn build(&self, model: &OnnxModel) -> Result<Engine>;
 
+    /// Builds an engine and makes it ready to run. A backend for which this is cheaper than
+    /// building and loading one after the other says how.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build) and [`load`](Self::load).
+    fn build_and_load(&self, model: &OnnxModel) -> Result<(Engine, Box<dyn Executable>)> {
+        let engine = self.build(model)?;
+        let executable = self.load(&engine)?;
+        Ok((engine, executable))
+    }
+
     /// Makes an engine ready to run.
     ///
     /// # Errors

@@ -176,12 +176,12 @@ fn finish(
     source: Source,
     rejected: Vec<Rejection>,
 ) -> Result<Compiled, (Error, Vec<Rejection>)> {
-    let built = match source {
-        Source::Model(model) => backend.build(&model),
-        Source::Engine(engine) => Ok(engine),
+    let ready = match source {
+        Source::Model(model) => backend.build_and_load(&model),
+        Source::Engine(engine) => backend.load(&engine).map(|executable| (engine, executable)),
     };
-    match built.and_then(|engine| Ok((backend.load(&engine)?, engine))) {
-        Ok((executable, engine)) => {
+    match ready {
+        Ok((engine, executable)) => {
             warn(&rejected, backend.as_ref());
             Ok(Compiled { executable, engine, backend: backend.clone(), rejected })
         }

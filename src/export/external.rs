@@ -1,16 +1,22 @@
-//! Weights that an ONNX model keeps in files beside it. Only reading; only for initializers.
+//! Weights that an ONNX model keeps in files beside it. Only for initializers.
 
 use std::{
     collections::HashMap,
     fs::File,
-    io::{Read, Seek, SeekFrom},
+    io::{Read, Seek, SeekFrom, Write},
     path::{Component, Path},
 };
 
 use bytes::Bytes;
 
-use super::onnx::{self, GraphProto, TensorProto, tensor_proto::DataLocation};
+use super::onnx::{
+    self, GraphProto, StringStringEntryProto, TensorProto, tensor_proto::DataLocation,
+};
 use crate::error::{Error, ErrorKind, Result};
+use crate::files::write_atomic;
+
+/// Where each weight begins is a multiple of this, so that a file can be mapped into memory.
+const ALIGNMENT: u64 = 4096;
 
 /// Whether the data of a tensor lies in another file.
 pub(super) fn is_external(tensor: &TensorProto) -> bool {
@@ -74,4 +80,45 @@ fn read(tensor: &TensorProto, folder: &Path) -> Result<Bytes> {
     let mut data = vec![0; needed];
     file.read_exact(&mut data).map_err(io)?;
     Ok(data.into())
+}
+
+/// Moves the data of all initializers of `threshold` bytes and more out of the model, into the file
+/// `path`. Nothing is written when there are none.
+pub(super) fn store(graph: &mut GraphProto, path: &Path, threshold: usize) -> Result<()> {
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+        let text = format!("{} is no name for a file of weights", path.display());
+        return Err(Error::new(ErrorKind::InvalidArgument, text));
+    };
+    let mut weights: Vec<(u64, Bytes)> = Vec::new();
+    let mut end = 0u64;
+    for tensor in &mut graph.initializer {
+        let Some(data) = tensor.raw_data.take_if(|data| data.len() >= threshold) else {
+            continue;
+        };
+        let offset = end.next_multiple_of(ALIGNMENT);
+        end = offset + data.len() as u64;
+        let entry = |key: &str, value: String| StringStringEntryProto {
+            key: Some(key.to_owned()),
+            value: Some(value),
+        };
+        tensor.data_location = Some(DataLocation::External as i32);
+        tensor.external_data = vec![
+            entry("location", name.to_owned()),
+            entry("offset", offset.to_string()),
+            entry("length", data.len().to_string()),
+        ];
+        weights.push((offset, data));
+    }
+    if weights.is_empty() {
+        return Ok(());
+    }
+    write_atomic(path, |file| {
+        let mut written = 0;
+        for (offset, data) in &weights {
+            file.write_all(&vec![0; (offset - written) as usize])?;
+            file.write_all(data)?;
+            written = offset + data.len() as u64;
+        }
+        Ok(())
+    })
 }

@@ -17,6 +17,9 @@ use crate::tensor::HostTensor;
 /// parsers read shapes and axes from them.
 const INLINE_LIMIT: usize = 1024;
 
+/// Protobuf messages end at 2 GiB; readers need some room.
+const MESSAGE_LIMIT: usize = (2 << 30) - (1 << 20);
+
 /// An ONNX model whose weights are shared with whoever made it.
 #[derive(Clone, PartialEq)]
 pub struct OnnxModel {
@@ -90,12 +93,34 @@ impl OnnxModel {
         Self::from_proto(proto)
     }
 
-    /// Writes an `.onnx` file, whole or not at all.
+    /// Writes an `.onnx` file, whole or not at all. The weights of a model too large for one
+    /// protobuf message (2 GiB) go into a second file, as with
+    /// [`save_external`](Self::save_external).
     ///
     /// # Errors
     /// [`ErrorKind::Io`].
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        if self.proto.encoded_len() > MESSAGE_LIMIT {
+            return self.save_external(path, INLINE_LIMIT);
+        }
         write_atomic(path.as_ref(), |file| encode::write(&self.proto, file))
+    }
+
+    /// Writes an `.onnx` file, and beside it a file with `.data` appended to the name for the
+    /// weights of `threshold` bytes and more. Each is written whole or not at all, the weights
+    /// first. [`open`](Self::open) reads both.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`]; [`ErrorKind::InvalidArgument`] when `path` names no file.
+    pub fn save_external(&self, path: impl AsRef<Path>, threshold: usize) -> Result<()> {
+        let path = path.as_ref();
+        let mut proto = self.proto.clone();
+        if let Some(graph) = &mut proto.graph {
+            let mut beside = path.as_os_str().to_owned();
+            beside.push(".data");
+            external::store(graph, Path::new(&beside), threshold)?;
+        }
+        write_atomic(path, |file| encode::write(&proto, file))
     }
 
     /// The serialized model with its weights.

@@ -8,8 +8,9 @@ use ::burn::module::Module;
 use super::{InferenceModule, OptimizeOptions};
 use crate::backend::BackendKind;
 use crate::error::{Error, ErrorKind, Result};
+use crate::export::Consumer;
 use crate::export::burn::{
-    AnyTensor, BurnGraph, BurnTensors, Layout, Material, Place, TensorSource, TensorVisitor,
+    AnyTensor, BurnGraph, BurnTensors, Layout, Material, Place, Report, TensorSource, TensorVisitor,
 };
 
 /// A compiled module with the inputs `I` and outputs `O` of the original's forward function.
@@ -106,6 +107,47 @@ pub trait OptimizeTrt: Module + Sized {
         O: BurnTensors,
     {
         self.optimize_trt_with(example, forward, &OptimizeOptions::new())
+    }
+
+    /// Finds everything that keeps `forward` from being exported for TensorRT, without building.
+    ///
+    /// ```
+    /// use accelerant::burn::OptimizeTrt;
+    /// use burn::{nn::{Linear, LinearConfig}, tensor::{Device, Tensor}};
+    ///
+    /// let device = Device::default();
+    /// let layer = LinearConfig::new(8, 4).init(&device);
+    /// let x = Tensor::<2>::zeros([2, 8], &device);
+    /// let report = layer.check_trt(x, |layer: &Linear, x| layer.forward(x))?;
+    /// assert!(report.is_exportable(), "{report}");
+    /// # Ok::<(), accelerant::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Where `forward` cannot be captured at all, as [`BurnGraph::capture`].
+    fn check_trt<I, O>(&self, example: I, forward: impl Fn(&Self, I) -> O) -> Result<Report>
+    where
+        I: BurnTensors,
+        O: BurnTensors,
+    {
+        self.check_trt_with(example, forward, &OptimizeOptions::new())
+    }
+
+    /// As [`check_trt`](Self::check_trt), with options.
+    ///
+    /// # Errors
+    /// As [`check_trt`](Self::check_trt).
+    fn check_trt_with<I, O>(
+        &self,
+        example: I,
+        forward: impl Fn(&Self, I) -> O,
+        options: &OptimizeOptions,
+    ) -> Result<Report>
+    where
+        I: BurnTensors,
+        O: BurnTensors,
+    {
+        BurnGraph::capture(self, &example, forward, options)?.check(Consumer::tensorrt())
     }
 
     /// As [`optimize_trt`](Self::optimize_trt), with options.

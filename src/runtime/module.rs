@@ -50,7 +50,11 @@ impl InferenceModule {
         options: &OptimizeOptions,
     ) -> Result<Self> {
         if let Some(path) = options.onnx_path() {
-            export(Consumer::portable())?.save(path)?;
+            let model = export(Consumer::portable())?;
+            match options.external_threshold() {
+                Some(threshold) => model.save_external(path, threshold)?,
+                None => model.save(path)?,
+            }
         }
         let built = options
             .engine_path()

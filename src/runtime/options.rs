@@ -34,6 +34,7 @@ pub struct OptimizeOptions {
     input_names: Vec<String>,
     output_names: Vec<String>,
     onnx_path: Option<PathBuf>,
+    external: Option<usize>,
     engine_path: Option<PathBuf>,
 }
 
@@ -138,6 +139,14 @@ impl OptimizeOptions {
         self
     }
 
+    /// Keeps weights of `threshold` bytes and more out of the [model's file](Self::save_onnx), in one
+    /// beside it. Otherwise only a model of 2 GiB and more is stored like that.
+    #[must_use]
+    pub fn external_weights(mut self, threshold: usize) -> Self {
+        self.external = Some(threshold);
+        self
+    }
+
     /// Writes a TensorRT engine to a file, whole or not at all. It is built where the library can
     /// build it, even when there is no device to run it on.
     #[must_use]
@@ -152,6 +161,10 @@ impl OptimizeOptions {
 
     pub(crate) fn onnx_path(&self) -> Option<&Path> {
         self.onnx_path.as_deref()
+    }
+
+    pub(crate) fn external_threshold(&self) -> Option<usize> {
+        self.external
     }
 
     pub(crate) fn engine_path(&self) -> Option<&Path> {

@@ -1,5 +1,8 @@
 //! The portable backend: ONNX through `ort`. Pure Rust (tract) unless `ORT_DYLIB_PATH` names an
 //! ONNX Runtime. Runs on the CPU; nothing of TensorRT.
+//!
+//! A panic of `ort` is caught. One within tract while a model runs is not: `ort-tract`'s functions
+//! are `extern "system"`, so that the process aborts, as with an index out of range in a `Gather`.
 
 mod library;
 mod tensors;
@@ -48,27 +51,42 @@ impl Backend for Ort {
     }
 
     fn build(&self, model: &OnnxModel) -> Result<Engine> {
-        let library = library::load()?;
-        let start = Instant::now();
-        let bytes = model.to_bytes();
-        session(library, &bytes)?;
-        let signature = model.signature().clone();
-        Ok(Engine::new(
-            BackendKind::Ort,
-            &*library.version,
-            "cpu",
-            signature,
-            start.elapsed(),
-            bytes,
-        ))
+        Ok(build(model)?.0)
+    }
+
+    fn build_and_load(&self, model: &OnnxModel) -> Result<(Engine, Box<dyn Executable>)> {
+        let (engine, session) = build(model)?;
+        let executable = OrtExecutable::new(session, &engine);
+        Ok((engine, Box::new(executable)))
     }
 
     fn load(&self, engine: &Engine) -> Result<Box<dyn Executable>> {
         let library = library::load()?;
         engine.expect(&BackendKind::Ort, &library.version)?;
-        let session = Mutex::new(session(library, engine.plan())?);
-        Ok(Box::new(OrtExecutable { session, signature: engine.signature().clone() }))
+        Ok(Box::new(OrtExecutable::new(session(library, engine.plan())?, engine)))
     }
+}
+
+/// An engine, and the session that proved that it can be loaded.
+fn build(model: &OnnxModel) -> Result<(Engine, Session)> {
+    let library = library::load()?;
+    let start = Instant::now();
+    let bytes = model.to_bytes();
+    let session = session(library, &bytes)?;
+    let signature = model.signature().clone();
+    let engine =
+        Engine::new(BackendKind::Ort, &*library.version, "cpu", signature, start.elapsed(), bytes);
+    Ok((engine, session))
+}
+
+/// Runs `call`, which may panic: ort and tract do on some models, such as those with outputs of a
+/// type they do not know.
+fn guarded<T>(kind: ErrorKind, call: impl FnOnce() -> T) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+        Error::new(kind, format!("it panicked: {text}"))
+    })
 }
 
 fn session(library: &Library, bytes: &[u8]) -> Result<Session> {
@@ -76,23 +94,24 @@ fn session(library: &Library, bytes: &[u8]) -> Result<Session> {
         let builder = Session::builder(&library.environment)?;
         builder.with_optimization_level(GraphOptimizationLevel::Level3)?.commit_from_memory(bytes)
     };
-    // ort and tract panic on some models, such as those with outputs of a type they do not know.
-    let built = catch_unwind(AssertUnwindSafe(build)).map_err(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked");
-        let text = format!("{} refuses the model: {text}", library.description);
+    let refused = |reason: &dyn fmt::Display| {
+        let text = format!("{} refuses the model: {reason}", library.description);
         Error::new(ErrorKind::Build, text).in_operation("build")
-    })?;
-    built.map_err(|e| {
-        let text = format!("{} refuses the model: {e}", library.description);
-        Error::new(ErrorKind::Build, text).in_operation("build").with_source(e)
-    })
+    };
+    let built = guarded(ErrorKind::Build, build).map_err(|panic| refused(&panic))?;
+    built.map_err(|e| refused(&e).with_source(e))
 }
 
 /// A session; `ort` runs one call at a time.
 struct OrtExecutable {
     session: Mutex<Session>,
     signature: Signature,
+}
+
+impl OrtExecutable {
+    fn new(session: Session, engine: &Engine) -> Self {
+        Self { session: Mutex::new(session), signature: engine.signature().clone() }
+    }
 }
 
 impl Executable for OrtExecutable {
@@ -113,7 +132,9 @@ impl Executable for OrtExecutable {
         });
         let values = values.collect::<Result<Vec<_>>>()?;
         let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        let outputs = session.run(values).map_err(failed)?;
+        let outputs = guarded(ErrorKind::Execution, || session.run(values))
+            .map_err(|e| e.in_operation("run"))?
+            .map_err(failed)?;
         let read = |spec: &crate::spec::TensorSpec| {
             let value = outputs.get(&spec.name).ok_or_else(|| {
                 let text = "the backend did not return this output";

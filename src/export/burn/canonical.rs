@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use ::burn::backend::capture::TensorId;
 use ::burn::backend::ir::{
     BaseOperationIr, BinaryOpIr, FloatOperationIr, LayerNormOpIr, LinearOpIr, MatmulOpIr,
-    ModuleOperationIr, NumericOperationIr as Op, OperationIr, ShapeOpIr, TensorIr,
+    ModuleOperationIr, NumericOperationIr as Op, OperationIr, ShapeOpIr, SwapDimsOpIr, TensorIr,
 };
 
 /// Rewrites a sequence of operations. `outputs` are read outside of it.
@@ -21,6 +21,7 @@ pub(super) fn canonicalize(operations: Vec<OperationIr>, outputs: &[TensorId]) -
     {
         *uses.entry(id).or_default() += 1;
     }
+    let operations = vector_products(operations, &uses);
     let mut rest = &operations[..];
     let mut result = Vec::with_capacity(rest.len());
     while let Some(first) = rest.first() {
@@ -35,6 +36,50 @@ pub(super) fn canonicalize(operations: Vec<OperationIr>, outputs: &[TensorId]) -
         rest = &rest[count..];
     }
     result
+}
+
+/// Burn swaps the axes of `[.., b, 1, k]` by `[.., 1, k, n]` to multiply all rows at once, and swaps
+/// them back. With other sizes it records the product alone, which is the same.
+fn vector_products(
+    operations: Vec<OperationIr>,
+    uses: &HashMap<TensorId, usize>,
+) -> Vec<OperationIr> {
+    let mut rest = &operations[..];
+    let mut result = Vec::with_capacity(rest.len());
+    while let Some(first) = rest.first() {
+        let (operation, count) = match vector_product(rest) {
+            Some(product) if stays_inside(&rest[..3], uses) => (product, 3),
+            _ => (first.clone(), 1),
+        };
+        result.push(operation);
+        rest = &rest[count..];
+    }
+    result
+}
+
+fn vector_product(operations: &[OperationIr]) -> Option<OperationIr> {
+    let [there, product, back, ..] = operations else { return None };
+    let OperationIr::Float(dtype, FloatOperationIr::Matmul(matmul)) = product else { return None };
+    let (there, back) = (swap(there)?, swap(back)?);
+    let rank = there.input.shape.len();
+    let axes = [rank.checked_sub(3)?, rank - 2];
+    let fits = [there.dim1, there.dim2] == axes
+        && [back.dim1, back.dim2] == axes
+        && matmul.lhs.id == there.out.id
+        && back.input.id == matmul.out.id
+        && there.input.shape[rank - 2] == 1
+        && matmul.rhs.shape.len() == rank
+        && matmul.rhs.shape[rank - 3] == 1;
+    let (lhs, rhs, out) = (there.input.clone(), matmul.rhs.clone(), back.out.clone());
+    let whole = FloatOperationIr::Matmul(MatmulOpIr { lhs, rhs, out });
+    fits.then_some(OperationIr::Float(*dtype, whole))
+}
+
+fn swap(operation: &OperationIr) -> Option<&SwapDimsOpIr> {
+    match operation {
+        OperationIr::BaseFloat(BaseOperationIr::SwapDims(op)) => Some(op),
+        _ => None,
+    }
 }
 
 /// Whether nothing but the last result of these operations is read by others.

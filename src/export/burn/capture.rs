@@ -183,6 +183,13 @@ impl Drop for PooledDevice {
     }
 }
 
+const PANICKED: &str = "it panicked while it was captured: ";
+
+/// Whether an error stands for a panic of the forward function.
+pub(super) fn is_panic(error: &Error) -> bool {
+    error.operation() == Some("forward") && error.message().starts_with(PANICKED)
+}
+
 /// The error for a panic of the forward function.
 fn panicked(panic: &(dyn Any + Send)) -> Error {
     let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -193,7 +200,7 @@ fn panicked(panic: &(dyn Any + Send)) -> Error {
                     control flow and sizes that depend on values have no place in a graph";
             (ErrorKind::UnsupportedOperation, text.to_owned())
         } else {
-            (ErrorKind::InvalidModel, format!("it panicked while it was captured: {}", text.trim()))
+            (ErrorKind::InvalidModel, format!("{PANICKED}{}", text.trim()))
         };
     Error::new(kind, text).in_operation("forward")
 }

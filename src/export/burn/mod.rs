@@ -1,18 +1,21 @@
 //! Burn models to ONNX: the forward pass is captured, then lowered operation by operation. Running
 //! the result is not done here.
 //!
-//! A capture has fixed sizes. For a dynamic axis the forward pass is captured twice, with two
-//! different sizes, and what differs between the two must follow from the sizes of the inputs:
-//! an operation whose sizes cannot be derived is refused, never exported with a baked size. The two
-//! are the ends of the range where memory allows; a branch on a size that is taken at neither end
-//! is not seen.
+//! A capture has fixed sizes. For dynamic axes the forward pass is captured at several sizes: two
+//! tell what depends on which axis, and the ends of the range and some sizes between must agree. A
+//! size that cannot be derived from those of the inputs is refused, never exported as it happened
+//! to be. A branch on a size that is taken at none of these sizes is not seen; of a range of eight
+//! sizes or less, none is left out.
 
 mod canonical;
 mod capture;
 mod lower;
+mod modules;
 mod operation;
 mod parameters;
+mod probes;
 mod recurrent;
+mod report;
 mod sequence;
 mod tensors;
 mod trace;
@@ -20,6 +23,7 @@ mod trace;
 use ::burn::module::Module;
 
 pub use operation::{Lowered, Operation};
+pub use report::{Refusal, Report};
 pub(crate) use tensors::{AnyTensor, Lengths, Material, Place};
 pub use tensors::{BurnTensors, TensorSource, TensorVisitor};
 
@@ -28,7 +32,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::OptimizeOptions;
 use crate::spec::TensorSpec;
 use capture::{Captured, Capturer, describe};
+use lower::Outcome;
 use parameters::Parameters;
+use probes::Probe;
 use trace::Trace;
 
 /// A captured forward pass, from which a model can be written for any consumer.
@@ -39,7 +45,7 @@ pub struct BurnGraph {
     output_names: Vec<String>,
     trace: Trace,
     /// The same with other sizes along the dynamic axes, if there are any.
-    other: Option<Trace>,
+    others: Vec<Trace>,
     pub(crate) layout: Layout,
 }
 
@@ -77,7 +83,7 @@ impl BurnGraph {
         let types: Vec<_> =
             described.iter().map(|input| (input.dtype, input.sizes.clone())).collect();
         let inputs = options.named_input_specs(&own, &types)?;
-        let (first, second) = trace::sizes(&inputs)?;
+        let probes = probes::probes(&inputs)?;
         let parameters = Parameters::read(module)?;
         let capturer = Capturer {
             module,
@@ -87,24 +93,47 @@ impl BurnGraph {
             lengths: &lengths,
             types: (settings.float_dtype, settings.int_dtype),
         };
-        let Captured { trace, output_names, output_lengths } = capturer.capture(&first)?;
+        let Captured { trace, output_names, output_lengths } =
+            capturer.capture(&probes[0].sizes)?;
         if trace.outputs.is_empty() {
             let text = "the forward function returns no tensor";
             return Err(Error::new(ErrorKind::InvalidModel, text).in_operation("forward"));
         }
-        let other = capturer.capture(second.as_ref().unwrap_or(&first))?;
-        if other.output_lengths != output_lengths || other.output_names != output_names {
-            let text = "the number of its outputs is not the same each time";
-            return Err(Error::new(ErrorKind::UnsupportedOperation, text).in_operation("forward"));
+        let dynamic = probes.len() > 1;
+        let mut others = Vec::new();
+        // A static model is captured a second time as it is, which must give the same.
+        for (i, probe) in probes.iter().chain(probes.first()).enumerate().skip(1) {
+            let other = match capturer.capture(&probe.sizes) {
+                Ok(other) => other,
+                // Where Burn itself fails there is no result that a model could get wrong.
+                Err(error) if dynamic && i > 1 && capture::is_panic(&error) => {
+                    tracing::debug!(target: "accelerant::burn", "not captured at {probe}: {error}");
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let against = dynamic.then(|| (probe, &probes[0]));
+            if other.output_lengths != output_lengths || other.output_names != output_names {
+                return Err(differs("forward", "the number of its outputs", against));
+            }
+            if let Some(found) = trace.difference(&other.trace) {
+                let place = match found.position {
+                    Some(position) => format!("{} (operation {position})", found.operation),
+                    None => found.operation.to_owned(),
+                };
+                return Err(differs(&place, &found.what, against));
+            }
+            if dynamic {
+                others.push(other.trace);
+            }
         }
-        trace.check_same_operations(&other.trace, second.is_some())?;
         let output_names = options.named_outputs(&output_names, &inputs)?;
         Ok(Self {
             name: options.model_name().to_owned(),
             inputs,
             output_names,
             trace,
-            other: second.map(|_| other.trace),
+            others,
             layout: Layout { inputs: lengths, outputs: output_lengths },
         })
     }
@@ -115,7 +144,7 @@ impl BurnGraph {
     /// [`UnsupportedOperation`](crate::ErrorKind::UnsupportedOperation) naming every operation
     /// that cannot be exported.
     pub fn to_onnx(&self, consumer: Consumer) -> Result<OnnxModel> {
-        Ok(lower::lower(self, consumer)?.0)
+        Ok(self.lower(consumer)?.0)
     }
 
     /// The captured operations in order, each with the ONNX operators that stand for it. A layer
@@ -124,8 +153,45 @@ impl BurnGraph {
     /// # Errors
     /// As [`to_onnx`](Self::to_onnx).
     pub fn lowered(&self, consumer: Consumer) -> Result<Vec<Lowered>> {
-        Ok(lower::lower(self, consumer)?.1)
+        Ok(self.lower(consumer)?.1)
     }
+
+    /// Finds everything that cannot be exported, without exporting.
+    ///
+    /// # Errors
+    /// Where the names of inputs and outputs clash.
+    pub fn check(&self, consumer: Consumer) -> Result<Report> {
+        Ok(lower::lower(self, consumer)?.report)
+    }
+
+    fn lower(&self, consumer: Consumer) -> Result<(OnnxModel, Vec<Lowered>)> {
+        let Outcome { report, model } = lower::lower(self, consumer)?;
+        model.ok_or_else(|| {
+            let nothing = || Error::new(ErrorKind::InvalidModel, "nothing was exported");
+            report.into_error().unwrap_or_else(nothing)
+        })
+    }
+}
+
+const LOOPS: &str = "; where a loop runs as often as a dynamic size, it must be that of an LSTM or \
+                     GRU layer of burn::nn with its usual activations, without clipping or \
+                     coupled gates";
+
+/// The error for a forward function that does not do the same in two captures.
+fn differs(operation: &str, what: &str, probes: Option<(&Probe, &Probe)>) -> Error {
+    let text = match probes {
+        Some((here, there)) => {
+            let hint = match what.starts_with("the number of operations") {
+                true => LOOPS,
+                false => "",
+            };
+            format!(
+                "{what} depends on the sizes of the inputs: {here} gives another than {there}{hint}"
+            )
+        }
+        None => format!("{what} is not the same each time the forward function runs"),
+    };
+    Error::new(ErrorKind::UnsupportedOperation, text).in_operation(operation)
 }
 
 /// Exports a module to an ONNX model for every consumer.

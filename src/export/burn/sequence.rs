@@ -16,10 +16,25 @@ pub(super) fn of(tensor: &HostTensor) -> Option<(i64, i64)> {
 
 /// Whether two constants of two captures are the same one, but for how far it counts.
 pub(super) fn same(first: &HostTensor, second: &HostTensor) -> bool {
-    let counts = || {
-        first.dtype() == second.dtype() && of(first).is_some_and(|found| of(second) == Some(found))
+    let counts = || match (of(first), of(second)) {
+        (Some(first), Some(second)) => first == second,
+        // A single value does not tell the step.
+        (Some((start, _)), None) => single(second) == Some(start),
+        (None, Some((start, _))) => single(first) == Some(start),
+        (None, None) => false,
     };
-    first == second || counts()
+    first == second || (first.dtype() == second.dtype() && counts())
+}
+
+/// The value of a 1-D integer tensor of one element.
+fn single(tensor: &HostTensor) -> Option<i64> {
+    if tensor.shape() != [1] {
+        return None;
+    }
+    match tensor.to_vec::<i64>() {
+        Ok(values) => values.first().copied(),
+        Err(_) => tensor.to_vec::<i32>().ok()?.first().map(|&value| i64::from(value)),
+    }
 }
 
 #[cfg(test)]
@@ -36,6 +51,8 @@ mod tests {
         assert!(!same(&ints(&[0, 1]), &ints(&[0, 2, 4, 6])));
         assert!(!same(&ints(&[0, 1]), &ints(&[0, 1, 2, 4])));
         assert!(same(&ints(&[4, 1]), &ints(&[4, 1])));
+        assert!(same(&ints(&[3]), &ints(&[3, 5])));
+        assert!(!same(&ints(&[3, 5]), &ints(&[5])));
         let square = HostTensor::from_vec([2, 2], vec![0i64, 1, 2, 3]).unwrap();
         assert!(!same(&square, &ints(&[0, 1, 2, 3, 4])));
         let narrow = HostTensor::from_vec([2], vec![0i32, 1]).unwrap();

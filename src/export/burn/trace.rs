@@ -1,5 +1,4 @@
-//! A captured graph, and what two captures of different sizes tell about each other. Lowering is
-//! elsewhere.
+//! A captured graph, and where two captures of different sizes differ. Lowering is elsewhere.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,9 +8,9 @@ use ::burn::tensor::Slice;
 
 use super::operation::Operation;
 use super::parameters::Parameter;
+use super::probes::Sizes;
 use super::{canonical, recurrent, sequence, tensors};
-use crate::error::{Error, ErrorKind, Result};
-use crate::spec::{Dim, Symbol, TensorSpec};
+use crate::error::Result;
 use crate::tensor::HostTensor;
 
 /// A captured forward pass with fixed sizes.
@@ -72,60 +71,60 @@ impl Trace {
         self.outputs.contains(&id) || reads.any(|tensor| tensor.id == id)
     }
 
-    /// Checks that both captures did the same, but for sizes if these differ.
-    pub(super) fn check_same_operations(&self, other: &Self, dynamic: bool) -> Result<()> {
-        let differs = |operation: &str, text: &str| {
-            let text = match dynamic {
-                true => format!("{text} depends on the sizes of the inputs, which are dynamic"),
-                false => format!("{text} is not the same each time the forward function runs"),
-            };
-            Err(Error::new(ErrorKind::UnsupportedOperation, text).in_operation(operation))
-        };
-        if dynamic && self.operations.len() != other.operations.len() {
-            let differs = |(a, b): &(&OperationIr, &OperationIr)| name(a) != name(b);
-            let pairs = self.operations.iter().zip(&other.operations);
-            let first = pairs.clone().find(differs).map(|(a, _)| name(a));
-            let text = "a loop runs as often as a dynamic size; of loops over a dynamic length, LSTM \
-                        and GRU layers of burn::nn with their usual activations are exported, \
-                        without clipping or coupled gates";
-            let error = Error::new(ErrorKind::UnsupportedOperation, text);
-            return Err(error.in_operation(first.unwrap_or("forward")));
-        }
-        let (mut ours, mut theirs) = (Normalize::default(), Normalize::default());
-        for (a, b) in self.operations.iter().zip(&other.operations) {
-            let (mut x, mut y) = (a.clone(), b.clone());
-            for (operation, visitor) in [(&mut x, &mut ours), (&mut y, &mut theirs)] {
-                operation.visit_mut(visitor);
-                if let OperationIr::BaseFloat(BaseOperationIr::RepeatDim(op))
-                | OperationIr::BaseInt(BaseOperationIr::RepeatDim(op))
-                | OperationIr::BaseBool(BaseOperationIr::RepeatDim(op)) = operation
-                {
-                    // How often is compared where repetitions are lowered.
-                    op.times = 0;
-                }
-            }
-            if std::mem::discriminant(&x) != std::mem::discriminant(&y) || name(&x) != name(&y) {
-                return differs(name(&x), "the sequence of operations");
-            }
-            if x != y {
-                return differs(name(&x), "a parameter of the operation");
-            }
-        }
+    /// Finds where two captures did not do the same, but for sizes.
+    pub(super) fn difference(&self, other: &Self) -> Option<Difference> {
         if self.operations.len() != other.operations.len() {
-            return differs("forward", "the number of operations");
+            let mut pairs = self.operations.iter().zip(&other.operations);
+            let first = pairs.position(|(a, b)| name(a) != name(b));
+            return Some(Difference {
+                operation: first.map_or("forward", |position| name(&self.operations[position])),
+                position: first,
+                what: "the number of operations".to_owned(),
+            });
         }
-        for (id, order) in &ours.order {
-            let twin = theirs.order.iter().find(|(_, theirs)| *theirs == order).map(|(id, _)| id);
-            let (Some(value), Some(twin)) =
-                (self.values.get(id), twin.and_then(|id| other.values.get(id)))
-            else {
+        let (mut ours, mut theirs) = (Normalize::of(self), Normalize::of(other));
+        for (position, (a, b)) in self.operations.iter().zip(&other.operations).enumerate() {
+            let (x, y) = (ours.normalize(a), theirs.normalize(b));
+            let what = if std::mem::discriminant(&x) != std::mem::discriminant(&y)
+                || name(&x) != name(&y)
+            {
+                format!("the sequence of operations, {} or {}", name(&x), name(&y))
+            } else if x != y {
+                "a parameter of the operation".to_owned()
+            } else {
                 continue;
             };
-            if !sequence::same(value, twin) {
-                return differs("forward", &format!("a constant of shape {:?}", value.shape()));
+            return Some(Difference { operation: name(&x), position: Some(position), what });
+        }
+        let whole = |what: String| Some(Difference { operation: "forward", position: None, what });
+        // What is read without being made: by now both have seen the same in the same order.
+        let twins: HashMap<u64, TensorId> =
+            theirs.order.iter().map(|(id, order)| (*order, *id)).collect();
+        let mut pairs: Vec<(TensorId, TensorId)> =
+            ours.order.iter().filter_map(|(id, order)| Some((*id, *twins.get(order)?))).collect();
+        if self.outputs.len() != other.outputs.len() {
+            return whole("the number of outputs".to_owned());
+        }
+        for (a, b) in self.outputs.iter().zip(&other.outputs) {
+            match (ours.order.get(a), theirs.order.get(b)) {
+                (None, None) => pairs.push((*a, *b)),
+                (a, b) if a == b => {}
+                _ => return whole("which tensors it returns".to_owned()),
             }
         }
-        Ok(())
+        for (id, twin) in pairs {
+            let (first, second) = (self.names.get(&id), other.names.get(&twin));
+            if first != second {
+                return whole("which parameters it reads".to_owned());
+            }
+            let (Some(value), Some(twin)) = (self.values.get(&id), other.values.get(&twin)) else {
+                continue;
+            };
+            if first.is_none() && !sequence::same(value, twin) {
+                return whole(format!("a constant of shape {:?}", value.shape()));
+            }
+        }
+        None
     }
 
     /// The sizes that each tensor of this trace has in `other`.
@@ -159,10 +158,37 @@ fn needed(operations: Vec<OperationIr>, outputs: &[TensorId]) -> Vec<OperationIr
     kept
 }
 
+/// Where two captures did not do the same.
+#[derive(Debug)]
+pub(super) struct Difference {
+    pub(super) operation: &'static str,
+    /// Among the operations of the capture.
+    pub(super) position: Option<usize>,
+    pub(super) what: String,
+}
+
 /// Replaces ids by the order of their appearance, and takes sizes away.
-#[derive(Default)]
 struct Normalize {
     order: HashMap<TensorId, u64>,
+}
+
+impl Normalize {
+    fn of(trace: &Trace) -> Self {
+        Self { order: trace.inputs.iter().copied().zip(0..).collect() }
+    }
+
+    fn normalize(&mut self, operation: &OperationIr) -> OperationIr {
+        let mut operation = operation.clone();
+        operation.visit_mut(self);
+        if let OperationIr::BaseFloat(BaseOperationIr::RepeatDim(op))
+        | OperationIr::BaseInt(BaseOperationIr::RepeatDim(op))
+        | OperationIr::BaseBool(BaseOperationIr::RepeatDim(op)) = &mut operation
+        {
+            // How often is compared where repetitions are lowered.
+            op.times = 0;
+        }
+        operation
+    }
 }
 
 impl IrVisitorMut for Normalize {
@@ -185,84 +211,4 @@ impl IrVisitorMut for Normalize {
 /// The operation's name as Burn spells it, e.g. `MaxPool2d`.
 pub(super) fn name(operation: &OperationIr) -> &'static str {
     Operation::of(operation).name
-}
-
-/// The sizes of every input of one capture.
-pub(super) type Sizes = Vec<Vec<usize>>;
-
-/// Sizes for one capture of static inputs, or for two of dynamic ones. Each symbol gets a pair of
-/// sizes of its own, by which its dimensions are told from others.
-pub(super) fn sizes(inputs: &[TensorSpec]) -> Result<(Sizes, Option<Sizes>)> {
-    let largest = |spec: &TensorSpec| {
-        let sizes = spec.shape.dims().iter().map(Dim::max);
-        sizes.fold(spec.dtype.size(), usize::saturating_mul)
-    };
-    let roomy = inputs.iter().map(largest).fold(0, usize::saturating_add) <= ROOMY;
-    let mut pairs: Vec<(&Symbol, (usize, usize))> = Vec::new();
-    for symbol in inputs.iter().flat_map(|spec| spec.shape.dims()).filter_map(|dim| match dim {
-        Dim::Symbol(symbol) => Some(symbol),
-        Dim::Fixed(_) => None,
-    }) {
-        if pairs.iter().any(|(known, _)| *known == symbol) {
-            continue;
-        }
-        let taken: Vec<_> = pairs.iter().map(|(_, pair)| *pair).collect();
-        let pair = pair(symbol, &taken, roomy).ok_or_else(|| {
-            let text =
-                format!("the range of {symbol:?} is too small to tell it from the other symbols");
-            Error::new(ErrorKind::InvalidArgument, text).in_operation("capture")
-        })?;
-        pairs.push((symbol, pair));
-    }
-    let pick = |which: fn((usize, usize)) -> usize| {
-        let size = |dim: &Dim| match dim {
-            Dim::Fixed(size) => *size,
-            Dim::Symbol(symbol) => pairs
-                .iter()
-                .find(|(known, _)| *known == symbol)
-                .map_or(symbol.opt(), |(_, pair)| which(*pair)),
-        };
-        inputs.iter().map(|spec| spec.shape.dims().iter().map(size).collect()).collect::<Vec<_>>()
-    };
-    let second = (!pairs.is_empty()).then(|| pick(|pair| pair.1));
-    Ok((pick(|pair| pair.0), second))
-}
-
-/// Inputs of this many bytes in all are captured at their largest sizes.
-const ROOMY: usize = 256 << 20;
-
-/// Two different sizes of a symbol, far apart, so that a division does not make them equal and a
-/// branch on the size shows; close to the smallest where memory is dear. Size 1 is avoided, since
-/// it broadcasts.
-fn pair(symbol: &Symbol, taken: &[(usize, usize)], roomy: bool) -> Option<(usize, usize)> {
-    let (min, max) = (symbol.min(), symbol.max());
-    let low = min.max(2).min(max - 1);
-    let near = (0..64).map(|k| (low + 3 * k, low + 3 * k + 37));
-    let far = (0..64).map(|k| (low + k, max.saturating_sub(k)));
-    let edges = [(low, max), (max, low), (min, max), (max, min)];
-    let inside = |(a, b): &(usize, usize)| a != b && a.max(b) <= &max && a.min(b) >= &min;
-    let free = |pair: &(usize, usize)| inside(pair) && !taken.contains(pair);
-    let far = far.take(if roomy { 64 } else { 0 });
-    far.chain(near).chain(edges).find(free)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_symbol_gets_a_pair_of_its_own() {
-        let spec = |dims: Vec<Dim>| TensorSpec::new("x", crate::DType::F32, dims);
-        let dynamic = |name: &str, max| Dim::dynamic(name, 1..=max).unwrap();
-        let inputs =
-            [spec(vec![dynamic("a", 2), dynamic("b", 2), dynamic("c", 100), Dim::Fixed(5)])];
-        let (first, second) = sizes(&inputs).unwrap();
-        let second = second.unwrap();
-        let pairs: Vec<_> = first[0].iter().copied().zip(second[0].iter().copied()).collect();
-        assert_eq!(pairs, [(1, 2), (2, 1), (2, 100), (5, 5)]);
-        let large = [spec(vec![dynamic("n", 1 << 20), Dim::Fixed(1 << 20)])];
-        assert_eq!(sizes(&large).unwrap(), (vec![vec![2, 1 << 20]], Some(vec![vec![39, 1 << 20]])));
-        let many = [spec(vec![dynamic("a", 2), dynamic("b", 2), dynamic("c", 2)])];
-        assert!(sizes(&many).is_err());
-    }
 }

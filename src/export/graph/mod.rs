@@ -54,6 +54,8 @@ struct State {
     outputs: Vec<TensorSpec>,
     names: HashSet<Arc<str>>,
     symbols: BTreeMap<String, Symbol>,
+    /// Sizes that are computed, as 1-D i64 tensors of one element.
+    sizes: Vec<(Dim, Arc<str>)>,
     scope: Vec<String>,
     metadata: Vec<(String, String)>,
 }
@@ -84,6 +86,7 @@ impl GraphBuilder {
             outputs: Vec::new(),
             names: HashSet::new(),
             symbols: BTreeMap::new(),
+            sizes: Vec::new(),
             scope: Vec::new(),
             metadata: Vec::new(),
         };
@@ -182,6 +185,25 @@ impl GraphBuilder {
         );
         self.lock().outputs.push(spec);
         Ok(())
+    }
+
+    /// States that `size`, a 1-D i64 tensor of one element, computes the dimension `dim`.
+    #[cfg(feature = "burn")]
+    pub(crate) fn define(&self, dim: &Dim, size: &Value) {
+        self.lock().sizes.push((dim.clone(), size.name.clone()));
+    }
+
+    /// Whether a dimension is computed by some value.
+    #[cfg(feature = "burn")]
+    pub(crate) fn is_defined(&self, dim: &Dim) -> bool {
+        self.defined(dim).is_some()
+    }
+
+    /// The value that computes a dimension.
+    pub(crate) fn defined(&self, dim: &Dim) -> Option<Value> {
+        let state = self.lock();
+        let (_, name) = state.sizes.iter().find(|(known, _)| known == dim)?;
+        Some(self.value(name.clone(), DType::I64, [1].into()))
     }
 
     /// Enters a scope: nodes that follow are named `path/…` until [`leave`](Self::leave).
@@ -435,6 +457,13 @@ impl Value {
     /// The values, where they are known while building.
     pub fn as_constant(&self) -> Option<&HostTensor> {
         self.constant.as_ref()
+    }
+
+    /// The same value under names of dimensions that are known to be equal.
+    #[cfg(feature = "burn")]
+    pub(crate) fn with_shape(mut self, shape: Shape) -> Self {
+        self.shape = shape;
+        self
     }
 
     fn expect_in(&self, graph: &GraphBuilder, operation: &str) -> Result<()> {

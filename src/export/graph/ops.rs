@@ -601,8 +601,12 @@ impl GraphBuilder {
             let found =
                 sources.iter().find_map(|v| Some((*v, v.dims().iter().position(|d| d == dim)?)));
             let Some((source, at)) = found else {
-                let text = format!("`{dim}` is no dimension of the inputs");
-                return Err(Error::new(ErrorKind::ShapeMismatch, text).in_operation("Reshape"));
+                let Some(size) = self.defined(dim) else {
+                    let text = format!("`{dim}` is no dimension of the inputs");
+                    return Err(Error::new(ErrorKind::ShapeMismatch, text).in_operation("Reshape"));
+                };
+                parts.push(size);
+                continue;
             };
             let shape = self.node("Shape").input(source).build()?;
             let index = self.constant("index", index(at)?);

@@ -13,10 +13,7 @@ use crate::tensor::HostTensor;
 impl Lowering<'_> {
     pub(super) fn base(&mut self, operation: &Op) -> Result<()> {
         let (out, value) = match operation {
-            Op::Reshape(op) => {
-                let dims = self.dims(&op.out, &op.input)?;
-                (&op.out, self.value(&op.input)?.reshape(&dims)?)
-            }
+            Op::Reshape(op) => (&op.out, self.reshaped(&op.out, &op.input)?),
             Op::SwapDims(op) => {
                 let x = self.value(&op.input)?;
                 let mut order: Vec<usize> = (0..x.rank()).collect();

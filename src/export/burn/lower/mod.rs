@@ -4,6 +4,7 @@ mod activation;
 mod attention;
 mod base;
 mod bool;
+mod extents;
 mod float;
 mod module;
 mod numeric;
@@ -15,83 +16,93 @@ use std::collections::{HashMap, HashSet};
 use ::burn::backend::capture::TensorId;
 use ::burn::backend::ir::{IntOperationIr, OperationIr, ScalarIr, TensorIr};
 
-use super::BurnGraph;
 use super::operation::{Lowered, Operation};
+use super::report::{Refusal, Report};
 use super::tensors;
 use super::trace::{self, Trace};
+use super::{BurnGraph, modules};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{Consumer, GraphBuilder, OnnxModel, Value};
-use crate::spec::Dim;
+use crate::spec::{DType, Dim};
 
-/// The model, and what became of each operation.
-pub(super) fn lower(source: &BurnGraph, consumer: Consumer) -> Result<(OnnxModel, Vec<Lowered>)> {
+/// What lowering came to.
+pub(super) struct Outcome {
+    pub(super) report: Report,
+    /// The model, and what became of each operation, if there are no refusals.
+    pub(super) model: Option<(OnnxModel, Vec<Lowered>)>,
+}
+
+/// Lowers all operations, also after one was refused.
+pub(super) fn lower(source: &BurnGraph, consumer: Consumer) -> Result<Outcome> {
     let graph = GraphBuilder::for_consumer(&source.name, consumer);
     let trace = &source.trace;
     let mut lowering = Lowering {
         graph: &graph,
         trace,
-        others: source.other.as_ref().map(|other| trace.sizes_in(other)).unwrap_or_default(),
+        others: source.others.iter().map(|other| trace.sizes_in(other)).collect(),
         values: HashMap::new(),
         refused: HashSet::new(),
-        twin: None,
+        twins: Vec::new(),
     };
     for (spec, id) in source.inputs.iter().zip(&trace.inputs) {
         let value = graph.input(&spec.name, spec.dtype, spec.shape.clone())?;
         lowering.values.insert(*id, value);
     }
     let (mut refusals, mut done) = (Vec::new(), Vec::new());
-    for (i, operation) in trace.operations.iter().enumerate() {
-        lowering.twin = source.other.as_ref().and_then(|other| other.operations.get(i));
-        // What follows from a refused operation is not its own fault.
-        if operation.inputs().any(|tensor| lowering.refused.contains(&tensor.id)) {
-            lowering.refused.extend(operation.outputs().map(|tensor| tensor.id));
-            continue;
-        }
-        let path = lowering.module_path(operation);
+    let paths = modules::paths(trace);
+    for (position, (operation, path)) in trace.operations.iter().zip(paths).enumerate() {
+        lowering.twins = source.others.iter().filter_map(|t| t.operations.get(position)).collect();
         let before = graph.node_count();
-        path.iter().for_each(|path| graph.enter(path.as_str()));
+        let scoped = !path.is_empty();
+        if scoped {
+            graph.enter(path.as_str());
+        }
         let lowered = lowering.operation(operation);
-        path.iter().for_each(|_| graph.leave());
-        let nodes = graph.operators(before);
-        done.push(Lowered { operation: Operation::of(operation), nodes });
-        if let Err(error) = lowered {
-            let name = trace::name(operation);
-            let place = path.map_or_else(|| name.to_owned(), |path| format!("{name} of {path}"));
-            refusals.push(error.in_operation(place));
+        if scoped {
+            graph.leave();
+        }
+        let follows = operation.inputs().any(|tensor| lowering.refused.contains(&tensor.id));
+        match lowered {
+            Ok(()) => {
+                let nodes = graph.operators(before);
+                done.push(Lowered { operation: Operation::of(operation), nodes });
+            }
+            // That sizes do not fit may follow from what stands in for a refused operation.
+            Err(reason) if follows && reason.kind() != ErrorKind::UnsupportedOperation => {
+                lowering.stand_in(operation)?;
+            }
+            Err(reason) => {
+                let operation_name = trace::name(operation);
+                let module = path;
+                refusals.push(Refusal { operation: operation_name, module, position, reason });
+                lowering.stand_in(operation)?;
+            }
+        }
+        if follows {
             lowering.refused.extend(operation.outputs().map(|tensor| tensor.id));
         }
     }
-    if let Some(error) = combine(refusals) {
-        return Err(error);
+    let report = Report { operations: trace.operations.len(), refusals };
+    if !report.is_exportable() {
+        return Ok(Outcome { report, model: None });
     }
     for (name, id) in source.output_names.iter().zip(&trace.outputs) {
         let value = lowering.by_id(*id)?;
         graph.output(name, &value)?;
     }
-    Ok((graph.finish()?, done))
-}
-
-/// One error is passed on; several become one that lists them all.
-fn combine(mut refusals: Vec<Error>) -> Option<Error> {
-    if refusals.len() < 2 {
-        return refusals.pop();
-    }
-    let kind = refusals[0].kind();
-    let lines: Vec<_> = refusals.iter().map(ToString::to_string).collect();
-    let text = format!("{} operations cannot be exported: {}", lines.len(), lines.join("; "));
-    Some(Error::new(kind, text))
+    Ok(Outcome { report, model: Some((graph.finish()?, done)) })
 }
 
 struct Lowering<'a> {
     graph: &'a GraphBuilder,
     trace: &'a Trace,
-    /// Sizes of each tensor in the other capture; empty when all is static.
-    others: HashMap<TensorId, Vec<usize>>,
+    /// Sizes of each tensor in the other captures; none when all is static.
+    others: Vec<HashMap<TensorId, Vec<usize>>>,
     values: HashMap<TensorId, Value>,
-    /// Outputs of operations that could not be lowered.
+    /// What follows from operations that could not be lowered.
     refused: HashSet<TensorId>,
-    /// The operation being lowered as it is in the other capture, if there is one.
-    twin: Option<&'a OperationIr>,
+    /// The operation being lowered as it is in the other captures.
+    twins: Vec<&'a OperationIr>,
 }
 
 impl Lowering<'_> {
@@ -115,6 +126,28 @@ impl Lowering<'_> {
         }
     }
 
+    /// Gives the outputs of an operation that cannot be lowered values of their types and sizes, so
+    /// that what follows is looked at as well.
+    fn stand_in(&mut self, operation: &OperationIr) -> Result<()> {
+        for tensor in operation.outputs() {
+            self.refused.insert(tensor.id);
+            // A type that ONNX does not have was refused where it was read.
+            let dtype = tensors::dtype(tensor.dtype).unwrap_or(DType::F32);
+            let mut dims = Vec::with_capacity(tensor.shape.len());
+            for axis in 0..tensor.shape.len() {
+                let extent = self.extent(tensor, axis);
+                let known = self.input_extents().into_iter().find(|(_, known)| *known == extent);
+                dims.push(match known {
+                    Some((dim, _)) => dim,
+                    None => extents::unknown(&extent, format!("?{}_{axis}", tensor.id))?,
+                });
+            }
+            let node = self.graph.node("Identity").outputs([(dtype, dims.into())]);
+            self.values.insert(tensor.id, node.build()?);
+        }
+        Ok(())
+    }
+
     /// The value of a tensor; parameters and constants enter the graph when first used.
     fn value(&mut self, tensor: &TensorIr) -> Result<Value> {
         self.by_id(tensor.id)
@@ -130,7 +163,11 @@ impl Lowering<'_> {
         };
         let value = match self.trace.names.get(&id).filter(|name| !name.is_empty()) {
             Some(name) => self.graph.weight(name, data.clone())?,
-            None if self.others.get(&id).is_some_and(|sizes| sizes != data.shape()) => {
+            None if self
+                .others
+                .iter()
+                .any(|sizes| sizes.get(&id).is_some_and(|sizes| sizes != data.shape())) =>
+            {
                 self.counting(id, data)?
             }
             None => self.graph.constant("constant", data.clone()),
@@ -148,91 +185,31 @@ impl Lowering<'_> {
             let text = format!("lowered to {}, captured {captured:?}", value.shape());
             return Err(Error::new(ErrorKind::ShapeMismatch, text));
         }
-        for (axis, dim) in value.dims().iter().enumerate() {
-            let (first, second) = self.pair(out, axis);
-            let agrees = match dim {
-                Dim::Fixed(size) => *size == first && *size == second,
-                Dim::Symbol(_) => first != second,
+        let known = self.input_extents();
+        let mut dims = value.dims().to_vec();
+        for (axis, dim) in dims.iter_mut().enumerate() {
+            let extent = self.extent(out, axis);
+            let input = known.iter().find(|(known, _)| known == dim);
+            let agrees = match (&*dim, input) {
+                (Dim::Fixed(size), _) => extent.fixed() == Some(*size),
+                (Dim::Symbol(_), Some((_, known))) => extent == *known,
+                (Dim::Symbol(_), None) => extent.fixed().is_none(),
             };
             if !agrees {
-                let text = format!("its size {dim} is {first} and {second} in two captures");
+                let text = format!("its size {dim} is {extent} in the captures");
                 return Err(Error::new(ErrorKind::ShapeMismatch, text).at_axis(axis));
             }
+            // Operators name computed sizes after how they compute them; equal sizes need one name.
+            if dim.fixed().is_none()
+                && let Some(named) = extents::named(&extent, &known)
+            {
+                *dim = named;
+            }
         }
+        let value = value.with_shape(dims.into());
         self.values.insert(out.id, value);
         Ok(())
     }
-
-    /// The sizes of an axis in both captures.
-    fn pair(&self, tensor: &TensorIr, axis: usize) -> (usize, usize) {
-        let first = tensor.shape[axis];
-        (first, self.others.get(&tensor.id).map_or(first, |sizes| sizes[axis]))
-    }
-
-    /// The dimensions of `out` in terms of those of `source`; `None` where a size differs between
-    /// the captures and is none of the source's.
-    fn dims(&mut self, out: &TensorIr, source: &TensorIr) -> Result<Vec<Option<Dim>>> {
-        let value = self.value(source)?;
-        Ok((0..out.shape.len())
-            .map(|axis| match self.pair(out, axis) {
-                (first, second) if first == second => Some(Dim::Fixed(first)),
-                pair => {
-                    let found = (0..source.shape.len()).find(|&i| self.pair(source, i) == pair);
-                    found.map(|i| value.dims()[i].clone())
-                }
-            })
-            .collect())
-    }
-
-    /// As [`dims`](Self::dims), looking also among the inputs of the model.
-    fn all_dims(&mut self, out: &TensorIr, source: &TensorIr) -> Result<Vec<Dim>> {
-        // An output that is made from nothing is no source of its own sizes.
-        let near = match source.id == out.id {
-            true => vec![None; out.shape.len()],
-            false => self.dims(out, source)?,
-        };
-        let dims = near.into_iter().enumerate().map(|(axis, near)| {
-            let (first, second) = self.pair(out, axis);
-            let fixed = (first == second).then_some(Dim::Fixed(first));
-            near.or(fixed).or_else(|| self.input_dim((first, second))).ok_or_else(|| {
-                let text = format!("sizes {first} and {second} follow from no input");
-                unsupported(text).at_axis(axis)
-            })
-        });
-        dims.collect()
-    }
-
-    /// The dimension of an input that had these sizes in the two captures.
-    fn input_dim(&self, pair: (usize, usize)) -> Option<Dim> {
-        self.trace.inputs.iter().zip(&self.trace.sizes).find_map(|(id, first)| {
-            let second = self.others.get(id)?;
-            let axis = first.iter().zip(second).position(|(&a, &b)| (a, b) == pair)?;
-            Some(self.values.get(id)?.dims()[axis].clone())
-        })
-    }
-
-    fn input_values(&self) -> Vec<Value> {
-        self.trace.inputs.iter().filter_map(|id| self.values.get(id).cloned()).collect()
-    }
-
-    /// The module whose parameters the operation reads.
-    fn module_path(&self, operation: &OperationIr) -> Option<String> {
-        let parameters = operation.inputs().filter_map(|tensor| self.trace.names.get(&tensor.id));
-        let paths = parameters.map(|name| name.rsplit_once('.').map_or("", |(path, _)| path));
-        paths.reduce(common).filter(|path| !path.is_empty()).map(str::to_owned)
-    }
-}
-
-/// The module that holds both.
-fn common<'a>(a: &'a str, b: &str) -> &'a str {
-    let mut end = 0;
-    for (part, other) in a.split('.').zip(b.split('.')) {
-        if part != other {
-            break;
-        }
-        end += part.len() + 1;
-    }
-    &a[..end.saturating_sub(1)]
 }
 
 fn unsupported(text: impl Into<String>) -> Error {

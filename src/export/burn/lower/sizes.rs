@@ -8,6 +8,7 @@ use ::burn::backend::ir::{BaseOperationIr, OperationIr, RepeatDimOpIr, SliceOpIr
 use ::burn::tensor::Slice;
 
 use super::super::sequence;
+use super::extents::Extent;
 use super::{Lowering, unsupported};
 use crate::error::Result;
 use crate::export::Value;
@@ -42,9 +43,13 @@ impl Lowering<'_> {
 
     /// A constant whose length differs between the captures: it counts up to a size.
     pub(super) fn counting(&mut self, id: TensorId, data: &HostTensor) -> Result<Value> {
-        let lengths = self.others.get(&id).and_then(|sizes| Some((data.len(), *sizes.first()?)));
-        let found = lengths.and_then(|pair| Some((sequence::of(data)?, self.input_dim(pair)?)));
-        let Some(((start, step), dim)) = found else {
+        let others =
+            self.others.iter().map(|sizes| sizes.get(&id).and_then(|s| s.first().copied()));
+        let lengths: Vec<_> = std::iter::once(data.len())
+            .chain(others.map(|len| len.unwrap_or(data.len())))
+            .collect();
+        let dim = self.size_of(&Extent(lengths))?;
+        let (Some((start, step)), Some(dim)) = (sequence::of(data), dim) else {
             let text = format!("the sizes {:?} of a constant follow from no input", data.shape());
             return Err(unsupported(text));
         };
@@ -69,72 +74,69 @@ impl Lowering<'_> {
 
     pub(super) fn repeat(&mut self, op: &RepeatDimOpIr) -> Result<Value> {
         let x = self.value(&op.tensor)?;
-        let times = match self.twin {
-            Some(OperationIr::BaseFloat(BaseOperationIr::RepeatDim(twin))) => twin.times,
-            Some(OperationIr::BaseInt(BaseOperationIr::RepeatDim(twin))) => twin.times,
-            Some(OperationIr::BaseBool(BaseOperationIr::RepeatDim(twin))) => twin.times,
+        let twins = self.twins.iter().map(|twin| match base(twin) {
+            Some(BaseOperationIr::RepeatDim(twin)) => twin.times,
             _ => op.times,
-        };
+        });
+        let times = Extent(std::iter::once(op.times).chain(twins).collect());
         if x.dims()[op.dim].fixed() == Some(1) {
             let mut dims = x.dims().to_vec();
-            dims[op.dim] = match times == op.times {
-                true => Dim::Fixed(times),
-                false => self.input_dim((op.times, times)).ok_or_else(|| {
-                    let text = format!("{} and {times} repetitions follow from no input", op.times);
+            dims[op.dim] = match times.fixed() {
+                Some(times) => Dim::Fixed(times),
+                None => self.size_of(&times)?.ok_or_else(|| {
+                    let text = format!("the repetitions {times} follow from no input");
                     unsupported(text).at_axis(op.dim)
                 })?,
             };
             let sources = self.input_values();
             return x.expand(&dims, &sources.iter().collect::<Vec<_>>());
         }
-        if times != op.times {
+        let Some(times) = times.fixed() else {
             let text = "as many repetitions as a dynamic size, of an axis longer than 1";
             return Err(unsupported(text).at_axis(op.dim));
-        }
+        };
         self.graph.concat(&vec![&x; times], op.dim as i64)
     }
 
     pub(super) fn slice(&mut self, op: &SliceOpIr) -> Result<Value> {
-        let twin = match self.twin {
-            Some(
-                OperationIr::BaseFloat(BaseOperationIr::Slice(twin))
-                | OperationIr::BaseInt(BaseOperationIr::Slice(twin))
-                | OperationIr::BaseBool(BaseOperationIr::Slice(twin)),
-            ) => twin.ranges.clone(),
-            _ => op.ranges.clone(),
-        };
+        let twins: Vec<&[Slice]> = self
+            .twins
+            .iter()
+            .map(|twin| match base(twin) {
+                Some(BaseOperationIr::Slice(twin)) => &twin.ranges[..],
+                _ => &op.ranges[..],
+            })
+            .collect();
         let mut value = self.value(&op.tensor)?;
-        for (axis, (range, other)) in op.ranges.iter().zip(&twin).enumerate() {
-            let whole = self.pair(&op.tensor, axis);
-            let (first, second) = (bounds(range, whole.0), bounds(other, whole.1));
-            if range.step == 1 && first == (0, whole.0) && second == (0, whole.1) {
+        for (axis, range) in op.ranges.iter().enumerate() {
+            let whole = self.extent(&op.tensor, axis);
+            let ranges = std::iter::once(range).chain(twins.iter().map(|ranges| &ranges[axis]));
+            let (starts, ends): (Vec<_>, Vec<_>) =
+                ranges.zip(&whole.0).map(|(range, &size)| bounds(range, size)).unzip();
+            if range.step == 1 && starts.iter().all(|&at| at == 0) && ends == whole.0 {
                 continue;
             }
             if range.step != 1 {
                 return Err(unsupported("slices with a step have no ONNX form yet").at_axis(axis));
             }
-            let start = self.bound((first.0, second.0), whole, axis)?;
-            let end = self.bound((first.1, second.1), whole, axis)?;
+            let start = self.bound(Extent(starts), &whole, axis)?;
+            let end = self.bound(Extent(ends), &whole, axis)?;
             value = self.cut(&value, axis, &start, &end)?;
         }
         Ok(value)
     }
 
     /// A place on an axis of the sizes `whole`, by where it is in each capture.
-    fn bound(
-        &self,
-        (first, second): (usize, usize),
-        whole: (usize, usize),
-        axis: usize,
-    ) -> Result<Bound> {
-        if whole.0 != whole.1 && whole.0 - first == whole.1 - second {
-            return Ok(Bound::End(whole.0 - first));
+    fn bound(&mut self, places: Extent, whole: &Extent, axis: usize) -> Result<Bound> {
+        let from_end = whole.0.iter().zip(&places.0).map(|(size, at)| size - at).collect();
+        if let (None, Some(before)) = (whole.fixed(), Extent(from_end).fixed()) {
+            return Ok(Bound::End(before));
         }
-        if first == second {
-            return Ok(Bound::Start(first));
+        if let Some(at) = places.fixed() {
+            return Ok(Bound::Start(at));
         }
-        self.input_dim((first, second)).map(Bound::Size).ok_or_else(|| {
-            let text = format!("the bounds {first} and {second} of a slice follow from no input");
+        self.size_of(&places)?.map(Bound::Size).ok_or_else(|| {
+            let text = format!("the bounds {places} of a slice follow from no input");
             unsupported(text).at_axis(axis)
         })
     }
@@ -164,6 +166,16 @@ impl Lowering<'_> {
             }
             _ => Err(unsupported("a slice that begins at a dynamic size").at_axis(axis)),
         }
+    }
+}
+
+/// An operation on shapes and positions.
+fn base(operation: &OperationIr) -> Option<&BaseOperationIr> {
+    match operation {
+        OperationIr::BaseFloat(op) | OperationIr::BaseInt(op) | OperationIr::BaseBool(op) => {
+            Some(op)
+        }
+        _ => None,
     }
 }
 

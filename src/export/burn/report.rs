@@ -1,0 +1,112 @@
+//! What of a model cannot be exported, all of it at once.
+
+use std::fmt;
+
+use crate::error::{Error, ErrorKind};
+
+/// An operation that cannot be exported.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Refusal {
+    /// The operation, as Burn's graph representation names it.
+    pub operation: &'static str,
+    /// Path of the module it came from; empty for the outermost. An operation that reads a
+    /// parameter belongs to the parameter's module; another to the innermost module that holds
+    /// both the last parameter read before it and the first one read after it.
+    pub module: String,
+    /// Its position among the operations of the forward pass, from 0.
+    pub position: usize,
+    /// Why.
+    pub reason: Error,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.operation)?;
+        if !self.module.is_empty() {
+            write!(f, " of {}", self.module)?;
+        }
+        write!(f, " (operation {}): {}", self.position, self.reason)
+    }
+}
+
+/// What [`check_trt`](crate::burn::OptimizeTrt::check_trt) found. Its text has a line for each kind of
+/// refusal:
+///
+/// ```text
+/// 2 of 57 operations cannot be exported:
+///   CumSum: this numeric operation has no ONNX form yet: 2 times, in layers.0.mix (operation 12),
+///     layers.1.mix (operation 40)
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Report {
+    /// How many operations the forward pass has.
+    pub operations: usize,
+    /// Those that cannot be exported, in order.
+    pub refusals: Vec<Refusal>,
+}
+
+/// So many places are named for each kind of refusal.
+const NAMED: usize = 4;
+
+impl Report {
+    /// Whether everything can be exported.
+    pub fn is_exportable(&self) -> bool {
+        self.refusals.is_empty()
+    }
+
+    /// One refusal is passed on as it is; several become one error that lists them all.
+    pub(super) fn into_error(mut self) -> Option<Error> {
+        if self.refusals.len() < 2 {
+            let Refusal { operation, module, reason, .. } = self.refusals.pop()?;
+            let place = match module.is_empty() {
+                true => operation.to_owned(),
+                false => format!("{operation} of {module}"),
+            };
+            return Some(reason.in_operation(place));
+        }
+        let mixed = self.refusals.iter().any(|r| r.reason.kind() != self.refusals[0].reason.kind());
+        let kind = match mixed {
+            true => ErrorKind::UnsupportedOperation,
+            false => self.refusals[0].reason.kind(),
+        };
+        Some(Error::new(kind, self.to_string()).in_operation("export"))
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (count, all) = (self.refusals.len(), self.operations);
+        if self.is_exportable() {
+            return write!(f, "all {all} operations can be exported");
+        }
+        write!(f, "{count} of {all} operations cannot be exported:")?;
+        let mut groups: Vec<(&'static str, String, Vec<&Refusal>)> = Vec::new();
+        for refusal in &self.refusals {
+            let reason = refusal.reason.to_string();
+            let same = |(name, text, _): &&mut (&'static str, String, Vec<_>)| {
+                *name == refusal.operation && *text == reason
+            };
+            match groups.iter_mut().find(same) {
+                Some((.., group)) => group.push(refusal),
+                None => groups.push((refusal.operation, reason, vec![refusal])),
+            }
+        }
+        for (operation, reason, group) in groups {
+            let place = |refusal: &&Refusal| match refusal.module.as_str() {
+                "" => format!("operation {}", refusal.position),
+                module => format!("{module} (operation {})", refusal.position),
+            };
+            let places: Vec<_> = group.iter().take(NAMED).map(place).collect();
+            let times =
+                if group.len() > 1 { format!("{} times, ", group.len()) } else { String::new() };
+            let more = match group.len().saturating_sub(NAMED) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            write!(f, "\n  {operation}: {reason}: {times}in {}{more}", places.join(", "))?;
+        }
+        Ok(())
+    }
+}
