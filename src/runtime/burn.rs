@@ -4,13 +4,15 @@
 use std::{fmt, marker::PhantomData, sync::Arc};
 
 use ::burn::module::Module;
+use ::burn::tensor::Device;
 
 use super::{InferenceModule, OptimizeOptions};
 use crate::backend::BackendKind;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::Consumer;
 use crate::export::burn::{
-    AnyTensor, BurnGraph, BurnTensors, Layout, Material, Place, Report, TensorSource, TensorVisitor,
+    AnyTensor, BurnGraph, BurnTensors, Layout, Lengths, Material, Place, Report, TensorSource,
+    TensorVisitor,
 };
 
 /// A compiled module with the inputs `I` and outputs `O` of the original's forward function.
@@ -45,23 +47,41 @@ impl<I: BurnTensors, O: BurnTensors> BurnModule<I, O> {
     }
 
     fn run(&self, input: &I) -> Result<O> {
-        let mut inputs = Vec::with_capacity(self.inference.signature().inputs.len());
         let mut device = None;
-        let mut read = |_: &Place<'_>, tensor: &dyn AnyTensor| {
+        let lengths = visit(input, |tensor| {
             device.get_or_insert_with(|| tensor.device());
-            inputs.push(tensor.host()?);
             Ok(())
-        };
-        let mut visitor = TensorVisitor::new(&mut read);
-        input.visit(&mut visitor)?;
-        if visitor.into_lengths() != self.layout.inputs {
+        })?;
+        if lengths != self.layout.inputs {
             let text = "the lists and options of tensors are not as long as in the example";
             return Err(Error::new(ErrorKind::InputMismatch, text));
         }
         let device = device.unwrap_or_default().without_autodiff();
-        let mut outputs = self.inference.run(&inputs)?.into_iter().map(Material::Host);
+        let mut outputs = self.outputs(input, &device)?.into_iter();
         let mut source = TensorSource::new(&device, &self.layout.outputs, &mut outputs);
         O::build(&mut source)
+    }
+
+    #[cfg_attr(not(feature = "burn-cuda"), allow(unused_variables))]
+    fn outputs(&self, input: &I, device: &Device) -> Result<Vec<Material>> {
+        #[cfg(feature = "burn-cuda")]
+        if let Some(executable) = self.inference.device() {
+            let mut inputs = Vec::new();
+            visit(input, |tensor| {
+                inputs.push(tensor.dispatch());
+                Ok(())
+            })?;
+            let (signature, settings) = (self.inference.signature(), device.settings());
+            if let Some(outputs) = super::burn_cuda::run(executable, signature, inputs, settings)? {
+                return Ok(outputs.into_iter().map(Material::Ready).collect());
+            }
+        }
+        let mut inputs = Vec::with_capacity(self.inference.signature().inputs.len());
+        visit(input, |tensor| {
+            inputs.push(tensor.host()?);
+            Ok(())
+        })?;
+        Ok(self.inference.run(&inputs)?.into_iter().map(Material::Host).collect())
     }
 
     /// The backend that runs.
@@ -73,6 +93,17 @@ impl<I: BurnTensors, O: BurnTensors> BurnModule<I, O> {
     pub fn inference(&self) -> &InferenceModule {
         &self.inference
     }
+}
+
+/// Shows each tensor of `input`, and tells the lengths that its type does not tell.
+fn visit(
+    input: &impl BurnTensors,
+    mut each: impl FnMut(&dyn AnyTensor) -> Result<()>,
+) -> Result<Lengths> {
+    let mut each = |_: &Place<'_>, tensor: &dyn AnyTensor| each(tensor);
+    let mut visitor = TensorVisitor::new(&mut each);
+    input.visit(&mut visitor)?;
+    Ok(visitor.into_lengths())
 }
 
 /// `.optimize_trt(…)` for every Burn module.

@@ -6,6 +6,8 @@ mod options;
 
 #[cfg(feature = "burn")]
 pub(crate) mod burn;
+#[cfg(feature = "burn-cuda")]
+mod burn_cuda;
 #[cfg(feature = "candle")]
 pub(crate) mod candle;
 #[cfg(feature = "candle-cuda")]

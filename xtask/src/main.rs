@@ -5,6 +5,7 @@ mod bundle;
 mod cache;
 mod ci;
 mod codegen;
+mod compare;
 mod cuda_toolkit;
 mod demo;
 mod fetch;
@@ -42,6 +43,8 @@ enum Command {
     Tidy,
     /// Pack binaries and libraries for a machine without Rust or network.
     Bundle(bundle::Args),
+    /// Turn measurements into a report with tables and a plot.
+    Compare(compare::Args),
     /// Regenerate the ONNX protobuf code.
     Codegen(codegen::Args),
 }
@@ -67,6 +70,7 @@ fn run(command: Command) -> Result<()> {
         Command::Ci => ci::run(),
         Command::Tidy => tidy::run(),
         Command::Bundle(args) => bundle::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Codegen(args) => codegen::run(&args),
     }
 }

@@ -26,6 +26,8 @@ pub use operation::{Lowered, Operation};
 pub use report::{Refusal, Report};
 pub(crate) use tensors::{AnyTensor, Lengths, Material, Place};
 pub use tensors::{BurnTensors, TensorSource, TensorVisitor};
+#[cfg(feature = "burn-cuda")]
+pub(crate) use tensors::{burn_dtype, dtype};
 
 use super::{Consumer, OnnxModel};
 use crate::error::{Error, ErrorKind, Result};

@@ -7,7 +7,7 @@ use crate::spec::DType;
 use crate::tensor::HostTensor;
 
 /// The type that ONNX has for Burn's.
-pub(in super::super) fn dtype(dtype: BurnDType) -> Result<DType> {
+pub(crate) fn dtype(dtype: BurnDType) -> Result<DType> {
     Ok(match dtype {
         BurnDType::F64 => DType::F64,
         // A 32-bit float that may be computed in less.
@@ -30,7 +30,7 @@ pub(in super::super) fn dtype(dtype: BurnDType) -> Result<DType> {
     })
 }
 
-pub(in super::super) fn burn_dtype(dtype: DType) -> BurnDType {
+pub(crate) fn burn_dtype(dtype: DType) -> BurnDType {
     match dtype {
         DType::F64 => BurnDType::F64,
         DType::F32 => BurnDType::F32,

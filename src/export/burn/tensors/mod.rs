@@ -7,13 +7,16 @@ mod host;
 use std::slice;
 
 use ::burn::backend::capture::{CaptureBackend, TensorId};
+#[cfg(feature = "burn-cuda")]
+use ::burn::backend::{DispatchTensor, TensorMetadata};
 use ::burn::tensor::{Bool, Device, Float, Int, Tensor};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::DType;
 use crate::tensor::HostTensor;
 
-pub(super) use host::{burn_dtype, dtype, to_host};
+pub(super) use host::to_host;
+pub(crate) use host::{burn_dtype, dtype};
 
 /// Tensors that go into or come out of a forward function: a [`Tensor`] of any rank and kind; a
 /// tuple, array, `Vec` or `Option` of such; or a struct of such, see [`burn_tensors!`].
@@ -160,6 +163,9 @@ pub(crate) enum Material {
     Host(HostTensor),
     /// Type and sizes alone, for a capture.
     Empty(DType, Vec<usize>),
+    /// A tensor that is there already.
+    #[cfg(feature = "burn-cuda")]
+    Ready(DispatchTensor),
 }
 
 /// Gives the tensors of a value in order. [`BurnTensors::build`] draws from it.
@@ -208,6 +214,9 @@ pub(crate) trait AnyTensor {
     fn device(&self) -> Device;
     /// The values, copied to the host.
     fn host(&self) -> Result<HostTensor>;
+    /// The tensor itself, without its gradients.
+    #[cfg(feature = "burn-cuda")]
+    fn dispatch(&self) -> DispatchTensor;
     /// The id of a tensor on a capture device.
     fn capture_id(&self) -> Result<TensorId>;
 }
@@ -224,6 +233,13 @@ pub(super) fn empty<const D: usize, K: Kind>(
     })?;
     K::check(dtype)?;
     Ok(K::empty(dtype, sizes, device))
+}
+
+fn check_rank<const D: usize>(sizes: &[usize]) -> Result<()> {
+    if sizes.len() == D {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::ShapeMismatch, format!("expected rank {D}, got {sizes:?}")))
 }
 
 /// The three kinds of tensors. Sealed by being unnameable outside of the crate.
@@ -274,6 +290,11 @@ macro_rules! kinds {
                 to_host(data)
             }
 
+            #[cfg(feature = "burn-cuda")]
+            fn dispatch(&self) -> DispatchTensor {
+                self.clone().without_autodiff().into_dispatch()
+            }
+
             fn capture_id(&self) -> Result<TensorId> {
                 let primitive = self.clone().try_into_primitive::<CaptureBackend>().map_err(|e| {
                     let text = format!("a tensor does not live on the capture device: {e:?}");
@@ -291,11 +312,14 @@ macro_rules! kinds {
             fn build(source: &mut TensorSource<'_>) -> Result<Self> {
                 match source.next()? {
                     Material::Empty(dtype, sizes) => empty(dtype, &sizes, source.device),
+                    #[cfg(feature = "burn-cuda")]
+                    Material::Ready(tensor) => {
+                        check_rank::<D>(&tensor.shape())?;
+                        <$kind>::check(dtype(tensor.dtype())?)?;
+                        Ok(Tensor::from_dispatch(tensor))
+                    }
                     Material::Host(tensor) => {
-                        if tensor.shape().len() != D {
-                            let text = format!("expected rank {D}, got {:?}", tensor.shape());
-                            return Err(Error::new(ErrorKind::ShapeMismatch, text));
-                        }
+                        check_rank::<D>(tensor.shape())?;
                         <$kind>::check(tensor.dtype())?;
                         let stored = host::stored(tensor.dtype(), source.device);
                         Ok(Tensor::from_data(host::to_data(&tensor), (source.device, stored)))

@@ -1,0 +1,219 @@
+//! Native Burn on a CUDA device, the accelerated module on the same device tensors, and the raw loop
+//! over the same engine. Burn's own networks are those of the tests.
+
+#[allow(dead_code)]
+#[path = "../../../tests/models/bert.rs"]
+mod bert;
+#[allow(dead_code)]
+#[path = "../../../tests/models/resnet.rs"]
+mod resnet;
+#[allow(dead_code)]
+#[path = "../../../tests/models/vit.rs"]
+mod vit;
+
+use std::time::{Duration, Instant};
+
+use accelerant::burn::{BurnModule, BurnTensors, OptimizeTrt};
+use burn::module::Module;
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
+use burn::nn::{Linear, LinearConfig, PaddingConfig2d};
+use burn::tensor::{Device, Distribution, FloatDType, Int, IntDType, Tensor, activation::relu};
+use serde_json::json;
+
+use crate::{Model, Plan, Precision, Result, Setting, Who, record, timing};
+
+/// The network of `examples/digits`, without its normalization.
+#[derive(Module, Debug)]
+struct Digits {
+    convs: [Conv2d; 2],
+    pool: MaxPool2d,
+    layers: [Linear; 2],
+}
+
+impl Digits {
+    fn new(device: &Device) -> Self {
+        let conv = |channels| {
+            Conv2dConfig::new(channels, [3, 3]).with_padding(PaddingConfig2d::Same).init(device)
+        };
+        Self {
+            convs: [conv([1, 16]), conv([16, 32])],
+            pool: MaxPool2dConfig::new([2, 2]).init(),
+            layers: [
+                LinearConfig::new(128, 64).init(device),
+                LinearConfig::new(64, 10).init(device),
+            ],
+        }
+    }
+
+    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        let x = self.pool.forward(relu(self.convs[0].forward(images)));
+        let x = self.pool.forward(relu(self.convs[1].forward(x)));
+        self.layers[1].forward(relu(self.layers[0].forward(x.flatten(1, 3))))
+    }
+}
+
+/// A device whose floats are of one type. Burn wants that said once, before there is any tensor.
+fn device(ordinal: usize, precision: Precision) -> Result<Device> {
+    let mut device = Device::cuda(ordinal);
+    let float = match precision {
+        Precision::F32 => FloatDType::F32,
+        Precision::F16 => FloatDType::F16,
+    };
+    device.configure((float, IntDType::I32)).map_err(|e| format!("{e:?}"))?;
+    Ok(device)
+}
+
+pub(crate) fn measure(setting: &Setting, plan: &Plan) -> Result<()> {
+    let &[precision] = &*plan.dtypes else {
+        return Err("Burn takes one type a process: --dtypes f32, or f16".into());
+    };
+    let device = device(setting.device, precision)?;
+    let end = setting.start + Duration::from_secs(plan.seconds);
+    for &model in &plan.models {
+        for &batch in &plan.batches {
+            let what = (model, precision, batch);
+            if Instant::now() > end {
+                eprintln!("left out for time: {} {} {batch}", model.name(), precision.name());
+                continue;
+            }
+            let images = |channels, size| {
+                Tensor::<4>::random([batch, channels, size, size], Distribution::Default, &device)
+            };
+            let sentences = || {
+                let range = Distribution::Uniform(0.0, 30000.0);
+                let tokens = Tensor::<2, Int>::random([batch, 128], range, &device);
+                (tokens.clone(), tokens.ones_like())
+            };
+            let context = Context { setting, plan, device: &device, what };
+            let measured = match model {
+                Model::Digits => context.case(Digits::new(&device), images(1, 8), Digits::forward),
+                Model::ResNet50 => {
+                    let net = resnet::ResNet::new_50(1000, &device);
+                    context.case(net, images(3, 224), resnet::ResNet::forward)
+                }
+                Model::VitB16 => {
+                    let net = vit::VisionTransformer::base_16(224, 1000, &device);
+                    context.case(net, images(3, 224), vit::VisionTransformer::forward)
+                }
+                Model::BertBase | Model::MiniLm => {
+                    let sizes = if model == Model::BertBase { bert::BASE } else { bert::MINILM };
+                    let net = bert::Bert::new(sizes, &device);
+                    context.case(net, sentences(), |net: &bert::Bert, (tokens, mask)| {
+                        net.forward(tokens, mask)
+                    })
+                }
+            };
+            if let Err(error) = measured {
+                eprintln!("{} {} {batch}: {error}", model.name(), precision.name());
+            }
+        }
+    }
+    Ok(())
+}
+
+struct Context<'a> {
+    setting: &'a Setting,
+    plan: &'a Plan,
+    device: &'a Device,
+    what: (Model, Precision, usize),
+}
+
+impl Context<'_> {
+    fn wait(&self) -> Result<()> {
+        Ok(self.device.sync().map_err(|e| format!("{e:?}"))?)
+    }
+
+    fn case<M: Module, I: BurnTensors + Clone, const D: usize>(
+        &self,
+        net: M,
+        input: I,
+        forward: impl Fn(&M, I) -> Tensor<D> + Copy,
+    ) -> Result<()> {
+        let (model, precision, batch) = self.what;
+        let iterations = self.plan.iterations;
+        let wants = |who| self.plan.who.contains(&who);
+        let mut native = None;
+        // The accelerated one first: a native one may tune itself for minutes.
+        if wants(Who::Accelerated) {
+            for (who, cuda_graph) in
+                [("accelerant, burn", false), ("accelerant, burn, graph", true)]
+            {
+                let module: BurnModule<I, Tensor<D>> = net.optimize_trt_with(
+                    input.clone(),
+                    forward,
+                    &self.setting.options(cuda_graph),
+                )?;
+                let mut got = None;
+                let call = || {
+                    got = Some(module.try_forward(input.clone())?);
+                    Ok(())
+                };
+                let times = timing::by_wall_clock(iterations, call, || self.wait())?;
+                record::times(who, model, precision, batch, times);
+                let counters = module.inference().device().map(|device| device.counters());
+                eprintln!("{who}: {counters:?}");
+                native = got;
+            }
+        }
+        if let (true, Some(program)) = (wants(Who::Raw), &self.plan.raw_loop) {
+            let options = self.setting.options(false);
+            let module = net.optimize_trt_with(input.clone(), forward, &options)?;
+            timing::raw_loop(program, module.inference().engine(), self.what, iterations)?;
+        }
+        if wants(Who::Native) {
+            let mut expected = None;
+            let call = || {
+                expected = Some(forward(&net, input.clone()));
+                Ok(())
+            };
+            let times = timing::by_wall_clock(iterations, call, || self.wait())?;
+            record::times("burn", model, precision, batch, times);
+            if let (Some(got), Some(expected)) = (native, expected) {
+                let largest = |t: Tensor<D>| t.abs().max().into_scalar::<f32>();
+                let difference = largest(got - expected.clone()) / largest(expected);
+                eprintln!(
+                    "accelerant, burn: largest difference {difference:.2e} of the largest value"
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One module, many calls on device tensors.
+pub(crate) fn forwards(setting: &Setting, count: usize) -> Result<()> {
+    let device = device(setting.device, Precision::F32)?;
+    let net = Digits::new(&device);
+    let input = Tensor::<4>::random([1, 1, 8, 8], Distribution::Default, &device);
+    let module: BurnModule<Tensor<4>, Tensor<2>> =
+        net.optimize_trt_with(input.clone(), Digits::forward, &setting.options(false))?;
+    let values = |output: Tensor<2>| output.into_data();
+    let expected = values(module.try_forward(input.clone())?);
+    for _ in 0..count / 100 {
+        module.try_forward(input.clone())?;
+    }
+    device.sync().map_err(|e| format!("{e:?}"))?;
+    let before = timing::memory(setting.device)?;
+    let begun = Instant::now();
+    for i in 0..count {
+        let output = module.try_forward(input.clone())?;
+        if i % 10_000 == 0 && values(output) != expected {
+            return Err(format!("call {i} gave other values").into());
+        }
+    }
+    device.sync().map_err(|e| format!("{e:?}"))?;
+    let seconds = begun.elapsed().as_secs_f64();
+    let after = timing::memory(setting.device)?;
+    record::print(
+        "forwards, burn",
+        json!({
+            "model": Model::Digits.name(),
+            "count": count,
+            "seconds": seconds,
+            "device_growth_mb": after.0 - before.0,
+            "host_growth_mb": after.1 - before.1,
+        }),
+    );
+    Ok(())
+}

@@ -1,0 +1,171 @@
+//! What only long or repeated runs show: the first result of a process, threads, memory.
+
+use std::{path::Path, sync::Barrier, thread, time::Instant};
+
+use accelerant::{HostTensor, InferenceModule};
+use candle_core::{DType, Device, Tensor};
+use serde_json::json;
+
+use super::models::{Case, device};
+use crate::timing::{memory, millis};
+use crate::{Model, Precision, Result, Setting, record};
+
+/// The first result of this process, from an engine that is there or has to be built.
+pub(crate) fn start(setting: &Setting, model: Model, engine: &Path) -> Result<()> {
+    let options = setting.options(false);
+    let there = engine.is_file();
+    let mut weights_ms = 0.0;
+    let module = if there {
+        InferenceModule::open(engine, &options)?
+    } else {
+        let begun = Instant::now();
+        let case = Case::new(model, Precision::F32, 1, &Device::Cpu)?;
+        weights_ms = millis(begun.elapsed());
+        let module = case.compile(setting, false)?.inference().clone();
+        module.engine().save(engine)?;
+        module
+    };
+    let loaded = millis(setting.start.elapsed()) - weights_ms;
+    let inputs = module.signature().inputs.iter().map(|input| {
+        let sizes: Vec<usize> = input.shape.dims().iter().map(|dim| dim.max()).collect();
+        let bytes = vec![0u8; sizes.iter().product::<usize>() * input.dtype.size()];
+        HostTensor::from_bytes(input.dtype, sizes, bytes)
+    });
+    module.run(&inputs.collect::<Result<Vec<_>, _>>()?)?;
+    record::print(
+        "start",
+        json!({
+            "model": model.name(),
+            "engine": if there { "opened" } else { "built" },
+            "runtime_cache": setting.runtime_cache.as_ref().is_some_and(|path| path.is_file()),
+            "loaded_ms": loaded,
+            "first_result_ms": millis(setting.start.elapsed()) - weights_ms,
+        }),
+    );
+    Ok(())
+}
+
+/// Calls a second when threads share a module, each with a stream of its own.
+pub(crate) fn threads(setting: &Setting, calls: usize) -> Result<()> {
+    for (model, precision) in [(Model::Digits, Precision::F32), (Model::ResNet50, Precision::F16)] {
+        let main = device(setting.device)?;
+        let case = Case::new(model, precision, 1, &main)?;
+        let module = case.compile(setting, false)?;
+        let values: Vec<Tensor> =
+            case.inputs.iter().map(|x| x.to_device(&Device::Cpu)).collect::<Result<_, _>>()?;
+        for count in [1, 2, 4, 8] {
+            let barrier = Barrier::new(count + 1);
+            let seconds = thread::scope(|scope| -> Result<f64> {
+                let workers: Vec<_> = (0..count)
+                    .map(|_| {
+                        scope.spawn(|| -> Result<()> {
+                            let ready = (|| -> Result<_> {
+                                let device = device(setting.device)?;
+                                let inputs = values
+                                    .iter()
+                                    .map(|x| x.to_device(&device))
+                                    .collect::<Result<Vec<_>, _>>()?;
+                                // A context each, and its kernels, before the clock runs.
+                                for _ in 0..20 {
+                                    module.run(&inputs.iter().collect::<Vec<_>>())?;
+                                }
+                                device.synchronize()?;
+                                Ok((device, inputs))
+                            })();
+                            barrier.wait();
+                            let (device, inputs) = ready?;
+                            let inputs: Vec<_> = inputs.iter().collect();
+                            for _ in 0..calls {
+                                module.run(&inputs)?;
+                            }
+                            Ok(device.synchronize()?)
+                        })
+                    })
+                    .collect();
+                barrier.wait();
+                let begun = Instant::now();
+                for worker in workers {
+                    worker.join().map_err(|_| "a thread panicked")??;
+                }
+                Ok(begun.elapsed().as_secs_f64())
+            })?;
+            record::print(
+                "threads",
+                json!({
+                    "model": model.name(),
+                    "dtype": precision.name(),
+                    "threads": count,
+                    "calls_per_second": (count * calls) as f64 / seconds,
+                }),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Builds, runs and drops.
+pub(crate) fn cycles(setting: &Setting, count: usize, seconds: u64) -> Result<()> {
+    let device = device(setting.device)?;
+    let case = Case::new(Model::Digits, Precision::F32, 1, &device)?;
+    let inputs: Vec<_> = case.inputs.iter().collect();
+    let cycle = || -> Result<Vec<f32>> {
+        let output = case.compile(setting, false)?.run(&inputs)?.swap_remove(0);
+        Ok(output.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
+    };
+    let expected = cycle()?;
+    let warm = (count / 10).clamp(1, 50);
+    for _ in 0..warm {
+        cycle()?;
+    }
+    let before = memory(setting.device)?;
+    let begun = Instant::now();
+    let mut done = 0;
+    while done < count && begun.elapsed().as_secs() < seconds {
+        if cycle()? != expected {
+            return Err(format!("cycle {done} gave other values").into());
+        }
+        done += 1;
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    tell("cycles", done, seconds, before, memory(setting.device)?);
+    Ok(())
+}
+
+/// One module, many calls on device tensors.
+pub(crate) fn forwards(setting: &Setting, count: usize) -> Result<()> {
+    let device = device(setting.device)?;
+    let case = Case::new(Model::Digits, Precision::F32, 1, &device)?;
+    let inputs: Vec<_> = case.inputs.iter().collect();
+    let module = case.compile(setting, false)?;
+    let values = |output: &Tensor| -> Result<Vec<f32>> { Ok(output.flatten_all()?.to_vec1()?) };
+    let expected = values(&module.run(&inputs)?[0])?;
+    for _ in 0..count / 100 {
+        module.run(&inputs)?;
+    }
+    device.synchronize()?;
+    let before = memory(setting.device)?;
+    let begun = Instant::now();
+    for i in 0..count {
+        let output = module.run(&inputs)?;
+        if i % 10_000 == 0 && values(&output[0])? != expected {
+            return Err(format!("call {i} gave other values").into());
+        }
+    }
+    device.synchronize()?;
+    let seconds = begun.elapsed().as_secs_f64();
+    tell("forwards", count, seconds, before, memory(setting.device)?);
+    Ok(())
+}
+
+fn tell(who: &str, count: usize, seconds: f64, before: (f64, f64), after: (f64, f64)) {
+    record::print(
+        who,
+        json!({
+            "model": Model::Digits.name(),
+            "count": count,
+            "seconds": seconds,
+            "device_growth_mb": after.0 - before.0,
+            "host_growth_mb": after.1 - before.1,
+        }),
+    );
+}

@@ -1,0 +1,5 @@
+//! Candle on a CUDA device.
+
+pub(crate) mod endurance;
+pub(crate) mod models;
+mod nets;

@@ -1,0 +1,122 @@
+//! Native Candle, the accelerated module on the same device tensors, and the raw loop over the same
+//! engine.
+
+use std::time::{Duration, Instant};
+
+use accelerant::candle::CandleModule;
+use candle_core::{Device, Tensor};
+
+use super::nets::{Net, Weights};
+use crate::{Model, Plan, Precision, Result, Setting, Who, record, timing};
+
+/// A device with a stream of its own.
+pub(super) fn device(ordinal: usize) -> Result<Device> {
+    let device = Device::new_cuda_with_stream(ordinal)?;
+    // As the others do: products of f32 in TF32.
+    candle_core::cuda::set_gemm_reduced_precision_f32(true);
+    Ok(device)
+}
+
+/// A network, inputs for it, and the module that was made of it.
+pub(super) struct Case {
+    pub net: Net,
+    pub inputs: Vec<Tensor>,
+}
+
+impl Case {
+    pub(super) fn new(
+        model: Model,
+        precision: Precision,
+        batch: usize,
+        device: &Device,
+    ) -> Result<Self> {
+        let weights = Weights::new(precision, device);
+        let net = Net::new(model, &weights)?;
+        let inputs = net.inputs(&weights, batch)?;
+        Ok(Self { net, inputs })
+    }
+
+    pub(super) fn compile(&self, setting: &Setting, cuda_graph: bool) -> Result<CandleModule> {
+        let examples: Vec<_> = self.inputs.iter().collect();
+        Ok(CandleModule::of_fn(&examples, &setting.options(cuda_graph), |inputs| {
+            Ok(vec![self.net.forward(inputs)?])
+        })?)
+    }
+}
+
+pub(crate) fn measure(setting: &Setting, plan: &Plan) -> Result<()> {
+    let device = device(setting.device)?;
+    let end = setting.start + Duration::from_secs(plan.seconds);
+    for &model in &plan.models {
+        for &precision in &plan.dtypes {
+            for &batch in &plan.batches {
+                let what = format!("{} {} {batch}", model.name(), precision.name());
+                if Instant::now() > end {
+                    eprintln!("left out for time: {what}");
+                    continue;
+                }
+                // What one model cannot do is no reason to lose the others.
+                if let Err(error) = case(setting, plan, &device, (model, precision, batch)) {
+                    eprintln!("{what}: {error}");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn case(
+    setting: &Setting,
+    plan: &Plan,
+    device: &Device,
+    (model, precision, batch): (Model, Precision, usize),
+) -> Result<()> {
+    let stream = device.as_cuda_device()?.cuda_stream();
+    let case = Case::new(model, precision, batch, device)?;
+    let inputs: Vec<_> = case.inputs.iter().collect();
+    let wants = |who| plan.who.contains(&who);
+    let mut expected = None;
+    if wants(Who::Native) {
+        let times = timing::by_events(&stream, plan.iterations, || {
+            expected = Some(case.net.forward(&case.inputs)?);
+            Ok(())
+        })?;
+        record::times("candle", model, precision, batch, times);
+    }
+    let raw = plan.raw_loop.as_deref().filter(|_| wants(Who::Raw));
+    for cuda_graph in [false, true] {
+        // The raw loop runs the engine that was built without graphs: they are made at run time.
+        if !wants(Who::Accelerated) && (cuda_graph || raw.is_none()) {
+            continue;
+        }
+        let who = if cuda_graph { "accelerant, candle, graph" } else { "accelerant, candle" };
+        let module = case.compile(setting, cuda_graph)?;
+        if wants(Who::Accelerated) {
+            let mut got = Vec::new();
+            let times = timing::by_events(&stream, plan.iterations, || {
+                got = module.run(&inputs)?;
+                Ok(())
+            })?;
+            record::times(who, model, precision, batch, times);
+            if let Some(expected) = &expected {
+                let difference = difference(&got[0], expected)?;
+                eprintln!("{who}: largest difference {difference:.2e} of the largest value");
+            }
+            if let Some(device) = module.inference().device() {
+                eprintln!("{who}: {:?} {:?}", device.counters(), device.memory());
+            }
+        }
+        if let (false, Some(program)) = (cuda_graph, raw) {
+            let what = (model, precision, batch);
+            timing::raw_loop(program, module.inference().engine(), what, plan.iterations)?;
+        }
+    }
+    Ok(())
+}
+
+fn difference(got: &Tensor, expected: &Tensor) -> Result<f64> {
+    let [got, expected] = [got, expected].map(|t| t.to_dtype(candle_core::DType::F64));
+    let (got, expected) = (got?, expected?);
+    let largest = |t: &Tensor| t.abs()?.max_all()?.to_scalar::<f64>();
+    Ok(largest(&got.sub(&expected)?)? / largest(&expected)?)
+}

@@ -1,0 +1,189 @@
+//! Measures native and accelerated models on CUDA devices. One line of JSON a measurement goes to
+//! stdout, where `cargo xtask compare` reads it; what is left out and why goes to stderr.
+
+mod record;
+mod timing;
+
+#[cfg(feature = "burn")]
+mod burn;
+#[cfg(feature = "candle")]
+mod candle;
+
+use std::{path::PathBuf, process::ExitCode, time::Instant};
+
+use accelerant::backend::Registry;
+use accelerant::backend::tensorrt::{TensorRt, TensorRtOptions};
+use accelerant::{BackendKind, OptimizeOptions};
+use clap::{Parser, Subcommand, ValueEnum};
+
+pub(crate) type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
+
+#[derive(Parser)]
+#[command(about = "Measures native and accelerated models on CUDA devices")]
+struct Args {
+    /// Whose models.
+    #[arg(long, value_enum)]
+    framework: Framework,
+    /// The CUDA device.
+    #[arg(long, default_value_t = 0)]
+    device: usize,
+    /// Where TensorRT keeps the kernels that it compiles at run time.
+    #[arg(long)]
+    runtime_cache: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Framework {
+    Burn,
+    Candle,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Native, accelerated, and the raw loop over the same engine, model by model.
+    Models(Plan),
+    /// From the start of the process to the first result.
+    Start {
+        #[arg(long, value_enum, default_value = "digits")]
+        model: Model,
+        /// Opened if it is there, else built and saved.
+        #[arg(long)]
+        engine: PathBuf,
+    },
+    /// Calls a second from 1, 2, 4 and 8 threads that share one module.
+    Threads {
+        #[arg(long, default_value_t = 2000)]
+        calls: usize,
+    },
+    /// Builds, runs and drops a module again and again; tells what memory is missing afterwards.
+    Cycles {
+        #[arg(long, default_value_t = 1000)]
+        count: usize,
+        /// Stops before the count is reached.
+        #[arg(long, default_value_t = 300)]
+        seconds: u64,
+    },
+    /// One module, called again and again; tells what memory is missing afterwards.
+    Forwards {
+        #[arg(long, default_value_t = 1_000_000)]
+        count: usize,
+    },
+}
+
+#[derive(clap::Args, Clone)]
+pub(crate) struct Plan {
+    #[arg(long, value_enum, num_args = 1.., default_values = ["digits", "resnet50", "bert-base", "vit-b16", "minilm"])]
+    pub models: Vec<Model>,
+    #[arg(long, value_enum, num_args = 1.., default_values = ["f32", "f16"])]
+    pub dtypes: Vec<Precision>,
+    #[arg(long, num_args = 1.., default_values_t = [1, 8, 32])]
+    pub batches: Vec<usize>,
+    #[arg(long, value_enum, num_args = 1.., default_values = ["native", "accelerated", "raw"])]
+    pub who: Vec<Who>,
+    #[arg(long, default_value_t = 100)]
+    pub iterations: usize,
+    /// Starts no measurement after so many seconds.
+    #[arg(long, default_value_t = 500)]
+    pub seconds: u64,
+    /// The program of `benches/cpp`.
+    #[arg(long)]
+    pub raw_loop: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Model {
+    Digits,
+    #[value(name = "resnet50")]
+    ResNet50,
+    BertBase,
+    #[value(name = "vit-b16")]
+    VitB16,
+    #[value(name = "minilm")]
+    MiniLm,
+}
+
+impl Model {
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Precision {
+    F32,
+    F16,
+}
+
+impl Precision {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Who {
+    Native,
+    Accelerated,
+    Raw,
+}
+
+/// What is common to all measurements of a run.
+pub(crate) struct Setting {
+    pub device: usize,
+    pub start: Instant,
+    pub runtime_cache: Option<PathBuf>,
+}
+
+impl Setting {
+    /// TensorRT-RTX or nothing, on the chosen device.
+    pub(crate) fn options(&self, cuda_graph: bool) -> OptimizeOptions {
+        let mut options = TensorRtOptions::default().device(self.device).cuda_graph(cuda_graph);
+        if let Some(path) = &self.runtime_cache {
+            options = options.runtime_cache(path);
+        }
+        let registry = Registry::empty()
+            .with(TensorRt::rtx().with_options(options))
+            .require(BackendKind::TensorRtRtx);
+        OptimizeOptions::new().registry(registry)
+    }
+}
+
+fn run(args: Args, start: Instant) -> Result<()> {
+    let setting = Setting { device: args.device, start, runtime_cache: args.runtime_cache };
+    match args.framework {
+        #[cfg(feature = "candle")]
+        Framework::Candle => match args.command {
+            Command::Models(plan) => candle::models::measure(&setting, &plan),
+            Command::Start { model, engine } => candle::endurance::start(&setting, model, &engine),
+            Command::Threads { calls } => candle::endurance::threads(&setting, calls),
+            Command::Cycles { count, seconds } => {
+                candle::endurance::cycles(&setting, count, seconds)
+            },
+            Command::Forwards { count } => candle::endurance::forwards(&setting, count),
+        },
+        #[cfg(feature = "burn")]
+        Framework::Burn => match args.command {
+            Command::Models(plan) => burn::measure(&setting, &plan),
+            Command::Forwards { count } => burn::forwards(&setting, count),
+            _ => Err("measured with --framework candle".into()),
+        },
+        #[allow(unreachable_patterns)]
+        _ => Err("this framework was not compiled in".into()),
+    }
+}
+
+fn main() -> ExitCode {
+    let start = Instant::now();
+    match run(Args::parse(), start) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
