@@ -370,3 +370,20 @@ fn running_fails_with_an_error_that_can_be_found() {
         assert!(text.contains(&ours.to_string()), "{text}");
     }
 }
+
+#[test]
+fn constants_are_expanded_to_symbolic_sizes() {
+    struct Net(Tensor);
+    impl Forward for Net {
+        fn forward<T: TensorOps>(&self, xs: &T) -> Result<T> {
+            let (batch, _, width) = xs.dims3()?;
+            T::cat(&[&T::constant(&self.0).expand((batch, 1, width))?, xs], 1)
+        }
+    }
+    let net = Net(tensor(&[1, 1, 4], 2));
+    let fast = net.optimize_trt_with(&tensor(&[2, 5, 4], 1), &batch(1..=3)).unwrap();
+    for n in [2, 1, 3] {
+        let x = tensor(&[n, 5, 4], 3);
+        assert_close(&fast.forward(&x).unwrap(), &net.forward(&x).unwrap());
+    }
+}

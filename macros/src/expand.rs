@@ -61,9 +61,18 @@ fn function(mut item: ItemFn, tensor: &Ident) -> Result<TokenStream> {
                     arguments or in what it returns";
         return Err(Error::new_spanned(&item.sig, text));
     }
+    let native = ItemFn { attrs: kept(&item.attrs), ..item.clone() };
     generalize(&mut item.sig, &mut item.block, tensor)?;
     item.attrs.push(allow());
-    Ok(item.into_token_stream())
+    let conditions = conditions(&item.attrs);
+    Ok(quote! {
+        #item
+
+        #(#conditions)*
+        const _: () = {
+            #native
+        };
+    })
 }
 
 /// `impl Module for …` and `impl ModuleT for …`.
@@ -123,7 +132,7 @@ fn inherent_impl(mut item: ItemImpl, tensor: &Ident) -> Result<TokenStream> {
         Some(errors) => errors.combine(error),
         None => errors = Some(error),
     };
-    let (mut found, mut forward) = (false, TokenStream::new());
+    let (mut found, mut forward, mut natives) = (false, TokenStream::new(), Vec::new());
     for function in &mut item.items {
         let ImplItem::Fn(function) = function else { continue };
         if take_skip(&mut function.attrs) {
@@ -147,11 +156,19 @@ fn inherent_impl(mut item: ItemImpl, tensor: &Ident) -> Result<TokenStream> {
         if function.sig.ident == "forward" {
             forward = exported(function, &item.generics, &item.self_ty);
         }
+        let mut native = ImplItemFn {
+            attrs: kept(&function.attrs),
+            vis: syn::Visibility::Inherited,
+            ..function.clone()
+        };
+        native.sig.ident = format_ident!("__candle_{}", native.sig.ident);
+        natives.push(ImplItem::Fn(native));
         if let Err(error) = generalize(&mut function.sig, &mut function.block, tensor) {
             fail(error);
         }
         function.attrs.push(allow());
     }
+    item.items.extend(natives);
     if !found {
         let text = "nothing to trace: no function here takes and gives tensors";
         fail(Error::new_spanned(&item.self_ty, text));
@@ -321,6 +338,15 @@ fn without_skips(item: TokenStream) -> TokenStream {
 /// The attributes that decide whether an item is there at all.
 fn conditions(attributes: &[Attribute]) -> impl Iterator<Item = &Attribute> {
     attributes.iter().filter(|attribute| attribute.path().is_ident("cfg"))
+}
+
+/// The attributes of the function as it was, which stays beside the generic one: what it imports is
+/// used, and the compiler says of it what it always said.
+fn kept(attributes: &[Attribute]) -> Vec<Attribute> {
+    let mut kept: Vec<Attribute> = conditions(attributes).cloned().collect();
+    kept.push(parse_quote!(#[doc(hidden)]));
+    kept.push(parse_quote!(#[allow(dead_code, unused_variables, unused_mut, clippy::all)]));
+    kept
 }
 
 /// Lints about what stands in the source in another form, where they were seen already.

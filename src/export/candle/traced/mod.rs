@@ -108,6 +108,14 @@ impl Recorder {
         self.push(Op::Input(number), Vec::new(), dtype, dims, Vec::new())
     }
 
+    /// Puts a constant on the tape, so that what is done to it is a step.
+    fn place(&self, tensor: &Tensor) -> Traced {
+        let index = self.lock().constant(tensor, "constant");
+        let (shape, dtype) = (tensor.shape().clone(), tensor.dtype());
+        let device = tensor.device().clone();
+        Traced(Repr::Step(Arc::new(Step { tape: self.clone(), index, shape, dtype, device })))
+    }
+
     /// The step of a tensor on this tape; a constant is put there.
     pub(super) fn index_of(&self, tensor: &Traced) -> Option<usize> {
         match &tensor.0 {
@@ -123,6 +131,15 @@ impl Traced {
         match &self.0 {
             Repr::Constant(tensor) => Some(tensor),
             Repr::Step(_) => None,
+        }
+    }
+
+    /// For an operation whose result's sizes may follow a symbol though its input's do not: where
+    /// there are symbols, it is a step also on a constant.
+    fn placed(&self) -> Self {
+        match (self.known(), Recorder::symbolic()) {
+            (Some(tensor), Some(tape)) => tape.place(tensor),
+            _ => self.clone(),
         }
     }
 

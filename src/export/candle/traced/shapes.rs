@@ -20,7 +20,7 @@ impl Traced {
     }
 
     fn broadcast(&self, shape: Shape) -> Result<Self> {
-        let xs = self;
+        let xs = &self.placed();
         known!(Tensor::broadcast_as(xs, shape); xs);
         let (from, to) = (self.dims(), shape.dims());
         let fits = to.len() >= from.len()
@@ -29,7 +29,7 @@ impl Traced {
             let (src_shape, dst_shape) = (self.shape().clone(), shape);
             return Err(Error::BroadcastIncompatibleShapes { src_shape, dst_shape }.bt());
         }
-        Ok(Self::record(Op::Broadcast, &[self], self.dtype(), shape.into_dims()))
+        Ok(Self::record(Op::Broadcast, &[xs], self.dtype(), shape.into_dims()))
     }
 
     /// The axes from `start` to `end` as one, `end` included.
@@ -91,7 +91,7 @@ impl Traced {
         dims[dim] = len;
         // Also where nothing is cut off: whether that is so may depend on a symbol.
         let sizes = vec![start, len];
-        Ok(Self::record_sized(Op::Narrow { dim }, &[self], self.dtype(), dims, sizes))
+        Ok(Self::record_sized(Op::Narrow { dim }, &[xs], self.dtype(), dims, sizes))
     }
 
     fn chunked(&self, chunks: usize, dim: usize) -> Result<Vec<Self>> {
