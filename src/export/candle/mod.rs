@@ -45,12 +45,22 @@
 //! Without symbols the forward is run twice, so that random numbers in it are refused too. With
 //! several symbols each goes through its range while the others stay as tuned.
 //!
+//! A tensor that the forward makes (`T::zeros`, `T::arange`, `T::tril2`, …) follows the symbols in
+//! its sizes, and a constant may be cut or repeated to one. Candle's own `Tensor::zeros` does not
+//! tell how it was made: with a size that follows a symbol it is refused.
+//!
+//! # What is refused
+//!
+//! A traced tensor has no values: methods that read them (`to_vec1`, `to_scalar`, …) or write into a
+//! tensor (`slice_set`, …) fail while tracing with an error that names them. What depends on nothing
+//! but constants can be read.
+//!
 //! # Weights
 //!
 //! Weights are named `linear.weight`, `conv2d_2.bias`, ... by the kind of layer, and
 //! `conv1/conv2d.weight` in a [`scope`](TensorOps::scope). A tensor used twice is one initializer.
-//! Their values are copied to host memory once, when the model is traced. Quantized tensors
-//! (`QTensor`) are no `Tensor`, so a forward cannot bring them here.
+//! Their values are copied to host memory once, when the model is traced: a change after that, such
+//! as by `Var::set`, does not reach the export. A quantized `QMatMul` runs, but is not exported.
 
 #[doc(hidden)]
 #[path = "private.rs"]
@@ -74,7 +84,8 @@ mod traced;
 pub use error::error_of;
 pub use index::{Indexer, Indexes};
 pub use layers::{
-    Forward, Func, FuncT, GroupNorm, Layer, Sequential, func, func_t, group_norm, seq,
+    Cell, Forward, Func, FuncT, GRU, GRUState, GroupNorm, LSTM, LSTMState, Layer, RNN, Sequence,
+    Sequential, func, func_t, group_norm, gru, lstm, seq,
 };
 pub use model::{Examples, Inputs, ModelInput, ModelOutputs, Traceable};
 pub use operators::{Arithmetic, Has, Operators, TensorArithmetic};

@@ -8,7 +8,7 @@ use candle_core::{
     DType, Device, Module, ModuleT, NdArray, Result, Shape, Tensor, ToUsize2, WithDType,
 };
 
-use super::layers::Layer;
+use super::layers::{Cell, Layer, Sequence};
 use super::methods::{
     candle_functions, candle_host_methods, candle_methods, delegate_functions, delegate_methods,
 };
@@ -74,6 +74,14 @@ impl TensorOps for Tensor {
         _: impl FnOnce(&Traced) -> Result<Traced>,
     ) -> Result<Self> {
         native(xs)
+    }
+
+    fn sequence(_: &Cell, _: &Self, _: &[&Self]) -> Result<Option<Sequence<Self>>> {
+        Ok(None)
+    }
+
+    fn absent(&self, _: &'static str) -> Self {
+        self.clone()
     }
 
     #[inline]

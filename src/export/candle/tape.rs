@@ -6,6 +6,8 @@ use std::fmt;
 
 use candle_core::{DType, Device, Tensor, TensorId};
 
+use super::layers::Kind;
+
 /// An elementwise function of one tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unary {
@@ -65,6 +67,17 @@ pub(super) enum Reduce {
     Sum,
 }
 
+/// An LSTM or GRU over a sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Recurrent {
+    pub(super) kind: Kind,
+    pub(super) hidden: usize,
+    /// Whether there is one for the input, and for the state.
+    pub(super) biases: [bool; 2],
+    /// Whether this is the last cell state, instead of all hidden states.
+    pub(super) cell: bool,
+}
+
 /// Where a square matrix made in the forward is one, and elsewhere zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Triangle {
@@ -76,6 +89,9 @@ pub(super) enum Triangle {
 /// What a step does. Sizes that may follow a symbol are not in here but in [`Recorded`].
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Op {
+    Absent {
+        what: &'static str,
+    },
     Affine {
         mul: f64,
         add: f64,
@@ -170,6 +186,7 @@ pub(super) enum Op {
         start: f64,
         step: f64,
     },
+    Recurrent(Recurrent),
     Reduce {
         op: Reduce,
         dims: Vec<usize>,

@@ -10,7 +10,7 @@ use candle_core::{DType, Device, NdArray, Result, Shape, Tensor, ToUsize2, WithD
 
 use super::__private::Lift;
 use super::index::Indexes;
-use super::layers::{Forward, Layer};
+use super::layers::{Cell, Forward, Layer, Sequence};
 use super::methods::{candle_functions, candle_host_methods, candle_methods};
 use super::operators::{Has, Operators};
 use super::traced::Traced;
@@ -152,6 +152,17 @@ pub trait TensorOps:
         native: impl FnOnce(&Tensor) -> Result<Tensor>,
         traced: impl FnOnce(&Traced) -> Result<Traced>,
     ) -> Result<Self>;
+
+    /// Runs a recurrent layer over a whole sequence from the initial states, or from zeros; `None`
+    /// where it goes step by step.
+    ///
+    /// # Errors
+    /// The layer's own.
+    fn sequence(cell: &Cell, xs: &Self, initial: &[&Self]) -> Result<Option<Sequence<Self>>>;
+
+    /// A tensor like this that an exported model cannot have: it is refused when it is used.
+    #[doc(hidden)]
+    fn absent(&self, what: &'static str) -> Self;
 
     /// Names the part of the model that `f` runs: operators and weights in the exported graph are
     /// called `name/…`, for example `xs.scope("conv1", |xs| self.conv1.forward(xs))`.

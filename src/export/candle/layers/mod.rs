@@ -4,6 +4,7 @@
 
 mod group_norm;
 mod record;
+mod recurrent;
 mod sequential;
 
 use candle_core::Result;
@@ -17,7 +18,9 @@ use candle_nn::{
 use super::tensor_ops::TensorOps;
 
 pub use group_norm::{GroupNorm, group_norm};
-pub(super) use record::record;
+pub(super) use record::{record, record_sequence};
+pub(super) use recurrent::Kind;
+pub use recurrent::{Cell, GRU, GRUState, LSTM, LSTMState, RNN, Sequence, gru, lstm};
 pub use sequential::{Func, FuncT, Sequential, func, func_t, seq};
 
 /// A model or layer whose forward is written once, for running and for exporting.

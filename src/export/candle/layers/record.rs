@@ -4,10 +4,11 @@ use candle_core::quantized::QMatMul;
 use candle_core::{DType, Error as CandleError, Result, Tensor};
 use candle_nn::{Activation, BatchNorm, Embedding, LayerNorm, Linear, PReLU, RmsNorm};
 
+use super::recurrent::{Cell, Kind, Sequence};
 use super::{GroupNorm, Layer};
 use crate::error::{Error, ErrorKind};
 use crate::export::candle::error::to_candle;
-use crate::export::candle::tape::{Op, Unary};
+use crate::export::candle::tape::{Op, Recurrent, Unary};
 use crate::export::candle::tensor_ops::TensorOps;
 use crate::export::candle::traced::Traced;
 
@@ -243,4 +244,48 @@ fn prelu(layer: &PReLU, xs: &Traced) -> Result<Traced> {
     let weight = xs.parameter(&name, "weight", &weight.reshape(shape)?);
     xs.same_dtype(&weight, "prelu")?;
     Ok(Traced::record(Op::Prelu, &[xs, &weight], xs.dtype(), xs.dims().to_vec()))
+}
+
+/// Records an LSTM or GRU over a whole sequence, checked as each of candle's steps is.
+pub(in crate::export::candle) fn record_sequence(
+    cell: &Cell,
+    xs: &Traced,
+    initial: &[&Traced],
+) -> Result<Sequence<Traced>> {
+    let (batch, length, features) = xs.dims3()?;
+    let (_, inputs) = cell.w_ih.dims2()?;
+    if features != inputs {
+        let (lhs, rhs) = ((batch, features).into(), cell.w_ih.t()?.shape().clone());
+        return Err(CandleError::ShapeMismatchBinaryOp { lhs, rhs, op: "matmul" });
+    }
+    for state in initial {
+        if state.dims() != [batch, cell.hidden] {
+            let (lhs, rhs) = (state.shape().clone(), (batch, cell.hidden).into());
+            return Err(CandleError::ShapeMismatchBinaryOp { lhs, rhs, op: "matmul" });
+        }
+    }
+    let name = xs.layer_name(match cell.kind {
+        Kind::Gru => "gru",
+        Kind::Lstm => "lstm",
+    });
+    let mut parameters = vec![
+        xs.parameter(&name, "weight_ih", &cell.w_ih),
+        xs.parameter(&name, "weight_hh", &cell.w_hh),
+    ];
+    parameters.extend(cell.b_ih.iter().map(|bias| xs.parameter(&name, "bias_ih", bias)));
+    parameters.extend(cell.b_hh.iter().map(|bias| xs.parameter(&name, "bias_hh", bias)));
+    let operands: Vec<&Traced> =
+        [xs].into_iter().chain(&parameters).chain(initial.iter().copied()).collect();
+    for operand in &operands[1..] {
+        xs.same_dtype(operand, "matmul")?;
+    }
+    let biases = [cell.b_ih.is_some(), cell.b_hh.is_some()];
+    let layer = Recurrent { kind: cell.kind, hidden: cell.hidden, biases, cell: false };
+    let dims = vec![batch, length, cell.hidden];
+    let hidden = Traced::record(Op::Recurrent(layer), &operands, xs.dtype(), dims);
+    let last = (cell.kind == Kind::Lstm).then(|| {
+        let op = Op::Recurrent(Recurrent { cell: true, ..layer });
+        Traced::record(op, &operands, xs.dtype(), vec![batch, cell.hidden])
+    });
+    Ok(Sequence { hidden, cell: last })
 }

@@ -9,7 +9,7 @@ use crate::export::candle::tape::Triangle;
 use crate::export::candle::tensors::carried_dtype;
 use crate::export::candle::trace::Step;
 use crate::export::graph::scalar;
-use crate::spec::{DType, Shape};
+use crate::spec::{DType, Dim, Shape};
 use crate::tensor::HostTensor;
 
 impl Lowering<'_> {
@@ -28,7 +28,7 @@ impl Lowering<'_> {
     /// `start + i * by`, as many as the step has.
     pub(super) fn range(&self, step: &Step, start: f64, by: f64) -> Result<Value> {
         let dtype = carried_dtype(step.dtype)?;
-        let counted = self.counted(step, &step.dims[0], "arange")?;
+        let counted = self.counting(step, "arange")?;
         if dtype == DType::I64 {
             return counted.affine(by, start);
         }
@@ -36,23 +36,35 @@ impl Lowering<'_> {
         counted.cast(dtype)?.affine(by, start)
     }
 
-    /// 0, 1, 2, … as i64.
-    fn counted(&self, step: &Step, size: &Size, name: &str) -> Result<Value> {
+    /// 0, 1, 2, … as i64, as many as an axis of a step has.
+    pub(super) fn counted(&self, size: &Size, (step, axis): (usize, usize)) -> Result<Value> {
         if let Some(size) = constant(size) {
             let values = HostTensor::from_vec([size], (0..size as i64).collect())?;
             return Ok(self.graph.constant("range", values));
         }
+        let dim = self.value(step).dims()[axis].clone();
+        self.range_to(&self.read(step, axis)?, dim)
+    }
+
+    /// 0, 1, 2, … as i64, as many as a step that is being made has along its first axis.
+    fn counting(&self, step: &Step, name: &str) -> Result<Value> {
+        if let Some(size) = constant(&step.dims[0]) {
+            return self.counted(&vec![size], (0, 0));
+        }
         let dim = self.shape(step, name)?.dims()[0].clone();
-        let only = Step { dims: vec![size.clone()], ..step.clone() };
-        let limit = self.sizes(&only, "Range")?.squeeze(&[0])?;
+        let only = Step { dims: vec![step.dims[0].clone()], ..step.clone() };
+        self.range_to(&self.sizes(&only, "Range")?, dim)
+    }
+
+    fn range_to(&self, count: &Value, dim: Dim) -> Result<Value> {
         let (zero, one) = (self.number(DType::I64, 0.0)?, self.number(DType::I64, 1.0)?);
-        let node = self.graph.node("Range").input(&zero).input(&limit).input(&one);
+        let node = self.graph.node("Range").input(&zero).input(&count.squeeze(&[0])?).input(&one);
         node.outputs([(DType::I64, Shape::from([dim]))]).build()
     }
 
     /// One where the column is not behind the row, not before it, or the same.
     pub(super) fn triangle(&self, step: &Step, triangle: Triangle) -> Result<Value> {
-        let counted = self.counted(step, &step.dims[0], "triangle")?;
+        let counted = self.counting(step, "triangle")?;
         let (columns, rows) = (counted.unsqueeze(&[0])?, counted.unsqueeze(&[1])?);
         let ones = match triangle {
             Triangle::Lower => columns.less_equal(&rows)?,

@@ -2,9 +2,9 @@
 
 use super::Lowering;
 use crate::error::Result;
-use crate::export::Value;
 use crate::export::candle::sizes::constant;
 use crate::export::candle::trace::Step;
+use crate::export::{Consumer, Value};
 use crate::spec::DType;
 use crate::tensor::HostTensor;
 
@@ -29,36 +29,44 @@ impl Lowering<'_> {
         node.attr("axis", dim as i64).outputs([output]).build()
     }
 
+    /// TensorRT's parser, for which the newest operator set is written, takes no reductions: there,
+    /// a sum over all sources of what goes to each place.
     pub(super) fn scatter(
         &self,
-        x: &Value,
-        indexes: &Value,
-        source: &Value,
+        step: &Step,
+        [x, indexes, source]: [&Value; 3],
         dim: usize,
         add: bool,
     ) -> Result<Value> {
-        let node = self.graph.node("ScatterElements").input(x).input(&indices(indexes)?);
+        let indexes = indices(indexes)?;
+        if add && self.graph.consumer().opset_version() >= Consumer::MAX_OPSET {
+            let axis = dim as i64 + 1;
+            let places = self.counted(&step.dims[dim], (step.inputs[0], dim))?;
+            let behind: Vec<i64> = (1..(x.rank() - dim) as i64).collect();
+            let places = places.unsqueeze(&behind)?.cast(indexes.dtype())?;
+            let here = indexes.unsqueeze(&[axis])?.equal(&places)?.cast(x.dtype())?;
+            let parts = here.mul(&source.unsqueeze(&[axis])?)?;
+            return x.add(&parts.reduce("ReduceSum", &[dim as i64], false)?);
+        }
+        let node = self.graph.node("ScatterElements").input(x).input(&indexes);
         let node = node.input(source).attr("axis", dim as i64);
         let node = if add { node.attr("reduction", "add") } else { node };
         node.outputs([(x.dtype(), x.shape().clone())]).build()
     }
 
-    /// Backwards along an axis: by indices where the size is known, which all consumers are best
-    /// at.
+    /// Backwards along an axis, by indices.
     pub(super) fn flip(&self, step: &Step, x: &Value, dim: usize) -> Result<Value> {
         if let Some(size) = constant(&step.dims[dim]) {
             let backwards: Vec<i64> = (0..size as i64).rev().collect();
             let backwards = HostTensor::from_vec([size], backwards)?;
             return x.gather(&self.graph.constant("backwards", backwards), dim as i64);
         }
-        let one = |value: i64| {
-            Ok::<_, crate::Error>(
-                self.graph.constant("slice", HostTensor::from_vec([1], vec![value])?),
-            )
-        };
-        let node = self.graph.node("Slice").input(x).input(&one(-1)?).input(&one(i64::MIN)?);
-        let node = node.input(&one(dim as i64)?).input(&one(-1)?);
-        node.outputs([(x.dtype(), x.shape().clone())]).build()
+        let from = (step.inputs[0], dim);
+        let last = self.read(from.0, from.1)?.affine(1.0, -1.0)?;
+        let backwards = last.sub(&self.counted(&step.dims[dim], from)?)?;
+        let output = (x.dtype(), x.shape().clone());
+        let node = self.graph.node("Gather").input(x).input(&backwards);
+        node.attr("axis", dim as i64).outputs([output]).build()
     }
 
     /// Windows of an axis as a last axis.

@@ -4,6 +4,7 @@
 mod creation;
 mod elementwise;
 mod indexing;
+mod recurrent;
 mod reductions;
 mod shapes;
 mod windows;
@@ -229,7 +230,7 @@ impl Lowering<'_> {
             Op::Embedding => inputs[1].gather(&indexing::indices(x)?, 0),
             Op::IndexSelect { dim } => x.gather(&indexing::indices(&inputs[1])?, *dim as i64),
             Op::Gather { dim } => self.gather_elements(step, x, &inputs[1], *dim),
-            Op::Scatter { dim, add } => self.scatter(x, &inputs[1], &inputs[2], *dim, *add),
+            Op::Scatter { dim, add } => self.scatter(step, [x, &inputs[1], &inputs[2]], *dim, *add),
             Op::Flip { dim } => self.flip(step, x, *dim),
             Op::Unfold { dim, size, step: by } => self.unfold(step, x, *dim, *size, *by),
             Op::Cat { dim } => self.graph.concat(&inputs.iter().collect::<Vec<_>>(), *dim as i64),
@@ -240,7 +241,12 @@ impl Lowering<'_> {
             Op::PadSame { dim, left, right } => self.pad(x, *dim, *left, *right, "edge"),
             Op::Narrow { dim } => self.narrow(step, x, *dim),
             Op::Reshape => self.reshape(step, x),
+            Op::Recurrent(layer) => self.recurrent(layer, &inputs),
             Op::Repeat => self.repeat(step, x),
+            Op::Absent { what } => Err(Error::new(
+                ErrorKind::UnsupportedOperation,
+                format!("{what} cannot be exported"),
+            )),
             Op::Broadcast => self.broadcast(step, x),
             Op::Constant(_)
             | Op::Full { .. }

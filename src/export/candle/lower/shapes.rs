@@ -136,11 +136,22 @@ impl Lowering<'_> {
         let end: Size = start.iter().zip(len).map(|(start, len)| start + len).collect();
         let unresolved = || self.unresolved(step, "the narrowed part").in_operation("Slice");
         let from = index(start, whole).ok_or_else(unresolved)?;
-        let to =
-            if end == *whole { None } else { Some(index(&end, whole).ok_or_else(unresolved)?) };
-        let part = x.slice(dim as i64, from, to)?;
-        let dims = self.shape(step, x.name())?.dims().to_vec();
-        Ok(part.with_dims(dims))
+        let dims = self.shape(step, x.name())?;
+        let to = match index(&end, whole) {
+            _ if end == *whole => None,
+            Some(to) => Some(to),
+            // Up to a size that is known elsewhere, as a table is cut to the length of an input.
+            None => {
+                let &(_, _, (source, axis)) = self.known_dim(&end).ok_or_else(unresolved)?;
+                let one = |value: i64| HostTensor::from_vec([1], vec![value]);
+                let node = self.graph.node("Slice").input(x);
+                let node = node.input(&self.graph.constant("slice", one(from)?));
+                let node = node.input(&self.read(source, axis)?);
+                let node = node.input(&self.graph.constant("slice", one(dim as i64)?));
+                return node.outputs([(x.dtype(), dims)]).build();
+            }
+        };
+        Ok(x.slice(dim as i64, from, to)?.with_dims(dims.dims().to_vec()))
     }
 
     pub(super) fn pad(

@@ -30,6 +30,15 @@ pub(super) fn pool(x: &Value, max: bool, kernel: [usize; 2], stride: [usize; 2])
     if max { x.max_pool(&options) } else { x.average_pool(&options, false) }
 }
 
+/// The smallest scale, close to `to / from`, with which a Resize gives this size: it rounds down.
+fn scale(from: usize, to: usize) -> f64 {
+    let mut scale = to as f32 / from as f32;
+    while ((from as f32 * scale).floor() as usize) < to {
+        scale = scale.next_up();
+    }
+    f64::from(scale)
+}
+
 impl Lowering<'_> {
     /// The whole numbers by which the spatial axes grow, if they are.
     fn factors(&self, step: &Step) -> Option<Vec<usize>> {
@@ -76,13 +85,16 @@ impl Lowering<'_> {
         align_corners: bool,
         scales: Option<[f64; 2]>,
     ) -> Result<Value> {
-        let whole = || {
-            let factors = self.factors(step)?;
-            Some([factors[0] as f64, factors[1] as f64])
+        let from = self.dims_of(step.inputs[0]);
+        // Sizes as scales, which leave batch and channels alone.
+        let growth = |axis: usize| match (constant(&from[axis]), constant(&step.dims[axis])) {
+            (Some(from), Some(to)) => Some(scale(from, to)),
+            _ => factor(&step.dims[axis], &from[axis]).map(|factor| factor as f64),
         };
+        let growth = || Some([growth(2)?, growth(3)?]);
         let node = self.graph.node("Resize").input(x).input_opt(None);
         // With aligned corners candle goes by the sizes alone.
-        let scales = scales.filter(|_| !align_corners).or_else(whole);
+        let scales = scales.filter(|_| !align_corners).or_else(growth);
         let node = match scales {
             Some(scales) => node.input(&self.scales(&scales)?),
             None => node.input_opt(None).input(&self.sizes(step, "Resize")?),

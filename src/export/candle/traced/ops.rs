@@ -7,10 +7,11 @@ use candle_core::shape::{Dim, Dims, ShapeWithOneHole};
 use candle_core::{DType, Device, NdArray, Result, Shape, Tensor, ToUsize2, WithDType};
 
 use super::{Traced, known};
-use crate::export::candle::layers::{self, Layer};
+use crate::export::candle::layers::{self, Cell, Layer, Sequence};
 use crate::export::candle::methods::{
     candle_functions, candle_host_methods, candle_methods, delegate_functions, delegate_methods,
 };
+use crate::export::candle::tape::Op;
 use crate::export::candle::tensor_ops::{Operand, TensorOps};
 
 macro_rules! delegate_operand {
@@ -37,6 +38,17 @@ impl TensorOps for Traced {
         traced: impl FnOnce(&Traced) -> Result<Traced>,
     ) -> Result<Self> {
         traced(xs)
+    }
+
+    fn sequence(cell: &Cell, xs: &Self, initial: &[&Self]) -> Result<Option<Sequence<Self>>> {
+        if xs.known().is_some() && initial.iter().all(|state| state.known().is_some()) {
+            return Ok(None);
+        }
+        layers::record_sequence(cell, xs, initial).map(Some)
+    }
+
+    fn absent(&self, what: &'static str) -> Self {
+        self.same(Op::Absent { what })
     }
 
     fn scope<R>(&self, name: &str, f: impl FnOnce(&Self) -> R) -> R {

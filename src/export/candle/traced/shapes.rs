@@ -76,7 +76,7 @@ impl Traced {
     }
 
     fn narrowed(&self, dim: usize, start: usize, len: usize) -> Result<Self> {
-        let xs = self;
+        let xs = &self.placed();
         known!(Tensor::narrow(xs, dim, start, len); xs);
         let mut dims = self.dims().to_vec();
         let msg = if start > dims[dim] {
@@ -175,9 +175,8 @@ impl Traced {
             let ones = vec![1; repeats.len() - self.rank()];
             xs = self.reshape([&ones, self.dims()].concat())?;
         }
-        if let Some(tensor) = xs.known() {
-            return tensor.repeat(repeats).map(Self::from_tensor);
-        }
+        let xs = &xs.placed();
+        known!(Tensor::repeat(xs, repeats); xs);
         if repeats.contains(&0) {
             candle_core::bail!("repeat: zero times, {repeats:?}, leaves nothing to export")
         }
@@ -186,7 +185,7 @@ impl Traced {
         dims.iter_mut().zip(&repeats).for_each(|(size, times)| *size *= times);
         let mut times = repeats;
         times.resize(dims.len(), 1);
-        Ok(Self::record_sized(Op::Repeat, &[&xs], self.dtype(), dims, times))
+        Ok(Self::record_sized(Op::Repeat, &[xs], self.dtype(), dims, times))
     }
 
     pub(super) fn flatten<A: Dim, B: Dim>(&self, start_dim: A, end_dim: B) -> Result<Self> {

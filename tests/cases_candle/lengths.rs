@@ -1,0 +1,87 @@
+//! A second symbol, the length of a sequence, for operations whose form depends on it.
+
+use accelerant::Dim;
+
+use crate::harness::*;
+
+/// A layer in a case of several lengths.
+pub(crate) fn layer_of_lengths(name: &str, features: usize, gaps: &[Gap], model: &impl Forward) {
+    lengths(name, &[features], gaps, model);
+}
+
+/// Runs a forward of one input `[batch, length, …]` at several sizes of both.
+fn lengths(name: &str, rest: &[usize], gaps: &[Gap], model: &impl Forward) {
+    let length = Dim::dynamic("length", 2..=9).unwrap();
+    let options = OptimizeOptions::new().dynamic_batch(1..=3).unwrap().dynamic_axis(0, 1, length);
+    let inputs = [(2, 5), (1, 2), (3, 9), (2, 7)].map(|(batch, length)| {
+        vec![tensor(&[&[batch, length], rest].concat(), (batch + length) as u64)]
+    });
+    let native = |inputs: &[Tensor]| Ok(vec![model.forward(&inputs[0])?]);
+    let traced = |inputs: &[_]| Ok(vec![model.forward(&inputs[0])?]);
+    let named = Named { family: "lengths", name, gaps };
+    run(named, "length", &options, &native, &traced, &inputs);
+}
+
+macro_rules! lengths {
+    ($($test:ident { $($name:literal, [$($size:expr),*] $(, except [$($runner:ident: $reason:literal),*])?, |$xs:ident| $body:expr;)* })*) => {$(
+        #[test]
+        fn $test() {
+            let mut table = Table::new();
+            $({
+                struct Model;
+                impl Forward for Model {
+                    fn forward<T: TensorOps>(&self, $xs: &T) -> Result<T> {
+                        $body
+                    }
+                }
+                let gaps: &[Gap] = &[$($(Gap { runner: $runner, reason: $reason }),*)?];
+                table.row($name, || lengths($name, &[$($size),*], gaps, &Model));
+            })*
+            table.end();
+        }
+    )*};
+}
+
+lengths! {
+    lengths_of_operations {
+        "mean", [4], |xs| xs.mean(1);
+        "var", [4], |xs| xs.var(1);
+        "cumsum", [4], |xs| xs.cumsum(1);
+        "softmax", [4], |xs| xs.softmax(1);
+        "log_sum_exp", [4], |xs| xs.log_sum_exp(1);
+        "sort_last_dim", [], except [Tract: "tract's TopK wants a constant k"], |xs| Ok(xs.sort_last_dim(true)?.0);
+        "arg_sort_last_dim", [], except [Tract: "tract's TopK wants a constant k"], |xs| xs.arg_sort_last_dim(false);
+        "argmax", [4], |xs| xs.argmax(1);
+        "flip", [4], |xs| xs.flip(&[1]);
+        "roll", [4], |xs| xs.roll(1, 1);
+        "pad_with_zeros", [4], |xs| xs.pad_with_zeros(1, 1, 2);
+        "pad_with_same", [4], |xs| xs.pad_with_same(1, 1, 2);
+        "cat", [4], |xs| T::cat(&[xs, xs], 1);
+        "narrow, the first", [4], |xs| xs.narrow(1, 0, xs.dim(1)? - 1);
+        "narrow, the last", [4], |xs| xs.i((.., xs.dim(1)? - 1));
+        "repeat", [4], |xs| xs.repeat((1, 2, 1));
+        "upsample_nearest1d", [4], |xs| xs.upsample_nearest1d(8);
+        "conv1d", [4], |xs| xs.transpose(1, 2)?.conv1d(&T::constant(&weight(&[3, 4, 3], 1)), 1, 1, 1, 1);
+        "conv_transpose1d", [4], |xs| xs.transpose(1, 2)?.conv_transpose1d(&T::constant(&weight(&[4, 3, 3], 1)), 1, 1, 2, 1, 1);
+        "upsample_nearest1d, twice", [4], |xs| xs.transpose(1, 2)?.upsample_nearest1d(2 * xs.dim(1)?);
+        "rope", [6], |xs| {
+            let xs = xs.unsqueeze(1)?.contiguous()?;
+            xs.rope(&T::constant(&weight(&[9, 3], 1)), &T::constant(&weight(&[9, 3], 2)))
+        };
+        "sdpa, causal", [8], |xs| {
+            let heads = xs.reshape((xs.dim(0)?, xs.dim(1)?, 2, 4))?.transpose(1, 2)?.contiguous()?;
+            ops::sdpa(&heads, &heads, &heads, None, true, 0.5, 1.0)
+        };
+        "tril2", [4], except [Tract: "tract does not simplify a product with a mask that is expanded over a symbolic batch"], |xs| {
+            let (batch, length, _) = xs.dims3()?;
+            let mask = T::tril2(length, DType::F32, xs.device())?;
+            mask.broadcast_left(batch)?.matmul(xs)
+        };
+        "arange", [4], |xs| {
+            let places = T::arange(0u32, xs.dim(1)? as u32, xs.device())?;
+            let table = T::constant(&weight(&[9, 4], 1));
+            xs.broadcast_add(&table.index_select(&places, 0)?)
+        };
+        "slice_scatter", [4], |xs| xs.slice_scatter(&xs.narrow(1, 1, 1)?.neg()?, 1, 0);
+    }
+}

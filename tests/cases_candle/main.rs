@@ -1,0 +1,24 @@
+//! Candle forwards through every consumer, against Candle's own results on the CPU: methods and
+//! layers with their attributes, static and dynamic. One module a family; how a case is run is in
+//! `harness`. Tracing errors and whole models are in `candle_models`.
+#![cfg(feature = "candle")]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod harness;
+mod records;
+
+mod arithmetic;
+mod attention;
+mod creation;
+mod dtypes;
+mod elementwise;
+mod indexing;
+mod layers;
+mod lengths;
+mod recurrent;
+mod reductions;
+mod refused;
+mod shapes;
+mod surface;
+mod windows;
