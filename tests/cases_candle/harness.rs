@@ -98,7 +98,8 @@ pub(crate) fn run(
 ) {
     let name = format!("{}, {label}", case.name);
     let examples: Vec<&Tensor> = inputs[0].iter().collect();
-    let trace = Trace::of_fn(&examples, options, traced).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let trace =
+        Trace::of_fn(&examples[..], options, traced).unwrap_or_else(|e| panic!("{name}: {e}"));
     // A mask is bool as an output, where candle has 1 or 0.
     let model = trace.to_onnx(Consumer::portable()).unwrap_or_else(|e| panic!("{name}: {e}"));
     let is_mask: Vec<bool> = model

@@ -117,7 +117,7 @@ fn quantized_weights_name_the_layer() {
 #[test]
 fn a_tensor_kept_from_another_forward_is_refused() {
     let kept = std::sync::Mutex::new(None::<Traced>);
-    let error = Trace::of_fn(&[&tensor(&[2, 3], 1)], &OptimizeOptions::new(), |xs| {
+    let error = Trace::of_fn([&tensor(&[2, 3], 1)], &OptimizeOptions::new(), |xs| {
         let mut kept = kept.lock().unwrap();
         let sum = match &*kept {
             Some(earlier) => xs[0].add(earlier)?,
