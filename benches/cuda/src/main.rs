@@ -163,7 +163,7 @@ fn run(args: Args, start: Instant) -> Result<()> {
             Command::Threads { calls } => candle::endurance::threads(&setting, calls),
             Command::Cycles { count, seconds } => {
                 candle::endurance::cycles(&setting, count, seconds)
-            },
+            }
             Command::Forwards { count } => candle::endurance::forwards(&setting, count),
         },
         #[cfg(feature = "burn")]

@@ -67,7 +67,7 @@ pub(crate) fn threads(setting: &Setting, calls: usize) -> Result<()> {
                                     .collect::<Result<Vec<_>, _>>()?;
                                 // A context each, and its kernels, before the clock runs.
                                 for _ in 0..20 {
-                                    module.run(&inputs.iter().collect::<Vec<_>>())?;
+                                    module.run(inputs.iter().collect::<Vec<_>>().as_slice())?;
                                 }
                                 device.synchronize()?;
                                 Ok((device, inputs))
@@ -76,7 +76,7 @@ pub(crate) fn threads(setting: &Setting, calls: usize) -> Result<()> {
                             let (device, inputs) = ready?;
                             let inputs: Vec<_> = inputs.iter().collect();
                             for _ in 0..calls {
-                                module.run(&inputs)?;
+                                module.run(inputs.as_slice())?;
                             }
                             Ok(device.synchronize()?)
                         })
@@ -109,7 +109,7 @@ pub(crate) fn cycles(setting: &Setting, count: usize, seconds: u64) -> Result<()
     let case = Case::new(Model::Digits, Precision::F32, 1, &device)?;
     let inputs: Vec<_> = case.inputs.iter().collect();
     let cycle = || -> Result<Vec<f32>> {
-        let output = case.compile(setting, false)?.run(&inputs)?.swap_remove(0);
+        let output = case.compile(setting, false)?.run(inputs.as_slice())?.swap_remove(0);
         Ok(output.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
     };
     let expected = cycle()?;
@@ -138,15 +138,15 @@ pub(crate) fn forwards(setting: &Setting, count: usize) -> Result<()> {
     let inputs: Vec<_> = case.inputs.iter().collect();
     let module = case.compile(setting, false)?;
     let values = |output: &Tensor| -> Result<Vec<f32>> { Ok(output.flatten_all()?.to_vec1()?) };
-    let expected = values(&module.run(&inputs)?[0])?;
+    let expected = values(&module.run(inputs.as_slice())?[0])?;
     for _ in 0..count / 100 {
-        module.run(&inputs)?;
+        module.run(inputs.as_slice())?;
     }
     device.synchronize()?;
     let before = memory(setting.device)?;
     let begun = Instant::now();
     for i in 0..count {
-        let output = module.run(&inputs)?;
+        let output = module.run(inputs.as_slice())?;
         if i % 10_000 == 0 && values(&output[0])? != expected {
             return Err(format!("call {i} gave other values").into());
         }

@@ -38,7 +38,7 @@ impl Case {
 
     pub(super) fn compile(&self, setting: &Setting, cuda_graph: bool) -> Result<CandleModule> {
         let examples: Vec<_> = self.inputs.iter().collect();
-        Ok(CandleModule::of_fn(&examples, &setting.options(cuda_graph), |inputs| {
+        Ok(CandleModule::of_fn(examples.as_slice(), &setting.options(cuda_graph), |inputs| {
             Ok(vec![self.net.forward(inputs)?])
         })?)
     }
@@ -94,7 +94,7 @@ fn case(
         if wants(Who::Accelerated) {
             let mut got = Vec::new();
             let times = timing::by_events(&stream, plan.iterations, || {
-                got = module.run(&inputs)?;
+                got = module.run(inputs.as_slice())?;
                 Ok(())
             })?;
             record::times(who, model, precision, batch, times);
