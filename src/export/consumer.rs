@@ -6,6 +6,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Consumer {
     opset: i64,
+    tensorrt: bool,
 }
 
 impl Consumer {
@@ -16,12 +17,12 @@ impl Consumer {
 
     /// The dialect that every consumer known to this crate reads: operator set 18.
     pub const fn portable() -> Self {
-        Self { opset: 18 }
+        Self { opset: 18, tensorrt: false }
     }
 
     /// TensorRT's parser: operator set 21.
     pub const fn tensorrt() -> Self {
-        Self { opset: 21 }
+        Self { opset: 21, tensorrt: true }
     }
 
     /// A consumer that reads operator set `opset`, brought into
@@ -32,7 +33,13 @@ impl Consumer {
             Self::MAX_OPSET.. => Self::MAX_OPSET,
             _ => opset,
         };
-        Self { opset }
+        Self { opset, tensorrt: false }
+    }
+
+    /// Whether TensorRT reads the model, which lacks some forms of what its operator set has.
+    #[cfg(feature = "burn")]
+    pub(crate) const fn is_tensorrt(self) -> bool {
+        self.tensorrt
     }
 
     /// Version of the default operator set.

@@ -40,20 +40,8 @@ fn convolutions() {
 fn embeddings() {
     use burn::nn::{Embedding, EmbeddingConfig};
     let layer = EmbeddingConfig::new(11, 5).init(&device());
-    let ids = |values: Vec<i64>, rows: usize| {
-        Tensor::<2, Int>::from_data(TensorData::new(values, [rows, 3]), &device())
-    };
-    let options = OptimizeOptions::new().dynamic_batch(1..=4).unwrap();
-    let example = ids(vec![0, 10, 3, 4, 4, 1], 2);
-    let graph = BurnGraph::capture(&layer, &example, |m: &Embedding, x| m.forward(x), &options);
-    let graph = graph.unwrap();
-    let sample = |name: &str, x: Tensor<2, Int>| Sample {
-        name: name.into(),
-        expected: host(layer.forward(x.clone())),
-        inputs: host(x),
-    };
-    let samples = [sample("two", example), sample("one", ids(vec![5, 6, 7], 1))];
-    check_all("embedding", |c| graph.to_onnx(c), &samples);
+    let ids = |batch, seed| ints([batch, 3], 0, 11, seed);
+    run("embedding", BOTH, &layer, ids, |m: &Embedding, x| m.forward(x));
 }
 
 #[test]

@@ -13,7 +13,7 @@ pub struct Operation {
     pub family: &'static str,
     /// The variant, e.g. `MaxPool2d`.
     pub name: &'static str,
-    /// Why a model for inference does not need it, where it does not.
+    /// Why no exported model has it, where none has.
     pub left_out: Option<&'static str>,
 }
 
@@ -30,6 +30,8 @@ const BACKWARD: Option<&str> = Some("a gradient");
 const RANDOM: Option<&str> = Some("random numbers");
 const DISTRIBUTED: Option<&str> = Some("communication between devices");
 const BOOKKEEPING: Option<&str> = Some("bookkeeping of memory");
+const IN_PARTS: Option<&str> = Some("Burn's capture records its parts instead");
+const QUANTIZED: Option<&str> = Some("Burn's capture does not take quantized tensors");
 const CUSTOM: Option<&str> = Some("an extension of one backend");
 
 macro_rules! left_out {
@@ -77,7 +79,7 @@ families! {
     FLOAT float "Float" FloatOperationIr:
         Exp Log Log1p Erf PowfScalar Sqrt Cos Cosh Sin Sinh Tan Tanh ArcCos ArcCosh ArcSin ArcSinh
         ArcTan ArcTanh ArcTan2 Round Floor Ceil Trunc IntoInt Matmul Cross Random(RANDOM) Recip
-        IsNan IsInf Quantize Dequantize GridSample2d Powf Hypot;
+        IsNan(IN_PARTS) IsInf(IN_PARTS) Quantize(QUANTIZED) Dequantize(QUANTIZED) GridSample2d Powf Hypot;
     INT int "Int" IntOperationIr:
         IntoFloat BitwiseAnd BitwiseAndScalar BitwiseOr BitwiseOrScalar BitwiseXor BitwiseXorScalar
         BitwiseNot BitwiseLeftShift BitwiseLeftShiftScalar BitwiseRightShift
@@ -100,7 +102,7 @@ families! {
         AdaptiveAvgPool3d AdaptiveAvgPool3dBackward(BACKWARD) MaxPool1d MaxPool1dWithIndices
         MaxPool1dWithIndicesBackward(BACKWARD) MaxPool2d MaxPool2dWithIndices
         MaxPool2dWithIndicesBackward(BACKWARD) Interpolate InterpolateBackward(BACKWARD) Attention
-        CtcLoss CtcLossBackward(BACKWARD) LayerNorm Unfold4d ConvTranspose1dWeightBackward(BACKWARD)
+        CtcLoss(IN_PARTS) CtcLossBackward(BACKWARD) LayerNorm Unfold4d ConvTranspose1dWeightBackward(BACKWARD)
         ConvTranspose1dBiasBackward(BACKWARD) ConvTranspose2dWeightBackward(BACKWARD)
         ConvTranspose2dBiasBackward(BACKWARD) ConvTranspose3dWeightBackward(BACKWARD)
         ConvTranspose3dBiasBackward(BACKWARD);

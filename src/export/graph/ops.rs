@@ -5,7 +5,7 @@ use half::{bf16, f16};
 
 use super::{GraphBuilder, Value, infer};
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::onnx;
+use crate::export::{Consumer, onnx};
 use crate::spec::{DType, Dim, Shape};
 use crate::tensor::HostTensor;
 
@@ -560,7 +560,18 @@ impl Value {
         if dtype == self.dtype {
             return Ok(self.clone());
         }
+        if dtype == DType::I64 && self.graph.consumer == Consumer::portable() {
+            return self.counted();
+        }
         self.graph.node("Cast").input(self).attr("to", onnx::to_onnx(dtype) as i64).build()
+    }
+
+    /// As 64-bit integers for computing with. tract takes a Cast to these for one to dimensions, which
+    /// it neither returns nor computes with in full.
+    pub(crate) fn counted(&self) -> Result<Value> {
+        let like = self.graph.constant("like", scalar(DType::I64, 0.0)?);
+        let output = (DType::I64, self.shape.clone());
+        self.graph.node("CastLike").input(self).input(&like).outputs([output]).build()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use ::burn::backend::ir::ActivationOperationIr as Op;
 
-use super::{Lowering, number, unsupported};
+use super::{Lowering, number};
 use crate::error::Result;
 
 impl Lowering<'_> {
@@ -35,7 +35,10 @@ impl Lowering<'_> {
                 let (alpha, beta) = (number(&op.alpha)? as f32, number(&op.beta)? as f32);
                 (&op.out, node.attr("alpha", alpha).attr("beta", beta).build()?)
             }
-            _ => return Err(unsupported("this activation has no ONNX form yet")),
+            Op::ReluBackward(_)
+            | Op::GeluBackward(_)
+            | Op::SigmoidBackward(_)
+            | Op::LogSigmoidBackward(_) => return Err(super::gradient()),
         };
         self.bind(out, value)
     }

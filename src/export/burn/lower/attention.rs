@@ -28,7 +28,7 @@ impl Lowering<'_> {
         }
         let mut mask = op.mask.as_ref().map(|mask| self.value(mask)).transpose()?;
         if op.options.is_causal {
-            let causal = self.causal_mask(&scores.dims()[2], &scores.dims()[3])?;
+            let causal = self.causal_mask(&scores)?;
             mask = Some(match mask {
                 Some(mask) => mask.or(&causal)?,
                 None => causal,

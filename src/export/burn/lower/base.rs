@@ -1,14 +1,11 @@
-//! Operations on shapes and positions.
+//! Operations on shapes, comparisons for equality, masks. Slices and indices have files of their own.
 
-use ::burn::backend::ir::BaseOperationIr as Op;
-use ::burn::backend::ir::TensorIr;
+use ::burn::backend::ir::{BaseOperationIr as Op, BinaryOpIr, ScalarIr, TensorIr};
 
-use super::{Lowering, number, tensors, unsupported};
+use super::{Lowering, tensors};
 use crate::error::Result;
 use crate::export::Value;
-use crate::export::graph::scalar;
 use crate::spec::DType;
-use crate::tensor::HostTensor;
 
 impl Lowering<'_> {
     pub(super) fn base(&mut self, operation: &Op) -> Result<()> {
@@ -21,71 +18,82 @@ impl Lowering<'_> {
                 (&op.out, x.transpose(&order)?)
             }
             Op::Permute(op) => (&op.out, self.value(&op.input)?.transpose(&op.axes)?),
+            Op::Flip(op) => (&op.out, self.flip(op)?),
             Op::Cat(op) => {
                 let values =
                     op.tensors.iter().map(|t| self.value(t)).collect::<Result<Vec<_>>>()?;
                 let values: Vec<&Value> = values.iter().collect();
                 (&op.out, self.graph.concat(&values, op.dim as i64)?)
             }
-            Op::Slice(op) => (&op.out, self.slice(op)?),
             Op::Expand(op) => {
                 let (dims, sources) = (self.all_dims(&op.out, &op.input)?, self.input_values());
                 let sources: Vec<&Value> = sources.iter().collect();
                 (&op.out, self.value(&op.input)?.expand(&dims, &sources)?)
             }
-            Op::Equal(op) => (&op.out, self.value(&op.lhs)?.equal(&self.value(&op.rhs)?)?),
-            Op::NotEqual(op) => {
-                (&op.out, self.value(&op.lhs)?.equal(&self.value(&op.rhs)?)?.not()?)
-            }
-            Op::EqualElem(op) => (&op.out, self.with_scalar(op, Value::equal)?),
-            Op::NotEqualElem(op) => (&op.out, self.with_scalar(op, Value::equal)?.not()?),
-            Op::MaskWhere(op) => {
-                let (x, value) = (self.value(&op.tensor)?, self.value(&op.value)?);
-                (&op.out, self.value(&op.mask)?.select(&value, &x)?)
-            }
-            Op::MaskFill(op) => {
-                let x = self.value(&op.tensor)?;
-                let value = x.scalar_like(number(&op.value)?)?;
-                (&op.out, self.value(&op.mask)?.select(&value, &x)?)
-            }
+            Op::RepeatDim(op) => (&op.out, self.repeat(op)?),
+            Op::Unfold(op) => (&op.out, self.unfold(op)?),
+            Op::Slice(op) => (&op.out, self.slice(op)?),
+            Op::SliceAssign(op) => (&op.out, self.slice_assign(op)?),
             Op::Select(op) => {
                 let indices = self.indices(&op.indices)?;
                 (&op.out, self.value(&op.tensor)?.gather(&indices, op.dim as i64)?)
             }
-            Op::Gather(op) => {
-                let (x, indices) = (self.value(&op.tensor)?, self.indices(&op.indices)?);
-                let output = (x.dtype(), indices.shape().clone());
-                let node = self.graph.node("GatherElements").input(&x).input(&indices);
-                (&op.out, node.attr("axis", op.dim as i64).outputs([output]).build()?)
+            Op::SelectAssign(op) => (&op.out, self.select_assign(op)?),
+            Op::Gather(op) => (&op.out, self.gather(op)?),
+            Op::GatherNd(op) => (&op.out, self.gather_nd(op)?),
+            Op::Scatter(op) => (&op.out, self.scatter(op)?),
+            Op::ScatterNd(op) => (&op.out, self.scatter_nd(op)?),
+            Op::Equal(op) => (&op.out, self.equal(op)?),
+            Op::NotEqual(op) => (&op.out, self.equal(op)?.not()?),
+            Op::EqualElem(op) => (&op.out, self.with_scalar(op, equal)?),
+            Op::NotEqualElem(op) => (&op.out, self.with_scalar(op, equal)?.not()?),
+            Op::MaskWhere(op) => {
+                let (x, value) = (self.value(&op.tensor)?, self.value(&op.value)?);
+                (&op.out, select(&self.value(&op.mask)?, &value, &x)?)
             }
-            Op::RepeatDim(op) => (&op.out, self.repeat(op)?),
-            Op::Zeros(op) => (&op.out, self.filled(&op.out, 0.0)?),
-            Op::Ones(op) => (&op.out, self.filled(&op.out, 1.0)?),
+            Op::MaskFill(op) => {
+                let x = self.value(&op.tensor)?;
+                let value = self.scalar(&op.value, x.dtype())?;
+                (&op.out, select(&self.value(&op.mask)?, &value, &x)?)
+            }
+            // What an empty tensor holds is nobody's to read; zeros are as good as anything.
+            Op::Zeros(op) | Op::Empty(op) => (&op.out, self.filled(&op.out, &ScalarIr::Int(0))?),
+            Op::Ones(op) => (&op.out, self.filled(&op.out, &ScalarIr::Int(1))?),
+            Op::Any(op) => (&op.out, self.test_all(op, "ReduceMax")?),
+            Op::All(op) => (&op.out, self.test_all(op, "ReduceMin")?),
+            Op::AnyDim(op) => (&op.out, self.test_dim(op, "ReduceMax")?),
+            Op::AllDim(op) => (&op.out, self.test_dim(op, "ReduceMin")?),
             // `bind` casts to the type captured.
             Op::Cast(op) => (&op.out, self.value(&op.input)?),
-            _ => return Err(unsupported("this operation has no ONNX form yet")),
         };
         self.bind(out, value)
     }
 
-    /// Indices in a type that ONNX takes.
-    pub(super) fn indices(&mut self, indices: &TensorIr) -> Result<Value> {
-        let value = self.value(indices)?;
-        match value.dtype() {
-            DType::I32 | DType::I64 => Ok(value),
-            _ => value.cast(DType::I64),
-        }
+    fn equal(&mut self, op: &BinaryOpIr) -> Result<Value> {
+        equal(&self.value(&op.lhs)?, &self.value(&op.rhs)?)
     }
 
     /// A tensor of one value, with the sizes of `out`.
-    pub(super) fn filled(&mut self, out: &TensorIr, value: f64) -> Result<Value> {
-        let dtype = tensors::dtype(out.dtype)?;
-        let scalar = match dtype {
-            DType::Bool => HostTensor::scalar(value != 0.0),
-            dtype => scalar(dtype, value)?,
-        };
+    pub(super) fn filled(&mut self, out: &TensorIr, value: &ScalarIr) -> Result<Value> {
+        let scalar = self.scalar(value, tensors::dtype(out.dtype)?)?;
         let (dims, sources) = (self.all_dims(out, out)?, self.input_values());
         let sources: Vec<&Value> = sources.iter().collect();
-        self.graph.constant("fill", scalar).expand(&dims, &sources)
+        scalar.expand(&dims, &sources)
+    }
+}
+
+/// Backends compare numbers for equality; two bools are equal unless they differ.
+fn equal(x: &Value, y: &Value) -> Result<Value> {
+    match x.dtype() {
+        DType::Bool => x.xor(y)?.not(),
+        _ => x.equal(y),
+    }
+}
+
+/// Backends choose between numbers; between bools, by logic.
+fn select(mask: &Value, yes: &Value, no: &Value) -> Result<Value> {
+    match yes.dtype() {
+        DType::Bool => mask.and(yes)?.or(&mask.not()?.and(no)?),
+        _ => mask.select(yes, no),
     }
 }

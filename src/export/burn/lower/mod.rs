@@ -6,15 +6,22 @@ mod base;
 mod bool;
 mod extents;
 mod float;
+mod index;
+mod integer;
 mod module;
 mod numeric;
+mod order;
+mod pool;
 mod recurrent;
+mod reduce;
+mod resize;
 mod sizes;
+mod slices;
 
 use std::collections::{HashMap, HashSet};
 
 use ::burn::backend::capture::TensorId;
-use ::burn::backend::ir::{IntOperationIr, OperationIr, ScalarIr, TensorIr};
+use ::burn::backend::ir::{OperationIr, ScalarIr, TensorIr};
 
 use super::operation::{Lowered, Operation};
 use super::report::{Refusal, Report};
@@ -117,12 +124,12 @@ impl Lowering<'_> {
             OperationIr::Activation(op) => self.activation(op),
             OperationIr::Bool(op) => self.bool(op),
             OperationIr::Custom(op) => self.recurrent(op),
-            OperationIr::Int(IntOperationIr::IntoFloat(op)) => {
-                // `bind` casts to the type captured.
-                let value = self.value(&op.input)?;
-                self.bind(&op.out, value)
+            OperationIr::Int(op) => self.int(op),
+            OperationIr::Distributed(_) => {
+                Err(unsupported("communication between devices is not exported"))
             }
-            _ => Err(unsupported("this operation has no ONNX form yet")),
+            // Not part of the computation.
+            OperationIr::Init(_) | OperationIr::Drop(_) => Ok(()),
         }
     }
 
@@ -228,4 +235,19 @@ fn number(scalar: &ScalarIr) -> Result<f64> {
         return Ok(value);
     }
     Err(unsupported(format!("the scalar {scalar:?} cannot be written exactly")))
+}
+
+/// A scalar operand of an operation on integers.
+fn whole(scalar: &ScalarIr) -> Result<i128> {
+    match *scalar {
+        ScalarIr::Int(value) => Ok(value.into()),
+        ScalarIr::UInt(value) => Ok(value.into()),
+        ScalarIr::Bool(value) => Ok(value.into()),
+        ScalarIr::Float(value) if value.trunc() == value => Ok(value as i128),
+        ScalarIr::Float(value) => Err(unsupported(format!("{value} is no integer"))),
+    }
+}
+
+fn gradient() -> Error {
+    unsupported("a gradient is not part of inference")
 }

@@ -1,11 +1,8 @@
-//! What depends on the sizes of the inputs: counting tensors, slices up to a size, repetitions as often
-//! as a size. Which sizes there are is found out in `lower` itself.
-
-use std::cmp::Ordering;
+//! What depends on the sizes of the inputs: counting tensors, causal masks, repetitions as often as a
+//! size. Which sizes there are is found out in `extents`.
 
 use ::burn::backend::capture::TensorId;
-use ::burn::backend::ir::{BaseOperationIr, OperationIr, RepeatDimOpIr, SliceOpIr};
-use ::burn::tensor::Slice;
+use ::burn::backend::ir::{BaseOperationIr, OperationIr, RepeatDimOpIr};
 
 use super::super::sequence;
 use super::extents::Extent;
@@ -15,29 +12,23 @@ use crate::export::Value;
 use crate::spec::{DType, Dim};
 use crate::tensor::HostTensor;
 
-/// Where a slice begins or ends along an axis.
-enum Bound {
-    /// So many elements after the first.
-    Start(usize),
-    /// So many elements before the end of the axis.
-    End(usize),
-    /// A size, as that of another axis.
-    Size(Dim),
-}
-
 impl Lowering<'_> {
-    /// `0, 1, .. dim - 1` as 64-bit integers.
+    /// `0, 1, .. dim - 1` as 64-bit integers, of a dimension of the inputs or a formula of them.
     pub(super) fn range(&mut self, dim: &Dim) -> Result<Value> {
+        let sources = self.input_values();
+        let sources: Vec<&Value> = sources.iter().collect();
+        let size = self.graph.shape_tensor(std::slice::from_ref(dim), &sources)?;
+        self.range_to(dim, &size)
+    }
+
+    /// The same, with the size read already, as a 1-D tensor.
+    fn range_to(&mut self, dim: &Dim, size: &Value) -> Result<Value> {
         if let Some(size) = dim.fixed() {
             let values = (0..size as i64).collect();
             return Ok(self.graph.constant("range", HostTensor::from_vec([size], values)?));
         }
-        let sources = self.input_values();
-        let end = self
-            .graph
-            .shape_tensor(std::slice::from_ref(dim), &sources.iter().collect::<Vec<_>>())?;
         let scalar = |value: i64| self.graph.constant("range", HostTensor::scalar(value));
-        let node = self.graph.node("Range").input(&scalar(0)).input(&end.squeeze(&[0])?);
+        let node = self.graph.node("Range").input(&scalar(0)).input(&size.squeeze(&[0])?);
         node.input(&scalar(1)).outputs([(DType::I64, [dim.clone()].into())]).build()
     }
 
@@ -60,16 +51,15 @@ impl Lowering<'_> {
         moved.cast(data.dtype())
     }
 
-    /// Set where a column lies behind its row, `[1, 1, rows, columns]`.
-    pub(super) fn causal_mask(&mut self, rows: &Dim, columns: &Dim) -> Result<Value> {
-        if let (Some(rows), Some(columns)) = (rows.fixed(), columns.fixed()) {
-            let cells = (0..rows).flat_map(|row| (0..columns).map(move |column| column > row));
-            let cells = HostTensor::from_vec([1, 1, rows, columns], cells.collect())?;
-            return Ok(self.graph.constant("causal_mask", cells));
-        }
-        let row = self.range(rows)?.unsqueeze(&[0, 1, 3])?;
-        let column = self.range(columns)?.unsqueeze(&[0, 1, 2])?;
-        column.greater(&row)
+    /// Set where a column lies behind its row, `[rows, columns]`, counted from the last of both: the
+    /// queries are the last of the keys.
+    pub(super) fn causal_mask(&mut self, scores: &Value) -> Result<Value> {
+        let [rows, columns] = [2, 3].map(|axis| scores.dims()[axis].clone());
+        let size = |dim: &Dim| self.graph.shape_tensor(std::slice::from_ref(dim), &[scores]);
+        let (row_count, column_count) = (size(&rows)?, size(&columns)?);
+        let ahead = column_count.sub(&row_count)?;
+        let last = self.range_to(&rows, &row_count)?.add(&ahead)?.unsqueeze(&[1])?;
+        self.range_to(&columns, &column_count)?.unsqueeze(&[0])?.greater(&last)
     }
 
     pub(super) fn repeat(&mut self, op: &RepeatDimOpIr) -> Result<Value> {
@@ -95,96 +85,23 @@ impl Lowering<'_> {
             let text = "as many repetitions as a dynamic size, of an axis longer than 1";
             return Err(unsupported(text).at_axis(op.dim));
         };
-        self.graph.concat(&vec![&x; times], op.dim as i64)
-    }
-
-    pub(super) fn slice(&mut self, op: &SliceOpIr) -> Result<Value> {
-        let twins: Vec<&[Slice]> = self
-            .twins
-            .iter()
-            .map(|twin| match base(twin) {
-                Some(BaseOperationIr::Slice(twin)) => &twin.ranges[..],
-                _ => &op.ranges[..],
-            })
-            .collect();
-        let mut value = self.value(&op.tensor)?;
-        for (axis, range) in op.ranges.iter().enumerate() {
-            let whole = self.extent(&op.tensor, axis);
-            let ranges = std::iter::once(range).chain(twins.iter().map(|ranges| &ranges[axis]));
-            let (starts, ends): (Vec<_>, Vec<_>) =
-                ranges.zip(&whole.0).map(|(range, &size)| bounds(range, size)).unzip();
-            if range.step == 1 && starts.iter().all(|&at| at == 0) && ends == whole.0 {
-                continue;
-            }
-            if range.step != 1 {
-                return Err(unsupported("slices with a step have no ONNX form yet").at_axis(axis));
-            }
-            let start = self.bound(Extent(starts), &whole, axis)?;
-            let end = self.bound(Extent(ends), &whole, axis)?;
-            value = self.cut(&value, axis, &start, &end)?;
-        }
-        Ok(value)
-    }
-
-    /// A place on an axis of the sizes `whole`, by where it is in each capture.
-    fn bound(&mut self, places: Extent, whole: &Extent, axis: usize) -> Result<Bound> {
-        let from_end = whole.0.iter().zip(&places.0).map(|(size, at)| size - at).collect();
-        if let (None, Some(before)) = (whole.fixed(), Extent(from_end).fixed()) {
-            return Ok(Bound::End(before));
-        }
-        if let Some(at) = places.fixed() {
-            return Ok(Bound::Start(at));
-        }
-        self.size_of(&places)?.map(Bound::Size).ok_or_else(|| {
-            let text = format!("the bounds {places} of a slice follow from no input");
-            unsupported(text).at_axis(axis)
-        })
-    }
-
-    fn cut(&mut self, x: &Value, axis: usize, start: &Bound, end: &Bound) -> Result<Value> {
-        let number = |bound: &Bound| match bound {
-            Bound::Start(at) => Some(*at as i64),
-            Bound::End(0) => None,
-            Bound::End(before) => Some(-(*before as i64)),
-            Bound::Size(_) => None,
-        };
-        match (start, end) {
-            (Bound::Start(_) | Bound::End(1..), Bound::Start(_) | Bound::End(_)) => {
-                x.slice(axis as i64, number(start).unwrap_or(0), number(end))
-            }
-            (Bound::Start(0), Bound::Size(dim)) => {
-                let sources = self.input_values();
-                let sources: Vec<&Value> = sources.iter().collect();
-                let end = self.graph.shape_tensor(std::slice::from_ref(dim), &sources)?;
-                let int = |value: i64| HostTensor::from_vec([1], vec![value]);
-                let zero = self.graph.constant("start", int(0)?);
-                let along = self.graph.constant("axis", int(axis as i64)?);
-                let mut dims = x.dims().to_vec();
-                dims[axis] = dim.clone();
-                let node = self.graph.node("Slice").input(x).input(&zero).input(&end).input(&along);
-                node.outputs([(x.dtype(), dims.into())]).build()
-            }
-            _ => Err(unsupported("a slice that begins at a dynamic size").at_axis(axis)),
-        }
+        let mut repeats = vec![1i64; x.rank()];
+        repeats[op.dim] = times as i64;
+        let repeats = HostTensor::from_vec([x.rank()], repeats)?;
+        let repeats = self.graph.constant("repeats", repeats);
+        let (mut dims, dim) = (x.dims().to_vec(), &x.dims()[op.dim]);
+        dims[op.dim] = Dim::map(|| format!("{dim}*{times}"), &[dim], |v| v[0] * times);
+        let node = self.graph.node("Tile").input(&x).input(&repeats);
+        node.outputs([(x.dtype(), dims.into())]).build()
     }
 }
 
 /// An operation on shapes and positions.
-fn base(operation: &OperationIr) -> Option<&BaseOperationIr> {
+pub(super) fn base(operation: &OperationIr) -> Option<&BaseOperationIr> {
     match operation {
         OperationIr::BaseFloat(op) | OperationIr::BaseInt(op) | OperationIr::BaseBool(op) => {
             Some(op)
         }
         _ => None,
     }
-}
-
-/// First element and the one after the last, on an axis of `size` elements.
-fn bounds(range: &Slice, size: usize) -> (usize, usize) {
-    let place = |at: isize| match at.cmp(&0) {
-        Ordering::Less => size.saturating_sub(at.unsigned_abs()),
-        _ => at.unsigned_abs().min(size),
-    };
-    let start = place(range.start);
-    (start, range.end.map_or(size, place).max(start))
 }

@@ -1,0 +1,150 @@
+//! Reading and writing at computed positions: gather and scatter.
+//!
+//! TensorRT writes to computed positions only by replacing. Sums, products and extremes of what falls
+//! on one position are therefore taken over a comparison of all positions with all indices.
+
+use ::burn::backend::ir::{
+    GatherNdOpIr, GatherOpIr, ScatterNdOpIr, ScatterOpIr, SelectAssignOpIr, TensorIr,
+};
+use ::burn::tensor::IndexingUpdateOp as Update;
+
+use super::{Lowering, unsupported};
+use crate::error::Result;
+use crate::export::Value;
+use crate::spec::{DType, Dim, Shape};
+use crate::tensor::HostTensor;
+
+impl Lowering<'_> {
+    /// Indices in a type that ONNX takes.
+    pub(super) fn indices(&mut self, indices: &TensorIr) -> Result<Value> {
+        let value = self.value(indices)?;
+        match value.dtype() {
+            DType::I32 | DType::I64 => Ok(value),
+            _ => value.cast(DType::I64),
+        }
+    }
+
+    pub(super) fn gather(&mut self, op: &GatherOpIr) -> Result<Value> {
+        let (x, indices) = (self.value(&op.tensor)?, self.indices(&op.indices)?);
+        let output = (x.dtype(), indices.shape().clone());
+        let node = self.graph.node("GatherElements").input(&x).input(&indices);
+        node.attr("axis", op.dim as i64).outputs([output]).build()
+    }
+
+    pub(super) fn gather_nd(&mut self, op: &GatherNdOpIr) -> Result<Value> {
+        let x = self.value(&op.data)?;
+        // ONNX takes these in 64 bits only.
+        let indices = self.value(&op.indices)?.cast(DType::I64)?;
+        let dims = self.indexed(&x, &indices)?;
+        let node = self.graph.node("GatherND").input(&x).input(&indices);
+        node.outputs([(x.dtype(), dims.into())]).build()
+    }
+
+    /// The leading axes of the indices, then those of `x` that they do not reach.
+    fn indexed(&self, x: &Value, indices: &Value) -> Result<Vec<Dim>> {
+        let last = indices.rank() - 1;
+        let Some(depth) = indices.dims()[last].fixed() else {
+            return Err(unsupported("the depth of the indices is dynamic").at_axis(last));
+        };
+        Ok(indices.dims()[..last].iter().chain(&x.dims()[depth..]).cloned().collect())
+    }
+
+    pub(super) fn scatter(&mut self, op: &ScatterOpIr) -> Result<Value> {
+        let (x, value) = (self.value(&op.tensor)?, self.value(&op.value)?);
+        let indices = self.indices(&op.indices)?;
+        if matches!(op.update, Update::Assign) {
+            let node = self.graph.node("ScatterElements").input(&x).input(&indices).input(&value);
+            let output = (x.dtype(), x.shape().clone());
+            return node.attr("axis", op.dim as i64).outputs([output]).build();
+        }
+        self.accumulate(&x, op.dim, &indices, &value, &op.update)
+    }
+
+    /// One index for each slice along the axis.
+    pub(super) fn select_assign(&mut self, op: &SelectAssignOpIr) -> Result<Value> {
+        let (x, value) = (self.value(&op.tensor)?, self.value(&op.value)?);
+        let indices = self.indices(&op.indices)?;
+        let mut axes: Vec<i64> = (0..x.rank() as i64).collect();
+        axes.remove(op.dim);
+        let indices = if axes.is_empty() { indices } else { indices.unsqueeze(&axes)? };
+        if matches!(op.update, Update::Assign) {
+            let indices = indices.expand(value.dims(), &[&value])?;
+            let node = self.graph.node("ScatterElements").input(&x).input(&indices).input(&value);
+            let output = (x.dtype(), x.shape().clone());
+            return node.attr("axis", op.dim as i64).outputs([output]).build();
+        }
+        self.accumulate(&x, op.dim, &indices, &value, &op.update)
+    }
+
+    pub(super) fn scatter_nd(&mut self, op: &ScatterNdOpIr) -> Result<Value> {
+        let (x, value) = (self.value(&op.data)?, self.value(&op.values)?);
+        let indices = self.value(&op.indices)?.cast(DType::I64)?;
+        if matches!(op.reduction, Update::Assign) {
+            let node = self.graph.node("ScatterND").input(&x).input(&indices).input(&value);
+            return node.outputs([(x.dtype(), x.shape().clone())]).build();
+        }
+        // The axes that are indexed become one, and so do the rows of indices.
+        let sizes = x.dims().iter().map(Dim::fixed).collect::<Option<Vec<_>>>();
+        let (Some(sizes), Some(depth)) = (sizes, indices.dims()[indices.rank() - 1].fixed()) else {
+            return Err(unsupported("scattering into dynamic sizes has no ONNX form yet"));
+        };
+        let mut strides = vec![1i64; depth];
+        for axis in (1..depth).rev() {
+            strides[axis - 1] = strides[axis] * sizes[axis] as i64;
+        }
+        let strides = self.graph.constant("strides", HostTensor::from_vec([depth], strides)?);
+        let flat = indices.mul(&strides)?.reduce("ReduceSum", &[-1], false)?;
+        let rest: Vec<Option<Dim>> = sizes[depth..].iter().map(|&n| Some(Dim::Fixed(n))).collect();
+        let joined = |first: Option<Dim>| [vec![first], rest.clone()].concat();
+        let cells = sizes[..depth].iter().product();
+        let ones = vec![Some(Dim::Fixed(1)); rest.len()];
+        let result = self.accumulate(
+            &x.reshape(&joined(Some(Dim::Fixed(cells))))?,
+            0,
+            &flat.reshape(&[vec![None], ones].concat())?,
+            &value.reshape(&joined(None))?,
+            &op.reduction,
+        )?;
+        result.reshape(&x.dims().iter().cloned().map(Some).collect::<Vec<_>>())
+    }
+
+    /// Combines with each cell of `x` all values whose index along `axis` is the cell's.
+    fn accumulate(
+        &mut self,
+        x: &Value,
+        axis: usize,
+        indices: &Value,
+        value: &Value,
+        update: &Update,
+    ) -> Result<Value> {
+        let Some(length) = x.dims()[axis].fixed() else {
+            let text = "scattering along a dynamic axis has no ONNX form yet";
+            return Err(unsupported(text).at_axis(axis));
+        };
+        // Cells lie along `axis`, indices along the axis behind it.
+        let (before, behind) = (axis as i64, axis as i64 + 1);
+        let mut shape = vec![1; x.rank() + 1];
+        shape[axis] = length;
+        let cells: Vec<i64> = (0..length as i64).collect();
+        let cells = self.graph.constant("cells", HostTensor::from_vec(shape, cells)?);
+        let hit = indices.cast(DType::I64)?.unsqueeze(&[before])?.equal(&cells)?;
+        let value = value.unsqueeze(&[before])?;
+        let over =
+            |neutral: &Value, reduce| hit.select(&value, neutral)?.reduce(reduce, &[behind], false);
+        let same: Vec<Option<Dim>> = x.dims().iter().cloned().map(Some).collect();
+        let fits = |result: Value| -> Result<Value> {
+            match result.shape() == &Shape::from(x.dims().to_vec()) {
+                true => Ok(result),
+                false => result.reshape(&same),
+            }
+        };
+        match update {
+            Update::Add => x.add(&fits(over(&x.scalar_like(0.0)?, "ReduceSum")?)?),
+            Update::Mul => x.mul(&fits(over(&x.scalar_like(1.0)?, "ReduceProd")?)?),
+            // A cell itself is neutral.
+            Update::Min => x.minimum(&fits(over(&x.unsqueeze(&[behind])?, "ReduceMin")?)?),
+            Update::Max => x.maximum(&fits(over(&x.unsqueeze(&[behind])?, "ReduceMax")?)?),
+            Update::Assign => Err(unsupported("values that replace are not combined")),
+        }
+    }
+}

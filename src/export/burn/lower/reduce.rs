@@ -1,0 +1,64 @@
+//! Reductions: sums, products, extremes and their positions.
+
+use ::burn::backend::ir::{ReduceDimOpIr, ReduceDimWithIndicesOpIr, ReduceOpIr};
+
+use super::Lowering;
+use crate::error::Result;
+use crate::export::Value;
+use crate::spec::Dim;
+
+impl Lowering<'_> {
+    /// Burn keeps a reduced axis with size 1.
+    pub(super) fn reduce_dim(&mut self, op: &ReduceDimOpIr, onnx: &'static str) -> Result<Value> {
+        self.value(&op.input)?.reduce(onnx, &[op.axis as i64], true)
+    }
+
+    /// Burn reduces to a tensor of rank 1 with one element.
+    pub(super) fn reduce_all(&mut self, op: &ReduceOpIr, onnx: &'static str) -> Result<Value> {
+        all(&self.value(&op.input)?, onnx)
+    }
+
+    pub(super) fn max_abs(&mut self, op: &ReduceOpIr) -> Result<Value> {
+        all(&self.value(&op.input)?.abs()?, "ReduceMax")
+    }
+
+    pub(super) fn mean_dim(&mut self, op: &ReduceDimOpIr) -> Result<Value> {
+        let x = self.value(&op.input)?;
+        if x.dtype().is_float() {
+            return x.reduce("ReduceMean", &[op.axis as i64], true);
+        }
+        let count = self.count(&x, &x.dims()[op.axis..=op.axis])?;
+        x.reduce("ReduceSum", &[op.axis as i64], true)?.div(&count)
+    }
+
+    pub(super) fn mean_all(&mut self, op: &ReduceOpIr) -> Result<Value> {
+        let x = self.value(&op.input)?;
+        if x.dtype().is_float() {
+            return all(&x, "ReduceMean");
+        }
+        let count = self.count(&x, x.dims())?;
+        all(&x, "ReduceSum")?.div(&count)
+    }
+
+    /// The mean of integers is their sum over their number, rounded towards zero.
+    fn count(&mut self, x: &Value, dims: &[Dim]) -> Result<Value> {
+        let sizes = self.graph.shape_tensor(dims, &[x])?;
+        sizes.reduce("ReduceProd", &[0], false)?.counted()?.cast(x.dtype())
+    }
+
+    pub(super) fn dim_with_indices(
+        &mut self,
+        op: &ReduceDimWithIndicesOpIr,
+        reduce: &'static str,
+        arg: &'static str,
+    ) -> Result<()> {
+        let (x, axis) = (self.value(&op.tensor)?, op.dim as i64);
+        self.bind(&op.out, x.reduce(reduce, &[axis], true)?)?;
+        self.bind(&op.out_indices, x.arg(arg, axis)?)
+    }
+}
+
+fn all(x: &Value, onnx: &'static str) -> Result<Value> {
+    let axes: Vec<i64> = (0..x.rank() as i64).collect();
+    x.reduce(onnx, &axes, false)?.unsqueeze(&[0])
+}

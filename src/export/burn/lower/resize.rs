@@ -1,0 +1,91 @@
+//! Resizing pictures, with Burn's coordinates.
+
+use ::burn::backend::ir::{InterpolateModeIr, InterpolateOpIr};
+
+use super::{Lowering, unsupported};
+use crate::error::Result;
+use crate::export::Value;
+use crate::spec::Dim;
+use crate::tensor::HostTensor;
+
+impl Lowering<'_> {
+    pub(super) fn interpolate(&mut self, op: &InterpolateOpIr) -> Result<Value> {
+        let corners = op.options.align_corners;
+        let linear = if corners { "align_corners" } else { "half_pixel" };
+        // ONNX rounds to the nearest with two rules: where halves go, and where cells lie.
+        let (mode, coordinates, nearest) = match op.options.mode {
+            InterpolateModeIr::Nearest => ("nearest", "asymmetric", "floor"),
+            InterpolateModeIr::NearestExact => ("nearest", "half_pixel", "round_prefer_ceil"),
+            InterpolateModeIr::Bilinear => ("linear", linear, "floor"),
+            InterpolateModeIr::Bicubic => ("cubic", linear, "floor"),
+            InterpolateModeIr::Lanczos3 => return self.lanczos(op),
+        };
+        let x = self.value(&op.x)?;
+        let [height, width] = op.output_size;
+        let mut dims = x.dims()[..2].to_vec();
+        dims.extend([height, width].map(Dim::Fixed));
+        let sizes = self.graph.shape_tensor(&dims, &[&x])?;
+        let node =
+            self.graph.node("Resize").input(&x).input_opt(None).input_opt(None).input(&sizes);
+        node.attr("mode", mode)
+            .attr("coordinate_transformation_mode", coordinates)
+            .attr("nearest_mode", nearest)
+            .attr("cubic_coeff_a", -0.75f32)
+            .outputs([(x.dtype(), dims.into())])
+            .build()
+    }
+
+    /// ONNX has no such mode: a product with a matrix of weights along either axis.
+    fn lanczos(&mut self, op: &InterpolateOpIr) -> Result<Value> {
+        let mut x = self.value(&op.x)?;
+        for (i, &size) in op.output_size.iter().enumerate() {
+            let Some(length) = x.dims()[i + 2].fixed() else {
+                let text = "Lanczos interpolation of a dynamic size has no ONNX form yet";
+                return Err(unsupported(text).at_axis(i + 2));
+            };
+            let weights = lanczos_weights(length, size, op.options.align_corners);
+            // Rows take from rows: [size, length] x [.., length, width]; columns the other way.
+            let shape = if i == 0 { [size, length] } else { [length, size] };
+            let weights = match i {
+                0 => weights.concat(),
+                _ => (0..length).flat_map(|at| weights.iter().map(move |row| row[at])).collect(),
+            };
+            let weights = self.graph.constant("weights", HostTensor::from_vec(shape, weights)?);
+            let weights = weights.cast(x.dtype())?;
+            x = if i == 0 { weights.matmul(&x)? } else { x.matmul(&weights)? };
+        }
+        Ok(x)
+    }
+}
+
+/// What each of `size` cells takes from each of `length` cells: six neighbors, those beyond the edge
+/// left out, with weights that sum to 1.
+///
+/// Source: sinc(x) sinc(x / 3); C. E. Duchon, Lanczos Filtering in One and Two Dimensions, 1979.
+fn lanczos_weights(length: usize, size: usize, align_corners: bool) -> Vec<Vec<f32>> {
+    let ratio = match align_corners {
+        true => (length as f64 - 1.0) / (size.max(2) - 1) as f64,
+        false => length as f64 / size as f64,
+    };
+    let kernel = |x: f64| {
+        let x = x.abs() * std::f64::consts::PI;
+        if x == 0.0 { 1.0 } else { x.sin() * (x / 3.0).sin() / (x * x / 3.0) }
+    };
+    (0..size)
+        .map(|cell| {
+            let at = match align_corners {
+                true => cell as f64 * ratio,
+                false => (cell as f64 + 0.5) * ratio - 0.5,
+            };
+            let mut row = vec![0.0f64; length];
+            for i in at.floor() as i64 - 2..=at.floor() as i64 + 3 {
+                if (0..length as i64).contains(&i) && (at - i as f64).abs() < 3.0 {
+                    row[i as usize] = kernel(at - i as f64);
+                }
+            }
+            let sum: f64 = row.iter().sum();
+            let sum = if sum == 0.0 { 1.0 } else { sum };
+            row.into_iter().map(|weight| (weight / sum) as f32).collect()
+        })
+        .collect()
+}

@@ -1,0 +1,229 @@
+//! Parts of tensors: slices, windows, flips, and slices that are replaced.
+
+use ::burn::backend::ir::{BaseOperationIr, FlipOpIr, SliceAssignOpIr, SliceOpIr, UnfoldOpIr};
+use ::burn::tensor::Slice;
+
+use super::extents::Extent;
+use super::sizes::base;
+use super::{Lowering, unsupported};
+use crate::error::Result;
+use crate::export::Value;
+use crate::spec::Dim;
+use crate::tensor::HostTensor;
+
+/// One bound of a slice.
+enum Bound {
+    /// Counted from the end when negative.
+    At(i64),
+    /// Read when the model runs: a 1-D tensor of one number.
+    Read(Value),
+}
+
+/// `start..end` of an axis in steps, by ONNX's rules: backwards when the step is negative.
+struct Span {
+    start: Bound,
+    end: Bound,
+    step: i64,
+}
+
+impl Lowering<'_> {
+    pub(super) fn slice(&mut self, op: &SliceOpIr) -> Result<Value> {
+        let twins = self.twins.iter().map(|twin| match base(twin) {
+            Some(BaseOperationIr::Slice(twin)) => &twin.ranges[..],
+            _ => &op.ranges[..],
+        });
+        let twins: Vec<&[Slice]> = twins.collect();
+        let mut value = self.value(&op.tensor)?;
+        for (axis, range) in op.ranges.iter().enumerate() {
+            let (kept, whole) = (self.extent(&op.out, axis), self.extent(&op.tensor, axis));
+            if kept == whole && range.step == 1 {
+                continue;
+            }
+            let ranges = std::iter::once(range).chain(twins.iter().map(|ranges| &ranges[axis]));
+            let ranges = ranges.zip(&whole.0).map(|(range, &size)| range.to_range(size));
+            let (starts, ends) = ranges.map(|range| (range.start, range.end)).unzip();
+            let located = |e: crate::Error| e.at_axis(axis);
+            let span = self.span(Extent(starts), Extent(ends), &whole, range.step);
+            let dim = self.sized(&kept).map_err(located)?;
+            value = self.take(&value, axis, span.map_err(located)?, dim)?;
+        }
+        Ok(value)
+    }
+
+    /// Burn walks the range `start..end` from its end when the step is negative.
+    fn span(&mut self, starts: Extent, ends: Extent, whole: &Extent, step: isize) -> Result<Span> {
+        let step = step as i64;
+        if step > 0 {
+            let start = self.bound(&starts, whole, 0)?;
+            let end = match ends == *whole {
+                true => Bound::At(i64::MAX),
+                false => self.bound(&ends, whole, 0)?,
+            };
+            return Ok(Span { start, end, step });
+        }
+        let start = match ends == *whole {
+            true => Bound::At(-1),
+            false => self.bound(&ends, whole, -1)?,
+        };
+        // Before the first element lies what no index counted from the end reaches.
+        let end = match starts.fixed() == Some(0) {
+            true => Bound::At(i64::MIN),
+            false => self.bound(&starts, whole, -1)?,
+        };
+        Ok(Span { start, end, step })
+    }
+
+    /// A place on an axis of the sizes `whole`, by where it is in each capture, moved by `offset`.
+    fn bound(&mut self, places: &Extent, whole: &Extent, offset: i64) -> Result<Bound> {
+        if let Some(at) = places.fixed() {
+            return Ok(Bound::At(at as i64 + offset));
+        }
+        let behind = whole.0.iter().zip(&places.0).map(|(size, at)| size - at).collect();
+        if let Some(behind) = Extent(behind).fixed().filter(|&behind| behind as i64 > offset) {
+            return Ok(Bound::At(offset - behind as i64));
+        }
+        let (dim, sources) = (self.sized(places)?, self.input_values());
+        let sources: Vec<&Value> = sources.iter().collect();
+        let size = self.graph.shape_tensor(&[dim], &sources)?;
+        let offset = self.position(offset)?;
+        Ok(Bound::Read(size.add(&offset)?))
+    }
+
+    /// The dimension with these sizes.
+    fn sized(&mut self, extent: &Extent) -> Result<Dim> {
+        if let Some(size) = extent.fixed() {
+            return Ok(Dim::Fixed(size));
+        }
+        let text = || unsupported(format!("the sizes {extent} follow from no input"));
+        self.size_of(extent)?.ok_or_else(text)
+    }
+
+    fn position(&mut self, at: i64) -> Result<Value> {
+        Ok(self.graph.constant("position", HostTensor::from_vec([1], vec![at])?))
+    }
+
+    fn take(&mut self, x: &Value, axis: usize, span: Span, dim: Dim) -> Result<Value> {
+        let mut operand = |bound: Bound| match bound {
+            Bound::At(at) => self.position(at),
+            Bound::Read(value) => Ok(value),
+        };
+        let (start, end) = (operand(span.start)?, operand(span.end)?);
+        let (axes, steps) = (self.position(axis as i64)?, self.position(span.step)?);
+        let mut dims = x.dims().to_vec();
+        dims[axis] = dim;
+        let node = self.graph.node("Slice").input(x).input(&start).input(&end).input(&axes);
+        node.input(&steps).outputs([(x.dtype(), dims.into())]).build()
+    }
+
+    /// `start..end` of an axis in steps, all constant; `end` counts from the end where not positive.
+    pub(super) fn part(
+        &mut self,
+        x: &Value,
+        axis: usize,
+        start: usize,
+        end: i64,
+        step: usize,
+    ) -> Result<Value> {
+        let end = if end == 0 { i64::MAX } else { end };
+        let [start, end, axes, steps] =
+            [start as i64, end, axis as i64, step as i64].map(|at| self.position(at));
+        let node = self.graph.node("Slice").input(x).input(&start?).input(&end?);
+        node.input(&axes?).input(&steps?).build()
+    }
+
+    pub(super) fn flip(&mut self, op: &FlipOpIr) -> Result<Value> {
+        let x = self.value(&op.input)?;
+        let count = op.axes.len();
+        let list = |values: Vec<i64>| {
+            Ok::<_, crate::Error>(
+                self.graph.constant("flip", HostTensor::from_vec([count], values)?),
+            )
+        };
+        let axes = list(op.axes.iter().map(|&axis| axis as i64).collect())?;
+        let (start, end) = (list(vec![-1; count])?, list(vec![i64::MIN; count])?);
+        let node = self.graph.node("Slice").input(&x).input(&start).input(&end).input(&axes);
+        let steps = list(vec![-1; count])?;
+        node.input(&steps).outputs([(x.dtype(), x.shape().clone())]).build()
+    }
+
+    /// Windows along an axis; what a window holds becomes the last axis.
+    pub(super) fn unfold(&mut self, op: &UnfoldOpIr) -> Result<Value> {
+        let (x, (axis, size, step)) = (self.value(&op.input)?, (op.dim, op.size, op.step));
+        if let Some(length) = x.dims()[axis].fixed() {
+            let windows = (length - size) / step + 1;
+            let indices =
+                (0..windows).flat_map(|window| (0..size).map(move |i| (window * step + i) as i64));
+            let indices = HostTensor::from_vec([windows, size], indices.collect())?;
+            let indices = self.graph.constant("windows", indices);
+            let gathered = x.gather(&indices, axis as i64)?;
+            let mut order: Vec<usize> = (0..=x.rank()).collect();
+            order.remove(axis + 1);
+            order.push(axis + 1);
+            return gathered.transpose(&order);
+        }
+        let columns = (0..size).map(|i| {
+            let end = i as i64 + 1 - size as i64;
+            self.part(&x, axis, i, end, step)?.unsqueeze(&[-1])
+        });
+        let columns = columns.collect::<Result<Vec<_>>>()?;
+        // The same number of windows begins at each offset, whatever its formula is called.
+        let mut dims = columns[0].dims().to_vec();
+        dims[x.rank()] = Dim::Fixed(size);
+        let node = columns.iter().fold(self.graph.node("Concat"), |node, value| node.input(value));
+        node.attr("axis", -1).outputs([(x.dtype(), dims.into())]).build()
+    }
+
+    /// What lies before a range, the new values, and what lies behind, axis by axis.
+    pub(super) fn slice_assign(&mut self, op: &SliceAssignOpIr) -> Result<Value> {
+        let (x, value) = (self.value(&op.tensor)?, self.value(&op.value)?);
+        for (axis, range) in op.ranges.iter().enumerate() {
+            let (whole, new) = (self.extent(&op.tensor, axis), self.extent(&op.value, axis));
+            let covers = whole == new && range.step == 1;
+            if !covers && (whole.fixed().is_none() || new.fixed().is_none()) {
+                let text = "a range of a dynamic axis is assigned, which has no ONNX form yet";
+                return Err(unsupported(text).at_axis(axis));
+            }
+        }
+        self.assign(&x, &op.ranges, 0, &value)
+    }
+
+    fn assign(&mut self, x: &Value, ranges: &[Slice], axis: usize, new: &Value) -> Result<Value> {
+        let Some(range) = ranges.get(axis) else { return Ok(new.clone()) };
+        let length = match x.dims()[axis].fixed() {
+            Some(length) if x.dims()[axis] != new.dims()[axis] || range.step != 1 => length,
+            _ => return self.assign(x, ranges, axis + 1, new),
+        };
+        let covered = range.to_range(length);
+        if range.step == 1 {
+            let inner = self.part(x, axis, covered.start, covered.end as i64, 1)?;
+            let inner = self.assign(&inner, ranges, axis + 1, new)?;
+            let mut parts = Vec::new();
+            if covered.start > 0 {
+                parts.push(self.part(x, axis, 0, covered.start as i64, 1)?);
+            }
+            parts.push(inner);
+            if covered.end < length {
+                parts.push(self.part(x, axis, covered.end, 0, 1)?);
+            }
+            return self.graph.concat(&parts.iter().collect::<Vec<_>>(), axis as i64);
+        }
+        // Where each cell comes from: the tensor, or behind it the new values in their order.
+        let count = new.dims()[axis].fixed().unwrap_or_default();
+        let stride = range.step.unsigned_abs();
+        let cells: Vec<usize> = (0..count)
+            .map(|i| match range.step > 0 {
+                true => covered.start + i * stride,
+                false => covered.end - 1 - i * stride,
+            })
+            .collect();
+        let mut sources: Vec<i64> = (0..length as i64).collect();
+        for (i, &cell) in cells.iter().enumerate() {
+            sources[cell] = (length + i) as i64;
+        }
+        let picked = cells.iter().map(|&cell| cell as i64).collect();
+        let picked = self.graph.constant("cells", HostTensor::from_vec([count], picked)?);
+        let sources = self.graph.constant("sources", HostTensor::from_vec([length], sources)?);
+        let inner = self.assign(&x.gather(&picked, axis as i64)?, ranges, axis + 1, new)?;
+        self.graph.concat(&[x, &inner], axis as i64)?.gather(&sources, axis as i64)
+    }
+}
