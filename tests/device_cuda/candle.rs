@@ -107,7 +107,9 @@ fn candle_views_are_read_where_they_are() {
             rows.narrow(0, 0, 1).unwrap().broadcast_as((4, 64)).unwrap(),
         ];
         for view in &views {
-            assert_close(&fast.forward(view).unwrap(), &net.forward(view).unwrap());
+            // Candle's own matmul takes contiguous tensors only.
+            let expected = net.forward(&view.contiguous().unwrap()).unwrap();
+            assert_close(&fast.forward(view).unwrap(), &expected);
         }
         let counters = fast.inference().cuda().unwrap().counters();
         assert_eq!((counters.host_copies, counters.device_copies), (0, 0), "{counters:?}");

@@ -8,7 +8,8 @@ use std::fmt::Write as _;
 /// All of them, with their headings.
 pub(super) fn all(results: &Results) -> String {
     let mut text = String::new();
-    let sections: [(&str, fn(&Times) -> f64); 3] = [
+    type Pick = fn(&Times) -> f64;
+    let sections: [(&str, Pick); 3] = [
         ("Time of a call on the device, ms", |times| times.device),
         ("Time until a call returns to the host, ms", |times| times.host),
         ("First call, ms", |times| times.first),
