@@ -3,6 +3,7 @@
 use std::ops::RangeBounds;
 
 use candle_core::conv::CudnnFwdAlgo;
+use candle_core::scalar::{TensorOrScalar, TensorScalar};
 use candle_core::shape::{Dim, Dims, ShapeWithOneHole};
 use candle_core::{
     DType, Device, Module, ModuleT, NdArray, Result, Shape, Tensor, ToUsize2, WithDType,
@@ -15,13 +16,16 @@ use super::methods::{
 use super::tensor_ops::{Operand, Right, TensorOps};
 use super::traced::Traced;
 
-/// Candle's tensor for the right-hand side, as its own methods make it of a number.
-fn right<R: Operand<Tensor>>(left: &Tensor, rhs: R) -> Result<Tensor> {
-    match rhs.operand()? {
-        Right::Tensor(tensor) => Ok(tensor),
-        Right::Number(number) => {
-            number.to_dtype(left.dtype())?.to_device(left.device())?.broadcast_as(left.shape())
-        }
+/// A right-hand side as candle's own methods take it.
+struct Candles<R>(R);
+
+impl<R: Operand<Tensor>> TensorOrScalar for Candles<R> {
+    #[inline]
+    fn to_tensor_scalar(self) -> Result<TensorScalar> {
+        Ok(match self.0.operand()? {
+            Right::Tensor(tensor) => TensorScalar::Tensor(tensor),
+            Right::Number(number) => TensorScalar::Scalar(number),
+        })
     }
 }
 
@@ -29,7 +33,7 @@ macro_rules! delegate_operand {
     ($($name:ident)*) => {$(
         #[inline]
         fn $name<R: Operand<Self>>(&self, rhs: R) -> Result<Self> {
-            Tensor::$name(self, &right(self, rhs)?)
+            Tensor::$name(self, Candles(rhs))
         }
     )*};
 }
