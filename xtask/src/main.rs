@@ -12,6 +12,7 @@ mod fetch;
 mod hash;
 mod progress;
 mod sdk;
+mod tables;
 mod test;
 mod tidy;
 mod workspace;
@@ -39,6 +40,8 @@ enum Command {
     Demo(demo::Args),
     /// Run everything that must hold before a change goes in.
     Ci,
+    /// Run the cases and write the tables of operations from what they recorded.
+    Tables,
     /// Check the rules about files.
     Tidy,
     /// Pack binaries and libraries for a machine without Rust or network.
@@ -68,6 +71,7 @@ fn run(command: Command) -> Result<()> {
         Command::Test(args) => test::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Ci => ci::run(),
+        Command::Tables => tables::run(),
         Command::Tidy => tidy::run(),
         Command::Bundle(args) => bundle::run(&args),
         Command::Compare(args) => compare::run(&args),

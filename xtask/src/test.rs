@@ -1,6 +1,7 @@
 //! `cargo xtask test`: the whole test suite, with the SDKs in place. No test's own code.
 
 use crate::sdk::{self, MINILM, ONNXRUNTIME};
+use crate::tables;
 use crate::workspace::{self, FEATURES, has_target, stream};
 use anyhow::Result;
 use std::time::Instant;
@@ -27,21 +28,24 @@ fn all(args: &Args) -> Result<()> {
 
     // xtask apart: built together with it, shared dependencies would get its features too and
     // compile once more.
+    let records = tables::folder()?;
     let members = ["--workspace", "--exclude", "xtask"];
     let mut everything = sdk::cargo(&test)?;
-    stream(everything.args(members).args(&args.extra).env(MINILM.variable, &minilm))?;
+    everything.args(members).args(&args.extra).env(MINILM.variable, &minilm);
+    stream(everything.env(tables::RECORDS.0, &records))?;
 
     // Once on the pure Rust runtime (above), and once on the real one.
     if has_target("tests", "cases_") {
         let mut cases = sdk::cargo(&test)?;
         cases.args(["--test", "cases_*", "--test", "*_models"]).args(&args.extra);
         cases.env(MINILM.variable, &minilm).env(ONNXRUNTIME.variable, onnxruntime);
-        stream(&mut cases)?;
+        stream(cases.env(tables::RECORDS.0, &records))?;
     } else {
         eprintln!("skipped: no tests/cases_*.rs to run on the real ONNX Runtime");
     }
 
     if args.extra.is_empty() {
+        tables::check(&records)?;
         stream(&mut workspace::cargo(["test", "--release", "--package", "xtask"]))?;
     }
     Ok(())
