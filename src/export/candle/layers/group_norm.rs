@@ -68,7 +68,7 @@ impl Module for GroupNorm {
     }
 }
 
-/// From a [`VarBuilder`]'s `weight` and `bias`; as [`candle_nn::group_norm`].
+/// From a [`VarBuilder`]'s `weight` and `bias`; as [`candle_nn::group_norm()`].
 ///
 /// # Errors
 /// Those of the builder and of [`GroupNorm::new`].
