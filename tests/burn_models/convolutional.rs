@@ -61,3 +61,12 @@ fn convnext() {
     assert_eq!(count(&onnx, "Conv"), 3, "{onnx}");
     assert_eq!(count(&onnx, "LayerNormalization"), 3, "{onnx}");
 }
+
+#[test]
+fn detection_head() {
+    let model = randomized(models::detection::DetectionHead::new(32, 5, 10, &device()));
+    compare_both("detection head", &model, |m, x| m.forward(x), [2, 32, 12, 16]);
+    let onnx =
+        export(&model, &input([1, 32, 12, 16], 1), |m, x| m.forward(x), &OptimizeOptions::new());
+    assert_eq!(count(&onnx, "TopK"), 1, "{onnx}");
+}
