@@ -228,6 +228,7 @@ impl OptimizeOptions {
     }
 
     /// The names of `count` outputs.
+    #[cfg(feature = "candle")]
     pub(crate) fn names_of_outputs(&self, count: usize) -> Result<Vec<String>> {
         names("output", &self.output_names, &vec![None; count])
     }
