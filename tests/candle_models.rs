@@ -6,12 +6,12 @@
 mod common;
 
 use accelerant::candle::{
-    CandleModule, Forward, OptimizeTrt, TensorOps, Trace, error_of, export_onnx,
+    CandleModule, Forward, OptimizeTrt, TensorOps, Trace, WeightNames, error_of, export_onnx,
 };
 use accelerant::export::{Consumer, OnnxModel};
 use accelerant::{BackendKind, Dim, ErrorKind, OptimizeOptions};
 use candle_core::{DType, Device, ModuleT, Result, Tensor};
-use candle_nn::{BatchNorm, Conv2d, Conv2dConfig, LayerNorm, Linear};
+use candle_nn::{BatchNorm, Conv2d, Conv2dConfig, LayerNorm, Linear, VarBuilder, VarMap};
 use common::random;
 
 fn tensor(shape: &[usize], seed: u64) -> Tensor {
@@ -154,6 +154,75 @@ fn layers_are_whole_operators_with_their_names() {
     let norm = LayerNorm::new(tensor(&[6], 1), tensor(&[6], 2), 1e-5);
     let model = export_onnx(&norm, &tensor(&[2, 6], 1), &OptimizeOptions::new()).unwrap();
     assert_eq!(operators(&model), ["LayerNormalization", "Identity"]);
+}
+
+/// A network made by a `VarBuilder`, as users have it.
+struct Built {
+    stem: Conv2d,
+    norm: BatchNorm,
+    head: Linear,
+}
+
+impl Built {
+    fn new(vb: VarBuilder) -> Result<Self> {
+        let stem = candle_nn::conv2d(3, 4, 3, Conv2dConfig::default(), vb.pp("stem").pp(0))?;
+        let norm = candle_nn::batch_norm(4, 1e-5, vb.pp("stem.norm"))?;
+        Ok(Self { stem, norm, head: candle_nn::linear(4 * 6 * 6, 5, vb.pp("head"))? })
+    }
+}
+
+impl Forward for Built {
+    fn forward<T: TensorOps>(&self, xs: &T) -> Result<T> {
+        let xs = xs.scope("stem", |xs| self.norm.forward(&self.stem.forward(xs)?))?;
+        self.head.forward(&xs.flatten_from(1)?)
+    }
+}
+
+#[test]
+fn weights_are_named_after_their_paths() {
+    let paths = |prefix: &str| {
+        let mut paths: Vec<_> = ["0.weight", "0.bias"]
+            .into_iter()
+            .chain(["norm.weight", "norm.bias", "norm.running_mean", "norm.running_var"])
+            .map(|path| format!("{prefix}stem.{path}"))
+            .chain(["weight", "bias"].map(|path| format!("{prefix}head.{path}")))
+            .collect();
+        paths.sort();
+        paths
+    };
+    let named = |net: &Built, names: &WeightNames| {
+        let options = batch(1..=4).weight_names(names);
+        let model = export_onnx(net, &tensor(&[1, 3, 8, 8], 1), &options).unwrap();
+        let weights = initializers(&model).into_iter().filter(|name| name.contains('.'));
+        let mut weights: Vec<_> = weights.map(str::to_owned).collect();
+        weights.sort();
+        weights
+    };
+
+    // Recorded behind a prefix, from variables.
+    let (variables, names) = (VarMap::new(), WeightNames::new());
+    let vb = VarBuilder::from_varmap(&variables, DType::F32, &Device::Cpu);
+    let net = Built::new(names.record(vb.pp("net"))).unwrap();
+    assert_eq!(named(&net, &names), paths("net."));
+
+    // From the variables, after the network was made.
+    let names = WeightNames::new();
+    names.add_variables(&variables);
+    assert_eq!(named(&net, &names), paths("net."));
+
+    // Recorded from a checkpoint that is converted when it is read.
+    let variables = variables.data().lock().unwrap();
+    let tensors = variables.iter().map(|(name, variable)| {
+        let path = name.strip_prefix("net.").unwrap().to_owned();
+        (path, variable.as_tensor().to_dtype(DType::F64).unwrap())
+    });
+    let tensors = tensors.collect();
+    let vb = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
+    let names = WeightNames::new();
+    let net = Built::new(names.record(vb)).unwrap();
+    assert_eq!(named(&net, &names), paths(""));
+    let unnamed = named(&net, &WeightNames::new());
+    assert!(unnamed.iter().any(|name| name == "linear.weight"), "{unnamed:?}");
 }
 
 #[test]

@@ -36,6 +36,8 @@ pub struct OptimizeOptions {
     onnx_path: Option<PathBuf>,
     external: Option<usize>,
     engine_path: Option<PathBuf>,
+    #[cfg(feature = "candle")]
+    weight_names: crate::candle::WeightNames,
 }
 
 /// Which input of a model: by position, counted from 0, or by name.
@@ -132,6 +134,14 @@ impl OptimizeOptions {
         self
     }
 
+    /// Names the weights of a Candle model after the paths that were recorded while it was made.
+    #[cfg(feature = "candle")]
+    #[must_use]
+    pub fn weight_names(mut self, names: &crate::candle::WeightNames) -> Self {
+        self.weight_names = names.clone();
+        self
+    }
+
     /// Writes the exported model to a file, whole or not at all.
     #[must_use]
     pub fn save_onnx(mut self, path: impl AsRef<Path>) -> Self {
@@ -225,6 +235,12 @@ impl OptimizeOptions {
             spec.shape = spec.shape.dims().iter().map(fix).collect::<Vec<_>>().into();
         }
         Ok(specs)
+    }
+
+    /// The path of a weight.
+    #[cfg(feature = "candle")]
+    pub(crate) fn weight_name(&self, weight: &candle_core::Tensor) -> Option<String> {
+        self.weight_names.get(weight)
     }
 
     /// The names of `count` outputs.

@@ -71,6 +71,7 @@ mod layers;
 mod lower;
 mod methods;
 mod model;
+mod names;
 mod native;
 mod operators;
 pub mod ops;
@@ -88,6 +89,7 @@ pub use layers::{
     Sequential, func, func_t, group_norm, gru, lstm, seq,
 };
 pub use model::{Examples, Inputs, ModelInput, ModelOutputs, Traceable};
+pub use names::WeightNames;
 pub use operators::{Arithmetic, Has, Operators, TensorArithmetic};
 pub use tensor_ops::{Operand, Right, TensorOps};
 pub use trace::{Trace, export_onnx};

@@ -241,7 +241,10 @@ pub(super) enum Op {
 #[derive(Clone)]
 pub(super) struct Constant {
     pub(super) tensor: Tensor,
+    /// The layer's name for it.
     pub(super) name: String,
+    /// The path that it was recorded under.
+    pub(super) path: Option<String>,
 }
 
 impl PartialEq for Constant {
@@ -312,7 +315,7 @@ impl Tape {
         if let Some(&known) = self.constants.get(&tensor.id()) {
             return known;
         }
-        let constant = Constant { tensor: tensor.clone(), name: name.to_owned() };
+        let constant = Constant { tensor: tensor.clone(), name: name.to_owned(), path: None };
         let op = Op::Constant(constant);
         let step = self.push(op, Vec::new(), tensor.dtype(), tensor.dims().to_vec(), Vec::new());
         self.constants.insert(tensor.id(), step);

@@ -7,6 +7,7 @@ use candle_core::{DType as CandleType, Device, Tensor, TensorId};
 
 use super::error::from_candle;
 use super::model::{Examples, Inputs, Traceable};
+use super::names;
 use super::sizes::{Case, Cases, Size};
 use super::tape::{Op, Recorded};
 use super::tensors::{carried_dtype, to_host};
@@ -108,11 +109,12 @@ impl Trace {
         for (i, case) in cases.all().iter().enumerate() {
             runs.push(run(case).map_err(|e| cases.not_at(case, i == 0, e))?);
         }
-        let steps = overlay(&runs, &cases)?;
+        let mut steps = overlay(&runs, &cases)?;
         let outputs = &runs[0].outputs;
         let names = options.names_of_outputs(outputs.len())?;
         let outputs = names.into_iter().zip(outputs.iter().copied()).collect();
         let mut weights = HashMap::new();
+        names::give(&mut steps, options);
         for step in &steps {
             let Op::Constant(constant) = &step.op else { continue };
             let tensor = to_host(&constant.tensor).map_err(|e| e.on_tensor(&constant.name))?;

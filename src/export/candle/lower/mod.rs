@@ -161,7 +161,13 @@ impl Lowering<'_> {
             if let Some(value) = self.weights.get(&id) {
                 return Ok(value.clone());
             }
-            let value = self.graph.constant(&constant.name, trace.weights[&id].clone());
+            let weight = trace.weights[&id].clone();
+            let value = match &constant.path {
+                // Two builders may have given out the same path.
+                Some(path) => (self.graph.weight(path, weight.clone()))
+                    .unwrap_or_else(|_| self.graph.constant(path, weight)),
+                None => self.graph.constant(&constant.name, weight),
+            };
             self.weights.insert(id, value.clone());
             return Ok(value);
         }
