@@ -392,7 +392,10 @@ fn llama_agrees_with_candle_transformers_in_prefill_and_in_steps() {
             &wanted,
             tolerance(model.backend(), &wanted),
         );
-        agree(&format!("step {step}, natively"), &native(&inputs)[0], &expected);
+        // Natively, but on the state that the backend gave.
+        let (got, wanted) = (host(&native(&inputs)[0]), host(&expected));
+        let place = format!("step {step}, natively");
+        common::assert_close(&place, &got, &wanted, tolerance(model.backend(), &wanted));
         steps.push(inputs);
     }
     exported("Llama, steps", &net, native, &options, &steps);

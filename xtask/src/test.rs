@@ -37,7 +37,8 @@ fn all(args: &Args) -> Result<()> {
     // Once on the pure Rust runtime (above), and once on the real one.
     if has_target("tests", "cases_") {
         let mut cases = sdk::cargo(&test)?;
-        cases.args(["--test", "cases_*", "--test", "*_models"]).args(&args.extra);
+        // The same members, or shared dependencies compile once more with other features.
+        cases.args(members).args(["--test", "cases_*", "--test", "*_models"]).args(&args.extra);
         cases.env(MINILM.variable, &minilm).env(ONNXRUNTIME.variable, onnxruntime);
         stream(cases.env(tables::RECORDS.0, &records))?;
     } else {
