@@ -1,6 +1,7 @@
 //! Layers of candle_nn, each as one operator.
 
-use accelerant::candle::{GroupNorm, func, func_t, seq};
+use accelerant::candle::{GroupNorm, Trace, func, func_t, seq};
+use accelerant::export::Consumer;
 use candle_core::quantized::QMatMul;
 use candle_nn::ops::Identity;
 use candle_nn::{
@@ -153,9 +154,27 @@ fn group_normalization_layers() {
     for shape in [&[2, 6, 5][..], &[2, 6, 4, 3]] {
         for groups in [1, 2, 3, 6] {
             let net = GroupNorm::new(weight(&[6], 1), weight(&[6], 2), 6, groups, 1e-5).unwrap();
-            layer("GroupNorm", &net, &tensor(shape, 1));
+            let name = format!("GroupNorm, {groups} groups of {} axes", shape.len());
+            layer(&name, &net, &tensor(shape, 1));
         }
     }
+}
+
+#[test]
+fn one_group_is_not_left_to_tensorrt() {
+    let operators = |groups, consumer| {
+        let net = GroupNorm::new(weight(&[6], 1), weight(&[6], 2), 6, groups, 1e-5).unwrap();
+        let trace = Trace::of(&net, &tensor(&[2, 6, 5], 1), &OptimizeOptions::new()).unwrap();
+        let model = trace.to_onnx(consumer).unwrap();
+        let nodes = &model.proto().graph.as_ref().unwrap().node;
+        nodes.iter().map(|node| node.op_type().to_owned()).collect::<Vec<_>>()
+    };
+    let newest = Consumer::opset(Consumer::MAX_OPSET);
+    assert_eq!(operators(1, newest), ["GroupNormalization", "Identity"]);
+    assert_eq!(operators(2, Consumer::tensorrt()), ["GroupNormalization", "Identity"]);
+    // Its parser reads one group as one group a channel.
+    let one = operators(1, Consumer::tensorrt());
+    assert!(!one.contains(&"GroupNormalization".to_owned()), "{one:?}");
 }
 
 #[test]

@@ -107,9 +107,16 @@ pub fn check_with_gaps(
         let gap = gaps.iter().find(|gap| gap.runner == runner).map(|gap| gap.reason);
         match (gap, result) {
             (None, Ok(())) => {}
-            (None, Err(error)) => panic!("{place}: {error}\n{model}"),
+            (None, Err(error)) => {
+                // At once and in one line: the harness tells a panic only when all tests have ended.
+                tell(&format!("failed: {place}: {error}"));
+                panic!("{place}: {error}\n{model}")
+            }
             (Some(reason), Err(_)) => skipped(&place, reason),
-            (Some(reason), Ok(())) => panic!("{place}: works, though a gap is stated: {reason}"),
+            (Some(reason), Ok(())) => {
+                tell(&format!("failed: {place}: works, though a gap is stated: {reason}"));
+                panic!("{place}: works, though a gap is stated: {reason}")
+            }
         }
         outcomes.push((runner, gap));
     }
@@ -162,7 +169,11 @@ pub fn require_gpu() -> bool {
 
 /// Says why a test does nothing, past the harness, which hides what passing tests print.
 pub fn skipped(test: &str, reason: impl std::fmt::Display) {
-    let _ = writeln!(std::io::stderr(), "skipped: {test}: {reason}");
+    tell(&format!("skipped: {test}: {reason}"));
+}
+
+fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{}", line.replace('\n', " "));
 }
 
 /// Whether a backend can run here. If not, the reason is told, and a failure where a GPU was declared.
