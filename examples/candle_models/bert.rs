@@ -2,8 +2,10 @@
 //! in all-MiniLM-L6-v2. Tokens, their types and a mask `[batch, length]` in, hidden states `[batch,
 //! length, hidden]` out.
 
-use candle_core::{D, DType, Module, Result, Tensor};
-use candle_nn::{Embedding, LayerNorm, Linear, VarBuilder, embedding, layer_norm, linear};
+use candle_core::{DType, Module, Result, Tensor};
+use candle_nn::{Embedding, LayerNorm, VarBuilder, embedding, layer_norm, linear};
+
+use super::transformer::{Activation, Attention, Layer, Mlp};
 
 /// Sizes of a BERT.
 #[derive(Clone, Copy, Debug)]
@@ -34,59 +36,28 @@ impl Config {
     };
 }
 
-struct Layer {
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    output: Linear,
-    output_norm: LayerNorm,
-    up: Linear,
-    down: Linear,
-    norm: LayerNorm,
-    heads: usize,
+fn layer(config: &Config, vb: VarBuilder) -> Result<Layer> {
+    let (hidden, attention) = (config.hidden, vb.pp("attention"));
+    let (around, output) = (attention.pp("output"), vb.pp("output"));
+    let projection = |name| linear(hidden, hidden, attention.pp("self").pp(name));
+    let dense = linear(hidden, hidden, around.pp("dense"))?;
+    let projections = [projection("query")?, projection("key")?, projection("value")?, dense];
+    let up = linear(hidden, config.intermediate, vb.pp("intermediate").pp("dense"))?;
+    let down = linear(config.intermediate, hidden, output.pp("dense"))?;
+    Ok(Layer {
+        attention: Attention::new(config.heads, projections),
+        attention_norm: layer_norm(hidden, 1e-12, around.pp("LayerNorm"))?,
+        mlp: Mlp::new(up, down, Activation::GeluErf),
+        mlp_norm: layer_norm(hidden, 1e-12, output.pp("LayerNorm"))?,
+    })
 }
 
-impl Layer {
-    fn new(config: &Config, vb: VarBuilder) -> Result<Self> {
-        let (hidden, attention) = (config.hidden, vb.pp("attention"));
-        let projection = |name| linear(hidden, hidden, attention.pp("self").pp(name));
-        let (around, output) = (attention.pp("output"), vb.pp("output"));
-        Ok(Self {
-            query: projection("query")?,
-            key: projection("key")?,
-            value: projection("value")?,
-            output: linear(hidden, hidden, around.pp("dense"))?,
-            output_norm: layer_norm(hidden, 1e-12, around.pp("LayerNorm"))?,
-            up: linear(hidden, config.intermediate, vb.pp("intermediate").pp("dense"))?,
-            down: linear(config.intermediate, hidden, output.pp("dense"))?,
-            norm: layer_norm(hidden, 1e-12, output.pp("LayerNorm"))?,
-            heads: config.heads,
-        })
-    }
-}
-
+/// What is added to the scores of attention: nothing for a token, the least number for padding.
+/// `[batch, length]`, 1 or 0, to `[batch, 1, 1, length]`.
 #[accelerant::trace]
-impl Layer {
-    fn split(&self, xs: &Tensor) -> Result<Tensor> {
-        let (batch, length, width) = xs.dims3()?;
-        xs.reshape((batch, length, self.heads, width / self.heads))?.transpose(1, 2)?.contiguous()
-    }
-
-    fn attention(&self, xs: &Tensor, bias: &Tensor) -> Result<Tensor> {
-        let query = self.split(&xs.apply(&self.query)?)?;
-        let key = self.split(&xs.apply(&self.key)?)?;
-        let value = self.split(&xs.apply(&self.value)?)?;
-        let scores = (query.matmul(&key.t()?)? / (query.dim(D::Minus1)? as f64).sqrt())?;
-        let weights = candle_nn::ops::softmax(&scores.broadcast_add(bias)?, D::Minus1)?;
-        let mixed = weights.matmul(&value)?.transpose(1, 2)?.contiguous()?;
-        mixed.flatten_from(D::Minus2)?.apply(&self.output)
-    }
-
-    fn run(&self, xs: &Tensor, bias: &Tensor) -> Result<Tensor> {
-        let xs = (self.attention(xs, bias)? + xs)?.apply(&self.output_norm)?;
-        let ys = xs.apply(&self.up)?.gelu_erf()?.apply(&self.down)?;
-        (ys + xs)?.apply(&self.norm)
-    }
+pub fn padding_bias(mask: &Tensor) -> Result<Tensor> {
+    let mask = mask.unsqueeze(1)?.unsqueeze(1)?.to_dtype(DType::F32)?;
+    (1.0 - mask)? * f64::from(f32::MIN)
 }
 
 /// The encoder.
@@ -109,7 +80,7 @@ impl Bert {
             types: table(2, "token_type_embeddings")?,
             norm: layer_norm(config.hidden, 1e-12, embeddings.pp("LayerNorm"))?,
             layers: (0..config.layers)
-                .map(|i| Layer::new(config, encoder.pp(i)))
+                .map(|i| layer(config, encoder.pp(i)))
                 .collect::<Result<_>>()?,
         })
     }
@@ -122,11 +93,10 @@ impl Bert {
         let positions = Tensor::arange(0u32, ids.dim(1)? as u32, ids.device())?;
         let xs = (self.words.forward(ids)? + self.types.forward(types)?)?;
         let xs = xs.broadcast_add(&self.positions.forward(&positions)?)?;
-        let mask = mask.unsqueeze(1)?.unsqueeze(1)?.to_dtype(DType::F32)?;
-        let bias = ((1.0 - mask)? * f64::from(f32::MIN))?;
+        let bias = padding_bias(mask)?;
         let mut xs = self.norm.forward(&xs)?;
         for layer in &self.layers {
-            xs = layer.run(&xs, &bias)?;
+            xs = layer.norm_last(&xs, Some(&bias))?;
         }
         Ok(xs)
     }

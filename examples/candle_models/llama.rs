@@ -1,10 +1,12 @@
 //! A Llama-style decoder (Touvron et al., "LLaMA", 2023; grouped queries as in Llama 2): prefill, and
 //! steps with the keys and values of what went before as inputs and outputs.
 
-use candle_core::{D, DType, Device, Module, Result, Tensor};
+use candle_core::{Device, Module, Result, Tensor};
 use candle_nn::{
     Embedding, Linear, RmsNorm, VarBuilder, embedding, linear_no_bias as linear, rms_norm,
 };
+
+use super::transformer::{attend, causal_bias, split};
 
 /// Sizes of a Llama.
 #[derive(Clone, Copy, Debug)]
@@ -63,12 +65,6 @@ impl Layer {
 
 #[accelerant::trace]
 impl Layer {
-    /// `[batch, length, heads * size]` to `[batch, heads, length, size]`.
-    fn split(xs: &Tensor, heads: usize) -> Result<Tensor> {
-        let (batch, length, width) = xs.dims3()?;
-        xs.reshape((batch, length, heads, width / heads))?.transpose(1, 2)?.contiguous()
-    }
-
     /// Each head of keys or values serves several of queries.
     fn share(&self, xs: Tensor) -> Result<Tensor> {
         let (batch, heads, length, size) = xs.dims4()?;
@@ -87,9 +83,9 @@ impl Layer {
         past: Option<(&Tensor, &Tensor)>,
     ) -> Result<(Tensor, Tensor, Tensor)> {
         let normed = xs.apply(&self.input_norm)?;
-        let query = Self::split(&normed.apply(&self.query)?, self.heads)?;
-        let key = Self::split(&normed.apply(&self.key)?, self.kv_heads)?;
-        let value = Self::split(&normed.apply(&self.value)?, self.kv_heads)?;
+        let query = split(&normed.apply(&self.query)?, self.heads)?;
+        let key = split(&normed.apply(&self.key)?, self.kv_heads)?;
+        let value = split(&normed.apply(&self.value)?, self.kv_heads)?;
         let query = candle_nn::rotary_emb::rope(&query, cos, sin)?;
         let key = candle_nn::rotary_emb::rope(&key, cos, sin)?;
         let (key, value) = match past {
@@ -99,11 +95,8 @@ impl Layer {
             None => (key, value),
         };
         let (keys, values) = (self.share(key.clone())?, self.share(value.clone())?);
-        let scores = (query.matmul(&keys.t()?)? / (query.dim(D::Minus1)? as f64).sqrt())?;
-        let weights = candle_nn::ops::softmax_last_dim(&scores.broadcast_add(bias)?)?;
-        let mixed = weights.matmul(&values.contiguous()?)?.transpose(1, 2)?;
-        let mixed = mixed.contiguous()?.flatten_from(D::Minus2)?.apply(&self.output)?;
-        let xs = (xs + mixed)?;
+        let mixed = attend(&query, &keys.contiguous()?, &values.contiguous()?, Some(bias))?;
+        let xs = (xs + mixed.apply(&self.output)?)?;
         let normed = xs.apply(&self.output_norm)?;
         let inner = (normed.apply(&self.gate)?.silu()? * normed.apply(&self.up)?)?;
         Ok(((xs + inner.apply(&self.down)?)?, key, value))
@@ -159,9 +152,7 @@ impl Llama {
         let cos = self.cos.index_select(positions, 0)?;
         let sin = self.sin.index_select(positions, 0)?;
         let length = ids.dim(1)?;
-        // A token sees those up to itself.
-        let seen = positions.unsqueeze(0)?.broadcast_le(&positions.unsqueeze(1)?)?;
-        let bias = ((seen.to_dtype(DType::F32)? - 1.0)? * 1e9)?;
+        let bias = causal_bias(positions)?;
         let mut xs = self.tokens.forward(ids)?;
         let mut caches = Vec::new();
         for (i, layer) in self.layers.iter().enumerate() {

@@ -1,8 +1,10 @@
 //! Vision Transformer (Dosovitskiy et al., "An Image is Worth 16x16 Words", 2020) with the head for
 //! classification. Pictures `[batch, 3, size, size]` in, class scores `[batch, classes]` out.
 
-use candle_core::{D, Module, Result, Tensor};
+use candle_core::{Module, Result, Tensor};
 use candle_nn::{Conv2d, Conv2dConfig, LayerNorm, Linear, VarBuilder, conv2d, layer_norm, linear};
+
+use super::transformer::{Activation, Attention, Layer, Mlp};
 
 /// Sizes of a Vision Transformer.
 #[derive(Clone, Copy, Debug)]
@@ -27,56 +29,19 @@ impl Config {
         Self { hidden: 768, layers: 12, heads: 12, intermediate: 3072, image: 224, patch: 16 };
 }
 
-struct Layer {
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    output: Linear,
-    up: Linear,
-    down: Linear,
-    norm_before: LayerNorm,
-    norm_after: LayerNorm,
-    heads: usize,
-}
-
-impl Layer {
-    fn new(config: &Config, vb: VarBuilder) -> Result<Self> {
-        let (hidden, attention) = (config.hidden, vb.pp("attention"));
-        let projection = |name| linear(hidden, hidden, attention.pp("attention").pp(name));
-        Ok(Self {
-            query: projection("query")?,
-            key: projection("key")?,
-            value: projection("value")?,
-            output: linear(hidden, hidden, attention.pp("output").pp("dense"))?,
-            up: linear(hidden, config.intermediate, vb.pp("intermediate").pp("dense"))?,
-            down: linear(config.intermediate, hidden, vb.pp("output").pp("dense"))?,
-            norm_before: layer_norm(hidden, 1e-12, vb.pp("layernorm_before"))?,
-            norm_after: layer_norm(hidden, 1e-12, vb.pp("layernorm_after"))?,
-            heads: config.heads,
-        })
-    }
-}
-
-#[accelerant::trace]
-impl Layer {
-    fn split(&self, xs: &Tensor) -> Result<Tensor> {
-        let (batch, length, width) = xs.dims3()?;
-        xs.reshape((batch, length, self.heads, width / self.heads))?.transpose(1, 2)?.contiguous()
-    }
-
-    fn attention(&self, xs: &Tensor) -> Result<Tensor> {
-        let query = self.split(&xs.apply(&self.query)?)?;
-        let key = self.split(&xs.apply(&self.key)?)?;
-        let value = self.split(&xs.apply(&self.value)?)?;
-        let scores = (query.matmul(&key.t()?)? / (query.dim(D::Minus1)? as f64).sqrt())?;
-        let mixed = candle_nn::ops::softmax_last_dim(&scores)?.matmul(&value)?;
-        mixed.transpose(1, 2)?.contiguous()?.flatten_from(D::Minus2)?.apply(&self.output)
-    }
-
-    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
-        let xs = (self.attention(&xs.apply(&self.norm_before)?)? + xs)?;
-        xs.apply(&self.norm_after)?.apply(&self.up)?.gelu_erf()?.apply(&self.down)? + xs
-    }
+fn layer(config: &Config, vb: VarBuilder) -> Result<Layer> {
+    let (hidden, attention) = (config.hidden, vb.pp("attention"));
+    let projection = |name| linear(hidden, hidden, attention.pp("attention").pp(name));
+    let output = linear(hidden, hidden, attention.pp("output").pp("dense"))?;
+    let projections = [projection("query")?, projection("key")?, projection("value")?, output];
+    let up = linear(hidden, config.intermediate, vb.pp("intermediate").pp("dense"))?;
+    let down = linear(config.intermediate, hidden, vb.pp("output").pp("dense"))?;
+    Ok(Layer {
+        attention: Attention::new(config.heads, projections),
+        attention_norm: layer_norm(hidden, 1e-12, vb.pp("layernorm_before"))?,
+        mlp: Mlp::new(up, down, Activation::GeluErf),
+        mlp_norm: layer_norm(hidden, 1e-12, vb.pp("layernorm_after"))?,
+    })
 }
 
 /// A Vision Transformer.
@@ -97,7 +62,7 @@ impl Vit {
         let count = (config.image / config.patch).pow(2);
         let stride = Conv2dConfig { stride: config.patch, ..Default::default() };
         let projection = embeddings.pp("patch_embeddings").pp("projection");
-        let layer = |i| Layer::new(config, vit.pp("encoder").pp("layer").pp(i));
+        let layer = |i| layer(config, vit.pp("encoder").pp("layer").pp(i));
         Ok(Self {
             class_token: embeddings.get((1, 1, hidden), "cls_token")?,
             positions: embeddings.get((1, count + 1, hidden), "position_embeddings")?,
@@ -117,7 +82,7 @@ impl Module for Vit {
         let class = self.class_token.expand((batch, 1, width))?;
         let mut xs = Tensor::cat(&[&class, &tokens], 1)?.broadcast_add(&self.positions)?;
         for layer in &self.layers {
-            xs = layer.forward(&xs)?;
+            xs = layer.norm_first(&xs, None)?;
         }
         xs.narrow(1, 0, 1)?.squeeze(1)?.apply(&self.norm)?.apply(&self.classifier)
     }

@@ -38,8 +38,13 @@ fn all(args: &Args) -> Result<()> {
     if has_target("tests", "cases_") {
         let mut cases = sdk::cargo(&test)?;
         // The same members, or shared dependencies compile once more with other features.
-        cases.args(members).args(["--test", "cases_*", "--test", "*_models"]).args(&args.extra);
+        cases
+            .args(members)
+            .args(["--test", "cases_*", "--test", "*_models", "--test", "*_zoo"])
+            .args(&args.extra);
         cases.env(MINILM.variable, &minilm).env(ONNXRUNTIME.variable, onnxruntime);
+        // TensorRT-RTX has built them all.
+        cases.env("ACCELERANT_CASES_ON", "OnnxRuntime");
         stream(cases.env(tables::RECORDS.0, &records))?;
     } else {
         eprintln!("skipped: no tests/cases_*.rs to run on the real ONNX Runtime");

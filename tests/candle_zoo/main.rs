@@ -1,0 +1,16 @@
+//! Whole Candle networks under `#[accelerant::trace]`: natively against candle-transformers on the
+//! same weights, and exported against the native result, through every consumer. The networks are
+//! in `examples/candle_models`.
+
+#![cfg(all(feature = "candle", feature = "ort"))]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod harness;
+#[path = "../../examples/candle_models/mod.rs"]
+mod models;
+
+mod decoders;
+mod pictures;
+mod senses;
+mod texts;
