@@ -89,6 +89,7 @@ fn activation_layers() {
         Activation::GeluPytorchTanh,
     ];
     let x = tensor(&[2, 3, 6], 1).affine(7.0, 0.0).unwrap();
+    layer("Activation", &Activation::Silu, &tensor(&[2, 6], 1));
     for activation in activations {
         layer(&format!("Activation, {activation:?}"), &activation, &x);
     }
@@ -151,12 +152,12 @@ fn transposed_convolution_layers() {
 
 #[test]
 fn group_normalization_layers() {
+    let net = |groups| GroupNorm::new(weight(&[6], 1), weight(&[6], 2), 6, groups, 1e-5).unwrap();
     for shape in [&[2, 6, 5][..], &[2, 6, 4, 3]] {
-        for groups in [1, 2, 3, 6] {
-            let net = GroupNorm::new(weight(&[6], 1), weight(&[6], 2), 6, groups, 1e-5).unwrap();
-            let name = format!("GroupNorm, {groups} groups of {} axes", shape.len());
-            layer(&name, &net, &tensor(shape, 1));
-        }
+        layer("GroupNorm, one group", &net(1), &tensor(shape, 1));
+        layer("GroupNorm", &net(2), &tensor(shape, 1));
+        layer("GroupNorm, more groups", &net(3), &tensor(shape, 1));
+        layer("GroupNorm, of each channel", &net(6), &tensor(shape, 1));
     }
 }
 
@@ -190,16 +191,29 @@ fn layers_in_a_row() {
     assert_eq!(net.len(), 7);
     let x = tensor(&[2, 6], 1);
     layer("Sequential", &net, &x);
-    layer("Func", &func(|xs| xs.relu()), &x);
-    layer("FuncT", &func_t(|xs, train| if train { xs.neg() } else { xs.sqr() }), &x);
-    layer("Identity", &Identity, &x);
-    layer("Activation", &Activation::Silu, &x);
     assert_eq!(net.forward_all(&x).unwrap().len(), 7);
     assert_eq!(
         net.forward_all(&x).unwrap()[6].to_vec2::<f32>().unwrap(),
         net.forward(&x).unwrap().to_vec2::<f32>().unwrap()
     );
-    layer("QMatMul, not quantized", &QMatMul::Tensor(weight(&[4, 6], 1)), &x);
     assert!(net.forward_t(&x, false).is_ok());
     assert!(net.forward_t(&x, true).unwrap_err().to_string().contains("is for inference"));
+}
+
+#[test]
+fn functions_as_layers() {
+    let x = tensor(&[2, 6], 1);
+    layer("Func", &func(|xs| xs.relu()), &x);
+    layer("FuncT", &func_t(|xs, train| if train { xs.neg() } else { xs.sqr() }), &x);
+}
+
+#[test]
+fn a_layer_that_does_nothing() {
+    layer("Identity", &Identity, &tensor(&[2, 6], 1));
+}
+
+#[test]
+fn weights_that_may_be_quantized() {
+    let net = QMatMul::Tensor(weight(&[4, 6], 1));
+    layer("QMatMul, not quantized", &net, &tensor(&[2, 6], 1));
 }

@@ -25,9 +25,10 @@ pub(crate) fn passed(family: &str, case: &str, trace: &Trace, outcomes: &[Outcom
         let model = trace.to_onnx(consumer).expect("the model was just exported");
         let nodes = model.proto().graph.iter().flat_map(|graph| &graph.node);
         let mut operators: Vec<&str> = nodes.map(|node| node.op_type()).collect();
-        // The last Identity names the output.
-        operators.pop();
-        operators.dedup();
+        // Those at the end name the outputs.
+        while operators.last() == Some(&"Identity") {
+            operators.pop();
+        }
         let (operators, reason) = (operators.join(" "), gap.unwrap_or_default());
         append(
             &folder,
@@ -36,10 +37,10 @@ pub(crate) fn passed(family: &str, case: &str, trace: &Trace, outcomes: &[Outcom
     }
 }
 
-/// A line about a method that has no case.
-pub(crate) fn left_out(operation: &str, reason: &str) {
+/// A method, function or layer that Candle has, and why it has no case, if so.
+pub(crate) fn listed(family: &str, operation: &str, reason: &str) {
     if let Some(folder) = folder() {
-        append(&folder, &format!("All\t\t{operation}\t\t\t{reason}\n"));
+        append(&folder, &format!("All\t{family}\t{operation}\t\t\t{reason}\n"));
     }
 }
 

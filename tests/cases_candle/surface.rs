@@ -195,105 +195,38 @@ fn cases() -> BTreeSet<String> {
 #[test]
 fn all_that_candle_offers_for_inference_has_a_case_or_a_reason() {
     let nn = source("candle-nn");
-    let mut offered = methods_of_tensor();
-    assert!(offered.len() > 150 && offered.contains("recip"), "{offered:?}");
-    offered.extend(public_functions(&nn.join("ops.rs")));
-    offered.extend(public_functions(&nn.join("rotary_emb.rs")));
+    let methods = methods_of_tensor();
+    assert!(methods.len() > 150 && methods.contains("recip"), "{methods:?}");
     let layers = layers();
     assert!(layers.contains("Linear") && layers.contains("BatchNorm"), "{layers:?}");
-    offered.extend(layers);
+    let families = [
+        ("`candle_core::Tensor`", methods),
+        ("`candle_nn::ops`", public_functions(&nn.join("ops.rs"))),
+        ("`candle_nn::rotary_emb`", public_functions(&nn.join("rotary_emb.rs"))),
+        ("Layers of candle_nn", layers),
+    ];
 
     let cases = cases();
-    let left_out: BTreeSet<&str> = LEFT_OUT.iter().flat_map(|(_, names)| *names).copied().collect();
-    let missing: Vec<&String> = offered
-        .iter()
-        .filter(|name| !cases.contains(*name) && !left_out.contains(name.as_str()))
-        .collect();
-    assert!(missing.is_empty(), "without a case or a reason: {missing:?}");
-    let gone: Vec<&&str> = left_out.iter().filter(|name| !offered.contains(**name)).collect();
-    assert!(gone.is_empty(), "left out, but not there: {gone:?}");
-    let both: Vec<&&str> = left_out.iter().filter(|name| cases.contains(**name)).collect();
-    assert!(both.is_empty(), "left out, but with a case: {both:?}");
-    for (reason, names) in LEFT_OUT {
-        names.iter().for_each(|name| records::left_out(name, reason));
-    }
-}
-
-/// What the tables say of an operation: its forms, and who does not take which of them.
-#[derive(Default)]
-struct Row {
-    forms: BTreeSet<String>,
-    gaps: BTreeSet<String>,
-}
-
-/// All rows by file and operation.
-fn rows() -> BTreeMap<(String, String), Row> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases_candle");
-    let mut rows: BTreeMap<(String, String), Row> = BTreeMap::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let family = path.file_stem().unwrap().to_string_lossy().into_owned();
-        for line in std::fs::read_to_string(&path).unwrap().lines() {
-            let Some((name, rest)) = case_of(line) else { continue };
-            if !rest.starts_with(',') || family == "surface" {
+    let reasons =
+        LEFT_OUT.iter().flat_map(|(reason, names)| names.iter().map(move |n| (*n, *reason)));
+    let left_out: BTreeMap<&str, &str> = reasons.collect();
+    let (mut offered, mut missing) = (BTreeSet::new(), Vec::new());
+    for (family, names) in &families {
+        for name in names {
+            // A function of the same name is the method.
+            if !offered.insert(name.as_str()) {
                 continue;
             }
-            let (operation, form) = name.split_once(", ").unwrap_or((name, ""));
-            let row = rows.entry((family.clone(), operation.to_owned())).or_default();
-            if !form.is_empty() {
-                row.forms.insert(form.to_owned());
+            let reason = left_out.get(name.as_str()).copied();
+            if reason.is_none() && !cases.contains(name) {
+                missing.push(name);
             }
-            let gap = rest.split_once("except [").and_then(|(_, gaps)| gaps.split_once("\"]"));
-            if let Some((runner, reason)) = gap.and_then(|(gap, _)| gap.split_once(": \"")) {
-                let form = if form.is_empty() { operation } else { form };
-                row.gaps.insert(format!("{runner}, {form}: {reason}"));
-            }
+            records::listed(family, name, reason.unwrap_or_default());
         }
     }
-    rows
-}
-
-fn document() -> String {
-    let mut text = String::from(
-        "# Candle's operations\n\n\
-         What a forward over `TensorOps` can do, from the tables of `tests/cases_candle`. Each case runs in \
-         every test run on random inputs: its results on tract and on ONNX Runtime are compared with \
-         Candle's own on the CPU, and TensorRT-RTX's parser and builder take it (with a GPU, it also runs \
-         there). Who does not take a case is named with the reason, and tried all the same: a gap that is \
-         filled fails the test. Batches are fixed and symbolic; `lengths` has a second symbol. `dtypes` has them in 16-bit floats; in bfloat16 tract takes none of \
-         them, and ONNX Runtime's CPU only those that move values.\n\n\
-         Written by `ACCELERANT_WRITE_DOCUMENTS=1 cargo test --test cases_candle surface`, and compared \
-         with the tables, and these with Candle's source, in every test run.\n",
-    );
-    let mut family = String::new();
-    for ((of, operation), row) in rows() {
-        if family != of {
-            text += &format!(
-                "\n## {of}\n\n| operation | further forms | not taken by |\n|---|---|---|\n"
-            );
-            family = of;
-        }
-        let join = |parts: &BTreeSet<String>, by| {
-            parts.iter().map(String::as_str).collect::<Vec<_>>().join(by)
-        };
-        let (forms, gaps) = (join(&row.forms, "; "), join(&row.gaps, "; "));
-        text += &format!("| {operation} | {forms} | {gaps} |\n");
-    }
-    text += "\n## Left out\n\n| reason | what |\n|---|---|\n";
-    for (reason, names) in LEFT_OUT {
-        text += &format!("| {reason} | {} |\n", names.join(", "));
-    }
-    text
-}
-
-#[test]
-fn the_document_says_what_the_tables_say() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/candle-operations.md");
-    let expected = document();
-    if std::env::var_os("ACCELERANT_WRITE_DOCUMENTS").is_some() {
-        std::fs::write(&path, &expected).unwrap();
-    }
-    let found = std::fs::read_to_string(&path).unwrap_or_default();
-    let differs = expected.lines().zip(found.lines()).find(|(new, old)| new != old);
-    assert!(expected == found, "docs/candle-operations.md is stale: {differs:?}");
+    assert!(missing.is_empty(), "without a case or a reason: {missing:?}");
+    let gone: Vec<&&str> = left_out.keys().filter(|name| !offered.contains(**name)).collect();
+    assert!(gone.is_empty(), "left out, but not there: {gone:?}");
+    let both: Vec<&&str> = left_out.keys().filter(|name| cases.contains(**name)).collect();
+    assert!(both.is_empty(), "left out, but with a case: {both:?}");
 }

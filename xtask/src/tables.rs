@@ -1,7 +1,8 @@
-//! `cargo xtask tables`: what each operation of Burn becomes and who takes it, as a document, from
-//! what the cases recorded when they ran. `cargo xtask test` compares instead of writing.
+//! `cargo xtask tables`: what each operation of Burn and of Candle becomes and who takes it, as
+//! documents, from what the cases recorded when they ran. `cargo xtask test` compares instead of
+//! writing.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
@@ -11,11 +12,29 @@ use std::process::Command;
 use crate::sdk::{self, ONNXRUNTIME};
 use crate::workspace::{FEATURES, root, stream};
 
-/// The variable that names the folder of the records, and the file in it.
-pub(crate) const RECORDS: (&str, &str) = ("ACCELERANT_CASE_RECORDS", "burn.tsv");
-const DOCUMENT: &str = "docs/burn-operations.md";
+/// The variable that names the folder of the records.
+pub(crate) const RECORDS: &str = "ACCELERANT_CASE_RECORDS";
 const RUNNERS: [(&str, &str); 3] =
     [("Tract", "tract"), ("OnnxRuntime", "ONNX Runtime"), ("TensorRtRtx", "TensorRT-RTX builder")];
+
+/// A document, and the file of records that it is made from.
+struct Table {
+    records: &'static str,
+    document: &'static str,
+    head: &'static str,
+    /// Where cases go that are of no operation of the framework: nowhere, or under this title.
+    others: Option<&'static str>,
+}
+
+const TABLES: [Table; 2] = [
+    Table { records: "burn.tsv", document: "docs/burn-operations.md", head: BURN, others: None },
+    Table {
+        records: "candle.tsv",
+        document: "docs/candle-operations.md",
+        head: CANDLE,
+        others: Some("Several operations together"),
+    },
+];
 
 /// An empty folder for the records of one run.
 pub(crate) fn folder() -> Result<PathBuf> {
@@ -27,38 +46,55 @@ pub(crate) fn folder() -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Runs the cases of Burn with both runtimes, and writes the document.
+/// Runs the cases with both runtimes, and writes the documents.
 pub(crate) fn run() -> Result<()> {
     let (folder, library) = (folder()?, ONNXRUNTIME.ensure()?);
     let cases = || -> Result<Command> {
-        let mut command =
-            sdk::cargo(&["test", "--release", "--features", FEATURES, "--test", "cases_burn"])?;
-        command.env(RECORDS.0, &folder);
+        let mut command = sdk::cargo(&["test", "--release", "--features", FEATURES])?;
+        command.args(["--test", "cases_burn", "--test", "cases_candle"]).env(RECORDS, &folder);
         Ok(command)
     };
     stream(&mut cases()?)?;
-    stream(cases()?.env(ONNXRUNTIME.variable, library))?;
-    let text = document(&read(&folder)?)?;
-    fs::write(root().join(DOCUMENT), text).with_context(|| format!("writing {DOCUMENT}"))
-}
-
-/// Fails when the document does not say what the cases just recorded.
-pub(crate) fn check(folder: &Path) -> Result<()> {
-    let found = fs::read_to_string(root().join(DOCUMENT)).unwrap_or_default();
-    let expected = document(&read(folder)?)?;
-    let differs = expected.lines().zip(found.lines()).find(|(new, old)| new != old);
-    match differs {
-        Some((new, old)) => {
-            bail!("{DOCUMENT} is stale; run `cargo xtask tables`\n  now: {new}\n  there: {old}")
-        }
-        None if expected != found => bail!("{DOCUMENT} is stale; run `cargo xtask tables`"),
-        None => Ok(()),
+    stream(only_onnxruntime(&mut cases()?, &library))?;
+    for table in &TABLES {
+        let name = table.document;
+        fs::write(root().join(name), table.text(&folder)?)
+            .with_context(|| format!("writing {name}"))?;
     }
+    Ok(())
 }
 
-fn read(folder: &Path) -> Result<String> {
-    let path = folder.join(RECORDS.1);
-    fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))
+/// The same cases on the real ONNX Runtime. TensorRT-RTX has built them all in the first run.
+pub(crate) fn only_onnxruntime<'a>(command: &'a mut Command, library: &Path) -> &'a mut Command {
+    command.env(ONNXRUNTIME.variable, library).env("ACCELERANT_CASES_ON", "OnnxRuntime")
+}
+
+/// Fails when a document does not say what the cases just recorded.
+pub(crate) fn check(folder: &Path) -> Result<()> {
+    TABLES.iter().try_for_each(|table| table.check(folder))
+}
+
+impl Table {
+    fn check(&self, folder: &Path) -> Result<()> {
+        let name = self.document;
+        let found = fs::read_to_string(root().join(name)).unwrap_or_default();
+        let expected = self.text(folder)?;
+        let differs = expected.lines().zip(found.lines()).find(|(new, old)| new != old);
+        match differs {
+            Some((new, old)) => {
+                bail!("{name} is stale; run `cargo xtask tables`\n  now: {new}\n  there: {old}")
+            }
+            None if expected != found => bail!("{name} is stale; run `cargo xtask tables`"),
+            None => Ok(()),
+        }
+    }
+
+    fn text(&self, folder: &Path) -> Result<String> {
+        let path = folder.join(self.records);
+        let records =
+            fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        self.written(&records).with_context(|| format!("making {}", self.document))
+    }
 }
 
 /// What is known of one operation.
@@ -78,55 +114,79 @@ impl Row {
     }
 }
 
-fn document(records: &str) -> Result<String> {
-    let mut rows: BTreeMap<(String, String), Row> = BTreeMap::new();
-    let mut order = Vec::new();
-    for line in records.lines().collect::<BTreeSet<_>>() {
-        let fields: Vec<&str> = line.split('\t').collect();
-        let [what, family, name, nodes, case, reason] = fields[..] else {
-            bail!("a record of {} fields: {line}", fields.len());
+impl Table {
+    fn written(&self, records: &str) -> Result<String> {
+        let mut rows: BTreeMap<(String, String), Row> = BTreeMap::new();
+        let mut order = Vec::new();
+        let lines: BTreeSet<_> = records.lines().collect();
+        let split = |line: &str| -> Result<[String; 6]> {
+            let fields: Vec<String> = line.split('\t').map(str::to_owned).collect();
+            let count = fields.len();
+            fields.try_into().map_err(|_| anyhow!("a record of {count} fields: {line}"))
         };
-        let key = (family.to_owned(), name.to_owned());
-        let row = rows.entry(key.clone()).or_default();
-        match what {
-            "All" => {
-                row.left_out = reason.to_owned();
+        let lines = lines.into_iter().map(split).collect::<Result<Vec<_>>>()?;
+        // The family of an operation is that of the list of all; a case tells the table it is in.
+        let mut families = BTreeMap::new();
+        for [what, family, name, .., reason] in &lines {
+            if what == "All" {
+                let key = (family.clone(), name.clone());
+                rows.entry(key.clone()).or_default().left_out.clone_from(reason);
+                families.insert(name, family.as_str());
                 order.push(key);
             }
-            "Refused" => drop(row.refused.insert(reason.to_owned())),
-            runner => {
-                row.forms.insert(form(nodes));
-                let (passed, gaps) = row.results.entry(runner.to_owned()).or_default();
-                if reason.is_empty() {
-                    passed.insert(case.into())
-                } else {
-                    gaps.insert(reason.into())
-                };
+        }
+        ensure!(!order.is_empty(), "the records do not list the operations");
+        let listed = order.len();
+        for [what, family, name, nodes, case, reason] in &lines {
+            let family = match self.others {
+                _ if what == "All" => continue,
+                Some(others) => families.get(name).copied().unwrap_or(others),
+                None => family,
+            };
+            let key = (family.to_owned(), name.clone());
+            if !rows.contains_key(&key) {
+                let known = self.others == Some(family);
+                ensure!(known, "a record names an operation that there is not: {family} {name}");
+                order.push(key.clone());
             }
+            let row = rows.entry(key).or_default();
+            if what == "Refused" {
+                row.refused.insert(reason.clone());
+                continue;
+            }
+            row.forms.insert(form(nodes));
+            let (passed, gaps) = row.results.entry(what.clone()).or_default();
+            match reason.is_empty() {
+                true => passed.insert(case.clone()),
+                false => gaps.insert(reason.clone()),
+            };
         }
+        order[listed..].sort();
+        let untold = order.iter().filter(|key| rows[*key].says_nothing());
+        let untold: Vec<_> = untold.map(|(family, name)| format!("{family}::{name}")).collect();
+        ensure!(
+            untold.is_empty(),
+            "no case holds these, and none refuses them: {}",
+            untold.join(", ")
+        );
+        let mut text = String::from(self.head);
+        let mut family = "";
+        for key in &order {
+            let (row, group) = (&rows[key], if key.0.is_empty() { "Other" } else { &key.0 });
+            if group != family {
+                family = group;
+                write!(text, "\n## {family}\n\n| operation | ONNX |")?;
+                RUNNERS.iter().for_each(|(_, title)| text.extend([" ", title, " |"]));
+                text += "\n|---|---|---|---|---|\n";
+            }
+            write!(text, "| {} | {} |", key.1, onnx(row))?;
+            for (runner, _) in RUNNERS {
+                write!(text, " {} |", result(row.results.get(runner)))?;
+            }
+            text.push('\n');
+        }
+        Ok(text)
     }
-    ensure!(!order.is_empty(), "the records do not list the operations of Burn");
-    ensure!(rows.len() == order.len(), "a record names an operation that Burn does not have");
-    let untold = order.iter().filter(|key| rows[*key].says_nothing());
-    let untold: Vec<_> = untold.map(|(family, name)| format!("{family}::{name}")).collect();
-    ensure!(untold.is_empty(), "no case holds these, and none refuses them: {}", untold.join(", "));
-    let mut text = String::from(HEAD);
-    let mut family = "";
-    for key in &order {
-        let (row, group) = (&rows[key], if key.0.is_empty() { "Other" } else { &key.0 });
-        if group != family {
-            family = group;
-            write!(text, "\n## {family}\n\n| operation | ONNX |")?;
-            RUNNERS.iter().for_each(|(_, title)| text.extend([" ", title, " |"]));
-            text += "\n|---|---|---|---|---|\n";
-        }
-        write!(text, "| {} | {} |", key.1, onnx(row))?;
-        for (runner, _) in RUNNERS {
-            write!(text, " {} |", result(row.results.get(runner)))?;
-        }
-        text.push('\n');
-    }
-    Ok(text)
 }
 
 /// Repeated operators once, in the order of their first use.
@@ -173,7 +233,7 @@ fn result(found: Option<&(BTreeSet<String>, BTreeSet<String>)>) -> String {
     parts.join("; ")
 }
 
-const HEAD: &str = "# Burn's operations
+const BURN: &str = "# Burn's operations
 
 What each operation of Burn's graph representation becomes in ONNX, and what the cases of
 `tests/cases_burn` found when they ran. `ok`: every case that holds the operation agrees with Burn on
@@ -182,20 +242,42 @@ layers, which the exporter puts together again from their steps. Written by `car
 `cargo xtask test` fails when it is stale, or when an operation is missing.
 ";
 
+const CANDLE: &str = "# Candle's operations
+
+What each public method of `candle_core::Tensor`, function of `candle_nn::ops` and `rotary_emb`, and
+layer of candle_nn becomes in ONNX, and what the cases of `tests/cases_candle` found when they ran. The
+list is read from the source of the Candle that is built against. `ok`: every case of that name agrees
+with Candle's own result on the CPU on random inputs, with fixed and symbolic sizes, or for
+TensorRT-RTX, its parser and builder take it. The operators are those of the whole case, which may
+have a few around the one it is for. Written by `cargo xtask tables`; `cargo xtask test` fails when it
+is stale, or when a method is missing.
+";
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn records_become_rows_and_a_missing_case_is_an_error() {
+        let [burn, candle] = TABLES;
         let all = "All\tBase\tFlip\t\t\t\nAll\tBase\tGrad\t\t\ta gradient\n";
-        assert!(document(all).unwrap_err().to_string().contains("Flip"));
+        assert!(burn.written(all).unwrap_err().to_string().contains("Flip"));
         let case = "Tract\tBase\tFlip\tSlice Slice\tflip, static\t\n";
         let gap = "Tract\tBase\tFlip\tSlice Cast\tflip, dynamic\ttoo hard\n";
-        let text = document(&format!("{all}{case}{gap}")).unwrap();
+        let text = burn.written(&format!("{all}{case}{gap}")).unwrap();
         let row = "| Flip | Slice; at times Cast | ok; not every form: too hard | – | – |";
         assert!(text.contains(row), "{text}");
         assert!(text.contains("| Grad | not exported: a gradient |"), "{text}");
-        assert!(document(&format!("{all}{case}Tract\tBase\tNone\t\tx\t\n")).is_err());
+        let unknown = format!("{all}{case}Tract\tBase\tNone\t\tx\t\n");
+        assert!(burn.written(&unknown).is_err());
+
+        // Where the table of a case says nothing about what it is of.
+        let elsewhere = format!("{all}Tract\tshapes\tFlip\tSlice\tx\t\n");
+        let both = format!("{elsewhere}Tract\tshapes\tthere and back\t\tx\t\n");
+        let text = candle.written(&both).unwrap();
+        assert!(text.contains("## Base\n\n| operation |"), "{text}");
+        assert!(text.contains("| Flip | Slice | ok | – | – |"), "{text}");
+        let (_, others) = text.split_once("## Several operations together").unwrap();
+        assert!(others.contains("| there and back | the value itself | ok |"), "{text}");
     }
 }

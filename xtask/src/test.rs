@@ -32,7 +32,7 @@ fn all(args: &Args) -> Result<()> {
     let members = ["--workspace", "--exclude", "xtask"];
     let mut everything = sdk::cargo(&test)?;
     everything.args(members).args(&args.extra).env(MINILM.variable, &minilm);
-    stream(everything.env(tables::RECORDS.0, &records))?;
+    stream(everything.env(tables::RECORDS, &records))?;
 
     // Once on the pure Rust runtime (above), and once on the real one.
     if has_target("tests", "cases_") {
@@ -42,10 +42,9 @@ fn all(args: &Args) -> Result<()> {
             .args(members)
             .args(["--test", "cases_*", "--test", "*_models", "--test", "*_zoo"])
             .args(&args.extra);
-        cases.env(MINILM.variable, &minilm).env(ONNXRUNTIME.variable, onnxruntime);
-        // TensorRT-RTX has built them all.
-        cases.env("ACCELERANT_CASES_ON", "OnnxRuntime");
-        stream(cases.env(tables::RECORDS.0, &records))?;
+        cases.env(MINILM.variable, &minilm);
+        tables::only_onnxruntime(&mut cases, &onnxruntime);
+        stream(cases.env(tables::RECORDS, &records))?;
     } else {
         eprintln!("skipped: no tests/cases_*.rs to run on the real ONNX Runtime");
     }
