@@ -187,6 +187,16 @@ public:
     }
   }
 
+  bool capturable(std::size_t stream) const noexcept override {
+#ifdef ACCELERANT_IS_RTX
+    return parts_.context->isStreamCapturable(to_stream(stream));
+#else
+    // Not told beforehand: the capture fails.
+    static_cast<void>(stream);
+    return true;
+#endif
+  }
+
   std::unique_ptr<HostMemory> finish() override {
     // First the context: its threads may be compiling still.
     parts_.context.reset();
@@ -253,13 +263,17 @@ std::unique_ptr<Context> LoadedEngine::create_context(const ContextOptions &opti
   ContextParts parts;
   parts.engine = shared_from_this();
 #ifdef ACCELERANT_IS_RTX
-  using Strategy = nvinfer1::CudaGraphStrategy;
+  using Specialization = nvinfer1::DynamicShapesKernelSpecializationStrategy;
   parts.config.reset(engine_->createRuntimeConfig());
   if (!parts.config) {
     errors.fail("the runtime configuration cannot be created");
   }
-  if (!parts.config->setCudaGraphStrategy(options.cuda_graph ? Strategy::kWHOLE_GRAPH_CAPTURE : Strategy::kDISABLED)) {
+  // Its own graphs are updated whenever an address changes, at the cost of a capture.
+  if (!parts.config->setCudaGraphStrategy(nvinfer1::CudaGraphStrategy::kDISABLED)) {
     errors.fail("the CUDA graph strategy is refused");
+  }
+  if (options.eager) {
+    parts.config->setDynamicShapesKernelSpecializationStrategy(Specialization::kEAGER);
   }
   if (options.use_runtime_cache) {
     // One for each context: TensorRT-RTX 1.6 crashes when contexts that run at the same time share

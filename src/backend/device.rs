@@ -67,6 +67,12 @@ pub struct ExecutionCounters {
     pub stream_waits: u64,
     /// Contexts made.
     pub contexts: u64,
+    /// Executions that were the launch of a CUDA graph.
+    pub graph_launches: u64,
+    /// CUDA graphs captured.
+    pub graph_captures: u64,
+    /// Contexts that could not be captured, and enqueue plainly since.
+    pub graph_refusals: u64,
 }
 
 /// An [`Executable`](super::Executable) that takes tensors where they are.

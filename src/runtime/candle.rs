@@ -131,8 +131,14 @@ impl CandleModule {
             (self.inference.device(), inputs.first().map(|input| input.device()))
             && inputs.len() == signature.inputs.len()
         {
-            return super::candle_cuda::run(executable, signature, device, &inputs, &self.outputs)
-                .map_err(|e| e.in_operation("run"));
+            return super::candle_cuda::run(
+                &self.inference,
+                executable,
+                device,
+                &inputs,
+                &self.outputs,
+            )
+            .map_err(|e| e.in_operation("run"));
         }
         let host = inputs.iter().map(|input| to_host(input)).collect::<Result<Vec<_>>>()?;
         let outputs = self.inference.run(&host)?;

@@ -1,6 +1,8 @@
 //! Candle's tensors of a CUDA device, in and out by address: on Candle's stream, into memory of
 //! Candle's device, nothing copied and nobody waited for.
 
+use std::sync::Arc;
+
 use candle_core::cuda_backend::cudarc::driver::{
     CudaSlice, CudaStream, DevicePtr, DevicePtrMut, DeviceRepr, SyncOnDrop,
 };
@@ -9,20 +11,24 @@ use candle_core::op::BackpropOp;
 use candle_core::{CudaDevice, DType as CandleType, Device, Storage, Tensor};
 use half::{bf16, f16};
 
+use super::InferenceModule;
+use super::cuda::no_room;
+use super::output_pool::OutputPool;
 use crate::backend::{DeviceExecutable, DeviceTensor, StreamHandle};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::candle::{carried_dtype, from_candle};
-use crate::spec::{DType, Signature, TensorSpec};
+use crate::spec::{DType, TensorSpec};
 
 /// Runs on tensors of `device`, and gives the outputs there, of the types that candle calls
 /// `outputs`. The number of inputs and their types were checked.
 pub(super) fn run(
+    module: &InferenceModule,
     executable: &dyn DeviceExecutable,
-    signature: &Signature,
     device: &CudaDevice,
     inputs: &[&Tensor],
     outputs: &[CandleType],
 ) -> Result<Vec<Tensor>> {
+    let signature = module.signature();
     let stream = device.cuda_stream();
     let ours = executable.ordinal();
     let theirs = stream.context().ordinal();
@@ -48,11 +54,12 @@ pub(super) fn run(
         tensors.push(DeviceTensor { dtype, shape: tensor.dims(), address });
         reading.push(guard);
     }
+    let pool = module.output_pool(stream.context());
     let mut made: Vec<(Vec<usize>, CudaStorageSlice)> = Vec::with_capacity(outputs.len());
     let mut output = |i: usize, sizes: &[usize]| {
         let spec = &signature.outputs[i];
         let (slice, address) =
-            alloc(device, &stream, spec.dtype, sizes).map_err(|e| e.on_tensor(&spec.name))?;
+            alloc(pool, &stream, spec.dtype, sizes).map_err(|e| e.on_tensor(&spec.name))?;
         made.push((sizes.to_vec(), slice));
         Ok(address)
     };
@@ -145,38 +152,36 @@ fn read<'a>(
     }
 }
 
-/// Memory of candle's device for a tensor, allocated in the order of its stream, and its address.
+/// Memory for a tensor, allocated in the order of candle's stream, and its address.
 fn alloc(
-    device: &CudaDevice,
-    stream: &CudaStream,
+    pool: &OutputPool,
+    stream: &Arc<CudaStream>,
     dtype: DType,
     sizes: &[usize],
 ) -> Result<(CudaStorageSlice, u64)> {
     // A tensor without elements has an address too.
     let len = sizes.iter().product::<usize>().max(1);
     fn of<T: DeviceRepr>(
-        device: &CudaDevice,
-        stream: &CudaStream,
+        pool: &OutputPool,
+        stream: &Arc<CudaStream>,
         len: usize,
         wrap: fn(CudaSlice<T>) -> CudaStorageSlice,
     ) -> Result<(CudaStorageSlice, u64)> {
-        // SAFETY: becomes a tensor only after the run that writes to it was enqueued.
-        let mut slice = unsafe { device.alloc::<T>(len) }.map_err(|e| {
-            let text = format!("{len} elements cannot be allocated: {e}");
-            Error::new(ErrorKind::Device, text).with_source(e)
-        })?;
-        let (address, _) = slice.device_ptr_mut(stream);
+        // SAFETY: the pool is of candle's device. Becomes a tensor only after the run that writes to
+        // it was enqueued.
+        let (slice, address) = unsafe { pool.alloc::<T>(stream, len) }
+            .map_err(|e| no_room(len * size_of::<T>(), e))?;
         Ok((wrap(slice), address))
     }
     match candle_type(dtype)? {
-        CandleType::U8 => of::<u8>(device, stream, len, CudaStorageSlice::U8),
-        CandleType::I16 => of::<i16>(device, stream, len, CudaStorageSlice::I16),
-        CandleType::I32 => of::<i32>(device, stream, len, CudaStorageSlice::I32),
-        CandleType::I64 => of::<i64>(device, stream, len, CudaStorageSlice::I64),
-        CandleType::BF16 => of::<bf16>(device, stream, len, CudaStorageSlice::BF16),
-        CandleType::F16 => of::<f16>(device, stream, len, CudaStorageSlice::F16),
-        CandleType::F64 => of::<f64>(device, stream, len, CudaStorageSlice::F64),
-        _ => of::<f32>(device, stream, len, CudaStorageSlice::F32),
+        CandleType::U8 => of::<u8>(pool, stream, len, CudaStorageSlice::U8),
+        CandleType::I16 => of::<i16>(pool, stream, len, CudaStorageSlice::I16),
+        CandleType::I32 => of::<i32>(pool, stream, len, CudaStorageSlice::I32),
+        CandleType::I64 => of::<i64>(pool, stream, len, CudaStorageSlice::I64),
+        CandleType::BF16 => of::<bf16>(pool, stream, len, CudaStorageSlice::BF16),
+        CandleType::F16 => of::<f16>(pool, stream, len, CudaStorageSlice::F16),
+        CandleType::F64 => of::<f64>(pool, stream, len, CudaStorageSlice::F64),
+        _ => of::<f32>(pool, stream, len, CudaStorageSlice::F32),
     }
 }
 

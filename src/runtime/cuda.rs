@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 
 use cudarc::driver::{
     CudaContext, CudaSlice, CudaStream, CudaView, CudaViewMut, DevicePtr, DevicePtrMut, DeviceRepr,
-    DeviceSlice, SyncOnDrop, sys::CUstreamCaptureStatus,
+    DeviceSlice, DriverError, SyncOnDrop, sys::CUstreamCaptureStatus,
 };
 
 use super::InferenceModule;
@@ -104,13 +104,9 @@ impl CudaTensor {
         shape: impl Into<Vec<usize>>,
     ) -> Result<Self> {
         let shape = shape.into();
-        let len = shape.iter().try_fold(dtype.size(), |n, &size| n.checked_mul(size));
-        let failed = |text: String| Error::new(ErrorKind::Device, text);
-        let len = len.ok_or_else(|| failed(format!("{dtype} {shape:?} is too large")))?;
-        // A tensor without elements has an address too.
+        let len = byte_len(dtype, &shape)?;
         // SAFETY: the caller's promise.
-        let memory = unsafe { stream.alloc::<u8>(len.max(1)) }
-            .map_err(|e| failed(format!("{len} bytes cannot be allocated: {e}")).with_source(e))?;
+        let memory = unsafe { stream.alloc::<u8>(len) }.map_err(|e| no_room(len, e))?;
         Ok(Self { dtype, shape, memory })
     }
 
@@ -198,6 +194,7 @@ impl CudaWrite for CudaTensor {
 /// ```
 #[derive(Clone, Copy)]
 pub struct CudaModule<'m> {
+    module: &'m InferenceModule,
     signature: &'m Signature,
     executable: &'m dyn DeviceExecutable,
 }
@@ -212,7 +209,7 @@ impl InferenceModule {
             let text = format!("{} takes no tensors in device memory", self.description());
             return Err(Error::new(ErrorKind::Device, text));
         };
-        Ok(CudaModule { signature: self.signature(), executable })
+        Ok(CudaModule { module: self, signature: self.signature(), executable })
     }
 }
 
@@ -284,14 +281,17 @@ impl CudaModule<'_> {
         stream: &Arc<CudaStream>,
         inputs: &[(&dyn CudaRead, &[usize])],
     ) -> Result<Vec<CudaTensor>> {
+        self.check_stream(stream).map_err(|e| e.in_operation("run on a stream"))?;
+        let pool = self.module.output_pool(stream.context());
         let mut outputs: Vec<CudaTensor> = Vec::with_capacity(self.signature.outputs.len());
         let mut output = |i: usize, sizes: &[usize]| {
             let spec = &self.signature.outputs[i];
-            // SAFETY: given out only after the run that writes to it was enqueued.
-            let mut tensor = unsafe { CudaTensor::alloc(stream, spec.dtype, sizes) }
-                .map_err(|e| e.on_tensor(&spec.name))?;
-            let (address, _) = tensor.write(stream);
-            outputs.push(tensor);
+            let len = byte_len(spec.dtype, sizes).map_err(|e| e.on_tensor(&spec.name))?;
+            // SAFETY: the pool is of the stream's device. Given out only after the run that writes
+            // to it was enqueued.
+            let (memory, address) = unsafe { pool.alloc::<u8>(stream, len) }
+                .map_err(|e| no_room(len, e).on_tensor(&spec.name))?;
+            outputs.push(CudaTensor { dtype: spec.dtype, shape: sizes.to_vec(), memory });
             Ok(address)
         };
         self.enqueue(stream, inputs, &mut output)?;
@@ -309,14 +309,7 @@ impl CudaModule<'_> {
         output: &mut dyn FnMut(usize, &[usize]) -> Result<u64>,
     ) -> Result<()> {
         let in_operation = |e: Error| e.in_operation("run on a stream");
-        let context = stream.context();
-        if context.ordinal() != self.ordinal() || !context.is_primary() {
-            let (theirs, ours) = (context.ordinal(), self.ordinal());
-            let text = format!(
-                "the stream is of device {theirs}, the module of the primary context of device {ours}"
-            );
-            return Err(in_operation(Error::new(ErrorKind::Device, text)));
-        }
+        self.check_stream(stream).map_err(in_operation)?;
         // Before cudarc's events touch the stream, so that the capture is not spoiled.
         let status = stream.capture_status().map_err(|e| {
             let error = Error::new(ErrorKind::Device, format!("the stream cannot be asked: {e}"));
@@ -345,6 +338,18 @@ impl CudaModule<'_> {
         unsafe { self.executable.enqueue(stream, &tensors, output) }.map_err(in_operation)
     }
 
+    fn check_stream(&self, stream: &CudaStream) -> Result<()> {
+        let context = stream.context();
+        if context.ordinal() == self.ordinal() && context.is_primary() {
+            return Ok(());
+        }
+        let (theirs, ours) = (context.ordinal(), self.ordinal());
+        let text = format!(
+            "the stream is of device {theirs}, the module of the primary context of device {ours}"
+        );
+        Err(Error::new(ErrorKind::Device, text))
+    }
+
     fn check_place(&self, context: &CudaContext, spec: &TensorSpec) -> Result<()> {
         if context.ordinal() == self.ordinal() && context.is_primary() {
             return Ok(());
@@ -355,6 +360,18 @@ impl CudaModule<'_> {
         );
         Err(Error::new(ErrorKind::Device, text).on_tensor(&spec.name))
     }
+}
+
+/// The bytes to allocate for a tensor; one without elements has an address too.
+fn byte_len(dtype: DType, shape: &[usize]) -> Result<usize> {
+    let len = shape.iter().try_fold(dtype.size(), |n, &size| n.checked_mul(size));
+    len.map(|len| len.max(1))
+        .ok_or_else(|| Error::new(ErrorKind::Device, format!("{dtype} {shape:?} is too large")))
+}
+
+pub(super) fn no_room(len: usize, source: DriverError) -> Error {
+    let text = format!("{len} bytes cannot be allocated: {source}");
+    Error::new(ErrorKind::Device, text).with_source(source)
 }
 
 /// Memory must have the type of its tensor and exactly its number of elements.

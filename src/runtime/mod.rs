@@ -14,6 +14,8 @@ pub(crate) mod candle;
 mod candle_cuda;
 #[cfg(feature = "_tensorrt")]
 pub(crate) mod cuda;
+#[cfg(feature = "_tensorrt")]
+mod output_pool;
 
 pub use module::InferenceModule;
 pub use options::{InputKey, OptimizeOptions};

@@ -1,8 +1,15 @@
 //! The module behind every framework's: a model, the backend that runs it, and why that one.
 
+#[cfg(feature = "_tensorrt")]
+use std::sync::OnceLock;
 use std::{fmt, path::Path, sync::Arc};
 
+#[cfg(feature = "_tensorrt")]
+use cudarc::driver::CudaContext;
+
 use super::options::OptimizeOptions;
+#[cfg(feature = "_tensorrt")]
+use super::output_pool::OutputPool;
 use crate::backend::{BackendKind, Compiled, DeviceExecutable, Engine, Rejection};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{Consumer, OnnxModel};
@@ -29,6 +36,19 @@ pub struct InferenceModule(Arc<Inner>);
 struct Inner {
     compiled: Compiled,
     built: Option<Engine>,
+    #[cfg(feature = "_tensorrt")]
+    outputs: OnceLock<Arc<OutputPool>>,
+}
+
+impl Inner {
+    fn new(compiled: Compiled, built: Option<Engine>) -> Self {
+        Self {
+            compiled,
+            built,
+            #[cfg(feature = "_tensorrt")]
+            outputs: OnceLock::new(),
+        }
+    }
 }
 
 impl InferenceModule {
@@ -61,7 +81,7 @@ impl InferenceModule {
             .map(|path| build_engine(&mut export, options, path))
             .transpose()?;
         let compiled = options.backends().compile_with(built.as_ref(), &mut export)?;
-        Ok(Self(Arc::new(Inner { compiled, built })))
+        Ok(Self(Arc::new(Inner::new(compiled, built))))
     }
 
     /// Makes an engine ready to run that was built before, perhaps on another machine.
@@ -74,7 +94,7 @@ impl InferenceModule {
         let backend = options.backends().get(engine.kind())?.clone();
         let executable = backend.load(&engine)?;
         let compiled = Compiled { executable, engine, backend, rejected: Vec::new() };
-        Ok(Self(Arc::new(Inner { compiled, built: None })))
+        Ok(Self(Arc::new(Inner::new(compiled, None))))
     }
 
     /// Reads an engine file and makes it ready to run.
@@ -126,6 +146,12 @@ impl InferenceModule {
     /// The model for tensors that are in device memory already, if the backend that runs takes them.
     pub fn device(&self) -> Option<&dyn DeviceExecutable> {
         self.0.compiled.executable.device()
+    }
+
+    /// Where outputs in memory of the engine's device come from.
+    #[cfg(feature = "_tensorrt")]
+    pub(super) fn output_pool(&self, context: &Arc<CudaContext>) -> &OutputPool {
+        self.0.outputs.get_or_init(|| OutputPool::of(context))
     }
 }
 

@@ -12,6 +12,9 @@ pub(super) struct Counters {
     pub(super) reshapes: AtomicU64,
     pub(super) stream_waits: AtomicU64,
     pub(super) contexts: AtomicU64,
+    pub(super) graph_launches: AtomicU64,
+    pub(super) graph_captures: AtomicU64,
+    pub(super) graph_refusals: AtomicU64,
 }
 
 impl Counters {
@@ -28,6 +31,9 @@ impl Counters {
             reshapes: read(&self.reshapes),
             stream_waits: read(&self.stream_waits),
             contexts: read(&self.contexts),
+            graph_launches: read(&self.graph_launches),
+            graph_captures: read(&self.graph_captures),
+            graph_refusals: read(&self.graph_refusals),
         }
     }
 }

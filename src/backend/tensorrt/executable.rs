@@ -46,7 +46,8 @@ impl EngineExecutable {
         let asked = ContextOptions {
             tensors: sides(&signature).map(|(spec, _)| spec.name.clone()).collect(),
             inputs: signature.inputs.len(),
-            cuda_graph: options.cuda_graph,
+            // A captured kernel stays: the one for any shape would never be replaced.
+            eager: options.cuda_graph,
             use_runtime_cache: runtime_cache.is_some(),
             runtime_cache: runtime_cache
                 .as_deref()
@@ -66,7 +67,9 @@ impl EngineExecutable {
         self.pool.lease(wish, || {
             let context = self.engine.create_context(&self.asked)?;
             let profiles = self.engine.profile_count();
-            let slot = Slot::new(context, profiles, &self.device, &self.model.signature)?;
+            let signature = &self.model.signature;
+            let graphs = self.asked.eager;
+            let slot = Slot::new(context, profiles, &self.device, signature, graphs)?;
             Counters::count(&self.counters.contexts);
             Ok(slot)
         })

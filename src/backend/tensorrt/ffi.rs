@@ -84,11 +84,12 @@ mod bridge {
 
     /// `runtime_cache` are kernels compiled earlier, empty if there are none. `tensors` are the
     /// names of all inputs, of which there are `inputs`, and outputs, as later calls count them.
+    /// `eager` compiles kernels for new shapes at once.
     #[derive(Clone, Debug)]
     struct ContextOptions {
         tensors: Vec<String>,
         inputs: usize,
-        cuda_graph: bool,
+        eager: bool,
         use_runtime_cache: bool,
         runtime_cache: Vec<u8>,
     }
@@ -140,6 +141,9 @@ mod bridge {
         /// `stream` a live stream of the current device, and all of it must stay so until the
         /// stream is done.
         unsafe fn enqueue(self: Pin<&mut Context>, addresses: &[u64], stream: usize) -> Result<()>;
+        /// # Safety
+        /// `stream` must be a live stream of the current device.
+        unsafe fn capturable(self: &Context, stream: usize) -> bool;
         /// # Safety
         /// No execution may be pending, and nothing else may be called afterwards.
         unsafe fn finish(self: Pin<&mut Context>) -> Result<UniquePtr<HostMemory>>;

@@ -18,6 +18,7 @@ mod counters;
 mod device;
 mod executable;
 mod ffi;
+mod graphs;
 mod library;
 mod options;
 mod pool;

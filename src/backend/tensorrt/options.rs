@@ -160,8 +160,13 @@ impl TensorRtOptions {
         self
     }
 
-    /// Whether an execution is captured as one CUDA graph and replayed, which makes small models
-    /// faster. TensorRT-RTX only. By default not.
+    /// Whether an execution is captured as one CUDA graph and launched again, which makes small
+    /// models faster. Addresses are captured when they are met for the second time, and each context
+    /// keeps the graphs of the last eight. What cannot be captured is enqueued plainly:
+    /// [`ExecutionCounters`](crate::backend::ExecutionCounters) tell. By default not.
+    ///
+    /// With TensorRT-RTX, kernels for a new shape are then compiled before its first execution, and
+    /// not behind the ones before.
     #[must_use]
     pub fn cuda_graph(mut self, captured: bool) -> Self {
         self.cuda_graph = captured;

@@ -10,6 +10,7 @@ use cxx::UniquePtr;
 use super::counters::Counters;
 use super::device::{Buffer, DeviceMemory, Queue, device_error};
 use super::ffi::HostMemory;
+use super::graphs::{Graph, Recent, Step};
 use super::profiles::Ranges;
 use super::runtime::Context;
 use crate::backend::{ADDRESS_ALIGNMENT, DeviceTensor};
@@ -27,12 +28,16 @@ pub(super) struct Model {
 /// A context that may be used by one execution at a time. Fields are dropped in this order.
 pub(super) struct Slot {
     order: Order,
+    /// Go before the context that they were captured from.
+    graphs: Recent<Graph>,
     context: Context,
     shapes: Shapes,
     /// As the context is told them: inputs, then outputs.
     addresses: Vec<u64>,
     /// Where inputs whose address is not aligned are copied to.
     aligned: Vec<DeviceMemory>,
+    /// The copies that the next execution needs.
+    copies: Vec<Copy>,
     host: Option<HostSide>,
     /// For what does not come with a stream that TensorRT likes.
     own: Queue,
@@ -49,6 +54,13 @@ struct Shapes {
     ranges: Vec<Range<usize>>,
     /// Whether the context knows them.
     set: bool,
+}
+
+/// An input to be copied to where its address is aligned.
+struct Copy {
+    input: usize,
+    from: u64,
+    len: usize,
 }
 
 /// Whose work this slot did last. The context and all its memory are used in this order.
@@ -80,6 +92,7 @@ impl Slot {
         profiles: usize,
         device: &Arc<CudaContext>,
         signature: &Signature,
+        cuda_graph: bool,
     ) -> Result<Self> {
         let stream =
             device.new_stream().map_err(|e| device_error("a stream cannot be created", e))?;
@@ -95,6 +108,8 @@ impl Slot {
             order: Order { done: event()?, last: None, user: None, moved: event()? },
             context,
             shapes: Shapes::new(signature),
+            graphs: Recent::new(cuda_graph),
+            copies: Vec::new(),
             addresses: vec![0; signature.inputs.len() + signature.outputs.len()],
             aligned: signature.inputs.iter().map(|_| DeviceMemory::new(device.clone())).collect(),
             host: None,
@@ -120,8 +135,8 @@ impl Slot {
 
     /// Ends the context and gives the kernels that it compiled, if they are to be kept.
     pub(super) fn finish(self) -> Result<Option<UniquePtr<HostMemory>>> {
-        let Self { order, context, .. } = self;
-        drop(order);
+        let Self { order, graphs, context, .. } = self;
+        drop((order, graphs));
         // SAFETY: what was enqueued is done.
         unsafe { context.finish() }
     }
@@ -153,6 +168,8 @@ impl Slot {
         signature.check_not_empty(inputs.clone())?;
         let shapes = &mut self.shapes;
         shapes.set = false;
+        // The context may keep what belongs to the old shapes where a graph looks for it.
+        self.graphs.clear();
         shapes.inputs.clear();
         shapes.inputs.extend(inputs.flat_map(|(_, sizes)| sizes.iter().copied()));
         let profile = profiles.choose(&shapes.inputs)?;
@@ -215,37 +232,36 @@ impl Slot {
         counters: &Counters,
     ) -> Result<()> {
         self.order.user = Some(queue.id());
-        let on = if queue.is_default() { self.own } else { queue };
+        self.align(&model.signature)?;
+        let launch = self.has_graph(counters);
+        // TensorRT waits for the device on a default stream; the launch of a graph is just a launch.
+        let detour = queue.is_default() && !launch;
+        let on = if detour { self.own } else { queue };
         self.order.begin(on, counters)?;
-        if queue.is_default() {
+        if detour {
             queue.record(&self.order.moved)?;
             on.wait(&self.order.moved)?;
         }
         // SAFETY: the caller's promise, and `on` comes after the caller's stream or is it.
-        let enqueued = unsafe { self.enqueue_on(&model.signature, on, counters) };
+        let enqueued = unsafe { self.enqueue_on(&model.signature, on, launch, counters) };
         // Also after a failure: something may be on its way, which must be over before this slot
         // is gone.
         self.order.enqueued(on)?;
-        if queue.is_default() {
+        if detour {
             queue.wait(&self.order.done)?;
         }
         enqueued
     }
 
-    /// # Safety
-    /// As [`enqueue`](Self::enqueue).
-    unsafe fn enqueue_on(
-        &mut self,
-        signature: &Signature,
-        queue: Queue,
-        counters: &Counters,
-    ) -> Result<()> {
+    /// Gives every input an aligned address, and notes what must be copied there.
+    fn align(&mut self, signature: &Signature) -> Result<()> {
+        self.copies.clear();
         let mut sizes = self.shapes.inputs.as_slice();
         for (i, spec) in signature.inputs.iter().enumerate() {
             let (own, rest) = sizes.split_at(spec.shape.rank());
             sizes = rest;
-            let address = self.addresses[i];
-            if address.is_multiple_of(ADDRESS_ALIGNMENT) {
+            let from = self.addresses[i];
+            if from.is_multiple_of(ADDRESS_ALIGNMENT) {
                 continue;
             }
             let len = byte_len(spec, own)?;
@@ -256,16 +272,83 @@ impl Slot {
                 waited.map_err(|e| device_error("earlier work failed", e))?;
             }
             aligned.reserve(len).map_err(|e| e.on_tensor(&spec.name))?;
+            self.addresses[i] = aligned.address();
+            self.copies.push(Copy { input: i, from, len });
+        }
+        Ok(())
+    }
+
+    /// Whether there is a graph for these shapes and addresses, which is captured if they came back.
+    fn has_graph(&mut self, counters: &Counters) -> bool {
+        match self.graphs.step(&self.addresses) {
+            Step::Plain => false,
+            Step::Launch => true,
+            Step::Capture => match self.capture() {
+                Ok(graph) => {
+                    self.graphs.keep(graph);
+                    Counters::count(&counters.graph_captures);
+                    true
+                }
+                Err(e) => {
+                    tracing::warn!(
+                        target: "accelerant::tensorrt",
+                        "a context is enqueued plainly from now on, no CUDA graph can be made of it: {e}"
+                    );
+                    self.graphs.give_up();
+                    Counters::count(&counters.graph_refusals);
+                    false
+                }
+            },
+        }
+    }
+
+    fn capture(&mut self) -> Result<Graph> {
+        let (queue, context, addresses) = (self.own, &mut self.context, &self.addresses);
+        let stream = queue.raw() as usize;
+        // SAFETY: our own stream.
+        if !unsafe { context.capturable(stream) } {
+            let text = "the engine says that it cannot be captured";
+            return Err(Error::new(ErrorKind::Execution, text));
+        }
+        // SAFETY: our own stream, which only this slot uses. Shapes were set and every tensor has an
+        // address; nothing is executed before it is launched.
+        unsafe {
+            Graph::capture(self.stream.context(), queue, || context.enqueue(addresses, stream))
+        }
+    }
+
+    /// # Safety
+    /// As [`enqueue`](Self::enqueue); `launch` says that there is a graph.
+    unsafe fn enqueue_on(
+        &mut self,
+        signature: &Signature,
+        queue: Queue,
+        launch: bool,
+        counters: &Counters,
+    ) -> Result<()> {
+        for &Copy { input, from, len } in &self.copies {
             // SAFETY: `len` bytes on both sides; the copy and whoever uses our side later are in
             // the order of this slot.
-            unsafe { result::memcpy_dtod_async(aligned.address(), address, len, queue.raw()) }
-                .map_err(|e| device_error("an input cannot be copied", e).on_tensor(&spec.name))?;
-            self.addresses[i] = aligned.address();
+            unsafe { result::memcpy_dtod_async(self.addresses[input], from, len, queue.raw()) }
+                .map_err(|e| {
+                    let name = &signature.inputs[input].name;
+                    device_error("an input cannot be copied", e).on_tensor(name)
+                })?;
             Counters::count(&counters.device_copies);
         }
-        // SAFETY: shapes were set and every tensor has an address, whose memory is as the caller
-        // promises or ours; the slot waits for this work before it lets go of anything.
-        unsafe { self.context.enqueue(&self.addresses, queue.raw() as usize) }?;
+        match self.graphs.current().filter(|_| launch) {
+            Some(graph) => {
+                // SAFETY: it is of these shapes and addresses, which are as the caller promises or
+                // ours. Its launches are in the order of this slot, which waits for them.
+                unsafe { graph.launch(queue) }?;
+                Counters::count(&counters.graph_launches);
+            }
+            None => {
+                // SAFETY: shapes were set and every tensor has an address, whose memory is as the
+                // caller promises or ours; the slot waits for this work before it lets go.
+                unsafe { self.context.enqueue(&self.addresses, queue.raw() as usize) }?;
+            }
+        }
         Counters::count(&counters.executions);
         Ok(())
     }
@@ -335,8 +418,10 @@ impl Slot {
             Ok(outputs[i].address())
         };
         self.prepare(model, &bound, &mut room, counters)?;
+        self.align(signature)?;
+        let launch = self.has_graph(counters);
         // SAFETY: the buffers are as long as the shapes say and live until the stream is done.
-        unsafe { self.enqueue_on(signature, own, counters) }?;
+        unsafe { self.enqueue_on(signature, own, launch, counters) }?;
         for ((spec, buffer), &len) in signature.outputs.iter().zip(outputs).zip(&lens) {
             // SAFETY: as above; `len` bytes were reserved.
             unsafe { buffer.download(len, &self.stream) }.map_err(|e| e.on_tensor(&spec.name))?;

@@ -1,0 +1,209 @@
+//! Executions as CUDA graphs: what was captured, for which addresses, and when it pays to capture.
+//! The capture itself is the slot's, which has the context.
+
+use std::sync::Arc;
+
+use cudarc::driver::{CudaContext, result, sys};
+
+use super::device::{Queue, device_error};
+use crate::error::Result;
+
+/// How many graphs a context keeps. A loop that holds on to the last few outputs meets as many
+/// addresses; each graph takes some hundred kilobytes.
+const KEPT: usize = 8;
+
+/// An execution that the device can repeat, at the addresses that it was captured with.
+pub(super) struct Graph {
+    executable: sys::CUgraphExec,
+    device: Arc<CudaContext>,
+}
+
+// SAFETY: bound to no thread; a slot uses it from one thread at a time.
+unsafe impl Send for Graph {}
+
+impl Graph {
+    /// Captures what `enqueue` gives to `queue`.
+    ///
+    /// # Errors
+    /// Those of `enqueue`, and [`Device`](crate::ErrorKind::Device) where the driver cannot make a
+    /// graph of it. Nothing was executed, and the stream is as it was.
+    ///
+    /// # Safety
+    /// The device must be bound, and `queue` a stream of it that nobody else uses and that is no
+    /// default stream.
+    pub(super) unsafe fn capture(
+        device: &Arc<CudaContext>,
+        queue: Queue,
+        enqueue: impl FnOnce() -> Result<()>,
+    ) -> Result<Self> {
+        // Other threads may go on allocating meanwhile; what this one does must be capturable.
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        // SAFETY: the caller's promise.
+        unsafe { result::stream::begin_capture(queue.raw(), mode) }
+            .map_err(|e| device_error("a capture cannot be started", e))?;
+        let enqueued = enqueue();
+        // Also after a failure: only this ends the capture.
+        // SAFETY: as above.
+        let captured = unsafe { result::stream::end_capture(queue.raw()) };
+        enqueued?;
+        let graph = captured.map_err(|e| device_error("the execution cannot be captured", e))?;
+        let flags = sys::CUgraphInstantiate_flags(0);
+        // SAFETY: the graph was just made, and is not needed any more once it is instantiated.
+        let executable = unsafe {
+            let executable = result::graph::instantiate(graph, flags);
+            let _ = result::graph::destroy(graph);
+            executable
+        };
+        let executable =
+            executable.map_err(|e| device_error("a graph cannot be instantiated", e))?;
+        Ok(Self { executable, device: device.clone() })
+    }
+
+    /// Enqueues it.
+    ///
+    /// # Safety
+    /// The memory that was captured must be there, as for the execution itself; the device must be
+    /// bound, and executions of one graph must be ordered.
+    pub(super) unsafe fn launch(&self, queue: Queue) -> Result<()> {
+        // SAFETY: the caller's promise.
+        unsafe { result::graph::launch(self.executable, queue.raw()) }
+            .map_err(|e| device_error("a graph cannot be launched", e))
+    }
+}
+
+impl Drop for Graph {
+    fn drop(&mut self) {
+        if self.device.bind_to_thread().is_ok() {
+            // An execution that is on its way is finished first, by the driver.
+            // SAFETY: it is not used any more.
+            let _ = unsafe { result::graph::exec_destroy(self.executable) };
+        }
+    }
+}
+
+/// What to do with an execution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Enqueue it as it is.
+    Plain,
+    /// Capture it, since its addresses came back, and [keep](Recent::keep) the graph.
+    Capture,
+    /// Launch what was captured, which is [there](Recent::current).
+    Launch,
+}
+
+/// Graphs by the addresses they were captured with, those of the last few executions.
+///
+/// Addresses are captured when they are met for the second time: the first execution at new shapes
+/// loads kernels, and addresses that never come back are not worth a graph.
+pub(super) struct Recent<G> {
+    wanted: bool,
+    /// The one used last comes last.
+    met: Vec<(Box<[u64]>, Option<G>)>,
+}
+
+impl<G> Recent<G> {
+    pub(super) fn new(wanted: bool) -> Self {
+        Self { wanted, met: Vec::new() }
+    }
+
+    /// Forgets all: the context was told other shapes.
+    pub(super) fn clear(&mut self) {
+        self.met.clear();
+    }
+
+    /// Makes no graphs any more.
+    pub(super) fn give_up(&mut self) {
+        self.wanted = false;
+        self.clear();
+    }
+
+    /// What to do with an execution at these addresses.
+    pub(super) fn step(&mut self, addresses: &[u64]) -> Step {
+        if !self.wanted {
+            return Step::Plain;
+        }
+        match self.met.iter().rposition(|(known, _)| **known == *addresses) {
+            Some(i) => {
+                // Those met last are at the end, so this moves few.
+                self.met[i..].rotate_left(1);
+                if self.current().is_some() { Step::Launch } else { Step::Capture }
+            }
+            None => {
+                if self.met.len() == KEPT {
+                    self.met.remove(0);
+                }
+                self.met.push((addresses.into(), None));
+                Step::Plain
+            }
+        }
+    }
+
+    /// Keeps the graph of the addresses that were met last.
+    pub(super) fn keep(&mut self, graph: G) {
+        if let Some((_, kept)) = self.met.last_mut() {
+            *kept = Some(graph);
+        }
+    }
+
+    /// The graph of the addresses that were met last.
+    pub(super) fn current(&self) -> Option<&G> {
+        self.met.last()?.1.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One execution: 'p'lain, 'c'aptured, or the graph that was launched.
+    fn run(recent: &mut Recent<u64>, address: u64) -> String {
+        match recent.step(&[address, 1]) {
+            Step::Plain => "p".into(),
+            Step::Capture => {
+                recent.keep(address);
+                "c".into()
+            }
+            Step::Launch => recent.current().map(u64::to_string).unwrap_or_default(),
+        }
+    }
+
+    fn all(recent: &mut Recent<u64>, addresses: impl IntoIterator<Item = u64>) -> String {
+        addresses.into_iter().map(|address| run(recent, address)).collect()
+    }
+
+    #[test]
+    fn what_comes_back_is_captured_and_then_launched() {
+        let recent = &mut Recent::new(true);
+        assert_eq!(all(recent, [3, 4, 3, 4, 3, 4, 4, 3]), "ppcc3443");
+    }
+
+    #[test]
+    fn as_many_as_are_kept_are_all_launched_and_one_more_is_never_captured() {
+        let recent = &mut Recent::new(true);
+        let cycle = || 0..KEPT as u64;
+        assert_eq!(all(recent, cycle().chain(cycle()).chain(cycle())), "ppppppppcccccccc01234567");
+        let recent = &mut Recent::new(true);
+        let cycle = || 0..=KEPT as u64;
+        assert_eq!(all(recent, cycle().chain(cycle()).chain(cycle())), "p".repeat(27));
+    }
+
+    #[test]
+    fn the_one_not_used_for_longest_makes_room() {
+        let recent = &mut Recent::new(true);
+        all(recent, (0..8).chain(0..8));
+        // 0 is used, so 1 goes.
+        assert_eq!(all(recent, [0, 9, 0, 2, 1]), "0p02p");
+    }
+
+    #[test]
+    fn other_shapes_and_a_refusal_forget_everything() {
+        let recent = &mut Recent::new(true);
+        all(recent, [5, 5]);
+        recent.clear();
+        assert_eq!(all(recent, [5, 5, 5]), "pc5");
+        recent.give_up();
+        assert_eq!(all(recent, [5, 5, 5]), "ppp");
+        assert_eq!(all(&mut Recent::new(false), [5, 5, 5]), "ppp");
+    }
+}

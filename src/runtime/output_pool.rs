@@ -1,0 +1,100 @@
+//! Memory for outputs that frameworks free when they like, from a pool of its own on each device:
+//! a loop meets the same few addresses again and again, whatever else the program allocates, which
+//! is what CUDA graphs need. A tensor's memory goes back to the pool in the order of its stream.
+
+use std::ptr;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DeviceRepr, DriverError, sys};
+
+/// A pool, shared by the modules of a device; none where the driver has no such thing.
+pub(crate) struct OutputPool {
+    ordinal: usize,
+    pool: Option<sys::CUmemoryPool>,
+    // The device lives as long as its pool.
+    _device: Arc<CudaContext>,
+}
+
+// SAFETY: a handle that the driver lets any thread use.
+unsafe impl Send for OutputPool {}
+// SAFETY: as above.
+unsafe impl Sync for OutputPool {}
+
+static POOLS: Mutex<Vec<Weak<OutputPool>>> = Mutex::new(Vec::new());
+
+impl OutputPool {
+    /// The pool of the device of `context`, made if no module has it yet.
+    pub(crate) fn of(context: &Arc<CudaContext>) -> Arc<Self> {
+        // A list of weak references is whole at every point where a panic could leave it.
+        let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.retain(|pool| pool.strong_count() > 0);
+        let ordinal = context.ordinal();
+        let known = pools.iter().filter_map(Weak::upgrade).find(|pool| pool.ordinal == ordinal);
+        known.unwrap_or_else(|| {
+            let made = if context.has_async_alloc() { create(ordinal) } else { None };
+            let pool = Arc::new(Self { ordinal, pool: made, _device: context.clone() });
+            pools.push(Arc::downgrade(&pool));
+            pool
+        })
+    }
+
+    /// Memory for `len` elements in the order of `stream`, and its address.
+    ///
+    /// # Errors
+    /// Those of the driver, when the device has none left.
+    ///
+    /// # Safety
+    /// `stream` must be of the pool's device, and the memory must not be read before something was
+    /// written to it.
+    pub(crate) unsafe fn alloc<T: DeviceRepr>(
+        &self,
+        stream: &Arc<CudaStream>,
+        len: usize,
+    ) -> Result<(CudaSlice<T>, u64), DriverError> {
+        let Some(pool) = self.pool else {
+            // SAFETY: the caller's promise.
+            let memory = unsafe { stream.alloc::<T>(len) }?;
+            let (address, _) = cudarc::driver::DevicePtr::device_ptr(&memory, stream);
+            return Ok((memory, address));
+        };
+        stream.context().bind_to_thread()?;
+        let mut address = 0;
+        let bytes = len * size_of::<T>();
+        // SAFETY: a pool and a stream of the same device; `address` is written before it is read.
+        unsafe { sys::cuMemAllocFromPoolAsync(&mut address, bytes, pool, stream.cu_stream()) }
+            .result()?;
+        // SAFETY: just allocated for so many elements. It is freed in the order of the stream, and
+        // the driver knows to which pool.
+        Ok((unsafe { stream.upgrade_device_ptr(address, len) }, address))
+    }
+}
+
+fn create(ordinal: usize) -> Option<sys::CUmemoryPool> {
+    // SAFETY: plain data, for which zero is a value.
+    let mut asked: sys::CUmemPoolProps = unsafe { std::mem::zeroed() };
+    asked.allocType = sys::CUmemAllocationType::CU_MEM_ALLOCATION_TYPE_PINNED;
+    asked.location.type_ = sys::CUmemLocationType::CU_MEM_LOCATION_TYPE_DEVICE;
+    asked.location.id = ordinal as i32;
+    let mut pool = ptr::null_mut();
+    // SAFETY: both are as the driver wants them.
+    unsafe { sys::cuMemPoolCreate(&mut pool, &asked) }.result().ok()?;
+    // What is free stays in the pool at a synchronization too, at its address.
+    let mut kept = u64::MAX;
+    let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+    // SAFETY: the attribute is a number of this size.
+    let set = unsafe { sys::cuMemPoolSetAttribute(pool, attribute, (&raw mut kept).cast()) };
+    if let Err(e) = set.result() {
+        tracing::debug!(target: "accelerant::cuda", "the output pool gives memory back early: {e}");
+    }
+    Some(pool)
+}
+
+impl Drop for OutputPool {
+    fn drop(&mut self) {
+        if let Some(pool) = self.pool {
+            // Outputs that are still alive keep what they have.
+            // SAFETY: nothing is allocated from it any more.
+            let _ = unsafe { sys::cuMemPoolDestroy(pool) };
+        }
+    }
+}
