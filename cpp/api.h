@@ -62,8 +62,6 @@ public:
   virtual void set_shapes(rust::Slice<const std::int64_t> inputs, rust::Slice<std::int64_t> outputs) = 0;
   /// Enqueues an execution on tensors at these addresses.
   virtual void enqueue(rust::Slice<const std::uint64_t> addresses, std::size_t stream) = 0;
-  /// Whether an execution may be enqueued on a stream that is being captured.
-  virtual bool capturable(std::size_t stream) const noexcept = 0;
   /// Ends this context and gives the kernels that it compiled; null where none were to be kept.
   /// Nothing else may be called afterwards.
   virtual std::unique_ptr<HostMemory> finish() = 0;

@@ -187,16 +187,6 @@ public:
     }
   }
 
-  bool capturable(std::size_t stream) const noexcept override {
-#ifdef ACCELERANT_IS_RTX
-    return parts_.context->isStreamCapturable(to_stream(stream));
-#else
-    // Not told beforehand: the capture fails.
-    static_cast<void>(stream);
-    return true;
-#endif
-  }
-
   std::unique_ptr<HostMemory> finish() override {
     // First the context: its threads may be compiling still.
     parts_.context.reset();

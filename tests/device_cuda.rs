@@ -275,7 +275,42 @@ fn graphs_give_the_same_results_at_any_address() {
             assert_eq!(&got, expected, "run {i}");
         }
     }
-    assert_eq!(cuda.counters().host_copies, 0);
+    let counters = cuda.counters();
+    assert_eq!(counters.host_copies, 0);
+    // On each stream: plainly, then captured, then the same graph again and again.
+    let graphs = (counters.graph_launches, counters.graph_captures, counters.graph_refusals);
+    assert_eq!(graphs, (38, 2, 0), "{counters:?}");
+}
+
+#[test]
+fn outputs_come_back_to_addresses_that_were_captured() {
+    if !gpu("outputs_come_back_to_addresses_that_were_captured") {
+        return;
+    }
+    let _shared = shared();
+    let layer = Layer::new(18);
+    let module = module_with(&layer.export(), TensorRtOptions::default().cuda_graph(true)).unwrap();
+    let cuda = module.cuda().unwrap();
+    let stream = context().new_stream().unwrap();
+    let values = numbers(8 * FEATURES, 18);
+    let x = stream.clone_htod(&values).unwrap();
+    let (mut last, mut other) = (Vec::new(), Vec::new());
+    for i in 0..50 {
+        // The output before is still there, and other memory comes and goes.
+        let y = cuda.run_alloc(&stream, &[(&x, &[8, FEATURES])]).unwrap();
+        other.push(stream.alloc_zeros::<f32>(1000 * (1 + i % 7)).unwrap());
+        other.truncate(i % 5);
+        if i % 10 == 0 {
+            stream.synchronize().unwrap();
+        }
+        let got = stream.clone_dtoh(&y[0].view::<f32>().unwrap()).unwrap();
+        assert_eq!(got, layer.forward(&values), "run {i}");
+        last = y;
+    }
+    drop(last);
+    let counters = cuda.counters();
+    assert!(counters.graph_launches >= 45, "{counters:?}");
+    assert!(counters.graph_captures <= 4, "{counters:?}");
 }
 
 #[test]

@@ -20,6 +20,10 @@ unsafe impl Send for OutputPool {}
 // SAFETY: as above.
 unsafe impl Sync for OutputPool {}
 
+/// So many free bytes stay in a pool at a synchronization too, at their addresses. More than that goes
+/// back to the device, where other allocators may want it.
+const KEPT: u64 = 64 << 20;
+
 static POOLS: Mutex<Vec<Weak<OutputPool>>> = Mutex::new(Vec::new());
 
 impl OutputPool {
@@ -78,8 +82,7 @@ fn create(ordinal: usize) -> Option<sys::CUmemoryPool> {
     let mut pool = ptr::null_mut();
     // SAFETY: both are as the driver wants them.
     unsafe { sys::cuMemPoolCreate(&mut pool, &asked) }.result().ok()?;
-    // What is free stays in the pool at a synchronization too, at its address.
-    let mut kept = u64::MAX;
+    let mut kept = KEPT;
     let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
     // SAFETY: the attribute is a number of this size.
     let set = unsafe { sys::cuMemPoolSetAttribute(pool, attribute, (&raw mut kept).cast()) };

@@ -142,9 +142,6 @@ mod bridge {
         /// stream is done.
         unsafe fn enqueue(self: Pin<&mut Context>, addresses: &[u64], stream: usize) -> Result<()>;
         /// # Safety
-        /// `stream` must be a live stream of the current device.
-        unsafe fn capturable(self: &Context, stream: usize) -> bool;
-        /// # Safety
         /// No execution may be pending, and nothing else may be called afterwards.
         unsafe fn finish(self: Pin<&mut Context>) -> Result<UniquePtr<HostMemory>>;
 

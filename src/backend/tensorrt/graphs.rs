@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cudarc::driver::{CudaContext, result, sys};
 
 use super::device::{Queue, device_error};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
 /// How many graphs a context keeps. A loop that holds on to the last few outputs meets as many
 /// addresses; each graph takes some hundred kilobytes.
@@ -25,8 +25,9 @@ impl Graph {
     /// Captures what `enqueue` gives to `queue`.
     ///
     /// # Errors
-    /// Those of `enqueue`, and [`Device`](crate::ErrorKind::Device) where the driver cannot make a
-    /// graph of it. Nothing was executed, and the stream is as it was.
+    /// [`Execution`](crate::ErrorKind::Execution) when what is enqueued cannot be captured, and
+    /// [`Device`](crate::ErrorKind::Device) when the device has no room for the graph. Nothing was
+    /// executed, and the stream is as it was.
     ///
     /// # Safety
     /// The device must be bound, and `queue` a stream of it that nobody else uses and that is no
@@ -45,18 +46,26 @@ impl Graph {
         // Also after a failure: only this ends the capture.
         // SAFETY: as above.
         let captured = unsafe { result::stream::end_capture(queue.raw()) };
-        enqueued?;
-        let graph = captured.map_err(|e| device_error("the execution cannot be captured", e))?;
-        let flags = sys::CUgraphInstantiate_flags(0);
-        // SAFETY: the graph was just made, and is not needed any more once it is instantiated.
-        let executable = unsafe {
-            let executable = result::graph::instantiate(graph, flags);
-            let _ = result::graph::destroy(graph);
-            executable
-        };
-        let executable =
-            executable.map_err(|e| device_error("a graph cannot be instantiated", e))?;
-        Ok(Self { executable, device: device.clone() })
+        let executable = captured.map(|graph| {
+            let flags = sys::CUgraphInstantiate_flags(0);
+            // SAFETY: just made, and not needed any more once it is instantiated.
+            unsafe {
+                let executable = result::graph::instantiate(graph, flags);
+                let _ = result::graph::destroy(graph);
+                executable
+            }
+        });
+        let made = executable.map_err(|e| {
+            let text = format!("the execution cannot be captured: {e}");
+            Error::new(ErrorKind::Execution, text).with_source(e)
+        });
+        let graph = made.and_then(|executable| {
+            let executable =
+                executable.map_err(|e| device_error("a graph cannot be instantiated", e))?;
+            Ok(Self { executable, device: device.clone() })
+        });
+        // The first error is the cause; a graph of half an execution is dropped.
+        enqueued.and(graph)
     }
 
     /// Enqueues it.
@@ -110,6 +119,11 @@ impl<G> Recent<G> {
     /// Forgets all: the context was told other shapes.
     pub(super) fn clear(&mut self) {
         self.met.clear();
+    }
+
+    /// Forgets the addresses that were met last.
+    pub(super) fn forget(&mut self) {
+        self.met.pop();
     }
 
     /// Makes no graphs any more.
@@ -201,6 +215,8 @@ mod tests {
         let recent = &mut Recent::new(true);
         all(recent, [5, 5]);
         recent.clear();
+        assert_eq!(all(recent, [5, 5, 5]), "pc5");
+        recent.forget();
         assert_eq!(all(recent, [5, 5, 5]), "pc5");
         recent.give_up();
         assert_eq!(all(recent, [5, 5, 5]), "ppp");

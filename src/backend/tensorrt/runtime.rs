@@ -287,15 +287,6 @@ impl Context {
         unsafe { self.context.pin_mut().enqueue(addresses, stream) }.map_err(|e| execution(&e))
     }
 
-    /// Whether an execution may be enqueued on `stream` while that is being captured.
-    ///
-    /// # Safety
-    /// `stream` must be a live `CUstream` of the engine's device, which must be bound.
-    pub(super) unsafe fn capturable(&self, stream: usize) -> bool {
-        // SAFETY: the caller's promise.
-        unsafe { self.context.capturable(stream) }
-    }
-
     /// Ends this context and gives the kernels that it compiled, if it was to keep them.
     ///
     /// # Errors

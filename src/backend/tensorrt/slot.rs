@@ -289,6 +289,12 @@ impl Slot {
                     Counters::count(&counters.graph_captures);
                     true
                 }
+                // The device may have memory for a graph later.
+                Err(e) if e.kind() == ErrorKind::Device => {
+                    tracing::debug!(target: "accelerant::tensorrt", "no CUDA graph this time: {e}");
+                    self.graphs.forget();
+                    false
+                }
                 Err(e) => {
                     tracing::warn!(
                         target: "accelerant::tensorrt",
@@ -305,11 +311,7 @@ impl Slot {
     fn capture(&mut self) -> Result<Graph> {
         let (queue, context, addresses) = (self.own, &mut self.context, &self.addresses);
         let stream = queue.raw() as usize;
-        // SAFETY: our own stream.
-        if !unsafe { context.capturable(stream) } {
-            let text = "the engine says that it cannot be captured";
-            return Err(Error::new(ErrorKind::Execution, text));
-        }
+        // TensorRT-RTX 1.6 answers `isStreamCapturable` with no for engines that are: it is tried.
         // SAFETY: our own stream, which only this slot uses. Shapes were set and every tensor has an
         // address; nothing is executed before it is launched.
         unsafe {
