@@ -258,6 +258,17 @@ macro_rules! model {
 }
 
 #[test]
+fn values_in_order_and_their_places_are_one_operator() {
+    let net = model!(|xs| {
+        let (values, places) = xs.sort_last_dim(true)?;
+        values.broadcast_add(&places.to_dtype(DType::F32)?)
+    });
+    let model = export_onnx(&net, &tensor(&[2, 6], 1), &OptimizeOptions::new()).unwrap();
+    let count = operators(&model).iter().filter(|op| **op == "TopK").count();
+    assert_eq!(count, 1, "{model}");
+}
+
+#[test]
 fn several_inputs_and_outputs_of_several_types() {
     fn both<T: TensorOps>(a: &T, ids: &T) -> Result<Vec<T>> {
         let table = T::constant(&tensor(&[7, 3], 3));

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use candle_core::TensorId;
 
 use super::sizes::{Size, constant};
-use super::tape::{Binary, Op};
+use super::tape::{Binary, Op, Recurrent};
 use super::tensors::carried_dtype;
 use super::trace::{Step, Trace};
 use crate::error::{Error, ErrorKind, Result};
@@ -29,13 +29,15 @@ pub(super) struct Lowering<'t> {
     /// Dimensions that follow symbols, each with the step and axis where it was first seen.
     pub(super) known: Vec<(Size, Dim, (usize, usize))>,
     weights: HashMap<TensorId, Value>,
+    /// All outputs of operators of which a step takes one, with that step's inputs.
+    shared: Vec<(Op, Vec<usize>, Vec<Value>)>,
 }
 
 pub(super) fn lower(trace: &Trace, consumer: Consumer) -> Result<OnnxModel> {
     let graph = GraphBuilder::for_consumer(&*trace.name, consumer);
     let values = vec![None; trace.steps.len()];
-    let mut lowering =
-        Lowering { trace, graph, values, known: Vec::new(), weights: HashMap::new() };
+    let (known, weights, shared) = (Vec::new(), HashMap::new(), Vec::new());
+    let mut lowering = Lowering { trace, graph, values, known, weights, shared };
     // All inputs, used or not: the signature is the caller's.
     for (i, step) in trace.steps.iter().enumerate() {
         if let Op::Input(number) = step.op {
@@ -153,6 +155,23 @@ impl Lowering<'_> {
         values().map(operand).collect()
     }
 
+    /// All outputs of an operator, which is written once for the steps that take one of them each.
+    fn shared(
+        &mut self,
+        op: Op,
+        step: &Step,
+        write: impl FnOnce(&Self) -> Result<Vec<Value>>,
+    ) -> Result<Vec<Value>> {
+        let same =
+            |(known, inputs, _): &&(Op, Vec<usize>, _)| *known == op && *inputs == step.inputs;
+        if let Some((_, _, outputs)) = self.shared.iter().find(same) {
+            return Ok(outputs.clone());
+        }
+        let outputs = write(self)?;
+        self.shared.push((op, step.inputs.clone(), outputs.clone()));
+        Ok(outputs)
+    }
+
     fn step(&mut self, i: usize) -> Result<Value> {
         let trace = self.trace;
         let step = &trace.steps[i];
@@ -218,7 +237,12 @@ impl Lowering<'_> {
                 let node = self.graph.node(if *max { "ArgMax" } else { "ArgMin" }).input(x);
                 node.attr("axis", *dim as i64).attr("keepdims", i64::from(*keepdim)).build()
             }
-            Op::Sort { ascending, positions } => self.sort(step, x, *ascending, *positions),
+            Op::Sort { ascending, positions } => {
+                let both = Op::Sort { ascending: *ascending, positions: false };
+                let mut outputs =
+                    self.shared(both, step, |graph| graph.sort(step, x, *ascending))?;
+                Ok(outputs.swap_remove(usize::from(*positions)))
+            }
             Op::CumSum { dim } => reductions::cumsum(x, *dim),
             Op::Softmax { dim, log: false } => x.softmax(*dim as i64),
             Op::Softmax { dim, log: true } => x.log_softmax(*dim as i64),
@@ -247,7 +271,14 @@ impl Lowering<'_> {
             Op::PadSame { dim, left, right } => self.pad(x, *dim, *left, *right, "edge"),
             Op::Narrow { dim } => self.narrow(step, x, *dim),
             Op::Reshape => self.reshape(step, x),
-            Op::Recurrent(layer) => self.recurrent(layer, &inputs),
+            Op::Recurrent(layer) => {
+                let all = Op::Recurrent(Recurrent { cell: false, ..*layer });
+                let outputs = self.shared(all, step, |graph| graph.recurrent(layer, &inputs))?;
+                match layer.cell {
+                    true => outputs[2].squeeze(&[0]),
+                    false => outputs[0].squeeze(&[1])?.transpose(&[1, 0, 2]),
+                }
+            }
             Op::Repeat => self.repeat(step, x),
             Op::Absent { what } => Err(Error::new(
                 ErrorKind::UnsupportedOperation,

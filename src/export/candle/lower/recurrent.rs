@@ -30,10 +30,11 @@ fn gates(parameter: &Value, kind: Kind) -> Result<Vec<u8>> {
 }
 
 impl Lowering<'_> {
-    /// `inputs` are the sequence, both weights, the biases there are, and the initial states.
-    pub(super) fn recurrent(&self, layer: &Recurrent, inputs: &[Value]) -> Result<Value> {
+    /// `inputs` are the sequence, both weights, the biases there are, and the initial states. Gives
+    /// all hidden states `[length, 1, batch, hidden]`, and each last state `[1, batch, hidden]`.
+    pub(super) fn recurrent(&self, layer: &Recurrent, inputs: &[Value]) -> Result<Vec<Value>> {
         let (x, rest) = (&inputs[0], &inputs[3..]);
-        let Recurrent { kind, hidden, biases, cell } = *layer;
+        let Recurrent { kind, hidden, biases, .. } = *layer;
         let gate_count = order(kind).len();
         let dtype = x.dtype();
         let named = |hint: &str, parameter: &Value, shape: &[usize]| {
@@ -84,12 +85,6 @@ impl Lowering<'_> {
         let (one, hidden) = (Dim::Fixed(1), Dim::Fixed(hidden));
         let last = Shape::from([one.clone(), batch.clone(), hidden.clone()]);
         let shapes = [Shape::from([length, one, batch, hidden]), last.clone(), last];
-        let outputs = node
-            .outputs(shapes.into_iter().take(outputs).map(|shape| (dtype, shape)))
-            .build_all()?;
-        match cell {
-            true => outputs[2].squeeze(&[0]),
-            false => outputs[0].squeeze(&[1])?.transpose(&[1, 0, 2]),
-        }
+        node.outputs(shapes.into_iter().take(outputs).map(|shape| (dtype, shape))).build_all()
     }
 }

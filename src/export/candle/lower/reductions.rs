@@ -91,14 +91,9 @@ impl Lowering<'_> {
         }
     }
 
-    /// The last axis in order. Candle leaves the order of equal values open; so does TopK.
-    pub(super) fn sort(
-        &self,
-        step: &Step,
-        x: &Value,
-        ascending: bool,
-        positions: bool,
-    ) -> Result<Value> {
+    /// The last axis in order, and where each value was. Candle leaves the order of equal values open;
+    /// so does TopK.
+    pub(super) fn sort(&self, step: &Step, x: &Value, ascending: bool) -> Result<Vec<Value>> {
         let axis = step.dims.len() - 1;
         let count = match constant(&step.dims[axis]) {
             Some(0) => {
@@ -116,7 +111,6 @@ impl Lowering<'_> {
         let node = node.attr("largest", i64::from(!ascending)).attr("sorted", 1);
         let shape = x.shape().clone();
         let outputs = [(x.dtype(), shape.clone()), (DType::I64, shape)];
-        let mut outputs = node.outputs(outputs).build_all()?;
-        Ok(outputs.swap_remove(usize::from(positions)))
+        node.outputs(outputs).build_all()
     }
 }
