@@ -378,3 +378,54 @@ fn the_same_source_trains() {
     });
     assert!(error.unwrap_err().to_string().contains("a layer in training cannot be exported"));
 }
+
+/// Functions of one's own under the names of Candle's.
+mod own {
+    use candle_core::{Module, Result, Tensor};
+
+    pub(super) mod ops {
+        use candle_core::{Result, Tensor};
+
+        #[accelerant::trace]
+        pub(crate) fn softmax(xs: &Tensor, half: usize) -> Result<Tensor> {
+            xs.narrow(1, half, half)?.neg()
+        }
+
+        pub(crate) mod loss {
+            use candle_core::{Result, Tensor};
+
+            #[accelerant::trace]
+            pub(crate) fn mse(xs: &Tensor) -> Result<Tensor> {
+                xs.sqr()
+            }
+        }
+    }
+
+    pub(super) struct Own {
+        pub(super) scale: Tensor,
+    }
+
+    #[accelerant::trace]
+    impl Module for Own {
+        fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+            let halves = xs.chunk(2, 1)?;
+            // Tensors that are owned and used again, and those in a list.
+            let sum = halves[0].mul(&halves[1])?;
+            let twice = sum.add(&sum)?;
+            let less = twice.sub(&sum)?.div(&self.scale)?;
+            let all = Tensor::add(&less, &twice)?;
+            let own = self::ops::softmax(xs, xs.dim(1)? / 2)?;
+            let own = (own + crate::own::ops::loss::mse(&all)?)?;
+            candle_nn::ops::softmax(&own.mul(&halves[0])?, 1)
+        }
+    }
+}
+
+#[test]
+fn functions_of_ones_own_and_owned_tensors() {
+    let net = own::Own { scale: tensor(&[1, 3], 5).exp().unwrap() };
+    let x = tensor(&[1, 6], 1);
+    let expected = net.forward(&x).unwrap();
+    assert_close(&accelerant::candle::Forward::forward(&net, &x).unwrap(), &expected);
+    assert_close(&net.optimize_trt(&x).unwrap().forward(&x).unwrap(), &expected);
+}

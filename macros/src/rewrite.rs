@@ -136,23 +136,43 @@ impl Rewriter {
         let segments: Vec<String> =
             function.path.segments.iter().map(|segment| segment.ident.to_string()).collect();
         let [.., module, name] = segments.as_slice() else { return None };
-        if segments[0] == "accelerant" {
+        if is_own(&segments[0]) {
             return None;
         }
         if let Some(why) = vocabulary::refused_function(module, name) {
-            self.refuse(&function.path, format!("`{module}::{name}` cannot be exported: {why}"));
+            self.refuse(&function.path, refused(module, name, why, &segments[0]));
             return None;
         }
         let span = generated(call.func.span());
-        if let Some(tensors) = vocabulary::function(module, name).filter(|n| call.args.len() >= *n)
-        {
+        let tensor = &self.tensor;
+        let (tensors, is_method) = match vocabulary::function(module, name) {
+            Some(tensors) => (tensors, false),
+            // `Tensor::add(&a, &b)`, which is an operator's method too.
+            None if tensor == module => (1 + vocabulary::operands(name).unwrap_or(0), true),
+            None => (0, true),
+        };
+        if call.args.len() >= tensors && (tensors > 1 || !is_method) {
             let method = Ident::new(name, function.path.segments.last()?.ident.span());
             let lifted = call.args.iter().take(tensors).map(|arg| self.lift(arg));
             let others = call.args.iter().skip(tensors);
-            let tensor = &self.tensor;
-            return Some(quote_spanned!(span=>
+            let run = quote_spanned!(span=>
                 <#tensor as ::accelerant::candle::TensorOps>::#method(#(&#lifted,)* #(#others),*)
-            ));
+            );
+            if is_method || segments[0] == "candle_nn" {
+                return Some(run);
+            }
+            // A module of the caller's may have this name: compiled only where it is candle's.
+            let (path, module) = (&function.path, Ident::new(module, Span::call_site()));
+            let candles = quote_spanned!(span=> ::accelerant::candle::__private::candle_nn);
+            // Those are generic over the axis, which this names.
+            let axis = name.ends_with("softmax").then(|| quote_spanned!(span=> ::<usize>));
+            return Some(quote_spanned!(path.span()=> {
+                ::accelerant::candle::__private::is_candles((
+                    #path,
+                    #candles::#module::#method #axis,
+                ));
+                #run
+            }));
         }
         if self.tensor == module
             && ["cat", "stack"].contains(&name.as_str())
@@ -192,7 +212,7 @@ impl VisitMut for Rewriter {
             && module == "Tensor"
             && let Some(why) = vocabulary::refused_function(module, name)
         {
-            self.refuse(&function.path, format!("`{module}::{name}` cannot be exported: {why}"));
+            self.refuse(&function.path, refused(module, name, why, module));
         }
         visit_mut::visit_expr_mut(self, expr);
         let rewritten = match &*expr {
@@ -216,6 +236,22 @@ impl VisitMut for Rewriter {
 
     /// A function inside the body has a body of its own.
     fn visit_item_mut(&mut self, _: &mut Item) {}
+}
+
+/// Whether a path that begins so leads to something of the caller's own, or of ours.
+fn is_own(first: &str) -> bool {
+    ["accelerant", "crate", "self", "super"].contains(&first)
+}
+
+/// The error for a function of candle's that cannot be exported, in a path that begins with `first`.
+fn refused(module: &str, name: &str, why: &str, first: &str) -> String {
+    let text = format!("`{module}::{name}` cannot be exported: {why}");
+    match first == module && module != "Tensor" {
+        true => {
+            format!("{text} (for a module of your own, begin the path with `crate::` or `self::`)")
+        }
+        false => text,
+    }
 }
 
 fn last_two(path: &Path) -> Vec<String> {

@@ -8,6 +8,22 @@ use super::tensor_ops::TensorOps;
 use super::traced::Traced;
 
 pub use candle_core::Result;
+pub use candle_nn;
+
+/// A function that a forward calls by the path of one of candle_nn's is that function.
+#[diagnostic::on_unimplemented(
+    message = "this path is read as a function of candle_nn, but leads to one of your own",
+    label = "not candle_nn's",
+    note = "begin the path with `crate::`, `self::` or `super::`; a function of your own is exported \
+            when it is under `#[accelerant::trace]`"
+)]
+pub trait OneFunction {}
+
+impl<F> OneFunction for (F, F) {}
+
+/// Compiles only where both are one function.
+#[inline(always)]
+pub fn is_candles<P: OneFunction>(_: P) {}
 
 /// What can be a tensor `T`: candle's, as a known one, and `T` itself.
 pub trait Lift<T> {
