@@ -126,7 +126,23 @@ fn a_tensor_kept_from_another_forward_is_refused() {
         *kept = Some(xs[0].relu()?);
         Ok(vec![sum])
     });
-    unsupported(&error.expect_err("refused"), "trace", "kept from an earlier call");
+    unsupported(&error.expect_err("refused"), "Binary(Add) uses", "kept from an earlier call");
+
+    // Within a layer, by a closure; and as a result.
+    let kept = std::sync::Mutex::new(None::<Traced>);
+    let error = Trace::of_fn([&tensor(&[2, 3], 1)], &OptimizeOptions::new(), |xs| {
+        let mut kept = kept.lock().unwrap();
+        let earlier = kept.get_or_insert_with(|| xs[0].clone());
+        let block = |xs: &Traced| xs.mul(earlier);
+        Ok(vec![xs[0].scope("block", block)?])
+    });
+    unsupported(&error.expect_err("refused"), "block/Binary(Mul) uses", "earlier call");
+    let kept = std::sync::Mutex::new(None::<Traced>);
+    let error = Trace::of_fn([&tensor(&[2, 3], 1)], &OptimizeOptions::new(), |xs| {
+        let mut kept = kept.lock().unwrap();
+        Ok(vec![kept.get_or_insert_with(|| xs[0].clone()).clone()])
+    });
+    unsupported(&error.expect_err("refused"), "the forward gives", "earlier call");
 }
 
 #[test]
@@ -197,6 +213,17 @@ fn types_that_do_not_fit_are_refused() {
     let index = refusal!(|xs| xs.gather(xs, 0));
     assert_eq!(index.kind(), ErrorKind::DTypeMismatch, "{index}");
     assert!(index.to_string().contains("gather"), "{index}");
+    let product = refusal!(|xs| xs.matmul(&xs.t()?.to_dtype(DType::F16)?));
+    assert_eq!(product.kind(), ErrorKind::DTypeMismatch, "{product}");
+    assert!(product.to_string().contains("dtype mismatch in matmul"), "{product}");
+    let parts = refusal!(|xs| T::cat(&[xs, &xs.to_dtype(DType::BF16)?], 0));
+    assert_eq!(parts.kind(), ErrorKind::DTypeMismatch, "{parts}");
+    assert!(parts.to_string().contains("dtype mismatch in cat"), "{parts}");
+    let layer = candle_nn::Linear::new(weight(&[5, 4], 1), None);
+    let wide = tensor(&[2, 4], 1).to_dtype(DType::F64).unwrap();
+    let layer = error(&layer, &wide, &OptimizeOptions::new());
+    assert_eq!(layer.kind(), ErrorKind::DTypeMismatch, "{layer}");
+    assert!(layer.to_string().contains("matmul"), "{layer}");
     let condition = refusal!(|xs| xs.where_cond(xs, xs));
     assert!(condition.to_string().contains("where_cond"), "{condition}");
 }
@@ -215,11 +242,15 @@ fn strided_and_empty_tensors() {
     for (got, expected) in got.iter().zip(&expected) {
         assert!((got - expected).abs() < 1e-5);
     }
-    // Nothing in it: refused where the size is needed, by name.
+    // Nothing in it: refused as an example, where the size is needed, and as an input.
     let empty = Tensor::zeros((0, 3), DType::F32, &Device::Cpu).unwrap();
-    let error = refusal!(empty, OptimizeOptions::new(), |xs| xs.reshape((3, 0)));
+    let error = net.optimize_trt_with(&empty, &options).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ShapeMismatch, "{error}");
+    assert_eq!((error.tensor(), error.axis()), (Some("input_0"), Some(0)), "{error}");
+    assert!(error.to_string().contains("no elements"), "{error}");
+    let error = refusal!(|xs| xs.narrow(0, 0, 0)?.reshape((3, 0)));
     unsupported(&error, "Reshape", "without elements");
-    let error = refusal!(empty, OptimizeOptions::new(), |xs| xs.t()?.sort_last_dim(true)?.0.neg());
+    let error = refusal!(|xs| xs.narrow(2, 1, 0)?.sort_last_dim(true)?.0.neg());
     unsupported(&error, "TopK", "nothing to sort");
     let error = fast.forward(&empty).unwrap_err();
     assert_eq!(accelerant::candle::error_of(&error).unwrap().kind(), ErrorKind::ShapeMismatch);

@@ -284,8 +284,8 @@ pub(super) struct Recorded {
 pub(super) struct Tape {
     pub(super) steps: Vec<Recorded>,
     pub(super) device: Device,
-    /// Whether a tensor of another trace was used.
-    pub(super) foreign: bool,
+    /// The first step that used a tensor of another trace, in its scope.
+    pub(super) foreign: Option<String>,
     scope: Vec<String>,
     constants: HashMap<TensorId, usize>,
     layers: HashMap<String, usize>,
@@ -294,7 +294,7 @@ pub(super) struct Tape {
 impl Tape {
     pub(super) fn new(device: Device) -> Self {
         let (constants, layers) = (HashMap::new(), HashMap::new());
-        Self { steps: Vec::new(), device, foreign: false, scope: Vec::new(), constants, layers }
+        Self { steps: Vec::new(), device, foreign: None, scope: Vec::new(), constants, layers }
     }
 
     pub(super) fn push(

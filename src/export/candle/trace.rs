@@ -101,6 +101,13 @@ impl Trace {
         let device = examples.first().map_or(Device::Cpu, |(_, example)| example.device().clone());
         let model = Forwards { examples, device, forward };
         let inputs = options.named_input_specs(&model.input_names(), &given)?;
+        for spec in &inputs {
+            if let Some(axis) = spec.shape.dims().iter().position(|dim| dim.fixed() == Some(0)) {
+                let text = format!("{:?} has no elements", spec.shape);
+                let error = Error::new(ErrorKind::ShapeMismatch, text);
+                return Err(error.on_tensor(&spec.name).at_axis(axis));
+            }
+        }
         let input_dtypes: Vec<CandleType> =
             examples.iter().map(|(_, example)| example.dtype()).collect();
         let cases = Cases::of(&inputs)?;
@@ -203,12 +210,14 @@ fn recorded(recorder: &Recorder, outputs: &[Traced]) -> Result<Run> {
     let outputs =
         outputs.iter().map(|output| recorder.index_of(output)).collect::<Option<Vec<_>>>();
     let mut tape = recorder.lock();
-    match outputs {
-        Some(outputs) if !tape.foreign => {
-            Ok(Run { steps: std::mem::take(&mut tape.steps), outputs })
-        }
-        _ => {
-            let text = "the forward uses a traced tensor that it kept from an earlier call";
+    match (outputs, tape.foreign.take()) {
+        (Some(outputs), None) => Ok(Run { steps: std::mem::take(&mut tape.steps), outputs }),
+        (_, user) => {
+            let user = user.map_or("the forward gives".to_owned(), |step| format!("{step} uses"));
+            let text = format!(
+                "{user} a traced tensor that was kept from an earlier call; give it to the forward \
+                 as an input"
+            );
             Err(Error::new(ErrorKind::UnsupportedOperation, text))
         }
     }

@@ -181,7 +181,9 @@ impl Traced {
             inputs.iter().find_map(|input| input.tape()).expect("constants are computed at once");
         let indices = inputs.iter().map(|input| tape.index_of(input)).collect::<Option<Vec<_>>>();
         if indices.is_none() {
-            tape.lock().foreign = true;
+            let mut tape = tape.lock();
+            let name = tape.path(&format!("{op:?}"));
+            tape.foreign.get_or_insert(name);
         }
         tape.push(op, indices.unwrap_or_default(), dtype, dims, sizes)
     }
