@@ -37,7 +37,6 @@ impl Consumer {
     }
 
     /// Whether TensorRT reads the model, which lacks some forms of what its operator set has.
-    #[cfg(any(feature = "burn", feature = "candle"))]
     pub(crate) const fn is_tensorrt(self) -> bool {
         self.tensorrt
     }

@@ -3,6 +3,7 @@
 
 mod infer;
 mod ops;
+mod tensorrt;
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -400,6 +401,9 @@ impl Node<'_> {
         };
         for value in self.inputs.iter().flatten() {
             value.expect_in(self.graph, &label)?;
+        }
+        if self.op_type == "Mul" {
+            tensorrt::factors(self.graph, &mut self.inputs)?;
         }
         let outputs = match self.outputs {
             Some(outputs) => outputs,

@@ -3,7 +3,7 @@
 
 use half::{bf16, f16};
 
-use super::{GraphBuilder, Value, infer};
+use super::{GraphBuilder, Value, infer, tensorrt};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{Consumer, onnx};
 use crate::spec::{DType, Dim, Shape};
@@ -373,6 +373,10 @@ impl Value {
         options: &Conv,
         output_padding: &[usize],
     ) -> Result<Value> {
+        if let Some(value) = tensorrt::conv_transpose(self, weight, bias, options, output_padding)?
+        {
+            return Ok(value);
+        }
         let node = self.graph.node("ConvTranspose").input(self).input(weight).input_opt(bias);
         node.attr("strides", ints(&options.strides))
             .attr("pads", pads(&options.padding))

@@ -8,6 +8,7 @@ mod extents;
 mod float;
 mod index;
 mod integer;
+mod linear;
 mod module;
 mod numeric;
 mod order;
@@ -48,6 +49,7 @@ pub(super) fn lower(source: &BurnGraph, consumer: Consumer) -> Result<Outcome> {
         trace,
         others: source.others.iter().map(|other| trace.sizes_in(other)).collect(),
         values: HashMap::new(),
+        by_outputs: HashMap::new(),
         refused: HashSet::new(),
         twins: Vec::new(),
     };
@@ -106,6 +108,8 @@ struct Lowering<'a> {
     /// Sizes of each tensor in the other captures; none when all is static.
     others: Vec<HashMap<TensorId, Vec<usize>>>,
     values: HashMap<TensorId, Value>,
+    /// Weights of linear layers in the other layout.
+    by_outputs: HashMap<TensorId, Value>,
     /// What follows from operations that could not be lowered.
     refused: HashSet<TensorId>,
     /// The operation being lowered as it is in the other captures.

@@ -14,13 +14,7 @@ pub(super) fn both(padding: &[usize]) -> Vec<(usize, usize)> {
 impl Lowering<'_> {
     pub(super) fn module(&mut self, operation: &Op) -> Result<()> {
         let (out, value) = match operation {
-            Op::Linear(op) => {
-                let bias = self.optional(op.bias.as_ref())?;
-                (
-                    &op.out,
-                    self.value(&op.x)?.linear(&self.value(&op.weight)?, bias.as_ref(), false)?,
-                )
-            }
+            Op::Linear(op) => (&op.out, self.linear(op)?),
             Op::Conv1d(op) => {
                 let o = &op.options;
                 let conv = conv(&o.stride, o.padding.to_vec(), &o.dilation, o.groups);

@@ -1,0 +1,127 @@
+//! Forms that TensorRT computes wrongly, and what is written for it instead.
+
+use super::ops::scalar;
+use super::{Conv, GraphBuilder, State, Value};
+use crate::error::Result;
+
+/// The factors of a product, with something between where TensorRT-RTX 1.6.1 would compute another
+/// one: a linear layer with bias, its `Relu` or `Gelu`, and a product with that come out wrong by tens
+/// of percent on an H200, in fp32 and fp16, whatever the other factor is. Without bias, with any
+/// other activation, or with a bound between activation and product they are right.
+pub(super) fn factors(graph: &GraphBuilder, inputs: &mut [Option<Value>]) -> Result<()> {
+    if !graph.consumer().is_tensorrt() {
+        return Ok(());
+    }
+    let mut bounded: Option<(String, Value)> = None;
+    for factor in inputs.iter_mut().flatten() {
+        if !graph.lock().is_fused_activation(factor.name()) {
+            continue;
+        }
+        let name = factor.name().to_owned();
+        *factor = match bounded.take().filter(|(of, _)| *of == name) {
+            Some((_, value)) => value,
+            None => {
+                // Below all that either activation gives.
+                let least = graph.constant("least", scalar(factor.dtype(), -1.0)?);
+                graph.node("Clip").input(factor).input(&least).build()?
+            }
+        };
+        bounded = Some((name, factor.clone()));
+    }
+    Ok(())
+}
+
+/// A transposed convolution over one axis, as one over two of which the first has size 1, where
+/// TensorRT-RTX 1.6.1 would leave all but the first of a batch at zero: with groups, and a batch of any
+/// size.
+pub(super) fn conv_transpose(
+    x: &Value,
+    weight: &Value,
+    bias: Option<&Value>,
+    options: &Conv,
+    output_padding: &[usize],
+) -> Result<Option<Value>> {
+    let any_batch = x.rank() == 3 && x.dims()[0].fixed().is_none();
+    let graph = &x.graph;
+    if !graph.consumer().is_tensorrt() || options.groups == 1 || !any_batch {
+        return Ok(None);
+    }
+    let Some(values) = weight.as_constant() else { return Ok(None) };
+    let &[inputs, outputs, length] = values.shape() else { return Ok(None) };
+    let values = values.reshape([inputs, outputs, 1, length])?;
+    let weight = graph.constant(&format!("{}.in_rows", weight.name()), values);
+    let before = |first: usize, rest: &[usize]| [&[first], rest].concat();
+    let options = Conv {
+        strides: before(1, &options.strides),
+        padding: [&[(0, 0)], options.padding.as_slice()].concat(),
+        dilations: before(1, &options.dilations),
+        groups: options.groups,
+    };
+    let x = x.unsqueeze(&[2])?;
+    let y = x.conv_transpose(&weight, bias, &options, &before(0, output_padding))?;
+    y.squeeze(&[2]).map(Some)
+}
+
+impl State {
+    /// Whether a value is the activation of what may be a linear layer.
+    fn is_fused_activation(&self, name: &str) -> bool {
+        let from =
+            |name: &str| self.nodes.iter().rev().find(|n| n.output.iter().any(|o| o == name));
+        let Some(activation) = from(name).filter(|n| matches!(n.op_type(), "Relu" | "Gelu")) else {
+            return false;
+        };
+        let source = activation.input.first().and_then(|input| from(input));
+        source.is_some_and(|source| matches!(source.op_type(), "Gemm" | "Add"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::Consumer;
+    use crate::spec::{DType, Dim};
+    use crate::tensor::HostTensor;
+
+    fn operators(consumer: Consumer, biased: bool) -> Vec<String> {
+        let graph = GraphBuilder::for_consumer("products", consumer);
+        let x = graph.input("x", DType::F16, [2, 4]).unwrap();
+        let weight = HostTensor::from_vec([4, 4], vec![half::f16::ONE; 16]).unwrap();
+        let bias = HostTensor::from_vec([4], vec![half::f16::ONE; 4]).unwrap();
+        let bias = biased.then(|| graph.constant("bias", bias));
+        let weight = graph.constant("weight", weight);
+        let y = x.matmul(&weight).unwrap();
+        let y = bias.map_or(y.clone(), |bias| y.add(&bias).unwrap());
+        let y = graph.node("Relu").input(&y).build().unwrap();
+        graph.output("y", &graph.node("Mul").input(&y).input(&y).build().unwrap()).unwrap();
+        let model = graph.finish().unwrap();
+        let nodes = &model.proto().graph.as_ref().unwrap().node;
+        nodes.iter().map(|node| node.op_type().to_owned()).collect()
+    }
+
+    #[test]
+    fn a_product_with_the_activation_of_a_biased_layer_is_kept_apart_for_tensorrt() {
+        let apart = ["MatMul", "Add", "Relu", "Clip", "Mul", "Identity"];
+        assert_eq!(operators(Consumer::tensorrt(), true), apart);
+        let whole = ["MatMul", "Add", "Relu", "Mul", "Identity"];
+        assert_eq!(operators(Consumer::portable(), true), whole);
+        assert_eq!(operators(Consumer::tensorrt(), false), ["MatMul", "Relu", "Mul", "Identity"]);
+    }
+
+    #[test]
+    fn a_grouped_transposed_convolution_of_any_batch_has_two_axes_for_tensorrt() {
+        for (batch, rank) in [(Dim::dynamic("batch", 1..=4).unwrap(), 4), (Dim::Fixed(2), 3)] {
+            let graph = GraphBuilder::for_consumer("layer", Consumer::tensorrt());
+            let x = graph.input("x", DType::F32, [batch, Dim::Fixed(4), Dim::Fixed(7)]).unwrap();
+            let weight = HostTensor::from_vec([4, 3, 3], vec![1f32; 36]).unwrap();
+            let options =
+                Conv { strides: vec![2], padding: vec![(1, 1)], dilations: vec![1], groups: 2 };
+            let weight = graph.weight("weight", weight).unwrap();
+            let y = x.conv_transpose(&weight, None, &options, &[1]).unwrap();
+            assert_eq!(y.dims()[1..], [Dim::Fixed(6), Dim::Fixed(14)]);
+            graph.output("y", &y).unwrap();
+            let model = graph.finish().unwrap();
+            let weights = &model.proto().graph.as_ref().unwrap().initializer;
+            assert!(weights.iter().any(|weight| weight.dims.len() == rank), "{weights:?}");
+        }
+    }
+}
