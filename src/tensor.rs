@@ -181,6 +181,60 @@ impl HostTensor {
             .map_err(|e| Error::new(ErrorKind::ShapeMismatch, e.to_string()).with_source(e))
     }
 
+    /// The same values as numbers of another type; the bytes are shared where it is the same type.
+    /// Integers beyond the range wrap, floats are rounded.
+    ///
+    /// # Errors
+    /// [`ErrorKind::DTypeMismatch`] between floats, integers and bools.
+    #[cfg(feature = "burn")]
+    pub(crate) fn convert(&self, dtype: DType) -> Result<Self> {
+        if dtype == self.dtype {
+            return Ok(self.clone());
+        }
+        match (self.dtype, dtype) {
+            (DType::F64, DType::F32) => self.map(|value: f64| value as f32),
+            (DType::F32, DType::F64) => self.map(|value: f32| f64::from(value)),
+            (from, to) if from.is_int() && to.is_int() => {
+                let values: Vec<i64> = match from {
+                    DType::I8 => self.numbers(|value: i8| value.into()),
+                    DType::I16 => self.numbers(|value: i16| value.into()),
+                    DType::I32 => self.numbers(|value: i32| value.into()),
+                    DType::U8 => self.numbers(|value: u8| value.into()),
+                    DType::U16 => self.numbers(|value: u16| value.into()),
+                    DType::U32 => self.numbers(|value: u32| value.into()),
+                    DType::U64 => self.numbers(|value: u64| value as i64),
+                    _ => self.numbers(|value: i64| value),
+                }?;
+                let shape = self.shape.clone();
+                let values = values.into_iter();
+                match to {
+                    DType::I8 => Self::from_vec(shape, values.map(|v| v as i8).collect()),
+                    DType::I16 => Self::from_vec(shape, values.map(|v| v as i16).collect()),
+                    DType::I32 => Self::from_vec(shape, values.map(|v| v as i32).collect()),
+                    DType::U8 => Self::from_vec(shape, values.map(|v| v as u8).collect()),
+                    DType::U16 => Self::from_vec(shape, values.map(|v| v as u16).collect()),
+                    DType::U32 => Self::from_vec(shape, values.map(|v| v as u32).collect()),
+                    DType::U64 => Self::from_vec(shape, values.map(|v| v as u64).collect()),
+                    _ => Self::from_vec(shape, values.collect()),
+                }
+            }
+            (from, to) => {
+                let text = format!("{from} is not converted to {to}");
+                Err(Error::new(ErrorKind::DTypeMismatch, text))
+            }
+        }
+    }
+
+    #[cfg(feature = "burn")]
+    fn map<T: Element, U: Element>(&self, f: impl Fn(T) -> U) -> Result<Self> {
+        Self::from_vec(self.shape.clone(), self.to_vec::<T>()?.into_iter().map(f).collect())
+    }
+
+    #[cfg(feature = "burn")]
+    fn numbers<T: Element>(&self, f: impl Fn(T) -> i64) -> Result<Vec<i64>> {
+        Ok(self.to_vec::<T>()?.into_iter().map(f).collect())
+    }
+
     /// The same values under other sizes.
     ///
     /// # Errors

@@ -4,8 +4,13 @@
 
 mod common;
 
+use accelerant::backend::ort::Ort;
+use accelerant::backend::{Backend, Executable};
 use accelerant::burn::{BurnGraph, BurnTensors, OptimizeTrt};
-use accelerant::{BackendKind, Dim, ErrorKind, HostTensor, OptimizeOptions};
+use accelerant::export::{Consumer, OnnxModel};
+use accelerant::{
+    BackendKind, Dim, Engine, ErrorKind, HostTensor, OptimizeOptions, Registry, Result,
+};
 use burn::module::{Module, Param};
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
@@ -94,25 +99,152 @@ fn tuples_arrays_and_kinds() {
     );
 }
 
+/// Stands in for TensorRT where there is no GPU: it is written for as TensorRT is, but runs on the
+/// portable backend.
+#[derive(Debug)]
+struct LikeTensorRt;
+
+impl Backend for LikeTensorRt {
+    fn kind(&self) -> BackendKind {
+        BackendKind::Custom("like-tensorrt".into())
+    }
+
+    fn description(&self) -> String {
+        Ort.description()
+    }
+
+    fn consumer(&self) -> Consumer {
+        Consumer::tensorrt()
+    }
+
+    fn probe(&self) -> Result<()> {
+        Ort.probe()
+    }
+
+    fn build(&self, model: &OnnxModel) -> Result<Engine> {
+        Ort.build(model)
+    }
+
+    fn load(&self, engine: &Engine) -> Result<Box<dyn Executable>> {
+        Ort.load(engine)
+    }
+}
+
+/// Runs a function as TensorRT is handed it, compares with Burn's result, and gives the signature.
+fn like_tensorrt<I: BurnTensors + Clone, O: BurnTensors>(
+    name: &str,
+    example: I,
+    f: impl Fn(I) -> O,
+) -> String {
+    let registry = Registry::empty().with(LikeTensorRt);
+    let options = OptimizeOptions::new().registry(registry).narrow_f64(true);
+    let forward = |_: &Nothing, input| f(input);
+    let fast = Nothing::default()
+        .optimize_trt_with(example.clone(), forward, &options)
+        .unwrap_or_else(|e| panic!("{name}: {e}"));
+    let (got, expected) = (host(fast.forward(example.clone())), host(f(example)));
+    for (got, expected) in got.iter().zip(&expected) {
+        let tolerance = common::tolerance(BackendKind::Ort, expected);
+        common::assert_close(name, got, expected, tolerance);
+    }
+    fast.inference().signature().to_string()
+}
+
+/// The module takes and gives Burn's own types, whatever the backend is handed.
 #[test]
-fn integers_of_every_width() {
+fn types_that_tensorrt_has_not() {
     use burn::tensor::DType;
-    for dtype in [DType::I64, DType::I32] {
-        let x: Tensor<2, Int> =
-            Tensor::from_data(TensorData::from([[1i64, 2, 3], [4, 5, 6]]), (&device(), dtype));
-        compare("ints", x, |x| x.clone().matmul_like(x));
+    let handed = [
+        (DType::I64, "i64", "i64"),
+        (DType::I32, "i32", "i32"),
+        (DType::I16, "i32", "i32"),
+        (DType::I8, "i32", "i32"),
+        (DType::U8, "u8", "i32"),
+        (DType::U16, "i32", "i32"),
+        (DType::U32, "i64", "i64"),
+        (DType::U64, "i64", "i64"),
+    ];
+    for (dtype, input, output) in handed {
+        let numbers = TensorData::from([[1i64, 2, 120], [4, 5, 100]]);
+        let x: Tensor<2, Int> = Tensor::from_data(numbers, (&device(), dtype));
+        let name = format!("{dtype:?}");
+        let pick = |x: Tensor<2, Int>| (x.clone().flip([0]), x.clone().greater_elem(4));
+        let signature = like_tensorrt(&name, x.clone(), pick);
+        let expected = format!(
+            "(input_0: {input} [2, 3]) -> (output_0: {output} [2, 3], output_1: bool [2, 3])"
+        );
+        assert_eq!(signature, expected, "{name}");
+        if dtype == DType::U64 {
+            continue;
+        }
+        // 120 + 120 is beyond a signed byte, 3 * 120 beyond any: it wraps as it does in Burn.
+        let wrap = |x: Tensor<2, Int>| (x.clone() + x.clone(), x * 3);
+        like_tensorrt(&format!("{name}, arithmetic"), x.clone(), wrap);
+        compare(&format!("{name}, arithmetic"), x, wrap);
+    }
+    let floats = [(DType::F32, "f32"), (DType::F16, "f16"), (DType::F64, "f32")];
+    for (dtype, handed) in floats {
+        let x: Tensor<2> = float([2, 3], 1).cast(dtype);
+        let signature = like_tensorrt(&format!("{dtype:?}"), x, |x: Tensor<2>| {
+            (x.clone() * 2.5 + 1.0, x.greater_elem(0.5))
+        });
+        let expected = format!(
+            "(input_0: {handed} [2, 3]) -> (output_0: {handed} [2, 3], output_1: bool [2, 3])"
+        );
+        assert_eq!(signature, expected);
     }
 }
 
-/// Something on integers that any backend can do.
-trait MatmulLike {
-    fn matmul_like(self, other: Self) -> Self;
+#[test]
+fn types_are_checked_against_the_example_not_the_backend() {
+    use burn::tensor::DType;
+    let options = OptimizeOptions::new().registry(Registry::empty().with(LikeTensorRt));
+    let double = |_: &Nothing, x: Tensor<2>| x * 2;
+    let wide: Tensor<2> = float([2, 3], 1).cast(DType::F64);
+    let fast = Nothing::default()
+        .optimize_trt_with(wide, double, &options.clone().narrow_f64(true))
+        .unwrap();
+    let error = fast.try_forward(float([2, 3], 1)).unwrap_err();
+    assert_eq!((error.kind(), error.tensor()), (ErrorKind::DTypeMismatch, Some("input_0")));
+    assert!(error.to_string().contains("expected f64, got f32"), "{error}");
+
+    let numbers = |value: u64| {
+        let data = TensorData::from([value, 1]);
+        Tensor::<1, Int>::from_data(data, (&device(), DType::U64))
+    };
+    let module = Nothing::default();
+    let fast = module
+        .optimize_trt_with(numbers(1), |_, x: Tensor<1, Int>| x.greater_elem(2), &options)
+        .unwrap();
+    assert!(fast.try_forward(numbers(i64::MAX as u64)).is_ok());
+    let error = fast.try_forward(numbers(u64::MAX)).unwrap_err();
+    assert_eq!((error.kind(), error.tensor()), (ErrorKind::InputMismatch, Some("input_0")));
+    let sum = |_: &Nothing, x: Tensor<1, Int>| x.clone() + x;
+    let error = module.optimize_trt_with(numbers(1), sum, &options).unwrap_err();
+    assert!(error.to_string().contains("unsigned 64-bit integers"), "{error}");
 }
 
-impl MatmulLike for Tensor<2, Int> {
-    fn matmul_like(self, other: Self) -> Self {
-        self * 2 + other
-    }
+#[test]
+fn double_precision_is_narrowed_for_tensorrt_only_on_request() {
+    use burn::tensor::DType;
+    let x: Tensor<2> = float([2, 3], 1).cast(DType::F64);
+    let forward = |_: &Nothing, x: Tensor<2>| (x.clone() * 2).exp() + x;
+    let module = Nothing::default();
+    let report = module.check_trt(x.clone(), forward).unwrap();
+    let text = report.to_string();
+    assert!(!report.is_exportable());
+    assert!(text.contains("input_0") && text.contains("narrow_f64"), "{text}");
+    assert!(text.contains("Exp") && text.contains("MulScalar"), "{text}");
+    let options = OptimizeOptions::new().narrow_f64(true);
+    let report = module.check_trt_with(x.clone(), forward, &options).unwrap();
+    assert!(report.is_exportable(), "{report}");
+    // A weight alone is enough to be refused.
+    let weight = |_: &Nothing, x: Tensor<2>| {
+        let table = Tensor::<2>::from_data([[1.0, 2.0, 3.0]], (&x.device(), DType::F64));
+        x + table.cast(DType::F32)
+    };
+    let report = module.check_trt(float([2, 3], 1), weight).unwrap();
+    assert!(report.to_string().contains("narrow_f64"), "{report}");
 }
 
 #[derive(Clone)]

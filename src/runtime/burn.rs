@@ -14,6 +14,8 @@ use crate::export::burn::{
     AnyTensor, BurnGraph, BurnTensors, Layout, Lengths, Material, Place, Report, TensorSource,
     TensorVisitor,
 };
+use crate::spec::{DType, TensorSpec};
+use crate::tensor::HostTensor;
 
 /// A compiled module with the inputs `I` and outputs `O` of the original's forward function.
 /// Cloning shares the model; threads may share it.
@@ -56,32 +58,58 @@ impl<I: BurnTensors, O: BurnTensors> BurnModule<I, O> {
             let text = "the lists and options of tensors are not as long as in the example";
             return Err(Error::new(ErrorKind::InputMismatch, text));
         }
+        self.check_types(input)?;
         let device = device.unwrap_or_default().without_autodiff();
         let mut outputs = self.outputs(input, &device)?.into_iter();
         let mut source = TensorSource::new(&device, &self.layout.outputs, &mut outputs);
         O::build(&mut source)
     }
 
+    /// Checks that the inputs have the types of the example, whatever the backend is handed.
+    fn check_types(&self, input: &I) -> Result<()> {
+        let specs = self.inference.signature().inputs.iter();
+        let mut expected = specs.zip(&self.layout.input_types);
+        visit(input, |tensor| {
+            let got = tensor.dtype()?;
+            match expected.next() {
+                Some((spec, &dtype)) if dtype != got => {
+                    let text = format!("expected {dtype}, got {got}");
+                    Err(Error::new(ErrorKind::DTypeMismatch, text).on_tensor(&spec.name))
+                }
+                _ => Ok(()),
+            }
+        })?;
+        Ok(())
+    }
+
     #[cfg_attr(not(feature = "burn-cuda"), allow(unused_variables))]
     fn outputs(&self, input: &I, device: &Device) -> Result<Vec<Material>> {
         #[cfg(feature = "burn-cuda")]
         if let Some(executable) = self.inference.device() {
-            let mut inputs = Vec::new();
+            let (signature, settings) = (self.inference.signature(), device.settings());
+            let (mut inputs, mut specs) = (Vec::new(), signature.inputs.iter());
             visit(input, |tensor| {
-                inputs.push(tensor.dispatch());
+                let dtype = specs.next().map_or_else(|| tensor.dtype(), |spec| Ok(spec.dtype))?;
+                inputs.push(tensor.dispatch(dtype));
                 Ok(())
             })?;
-            let (signature, settings) = (self.inference.signature(), device.settings());
             if let Some(outputs) = super::burn_cuda::run(executable, signature, inputs, settings)? {
-                return Ok(outputs.into_iter().map(Material::Ready).collect());
+                let outputs = outputs.into_iter().zip(&self.layout.output_types);
+                return Ok(outputs.map(|(tensor, own)| Material::Ready(tensor, *own)).collect());
             }
         }
-        let mut inputs = Vec::with_capacity(self.inference.signature().inputs.len());
+        let specs = &self.inference.signature().inputs;
+        let mut inputs = Vec::with_capacity(specs.len());
         visit(input, |tensor| {
-            inputs.push(tensor.host()?);
+            let own = tensor.host()?;
+            inputs.push(match specs.get(inputs.len()) {
+                Some(spec) => handed(&own, spec)?,
+                None => own,
+            });
             Ok(())
         })?;
-        Ok(self.inference.run(&inputs)?.into_iter().map(Material::Host).collect())
+        let outputs = self.inference.run(&inputs)?.into_iter().zip(&self.layout.output_types);
+        outputs.map(|(tensor, own)| Ok(Material::Host(tensor.convert(*own)?))).collect()
     }
 
     /// The backend that runs.
@@ -93,6 +121,17 @@ impl<I: BurnTensors, O: BurnTensors> BurnModule<I, O> {
     pub fn inference(&self) -> &InferenceModule {
         &self.inference
     }
+}
+
+/// An input in the type that the backend takes.
+fn handed(own: &HostTensor, spec: &TensorSpec) -> Result<HostTensor> {
+    let tensor = own.convert(spec.dtype)?;
+    let large = || tensor.to_vec::<i64>().is_ok_and(|values| values.iter().any(|&v| v < 0));
+    if (own.dtype(), spec.dtype) == (DType::U64, DType::I64) && large() {
+        let text = "the backend takes unsigned 64-bit integers up to 2^63 - 1 only";
+        return Err(Error::new(ErrorKind::InputMismatch, text).on_tensor(&spec.name));
+    }
+    Ok(tensor)
 }
 
 /// Shows each tensor of `input`, and tells the lengths that its type does not tell.

@@ -36,6 +36,8 @@ pub struct OptimizeOptions {
     onnx_path: Option<PathBuf>,
     external: Option<usize>,
     engine_path: Option<PathBuf>,
+    #[cfg(feature = "burn")]
+    narrow_f64: bool,
     #[cfg(feature = "candle")]
     weight_names: crate::candle::WeightNames,
 }
@@ -131,6 +133,16 @@ impl OptimizeOptions {
     #[must_use]
     pub fn output_names<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
         self.output_names = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Lets TensorRT, which has no 64-bit floats, compute those of a Burn model in 32 bits. The
+    /// module still takes and gives 64-bit tensors. Without this, such a model is refused for
+    /// TensorRT. Other backends compute in 64 bits either way.
+    #[cfg(feature = "burn")]
+    #[must_use]
+    pub fn narrow_f64(mut self, narrow: bool) -> Self {
+        self.narrow_f64 = narrow;
         self
     }
 
@@ -235,6 +247,11 @@ impl OptimizeOptions {
             spec.shape = spec.shape.dims().iter().map(fix).collect::<Vec<_>>().into();
         }
         Ok(specs)
+    }
+
+    #[cfg(feature = "burn")]
+    pub(crate) fn narrows_f64(&self) -> bool {
+        self.narrow_f64
     }
 
     /// The path of a weight.

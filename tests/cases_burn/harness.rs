@@ -95,6 +95,18 @@ pub fn run<M: Module, I: BurnTensors + Clone, O: BurnTensors>(
     inputs: impl Fn(usize, u64) -> I,
     forward: impl Fn(&M, I) -> O,
 ) {
+    run_with(name, how, OptimizeOptions::new, module, inputs, forward);
+}
+
+/// As [`run`], with options to which a dynamic batch is added.
+pub fn run_with<M: Module, I: BurnTensors + Clone, O: BurnTensors>(
+    name: &str,
+    how: How,
+    options: impl Fn() -> OptimizeOptions,
+    module: &M,
+    inputs: impl Fn(usize, u64) -> I,
+    forward: impl Fn(&M, I) -> O,
+) {
     let run = |label: &str, options: &OptimizeOptions, batches: &[usize]| {
         let name = format!("{name}, {label}");
         let graph = BurnGraph::capture(module, &inputs(BATCH, 1), &forward, options);
@@ -109,10 +121,10 @@ pub fn run<M: Module, I: BurnTensors + Clone, O: BurnTensors>(
         record(&name, &graph, &outcomes);
     };
     if how.sizes != Sizes::Dynamic {
-        run("static", &OptimizeOptions::new(), &[BATCH]);
+        run("static", &options(), &[BATCH]);
     }
     if how.sizes != Sizes::Static {
-        let options = OptimizeOptions::new().dynamic_batch(1..=5).expect("a valid range");
+        let options = options().dynamic_batch(1..=5).expect("a valid range");
         run("dynamic", &options, &BATCHES);
     }
 }

@@ -105,8 +105,10 @@ pub fn check_with_gaps(
         if !is_asked_for(runner) {
             continue;
         }
-        let model = export(backend.consumer()).unwrap_or_else(|e| panic!("{place}: export: {e}"));
-        let result = run_on(backend.as_ref(), &model, samples, &tolerance);
+        let (result, model) = match export(backend.consumer()) {
+            Ok(model) => (run_on(backend.as_ref(), &model, samples, &tolerance), model.to_string()),
+            Err(error) => (Err(format!("export: {error}")), String::new()),
+        };
         let gap = gaps.iter().find(|gap| gap.runner == runner).map(|gap| gap.reason);
         match (gap, result) {
             (None, Ok(())) => {}
@@ -149,16 +151,49 @@ fn run_on(
     }
     let executable = backend.load(&engine).map_err(text)?;
     for Sample { name, inputs, expected } in samples {
-        let outputs = executable.run(inputs).map_err(|e| format!("{name}: {e}"))?;
+        let specs = &executable.signature().inputs;
+        let inputs = inputs.iter().zip(specs).map(|(input, spec)| handed(input, spec.dtype));
+        let inputs: Vec<_> = inputs.collect();
+        let outputs = executable.run(&inputs).map_err(|e| format!("{name}: {e}"))?;
         if outputs.len() != expected.len() {
             return Err(format!("{name}: {} outputs for {}", outputs.len(), expected.len()));
         }
         for (i, (got, expected)) in outputs.iter().zip(expected).enumerate() {
             let tolerance = tolerance(backend.kind(), expected);
-            compare(got, expected, tolerance).map_err(|e| format!("{name}: output {i}: {e}"))?;
+            compare(&handed(got, expected.dtype()), expected, tolerance)
+                .map_err(|e| format!("{name}: output {i}: {e}"))?;
         }
     }
     Ok(())
+}
+
+/// A tensor in the type that a model takes in place of one that its backend has not, as the
+/// frameworks' modules hand it over.
+fn handed(tensor: &HostTensor, dtype: DType) -> HostTensor {
+    let handed = |from: DType, to: DType| match (from, to) {
+        (DType::F64, DType::F32) => true,
+        (from, DType::I32) => from.is_int() && from.size() < 4,
+        (from, DType::I64) => matches!(from, DType::U32 | DType::U64),
+        _ => false,
+    };
+    if !handed(tensor.dtype(), dtype) && !handed(dtype, tensor.dtype()) {
+        return tensor.clone();
+    }
+    let (shape, values) = (tensor.shape(), to_f64(tensor).into_iter());
+    let made = match dtype {
+        DType::F32 => HostTensor::from_vec(shape, values.map(|v| v as f32).collect()),
+        DType::F64 => HostTensor::from_vec(shape, values.collect()),
+        DType::I8 => HostTensor::from_vec(shape, values.map(|v| v as i8).collect()),
+        DType::I16 => HostTensor::from_vec(shape, values.map(|v| v as i16).collect()),
+        DType::I32 => HostTensor::from_vec(shape, values.map(|v| v as i32).collect()),
+        DType::I64 => HostTensor::from_vec(shape, values.map(|v| v as i64).collect()),
+        DType::U8 => HostTensor::from_vec(shape, values.map(|v| v as u8).collect()),
+        DType::U16 => HostTensor::from_vec(shape, values.map(|v| v as u16).collect()),
+        DType::U32 => HostTensor::from_vec(shape, values.map(|v| v as u32).collect()),
+        DType::U64 => HostTensor::from_vec(shape, values.map(|v| v as u64).collect()),
+        other => panic!("no backend is handed {other} in place of {}", tensor.dtype()),
+    };
+    made.expect("as many values as before")
 }
 
 /// How far a backend's results of a type may lie from the framework's.

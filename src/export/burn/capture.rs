@@ -67,6 +67,7 @@ pub(super) struct Capturer<'a, M, F> {
 pub(super) struct Captured {
     pub(super) trace: Trace,
     pub(super) output_names: Vec<Option<String>>,
+    pub(super) output_types: Vec<DType>,
     pub(super) output_lengths: Lengths,
 }
 
@@ -77,6 +78,7 @@ struct Recorded {
     inputs: Vec<TensorId>,
     outputs: Vec<TensorId>,
     output_names: Vec<Option<String>>,
+    output_types: Vec<DType>,
     output_lengths: Lengths,
 }
 
@@ -106,10 +108,11 @@ impl<M: Module, F> Capturer<'_, M, F> {
         let graph = catch_unwind(AssertUnwindSafe(scope)).map_err(|panic| panicked(&*panic))?;
         let recorded = recorded.into_inner()?;
         let graph = graph.map_err(refused)?;
-        let Recorded { parameters, inputs, outputs, output_names, output_lengths } = recorded;
+        let Recorded { parameters, inputs, outputs, output_names, output_types, output_lengths } =
+            recorded;
         let known = self.parameters.by_id(&parameters);
         let trace = Trace::new(graph, inputs, sizes.to_vec(), outputs, known)?;
-        Ok(Captured { trace, output_names, output_lengths })
+        Ok(Captured { trace, output_names, output_types, output_lengths })
     }
 
     fn record<I, O>(&self, device: &Device, sizes: &[Vec<usize>]) -> Result<Recorded>
@@ -131,9 +134,11 @@ impl<M: Module, F> Capturer<'_, M, F> {
         inputs.visit(&mut TensorVisitor::new(&mut each))?;
         let outputs = (self.forward)(&module, inputs);
         let (ids, names) = (&mut recorded.outputs, &mut recorded.output_names);
+        let types = &mut recorded.output_types;
         let mut each = |place: &Place<'_>, tensor: &dyn AnyTensor| {
             names.push(place.name());
             ids.push(tensor.capture_id()?);
+            types.push(tensor.dtype()?);
             Ok(())
         };
         let mut visitor = TensorVisitor::new(&mut each);

@@ -32,7 +32,7 @@ pub(crate) use tensors::{burn_dtype, dtype};
 use super::{Consumer, OnnxModel};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::OptimizeOptions;
-use crate::spec::TensorSpec;
+use crate::spec::{DType, TensorSpec};
 use capture::{Captured, Capturer, describe};
 use lower::Outcome;
 use parameters::Parameters;
@@ -48,6 +48,7 @@ pub struct BurnGraph {
     trace: Trace,
     /// The same with other sizes along the dynamic axes, if there are any.
     others: Vec<Trace>,
+    narrow_f64: bool,
     pub(crate) layout: Layout,
 }
 
@@ -56,6 +57,9 @@ pub struct BurnGraph {
 pub(crate) struct Layout {
     pub(crate) inputs: Lengths,
     pub(crate) outputs: Lengths,
+    /// The types as Burn has them; a consumer may be handed others.
+    pub(crate) input_types: Vec<DType>,
+    pub(crate) output_types: Vec<DType>,
 }
 
 impl BurnGraph {
@@ -95,7 +99,7 @@ impl BurnGraph {
             lengths: &lengths,
             types: (settings.float_dtype, settings.int_dtype),
         };
-        let Captured { trace, output_names, output_lengths } =
+        let Captured { trace, output_names, output_types, output_lengths } =
             capturer.capture(&probes[0].sizes)?;
         if trace.outputs.is_empty() {
             let text = "the forward function returns no tensor";
@@ -136,7 +140,13 @@ impl BurnGraph {
             output_names,
             trace,
             others,
-            layout: Layout { inputs: lengths, outputs: output_lengths },
+            narrow_f64: options.narrows_f64(),
+            layout: Layout {
+                inputs: lengths,
+                outputs: output_lengths,
+                input_types: types.into_iter().map(|(dtype, _)| dtype).collect(),
+                output_types,
+            },
         })
     }
 

@@ -268,7 +268,9 @@ impl Value {
     /// # Errors
     /// [`ErrorKind::ShapeMismatch`] naming weight or bias.
     pub fn linear(&self, weight: &Value, bias: Option<&Value>, transposed: bool) -> Result<Value> {
-        if self.rank() == 2 && weight.rank() == 2 {
+        // tract has Gemm for 32-bit floats alone.
+        let whole = self.dtype == DType::F32 || self.graph.consumer != Consumer::portable();
+        if whole && self.rank() == 2 && weight.rank() == 2 {
             let node = self.graph.node("Gemm").input(self).input(weight).input_opt(bias);
             return if transposed { node.attr("transB", 1).build() } else { node.build() };
         }

@@ -2,7 +2,7 @@
 
 use ::burn::backend::ir::{BaseOperationIr as Op, BinaryOpIr, ScalarIr, TensorIr};
 
-use super::{Lowering, tensors};
+use super::Lowering;
 use crate::error::Result;
 use crate::export::Value;
 use crate::spec::DType;
@@ -75,7 +75,7 @@ impl Lowering<'_> {
 
     /// A tensor of one value, with the sizes of `out`.
     pub(super) fn filled(&mut self, out: &TensorIr, value: &ScalarIr) -> Result<Value> {
-        let scalar = self.scalar(value, tensors::dtype(out.dtype)?)?;
+        let scalar = self.scalar(value, self.dtype(out)?)?;
         let (dims, sources) = (self.all_dims(out, out)?, self.input_values());
         let sources: Vec<&Value> = sources.iter().collect();
         scalar.expand(&dims, &sources)

@@ -18,6 +18,7 @@ mod reduce;
 mod resize;
 mod sizes;
 mod slices;
+mod types;
 
 use std::collections::{HashMap, HashSet};
 
@@ -52,12 +53,25 @@ pub(super) fn lower(source: &BurnGraph, consumer: Consumer) -> Result<Outcome> {
         by_outputs: HashMap::new(),
         refused: HashSet::new(),
         twins: Vec::new(),
+        narrow_f64: source.narrow_f64,
+        may_leave: false,
     };
+    let mut refusals = Vec::new();
     for (spec, id) in source.inputs.iter().zip(&trace.inputs) {
-        let value = graph.input(&spec.name, spec.dtype, spec.shape.clone())?;
+        let value = match lowering.input(spec) {
+            Ok(value) => value,
+            // What follows from it is looked at as well.
+            Err(reason) if reason.kind() == ErrorKind::UnsupportedOperation => {
+                let module = String::new();
+                refusals.push(Refusal { operation: "forward", module, position: 0, reason });
+                lowering.refused.insert(*id);
+                graph.input(&spec.name, DType::F32, spec.shape.clone())?
+            }
+            Err(error) => return Err(error),
+        };
         lowering.values.insert(*id, value);
     }
-    let (mut refusals, mut done) = (Vec::new(), Vec::new());
+    let mut done = Vec::new();
     let paths = modules::paths(trace);
     for (position, (operation, path)) in trace.operations.iter().zip(paths).enumerate() {
         lowering.twins = source.others.iter().filter_map(|t| t.operations.get(position)).collect();
@@ -95,9 +109,10 @@ pub(super) fn lower(source: &BurnGraph, consumer: Consumer) -> Result<Outcome> {
     if !report.is_exportable() {
         return Ok(Outcome { report, model: None });
     }
-    for (name, id) in source.output_names.iter().zip(&trace.outputs) {
+    let outputs = source.output_names.iter().zip(&trace.outputs);
+    for ((name, id), own) in outputs.zip(&source.layout.output_types) {
         let value = lowering.by_id(*id)?;
-        graph.output(name, &value)?;
+        lowering.output(name, &value, *own)?;
     }
     Ok(Outcome { report, model: Some((graph.finish()?, done)) })
 }
@@ -114,10 +129,15 @@ struct Lowering<'a> {
     refused: HashSet<TensorId>,
     /// The operation being lowered as it is in the other captures.
     twins: Vec<&'a OperationIr>,
+    /// Whether 64-bit floats may be computed in 32 bits.
+    narrow_f64: bool,
+    /// Whether the operation being lowered may give integers beyond the range of their type.
+    may_leave: bool,
 }
 
 impl Lowering<'_> {
     fn operation(&mut self, operation: &OperationIr) -> Result<()> {
+        self.may_leave = types::may_leave(operation);
         match operation {
             OperationIr::BaseFloat(op) | OperationIr::BaseInt(op) | OperationIr::BaseBool(op) => {
                 self.base(op)
@@ -143,7 +163,7 @@ impl Lowering<'_> {
         for tensor in operation.outputs() {
             self.refused.insert(tensor.id);
             // A type that ONNX does not have was refused where it was read.
-            let dtype = tensors::dtype(tensor.dtype).unwrap_or(DType::F32);
+            let dtype = self.dtype(tensor).unwrap_or(DType::F32);
             let mut dims = Vec::with_capacity(tensor.shape.len());
             for axis in 0..tensor.shape.len() {
                 let extent = self.extent(tensor, axis);
@@ -172,6 +192,7 @@ impl Lowering<'_> {
             let text = "a tensor is read that nothing in the capture made";
             return Err(Error::new(ErrorKind::InvalidModel, text));
         };
+        let data = &self.constant_data(data)?;
         let value = match self.trace.names.get(&id).filter(|name| !name.is_empty()) {
             Some(name) => self.graph.weight(name, data.clone())?,
             None if self
@@ -190,8 +211,7 @@ impl Lowering<'_> {
     /// Records the result of an operation, after checking that its dimensions are the captured ones.
     fn bind(&mut self, out: &TensorIr, value: Value) -> Result<()> {
         let captured = out.shape.to_vec();
-        let dtype = tensors::dtype(out.dtype)?;
-        let value = value.cast(dtype)?;
+        let value = self.fit(&value, tensors::dtype(out.dtype)?)?;
         if value.rank() != captured.len() {
             let text = format!("lowered to {}, captured {captured:?}", value.shape());
             return Err(Error::new(ErrorKind::ShapeMismatch, text));

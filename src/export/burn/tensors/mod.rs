@@ -163,9 +163,9 @@ pub(crate) enum Material {
     Host(HostTensor),
     /// Type and sizes alone, for a capture.
     Empty(DType, Vec<usize>),
-    /// A tensor that is there already.
+    /// A tensor that is there already, and the type that it is to have.
     #[cfg(feature = "burn-cuda")]
-    Ready(DispatchTensor),
+    Ready(DispatchTensor, DType),
 }
 
 /// Gives the tensors of a value in order. [`BurnTensors::build`] draws from it.
@@ -214,9 +214,9 @@ pub(crate) trait AnyTensor {
     fn device(&self) -> Device;
     /// The values, copied to the host.
     fn host(&self) -> Result<HostTensor>;
-    /// The tensor itself, without its gradients.
+    /// The tensor itself, in this type, without its gradients.
     #[cfg(feature = "burn-cuda")]
-    fn dispatch(&self) -> DispatchTensor;
+    fn dispatch(&self, dtype: DType) -> DispatchTensor;
     /// The id of a tensor on a capture device.
     fn capture_id(&self) -> Result<TensorId>;
 }
@@ -247,10 +247,13 @@ pub(crate) trait Kind: ::burn::tensor::kind::Basic + Sized {
     /// Checks that tensors of this kind have elements of `dtype`.
     fn check(dtype: DType) -> Result<()>;
     fn empty<const D: usize>(dtype: DType, sizes: [usize; D], device: &Device) -> Tensor<D, Self>;
+    /// The same values in another type of this kind, on the tensor's device.
+    #[cfg(feature = "burn-cuda")]
+    fn converted<const D: usize>(tensor: Tensor<D, Self>, dtype: DType) -> Tensor<D, Self>;
 }
 
 macro_rules! kinds {
-    ($($kind:ty, $fits:expr, $named:literal;)*) => {$(
+    ($($kind:ty, $fits:expr, $named:literal, $convert:expr;)*) => {$(
         impl Kind for $kind {
             fn check(dtype: DType) -> Result<()> {
                 let fits: fn(DType) -> bool = $fits;
@@ -267,6 +270,14 @@ macro_rules! kinds {
                 device: &Device,
             ) -> Tensor<D, Self> {
                 Tensor::empty(sizes, (device, burn_dtype(dtype)))
+            }
+
+            #[cfg(feature = "burn-cuda")]
+            fn converted<const D: usize>(
+                tensor: Tensor<D, Self>,
+                dtype: DType,
+            ) -> Tensor<D, Self> {
+                $convert(tensor, dtype)
             }
         }
 
@@ -291,8 +302,8 @@ macro_rules! kinds {
             }
 
             #[cfg(feature = "burn-cuda")]
-            fn dispatch(&self) -> DispatchTensor {
-                self.clone().without_autodiff().into_dispatch()
+            fn dispatch(&self, dtype: DType) -> DispatchTensor {
+                <$kind>::converted(self.clone().without_autodiff(), dtype).into_dispatch()
             }
 
             fn capture_id(&self) -> Result<TensorId> {
@@ -313,10 +324,10 @@ macro_rules! kinds {
                 match source.next()? {
                     Material::Empty(dtype, sizes) => empty(dtype, &sizes, source.device),
                     #[cfg(feature = "burn-cuda")]
-                    Material::Ready(tensor) => {
+                    Material::Ready(tensor, own) => {
                         check_rank::<D>(&tensor.shape())?;
                         <$kind>::check(dtype(tensor.dtype())?)?;
-                        Ok(Tensor::from_dispatch(tensor))
+                        Ok(<$kind>::converted(Tensor::from_dispatch(tensor), own))
                     }
                     Material::Host(tensor) => {
                         check_rank::<D>(tensor.shape())?;
@@ -331,7 +342,7 @@ macro_rules! kinds {
 }
 
 kinds! {
-    Float, DType::is_float, "float";
-    Int, DType::is_int, "int";
-    Bool, |dtype| dtype == DType::Bool, "bool";
+    Float, DType::is_float, "float", |tensor: Tensor<D>, dtype| tensor.cast(burn_dtype(dtype));
+    Int, DType::is_int, "int", |tensor: Tensor<D, Int>, dtype| tensor.cast(burn_dtype(dtype));
+    Bool, |dtype| dtype == DType::Bool, "bool", |tensor, _| tensor;
 }
