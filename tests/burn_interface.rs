@@ -233,6 +233,7 @@ fn double_precision_is_narrowed_for_tensorrt_only_on_request() {
     let report = module.check_trt(x.clone(), forward).unwrap();
     let text = report.to_string();
     assert!(!report.is_exportable());
+    assert!(text.starts_with("3 of 3 operations and an input cannot be exported:"), "{text}");
     assert!(text.contains("input_0") && text.contains("narrow_f64"), "{text}");
     assert!(text.contains("Exp") && text.contains("MulScalar"), "{text}");
     let options = OptimizeOptions::new().narrow_f64(true);

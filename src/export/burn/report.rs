@@ -8,7 +8,8 @@ use crate::error::{Error, ErrorKind};
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Refusal {
-    /// The operation, as Burn's graph representation names it.
+    /// The operation, as Burn's graph representation names it; `Input` for an input of the model,
+    /// which the reason names.
     pub operation: &'static str,
     /// Path of the module it came from; empty for the outermost. An operation that reads a
     /// parameter belongs to the parameter's module; another to the innermost module that holds
@@ -23,6 +24,9 @@ pub struct Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.operation)?;
+        if self.operation == INPUT {
+            return write!(f, ": {}", self.reason);
+        }
         if !self.module.is_empty() {
             write!(f, " of {}", self.module)?;
         }
@@ -46,6 +50,9 @@ pub struct Report {
     /// Those that cannot be exported, in order.
     pub refusals: Vec<Refusal>,
 }
+
+/// What stands for the operation where an input is refused.
+pub(super) const INPUT: &str = "Input";
 
 /// So many places are named for each kind of refusal.
 const NAMED: usize = 4;
@@ -77,11 +84,18 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (count, all) = (self.refusals.len(), self.operations);
+        let inputs = self.refusals.iter().filter(|refusal| refusal.operation == INPUT).count();
+        let (count, all) = (self.refusals.len() - inputs, self.operations);
         if self.is_exportable() {
             return write!(f, "all {all} operations can be exported");
         }
-        write!(f, "{count} of {all} operations cannot be exported:")?;
+        write!(f, "{count} of {all} operations")?;
+        match inputs {
+            0 => {}
+            1 => f.write_str(" and an input")?,
+            inputs => write!(f, " and {inputs} inputs")?,
+        }
+        f.write_str(" cannot be exported:")?;
         let mut groups: Vec<(&'static str, String, Vec<&Refusal>)> = Vec::new();
         for refusal in &self.refusals {
             let reason = refusal.reason.to_string();
@@ -94,6 +108,10 @@ impl fmt::Display for Report {
             }
         }
         for (operation, reason, group) in groups {
+            if operation == INPUT {
+                write!(f, "\n  {operation}: {reason}")?;
+                continue;
+            }
             let place = |refusal: &&Refusal| match refusal.module.as_str() {
                 "" => format!("operation {}", refusal.position),
                 module => format!("{module} (operation {})", refusal.position),

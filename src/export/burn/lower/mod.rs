@@ -26,7 +26,7 @@ use ::burn::backend::capture::TensorId;
 use ::burn::backend::ir::{OperationIr, ScalarIr, TensorIr};
 
 use super::operation::{Lowered, Operation};
-use super::report::{Refusal, Report};
+use super::report::{INPUT, Refusal, Report};
 use super::tensors;
 use super::trace::{self, Trace};
 use super::{BurnGraph, modules};
@@ -63,7 +63,7 @@ pub(super) fn lower(source: &BurnGraph, consumer: Consumer) -> Result<Outcome> {
             // What follows from it is looked at as well.
             Err(reason) if reason.kind() == ErrorKind::UnsupportedOperation => {
                 let module = String::new();
-                refusals.push(Refusal { operation: "forward", module, position: 0, reason });
+                refusals.push(Refusal { operation: INPUT, module, position: 0, reason });
                 lowering.refused.insert(*id);
                 graph.input(&spec.name, DType::F32, spec.shape.clone())?
             }
