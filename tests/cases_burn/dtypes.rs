@@ -168,12 +168,7 @@ fn narrow_integers_wrap() {
         });
         let inputs = move |batch, seed| whole(dtype, batch, seed);
         of(&format!("{dtype:?} sums and shifts"), STATIC, inputs, |x| {
-            (
-                x.clone().sum_dim(1),
-                x.clone().max_dim(1),
-                x.clone().bitwise_left_shift_scalar(3),
-                x / 7,
-            )
+            (x.clone().sum_dim(1), x.clone().bitwise_left_shift_scalar(3), x / 7)
         });
         let inputs = |batch, seed| input([batch, 6], seed) * 5e9;
         of(&format!("floats to {dtype:?}"), STATIC, inputs, move |x: Tensor<2>| {
