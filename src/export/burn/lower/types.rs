@@ -33,7 +33,7 @@ impl Lowering<'_> {
         let bytes = spec.dtype == DType::U8;
         let dtype = if bytes { DType::U8 } else { handed(spec.dtype, self.graph.consumer()) };
         let value = self.graph.input(&spec.name, dtype, spec.shape.clone())?;
-        self.from_bytes(&value)?.cast(computed)
+        self.of_bytes(&value)?.cast(computed)
     }
 
     /// Makes a value of Burn's type `own` an output, in the type that the consumer gives.
@@ -48,7 +48,7 @@ impl Lowering<'_> {
     }
 
     /// TensorRT casts bytes to floats only.
-    fn from_bytes(&self, value: &Value) -> Result<Value> {
+    fn of_bytes(&self, value: &Value) -> Result<Value> {
         match value.dtype() {
             DType::U8 if self.graph.consumer().is_tensorrt() => value.cast(DType::F32),
             _ => Ok(value.clone()),
