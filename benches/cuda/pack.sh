@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Compiles what run.sh runs and packs it: pack.sh FOLDER [candle] [burn]
+# Compiles what run.sh runs and packs it: pack.sh FOLDER [candle] [cudnn] [burn]
 # Needs the CUDA toolkit (`cargo xtask cuda-toolkit` prints the environment of one), the SDK of TensorRT-RTX
-# (`cargo xtask sdk`) in TENSORRT_RTX_ROOT, and xz. For Burn see docs/burn-cuda-offline.md.
+# (`cargo xtask sdk`) in TENSORRT_RTX_ROOT, and xz. For Burn see docs/burn-cuda-offline.md. cudnn is linked
+# against libcudnn.so, in a folder of LIBRARY_PATH.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -21,8 +22,9 @@ pack() { # PROGRAM NAME
 pack "$folder/raw_loop" raw_loop.tmp && mv "$folder/raw_loop.tmp.xz" "$folder/raw_loop.xz" && rm "$folder/raw_loop"
 for framework in "${@:-candle}"; do
   # A folder each: Burn may want flags of its own, which would compile the other anew.
-  cargo build --release --manifest-path "$here/Cargo.toml" --features "$framework" --target-dir "$target/$framework"
-  pack "$target/$framework/release/accelerant-compare" "compare-$framework"
+  built=$target/${framework/cudnn/candle}
+  cargo build --release --manifest-path "$here/Cargo.toml" --features "$framework" --target-dir "$built"
+  pack "$built/release/accelerant-compare" "compare-$framework"
 done
 cp "$here/run.sh" "$here/../python/torch_models.py" "$folder/"
 du -ch "$folder"/* | tail -n 1

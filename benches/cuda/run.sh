@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs a part of the comparison on a machine with an NVIDIA GPU, from the folder that pack.sh made.
-#   run.sh candle|burn-f32|burn-f16|torch|endurance|all
+#   run.sh candle|cudnn|burn-f32|burn-f16|torch|endurance|all
 # TensorRT-RTX's libraries are taken from TENSORRT_RTX_ROOT/lib, or from where a bundle's run.sh unpacks
 # them. Writes PART.jsonl, for `cargo xtask compare`, and PART.log into ${OUT:-.}. SECONDS_LEFT (540) is
 # the time after which a part starts no further measurement.
@@ -47,6 +47,13 @@ candle() {
   measure candle "${run[@]}" models "${raw[@]}" --models minilm vit-b16 --batches 1 8 --seconds $((seconds * 4 / 10))
 }
 
+# Candle with its convolutions by cuDNN, which must be found as libcudnn.so.9.
+cudnn() {
+  unpacked compare-cudnn
+  measure cudnn "$here/compare-cudnn" --framework candle models --who native --models resnet50 bert-base digits \
+    --seconds $((seconds * 6 / 10))
+}
+
 burn() {
   unpacked compare-burn
   unpacked raw_loop
@@ -84,18 +91,19 @@ endurance() {
 mkdir -p "$out"
 machine | tee "$out/machine.txt"
 case ${1:-} in
-candle | torch | endurance) "$1" ;;
+candle | cudnn | torch | endurance) "$1" ;;
 burn-f32) burn f32 ;;
 burn-f16) burn f16 ;;
 all)
   candle
+  cudnn
   torch
   endurance
   burn f32
   burn f16
   ;;
 *)
-  echo "run.sh candle|burn-f32|burn-f16|torch|endurance|all" >&2
+  echo "run.sh candle|cudnn|burn-f32|burn-f16|torch|endurance|all" >&2
   exit 2
   ;;
 esac

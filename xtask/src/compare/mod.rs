@@ -51,8 +51,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 /// Everybody who may be measured, with a name for people, in the order of the tables.
-const WHO: [(&str, &str); 10] = [
+const WHO: [(&str, &str); 11] = [
     ("candle", "Candle CUDA"),
+    ("candle, cudnn", "Candle CUDA, cuDNN"),
     ("burn", "Burn CUDA"),
     ("torch-eager", "PyTorch eager"),
     ("torch-compile", "torch.compile"),

@@ -9,6 +9,9 @@ use candle_core::{Device, Tensor};
 use super::nets::{Net, Weights};
 use crate::{Model, Plan, Precision, Result, Setting, Who, record, timing};
 
+/// Who computes natively.
+const NATIVE: &str = if cfg!(feature = "cudnn") { "candle, cudnn" } else { "candle" };
+
 /// A device with a stream of its own.
 pub(super) fn device(ordinal: usize) -> Result<Device> {
     let device = Device::new_cuda_with_stream(ordinal)?;
@@ -81,7 +84,7 @@ fn case(
             expected = Some(case.net.forward(&case.inputs)?);
             Ok(())
         })?;
-        record::times("candle", model, precision, batch, times);
+        record::times(NATIVE, model, precision, batch, times);
     }
     let raw = plan.raw_loop.as_deref().filter(|_| wants(Who::Raw));
     for cuda_graph in [false, true] {
