@@ -194,6 +194,11 @@ fn cases() -> BTreeSet<String> {
 
 #[test]
 fn all_that_candle_offers_for_inference_has_a_case_or_a_reason() {
+    // A bundle of binaries runs where there is neither cargo nor source.
+    if !Path::new(env!("CARGO")).exists() {
+        eprintln!("skipped: Candle's source is not on this machine");
+        return;
+    }
     let nn = source("candle-nn");
     let methods = methods_of_tensor();
     assert!(methods.len() > 150 && methods.contains("recip"), "{methods:?}");

@@ -3,6 +3,7 @@
 use super::ops::scalar;
 use super::{Conv, GraphBuilder, State, Value};
 use crate::error::Result;
+use crate::tensor::HostTensor;
 
 /// The factors of a product, with something between where TensorRT-RTX 1.6.1 would compute another
 /// one: a linear layer with bias, its `Relu` or `Gelu`, and a product with that come out wrong by tens
@@ -31,9 +32,9 @@ pub(super) fn factors(graph: &GraphBuilder, inputs: &mut [Option<Value>]) -> Res
     Ok(())
 }
 
-/// A transposed convolution over one axis, as one over two of which the first has size 1, where
-/// TensorRT-RTX 1.6.1 would leave all but the first of a batch at zero: with groups, and a batch of any
-/// size.
+/// A grouped transposed convolution over one axis as one for each group, where TensorRT-RTX 1.6.1 would
+/// leave all but the first of a batch at zero: when the batch may have any size. (One over two axes,
+/// of which one has size 1, is as wrong.)
 pub(super) fn conv_transpose(
     x: &Value,
     weight: &Value,
@@ -42,24 +43,32 @@ pub(super) fn conv_transpose(
     output_padding: &[usize],
 ) -> Result<Option<Value>> {
     let any_batch = x.rank() == 3 && x.dims()[0].fixed().is_none();
-    let graph = &x.graph;
-    if !graph.consumer().is_tensorrt() || options.groups == 1 || !any_batch {
+    let (graph, groups) = (&x.graph, options.groups);
+    if !graph.consumer().is_tensorrt() || groups < 2 || !any_batch {
         return Ok(None);
     }
     let Some(values) = weight.as_constant() else { return Ok(None) };
     let &[inputs, outputs, length] = values.shape() else { return Ok(None) };
-    let values = values.reshape([inputs, outputs, 1, length])?;
-    let weight = graph.constant(&format!("{}.in_rows", weight.name()), values);
-    let before = |first: usize, rest: &[usize]| [&[first], rest].concat();
-    let options = Conv {
-        strides: before(1, &options.strides),
-        padding: [&[(0, 0)], options.padding.as_slice()].concat(),
-        dilations: before(1, &options.dilations),
-        groups: options.groups,
-    };
-    let x = x.unsqueeze(&[2])?;
-    let y = x.conv_transpose(&weight, bias, &options, &before(0, output_padding))?;
-    y.squeeze(&[2]).map(Some)
+    // What does not divide is refused where the layer is checked whole.
+    if !inputs.is_multiple_of(groups) {
+        return Ok(None);
+    }
+    let (each, bytes) = (inputs / groups, values.bytes().len() / groups);
+    let mut parts = Vec::with_capacity(groups);
+    for group in 0..groups {
+        let part = values.bytes().slice(group * bytes..(group + 1) * bytes);
+        let part = HostTensor::from_bytes(values.dtype(), [each, outputs, length], part)?;
+        let part = graph.constant(&format!("{}.{group}", weight.name()), part);
+        let (start, end) = ((group * each) as i64, ((group + 1) * each) as i64);
+        let options = Conv { groups: 1, ..options.clone() };
+        let rows = x.slice(1, start, Some(end))?;
+        parts.push(rows.conv_transpose(&part, None, &options, output_padding)?);
+    }
+    let y = graph.concat(&parts.iter().collect::<Vec<_>>(), 1)?;
+    match bias {
+        Some(bias) => y.add(&bias.unsqueeze(&[1])?).map(Some),
+        None => Ok(Some(y)),
+    }
 }
 
 impl State {
@@ -80,7 +89,6 @@ mod tests {
     use super::*;
     use crate::export::Consumer;
     use crate::spec::{DType, Dim};
-    use crate::tensor::HostTensor;
 
     fn operators(consumer: Consumer, biased: bool) -> Vec<String> {
         let graph = GraphBuilder::for_consumer("products", consumer);
@@ -108,20 +116,26 @@ mod tests {
     }
 
     #[test]
-    fn a_grouped_transposed_convolution_of_any_batch_has_two_axes_for_tensorrt() {
-        for (batch, rank) in [(Dim::dynamic("batch", 1..=4).unwrap(), 4), (Dim::Fixed(2), 3)] {
+    fn a_grouped_transposed_convolution_of_any_batch_is_one_a_group_for_tensorrt() {
+        for (batch, shapes) in [
+            (Dim::dynamic("batch", 1..=4).unwrap(), vec![vec![2, 3, 3], vec![2, 3, 3]]),
+            (Dim::Fixed(2), vec![vec![4, 3, 3]]),
+        ] {
             let graph = GraphBuilder::for_consumer("layer", Consumer::tensorrt());
             let x = graph.input("x", DType::F32, [batch, Dim::Fixed(4), Dim::Fixed(7)]).unwrap();
             let weight = HostTensor::from_vec([4, 3, 3], vec![1f32; 36]).unwrap();
             let options =
                 Conv { strides: vec![2], padding: vec![(1, 1)], dilations: vec![1], groups: 2 };
             let weight = graph.weight("weight", weight).unwrap();
-            let y = x.conv_transpose(&weight, None, &options, &[1]).unwrap();
+            let bias = graph.weight("bias", HostTensor::from_vec([6], vec![1f32; 6]).unwrap());
+            let y = x.conv_transpose(&weight, Some(&bias.unwrap()), &options, &[1]).unwrap();
             assert_eq!(y.dims()[1..], [Dim::Fixed(6), Dim::Fixed(14)]);
             graph.output("y", &y).unwrap();
             let model = graph.finish().unwrap();
-            let weights = &model.proto().graph.as_ref().unwrap().initializer;
-            assert!(weights.iter().any(|weight| weight.dims.len() == rank), "{weights:?}");
+            let weights = model.proto().graph.as_ref().unwrap().initializer.iter();
+            let weights = weights.filter(|weight| weight.dims.len() == 3);
+            let found: Vec<_> = weights.map(|weight| weight.dims.clone()).collect();
+            assert_eq!(found, shapes);
         }
     }
 }
