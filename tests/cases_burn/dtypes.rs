@@ -135,12 +135,13 @@ fn integers_of_every_width_at_the_interface() {
     });
 }
 
+const WRONG: &[Gap] = &[Gap {
+    runner: OnnxRuntime,
+    reason: "ONNX Runtime 1.29 compares only the low halves of 64-bit integers in Min, Max and maxima",
+}];
+
 #[test]
 fn the_largest_of_wide_integers() {
-    const WRONG: &[Gap] = &[Gap {
-        runner: OnnxRuntime,
-        reason: "ONNX Runtime 1.29 finds the wrong maximum of 64-bit integers beyond 32 bits",
-    }];
     let how = STATIC.except(WRONG);
     let inputs = |batch, seed| whole(DType::U32, batch, seed).cast(DType::I64);
     of("the largest of large I64", how, inputs, |x: Tensor<2, Int>| x.max_dim(1));
@@ -171,7 +172,9 @@ fn narrow_integers_wrap() {
             (x.clone().sum_dim(1), x.clone().bitwise_left_shift_scalar(3), x / 7)
         });
         let inputs = |batch, seed| input([batch, 6], seed) * 5e9;
-        of(&format!("floats to {dtype:?}"), STATIC, inputs, move |x: Tensor<2>| {
+        // Its largest value is beyond 31 bits, where the computed 64-bit integers are bounded.
+        let how = if dtype == DType::U32 { STATIC.except(WRONG) } else { STATIC };
+        of(&format!("floats to {dtype:?}"), how, inputs, move |x: Tensor<2>| {
             (x.clone().cast(dtype_of_int(dtype)), (x / 2e7).cast(dtype_of_int(dtype)))
         });
         let inputs = move |batch, seed| ints([batch, 6], -70000, 70000, seed);
