@@ -1,22 +1,19 @@
 //! What exporting whole Burn networks costs, in time and memory, beside writing their weights to a
 //! file. Fails where it costs more than is stated here.
 
+#[path = "export/measure.rs"]
+mod measure;
 #[path = "../tests/models/mod.rs"]
 mod models;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::fs::File;
 use std::hint::black_box;
-use std::io::Write as _;
-use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::{Duration, Instant};
 
 use accelerant::OptimizeOptions;
 use accelerant::burn::{BurnTensors, export_onnx};
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use measure::{median, peak, write_parameters};
 use models::bert::{BASE, Bert};
 use models::resnet::ResNet;
 
@@ -24,90 +21,6 @@ use models::resnet::ResNet;
 const MOST_TIME: f64 = 2.0;
 /// They may allocate this many times the size of the weights.
 const MOST_MEMORY: f64 = 1.2;
-
-/// Counts the bytes in use, and the most there ever were.
-struct Counting;
-
-static IN_USE: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-fn grown(by: usize) {
-    let now = IN_USE.fetch_add(by, Relaxed) + by;
-    PEAK.fetch_max(now, Relaxed);
-}
-
-// SAFETY: every call is passed on to the system's allocator as it is.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        grown(layout.size());
-        // SAFETY: the caller's promises are those of this function.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        IN_USE.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: as above.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        grown(layout.size());
-        // SAFETY: as above.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // Both may exist for a moment.
-        grown(size);
-        // SAFETY: as above.
-        let moved = unsafe { System.realloc(pointer, layout, size) };
-        IN_USE.fetch_sub(layout.size(), Relaxed);
-        moved
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// The most that `f` had in use at once, beyond what was in use before.
-fn peak<T>(f: impl FnOnce() -> T) -> (usize, T) {
-    let before = IN_USE.load(Relaxed);
-    PEAK.store(before, Relaxed);
-    let result = f();
-    (PEAK.load(Relaxed) - before, result)
-}
-
-fn median(mut f: impl FnMut()) -> Duration {
-    let mut times: Vec<Duration> = (0..9)
-        .map(|_| {
-            let start = Instant::now();
-            f();
-            start.elapsed()
-        })
-        .collect();
-    times.sort();
-    times[times.len() / 2]
-}
-
-/// Writes the parameters of a module one after the other, as durably as a model is saved.
-fn write_parameters(module: &impl Module, path: &Path) {
-    struct Writer(File);
-    impl Writer {
-        fn write(&mut self, tensor: impl BurnTensors) {
-            let mut host = Vec::new();
-            tensor.into_host(&mut host).expect("CPU tensors can be read");
-            self.0.write_all(host[0].bytes()).expect("a parameter is written");
-        }
-    }
-    impl ModuleVisitor for Writer {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.write(param.val());
-        }
-    }
-    let mut writer = Writer(File::create(path).expect("a file is made"));
-    module.visit(&mut writer);
-    writer.0.sync_all().expect("the file is synchronized");
-}
 
 fn network<M: Module, I: BurnTensors, O: BurnTensors>(
     criterion: &mut Criterion,
