@@ -4,8 +4,8 @@
 //! A capture has fixed sizes. For dynamic axes the forward pass is captured at several sizes: two
 //! tell what depends on which axis, and the ends of the range and some sizes between must agree. A
 //! size that cannot be derived from those of the inputs is refused, never exported as it happened
-//! to be. A branch on a size that is taken at none of these sizes is not seen; of a range of eight
-//! sizes or less, none is left out.
+//! to be. A branch on a size that is taken at none of these sizes is not seen; of one symbol with a
+//! range of eight sizes or less, none is left out.
 
 mod canonical;
 mod capture;
