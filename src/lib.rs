@@ -31,6 +31,12 @@ pub mod candle {
     pub use crate::runtime::candle::*;
 }
 
+/// Requests from many: runs in the background, batches gathered from single requests, replicas on
+/// several GPUs.
+pub mod serving {
+    pub use crate::runtime::serving::Pending;
+}
+
 /// CUDA memory in and out of a module, through [cudarc].
 #[cfg(feature = "_tensorrt")]
 pub mod cuda {

@@ -121,6 +121,11 @@ pub trait Executable: Send + Sync + fmt::Debug {
     /// [`Device`](crate::ErrorKind::Device) when the backend fails.
     fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>>;
 
+    /// How many calls of [`run`](Self::run) go on at the same time; others wait in their threads.
+    fn concurrency(&self) -> usize {
+        1
+    }
+
     /// The same model for tensors that are on its device already, if it has one.
     fn device(&self) -> Option<&dyn DeviceExecutable> {
         None

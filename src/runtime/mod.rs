@@ -3,6 +3,7 @@
 
 mod module;
 mod options;
+pub(crate) mod serving;
 
 #[cfg(feature = "burn")]
 pub(crate) mod burn;

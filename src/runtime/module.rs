@@ -2,7 +2,11 @@
 
 #[cfg(feature = "_tensorrt")]
 use std::sync::OnceLock;
-use std::{fmt, path::Path, sync::Arc};
+use std::{
+    fmt,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 #[cfg(feature = "_tensorrt")]
 use cudarc::driver::CudaContext;
@@ -10,7 +14,10 @@ use cudarc::driver::CudaContext;
 use super::options::OptimizeOptions;
 #[cfg(feature = "_tensorrt")]
 use super::output_pool::OutputPool;
-use crate::backend::{BackendKind, Compiled, DeviceExecutable, Engine, Rejection};
+use super::serving::{Pending, Submitter};
+use crate::backend::{
+    Backend, BackendKind, Compiled, DeviceExecutable, Engine, Executable, Rejection,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{Consumer, OnnxModel};
 use crate::spec::Signature;
@@ -34,24 +41,34 @@ use crate::tensor::HostTensor;
 pub struct InferenceModule(Arc<Inner>);
 
 struct Inner {
-    compiled: Compiled,
-    built: Option<Engine>,
+    /// Made by the first that submits. What was submitted is done before the model goes.
+    submitter: Mutex<Option<Submitter>>,
+    executable: Arc<dyn Executable>,
+    origin: Origin,
     #[cfg(feature = "_tensorrt")]
     outputs: OnceLock<Arc<OutputPool>>,
 }
 
-impl Inner {
-    fn new(compiled: Compiled, built: Option<Engine>) -> Self {
-        Self {
-            compiled,
-            built,
-            #[cfg(feature = "_tensorrt")]
-            outputs: OnceLock::new(),
-        }
-    }
+/// Where a model came from.
+struct Origin {
+    backend: Arc<dyn Backend>,
+    rejected: Vec<Rejection>,
+    engine: Engine,
+    built: Option<Engine>,
 }
 
 impl InferenceModule {
+    fn new(compiled: Compiled, built: Option<Engine>) -> Self {
+        let Compiled { executable, engine, backend, rejected } = compiled;
+        Self(Arc::new(Inner {
+            submitter: Mutex::default(),
+            executable: executable.into(),
+            origin: Origin { backend, rejected, engine, built },
+            #[cfg(feature = "_tensorrt")]
+            outputs: OnceLock::new(),
+        }))
+    }
+
     /// Compiles a model for the backend that `options` lead to.
     ///
     /// # Errors
@@ -81,7 +98,7 @@ impl InferenceModule {
             .map(|path| build_engine(&mut export, options, path))
             .transpose()?;
         let compiled = options.backends().compile_with(built.as_ref(), &mut export)?;
-        Ok(Self(Arc::new(Inner::new(compiled, built))))
+        Ok(Self::new(compiled, built))
     }
 
     /// Makes an engine ready to run that was built before, perhaps on another machine.
@@ -94,7 +111,7 @@ impl InferenceModule {
         let backend = options.backends().get(engine.kind())?.clone();
         let executable = backend.load(&engine)?;
         let compiled = Compiled { executable, engine, backend, rejected: Vec::new() };
-        Ok(Self(Arc::new(Inner::new(compiled, None))))
+        Ok(Self::new(compiled, None))
     }
 
     /// Reads an engine file and makes it ready to run.
@@ -107,27 +124,27 @@ impl InferenceModule {
 
     /// Inputs and outputs, in order.
     pub fn signature(&self) -> &Signature {
-        self.0.compiled.executable.signature()
+        self.0.executable.signature()
     }
 
     /// The backend that runs.
     pub fn backend(&self) -> BackendKind {
-        self.0.compiled.backend.kind()
+        self.0.origin.backend.kind()
     }
 
     /// Library and version of the backend that runs, for people.
     pub fn description(&self) -> String {
-        self.0.compiled.backend.description()
+        self.0.origin.backend.description()
     }
 
     /// The backends that were passed over, each with its reason.
     pub fn rejected(&self) -> &[Rejection] {
-        &self.0.compiled.rejected
+        &self.0.origin.rejected
     }
 
     /// The engine: the one [asked for](OptimizeOptions::save_engine), else the one that runs.
     pub fn engine(&self) -> &Engine {
-        self.0.built.as_ref().unwrap_or(&self.0.compiled.engine)
+        self.0.origin.built.as_ref().unwrap_or(&self.0.origin.engine)
     }
 
     /// Runs on host tensors, in the order of the signature.
@@ -137,7 +154,45 @@ impl InferenceModule {
     /// [`ErrorKind::OutOfProfile`] naming tensor and axis; [`ErrorKind::Execution`] when the
     /// backend fails.
     pub fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>> {
-        self.0.compiled.executable.run(inputs).map_err(|e| e.in_operation("run"))
+        self.0.executable.run(inputs).map_err(|e| e.in_operation("run"))
+    }
+
+    /// Runs in the background, on a thread of this module's own, and returns a handle that is a
+    /// [`Future`] and can be waited for. Runs begin in the order in which they are submitted, as many at
+    /// a time as the backend [does](Executable::concurrency).
+    ///
+    /// Dropping the handle withdraws the run if it has not begun. Dropping the last clone of the
+    /// module waits until all runs are done whose handles are still there. The queue has no
+    /// bound; that of a [`Batcher`](crate::serving::Batcher) has one.
+    ///
+    /// ```
+    /// # use accelerant::{DType, HostTensor, InferenceModule, OptimizeOptions, export::GraphBuilder};
+    /// # let graph = GraphBuilder::new("double");
+    /// # let x = graph.input("x", DType::F32, [3])?;
+    /// # graph.output("y", &x.affine(2.0, 0.0)?)?;
+    /// # let module = InferenceModule::compile(&graph.finish()?, &OptimizeOptions::new())?;
+    /// let pending = module.submit(&[HostTensor::from(ndarray::array![1.0f32, 2.0, 3.0])])?;
+    /// // What else there is to do; then, in async code, `pending.await?`, else:
+    /// assert_eq!(pending.wait()?[0].to_vec::<f32>()?, [2.0, 4.0, 6.0]);
+    /// # Ok::<(), accelerant::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// At once, inputs that do not fit the signature, as in [`run`](Self::run), and
+    /// [`ErrorKind::Io`] when the system gives no thread. What happens later comes out of the handle.
+    pub fn submit(&self, inputs: &[HostTensor]) -> Result<Pending> {
+        let in_operation = |e: Error| e.in_operation("submit");
+        let shapes = inputs.iter().map(|tensor| (tensor.dtype(), tensor.shape()));
+        self.signature().check_inputs(shapes).map_err(in_operation)?;
+        let mut submitter = self.0.submitter.lock().unwrap_or_else(PoisonError::into_inner);
+        let submitter = match &mut *submitter {
+            Some(submitter) => submitter,
+            none => {
+                let made = Submitter::new(self.0.executable.clone()).map_err(in_operation)?;
+                none.insert(made)
+            }
+        };
+        Ok(submitter.submit(inputs))
     }
 }
 
@@ -145,13 +200,32 @@ impl InferenceModule {
 impl InferenceModule {
     /// The model for tensors that are in device memory already, if the backend that runs takes them.
     pub fn device(&self) -> Option<&dyn DeviceExecutable> {
-        self.0.compiled.executable.device()
+        self.0.executable.device()
     }
 
     /// Where outputs in memory of the engine's device come from.
     #[cfg(feature = "_tensorrt")]
     pub(super) fn output_pool(&self, context: &Arc<CudaContext>) -> &OutputPool {
         self.0.outputs.get_or_init(|| OutputPool::of(context))
+    }
+}
+
+/// A module may stand wherever an executable does.
+impl Executable for InferenceModule {
+    fn signature(&self) -> &Signature {
+        self.0.executable.signature()
+    }
+
+    fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>> {
+        Self::run(self, inputs)
+    }
+
+    fn concurrency(&self) -> usize {
+        self.0.executable.concurrency()
+    }
+
+    fn device(&self) -> Option<&dyn DeviceExecutable> {
+        self.0.executable.device()
     }
 }
 

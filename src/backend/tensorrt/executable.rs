@@ -113,6 +113,10 @@ impl Executable for EngineExecutable {
         Ok(outputs)
     }
 
+    fn concurrency(&self) -> usize {
+        self.pool.max()
+    }
+
     fn device(&self) -> Option<&dyn DeviceExecutable> {
         Some(self)
     }

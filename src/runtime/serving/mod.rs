@@ -1,0 +1,24 @@
+//! Serving: runs in the background, gathered requests, and replicas on several devices. All of it
+//! is on host tensors and on threads of its own, and knows no backend and no async runtime.
+
+mod pending;
+mod submit;
+mod workers;
+
+pub use pending::Pending;
+pub(super) use submit::Submitter;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::backend::Executable;
+use crate::error::{Error, ErrorKind, Result};
+use crate::tensor::HostTensor;
+
+/// Runs `executable`; a panic of a backend is an error of the request alone.
+fn run_caught(executable: &dyn Executable, inputs: &[HostTensor]) -> Result<Vec<HostTensor>> {
+    catch_unwind(AssertUnwindSafe(|| executable.run(inputs))).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+        Err(Error::new(ErrorKind::Execution, format!("the backend panicked: {text}")))
+    })
+}

@@ -1,0 +1,148 @@
+//! The portable backend behind one that notes each run, on any number of devices, and can hold up runs
+//! at a gate, let them fail, and let them panic.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use accelerant::backend::ort::Ort;
+use accelerant::backend::{Backend, Executable, Registry};
+use accelerant::export::{Consumer, OnnxModel};
+use accelerant::{
+    BackendKind, Engine, Error, ErrorKind, HostTensor, InferenceModule, OptimizeOptions, Result,
+    Signature,
+};
+
+/// A run: where, and the shape of its first input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub(crate) device: usize,
+    pub(crate) shape: Vec<usize>,
+}
+
+#[derive(Default, Debug)]
+struct State {
+    closed: bool,
+    begun: Vec<Run>,
+    loaded: Vec<usize>,
+    dropped: usize,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Counting {
+    devices: usize,
+    state: Arc<(Mutex<State>, Condvar)>,
+}
+
+impl Counting {
+    pub(crate) fn new(devices: usize) -> Self {
+        Self { devices, state: Arc::default() }
+    }
+
+    pub(crate) fn compile(&self, model: &OnnxModel) -> InferenceModule {
+        let options = OptimizeOptions::new().registry(Registry::empty().with(self.clone()));
+        InferenceModule::compile(model, &options).unwrap()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Holds up every run that begins from now on.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+    }
+
+    pub(crate) fn open(&self) {
+        self.lock().closed = false;
+        self.state.1.notify_all();
+    }
+
+    /// Waits until as many runs have begun since the start.
+    pub(crate) fn wait_for(&self, runs: usize) {
+        let few = |state: &mut State| state.begun.len() < runs;
+        drop(self.state.1.wait_while(self.lock(), few).unwrap());
+    }
+
+    /// The runs that have begun, in this order.
+    pub(crate) fn runs(&self) -> Vec<Run> {
+        self.lock().begun.clone()
+    }
+
+    pub(crate) fn shapes(&self) -> Vec<Vec<usize>> {
+        self.runs().into_iter().map(|run| run.shape).collect()
+    }
+
+    /// The devices that engines were loaded on, in this order.
+    pub(crate) fn loaded(&self) -> Vec<usize> {
+        self.lock().loaded.clone()
+    }
+
+    /// How many of the executables are gone.
+    pub(crate) fn dropped(&self) -> usize {
+        self.lock().dropped
+    }
+}
+
+impl Backend for Counting {
+    fn kind(&self) -> BackendKind {
+        BackendKind::Ort
+    }
+
+    fn description(&self) -> String {
+        format!("{}, counted", Ort.description())
+    }
+
+    fn consumer(&self) -> Consumer {
+        Ort.consumer()
+    }
+
+    fn probe(&self) -> Result<()> {
+        Ort.probe()
+    }
+
+    fn build(&self, model: &OnnxModel) -> Result<Engine> {
+        Ort.build(model)
+    }
+
+    fn load(&self, engine: &Engine) -> Result<Box<dyn Executable>> {
+        self.lock().loaded.push(0);
+        Ok(Box::new(Counted { device: 0, inner: Ort.load(engine)?, backend: self.clone() }))
+    }
+}
+
+#[derive(Debug)]
+struct Counted {
+    device: usize,
+    inner: Box<dyn Executable>,
+    backend: Counting,
+}
+
+impl Executable for Counted {
+    fn signature(&self) -> &Signature {
+        self.inner.signature()
+    }
+
+    /// A first value of -1 is an error of the model, -2 a panic, and -3 a failure of the device.
+    fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>> {
+        let mut state = self.backend.lock();
+        state.begun.push(Run { device: self.device, shape: inputs[0].shape().to_vec() });
+        self.backend.state.1.notify_all();
+        drop(self.backend.state.1.wait_while(state, |state| state.closed).unwrap());
+        let values = inputs[0].to_vec::<f32>()?;
+        match () {
+            () if values.contains(&-1.0) => {
+                Err(Error::new(ErrorKind::Execution, "asked to fail").on_tensor("x"))
+            }
+            () if values.contains(&-2.0) => panic!("asked to panic"),
+            () if values.contains(&-3.0) => {
+                Err(Error::new(ErrorKind::Device, "the device is gone"))
+            }
+            () => self.inner.run(inputs),
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.backend.lock().dropped += 1;
+    }
+}
