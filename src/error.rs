@@ -42,8 +42,6 @@ pub enum ErrorKind {
     NoBackend,
     /// Reading or writing a file failed, or the system gave no thread.
     Io,
-    /// A queue has no room for another request; a later one may find some.
-    QueueFull,
     /// What was to run the request has ended.
     ShutDown,
 }
@@ -141,19 +139,6 @@ impl Error {
     /// The axis concerned, counted from 0, if known.
     pub fn axis(&self) -> Option<usize> {
         self.0.axis
-    }
-
-    /// The same error for another who met it. Its source is left out.
-    pub(crate) fn duplicate(&self) -> Self {
-        let Inner { kind, message, operation, tensor, axis, source: _ } = &*self.0;
-        Self(Box::new(Inner {
-            kind: *kind,
-            message: message.clone(),
-            operation: operation.clone(),
-            tensor: tensor.clone(),
-            axis: *axis,
-            source: None,
-        }))
     }
 
     /// An [`ErrorKind::Io`] error for a call on `path`.

@@ -31,8 +31,7 @@ pub mod candle {
     pub use crate::runtime::candle::*;
 }
 
-/// Requests from many: runs in the background, batches gathered from single requests, replicas on
-/// several GPUs.
+/// Runs in the background.
 pub mod serving {
     pub use crate::runtime::serving::Pending;
 }

@@ -1,4 +1,4 @@
-//! Requests from many: background runs, batches, replicas. The portable backend computes, behind a
+//! Background runs. The portable backend computes, behind a
 //! backend that counts and can be held up, so that what happens at the same time is decided here.
 #![cfg(feature = "ort")]
 

@@ -1,4 +1,4 @@
-//! The portable backend behind one that notes each run, on any number of devices, and can hold up runs
+//! The portable backend behind one that notes each run, and can hold up runs
 //! at a gate, let them fail, and let them panic.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -11,32 +11,20 @@ use accelerant::{
     Signature,
 };
 
-/// A run: where, and the shape of its first input.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Run {
-    pub(crate) device: usize,
-    pub(crate) shape: Vec<usize>,
-}
-
 #[derive(Default, Debug)]
 struct State {
     closed: bool,
-    begun: Vec<Run>,
-    loaded: Vec<usize>,
+    /// Shapes of first inputs.
+    begun: Vec<Vec<usize>>,
     dropped: usize,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Counting {
-    devices: usize,
     state: Arc<(Mutex<State>, Condvar)>,
 }
 
 impl Counting {
-    pub(crate) fn new(devices: usize) -> Self {
-        Self { devices, state: Arc::default() }
-    }
-
     pub(crate) fn compile(&self, model: &OnnxModel) -> InferenceModule {
         let options = OptimizeOptions::new().registry(Registry::empty().with(self.clone()));
         InferenceModule::compile(model, &options).unwrap()
@@ -62,18 +50,9 @@ impl Counting {
         drop(self.state.1.wait_while(self.lock(), few).unwrap());
     }
 
-    /// The runs that have begun, in this order.
-    pub(crate) fn runs(&self) -> Vec<Run> {
-        self.lock().begun.clone()
-    }
-
+    /// The shapes of the runs that have begun, in this order.
     pub(crate) fn shapes(&self) -> Vec<Vec<usize>> {
-        self.runs().into_iter().map(|run| run.shape).collect()
-    }
-
-    /// The devices that engines were loaded on, in this order.
-    pub(crate) fn loaded(&self) -> Vec<usize> {
-        self.lock().loaded.clone()
+        self.lock().begun.clone()
     }
 
     /// How many of the executables are gone.
@@ -104,14 +83,12 @@ impl Backend for Counting {
     }
 
     fn load(&self, engine: &Engine) -> Result<Box<dyn Executable>> {
-        self.lock().loaded.push(0);
-        Ok(Box::new(Counted { device: 0, inner: Ort.load(engine)?, backend: self.clone() }))
+        Ok(Box::new(Counted { inner: Ort.load(engine)?, backend: self.clone() }))
     }
 }
 
 #[derive(Debug)]
 struct Counted {
-    device: usize,
     inner: Box<dyn Executable>,
     backend: Counting,
 }
@@ -121,10 +98,10 @@ impl Executable for Counted {
         self.inner.signature()
     }
 
-    /// A first value of -1 is an error of the model, -2 a panic, and -3 a failure of the device.
+    /// A first value of -1 is an error of the model, and -2 a panic.
     fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>> {
         let mut state = self.backend.lock();
-        state.begun.push(Run { device: self.device, shape: inputs[0].shape().to_vec() });
+        state.begun.push(inputs[0].shape().to_vec());
         self.backend.state.1.notify_all();
         drop(self.backend.state.1.wait_while(state, |state| state.closed).unwrap());
         let values = inputs[0].to_vec::<f32>()?;

@@ -29,24 +29,18 @@ fn handles_give_what_run_gives_to_threads_and_to_futures() {
 
 #[test]
 fn a_future_that_waits_is_woken() {
-    let backend = Counting::new(1);
+    let backend = Counting::default();
     let module = backend.compile(&model());
     backend.close();
     let x = rows(2, 3, 1);
-    let (mut polled, polls) = {
-        let (sender, polls) = channel();
-        let mut handle = module.submit(std::slice::from_ref(&x)).unwrap();
-        let polled = std::future::poll_fn(move |context| {
-            let poll = Pin::new(&mut handle).poll(context);
-            sender.send(poll.is_ready()).unwrap();
-            poll
-        });
-        (Some(polled), polls)
-    };
-    let task = thread::spawn({
-        let polled = polled.take().unwrap();
-        move || block_on(polled)
+    let (sender, polls) = channel();
+    let mut handle = module.submit(std::slice::from_ref(&x)).unwrap();
+    let polled = std::future::poll_fn(move |context| {
+        let poll = Pin::new(&mut handle).poll(context);
+        sender.send(poll.is_ready()).unwrap();
+        poll
     });
+    let task = thread::spawn(move || block_on(polled));
     assert!(!polls.recv().unwrap(), "the gate is closed");
     backend.open();
     assert_line(&x, &task.join().unwrap().unwrap());
@@ -54,7 +48,7 @@ fn a_future_that_waits_is_woken() {
 
 #[test]
 fn a_limit_of_time_leaves_the_handle_as_it_was() {
-    let backend = Counting::new(1);
+    let backend = Counting::default();
     let module = backend.compile(&model());
     backend.close();
     let x = rows(1, 2, 3);
@@ -71,7 +65,7 @@ fn a_limit_of_time_leaves_the_handle_as_it_was() {
 
 #[test]
 fn what_nobody_waits_for_is_not_begun() {
-    let backend = Counting::new(1);
+    let backend = Counting::default();
     let module = backend.compile(&model());
     backend.close();
     let begun = module.submit(&[rows(1, 1, 1)]).unwrap();
@@ -86,7 +80,7 @@ fn what_nobody_waits_for_is_not_begun() {
 
 #[test]
 fn a_module_that_is_dropped_ends_what_it_was_given() {
-    let backend = Counting::new(1);
+    let backend = Counting::default();
     let module = backend.compile(&model());
     backend.close();
     let first = module.submit(&[rows(1, 2, 1)]).unwrap();
@@ -110,7 +104,7 @@ fn a_module_may_be_dropped_by_the_task_that_its_own_thread_wakes() {
             self.1.lock().unwrap().send(()).unwrap();
         }
     }
-    let backend = Counting::new(1);
+    let backend = Counting::default();
     let module = backend.compile(&model());
     backend.close();
     let mut handle = module.submit(&[rows(1, 1, 5)]).unwrap();
@@ -126,7 +120,7 @@ fn a_module_may_be_dropped_by_the_task_that_its_own_thread_wakes() {
 
 #[test]
 fn errors_and_panics_come_out_of_their_own_handle() {
-    let backend = Counting::new(1);
+    let backend = Counting::default();
     let module = backend.compile(&model());
     let runs = [-1.0, -2.0, 3.0].map(|value| module.submit(&[number(value)]).unwrap());
     let [failed, panicked, good] = runs.map(|handle| handle.wait());
@@ -141,7 +135,7 @@ fn errors_and_panics_come_out_of_their_own_handle() {
 
 #[test]
 fn inputs_that_do_not_fit_are_refused_at_once() {
-    let backend = Counting::new(1);
+    let backend = Counting::default();
     let module = backend.compile(&model());
     let refusal = |inputs: &[HostTensor]| module.submit(inputs).unwrap_err();
     let missing = refusal(&[]);
@@ -153,5 +147,5 @@ fn inputs_that_do_not_fit_are_refused_at_once() {
     }
     let ints = HostTensor::from(ndarray::array![[1i64]]);
     assert_eq!(refusal(&[ints]).kind(), ErrorKind::DTypeMismatch);
-    assert!(backend.runs().is_empty());
+    assert!(backend.shapes().is_empty());
 }

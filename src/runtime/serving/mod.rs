@@ -1,5 +1,5 @@
-//! Serving: runs in the background, gathered requests, and replicas on several devices. All of it
-//! is on host tensors and on threads of its own, and knows no backend and no async runtime.
+//! Serving: runs in the background, on host tensors and on threads of their own. Knows no backend and
+//! no async runtime.
 
 mod pending;
 mod submit;
