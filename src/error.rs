@@ -1,7 +1,7 @@
 //! The crate's one error type. What failed is in [`ErrorKind`], where it failed in the operation,
 //! tensor and axis. Knows nothing of the rest of the crate.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 /// Shorthand for results of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -42,6 +42,8 @@ pub enum ErrorKind {
     NoBackend,
     /// Reading or writing a file failed, or the system gave no thread.
     Io,
+    /// A queue has no room for another request; a later one may find some.
+    QueueFull,
     /// What was to run the request has ended.
     ShutDown,
 }
@@ -59,17 +61,17 @@ pub enum ErrorKind {
 ///     .at_axis(1);
 /// assert_eq!(error.to_string(), "forward: tensor `pixels`, axis 1: expected 64, got 32");
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Error(Box<Inner>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Inner {
     kind: ErrorKind,
     message: String,
     operation: Option<String>,
     tensor: Option<String>,
     axis: Option<usize>,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
@@ -112,7 +114,7 @@ impl Error {
         mut self,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        self.0.source = Some(source.into());
+        self.0.source = Some(source.into().into());
         self
     }
 

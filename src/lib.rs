@@ -31,9 +31,9 @@ pub mod candle {
     pub use crate::runtime::candle::*;
 }
 
-/// Runs in the background.
+/// Runs in the background, and batches gathered from single requests.
 pub mod serving {
-    pub use crate::runtime::serving::Pending;
+    pub use crate::runtime::serving::{Batcher, BatcherCounters, BatcherOptions, Pending};
 }
 
 /// CUDA memory in and out of a module, through [cudarc].

@@ -1,7 +1,9 @@
-//! Background runs. The portable backend computes, behind a
+//! Background runs and batches. The portable backend computes, behind a
 //! backend that counts and can be held up, so that what happens at the same time is decided here.
 #![cfg(feature = "ort")]
 
+#[path = "serving/batcher.rs"]
+mod batcher;
 mod common;
 #[path = "serving/counting.rs"]
 mod counting;
@@ -29,6 +31,10 @@ fn model() -> OnnxModel {
 fn rows(rows: usize, columns: usize, number: usize) -> HostTensor {
     let values = (0..rows * columns).map(|i| (number * 100 + i) as f32).collect();
     HostTensor::from_vec([rows, columns], values).unwrap()
+}
+
+fn number(value: f32) -> HostTensor {
+    HostTensor::from(ndarray::array![[value]])
 }
 
 fn assert_line(x: &HostTensor, outputs: &[HostTensor]) {

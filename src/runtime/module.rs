@@ -162,7 +162,8 @@ impl InferenceModule {
     /// a time as the backend [does](Executable::concurrency).
     ///
     /// Dropping the handle withdraws the run if it has not begun. Dropping the last clone of the
-    /// module waits until all runs are done whose handles are still there. The queue has no bound.
+    /// module waits until all runs are done whose handles are still there. The queue has no
+    /// bound; that of a [`Batcher`](crate::serving::Batcher) has one.
     ///
     /// ```
     /// # use accelerant::{DType, HostTensor, InferenceModule, OptimizeOptions, export::GraphBuilder};

@@ -98,7 +98,7 @@ impl Executable for Counted {
         self.inner.signature()
     }
 
-    /// A first value of -1 is an error of the model, and -2 a panic.
+    /// A value of -1 is an error of the model, -2 a panic, and -3 a failure of the device.
     fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>> {
         let mut state = self.backend.lock();
         state.begun.push(inputs[0].shape().to_vec());

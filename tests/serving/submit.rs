@@ -9,11 +9,7 @@ use std::{pin::Pin, thread};
 use accelerant::{ErrorKind, HostTensor, InferenceModule, OptimizeOptions};
 
 use super::counting::Counting;
-use super::{assert_line, block_on, model, rows};
-
-fn number(value: f32) -> HostTensor {
-    HostTensor::from(ndarray::array![[value]])
-}
+use super::{assert_line, block_on, model, number, rows};
 
 #[test]
 fn handles_give_what_run_gives_to_threads_and_to_futures() {

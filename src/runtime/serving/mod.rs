@@ -1,10 +1,14 @@
-//! Serving: runs in the background, on host tensors and on threads of their own. Knows no backend and
-//! no async runtime.
+//! Serving: runs in the background and batches of single requests, on host tensors and on threads of
+//! their own. Knows no backend and no async runtime.
 
+mod batcher;
+mod joined;
 mod pending;
+mod queue;
 mod submit;
 mod workers;
 
+pub use batcher::{Batcher, BatcherCounters, BatcherOptions};
 pub use pending::Pending;
 pub(super) use submit::Submitter;
 

@@ -92,7 +92,7 @@ impl Promise {
 
 impl Drop for Promise {
     fn drop(&mut self) {
-        let text = "the run was given up: its module has ended";
+        let text = "the run was given up: what was to run it has ended";
         self.0.complete(Err(Error::new(ErrorKind::ShutDown, text)));
     }
 }

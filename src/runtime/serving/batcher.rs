@@ -1,0 +1,270 @@
+//! Single requests of many callers, run as batches: what a model must be for it, and the handle.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use super::joined::run_joined;
+use super::pending::{Pending, pair};
+use super::queue::{Limits, Queue, Request};
+use super::workers::Workers;
+use crate::backend::Executable;
+use crate::error::{Error, ErrorKind, Result};
+use crate::spec::{Dim, Shape, Signature, Symbol, TensorSpec};
+use crate::tensor::HostTensor;
+
+/// How a [`Batcher`] gathers.
+#[derive(Clone, Debug)]
+pub struct BatcherOptions {
+    max_batch: Option<usize>,
+    max_delay: Duration,
+    max_queue: usize,
+}
+
+impl Default for BatcherOptions {
+    fn default() -> Self {
+        Self { max_batch: None, max_delay: Duration::from_millis(1), max_queue: 1024 }
+    }
+}
+
+impl BatcherOptions {
+    /// As large as the model takes, a delay of 1 ms, and a queue of 1024 requests.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The most rows of a batch; by default the largest size of the model's batch axis.
+    #[must_use]
+    pub fn max_batch(mut self, rows: usize) -> Self {
+        self.max_batch = Some(rows);
+        self
+    }
+
+    /// How long a request waits for others. With 0 a batch is what waits while the model is busy.
+    #[must_use]
+    pub fn max_delay(mut self, delay: Duration) -> Self {
+        self.max_delay = delay;
+        self
+    }
+
+    /// The most requests that wait to be run; more are refused.
+    #[must_use]
+    pub fn max_queue(mut self, requests: usize) -> Self {
+        self.max_queue = requests;
+        self
+    }
+}
+
+/// What a [`Batcher`] has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BatcherCounters {
+    /// Requests that were run.
+    pub requests: u64,
+    /// Their rows.
+    pub rows: u64,
+    /// The batches that they were run in.
+    pub batches: u64,
+}
+
+/// Gathers requests of many callers into batches, up to a size or a delay, whichever is first.
+///
+/// A request has what the model takes, with one row or several along the first axis, and gets the rows
+/// of the outputs that are its own. Requests whose other sizes differ do not meet. A batch that
+/// fails is tried again in halves, so that one bad request does no harm to others, unless the
+/// device itself failed. A model whose batches have a least size gets copies of the last row for those
+/// that are missing.
+///
+/// Cloning shares it. Dropping the last clone runs what still waits.
+///
+/// ```
+/// # use accelerant::{DType, Dim, HostTensor, InferenceModule, OptimizeOptions, export::GraphBuilder};
+/// use accelerant::serving::{Batcher, BatcherOptions};
+/// # let graph = GraphBuilder::new("double");
+/// # let x = graph.input("x", DType::F32, [Dim::dynamic("batch", 1..=32)?, Dim::from(3)])?;
+/// # graph.output("y", &x.affine(2.0, 0.0)?)?;
+/// # let module = InferenceModule::compile(&graph.finish()?, &OptimizeOptions::new())?;
+///
+/// let batcher = Batcher::new(module, &BatcherOptions::new())?;
+/// let pending = batcher.submit(&[HostTensor::from(ndarray::array![[1.0f32, 2.0, 3.0]])])?;
+/// // In async code `pending.await?`, else:
+/// assert_eq!(pending.wait()?[0].to_vec::<f32>()?, [2.0, 4.0, 6.0]);
+/// # Ok::<(), accelerant::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Batcher(Arc<Inner>);
+
+struct Inner {
+    queue: Arc<Queue>,
+    signature: Signature,
+    concurrency: usize,
+    // Waits for the threads, after the queue was told to end.
+    _workers: Workers,
+}
+
+impl Batcher {
+    /// A batcher before a model, with as many threads as the model runs batches at a time.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] naming tensor and axis, when the inputs and outputs do not all
+    /// have the same symbolic dimension as their first axis and nowhere else, when the model takes one
+    /// row at most, or when nobody stated how many it takes. [`ErrorKind::Io`] when the system gives
+    /// no thread.
+    pub fn new(executable: impl Executable + 'static, options: &BatcherOptions) -> Result<Self> {
+        Self::start(Arc::new(executable), options).map_err(|e| e.in_operation("batcher"))
+    }
+
+    fn start(executable: Arc<dyn Executable>, options: &BatcherOptions) -> Result<Self> {
+        let batch = batch_symbol(executable.signature())?;
+        let rows = rows_of(&batch, options)?;
+        let signature = narrowed(executable.signature(), &rows);
+        let limits = Limits {
+            rows: rows.max(),
+            delay: options.max_delay,
+            requests: options.max_queue.max(1),
+        };
+        let queue = Arc::new(Queue::new(limits));
+        let (jobs, of, least) = (queue.clone(), executable.clone(), batch.min());
+        let step = move || {
+            let Some(requests) = jobs.take() else { return false };
+            run_joined(&*executable, requests, least);
+            true
+        };
+        let workers = Workers::start("accelerant-batch", &*of, step)?;
+        let concurrency = of.concurrency().saturating_mul(rows.max());
+        Ok(Self(Arc::new(Inner { queue, signature, concurrency, _workers: workers })))
+    }
+
+    /// Inputs and outputs, in order, with the rows that a request may have.
+    pub fn signature(&self) -> &Signature {
+        &self.0.signature
+    }
+
+    /// Puts a request into the queue, and returns the handle by which its outputs come.
+    ///
+    /// # Errors
+    /// At once, inputs that do not fit the [signature](Self::signature), naming tensor and axis, and
+    /// [`ErrorKind::QueueFull`]. What happens later comes out of the handle.
+    pub fn submit(&self, inputs: &[HostTensor]) -> Result<Pending> {
+        let in_operation = |e: Error| e.in_operation("submit");
+        let shapes = inputs.iter().map(|tensor| (tensor.dtype(), tensor.shape()));
+        self.signature().check_inputs(shapes).map_err(in_operation)?;
+        let (promise, pending) = pair();
+        self.0.queue.push(Request::new(inputs, promise)).map_err(in_operation)?;
+        Ok(pending)
+    }
+
+    /// Runs in a batch with others, and waits for it.
+    ///
+    /// # Errors
+    /// Those of [`submit`](Self::submit) and of the model.
+    pub fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>> {
+        self.submit(inputs)?.wait()
+    }
+
+    /// What it did so far.
+    pub fn counters(&self) -> BatcherCounters {
+        self.0.queue.counters()
+    }
+}
+
+/// A batcher may stand wherever an executable does, and gathers what is run there at the same time.
+impl Executable for Batcher {
+    fn signature(&self) -> &Signature {
+        Self::signature(self)
+    }
+
+    fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>> {
+        Self::run(self, inputs)
+    }
+
+    fn concurrency(&self) -> usize {
+        self.0.concurrency
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.queue.end();
+    }
+}
+
+impl fmt::Debug for Batcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Batcher({}, {:?})", self.signature(), self.counters())
+    }
+}
+
+/// The symbol that is the first axis of all tensors, and no other axis.
+fn batch_symbol(signature: &Signature) -> Result<Symbol> {
+    let mut batch: Option<&Symbol> = None;
+    for spec in signature.inputs.iter().chain(&signature.outputs) {
+        let refuse = |axis: usize, text: String| {
+            Err(Error::new(ErrorKind::InvalidArgument, text).on_tensor(&spec.name).at_axis(axis))
+        };
+        let first = match (spec.shape.dims().first(), batch) {
+            (Some(Dim::Symbol(symbol)), None) => symbol,
+            (Some(Dim::Symbol(symbol)), Some(batch)) if symbol.name() == batch.name() => symbol,
+            (first, _) => {
+                let wanted =
+                    batch.map_or("a symbolic dimension".into(), |s| format!("`{}`", s.name()));
+                let found = first.map_or("none".into(), |dim| format!("`{dim}`"));
+                let text = format!("requests are joined along {wanted}; the first axis is {found}");
+                return refuse(0, text);
+            }
+        };
+        let batch = batch.insert(first).name();
+        let same = |dim: &Dim| matches!(dim, Dim::Symbol(s) if mentions(s.name(), batch));
+        if let Some(axis) = spec.shape.dims().iter().skip(1).position(same) {
+            let text =
+                format!("requests are joined along `{batch}`, which is another axis as well");
+            return refuse(axis + 1, text);
+        }
+    }
+    batch.cloned().ok_or_else(|| Error::new(ErrorKind::InvalidArgument, "the model has no inputs"))
+}
+
+/// Whether a formula, which is the name of a computed size, has this symbol in it.
+fn mentions(formula: &str, symbol: &str) -> bool {
+    let in_name = |c: char| c.is_alphanumeric() || c == '_';
+    formula == symbol
+        || formula.match_indices(symbol).any(|(at, found)| {
+            !formula[..at].ends_with(in_name) && !formula[at + found.len()..].starts_with(in_name)
+        })
+}
+
+/// The rows that a request may have.
+fn rows_of(batch: &Symbol, options: &BatcherOptions) -> Result<Symbol> {
+    let name = batch.name();
+    let refuse = |text: String| Err(Error::new(ErrorKind::InvalidArgument, text));
+    let rows = match options.max_batch {
+        None if batch.max() == Symbol::UNBOUNDED => {
+            return refuse(format!(
+                "how large may a batch be? `{name}` has no bound: set max_batch"
+            ));
+        }
+        Some(asked) if asked > batch.max() || asked < batch.min() => {
+            let range = format!("{}..={}", batch.min(), batch.max());
+            return refuse(format!(
+                "max_batch = {asked} is outside the profile `{name}` = {range}"
+            ));
+        }
+        asked => asked.unwrap_or(batch.max()),
+    };
+    if rows < 2 {
+        return refuse(format!("there is nothing to gather: `{name}` is {rows} at most"));
+    }
+    Symbol::new(name, 1, batch.opt().clamp(1, rows), rows)
+}
+
+/// The signature for so many rows.
+fn narrowed(signature: &Signature, rows: &Symbol) -> Signature {
+    let narrow = |spec: &TensorSpec| {
+        let mut dims = spec.shape.dims().to_vec();
+        dims[0] = rows.clone().into();
+        TensorSpec { shape: Shape::from(dims), ..spec.clone() }
+    };
+    let Signature { inputs, outputs } = signature;
+    Signature {
+        inputs: inputs.iter().map(narrow).collect(),
+        outputs: outputs.iter().map(narrow).collect(),
+    }
+}

@@ -1,0 +1,95 @@
+//! Requests run as one: their rows joined, the outputs taken apart again, and what happens when it
+//! fails.
+
+use bytes::Bytes;
+
+use super::queue::Request;
+use super::run_caught;
+use crate::backend::Executable;
+use crate::error::{Error, ErrorKind, Result};
+use crate::tensor::HostTensor;
+
+/// Runs requests that fit each other together, with at least so many rows, and gives each its own
+/// part. After a failure that may be the fault of one of them it is tried again in halves.
+pub(super) fn run_joined(executable: &dyn Executable, mut requests: Vec<Request>, least: usize) {
+    let parts = join(&requests, least)
+        .and_then(|inputs| run_caught(executable, &inputs))
+        .and_then(|outputs| split(executable, &outputs, &requests, least))
+        .map_err(|e| e.in_operation("run"));
+    match parts {
+        Ok(parts) => {
+            for (request, outputs) in requests.into_iter().zip(parts) {
+                request.promise.fulfil(Ok(outputs));
+            }
+        }
+        Err(e) if requests.len() > 1 && e.kind() != ErrorKind::Device => {
+            let half = requests.split_off(requests.len() / 2);
+            run_joined(executable, requests, least);
+            run_joined(executable, half, least);
+        }
+        Err(e) => {
+            for request in requests {
+                request.promise.fulfil(Err(e.clone()));
+            }
+        }
+    }
+}
+
+fn rows(requests: &[Request], least: usize) -> usize {
+    requests.iter().map(|request| request.rows).sum::<usize>().max(least)
+}
+
+/// The rows of all requests, one after the other, and copies of the last one up to the least number.
+fn join(requests: &[Request], least: usize) -> Result<Vec<HostTensor>> {
+    let rows = rows(requests, least);
+    if let [one] = requests
+        && one.rows == rows
+    {
+        return Ok(one.inputs.clone());
+    }
+    let join = |i: usize| {
+        let parts = || requests.iter().map(|request| &request.inputs[i]);
+        let of = &requests[0].inputs[i];
+        let row = of.bytes().len() / of.shape()[0];
+        let mut bytes = Vec::with_capacity(row * rows);
+        parts().for_each(|part| bytes.extend_from_slice(part.bytes()));
+        while bytes.len() < row * rows {
+            bytes.extend_from_within(bytes.len() - row..);
+        }
+        let mut shape = of.shape().to_vec();
+        shape[0] = rows;
+        HostTensor::from_bytes(of.dtype(), shape, bytes)
+    };
+    (0..requests[0].inputs.len()).map(join).collect()
+}
+
+/// The outputs of each request. They share the memory of the batch.
+fn split(
+    executable: &dyn Executable,
+    outputs: &[HostTensor],
+    requests: &[Request],
+    least: usize,
+) -> Result<Vec<Vec<HostTensor>>> {
+    let rows = rows(requests, least);
+    for (output, spec) in outputs.iter().zip(&executable.signature().outputs) {
+        let got = output.shape().first().copied().unwrap_or(0);
+        if got != rows {
+            let text = format!("the output of a batch of {rows} rows has {got}");
+            return Err(Error::new(ErrorKind::Execution, text).on_tensor(&spec.name).at_axis(0));
+        }
+    }
+    let mut start = 0;
+    let part = |request: &Request| {
+        let cut = |output: &HostTensor| {
+            let row = output.bytes().len() / rows;
+            let bytes: Bytes = output.bytes().slice(row * start..row * (start + request.rows));
+            let mut shape = output.shape().to_vec();
+            shape[0] = request.rows;
+            HostTensor::from_bytes(output.dtype(), shape, bytes)
+        };
+        let part = outputs.iter().map(cut).collect();
+        start += request.rows;
+        part
+    };
+    requests.iter().map(part).collect()
+}
