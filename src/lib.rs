@@ -31,7 +31,8 @@ pub mod candle {
     pub use crate::runtime::candle::*;
 }
 
-/// Runs in the background, and batches gathered from single requests.
+/// Runs in the background, and batches gathered from single requests. For several devices see
+/// [`InferenceModule::on_devices`](crate::InferenceModule::on_devices).
 pub mod serving {
     pub use crate::runtime::serving::{Batcher, BatcherCounters, BatcherOptions, Pending};
 }

@@ -19,7 +19,7 @@ pub use device::{
 pub use engine::Engine;
 pub use select::{Compiled, Registry, Rejection};
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::export::{Consumer, OnnxModel};
 use crate::spec::Signature;
 use crate::tensor::HostTensor;
@@ -107,6 +107,27 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// [`EngineIncompatible`](crate::ErrorKind::EngineIncompatible) when the engine was built for
     /// something else, naming built and found; [`Device`](crate::ErrorKind::Device) without one.
     fn load(&self, engine: &Engine) -> Result<Box<dyn Executable>>;
+
+    /// How many devices there are to [load on](Self::load_on).
+    ///
+    /// # Errors
+    /// As [`probe`](Self::probe).
+    fn devices(&self) -> Result<usize> {
+        self.probe().map(|()| 1)
+    }
+
+    /// Makes an engine ready to run on one of the [devices](Self::devices), counted from 0, whichever
+    /// the backend was told to use.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    fn load_on(&self, engine: &Engine, ordinal: usize) -> Result<Box<dyn Executable>> {
+        if ordinal == 0 {
+            return self.load(engine);
+        }
+        let text = format!("no device {ordinal}: {} has one", self.description());
+        Err(Error::new(ErrorKind::Device, text))
+    }
 }
 
 /// A model ready to run, shared between threads.
@@ -127,7 +148,14 @@ pub trait Executable: Send + Sync + fmt::Debug {
     }
 
     /// The same model for tensors that are on its device already, if it has one.
+    ///
+    /// With several devices this is the first.
     fn device(&self) -> Option<&dyn DeviceExecutable> {
         None
+    }
+
+    /// The same model for tensors that are on this device, counted from 0, if it runs there.
+    fn device_on(&self, ordinal: usize) -> Option<&dyn DeviceExecutable> {
+        self.device().filter(|device| device.ordinal() == ordinal)
     }
 }

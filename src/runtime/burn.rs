@@ -85,7 +85,7 @@ impl<I: BurnTensors, O: BurnTensors> BurnModule<I, O> {
     #[cfg_attr(not(feature = "burn-cuda"), allow(unused_variables))]
     fn outputs(&self, input: &I, device: &Device) -> Result<Vec<Material>> {
         #[cfg(feature = "burn-cuda")]
-        if let Some(executable) = self.inference.device() {
+        if self.inference.device().is_some() {
             let (signature, settings) = (self.inference.signature(), device.settings());
             let (mut inputs, mut specs) = (Vec::new(), signature.inputs.iter());
             visit(input, |tensor| {
@@ -93,7 +93,7 @@ impl<I: BurnTensors, O: BurnTensors> BurnModule<I, O> {
                 inputs.push(tensor.dispatch(dtype));
                 Ok(())
             })?;
-            if let Some(outputs) = super::burn_cuda::run(executable, signature, inputs, settings)? {
+            if let Some(outputs) = super::burn_cuda::run(&self.inference, inputs, settings)? {
                 let outputs = outputs.into_iter().zip(&self.layout.output_types);
                 return Ok(outputs.map(|(tensor, own)| Material::Ready(tensor, *own)).collect());
             }
@@ -115,6 +115,16 @@ impl<I: BurnTensors, O: BurnTensors> BurnModule<I, O> {
     /// The backend that runs.
     pub fn backend(&self) -> BackendKind {
         self.inference.backend()
+    }
+
+    /// The same model on these [devices](InferenceModule::on_devices): tensors are taken on any of
+    /// them, and those in host memory go to the one with the least to do.
+    ///
+    /// # Errors
+    /// As [`InferenceModule::on_devices`].
+    pub fn on_devices(&self, ordinals: &[usize]) -> Result<Self> {
+        let inference = self.inference.on_devices(ordinals)?;
+        Ok(Self { inference, layout: self.layout.clone(), types: PhantomData })
     }
 
     /// The model without the framework's types: its signature, its backend, and why that one.

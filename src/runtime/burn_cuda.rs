@@ -24,10 +24,12 @@ use ::burn_fusion::{FusionBackend, FusionTensor, NoOp, get_client};
 use cubecl_server::runtime::Runtime;
 use cubecl_server::stream::{FailureStore, WriteScoped};
 
+use super::InferenceModule;
+use super::cuda::not_on;
 use crate::backend::{DeviceExecutable, DeviceTensor, StreamHandle};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::burn::dtype;
-use crate::spec::{DType, Signature};
+use crate::spec::DType;
 
 /// CubeCL's server of a CUDA device. Its name is private, its traits are not.
 type Server = <CudaRuntime as Runtime>::Server;
@@ -39,32 +41,38 @@ type Server = <CudaRuntime as Runtime>::Server;
 /// [`ErrorKind::Device`] for tensors of another device than the executable's; else as
 /// [`DeviceExecutable::enqueue`].
 pub(super) fn run(
-    executable: &dyn DeviceExecutable,
-    signature: &Signature,
+    module: &InferenceModule,
     inputs: Vec<DispatchTensor>,
     settings: DeviceSettings,
 ) -> Result<Option<Vec<DispatchTensor>>> {
     let Some(inputs) = inputs.into_iter().map(resolve).collect::<Option<Vec<_>>>() else {
         return Ok(None);
     };
-    let mut device = None;
+    let signature = module.signature();
+    let mut found: Option<(&dyn DeviceExecutable, _)> = None;
     for (i, input) in inputs.iter().enumerate() {
         let CubeDevice::Cuda(cuda) = &input.device else { return Ok(None) };
-        if cuda.index as usize != executable.ordinal() {
-            let text = format!(
-                "the tensor lives on CUDA device {}, the model on {}",
-                cuda.index,
-                executable.ordinal()
-            );
-            let error = Error::new(ErrorKind::Device, text);
+        let theirs = cuda.index as usize;
+        let ours = match found {
+            // One whose inputs are on several devices runs on that of the first.
+            Some((executable, _)) => Some(executable).filter(|e| e.ordinal() == theirs),
+            None => module.device_on(theirs),
+        };
+        let Some(executable) = ours else {
+            let Some(first) = found.map(|(executable, _)| executable).or(module.device()) else {
+                return Ok(None);
+            };
+            let error = not_on(theirs, first.ordinal());
             return Err(match signature.inputs.get(i) {
                 Some(spec) => error.on_tensor(&spec.name),
                 None => error,
             });
-        }
-        device = Some((cuda.clone(), input.device.clone(), input.client.clone()));
+        };
+        found = Some((executable, input));
     }
-    let Some((cuda, device, client)) = device else { return Ok(None) };
+    let Some((executable, input)) = found else { return Ok(None) };
+    let (device, client) = (input.device.clone(), input.client.clone());
+    let CubeDevice::Cuda(cuda) = device.clone() else { return Ok(None) };
 
     let inputs = inputs.into_iter().map(Input::new).collect::<Result<Vec<_>>>()?;
     signature.check_inputs(inputs.iter().map(|input| (input.dtype, &*input.sizes)))?;

@@ -108,6 +108,15 @@ impl CandleModule {
         &self.inference
     }
 
+    /// The same model on these [devices](InferenceModule::on_devices): tensors are taken on any of
+    /// them, and those in host memory go to the one with the least to do.
+    ///
+    /// # Errors
+    /// As [`InferenceModule::on_devices`].
+    pub fn on_devices(&self, ordinals: &[usize]) -> Result<Self> {
+        Ok(Self { inference: self.inference.on_devices(ordinals)?, ..self.clone() })
+    }
+
     /// Runs on tensors in the order of the signature, or by name, and returns the outputs in their
     /// order.
     ///

@@ -12,30 +12,26 @@ use candle_core::{CudaDevice, DType as CandleType, Device, Storage, Tensor};
 use half::{bf16, f16};
 
 use super::InferenceModule;
-use super::cuda::no_room;
+use super::cuda::{no_room, not_on};
 use super::output_pool::OutputPool;
 use crate::backend::{DeviceExecutable, DeviceTensor, StreamHandle};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::candle::{carried_dtype, from_candle};
 use crate::spec::{DType, TensorSpec};
 
-/// Runs on tensors of `device`, and gives the outputs there, of the types that candle calls
+/// Runs on tensors of `device`, which need not be that of `first`, and gives the outputs there, of the types that candle calls
 /// `outputs`. The number of inputs and their types were checked.
 pub(super) fn run(
     module: &InferenceModule,
-    executable: &dyn DeviceExecutable,
+    first: &dyn DeviceExecutable,
     device: &CudaDevice,
     inputs: &[&Tensor],
     outputs: &[CandleType],
 ) -> Result<Vec<Tensor>> {
     let signature = module.signature();
     let stream = device.cuda_stream();
-    let ours = executable.ordinal();
     let theirs = stream.context().ordinal();
-    if theirs != ours {
-        let text = format!("the tensors are on CUDA device {theirs}, the engine is on {ours}");
-        return Err(Error::new(ErrorKind::Device, text));
-    }
+    let executable = module.device_on(theirs).ok_or_else(|| not_on(theirs, first.ordinal()))?;
     let contiguous = signature.inputs.iter().zip(inputs);
     let contiguous = contiguous.map(|(spec, input)| contiguous_on(input, device, spec));
     let contiguous = contiguous.collect::<Result<Vec<Tensor>>>()?;
@@ -59,7 +55,7 @@ pub(super) fn run(
     let mut output = |i: usize, sizes: &[usize]| {
         let spec = &signature.outputs[i];
         let (slice, address) =
-            alloc(pool, &stream, spec.dtype, sizes).map_err(|e| e.on_tensor(&spec.name))?;
+            alloc(&pool, &stream, spec.dtype, sizes).map_err(|e| e.on_tensor(&spec.name))?;
         made.push((sizes.to_vec(), slice));
         Ok(address)
     };

@@ -206,11 +206,33 @@ impl InferenceModule {
     /// [`ErrorKind::Device`] when the backend that runs takes no tensors of a device.
     pub fn cuda(&self) -> Result<CudaModule<'_>> {
         let Some(executable) = self.device() else {
-            let text = format!("{} takes no tensors in device memory", self.description());
-            return Err(Error::new(ErrorKind::Device, text));
+            return Err(self.not_on_device());
         };
         Ok(CudaModule { module: self, signature: self.signature(), executable })
     }
+
+    /// This module on the memory of one of [its devices](Self::on_devices), counted from 0.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`] when it does not run there.
+    pub fn cuda_on(&self, ordinal: usize) -> Result<CudaModule<'_>> {
+        let Some(executable) = self.device_on(ordinal) else {
+            let Some(first) = self.device() else { return Err(self.not_on_device()) };
+            return Err(not_on(ordinal, first.ordinal()));
+        };
+        Ok(CudaModule { module: self, signature: self.signature(), executable })
+    }
+
+    fn not_on_device(&self) -> Error {
+        let text = format!("{} takes no tensors in device memory", self.description());
+        Error::new(ErrorKind::Device, text)
+    }
+}
+
+/// Tensors of a device on which the engine is not.
+pub(super) fn not_on(theirs: usize, ours: usize) -> Error {
+    let text = format!("the tensors are on CUDA device {theirs}, the engine is on {ours}");
+    Error::new(ErrorKind::Device, text)
 }
 
 impl CudaModule<'_> {

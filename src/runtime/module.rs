@@ -1,7 +1,5 @@
 //! The module behind every framework's: a model, the backend that runs it, and why that one.
 
-#[cfg(feature = "_tensorrt")]
-use std::sync::OnceLock;
 use std::{
     fmt,
     path::Path,
@@ -13,8 +11,8 @@ use cudarc::driver::CudaContext;
 
 use super::options::OptimizeOptions;
 #[cfg(feature = "_tensorrt")]
-use super::output_pool::OutputPool;
-use super::serving::{Pending, Submitter};
+use super::output_pool::{OutputPool, OutputPools};
+use super::serving::{Pending, Replicas, Submitter};
 use crate::backend::{
     Backend, BackendKind, Compiled, DeviceExecutable, Engine, Executable, Rejection,
 };
@@ -44,9 +42,11 @@ struct Inner {
     /// Made by the first that submits. What was submitted is done before the model goes.
     submitter: Mutex<Option<Submitter>>,
     executable: Arc<dyn Executable>,
-    origin: Origin,
+    /// The executable, or those among which it chooses.
+    loaded: Vec<Arc<dyn Executable>>,
+    origin: Arc<Origin>,
     #[cfg(feature = "_tensorrt")]
-    outputs: OnceLock<Arc<OutputPool>>,
+    outputs: OutputPools,
 }
 
 /// Where a model came from.
@@ -60,12 +60,22 @@ struct Origin {
 impl InferenceModule {
     fn new(compiled: Compiled, built: Option<Engine>) -> Self {
         let Compiled { executable, engine, backend, rejected } = compiled;
+        let origin = Arc::new(Origin { backend, rejected, engine, built });
+        Self::of(vec![executable.into()], origin)
+    }
+
+    fn of(loaded: Vec<Arc<dyn Executable>>, origin: Arc<Origin>) -> Self {
+        let executable = match &*loaded {
+            [one] => one.clone(),
+            several => Arc::new(Replicas::new(several.to_vec())),
+        };
         Self(Arc::new(Inner {
             submitter: Mutex::default(),
-            executable: executable.into(),
-            origin: Origin { backend, rejected, engine, built },
+            executable,
+            loaded,
+            origin,
             #[cfg(feature = "_tensorrt")]
-            outputs: OnceLock::new(),
+            outputs: OutputPools::default(),
         }))
     }
 
@@ -120,6 +130,47 @@ impl InferenceModule {
     /// As [`Engine::open`] and [`from_engine`](Self::from_engine).
     pub fn open(path: impl AsRef<Path>, options: &OptimizeOptions) -> Result<Self> {
         Self::from_engine(Engine::open(path)?, options)
+    }
+
+    /// The same model on several devices, counted from 0, behind one handle. A run on host tensors
+    /// goes to the device that has the least to do; after a failure of a device to the next, and to
+    /// the one that failed only when the others are busy, for a second. Tensors that are on one of
+    /// the devices are taken there.
+    ///
+    /// What is loaded on one of them already is shared, and loaded anew on the others, with the
+    /// options of this module's backend. With one device it is a module on this alone.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] when there is no device, or one is there twice; else as
+    /// [`Backend::load_on`].
+    pub fn on_devices(&self, ordinals: &[usize]) -> Result<Self> {
+        self.replicate(ordinals).map_err(|e| e.in_operation("replicas"))
+    }
+
+    /// The same model [on all devices](Self::on_devices) that the backend has.
+    ///
+    /// # Errors
+    /// As [`on_devices`](Self::on_devices).
+    pub fn on_all_devices(&self) -> Result<Self> {
+        let count = self.0.origin.backend.devices().map_err(|e| e.in_operation("replicas"))?;
+        self.on_devices(&(0..count).collect::<Vec<_>>())
+    }
+
+    fn replicate(&self, ordinals: &[usize]) -> Result<Self> {
+        let twice = |(i, ordinal): (usize, &usize)| ordinals[..i].contains(ordinal);
+        if ordinals.is_empty() || ordinals.iter().enumerate().any(twice) {
+            let text = format!("the devices must be some, and each another: {ordinals:?}");
+            return Err(Error::new(ErrorKind::InvalidArgument, text));
+        }
+        let Inner { loaded, origin, .. } = &*self.0;
+        let load = |&ordinal: &usize| {
+            let there = loaded.iter().find(|replica| replica.device_on(ordinal).is_some());
+            match there {
+                Some(replica) => Ok(replica.clone()),
+                None => origin.backend.load_on(&origin.engine, ordinal).map(Arc::from),
+            }
+        };
+        Ok(Self::of(ordinals.iter().map(load).collect::<Result<_>>()?, origin.clone()))
     }
 
     /// Inputs and outputs, in order.
@@ -203,10 +254,15 @@ impl InferenceModule {
         self.0.executable.device()
     }
 
-    /// Where outputs in memory of the engine's device come from.
+    /// The same for tensors on one of [its devices](Self::on_devices), counted from 0.
+    pub fn device_on(&self, ordinal: usize) -> Option<&dyn DeviceExecutable> {
+        self.0.executable.device_on(ordinal)
+    }
+
+    /// Where outputs in memory of a device come from.
     #[cfg(feature = "_tensorrt")]
-    pub(super) fn output_pool(&self, context: &Arc<CudaContext>) -> &OutputPool {
-        self.0.outputs.get_or_init(|| OutputPool::of(context))
+    pub(super) fn output_pool(&self, context: &Arc<CudaContext>) -> Arc<OutputPool> {
+        self.0.outputs.of(context)
     }
 }
 
@@ -226,6 +282,10 @@ impl Executable for InferenceModule {
 
     fn device(&self) -> Option<&dyn DeviceExecutable> {
         self.0.executable.device()
+    }
+
+    fn device_on(&self, ordinal: usize) -> Option<&dyn DeviceExecutable> {
+        self.0.executable.device_on(ordinal)
     }
 }
 

@@ -3,7 +3,7 @@
 //! is what CUDA graphs need. A tensor's memory goes back to the pool in the order of its stream.
 
 use std::ptr;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DeviceRepr, DriverError, sys};
 
@@ -26,9 +26,28 @@ const KEPT: u64 = 64 << 20;
 
 static POOLS: Mutex<Vec<Weak<OutputPool>>> = Mutex::new(Vec::new());
 
+/// The pools of the devices on which a module has run, kept for as long as it is there.
+#[derive(Default)]
+pub(crate) struct OutputPools(RwLock<Vec<Arc<OutputPool>>>);
+
+impl OutputPools {
+    /// The pool of the device of `context`.
+    pub(crate) fn of(&self, context: &Arc<CudaContext>) -> Arc<OutputPool> {
+        let ordinal = context.ordinal();
+        let met = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pool) = met.iter().find(|pool| pool.ordinal == ordinal) {
+            return pool.clone();
+        }
+        drop(met);
+        let pool = OutputPool::of(context);
+        self.0.write().unwrap_or_else(PoisonError::into_inner).push(pool.clone());
+        pool
+    }
+}
+
 impl OutputPool {
     /// The pool of the device of `context`, made if no module has it yet.
-    pub(crate) fn of(context: &Arc<CudaContext>) -> Arc<Self> {
+    fn of(context: &Arc<CudaContext>) -> Arc<Self> {
         // A list of weak references is whole at every point where a panic could leave it.
         let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
         pools.retain(|pool| pool.strong_count() > 0);

@@ -16,22 +16,30 @@ const DRIVER: &str = "libcuda.so.1";
 /// # Errors
 /// [`ErrorKind::Device`] when there is no driver or no such device.
 pub(super) fn open(ordinal: usize) -> Result<Arc<CudaContext>> {
-    let error = |text: String| Error::new(ErrorKind::Device, text);
+    let count = count()?;
+    if ordinal >= count {
+        let text = format!("no CUDA device {ordinal}: the driver knows {count}");
+        return Err(Error::new(ErrorKind::Device, text));
+    }
+    CudaContext::new(ordinal).map_err(|e| device_error(&format!("CUDA device {ordinal}"), e))
+}
+
+/// How many devices the driver knows.
+///
+/// # Errors
+/// [`ErrorKind::Device`] when there is no driver.
+pub(super) fn count() -> Result<usize> {
     // cudarc panics where the driver's library is missing.
     // SAFETY: the CUDA driver may be loaded at any time.
     let problem = unsafe { ffi::load_problem(DRIVER) }.unwrap_or_else(|e| e.what().to_owned());
     if !problem.is_empty() {
-        return Err(error(format!("no CUDA driver ({DRIVER}): {problem}")));
+        let text = format!("no CUDA driver ({DRIVER}): {problem}");
+        return Err(Error::new(ErrorKind::Device, text));
     }
     let count = result::init()
         .and_then(|()| CudaContext::device_count())
         .map_err(|e| device_error("the CUDA driver does not start", e))?;
-    if ordinal >= count.max(0) as usize {
-        return Err(error(format!("no CUDA device {ordinal}: the driver knows {count}")));
-    }
-    let context = CudaContext::new(ordinal)
-        .map_err(|e| device_error(&format!("CUDA device {ordinal}"), e))?;
-    Ok(context)
+    Ok(count.max(0) as usize)
 }
 
 /// An error of the driver.

@@ -215,9 +215,18 @@ impl Backend for TensorRt {
     }
 
     fn load(&self, engine: &Engine) -> Result<Box<dyn Executable>> {
+        self.load_on(engine, self.options.device)
+    }
+
+    fn devices(&self) -> Result<usize> {
+        self.library()?;
+        device::count()
+    }
+
+    fn load_on(&self, engine: &Engine, ordinal: usize) -> Result<Box<dyn Executable>> {
         self.options.check()?;
         let library = self.expect(engine)?;
-        let device = device::open(self.options.device)?;
+        let device = device::open(ordinal)?;
         let loaded = self.open(engine, &library, device.clone())?;
         let executable =
             EngineExecutable::new(loaded, device, engine.signature().clone(), &self.options)

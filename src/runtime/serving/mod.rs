@@ -1,15 +1,18 @@
-//! Serving: runs in the background and batches of single requests, on host tensors and on threads of
+//! Serving: runs in the background batches of single requests, and the choice among
+//! devices, on host tensors and on threads of
 //! their own. Knows no backend and no async runtime.
 
 mod batcher;
 mod joined;
 mod pending;
 mod queue;
+mod replicas;
 mod submit;
 mod workers;
 
 pub use batcher::{Batcher, BatcherCounters, BatcherOptions};
 pub use pending::Pending;
+pub(super) use replicas::Replicas;
 pub(super) use submit::Submitter;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

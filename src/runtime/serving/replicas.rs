@@ -1,0 +1,105 @@
+//! One model on several devices: which of them a run goes to.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use crate::backend::{DeviceExecutable, Executable};
+use crate::error::{Error, ErrorKind, Result};
+use crate::spec::Signature;
+use crate::tensor::HostTensor;
+
+/// So long a device that failed comes last. Else it would get everything, since it fails so fast.
+const REST: Duration = Duration::from_secs(1);
+
+/// The same model loaded several times, each on a device of its own.
+#[derive(Debug)]
+pub(in crate::runtime) struct Replicas {
+    executables: Vec<Arc<dyn Executable>>,
+    loads: Mutex<Vec<Load>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Load {
+    running: usize,
+    failed: Option<Instant>,
+}
+
+impl Replicas {
+    /// At least one.
+    pub(in crate::runtime) fn new(executables: Vec<Arc<dyn Executable>>) -> Self {
+        let loads = Mutex::new(vec![Load::default(); executables.len()]);
+        Self { executables, loads }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Load>> {
+        // The list is whole at every point where a panic could leave it.
+        self.loads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The replica with the least to do for what it can do at the same time, of those that were not
+    /// tried.
+    fn lease(&self, tried: &[usize]) -> Option<Lease<'_>> {
+        let mut loads = self.lock();
+        let now = Instant::now();
+        let rests = |load: &Load| load.failed.is_some_and(|at| now.duration_since(at) < REST);
+        let share = |i: usize, load: &Load| {
+            load.running as f64 / self.executables[i].concurrency().max(1) as f64
+        };
+        let (i, _) = loads.iter().enumerate().filter(|(i, _)| !tried.contains(i)).min_by(
+            |&(a, first), &(b, second)| {
+                let by_share = share(a, first).total_cmp(&share(b, second));
+                rests(first).cmp(&rests(second)).then(by_share)
+            },
+        )?;
+        loads[i].running += 1;
+        Some(Lease { replicas: self, i })
+    }
+}
+
+/// A run on a replica, counted for as long as it goes on.
+struct Lease<'a> {
+    replicas: &'a Replicas,
+    i: usize,
+}
+
+impl Drop for Lease<'_> {
+    fn drop(&mut self) {
+        self.replicas.lock()[self.i].running -= 1;
+    }
+}
+
+impl Executable for Replicas {
+    fn signature(&self) -> &Signature {
+        self.executables[0].signature()
+    }
+
+    fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>> {
+        let mut tried = Vec::new();
+        let mut failure = None;
+        while let Some(lease) = self.lease(&tried) {
+            let outputs = self.executables[lease.i].run(inputs);
+            let failed = outputs.as_ref().err().map(Error::kind) == Some(ErrorKind::Device);
+            self.lock()[lease.i].failed = failed.then(Instant::now);
+            if !failed {
+                return outputs;
+            }
+            failure = outputs.err();
+            tried.push(lease.i);
+        }
+        Err(failure.unwrap_or_else(|| Error::new(ErrorKind::Device, "there are no replicas")))
+    }
+
+    fn concurrency(&self) -> usize {
+        self.executables.iter().map(|replica| replica.concurrency()).sum()
+    }
+
+    fn device(&self) -> Option<&dyn DeviceExecutable> {
+        self.executables[0].device()
+    }
+
+    fn device_on(&self, ordinal: usize) -> Option<&dyn DeviceExecutable> {
+        self.executables.iter().find_map(|replica| replica.device_on(ordinal))
+    }
+}
