@@ -7,6 +7,8 @@
 #[cfg(feature = "candle-cuda")]
 mod candle;
 mod common;
+#[path = "device_cuda/serving.rs"]
+mod serving;
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
