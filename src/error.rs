@@ -46,6 +46,8 @@ pub enum ErrorKind {
     QueueFull,
     /// What was to run the request has ended.
     ShutDown,
+    /// A function that prepares inputs or reads outputs failed; its own error is the source.
+    Processing,
 }
 
 /// An error with its [kind](ErrorKind), the place where it happened, and its source.
@@ -71,6 +73,7 @@ struct Inner {
     operation: Option<String>,
     tensor: Option<String>,
     axis: Option<usize>,
+    item: Option<usize>,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -83,6 +86,7 @@ impl Error {
             operation: None,
             tensor: None,
             axis: None,
+            item: None,
             source: None,
         }))
     }
@@ -105,6 +109,13 @@ impl Error {
     #[must_use]
     pub fn at_axis(mut self, axis: usize) -> Self {
         self.0.axis.get_or_insert(axis);
+        self
+    }
+
+    /// Names the item concerned of those that were given, counted from 0. The innermost one is kept.
+    #[must_use]
+    pub fn at_item(mut self, item: usize) -> Self {
+        self.0.item.get_or_insert(item);
         self
     }
 
@@ -143,6 +154,11 @@ impl Error {
         self.0.axis
     }
 
+    /// The item concerned, counted from 0, if there were several.
+    pub fn item(&self) -> Option<usize> {
+        self.0.item
+    }
+
     /// An [`ErrorKind::Io`] error for a call on `path`.
     pub(crate) fn io(action: &str, path: &std::path::Path, source: std::io::Error) -> Self {
         let message = format!("cannot {action} {}: {source}", path.display());
@@ -155,6 +171,9 @@ impl fmt::Display for Error {
         let inner = &self.0;
         if let Some(operation) = &inner.operation {
             write!(f, "{operation}: ")?;
+        }
+        if let Some(item) = inner.item {
+            write!(f, "item {item}: ")?;
         }
         match (&inner.tensor, inner.axis) {
             (Some(tensor), Some(axis)) => write!(f, "tensor `{tensor}`, axis {axis}: ")?,

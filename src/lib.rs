@@ -37,6 +37,11 @@ pub mod serving {
     pub use crate::runtime::serving::{Batcher, BatcherCounters, BatcherOptions, Pending};
 }
 
+/// From a type of the caller's to another: what comes before and after a model.
+pub mod pipeline {
+    pub use crate::runtime::pipeline::{IntoInputs, Pipeline, Scores, softmax, top_k};
+}
+
 /// CUDA memory in and out of a module, through [cudarc].
 #[cfg(feature = "_tensorrt")]
 pub mod cuda {

@@ -127,6 +127,16 @@ impl Symbol {
     pub fn max(&self) -> usize {
         self.max
     }
+
+    /// Whether this is the symbol of that name, or a size computed from it: its name is the formula
+    /// then.
+    pub(crate) fn depends_on(&self, symbol: &str) -> bool {
+        let in_name = |c: char| c.is_alphanumeric() || c == '_';
+        self.name.match_indices(symbol).any(|(at, found)| {
+            let (before, after) = (&self.name[..at], &self.name[at + found.len()..]);
+            !before.ends_with(in_name) && !after.starts_with(in_name)
+        })
+    }
 }
 
 impl fmt::Debug for Symbol {
@@ -193,6 +203,14 @@ impl Dim {
         match self {
             Self::Fixed(size) => Some(*size),
             Self::Symbol(_) => None,
+        }
+    }
+
+    /// The symbol, if it is one.
+    pub(crate) fn symbol(&self) -> Option<&Symbol> {
+        match self {
+            Self::Fixed(_) => None,
+            Self::Symbol(symbol) => Some(symbol),
         }
     }
 

@@ -1,11 +1,11 @@
 //! Tensor values on the host: bytes with a type and a shape, shared without copying, in and out of
 //! ndarray and slices. Nothing of devices or frameworks.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use bytes::Bytes;
 use half::{bf16, f16};
-use ndarray::{Array, ArrayD, ArrayViewD, Dimension, IxDyn};
+use ndarray::{Array, ArrayD, ArrayViewD, CowArray, Dimension, IxDyn};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::DType;
@@ -20,12 +20,12 @@ pub trait Element: Copy + Send + Sync + 'static + private::Sealed {
 }
 
 mod private {
-    use super::Bytes;
+    use super::{Bytes, Cow};
 
     pub trait Sealed: Sized {
         fn to_bytes(values: Vec<Self>) -> Bytes;
         /// The bytes as elements: borrowed when aligned, else copied.
-        fn from_bytes(bytes: &[u8]) -> std::borrow::Cow<'_, [Self]>
+        fn from_bytes(bytes: &[u8]) -> Cow<'_, [Self]>
         where
             Self: Clone;
     }
@@ -47,7 +47,7 @@ macro_rules! elements {
                 Bytes::from_owner(Owner(values))
             }
 
-            fn from_bytes(bytes: &[u8]) -> std::borrow::Cow<'_, [Self]> {
+            fn from_bytes(bytes: &[u8]) -> Cow<'_, [Self]> {
                 match bytemuck::try_cast_slice(bytes) {
                     Ok(slice) => slice.into(),
                     Err(_) => bytemuck::pod_collect_to_vec(bytes).into(),
@@ -69,7 +69,7 @@ impl private::Sealed for bool {
         Bytes::from_owner(Owner(values))
     }
 
-    fn from_bytes(bytes: &[u8]) -> std::borrow::Cow<'_, [Self]> {
+    fn from_bytes(bytes: &[u8]) -> Cow<'_, [Self]> {
         bytes.iter().map(|&byte| byte != 0).collect::<Vec<_>>().into()
     }
 }
@@ -164,11 +164,29 @@ impl HostTensor {
     /// # Errors
     /// [`ErrorKind::DTypeMismatch`] when `T` is not the element type.
     pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
+        self.values().map(Cow::into_owned)
+    }
+
+    fn values<T: Element>(&self) -> Result<Cow<'_, [T]>> {
         if T::DTYPE != self.dtype {
             let text = format!("the tensor is {}, not {}", self.dtype, T::DTYPE);
             return Err(Error::new(ErrorKind::DTypeMismatch, text));
         }
-        Ok(T::from_bytes(&self.bytes).into_owned())
+        Ok(T::from_bytes(&self.bytes))
+    }
+
+    /// The values as an array that borrows them. Those of bytes that are not aligned for `T`, and bools,
+    /// are copied.
+    ///
+    /// # Errors
+    /// [`ErrorKind::DTypeMismatch`] when `T` is not the element type.
+    pub fn view<T: Element>(&self) -> Result<CowArray<'_, T, IxDyn>> {
+        let shape = IxDyn(&self.shape);
+        match self.values()? {
+            Cow::Borrowed(values) => ArrayViewD::from_shape(shape, values).map(CowArray::from),
+            Cow::Owned(values) => ArrayD::from_shape_vec(shape, values).map(CowArray::from),
+        }
+        .map_err(|e| Error::new(ErrorKind::ShapeMismatch, e.to_string()).with_source(e))
     }
 
     /// The values as an array.
@@ -176,9 +194,7 @@ impl HostTensor {
     /// # Errors
     /// [`ErrorKind::DTypeMismatch`] when `T` is not the element type.
     pub fn to_array<T: Element>(&self) -> Result<ArrayD<T>> {
-        let values = self.to_vec()?;
-        ArrayD::from_shape_vec(IxDyn(&self.shape), values)
-            .map_err(|e| Error::new(ErrorKind::ShapeMismatch, e.to_string()).with_source(e))
+        self.view().map(CowArray::into_owned)
     }
 
     /// The same values as numbers of another type; the bytes are shared where it is the same type.

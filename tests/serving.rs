@@ -1,4 +1,4 @@
-//! Background runs, batches, and replicas on several devices. The portable backend computes, behind a
+//! Background runs, batches, replicas on several devices, and pipelines. The portable backend computes, behind a
 //! backend that counts and can be held up, so that what happens at the same time is decided here.
 #![cfg(feature = "ort")]
 
@@ -7,8 +7,12 @@ mod batcher;
 mod common;
 #[path = "serving/counting.rs"]
 mod counting;
+#[path = "serving/pipeline.rs"]
+mod pipeline;
 #[path = "serving/replicas.rs"]
 mod replicas;
+#[path = "serving/scores.rs"]
+mod scores;
 #[path = "serving/submit.rs"]
 mod submit;
 

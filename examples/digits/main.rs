@@ -16,10 +16,11 @@ use std::time::Instant;
 
 use accelerant::burn::OptimizeTrt as _;
 use accelerant::candle::{Forward as _, OptimizeTrt as _};
+use accelerant::pipeline::{Pipeline, softmax, top_k};
 use accelerant::{BackendKind, InferenceModule, OptimizeOptions};
 use burn::tensor::Device;
 use clap::Parser;
-use ndarray::{Array2, Array4, Axis, s};
+use ndarray::{Array2, Array4, ArrayView3, Axis, s};
 
 use data::Digits;
 use report::{Report, Timing};
@@ -128,6 +129,8 @@ fn with_candle(
     let example = tensor(&images(test, 1))?;
     let fast = net.optimize_trt_with(&example, &options(&arguments.out, "digits-candle")?)?;
 
+    show(fast.inference(), test)?;
+
     let scores = |scores: candle_core::Tensor| -> Result<Array2<f32>, Box<dyn Error>> {
         let (rows, columns) = scores.dims2()?;
         Ok(Array2::from_shape_vec((rows, columns), scores.flatten_all()?.to_vec1()?)?)
@@ -145,6 +148,19 @@ fn with_candle(
         ]
     });
     Ok(summary("Candle", fast.inference(), test, [&native, &optimized], timings))
+}
+
+/// Some images, one by one, each with its likeliest digits: a pipeline from an image to those.
+fn show(module: &InferenceModule, test: &Digits) -> Result<(), Box<dyn Error>> {
+    let read = Pipeline::new(module.clone())
+        .pre(|image: &ArrayView3<f32>| image.to_owned())
+        .post(|scores| top_k(&softmax(&scores[0], 0)?, 2));
+    let images = test.images.outer_iter().step_by(100);
+    for (label, best) in test.labels.iter().step_by(100).zip(read.run_batch(images)?) {
+        let best = best.iter().map(|(digit, p)| format!("{digit} ({:.1} %)", 100.0 * p));
+        println!("a {label}, read as {}", best.collect::<Vec<_>>().join(" or "));
+    }
+    Ok(())
 }
 
 fn images(digits: &Digits, count: usize) -> Array4<f32> {

@@ -10,7 +10,7 @@ pub mod ort;
 #[cfg(feature = "_tensorrt")]
 pub mod tensorrt;
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 pub use device::{
     ADDRESS_ALIGNMENT, DeviceExecutable, DeviceTensor, EngineMemory, ExecutionCounters,
@@ -157,5 +157,28 @@ pub trait Executable: Send + Sync + fmt::Debug {
     /// The same model for tensors that are on this device, counted from 0, if it runs there.
     fn device_on(&self, ordinal: usize) -> Option<&dyn DeviceExecutable> {
         self.device().filter(|device| device.ordinal() == ordinal)
+    }
+}
+
+/// A shared one, as the modules have it.
+impl<E: Executable + ?Sized> Executable for Arc<E> {
+    fn signature(&self) -> &Signature {
+        (**self).signature()
+    }
+
+    fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>> {
+        (**self).run(inputs)
+    }
+
+    fn concurrency(&self) -> usize {
+        (**self).concurrency()
+    }
+
+    fn device(&self) -> Option<&dyn DeviceExecutable> {
+        (**self).device()
+    }
+
+    fn device_on(&self, ordinal: usize) -> Option<&dyn DeviceExecutable> {
+        (**self).device_on(ordinal)
     }
 }

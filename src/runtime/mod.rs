@@ -3,6 +3,7 @@
 
 mod module;
 mod options;
+pub(crate) mod pipeline;
 pub(crate) mod serving;
 
 #[cfg(feature = "burn")]
