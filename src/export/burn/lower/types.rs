@@ -66,10 +66,12 @@ impl Lowering<'_> {
         let lowest = if signed(own) { -count / 2.0 } else { 0.0 };
         if value.dtype().is_float() {
             // As Burn casts on a CPU, to the nearest number there is. Not every float type has the
-            // largest one, so that it is a bound for integers.
+            // largest one, so that it is a bound for integers; compared, since ONNX Runtime 1.29 looks
+            // at the low halves only in the Min of wide ones.
             let bounded = value.maximum(&value.scalar_like(lowest)?)?;
             let bounded = bounded.minimum(&value.scalar_like(lowest + count)?)?.cast(computed)?;
-            return bounded.minimum(&bounded.scalar_like(lowest + count - 1.0)?);
+            let highest = bounded.scalar_like(lowest + count - 1.0)?;
+            return bounded.greater(&highest)?.select(&highest, &bounded);
         }
         if value.dtype() == DType::Bool {
             return value.cast(computed);
