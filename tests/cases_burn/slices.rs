@@ -13,11 +13,7 @@ fn slices() {
         (x.clone().slice(s![.., ..;-1]), x.clone().slice(s![.., 2..8;-2]), x.slice(s![.., 1..;-3]))
     });
     function("slice from the end", [3, 9], |x| x.slice(s![.., -4..-1]));
-    const BACKWARDS: &[Gap] =
-        &[Gap { runner: Tract, reason: "tract 0.23 slices a symbolic axis forwards only" }];
-    function_with("the dynamic axis backwards", DYNAMIC.except(BACKWARDS), [3, 2], |x| {
-        x.slice(s![..;-1, ..])
-    });
+    function_with("the dynamic axis backwards", DYNAMIC, [3, 2], |x| x.slice(s![..;-1, ..]));
     function("flip", [3, 4, 5], |x| (x.clone().flip([1]), x.flip([1, -1])));
     function("roll", [3, 4, 5], |x| x.roll(&[1, 2], &[1, 2]));
     function("narrow, chunk, split", [3, 9], |x| {

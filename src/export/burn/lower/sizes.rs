@@ -15,7 +15,17 @@ use crate::tensor::HostTensor;
 impl Lowering<'_> {
     /// `0, 1, .. dim - 1` as 64-bit integers, of a dimension of the inputs or a formula of them.
     pub(super) fn range(&mut self, dim: &Dim) -> Result<Value> {
-        let sources = self.input_values();
+        self.range_from(dim, &self.input_values())
+    }
+
+    /// The same, of a dimension that may also be one of `value`.
+    pub(super) fn range_of(&mut self, dim: &Dim, value: &Value) -> Result<Value> {
+        let mut sources = vec![value.clone()];
+        sources.extend(self.input_values());
+        self.range_from(dim, &sources)
+    }
+
+    fn range_from(&mut self, dim: &Dim, sources: &[Value]) -> Result<Value> {
         let sources: Vec<&Value> = sources.iter().collect();
         let size = self.graph.shape_tensor(std::slice::from_ref(dim), &sources)?;
         self.range_to(dim, &size)

@@ -90,7 +90,7 @@ impl Lowering<'_> {
     }
 
     /// The dimension with these sizes.
-    fn sized(&mut self, extent: &Extent) -> Result<Dim> {
+    pub(super) fn sized(&mut self, extent: &Extent) -> Result<Dim> {
         if let Some(size) = extent.fixed() {
             return Ok(Dim::Fixed(size));
         }
@@ -103,6 +103,9 @@ impl Lowering<'_> {
     }
 
     fn take(&mut self, x: &Value, axis: usize, span: Span, dim: Dim) -> Result<Value> {
+        if span.step != 1 && !self.graph.consumer().is_tensorrt() {
+            return self.places(x, axis, span.start, span.step, &dim);
+        }
         let mut operand = |bound: Bound| match bound {
             Bound::At(at) => self.position(at),
             Bound::Read(value) => Ok(value),
@@ -113,6 +116,33 @@ impl Lowering<'_> {
         dims[axis] = dim;
         let node = self.graph.node("Slice").input(x).input(&start).input(&end).input(&axes);
         node.input(&steps).outputs([(x.dtype(), dims.into())]).build()
+    }
+
+    /// What lies at `start + step * i` for each `i` below `dim`. So are steps written for the portable
+    /// backend: it takes none along an axis whose size it does not know, and moves those along others
+    /// to before a softmax of that axis.
+    fn places(
+        &mut self,
+        x: &Value,
+        axis: usize,
+        start: Bound,
+        step: i64,
+        dim: &Dim,
+    ) -> Result<Value> {
+        let places = match (start, dim.fixed()) {
+            (Bound::At(start), Some(size)) => {
+                let places = (0..size as i64).map(|i| start + step * i).collect();
+                self.graph.constant("places", HostTensor::from_vec([size], places)?)
+            }
+            (start, _) => {
+                let start = match start {
+                    Bound::At(start) => self.position(start)?,
+                    Bound::Read(start) => start,
+                };
+                self.range_of(dim, x)?.mul(&self.position(step)?)?.add(&start)?
+            }
+        };
+        x.gather(&places, axis as i64)
     }
 
     /// `start..end` of an axis in steps, all constant; `end` counts from the end where not positive.
@@ -133,6 +163,12 @@ impl Lowering<'_> {
 
     pub(super) fn flip(&mut self, op: &FlipOpIr) -> Result<Value> {
         let x = self.value(&op.input)?;
+        if !self.graph.consumer().is_tensorrt() {
+            return op.axes.iter().try_fold(x, |x, &axis| {
+                let dim = x.dims()[axis].clone();
+                self.places(&x, axis, Bound::At(-1), -1, &dim)
+            });
+        }
         let count = op.axes.len();
         let list = |values: Vec<i64>| {
             Ok::<_, crate::Error>(
@@ -149,28 +185,24 @@ impl Lowering<'_> {
     /// Windows along an axis; what a window holds becomes the last axis.
     pub(super) fn unfold(&mut self, op: &UnfoldOpIr) -> Result<Value> {
         let (x, (axis, size, step)) = (self.value(&op.input)?, (op.dim, op.size, op.step));
-        if let Some(length) = x.dims()[axis].fixed() {
-            let windows = (length - size) / step + 1;
-            let indices =
-                (0..windows).flat_map(|window| (0..size).map(move |i| (window * step + i) as i64));
-            let indices = HostTensor::from_vec([windows, size], indices.collect())?;
-            let indices = self.graph.constant("windows", indices);
-            let gathered = x.gather(&indices, axis as i64)?;
-            let mut order: Vec<usize> = (0..=x.rank()).collect();
-            order.remove(axis + 1);
-            order.push(axis + 1);
-            return gathered.transpose(&order);
-        }
-        let columns = (0..size).map(|i| {
-            let end = i as i64 + 1 - size as i64;
-            self.part(&x, axis, i, end, step)?.unsqueeze(&[-1])
-        });
-        let columns = columns.collect::<Result<Vec<_>>>()?;
-        // The same number of windows begins at each offset, whatever its formula is called.
-        let mut dims = columns[0].dims().to_vec();
-        dims[x.rank()] = Dim::Fixed(size);
-        let node = columns.iter().fold(self.graph.node("Concat"), |node, value| node.input(value));
-        node.attr("axis", -1).outputs([(x.dtype(), dims.into())]).build()
+        let windows = self.sized(&self.extent(&op.out, axis)).map_err(|e| e.at_axis(axis))?;
+        let indices = match windows.fixed() {
+            Some(windows) => {
+                let of = |window| (0..size).map(move |i| (window * step + i) as i64);
+                let indices = (0..windows).flat_map(of).collect();
+                self.graph.constant("windows", HostTensor::from_vec([windows, size], indices)?)
+            }
+            None => {
+                let starts = self.range(&windows)?.mul(&self.position(step as i64)?)?;
+                let within = HostTensor::from_vec([size], (0..size as i64).collect())?;
+                starts.unsqueeze(&[1])?.add(&self.graph.constant("within", within))?
+            }
+        };
+        let gathered = x.gather(&indices, axis as i64)?;
+        let mut order: Vec<usize> = (0..=x.rank()).collect();
+        order.remove(axis + 1);
+        order.push(axis + 1);
+        gathered.transpose(&order)
     }
 
     /// What lies before a range, the new values, and what lies behind, axis by axis.
@@ -181,6 +213,19 @@ impl Lowering<'_> {
             let covers = whole == new && range.step == 1;
             if !covers && (whole.fixed().is_none() || new.fixed().is_none()) {
                 let text = "a range of a dynamic axis is assigned, which has no ONNX form yet";
+                return Err(unsupported(text).at_axis(axis));
+            }
+            let Some(length) = whole.fixed() else { continue };
+            let moves = self.twins.iter().any(|twin| match base(twin) {
+                Some(BaseOperationIr::SliceAssign(twin)) => {
+                    let twin = &twin.ranges[axis];
+                    (twin.to_range(length), twin.step) != (range.to_range(length), range.step)
+                }
+                _ => false,
+            });
+            if moves {
+                let text = "the range that is assigned depends on a dynamic size, which has no ONNX \
+                            form yet";
                 return Err(unsupported(text).at_axis(axis));
             }
         }
