@@ -243,6 +243,29 @@ fn a_branch_on_a_size_between() {
     assert_eq!(error.kind(), ErrorKind::UnsupportedOperation);
     let text = error.to_string();
     assert!(text.contains("Tanh or Exp") && text.contains("`batch` = "), "{text}");
+    // What programs ask most of a size.
+    let large = || Dim::dynamic("n", 1..=5000).unwrap();
+    let branches: [fn(usize) -> bool; 8] = [
+        |n| n == 1,
+        |n| n == 17,
+        |n| n % 2 == 0,
+        |n| n % 7 == 3,
+        |n| n > 128,
+        |n| n >= 1024,
+        |n| n >= 5000,
+        |n| n.is_power_of_two(),
+    ];
+    for (i, branch) in branches.into_iter().enumerate() {
+        let forward =
+            move |x: Tensor<2>| if branch(x.dims()[0]) { x.exp() } else { x.clone().tanh() };
+        let options = OptimizeOptions::new().dynamic_axis(0, 0, large());
+        let text = refused_with(input([2, 3]), &options, forward).to_string();
+        assert!(text.contains("depends on the sizes of the inputs"), "{i}: {text}");
+        // Of one of two symbols, too.
+        let two = options.dynamic_axis(0, 1, Dim::dynamic("m", 1..=100).unwrap());
+        let text = refused_with(input([2, 3]), &two, forward).to_string();
+        assert!(text.contains("depends on the sizes of the inputs"), "{i}: {text}");
+    }
     // Of a small range no size is left out.
     let small = OptimizeOptions::new().dynamic_batch(1..=8).unwrap();
     let error =

@@ -57,6 +57,22 @@ fn up_sampling() {
 }
 
 #[test]
+fn up_sampling_follows_the_size() {
+    use burn::tensor::module::interpolate;
+    use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
+    const RESIZE: &[Gap] =
+        &[Gap { runner: Tract, reason: "tract 0.23 resizes only what it knows the size of" }];
+    let pictures = |height, seed| input([height, 2, 3, 4], seed);
+    for mode in [InterpolateMode::Nearest, InterpolateMode::Bilinear, InterpolateMode::Bicubic] {
+        of(&format!("{mode:?} to twice the height"), DYNAMIC.except(RESIZE), pictures, |x| {
+            let x: Tensor<4> = x.permute([1, 2, 0, 3]);
+            let [_, _, height, _] = x.dims();
+            interpolate(x, InterpolateOptions::new(mode.clone()).with_output_size([2 * height, 9]))
+        });
+    }
+}
+
+#[test]
 fn other_forms_of_resize_and_pad() {
     use burn::tensor::module::interpolate;
     use burn::tensor::ops::{InterpolateMode, InterpolateOptions, PadMode};

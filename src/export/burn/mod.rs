@@ -4,8 +4,8 @@
 //! A capture has fixed sizes. For dynamic axes the forward pass is captured at several sizes: two
 //! tell what depends on which axis, and the ends of the range and some sizes between must agree. A
 //! size that cannot be derived from those of the inputs is refused, never exported as it happened
-//! to be. A branch on a size that is taken at none of these sizes is not seen; of one symbol with a
-//! range of eight sizes or less, none is left out.
+//! to be. A branch on a size that is taken at none of these sizes is not seen; which
+//! they are is in `probes`.
 
 mod canonical;
 mod capture;
@@ -106,6 +106,7 @@ impl BurnGraph {
             return Err(Error::new(ErrorKind::InvalidModel, text).in_operation("forward"));
         }
         let dynamic = probes.len() > 1;
+        let mut operations = 0;
         let mut others = Vec::new();
         // A static model is captured a second time as it is, which must give the same.
         for (i, probe) in probes.iter().chain(probes.first()).enumerate().skip(1) {
@@ -130,7 +131,12 @@ impl BurnGraph {
                 return Err(differs(&place, &found.what, against));
             }
             if dynamic {
+                operations += other.trace.captured;
                 others.push(other.trace);
+                if operations > MOST_OPERATIONS && others.len() >= FEWEST_CAPTURES {
+                    tracing::debug!(target: "accelerant::burn", "no size is tried after {probe}");
+                    break;
+                }
             }
         }
         let output_names = options.named_outputs(&output_names, &inputs)?;
@@ -184,6 +190,12 @@ impl BurnGraph {
         })
     }
 }
+
+/// So many operations are captured of a dynamic model before no other size is tried.
+const MOST_OPERATIONS: usize = 100_000;
+
+/// Captured besides the first whatever they cost.
+const FEWEST_CAPTURES: usize = 7;
 
 const LOOPS: &str = "; where a loop runs as often as a dynamic size, it must be that of an LSTM or \
                      GRU layer of burn::nn with its usual activations, without clipping or \

@@ -25,15 +25,17 @@ impl fmt::Display for Probe {
     }
 }
 
-/// A range of at most so many sizes is captured whole, if there is one symbol.
-const WHOLE: usize = 8;
+/// So many sizes in a row are tried from the smallest of a symbol: all of them, if its range is no
+/// larger, and else whatever a division by as much can leave as the rest.
+pub(super) const ROW: usize = 64;
 
 /// Inputs of this many bytes in all are captured at their largest sizes. They have no values, but
 /// what a forward function makes of their sizes may have.
 const ROOMY: usize = 256 << 20;
 
 /// One probe for static inputs. For dynamic ones two in which each symbol has a pair of sizes of
-/// its own, then the ends of the ranges and some odd sizes between.
+/// its own, then those at which what the two tell is checked, what shows most first: the ends of the
+/// ranges, some odd sizes between, and one symbol after the other over many sizes.
 pub(super) fn probes(inputs: &[TensorSpec]) -> Result<Vec<Probe>> {
     let mut symbols: Vec<&Symbol> = Vec::new();
     for dim in inputs.iter().flat_map(|spec| spec.shape.dims()) {
@@ -88,20 +90,18 @@ pub(super) fn probes(inputs: &[TensorSpec]) -> Result<Vec<Probe>> {
 
 /// Sizes at which what two captures tell is checked.
 fn others(symbols: &[&Symbol], pairs: &[(usize, usize)], roomy: bool) -> Vec<Vec<usize>> {
-    if let [symbol] = symbols
-        && symbol.max() - symbol.min() < WHOLE
-    {
-        return (symbol.min()..=symbol.max()).map(|size| vec![size]).collect();
-    }
+    let most = |i: usize| match roomy {
+        true => symbols[i].max(),
+        false => symbols[i].max().min(pairs[i].0.max(pairs[i].1)),
+    };
     let all = |pick: &dyn Fn(usize, usize, usize, usize) -> usize| {
-        let size = |(i, (symbol, pair)): (usize, (&&Symbol, &(usize, usize)))| {
-            let min = symbol.min();
-            let max = if roomy { symbol.max() } else { symbol.max().min(pair.0.max(pair.1)) };
+        let size = |(i, symbol): (usize, &&Symbol)| {
+            let (min, max) = (symbol.min(), most(i));
             pick(min, max, symbol.opt(), i).clamp(min, max)
         };
-        symbols.iter().zip(pairs).enumerate().map(size).collect()
+        symbols.iter().enumerate().map(size).collect()
     };
-    vec![
+    let mut others = vec![
         all(&|_, max, _, _| max),
         all(&|min, _, _, _| min),
         all(&|_, _, opt, _| opt),
@@ -109,7 +109,33 @@ fn others(symbols: &[&Symbol], pairs: &[(usize, usize)], roomy: bool) -> Vec<Vec
         all(&|min, max, _, i| (min + (max - min) / 2 + 2 * i) | 1),
         all(&|min, max, _, i| (min + (max - min) / 3 + 4 * i) | 1),
         all(&|min, max, _, i| min + (max - min) * 4 / 5 + i),
-    ]
+    ];
+    let sweeps: Vec<_> = (0..symbols.len()).map(|i| sweep(symbols[i].min(), most(i))).collect();
+    for step in 0..sweeps.iter().map(Vec::len).max().unwrap_or(0) {
+        for (i, sizes) in sweeps.iter().enumerate() {
+            let Some(&size) = sizes.get(step) else { continue };
+            let mut bound: Vec<usize> = pairs.iter().map(|pair| pair.0).collect();
+            bound[i] = size;
+            others.push(bound);
+        }
+    }
+    others
+}
+
+/// The sizes of one symbol that are tried one by one: where forward functions branch most, which is
+/// at the ends and around powers of two, and a row from the smallest.
+fn sweep(min: usize, max: usize) -> Vec<usize> {
+    let powers = (0..usize::BITS - 2).map(|bit| 1usize << bit);
+    let powers = powers.flat_map(|power| [power, power - 1, power + 1]);
+    let row = || min..=max.min(min + ROW - 1);
+    let sizes = row().take(8).chain([max.saturating_sub(1)]).chain(powers).chain(row());
+    let mut found: Vec<usize> = Vec::new();
+    for size in sizes {
+        if (min..=max).contains(&size) && !found.contains(&size) {
+            found.push(size);
+        }
+    }
+    found
 }
 
 /// Two different sizes of a symbol, far apart, so that a division does not make them equal and a
@@ -167,6 +193,20 @@ mod tests {
             sizes
         };
         assert_eq!(batches(8), [1, 2, 3, 4, 5, 6, 7, 8]);
-        assert_eq!(batches(64), [1, 2, 23, 33, 51, 64]);
+        assert_eq!(batches(64), (1..=64).collect::<Vec<_>>());
+        let many = batches(4096);
+        assert!((1..=64).chain([127, 128, 129, 1023, 2049, 4095, 4096]).all(|n| many.contains(&n)));
+        assert!(many.len() < 110, "{many:?}");
+    }
+
+    #[test]
+    fn each_symbol_is_tried_alone() {
+        let inputs = [spec(vec![dynamic("a", 40), dynamic("b", 500)])];
+        let found = probes(&inputs).unwrap();
+        let [a, b] = [0, 1].map(|axis| found[0].sizes[0][axis]);
+        for n in 1..=40 {
+            assert!(found.iter().any(|probe| probe.sizes[0] == [n, b]), "{n}");
+            assert!(found.iter().any(|probe| probe.sizes[0] == [a, n]), "{n}");
+        }
     }
 }

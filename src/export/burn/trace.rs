@@ -3,7 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use ::burn::backend::capture::{CapturedGraph, TensorId};
-use ::burn::backend::ir::{BaseOperationIr, IrVisitorMut, OperationIr, TensorIr, TensorStatus};
+use ::burn::backend::ir::{
+    BaseOperationIr, IrVisitorMut, ModuleOperationIr, OperationIr, TensorIr, TensorStatus,
+};
 use ::burn::tensor::Slice;
 
 use super::operation::Operation;
@@ -17,6 +19,8 @@ use crate::tensor::HostTensor;
 #[derive(Debug)]
 pub(super) struct Trace {
     pub(super) operations: Vec<OperationIr>,
+    /// How many operations Burn recorded, before loops and layers became one again.
+    pub(super) captured: usize,
     /// Values of parameters and constants.
     pub(super) values: HashMap<TensorId, HostTensor>,
     /// Paths of the parameters among them.
@@ -56,13 +60,14 @@ impl Trace {
         }
         // Inputs and parameters are made without values; they come from outside of the graph.
         let given = |id: &TensorId| inputs.contains(id) || names.contains_key(id);
+        let captured = graph.operations.len();
         let operations = graph.operations.into_iter().filter(|op| match op {
             OperationIr::Init(_) | OperationIr::Drop(_) => false,
             op => !op.outputs().any(|tensor| given(&tensor.id)),
         });
         let operations = canonical::canonicalize(operations.collect(), &outputs);
         let operations = needed(recurrent::fold(operations, &outputs), &outputs);
-        Ok(Self { operations, values, names, inputs, sizes, outputs })
+        Ok(Self { operations, captured, values, names, inputs, sizes, outputs })
     }
 
     /// Whether an operation or the caller reads a tensor.
@@ -186,6 +191,10 @@ impl Normalize {
         {
             // How often is compared where repetitions are lowered.
             op.times = 0;
+        }
+        if let OperationIr::Module(ModuleOperationIr::Interpolate(op)) = &mut operation {
+            // As is the size of the picture.
+            op.output_size = [0; 2];
         }
         operation
     }

@@ -5,6 +5,7 @@ use std::fmt;
 
 use ::burn::backend::ir::TensorIr;
 
+use super::super::probes::ROW;
 use super::{Lowering, unsupported};
 use crate::error::Result;
 use crate::export::Value;
@@ -36,7 +37,7 @@ enum Formula {
     /// `factor * size + offset`
     Linear { of: Dim, factor: i64, offset: i64 },
     /// `(size + offset) / divisor`, rounded down
-    Quotient { of: Dim, offset: usize, divisor: usize },
+    Quotient { of: Dim, offset: i64, divisor: i64 },
     /// `factor * first * second`
     Product { of: [Dim; 2], factor: usize },
     /// `first + second + offset`
@@ -53,7 +54,7 @@ impl Formula {
             }
             Self::Quotient { of, offset: 0, divisor } => (format!("{of}/{divisor}"), vec![of]),
             Self::Quotient { of, offset, divisor } => {
-                (format!("({of}+{offset})/{divisor}"), vec![of])
+                (format!("({of}{offset:+})/{divisor}"), vec![of])
             }
             Self::Product { of: [a, b], factor: 1 } => (format!("{a}*{b}"), vec![a, b]),
             Self::Product { of: [a, b], factor } => (format!("{factor}*{a}*{b}"), vec![a, b]),
@@ -64,9 +65,7 @@ impl Formula {
             let size = |at: usize| sizes[at] as i64;
             let result = match self {
                 Self::Linear { factor, offset, .. } => factor * size(0) + offset,
-                Self::Quotient { offset, divisor, .. } => {
-                    (size(0) + *offset as i64) / *divisor as i64
-                }
+                Self::Quotient { offset, divisor, .. } => (size(0) + offset) / divisor,
                 Self::Product { factor, .. } => *factor as i64 * size(0) * size(1),
                 Self::Sum { offset, .. } => size(0) + size(1) + offset,
             };
@@ -82,8 +81,11 @@ pub(super) fn named(extent: &Extent, known: &[(Dim, Extent)]) -> Option<Dim> {
     input.or_else(|| formula(extent, known).map(|formula| formula.dim()))
 }
 
-/// Divisors that are tried.
-const DIVISORS: std::ops::RangeInclusive<usize> = 2..=64;
+/// Divisors that are tried, and the most by which a size is moved before.
+const DIVISORS: i64 = ROW as i64;
+
+/// Rounding formulas are compared at so many sizes at most.
+const COMPARED: usize = 1 << 14;
 
 impl Lowering<'_> {
     /// The sizes of an axis in all captures.
@@ -142,7 +144,7 @@ impl Lowering<'_> {
             return reshaped;
         }
         // Sizes that are not the source's own, such as an axis taken apart again.
-        let Ok(dims) = self.all_dims(out, source) else { return reshaped };
+        let dims = self.all_dims(out, source)?;
         let inputs = self.input_values();
         let sources: Vec<&Value> = std::iter::once(&value).chain(&inputs).collect();
         let shape = self.graph.shape_tensor(&dims, &sources)?;
@@ -205,7 +207,7 @@ impl Lowering<'_> {
         let value = match formula {
             Formula::Linear { of, factor, offset } => plus(times(size(of)?, *factor)?, *offset)?,
             Formula::Quotient { of, offset, divisor } => {
-                plus(size(of)?, *offset as i64)?.div(&int(*divisor as i64)?)?
+                plus(size(of)?, *offset)?.div(&int(*divisor)?)?
             }
             Formula::Product { of: [a, b], factor } => {
                 times(size(a)?.mul(&size(b)?)?, *factor as i64)?
@@ -249,23 +251,31 @@ fn formula(extent: &Extent, known: &[(Dim, Extent)]) -> Option<Formula> {
             }
         }
     }
-    // Rounding: with less than four sizes too many formulas would do.
-    for (of, sizes) in known {
-        let mut distinct = sizes.0.clone();
-        distinct.sort_unstable();
-        distinct.dedup();
-        if distinct.len() < 4 {
-            continue;
-        }
-        for divisor in DIVISORS {
-            for offset in [0, divisor - 1, 1] {
-                if holds(&|i| (at(sizes, i) + offset as i64) / divisor as i64) {
-                    return Some(Formula::Quotient { of: of.clone(), offset, divisor });
-                }
+    known.iter().find_map(|(of, sizes)| quotient(extent, of, sizes))
+}
+
+/// A quotient that gives these sizes in every capture, if there is none that gives them as well and
+/// others between.
+fn quotient(extent: &Extent, of: &Dim, sizes: &Extent) -> Option<Formula> {
+    let mut found: Option<(i64, i64)> = None;
+    for divisor in 2..=DIVISORS {
+        for offset in -DIVISORS..=DIVISORS {
+            let value = |size: usize, (offset, divisor): (i64, i64)| {
+                (size as i64 + offset).div_euclid(divisor)
+            };
+            let mut pairs = sizes.0.iter().zip(&extent.0);
+            if !pairs.all(|(&size, &whole)| value(size, (offset, divisor)) == whole as i64) {
+                continue;
+            }
+            let first = *found.get_or_insert((offset, divisor));
+            let mut range = (of.min()..=of.max()).take(COMPARED);
+            if !range.all(|size| value(size, first) == value(size, (offset, divisor))) {
+                return None;
             }
         }
     }
-    None
+    let (offset, divisor) = found?;
+    Some(Formula::Quotient { of: of.clone(), offset, divisor })
 }
 
 /// A dimension of which nothing is known but its sizes in the captures.
@@ -284,7 +294,8 @@ mod tests {
     #[test]
     fn formulas_hold_in_every_capture() {
         let dim = |name: &str| Dim::dynamic(name, 1..=99).unwrap();
-        let (s, t) = (vec![2, 99, 50, 33, 7], vec![3, 98, 51, 20, 8]);
+        let s: Vec<usize> = [2, 99].into_iter().chain(1..=64).collect();
+        let t: Vec<usize> = s.iter().map(|s| (s * 7 + 3) % 99 + 1).collect();
         let known = [(dim("s"), Extent(s.clone())), (dim("t"), Extent(t.clone()))];
         let find = |f: &dyn Fn(usize, usize) -> usize| {
             let sizes = s.iter().zip(&t).map(|(&s, &t)| f(s, t)).collect();
@@ -301,7 +312,16 @@ mod tests {
             matches!(found, Some(Formula::Quotient { offset: 3, divisor: 4, .. })),
             "{found:?}"
         );
+        let found = find(&|s, _| (s - 1) / 2 + 3);
+        assert!(
+            matches!(found, Some(Formula::Quotient { offset: 5, divisor: 2, .. })),
+            "{found:?}"
+        );
         assert!(find(&|s, _| s * s).is_none());
+        assert!(find(&|s, _| 2 * (s / 2)).is_none());
         assert!(find(&|s, _| s.min(40)).is_none());
+        // At these sizes both (n + 1) / 3 and (n + 2) / 3 would do.
+        let few = [(dim("n"), Extent(vec![3, 5, 50]))];
+        assert!(formula(&Extent(vec![1, 2, 17]), &few).is_none());
     }
 }

@@ -5,7 +5,6 @@ use ::burn::backend::ir::{InterpolateModeIr, InterpolateOpIr};
 use super::{Lowering, unsupported};
 use crate::error::Result;
 use crate::export::Value;
-use crate::spec::Dim;
 use crate::tensor::HostTensor;
 
 impl Lowering<'_> {
@@ -21,10 +20,14 @@ impl Lowering<'_> {
             InterpolateModeIr::Lanczos3 => return self.lanczos(op),
         };
         let x = self.value(&op.x)?;
-        let [height, width] = op.output_size;
         let mut dims = x.dims()[..2].to_vec();
-        dims.extend([height, width].map(Dim::Fixed));
-        let sizes = self.graph.shape_tensor(&dims, &[&x])?;
+        for axis in 2..4 {
+            let dim = self.sized(&self.extent(&op.out, axis));
+            dims.push(dim.map_err(|e| e.at_axis(axis))?);
+        }
+        let inputs = self.input_values();
+        let sources: Vec<&Value> = std::iter::once(&x).chain(&inputs).collect();
+        let sizes = self.graph.shape_tensor(&dims, &sources)?;
         let node =
             self.graph.node("Resize").input(&x).input_opt(None).input_opt(None).input(&sizes);
         node.attr("mode", mode)
@@ -39,7 +42,8 @@ impl Lowering<'_> {
     fn lanczos(&mut self, op: &InterpolateOpIr) -> Result<Value> {
         let mut x = self.value(&op.x)?;
         for (i, &size) in op.output_size.iter().enumerate() {
-            let Some(length) = x.dims()[i + 2].fixed() else {
+            let fixed = self.extent(&op.out, i + 2).fixed().and(x.dims()[i + 2].fixed());
+            let Some(length) = fixed else {
                 let text = "Lanczos interpolation of a dynamic size has no ONNX form yet";
                 return Err(unsupported(text).at_axis(i + 2));
             };
