@@ -3,6 +3,8 @@
 #![cfg(feature = "tensorrt-rtx")]
 
 mod common;
+#[path = "tensorrt_rtx/profiles.rs"]
+mod profiles;
 
 use std::{
     ops::ControlFlow,

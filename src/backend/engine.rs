@@ -25,6 +25,7 @@ pub struct Engine {
     signature: Signature,
     build_time: Duration,
     plan: Bytes,
+    profile_names: Vec<String>,
 }
 
 impl Engine {
@@ -39,7 +40,15 @@ impl Engine {
         plan: impl Into<Bytes>,
     ) -> Self {
         let (library, target, plan) = (library.into(), target.into(), plan.into());
-        Self { kind, library, target, signature, build_time, plan }
+        let profile_names = Vec::new();
+        Self { kind, library, target, signature, build_time, plan, profile_names }
+    }
+
+    /// The same with names for its optimization profiles, in their order; empty for one without.
+    #[must_use]
+    pub fn with_profile_names(mut self, names: impl IntoIterator<Item: Into<String>>) -> Self {
+        self.profile_names = names.into_iter().map(Into::into).collect();
+        self
     }
 
     /// The backend that built it.
@@ -65,6 +74,12 @@ impl Engine {
     /// Time the backend spent parsing and building.
     pub fn build_time(&self) -> Duration {
         self.build_time
+    }
+
+    /// The names of its optimization profiles, in their order: empty for one without, and none at all if no
+    /// profile has one.
+    pub fn profile_names(&self) -> &[String] {
+        &self.profile_names
     }
 
     /// The backend's own bytes: for TensorRT the serialized plan, as `trtexec` reads it.
@@ -162,6 +177,7 @@ impl Engine {
             },
             build_time: Duration::from_nanos(header.build_nanos),
             plan,
+            profile_names: header.profile_names,
         })
     }
 
@@ -176,6 +192,7 @@ impl Engine {
             build_nanos: self.build_time.as_nanos() as u64,
             plan_len: self.plan.len() as u64,
             plan_hash: blake3::hash(&self.plan).as_bytes().to_vec(),
+            profile_names: self.profile_names.clone(),
         }
         .encode_to_vec();
         let mut head = BytesMut::with_capacity(FIXED + header.len());
@@ -215,6 +232,9 @@ struct Header {
     plan_len: u64,
     #[prost(bytes = "vec", tag = "9")]
     plan_hash: Vec<u8>,
+    /// Came later: older files have none, and older readers pass them over.
+    #[prost(string, repeated, tag = "10")]
+    profile_names: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -269,5 +289,56 @@ impl Spec {
         };
         let dims = self.dims.into_iter().map(dim).collect::<Result<Vec<Dim>>>()?;
         Ok(TensorSpec::new(self.name, dtype, Shape::from(dims)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The header as it was before profiles had names.
+    #[derive(Clone, PartialEq, Message)]
+    struct OldHeader {
+        #[prost(string, tag = "1")]
+        backend: String,
+        #[prost(string, tag = "2")]
+        library: String,
+        #[prost(string, tag = "3")]
+        target: String,
+        #[prost(string, tag = "4")]
+        crate_version: String,
+        #[prost(message, repeated, tag = "5")]
+        inputs: Vec<Spec>,
+        #[prost(message, repeated, tag = "6")]
+        outputs: Vec<Spec>,
+        #[prost(uint64, tag = "7")]
+        build_nanos: u64,
+        #[prost(uint64, tag = "8")]
+        plan_len: u64,
+        #[prost(bytes = "vec", tag = "9")]
+        plan_hash: Vec<u8>,
+    }
+
+    #[test]
+    fn names_of_profiles_are_neither_missed_nor_felt_by_others() {
+        let spec = TensorSpec::new("x", DType::F32, [2usize]);
+        let signature = Signature { inputs: vec![spec], outputs: Vec::new() };
+        let plan = b"plan".to_vec();
+        let engine = Engine::new(BackendKind::Ort, "1", "cpu", signature, Duration::ZERO, plan);
+        let named = engine.clone().with_profile_names(["small", "", "large"]);
+        let read = Engine::from_bytes(named.to_bytes()).unwrap();
+        assert_eq!(
+            (&read, read.profile_names()),
+            (&named, &["small", "", "large"].map(String::from)[..])
+        );
+
+        // Without names the bytes are those of before, and with them an old reader finds what it knows.
+        let header = |engine: &Engine| {
+            let head = engine.head();
+            OldHeader::decode(&head[FIXED..]).unwrap()
+        };
+        assert_eq!(header(&engine).encode_to_vec(), engine.head()[FIXED..]);
+        assert_eq!(header(&named), header(&engine));
+        assert!(Engine::from_bytes(engine.to_bytes()).unwrap().profile_names().is_empty());
     }
 }

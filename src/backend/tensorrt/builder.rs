@@ -15,6 +15,7 @@ use cxx::UniquePtr;
 use super::ffi::{self, Flavor, ParserError};
 use super::library::Library;
 use super::options::TensorRtOptions;
+use super::profiles::place_of;
 use super::runtime::{dtype_from_tensorrt, dtype_name};
 use crate::backend::Engine;
 use crate::error::{Error, ErrorKind, Result};
@@ -43,6 +44,10 @@ pub(super) fn build(
     target: &str,
 ) -> Result<Engine> {
     options.check()?;
+    let profile_names = options.profiles.names();
+    if let Some(name) = &options.profile {
+        place_of(name, &profile_names)?;
+    }
     let start = Instant::now();
     let split = model.split();
     let mut builder = library.create_builder()?;
@@ -99,7 +104,9 @@ pub(super) fn build(
     let signature = model.signature().clone();
     let plan = Bytes::from_owner(Plan(plan));
     let version = library.version.to_string();
-    Ok(Engine::new(library.flavor.kind(), version, target, signature, start.elapsed(), plan))
+    let kind = library.flavor.kind();
+    Ok(Engine::new(kind, version, target, signature, start.elapsed(), plan)
+        .with_profile_names(profile_names))
 }
 
 fn build_error(error: &cxx::Exception) -> Error {

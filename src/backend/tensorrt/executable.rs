@@ -11,10 +11,12 @@ use super::device::{self, Queue};
 use super::ffi::ContextOptions;
 use super::options::TensorRtOptions;
 use super::pool::{Lease, Pool, Wish};
+use super::profiles::place_of;
 use super::runtime::LoadedEngine;
 use super::slot::{Model, Slot, byte_len};
 use crate::backend::{
-    DeviceExecutable, DeviceTensor, EngineMemory, Executable, ExecutionCounters, StreamHandle,
+    DeviceExecutable, DeviceTensor, Engine, EngineMemory, Executable, ExecutionCounters,
+    StreamHandle,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::write_atomic;
@@ -39,9 +41,15 @@ impl EngineExecutable {
     pub(super) fn new(
         engine: LoadedEngine,
         device: Arc<CudaContext>,
-        signature: Signature,
+        header: &Engine,
         options: &TensorRtOptions,
     ) -> Result<Self> {
+        let mut signature = header.signature().clone();
+        let mut profiles = engine.ranges(&signature)?;
+        if let Some(name) = &options.profile {
+            let only = place_of(name, header.profile_names())?;
+            signature = profiles.restrict(only, &signature)?;
+        }
         let runtime_cache = options.runtime_cache.clone();
         let asked = ContextOptions {
             tensors: sides(&signature).map(|(spec, _)| spec.name.clone()).collect(),
@@ -55,7 +63,7 @@ impl EngineExecutable {
                 .transpose()?
                 .unwrap_or_default(),
         };
-        let model = Model { profiles: engine.ranges(&signature)?, signature };
+        let model = Model { profiles, signature };
         let contexts = contexts_within(&engine, options)?;
         let (pool, counters) = (Pool::new(contexts), Counters::default());
         let executable = Self { model, pool, engine, device, asked, runtime_cache, counters };

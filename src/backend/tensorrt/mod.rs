@@ -23,6 +23,7 @@ mod library;
 mod options;
 mod pool;
 mod profiles;
+mod ranges;
 mod runtime;
 mod slot;
 
@@ -228,9 +229,8 @@ impl Backend for TensorRt {
         let library = self.expect(engine)?;
         let device = device::open(ordinal)?;
         let loaded = self.open(engine, &library, device.clone())?;
-        let executable =
-            EngineExecutable::new(loaded, device, engine.signature().clone(), &self.options)
-                .map_err(|e| self.told(e, engine, &library))?;
+        let executable = EngineExecutable::new(loaded, device, engine, &self.options)
+            .map_err(|e| self.told(e, engine, &library))?;
         Ok(Box::new(executable))
     }
 }

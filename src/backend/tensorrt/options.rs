@@ -61,6 +61,7 @@ pub struct TensorRtOptions {
     pub(super) max_contexts: usize,
     pub(super) memory_limit: Option<u64>,
     pub(super) profiles: Profiles,
+    pub(super) profile: Option<String>,
     pub(super) progress: Option<Arc<ProgressFn>>,
 }
 
@@ -80,6 +81,7 @@ impl Default for TensorRtOptions {
             max_contexts: 2,
             memory_limit: None,
             profiles: Profiles::default(),
+            profile: None,
             progress: None,
         }
     }
@@ -189,6 +191,14 @@ impl TensorRtOptions {
         self
     }
 
+    /// Runs with the profile of this [name](Profiles::named) alone; the module's signature has its ranges
+    /// then. By default a run uses the first profile that its sizes fit.
+    #[must_use]
+    pub fn profile(mut self, name: impl Into<String>) -> Self {
+        self.profile = Some(name.into());
+        self
+    }
+
     /// The most device memory for weights and contexts, in bytes. Fewer contexts are made where it
     /// is short, and an engine is refused that does not fit with one. By default no limit.
     #[must_use]
@@ -236,6 +246,7 @@ impl fmt::Debug for TensorRtOptions {
             .field("cuda_graph", &self.cuda_graph)
             .field("max_contexts", &self.max_contexts)
             .field("profiles", &self.profiles)
+            .field("profile", &self.profile)
             .field("memory_limit", &self.memory_limit)
             .field("progress", &self.progress.is_some())
             .finish()

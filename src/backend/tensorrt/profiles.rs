@@ -1,21 +1,24 @@
-//! Optimization profiles: ranges of sizes that an engine is tuned for, what the builder is told of
-//! them, and which of an engine's own a run uses.
+//! Optimization profiles as a user asks for them: ranges of sizes that an engine is tuned for, their
+//! names, and what the builder is told of them.
 
 use std::collections::BTreeMap;
 
 use super::ffi::ProfileShape;
 use crate::error::{Error, ErrorKind, Result};
-use crate::spec::{Dim, Signature, Symbol};
+use crate::spec::{DType, Dim, Signature, Symbol};
+use crate::tensor::HostTensor;
 
 /// The optimization profiles of an engine, each a range for some of its symbolic dimensions.
 ///
-/// A run uses the first profile that its sizes fit, so narrow ones go first. Symbols that a profile
-/// does not name keep their whole range.
+/// A run uses the first profile that its sizes fit, so narrow ones go first. An engine that is loaded for
+/// one profile [by its name](super::TensorRtOptions::profile) uses that alone. Symbols that a
+/// profile does not name keep their whole range.
 ///
 /// ```
 /// use accelerant::backend::tensorrt::{Profiles, TensorRtOptions};
 ///
-/// let profiles = Profiles::new().range("batch", 1, 1, 1)?.next().range("batch", 1, 32, 64)?;
+/// let profiles = Profiles::new().named("single").range("batch", 1, 1, 1)?
+///     .next().named("many").range("batch", 1, 32, 64)?;
 /// let options = TensorRtOptions::default().profiles(profiles);
 ///
 /// // Sizes that were seen: from the smallest to the largest, tuned for the most frequent.
@@ -23,12 +26,40 @@ use crate::spec::{Dim, Signature, Symbol};
 /// # Ok::<(), accelerant::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Profiles(Vec<BTreeMap<String, Symbol>>);
+pub struct Profiles(Vec<Profile>);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Profile {
+    name: Option<String>,
+    ranges: BTreeMap<String, Symbol>,
+}
 
 impl Default for Profiles {
     fn default() -> Self {
-        Self(vec![BTreeMap::new()])
+        Self(vec![Profile::default()])
     }
+}
+
+/// How often each size was seen.
+#[derive(Default)]
+struct Seen(BTreeMap<usize, usize>);
+
+impl Seen {
+    fn count(&mut self, size: usize) {
+        *self.0.entry(size).or_default() += 1;
+    }
+
+    /// The smallest, the most frequent (of equally frequent ones the largest), and the largest.
+    fn range(&self) -> Option<(usize, usize, usize)> {
+        let (&opt, _) = self.0.iter().max_by_key(|&(&size, &count)| (count, size))?;
+        let ((&min, _), (&max, _)) = (self.0.first_key_value()?, self.0.last_key_value()?);
+        Some((min, opt, max))
+    }
+}
+
+fn no_samples() -> Error {
+    Error::new(ErrorKind::InvalidArgument, "no sizes to make a profile of")
+        .in_operation("optimization profiles")
 }
 
 impl Profiles {
@@ -46,17 +77,76 @@ impl Profiles {
         symbol: impl Into<String>,
         samples: impl IntoIterator<Item = usize>,
     ) -> Result<Self> {
-        let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
-        for sample in samples {
-            *counts.entry(sample).or_default() += 1;
-        }
-        let most = counts.iter().max_by_key(|&(&size, &count)| (count, size));
-        let (Some((&opt, _)), Some((&min, _)), Some((&max, _))) =
-            (most, counts.first_key_value(), counts.last_key_value())
-        else {
-            return Err(Error::new(ErrorKind::InvalidArgument, "no sizes to make a profile of"));
-        };
+        let mut seen = Seen::default();
+        samples.into_iter().for_each(|size| seen.count(size));
+        let (min, opt, max) = seen.range().ok_or_else(no_samples)?;
         Self::new().range(symbol, min, opt, max)
+    }
+
+    /// One profile, for inputs of a model that were seen: each of its symbols as in
+    /// [`from_samples`](Self::from_samples).
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] without samples; for one that does not fit the signature as
+    /// [`Signature::check_inputs`], with its number as [`Error::item`].
+    pub fn from_inputs(
+        signature: &Signature,
+        samples: impl IntoIterator<Item: AsRef<[HostTensor]>>,
+    ) -> Result<Self> {
+        Self::seen(signature, samples, |_, tensor| (tensor.dtype(), tensor.shape()))
+    }
+
+    /// As [`from_inputs`](Self::from_inputs), from the shapes alone: of each sample those of all inputs,
+    /// in order.
+    ///
+    /// # Errors
+    /// As in [`from_inputs`](Self::from_inputs).
+    pub fn from_shapes<S: AsRef<[usize]>>(
+        signature: &Signature,
+        samples: impl IntoIterator<Item: AsRef<[S]>>,
+    ) -> Result<Self> {
+        // Too many are refused by their number.
+        let dtype = |i: usize| signature.inputs.get(i).map_or(DType::F32, |spec| spec.dtype);
+        Self::seen(signature, samples, |i, shape| (dtype(i), shape.as_ref()))
+    }
+
+    fn seen<T>(
+        signature: &Signature,
+        samples: impl IntoIterator<Item: AsRef<[T]>>,
+        shape: impl Fn(usize, &T) -> (DType, &[usize]),
+    ) -> Result<Self> {
+        let mut seen = BTreeMap::<&str, Seen>::new();
+        let mut count = 0;
+        for sample in samples {
+            let inputs = sample.as_ref().iter().enumerate().map(|(i, input)| shape(i, input));
+            let checked = signature.check_inputs(inputs.clone());
+            checked.map_err(|e| e.in_operation("optimization profiles").at_item(count))?;
+            for (spec, (_, sizes)) in signature.inputs.iter().zip(inputs) {
+                for (dim, &size) in spec.shape.dims().iter().zip(sizes) {
+                    if let Some(symbol) = dim.symbol() {
+                        seen.entry(symbol.name()).or_default().count(size);
+                    }
+                }
+            }
+            count += 1;
+        }
+        if count == 0 {
+            return Err(no_samples());
+        }
+        let ranges = seen.iter().filter_map(|(name, seen)| Some((name, seen.range()?)));
+        ranges.into_iter().try_fold(Self::new(), |profile, (name, (min, opt, max))| {
+            profile.range(*name, min, opt, max)
+        })
+    }
+
+    /// Names the last profile, so that an engine can be loaded for it
+    /// [alone](super::TensorRtOptions::profile).
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        if let Some(last) = self.0.last_mut() {
+            last.name = Some(name.into());
+        }
+        self
     }
 
     /// Narrows a symbol in the last profile: its smallest, tuned and largest size.
@@ -73,7 +163,7 @@ impl Profiles {
         let name = symbol.into();
         let range = Symbol::new(name.as_str(), min, opt, max)?;
         if let Some(last) = self.0.last_mut() {
-            last.insert(name, range);
+            last.ranges.insert(name, range);
         }
         Ok(self)
     }
@@ -81,7 +171,7 @@ impl Profiles {
     /// Begins another profile, of the whole range of every symbol.
     #[must_use]
     pub fn next(mut self) -> Self {
-        self.0.push(BTreeMap::new());
+        self.0.push(Profile::default());
         self
     }
 
@@ -89,22 +179,17 @@ impl Profiles {
     pub(super) fn of(&self, signature: &Signature) -> Result<Vec<Vec<ProfileShape>>> {
         let dynamic: Vec<_> =
             signature.inputs.iter().filter(|spec| spec.shape.is_dynamic()).collect();
-        let symbols: Vec<&Symbol> = dynamic
-            .iter()
-            .flat_map(|spec| spec.shape.dims())
-            .filter_map(|dim| match dim {
-                Dim::Symbol(symbol) => Some(symbol),
-                Dim::Fixed(_) => None,
-            })
-            .collect();
-        for range in self.0.iter().flat_map(|profile| profile.values()) {
+        let symbols: Vec<&Symbol> =
+            dynamic.iter().flat_map(|spec| spec.shape.dims()).filter_map(Dim::symbol).collect();
+        for range in self.0.iter().flat_map(|profile| profile.ranges.values()) {
             check_range(range, &symbols)?;
         }
+        self.check_names(!dynamic.is_empty())?;
         if dynamic.is_empty() {
             return Ok(Vec::new());
         }
         let mut profiles = Vec::with_capacity(self.0.len());
-        for ranges in &self.0 {
+        for Profile { ranges, .. } in &self.0 {
             let mut shapes = Vec::with_capacity(dynamic.len());
             for spec in &dynamic {
                 let mut shape = ProfileShape {
@@ -114,10 +199,7 @@ impl Profiles {
                     max: Vec::new(),
                 };
                 for (axis, dim) in spec.shape.dims().iter().enumerate() {
-                    let narrowed = match dim {
-                        Dim::Symbol(symbol) => ranges.get(symbol.name()),
-                        Dim::Fixed(_) => None,
-                    };
+                    let narrowed = dim.symbol().and_then(|symbol| ranges.get(symbol.name()));
                     let dim = narrowed.map_or_else(|| dim.clone(), |range| range.clone().into());
                     if dim.max() == Symbol::UNBOUNDED {
                         let text =
@@ -136,6 +218,45 @@ impl Profiles {
         }
         Ok(profiles)
     }
+
+    /// The names, as an engine keeps them: empty for a profile without one, and none if no profile has one.
+    pub(super) fn names(&self) -> Vec<String> {
+        let named = self.0.iter().any(|profile| profile.name.is_some());
+        let names = self.0.iter().filter(|_| named);
+        names.map(|profile| profile.name.clone().unwrap_or_default()).collect()
+    }
+
+    /// A name is of one profile, and there is something to choose from.
+    fn check_names(&self, dynamic: bool) -> Result<()> {
+        let names: Vec<_> = self.0.iter().filter_map(|profile| profile.name.as_deref()).collect();
+        let twice = |(i, name): &(usize, &&str)| names[..*i].contains(name);
+        let text = if names.contains(&"") {
+            "a profile has an empty name".into()
+        } else if let Some((_, name)) = names.iter().enumerate().find(twice) {
+            format!("two profiles are named `{name}`")
+        } else if let (Some(name), false) = (names.first(), dynamic) {
+            format!("no input has a symbolic dimension, and there is no profile to name `{name}`")
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(ErrorKind::InvalidArgument, text).in_operation("optimization profiles"))
+    }
+}
+
+/// Where a profile is among an engine's, by its name.
+///
+/// # Errors
+/// [`ErrorKind::InvalidArgument`] with the names that there are.
+pub(super) fn place_of(name: &str, names: &[String]) -> Result<usize> {
+    let found = (!name.is_empty()).then(|| names.iter().position(|other| other == name)).flatten();
+    found.ok_or_else(|| {
+        let there: Vec<_> = names.iter().map(String::as_str).filter(|s| !s.is_empty()).collect();
+        let text = match there.as_slice() {
+            [] => format!("no profile is named `{name}`: none of the engine's has a name"),
+            there => format!("no profile is named `{name}`; there are: {}", there.join(", ")),
+        };
+        Error::new(ErrorKind::InvalidArgument, text).in_operation("optimization profiles")
+    })
 }
 
 /// A profile may only narrow a symbol that the model has.
@@ -157,41 +278,10 @@ fn check_range(range: &Symbol, symbols: &[&Symbol]) -> Result<()> {
     Ok(())
 }
 
-/// The profiles that an engine has: for each the smallest and largest sizes of all inputs, one input
-/// after the other. None where the engine has no dynamic input.
-#[derive(Default)]
-pub(super) struct Ranges(Vec<(Vec<usize>, Vec<usize>)>);
-
-impl Ranges {
-    pub(super) fn push(&mut self, min: Vec<usize>, max: Vec<usize>) {
-        self.0.push((min, max));
-    }
-
-    /// The first profile that these sizes fit.
-    ///
-    /// # Errors
-    /// [`ErrorKind::OutOfProfile`] naming them all.
-    pub(super) fn choose(&self, sizes: &[usize]) -> Result<usize> {
-        if self.0.is_empty() {
-            return Ok(0);
-        }
-        let fits = |(min, max): &(Vec<usize>, Vec<usize>)| {
-            sizes.iter().zip(min).all(|(size, min)| size >= min)
-                && sizes.iter().zip(max).all(|(size, max)| size <= max)
-        };
-        self.0.iter().position(fits).ok_or_else(|| {
-            let ranges: Vec<_> =
-                self.0.iter().map(|(min, max)| format!("{min:?}..={max:?}")).collect();
-            let text = format!("{sizes:?} fits none of the profiles {}", ranges.join(", "));
-            Error::new(ErrorKind::OutOfProfile, text)
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::{DType, TensorSpec};
+    use crate::spec::{Shape, TensorSpec};
 
     fn signature() -> Signature {
         let dims =
@@ -236,13 +326,57 @@ mod tests {
     }
 
     #[test]
-    fn the_first_profile_that_fits_is_chosen() {
-        let mut ranges = Ranges::default();
-        assert_eq!(ranges.choose(&[3, 8]).unwrap(), 0);
-        ranges.push(vec![1, 8], vec![4, 8]);
-        ranges.push(vec![1, 8], vec![64, 8]);
-        assert_eq!(ranges.choose(&[4, 8]).unwrap(), 0);
-        assert_eq!(ranges.choose(&[5, 8]).unwrap(), 1);
-        assert_eq!(ranges.choose(&[65, 8]).unwrap_err().kind(), ErrorKind::OutOfProfile);
+    fn samples_of_all_inputs_become_ranges_of_all_symbols() {
+        let signature = signature();
+        let shapes = [(3, 9), (1, 9), (3, 2)].map(|(batch, length)| [[batch, 8], [length, 8]]);
+        let expected = Profiles::new().range("batch", 1, 3, 3).unwrap();
+        let expected = expected.range("length", 2, 9, 9).unwrap();
+        assert_eq!(Profiles::from_shapes(&signature, shapes).unwrap(), expected);
+        let tensor = |shape: [usize; 2]| {
+            HostTensor::from_vec(shape, vec![0.0f32; shape.iter().product()]).unwrap()
+        };
+        let inputs = shapes.map(|sample| sample.map(tensor));
+        assert_eq!(Profiles::from_inputs(&signature, &inputs).unwrap(), expected);
+
+        let kind = |result: Result<Profiles>| result.unwrap_err().kind();
+        assert_eq!(
+            kind(Profiles::from_inputs(&signature, &inputs[..0])),
+            ErrorKind::InvalidArgument
+        );
+        assert_eq!(kind(Profiles::from_shapes(&signature, [[[1, 8]]])), ErrorKind::InputMismatch);
+        let bad = Profiles::from_shapes(&signature, [[[1, 8], [1, 8]], [[1, 8], [65, 8]]]);
+        let bad = bad.unwrap_err();
+        assert_eq!((bad.kind(), bad.item()), (ErrorKind::OutOfProfile, Some(1)));
+        assert_eq!((bad.tensor(), bad.axis()), (Some("y"), Some(0)));
+        let integers = [HostTensor::scalar(1i64), HostTensor::scalar(1i64)];
+        assert_eq!(kind(Profiles::from_inputs(&signature, [integers])), ErrorKind::DTypeMismatch);
+    }
+
+    #[test]
+    fn names_are_of_one_profile_each() {
+        let two = |a: &str, b: &str| Profiles::new().named(a).next().next().named(b);
+        assert_eq!(two("a", "b").names(), ["a", "", "b"]);
+        assert!(Profiles::new().next().names().is_empty());
+        assert!(two("a", "b").of(&signature()).is_ok());
+        let mut fixed = signature();
+        fixed.inputs.iter_mut().for_each(|spec| spec.shape = Shape::from([1, 8]));
+        for (profiles, signature, said) in [
+            (two("a", "a"), signature(), "two profiles are named `a`"),
+            (two("a", ""), signature(), "empty name"),
+            (two("a", "b"), fixed, "no input has a symbolic dimension"),
+        ] {
+            let error = profiles.of(&signature).err().unwrap();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+            assert!(error.to_string().contains(said), "{error}");
+        }
+        let names = two("a", "b").names();
+        assert_eq!((place_of("a", &names).unwrap(), place_of("b", &names).unwrap()), (0, 2));
+        for (name, names, said) in [("c", &names[..], "there are: a, b"), ("", &names, "named ``")]
+        {
+            let error = place_of(name, names).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+            assert!(error.to_string().contains(said), "{error}");
+        }
+        assert!(place_of("a", &[]).unwrap_err().to_string().contains("none"));
     }
 }

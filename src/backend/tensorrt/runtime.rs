@@ -10,7 +10,7 @@ use super::builder::sides;
 use super::device;
 use super::ffi::{self, TensorInfo};
 use super::library::Library;
-use super::profiles::Ranges;
+use super::ranges::Ranges;
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::{DType, Dim, Signature, TensorSpec};
 

@@ -11,7 +11,7 @@ use super::counters::Counters;
 use super::device::{Buffer, DeviceMemory, Queue, device_error};
 use super::ffi::HostMemory;
 use super::graphs::{Graph, Recent, Step};
-use super::profiles::Ranges;
+use super::ranges::Ranges;
 use super::runtime::Context;
 use crate::backend::{ADDRESS_ALIGNMENT, DeviceTensor};
 use crate::error::{Error, ErrorKind, Result};

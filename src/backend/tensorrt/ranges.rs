@@ -1,0 +1,115 @@
+//! The profiles that a built engine has, and which of them a run uses.
+
+use std::collections::BTreeMap;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::spec::{Dim, Shape, Signature, Symbol, TensorSpec};
+
+/// The profiles that an engine has: for each the smallest and largest sizes of all inputs, one input
+/// after the other. None where the engine has no dynamic input.
+#[derive(Default)]
+pub(super) struct Ranges {
+    all: Vec<(Vec<usize>, Vec<usize>)>,
+    /// The only one that is used.
+    only: Option<usize>,
+}
+
+impl Ranges {
+    pub(super) fn push(&mut self, min: Vec<usize>, max: Vec<usize>) {
+        self.all.push((min, max));
+    }
+
+    /// Uses one profile alone, and gives the signature that is left of this one: its symbols have the
+    /// ranges of the profile.
+    ///
+    /// # Errors
+    /// [`ErrorKind::EngineCorrupt`] when there is no such profile.
+    pub(super) fn restrict(&mut self, only: usize, signature: &Signature) -> Result<Signature> {
+        let Some((min, max)) = self.all.get(only) else {
+            let text = format!("the engine has {} profiles, its header more", self.all.len());
+            return Err(Error::new(ErrorKind::EngineCorrupt, text).in_operation("load engine"));
+        };
+        self.only = Some(only);
+        let mut narrowed = BTreeMap::new();
+        let dims = signature.inputs.iter().flat_map(|spec| spec.shape.dims());
+        for (dim, (&min, &max)) in dims.zip(min.iter().zip(max)) {
+            if let Some(symbol) = dim.symbol() {
+                let opt = symbol.opt().clamp(min, max);
+                narrowed.insert(symbol.name(), Symbol::new(symbol.name(), min, opt, max)?);
+            }
+        }
+        let narrow = |spec: &TensorSpec| {
+            let narrow = |dim: &Dim| match dim.symbol().and_then(|s| narrowed.get(s.name())) {
+                Some(symbol) => symbol.clone().into(),
+                None => dim.clone(),
+            };
+            let shape = Shape::from(spec.shape.dims().iter().map(narrow));
+            TensorSpec { shape, ..spec.clone() }
+        };
+        Ok(Signature {
+            inputs: signature.inputs.iter().map(narrow).collect(),
+            outputs: signature.outputs.iter().map(narrow).collect(),
+        })
+    }
+
+    /// The first profile that these sizes fit.
+    ///
+    /// # Errors
+    /// [`ErrorKind::OutOfProfile`] naming them all.
+    pub(super) fn choose(&self, sizes: &[usize]) -> Result<usize> {
+        if self.all.is_empty() {
+            return Ok(0);
+        }
+        let used =
+            || self.all.iter().enumerate().filter(|(i, _)| self.only.is_none_or(|only| only == *i));
+        let fits = |(_, (min, max)): &(usize, &(Vec<usize>, Vec<usize>))| {
+            sizes.iter().zip(min).all(|(size, min)| size >= min)
+                && sizes.iter().zip(max).all(|(size, max)| size <= max)
+        };
+        used().find(fits).map(|(i, _)| i).ok_or_else(|| {
+            let ranges: Vec<_> =
+                used().map(|(_, (min, max))| format!("{min:?}..={max:?}")).collect();
+            let text = format!("{sizes:?} fits none of the profiles {}", ranges.join(", "));
+            Error::new(ErrorKind::OutOfProfile, text)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::DType;
+
+    #[test]
+    fn the_first_profile_that_fits_is_chosen() {
+        let mut ranges = Ranges::default();
+        assert_eq!(ranges.choose(&[3, 8]).unwrap(), 0);
+        ranges.push(vec![1, 8], vec![4, 8]);
+        ranges.push(vec![1, 8], vec![64, 8]);
+        assert_eq!(ranges.choose(&[4, 8]).unwrap(), 0);
+        assert_eq!(ranges.choose(&[5, 8]).unwrap(), 1);
+        assert_eq!(ranges.choose(&[65, 8]).unwrap_err().kind(), ErrorKind::OutOfProfile);
+    }
+
+    #[test]
+    fn one_profile_alone_is_all_that_is_left() {
+        let spec = |name: &str, symbol: &str| {
+            let dims = [Dim::dynamic(symbol.to_owned(), 1..=64).unwrap(), Dim::Fixed(8)];
+            TensorSpec::new(name, DType::F32, dims)
+        };
+        let inputs = vec![spec("x", "batch"), spec("y", "length")];
+        let signature = Signature { inputs, outputs: vec![spec("z", "batch")] };
+        let mut ranges = Ranges::default();
+        ranges.push(vec![1, 8, 1, 8], vec![4, 8, 64, 8]);
+        ranges.push(vec![2, 8, 1, 8], vec![16, 8, 64, 8]);
+        let left = ranges.restrict(1, &signature).unwrap();
+        let of = |spec: &TensorSpec| [spec.shape.dims()[0].min(), spec.shape.dims()[0].max()];
+        assert_eq!([&left.inputs[0], &left.outputs[0]].map(of), [[2, 16]; 2]);
+        assert_eq!(left.inputs[1], signature.inputs[1]);
+        assert_eq!(ranges.choose(&[3, 8, 1, 8]).unwrap(), 1);
+        let error = ranges.choose(&[1, 8, 1, 8]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::OutOfProfile);
+        assert!(!error.to_string().contains("[4, 8"), "{error}");
+        assert_eq!(ranges.restrict(2, &signature).unwrap_err().kind(), ErrorKind::EngineCorrupt);
+    }
+}

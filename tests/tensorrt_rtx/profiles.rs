@@ -1,0 +1,113 @@
+//! Optimization profiles by name, and inputs that no profile of sizes is enough for.
+
+use accelerant::backend::tensorrt::{Profiles, TensorRt, TensorRtOptions};
+use accelerant::backend::{Backend, Engine};
+use accelerant::export::{Consumer, GraphBuilder, OnnxModel};
+use accelerant::{DType, Dim, ErrorKind, HostTensor, Shape};
+use ndarray::Array2;
+
+use super::{FEATURES, Mlp, batch, exact, gpu, input, rtx};
+
+/// Few rows, any number, and many.
+fn three() -> Profiles {
+    let few = Profiles::new().named("few").range("batch", 1, 1, 4).unwrap();
+    few.next().next().named("many").range("batch", 4, 16, 32).unwrap()
+}
+
+fn with(options: TensorRtOptions) -> TensorRt {
+    TensorRt::rtx().with_options(options)
+}
+
+fn of_three() -> Engine {
+    with(exact().profiles(three())).build(&Mlp::new(1).export(batch(1, 64))).unwrap()
+}
+
+#[test]
+fn names_of_profiles_are_in_the_file() {
+    let engine = of_three();
+    assert_eq!(engine.profile_names(), ["few", "", "many"]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mlp.engine");
+    engine.save(&path).unwrap();
+    assert_eq!(Engine::open(&path).unwrap(), engine);
+    let plain = rtx().build(&Mlp::new(1).export(batch(1, 64))).unwrap();
+    assert!(plain.profile_names().is_empty());
+}
+
+#[test]
+fn a_profile_that_will_not_be_there_is_refused_before_building() {
+    let model = Mlp::new(1).export(batch(1, 64));
+    let refused = |options: TensorRtOptions| with(options).build(&model).unwrap_err();
+    let error = refused(exact().profiles(three()).profile("more"));
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    assert!(error.to_string().contains("there are: few, many"), "{error}");
+    assert_eq!(refused(exact().profile("few")).kind(), ErrorKind::InvalidArgument);
+    let twice = Profiles::new().named("few").next().named("few");
+    assert_eq!(refused(exact().profiles(twice)).kind(), ErrorKind::InvalidArgument);
+}
+
+#[test]
+fn samples_of_inputs_are_built_for() {
+    let model = Mlp::new(1).export(batch(1, 64));
+    let samples = [2, 8, 8].map(|rows| [HostTensor::from(input(rows, 1))]);
+    let profiles = Profiles::from_inputs(model.signature(), &samples).unwrap();
+    assert_eq!(profiles, Profiles::new().range("batch", 2, 8, 8).unwrap());
+    let shapes = samples.map(|[x]| [x.shape().to_vec()]);
+    assert_eq!(Profiles::from_shapes(model.signature(), shapes).unwrap(), profiles);
+    with(exact().profiles(profiles)).build(&model).unwrap();
+}
+
+#[test]
+fn an_engine_runs_with_the_profile_of_a_name_alone() {
+    if !gpu("an_engine_runs_with_the_profile_of_a_name_alone") {
+        return;
+    }
+    let mlp = Mlp::new(1);
+    let engine = of_three();
+    let runs = |name: Option<&str>, rows: usize| {
+        let options = name.map_or(exact(), |name| exact().profile(name));
+        let executable = with(options).load(&engine).unwrap();
+        let x = input(rows, rows as u64);
+        let y = executable.run(&[x.clone().into()])?;
+        let y = y[0].to_array::<f32>().unwrap().into_dimensionality().unwrap();
+        let expected: Array2<f32> = mlp.forward(&x);
+        assert_eq!(y, expected, "{name:?} with {rows} rows");
+        Ok::<_, accelerant::Error>(executable.signature().inputs[0].shape.dims()[0].clone())
+    };
+    let range = |dim: Dim| (dim.min(), dim.max());
+    for (name, least, most) in [(None, 1, 64), (Some("few"), 1, 4), (Some("many"), 4, 32)] {
+        for rows in [least, most] {
+            assert_eq!(range(runs(name, rows).unwrap()), (least, most));
+        }
+        for rows in [least - 1, most + 1] {
+            let error = runs(name, rows).unwrap_err();
+            assert_eq!((error.kind(), error.axis()), (ErrorKind::OutOfProfile, Some(0)));
+        }
+    }
+    let error = with(exact().profile("more")).load(&engine).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    let one_too_few = rtx().build(&mlp.export(batch(1, 8))).unwrap();
+    let altered = one_too_few.with_profile_names(["", "b"]);
+    let error = with(exact().profile("b")).load(&altered).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::EngineCorrupt);
+}
+
+/// `y = reshape(x, sizes)`: the values of `sizes` decide the shape of `y`.
+fn reshaped_by_an_input() -> OnnxModel {
+    let graph = GraphBuilder::for_consumer("reshaped", Consumer::tensorrt());
+    let x = graph.input("x", DType::F32, [batch(1, 8), FEATURES.into()]).unwrap();
+    let sizes = graph.input("sizes", DType::I64, [2usize]).unwrap();
+    let any = |name: &'static str| Dim::dynamic(name, 1..=8 * FEATURES).unwrap();
+    let shape = Shape::from([any("rows"), any("columns")]);
+    let reshape = graph.node("Reshape").input(&x).input(&sizes);
+    let y = reshape.outputs([(DType::F32, shape)]).build().unwrap();
+    graph.output("y", &y).unwrap();
+    graph.finish().unwrap()
+}
+
+#[test]
+fn an_input_whose_values_decide_shapes_is_refused() {
+    let error = rtx().build(&reshaped_by_an_input()).unwrap_err();
+    assert_eq!((error.kind(), error.tensor()), (ErrorKind::UnsupportedOperation, Some("sizes")));
+    assert!(error.to_string().contains("values decide shapes"), "{error}");
+}
