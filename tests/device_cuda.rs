@@ -7,6 +7,8 @@
 #[cfg(feature = "candle-cuda")]
 mod candle;
 mod common;
+#[path = "device_cuda/pipeline.rs"]
+mod pipeline;
 #[path = "device_cuda/serving.rs"]
 mod serving;
 
