@@ -240,6 +240,10 @@ What each operation of Burn's graph representation becomes in ONNX, and what the
 random inputs, or for TensorRT-RTX, its parser and builder take it. `Custom` stands for the recurrent
 layers, which the exporter puts together again from their steps. Written by `cargo xtask tables`;
 `cargo xtask test` fails when it is stale, or when an operation is missing.
+
+Inputs that are no numbers are apart, in `tests/cases_burn/nans.rs`. tract loses a NaN in extremes, clamps, relu,
+sigmoid, tanh, hypot and atan2; ONNX Runtime gives Burn's results there. ONNX leaves open where a NaN goes in an
+order and which integer it is. What TensorRT makes of one was not compared.
 ";
 
 const CANDLE: &str = "# Candle's operations

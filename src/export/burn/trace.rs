@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use ::burn::backend::capture::{CapturedGraph, TensorId};
 use ::burn::backend::ir::{
-    BaseOperationIr, IrVisitorMut, ModuleOperationIr, OperationIr, TensorIr, TensorStatus,
+    BaseOperationIr, IrVisitorMut, ModuleOperationIr, OperationIr, ScalarIr, TensorIr, TensorStatus,
 };
 use ::burn::tensor::Slice;
 
@@ -209,6 +209,15 @@ impl IrVisitorMut for Normalize {
         tensor.shape = vec![0; rank].into();
         // Whether a tensor may be reused in place is no part of the computation.
         tensor.status = TensorStatus::ReadOnly;
+    }
+
+    fn visit_scalar_mut(&mut self, scalar: &mut ScalarIr) {
+        // A NaN is not equal to itself, its bits are.
+        if let ScalarIr::Float(value) = *scalar
+            && value.is_nan()
+        {
+            *scalar = ScalarIr::UInt(value.to_bits());
+        }
     }
 
     fn visit_range_mut(&mut self, range: &mut Slice) {
