@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use accelerant::burn::{BurnGraph, BurnTensors, OptimizeTrt};
 use accelerant::{BackendKind, Dim, Error, ErrorKind, OptimizeOptions};
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Distribution, Int, Tensor};
+use burn::tensor::{Bool, Device, Distribution, Int, Tensor};
 use common::random;
 
 #[derive(Module, Debug, Default)]
@@ -358,4 +358,121 @@ fn everything_refused_is_reported_at_once() {
     let dynamic = OptimizeOptions::new().dynamic_batch(1..=4).unwrap();
     let report = module.check_trt_with(input([2, 3]), noisy, &dynamic).unwrap();
     assert_eq!(report.refusals.len(), 3, "{report}");
+}
+
+/// What every size of a picture is exported with, where the batch is not.
+fn heights() -> OptimizeOptions {
+    OptimizeOptions::new().dynamic_axis(0, 2, Dim::dynamic("height", 4..=32).unwrap())
+}
+
+#[test]
+fn windows_that_depend_on_a_dynamic_size() {
+    use burn::tensor::module::{adaptive_avg_pool2d, avg_pool2d, interpolate};
+    use burn::tensor::ops::{AvgPoolOptions, InterpolateMode, InterpolateOptions};
+    let of = |f: fn(Tensor<4>) -> Tensor<4>| refused_with(input([1, 2, 8, 6]), &heights(), f);
+    let error = of(|x| adaptive_avg_pool2d(x, [4, 3]));
+    assert_eq!(error.kind(), ErrorKind::UnsupportedOperation, "{error}");
+    let text = error.to_string();
+    assert!(text.contains("AdaptiveAvgPool2d") && text.contains("axis 2"), "{text}");
+    // Windows as high as the picture, and as many as it has rows.
+    let error = of(|x| {
+        let height = x.dims()[2];
+        avg_pool2d(
+            x,
+            AvgPoolOptions {
+                kernel_size: [height, 1],
+                stride: [1, 1],
+                padding: [(0, 0); 2],
+                count_include_pad: true,
+                ceil_mode: false,
+            },
+        )
+    });
+    assert_eq!(error.kind(), ErrorKind::UnsupportedOperation, "{error}");
+    let error = of(|x| {
+        let height = x.dims()[2];
+        adaptive_avg_pool2d(x.narrow(2, 0, 4), [height, 3])
+    });
+    assert_eq!(error.kind(), ErrorKind::UnsupportedOperation, "{error}");
+    let error = of(|x| {
+        let height = x.dims()[2];
+        let lanczos = InterpolateOptions::new(InterpolateMode::Lanczos3);
+        interpolate(x, lanczos.with_output_size([2 * height, 6]))
+    });
+    assert_eq!(error.kind(), ErrorKind::UnsupportedOperation, "{error}");
+    assert!(error.to_string().contains("Lanczos"), "{error}");
+    // How many are taken of a dynamic axis is a size, too.
+    let error = of(|x| {
+        let height = x.dims()[2];
+        x.topk(height / 2, 2)
+    });
+    assert_eq!(error.kind(), ErrorKind::UnsupportedOperation, "{error}");
+}
+
+#[test]
+fn an_output_that_depends_on_no_input() {
+    let forward =
+        |_: &Nothing, x: Tensor<2>| Tensor::<2>::from_data([[1.0, 2.0, 3.0]], &x.device()) * 2;
+    let options = OptimizeOptions::new().dynamic_batch(1..=8).unwrap();
+    let options = options.require(BackendKind::Ort);
+    let fast = Nothing::default().optimize_trt_with(input([2, 3]), forward, &options).unwrap();
+    let signature = fast.inference().signature().to_string();
+    assert_eq!(signature, "(input_0: f32 [batch, 3]) -> (output_0: f32 [1, 3])");
+    for batch in [1, 2, 8] {
+        let got = fast.forward(input([batch, 3])).into_data();
+        got.assert_approx_eq::<f32>(&[[2.0, 4.0, 6.0]].into(), Default::default());
+    }
+    // It is checked like any other input.
+    let error = fast.try_forward(input([9, 3])).unwrap_err();
+    assert_eq!((error.kind(), error.axis()), (ErrorKind::OutOfProfile, Some(0)), "{error}");
+}
+
+/// The types of a module tell kinds apart; behind them, tensors of the host are checked.
+#[test]
+fn inputs_of_another_kind() {
+    use accelerant::HostTensor;
+    let options = OptimizeOptions::new().require(BackendKind::Ort).input_names(["x", "i", "m"]);
+    let (ids, mask) =
+        (Tensor::<1, Int>::from_data([0, 1], &Device::flex()), input([2, 3]).greater_elem(0.0));
+    let forward = |_: &Nothing, (x, i, m): (Tensor<2>, Tensor<1, Int>, Tensor<2, Bool>)| {
+        x.mask_fill(m, 0.0).select(0, i)
+    };
+    let fast = Nothing::default()
+        .optimize_trt_with((input([2, 3]), ids, mask), forward, &options)
+        .unwrap();
+    let float = HostTensor::from_vec([2, 3], vec![1f32; 6]).unwrap();
+    let floats = HostTensor::from_vec([2], vec![1f32; 2]).unwrap();
+    let int = HostTensor::from_vec([2], vec![1i32; 2]).unwrap();
+    let ints = HostTensor::from_vec([2, 3], vec![1i64; 6]).unwrap();
+    let bools = HostTensor::from_vec([2, 3], vec![false; 6]).unwrap();
+    let run = |x: &HostTensor, i: &HostTensor, m: &HostTensor| {
+        fast.inference().run(&[x.clone(), i.clone(), m.clone()])
+    };
+    assert!(run(&float, &int, &bools).is_ok());
+    for (name, result) in [
+        ("x", run(&ints, &int, &bools)),
+        ("x", run(&bools, &int, &bools)),
+        ("i", run(&float, &floats, &bools)),
+        ("m", run(&float, &int, &float)),
+        ("m", run(&float, &int, &ints)),
+    ] {
+        let error = result.unwrap_err();
+        assert_eq!((error.kind(), error.tensor()), (ErrorKind::DTypeMismatch, Some(name)));
+    }
+}
+
+#[test]
+fn a_symbol_bound_to_two_sizes_at_run_time() {
+    let options = OptimizeOptions::new().dynamic_batch(1..=8).unwrap().require(BackendKind::Ort);
+    let forward = |_: &Nothing, (a, b): (Tensor<2>, Tensor<2>)| a + b;
+    let fast = Nothing::default()
+        .optimize_trt_with((input([2, 3]), input([2, 3])), forward, &options)
+        .unwrap();
+    assert!(fast.try_forward((input([4, 3]), input([4, 3]))).is_ok());
+    // Burn itself would broadcast the first of these.
+    for batch in [1, 5] {
+        let error = fast.try_forward((input([4, 3]), input([batch, 3]))).unwrap_err();
+        let found = (error.kind(), error.tensor(), error.axis());
+        assert_eq!(found, (ErrorKind::ShapeMismatch, Some("input_1"), Some(0)), "{error}");
+    }
 }
