@@ -40,6 +40,9 @@ impl<I: BurnTensors, O: BurnTensors> BurnModule<I, O> {
 
     /// Runs the model. The outputs live on the device of the first input.
     ///
+    /// TensorRT takes unsigned 64-bit integers as signed ones, up to 2^63 - 1. Larger ones are refused
+    /// in host memory; on a CUDA device, where nothing is read back, they count as negative.
+    ///
     /// # Errors
     /// [`ErrorKind::InputMismatch`], [`ErrorKind::DTypeMismatch`], [`ErrorKind::ShapeMismatch`] or
     /// [`ErrorKind::OutOfProfile`] naming tensor and axis; [`ErrorKind::Execution`] when the
