@@ -18,8 +18,8 @@ mod runtime;
 #[cfg(feature = "burn")]
 pub mod burn {
     pub use crate::export::burn::{
-        BurnGraph, BurnTensors, Lowered, Operation, Refusal, Report, TensorSource, TensorVisitor,
-        export_onnx,
+        BurnGraph, BurnTensors, Lowered, Operation, ParserCheck, Refusal, Report, TensorSource,
+        TensorVisitor, export_onnx,
     };
     pub use crate::runtime::burn::{BurnModule, OptimizeTrt};
 }

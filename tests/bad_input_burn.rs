@@ -6,7 +6,7 @@ mod common;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use accelerant::burn::{BurnGraph, BurnTensors, OptimizeTrt};
+use accelerant::burn::{BurnGraph, BurnTensors, OptimizeTrt, ParserCheck};
 use accelerant::{BackendKind, Dim, Error, ErrorKind, OptimizeOptions};
 use burn::module::{Module, Param};
 use burn::tensor::{Bool, Device, Distribution, Int, Tensor};
@@ -300,6 +300,30 @@ fn a_branch_on_a_size_between() {
 }
 
 #[test]
+fn a_branch_on_a_combination_is_seen_where_every_size_is_tried() {
+    let forward = |_: &Nothing, x: Tensor<2>| match x.dims() {
+        [13, 21] => x.exp(),
+        _ => x.tanh(),
+    };
+    let options = |max: usize| {
+        let options =
+            OptimizeOptions::new().dynamic_axis(0, 0, Dim::dynamic("n", 1..=max).unwrap());
+        options.dynamic_axis(0, 1, Dim::dynamic("m", 2..=30).unwrap()).require(BackendKind::Ort)
+    };
+    // Known not to be seen otherwise; where it is some day, the documents have to say so.
+    assert!(Nothing::default().optimize_trt_with(input([2, 3]), forward, &options(20)).is_ok());
+    let every = |max| {
+        let options = options(max).probe_every_size(true);
+        refused_with(input([2, 3]), &options, |x: Tensor<2>| forward(&Nothing::default(), x))
+    };
+    let error = every(20);
+    assert_eq!(error.kind(), ErrorKind::UnsupportedOperation);
+    let text = error.to_string();
+    assert!(text.contains("Tanh or Exp") && text.contains("`n` = 13, `m` = 21"), "{text}");
+    assert_eq!(every(1000).kind(), ErrorKind::InvalidArgument);
+}
+
+#[test]
 fn sizes_at_which_burn_itself_fails_are_left_out() {
     let even = OptimizeOptions::new().dynamic_axis(0, 0, Dim::dynamic("n", 2..=64).unwrap());
     let forward = |_: &Nothing, x: Tensor<2>| {
@@ -353,7 +377,13 @@ fn everything_refused_is_reported_at_once() {
     let plain = |m: &Blocks, x: Tensor<2>| m.blocks[0].forward(x);
     let report = module.check_trt(input([2, 3]), plain).unwrap();
     assert!(report.is_exportable());
-    assert_eq!(report.to_string(), format!("all {} operations can be exported", report.operations));
+    let text = report.to_string();
+    assert!(text.starts_with(&format!("all {} operations can be", report.operations)), "{text}");
+    // A parser is asked only where there is a model to read, and a registry has one.
+    let ort = OptimizeOptions::new().require(BackendKind::Ort);
+    let report = module.check_trt_with(input([2, 3]), plain, &ort).unwrap();
+    assert!(matches!(&report.parser, ParserCheck::NotAsked(why) if why.contains("no backend")));
+    assert!(report.to_string().contains("TensorRT's parser was not asked"), "{report}");
     // One dynamic size that is refused does not make the rest be.
     let dynamic = OptimizeOptions::new().dynamic_batch(1..=4).unwrap();
     let report = module.check_trt_with(input([2, 3]), noisy, &dynamic).unwrap();
@@ -475,4 +505,33 @@ fn a_symbol_bound_to_two_sizes_at_run_time() {
         let found = (error.kind(), error.tensor(), error.axis());
         assert_eq!(found, (ErrorKind::ShapeMismatch, Some("input_1"), Some(0)), "{error}");
     }
+}
+
+/// TensorRT has at most eight axes, which ONNX does not mind.
+#[test]
+fn what_the_parser_refuses_is_reported_with_its_operation() {
+    let layer = || burn::nn::LinearConfig::new(3, 3).init(&Device::flex());
+    let module = Blocks { blocks: vec![layer(), layer()] };
+    let forward = |m: &Blocks, x: Tensor<2>| {
+        let x = m.blocks[0].forward(x).exp();
+        let x = x.reshape([1, 1, 1, 1, 1, 1, 1, 2, 3]).tanh().reshape([2, 3]);
+        m.blocks[1].forward(x)
+    };
+    let rtx = OptimizeOptions::new().require(BackendKind::TensorRtRtx);
+    let report = module.check_trt_with(input([2, 3]), forward, &rtx).unwrap();
+    let ParserCheck::Asked(library) = &report.parser else {
+        assert!(report.is_exportable(), "{report}");
+        return eprintln!("not run: {report}");
+    };
+    assert!(!report.is_exportable() && library.contains("TensorRT-RTX"), "{report}");
+    let places: Vec<_> =
+        report.refusals.iter().map(|r| (r.operation, r.module.as_str(), r.position)).collect();
+    assert_eq!(places, [("Reshape", "blocks", 2)], "{report}");
+    let text = report.to_string();
+    assert!(text.starts_with("1 of 6 operations are refused by TensorRT-RTX"), "{text}");
+    assert!(text.contains("dimensions (9)") && !text.contains("driver"), "{text}");
+    let fine = |m: &Blocks, x: Tensor<2>| m.blocks[0].forward(x);
+    let report = module.check_trt_with(input([2, 3]), fine, &rtx).unwrap();
+    assert!(report.is_exportable() && matches!(report.parser, ParserCheck::Asked(_)), "{report}");
+    assert!(report.to_string().ends_with("reads them"), "{report}");
 }

@@ -282,8 +282,13 @@ fn all_unsupported_operators_are_reported_at_once() {
         ("NoSuchOperator", "second/odd", &["b"], "c"),
         ("Relu", "also_fine", &["c"], "d"),
     ];
-    let error = rtx().build(&raw(nodes, "d").unwrap()).unwrap_err();
+    let model = raw(nodes, "d").unwrap();
+    let error = rtx().build(&model).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UnsupportedOperation, "{error}");
+    let refusals = rtx().check(&model).unwrap().unwrap();
+    let found: Vec<_> = refusals.iter().map(|r| (r.node, r.reason.kind())).collect();
+    assert_eq!(found, [Some(1), Some(2)].map(|node| (node, error.kind())), "{refusals:?}");
+    assert_eq!(rtx().check(&Mlp::new(1).export(4usize)).unwrap().map(|none| none.len()), Some(0));
     let text = error.to_string();
     for part in ["first/odd", "StringConcat", "second/odd", "NoSuchOperator"] {
         assert!(text.contains(part), "`{part}` is missing in: {text}");

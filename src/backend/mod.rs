@@ -20,7 +20,7 @@ pub use engine::Engine;
 pub use select::{Compiled, Registry, Rejection};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::{Consumer, OnnxModel};
+use crate::export::{Consumer, NodeRefusal, OnnxModel};
 use crate::spec::Signature;
 use crate::tensor::HostTensor;
 
@@ -83,6 +83,15 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// # Errors
     /// The reason why not, such as a missing library or device.
     fn probe(&self) -> Result<()>;
+
+    /// Finds what the backend refuses to read of a model, as much of it as it can tell at once,
+    /// without building; `None` if it cannot tell at all.
+    ///
+    /// # Errors
+    /// The reason why it cannot read any model, such as a missing library.
+    fn check(&self, _model: &OnnxModel) -> Result<Option<Vec<NodeRefusal>>> {
+        Ok(None)
+    }
 
     /// Builds an engine. Needs the library, but no device where the library needs none.
     ///

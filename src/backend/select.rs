@@ -91,6 +91,13 @@ impl Registry {
         &self.backends
     }
 
+    /// The backends that may be chosen, best first.
+    #[cfg(feature = "burn")]
+    pub(crate) fn allowed(&self) -> impl Iterator<Item = &Arc<dyn Backend>> {
+        let allowed = |kind: BackendKind| self.required.as_ref().is_none_or(|only| *only == kind);
+        self.backends.iter().filter(move |backend| allowed(backend.kind()))
+    }
+
     /// The backend of a kind.
     ///
     /// # Errors

@@ -1,4 +1,7 @@
-//! What a reader of ONNX understands. The exporter writes for one consumer at a time.
+//! What a reader of ONNX understands, and what it refuses. The exporter writes for one consumer at a
+//! time.
+
+use crate::error::Error;
 
 /// The ONNX dialect that a consumer reads best.
 ///
@@ -61,5 +64,22 @@ impl Consumer {
 impl Default for Consumer {
     fn default() -> Self {
         Self::portable()
+    }
+}
+
+/// What a consumer refuses of a model that was exported for it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct NodeRefusal {
+    /// The node's position in the graph; `None` where it is none of the nodes, such as an input.
+    pub node: Option<usize>,
+    /// Why.
+    pub reason: Error,
+}
+
+impl NodeRefusal {
+    /// Of a node, or of the model as a whole.
+    pub fn new(node: Option<usize>, reason: Error) -> Self {
+        Self { node, reason }
     }
 }

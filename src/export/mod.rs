@@ -12,7 +12,7 @@ pub mod burn;
 #[cfg(feature = "candle")]
 pub mod candle;
 
-pub use consumer::Consumer;
+pub use consumer::{Consumer, NodeRefusal};
 pub use graph::{Conv, GraphBuilder, Node, Pool, Value};
 pub use model::{OnnxModel, SplitModel};
 pub use onnx::Attribute;

@@ -7,13 +7,13 @@ use ::burn::module::Module;
 use ::burn::tensor::Device;
 
 use super::{InferenceModule, OptimizeOptions};
-use crate::backend::BackendKind;
+use crate::backend::{BackendKind, Registry};
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::Consumer;
 use crate::export::burn::{
-    AnyTensor, BurnGraph, BurnTensors, Layout, Lengths, Material, Place, Report, TensorSource,
-    TensorVisitor,
+    AnyTensor, BurnGraph, BurnTensors, Layout, Lengths, Material, ParserCheck, Place, Report,
+    TensorSource, TensorVisitor,
 };
+use crate::export::{Consumer, NodeRefusal, OnnxModel};
 use crate::spec::{DType, TensorSpec};
 use crate::tensor::HostTensor;
 
@@ -158,6 +158,23 @@ fn visit(
     Ok(visitor.into_lengths())
 }
 
+/// What the first of TensorRT's parsers that can be used says to a model that was written for it.
+fn ask_parser(backends: &Registry, model: &OnnxModel) -> (ParserCheck, Vec<NodeRefusal>) {
+    let mut reasons = Vec::new();
+    for backend in backends.allowed().filter(|b| b.consumer() == Consumer::tensorrt()) {
+        match backend.check(model) {
+            Ok(Some(refusals)) => return (ParserCheck::Asked(backend.description()), refusals),
+            Ok(None) => {}
+            Err(error) => reasons.push(format!("{}: {error}", backend.kind())),
+        }
+    }
+    let reason = match reasons.is_empty() {
+        true => "no backend with TensorRT is among those to choose from".into(),
+        false => reasons.join("; "),
+    };
+    (ParserCheck::NotAsked(reason), Vec::new())
+}
+
 /// `.optimize_trt(…)` for every Burn module.
 pub trait OptimizeTrt: Module + Sized {
     /// Exports `forward` and compiles it for the best backend this machine has. `example` gives
@@ -193,6 +210,11 @@ pub trait OptimizeTrt: Module + Sized {
     }
 
     /// Finds everything that keeps `forward` from being exported for TensorRT, without building.
+    ///
+    /// If all can be exported, the parser of the first TensorRT library that can be used here reads
+    /// the model, and what it refuses is told in the same way; [`Report::parser`] tells which it was,
+    /// or why none was asked. The parser tells all operators that it does not have, else stops at the
+    /// first node that it cannot convert. What only building an engine would show is not found.
     ///
     /// ```
     /// use accelerant::burn::OptimizeTrt;
@@ -230,7 +252,8 @@ pub trait OptimizeTrt: Module + Sized {
         I: BurnTensors,
         O: BurnTensors,
     {
-        BurnGraph::capture(self, &example, forward, options)?.check(Consumer::tensorrt())
+        let graph = BurnGraph::capture(self, &example, forward, options)?;
+        graph.check_parsed(Consumer::tensorrt(), |model| ask_parser(options.backends(), model))
     }
 
     /// As [`optimize_trt`](Self::optimize_trt), with options.

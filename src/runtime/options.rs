@@ -38,6 +38,8 @@ pub struct OptimizeOptions {
     engine_path: Option<PathBuf>,
     #[cfg(feature = "burn")]
     narrow_f64: bool,
+    #[cfg(feature = "burn")]
+    every_size: bool,
     #[cfg(feature = "candle")]
     weight_names: crate::candle::WeightNames,
 }
@@ -143,6 +145,19 @@ impl OptimizeOptions {
     #[must_use]
     pub fn narrow_f64(mut self, narrow: bool) -> Self {
         self.narrow_f64 = narrow;
+        self
+    }
+
+    /// Captures a Burn model at every size of its dynamic axes, and where there are several at every
+    /// combination, so that no branch on a size can be missed. Otherwise some sizes are chosen: the
+    /// first 64, powers of two and their neighbours, the ends, of one axis at a time.
+    ///
+    /// A capture takes about six microseconds and a kilobyte for each operation: 10,000 of 100 operations
+    /// took 5.6 seconds and 0.8 GB. Ranges with more than 16,384 combinations are refused.
+    #[cfg(feature = "burn")]
+    #[must_use]
+    pub fn probe_every_size(mut self, every: bool) -> Self {
+        self.every_size = every;
         self
     }
 
@@ -252,6 +267,11 @@ impl OptimizeOptions {
     #[cfg(feature = "burn")]
     pub(crate) fn narrows_f64(&self) -> bool {
         self.narrow_f64
+    }
+
+    #[cfg(feature = "burn")]
+    pub(crate) fn probes_every_size(&self) -> bool {
+        self.every_size
     }
 
     /// The path of a weight.

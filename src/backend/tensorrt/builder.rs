@@ -2,6 +2,7 @@
 //! options, the timing cache. Nothing of running.
 
 use std::{
+    collections::HashMap,
     fs, io,
     io::Write as _,
     path::Path,
@@ -19,7 +20,7 @@ use super::profiles::place_of;
 use super::runtime::{dtype_from_tensorrt, dtype_name};
 use crate::backend::Engine;
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::OnnxModel;
+use crate::export::{NodeRefusal, OnnxModel, SplitModel};
 use crate::files::write_atomic;
 use crate::spec::{Signature, TensorSpec};
 
@@ -51,17 +52,8 @@ pub(super) fn build(
     let start = Instant::now();
     let split = model.split();
     let mut builder = library.create_builder()?;
-    let loaded = builder.pin_mut().load_model(&split.bytes);
-    loaded.map_err(|e| parser_error(&builder, &e))?;
-    for (name, weights) in &split.weights {
-        let bytes = weights.bytes();
-        // SAFETY: `split` holds the bytes and is dropped after `builder`.
-        let loaded = unsafe { builder.pin_mut().load_weights(name, bytes.as_ptr(), bytes.len()) };
-        loaded.map_err(|e| parser_error(&builder, &e).on_tensor(name))?;
-    }
-    let parsed = builder.pin_mut().parse();
-    parsed.map_err(|e| parser_error(&builder, &e))?;
-
+    // SAFETY: `split` is dropped after `builder`.
+    unsafe { parse(&mut builder, &split) }?;
     check_tensors(&builder, model.signature())?;
     for profile in options.profiles.of(model.signature())? {
         builder.pin_mut().add_profile(&profile).map_err(|e| build_error(&e))?;
@@ -109,6 +101,52 @@ pub(super) fn build(
         .with_profile_names(profile_names))
 }
 
+/// Finds what the parser refuses: every operator that it does not have, else the first node that it
+/// cannot convert, where it stops.
+pub(super) fn check(library: &Library, model: &OnnxModel) -> Result<Vec<NodeRefusal>> {
+    let split = model.split();
+    let mut builder = library.create_builder()?;
+    // SAFETY: `split` is dropped after `builder`.
+    let parsed = unsafe { parse(&mut builder, &split) };
+    let checked = parsed.and_then(|()| check_tensors(&builder, model.signature()));
+    let Err(whole) = checked else { return Ok(Vec::new()) };
+    let errors = builder.parser_errors().map_err(|e| build_error(&e))?;
+    if errors.is_empty() {
+        return Ok(vec![NodeRefusal::new(None, whole)]);
+    }
+    let nodes = model.proto().graph.iter().flat_map(|graph| &graph.node);
+    let named: HashMap<&str, usize> = nodes.enumerate().map(|(i, node)| (node.name(), i)).collect();
+    let refusal = |error: &ParserError| {
+        let node = named.get(error.node.as_str()).copied();
+        // Without a driver the library complains of that as well.
+        let lines = description(error).lines().filter(|line| !line.contains("catchCudaError"));
+        let words: Vec<_> = lines.map(str::trim).collect();
+        let text = match node {
+            None => format!("{}: {}", place(error), words.join("; ")),
+            Some(_) => words.join("; "),
+        };
+        NodeRefusal::new(node, Error::new(parser_kind(std::slice::from_ref(error)), text))
+    };
+    Ok(errors.iter().map(refusal).collect())
+}
+
+/// Has the parser read a model.
+///
+/// # Safety
+/// `split` must live as long as `builder`, which keeps the addresses of its weights.
+unsafe fn parse(builder: &mut UniquePtr<ffi::Builder>, split: &SplitModel) -> Result<()> {
+    let loaded = builder.pin_mut().load_model(&split.bytes);
+    loaded.map_err(|e| parser_error(builder, &e))?;
+    for (name, weights) in &split.weights {
+        let bytes = weights.bytes();
+        // SAFETY: the caller keeps `split`, which holds the bytes.
+        let loaded = unsafe { builder.pin_mut().load_weights(name, bytes.as_ptr(), bytes.len()) };
+        loaded.map_err(|e| parser_error(builder, &e).on_tensor(name))?;
+    }
+    let parsed = builder.pin_mut().parse();
+    parsed.map_err(|e| parser_error(builder, &e))
+}
+
 fn build_error(error: &cxx::Exception) -> Error {
     Error::new(ErrorKind::Build, error.what()).in_operation("build")
 }
@@ -116,10 +154,7 @@ fn build_error(error: &cxx::Exception) -> Error {
 /// All that the parser found, as one error: its first place, and every text.
 fn parser_error(builder: &ffi::Builder, error: &cxx::Exception) -> Error {
     let errors = builder.parser_errors().unwrap_or_default();
-    let kind = match errors.iter().any(is_unsupported) {
-        true => ErrorKind::UnsupportedOperation,
-        false => ErrorKind::InvalidModel,
-    };
+    let kind = parser_kind(&errors);
     for error in &errors {
         let ParserError { code, file, line, function, .. } = error;
         tracing::debug!(target: "accelerant::tensorrt", "{}: code {code}, {file}:{line}, {function}", place(error));
@@ -133,6 +168,13 @@ fn parser_error(builder: &ffi::Builder, error: &cxx::Exception) -> Error {
             let text = format!("{} errors:{}", many.len(), each.collect::<String>());
             Error::new(kind, text).in_operation("parse")
         }
+    }
+}
+
+fn parser_kind(errors: &[ParserError]) -> ErrorKind {
+    match errors.iter().any(is_unsupported) {
+        true => ErrorKind::UnsupportedOperation,
+        false => ErrorKind::InvalidModel,
     }
 }
 

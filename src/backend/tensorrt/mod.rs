@@ -36,7 +36,7 @@ pub use profiles::Profiles;
 
 use super::{Backend, BackendKind, Engine, Executable};
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::{Consumer, OnnxModel};
+use crate::export::{Consumer, NodeRefusal, OnnxModel};
 use executable::EngineExecutable;
 use ffi::Flavor;
 use library::Library;
@@ -202,6 +202,10 @@ impl Backend for TensorRt {
     fn probe(&self) -> Result<()> {
         self.library()?;
         device::open(self.options.device).map(drop)
+    }
+
+    fn check(&self, model: &OnnxModel) -> Result<Option<Vec<NodeRefusal>>> {
+        builder::check(&*self.library()?, model).map(Some)
     }
 
     fn build(&self, model: &OnnxModel) -> Result<Engine> {

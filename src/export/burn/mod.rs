@@ -5,7 +5,7 @@
 //! tell what depends on which axis, and the ends of the range and some sizes between must agree. A
 //! size that cannot be derived from those of the inputs is refused, never exported as it happened
 //! to be. A branch on a size that is taken at none of these sizes is not seen; which
-//! they are is in `probes`.
+//! they are is in `probes`, and an option has all of them tried.
 
 mod canonical;
 mod capture;
@@ -23,13 +23,13 @@ mod trace;
 use ::burn::module::Module;
 
 pub use operation::{Lowered, Operation};
-pub use report::{Refusal, Report};
+pub use report::{ParserCheck, Refusal, Report};
 pub(crate) use tensors::{AnyTensor, Lengths, Material, Place};
 pub use tensors::{BurnTensors, TensorSource, TensorVisitor};
 #[cfg(feature = "burn-cuda")]
 pub(crate) use tensors::{burn_dtype, dtype};
 
-use super::{Consumer, OnnxModel};
+use super::{Consumer, NodeRefusal, OnnxModel};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::OptimizeOptions;
 use crate::spec::{DType, TensorSpec};
@@ -89,7 +89,7 @@ impl BurnGraph {
         let types: Vec<_> =
             described.iter().map(|input| (input.dtype, input.sizes.clone())).collect();
         let inputs = options.named_input_specs(&own, &types)?;
-        let probes = probes::probes(&inputs)?;
+        let probes = probes::probes(&inputs, options.probes_every_size())?;
         let parameters = Parameters::read(module)?;
         let capturer = Capturer {
             module,
@@ -133,7 +133,8 @@ impl BurnGraph {
             if dynamic {
                 operations += other.trace.captured;
                 others.push(other.trace);
-                if operations > MOST_OPERATIONS && others.len() >= FEWEST_CAPTURES {
+                let enough = operations > MOST_OPERATIONS && others.len() >= FEWEST_CAPTURES;
+                if enough && !options.probes_every_size() {
                     tracing::debug!(target: "accelerant::burn", "no size is tried after {probe}");
                     break;
                 }
@@ -182,8 +183,28 @@ impl BurnGraph {
         Ok(lower::lower(self, consumer)?.report)
     }
 
+    /// As [`check`](Self::check), and where all can be exported also what a parser makes of it.
+    pub(crate) fn check_parsed(
+        &self,
+        consumer: Consumer,
+        parse: impl FnOnce(&OnnxModel) -> (ParserCheck, Vec<NodeRefusal>),
+    ) -> Result<Report> {
+        let Outcome { mut report, owners, model } = lower::lower(self, consumer)?;
+        if let Some((model, _)) = model {
+            let (parser, refusals) = parse(&model);
+            let refusal = |refusal: NodeRefusal| {
+                let owner = refusal.node.and_then(|node| owners.get(node).cloned().flatten());
+                Refusal::of_parser(owner, refusal.reason)
+            };
+            report.refusals = refusals.into_iter().map(refusal).collect();
+            report.refusals.sort_by_key(|refusal| refusal.position);
+            report.parser = parser;
+        }
+        Ok(report)
+    }
+
     fn lower(&self, consumer: Consumer) -> Result<(OnnxModel, Vec<Lowered>)> {
-        let Outcome { report, model } = lower::lower(self, consumer)?;
+        let Outcome { report, model, .. } = lower::lower(self, consumer)?;
         model.ok_or_else(|| {
             let nothing = || Error::new(ErrorKind::InvalidModel, "nothing was exported");
             report.into_error().unwrap_or_else(nothing)

@@ -1,7 +1,7 @@
 //! The sizes at which a forward pass is captured: two by which the dimensions of different symbols
 //! are told from each other, and more at which what was derived must hold.
 
-use std::fmt;
+use std::{collections::HashSet, fmt};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::{Dim, Symbol, TensorSpec};
@@ -14,6 +14,13 @@ pub(super) type Sizes = Vec<Vec<usize>>;
 pub(super) struct Probe {
     pub(super) sizes: Sizes,
     bound: Vec<(String, usize)>,
+}
+
+impl Probe {
+    /// The sizes of the symbols.
+    fn bound(&self) -> Vec<usize> {
+        self.bound.iter().map(|(_, size)| *size).collect()
+    }
 }
 
 impl fmt::Display for Probe {
@@ -33,10 +40,13 @@ pub(super) const ROW: usize = 64;
 /// what a forward function makes of their sizes may have.
 const ROOMY: usize = 256 << 20;
 
+/// So many combinations of sizes are tried at most where all of them are asked for.
+const EVERY: usize = 1 << 14;
+
 /// One probe for static inputs. For dynamic ones two in which each symbol has a pair of sizes of
 /// its own, then those at which what the two tell is checked, what shows most first: the ends of the
-/// ranges, some odd sizes between, and one symbol after the other over many sizes.
-pub(super) fn probes(inputs: &[TensorSpec]) -> Result<Vec<Probe>> {
+/// ranges, some odd sizes between, and one symbol after the other over many sizes; or, if `every` size is asked for, all there are.
+pub(super) fn probes(inputs: &[TensorSpec], every: bool) -> Result<Vec<Probe>> {
     let mut symbols: Vec<&Symbol> = Vec::new();
     for dim in inputs.iter().flat_map(|spec| spec.shape.dims()) {
         if let Dim::Symbol(symbol) = dim
@@ -79,13 +89,30 @@ pub(super) fn probes(inputs: &[TensorSpec]) -> Result<Vec<Probe>> {
         return Ok(probes);
     }
     probes.push(probe(pairs.iter().map(|pair| pair.1).collect()));
-    for bound in others(&symbols, &pairs, roomy) {
-        let probe = probe(bound);
-        if !probes.contains(&probe) {
-            probes.push(probe);
-        }
-    }
+    let others = if every { combinations(&symbols)? } else { others(&symbols, &pairs, roomy) };
+    let mut seen: HashSet<Vec<usize>> = [0, 1].map(|at| probes[at].bound()).into();
+    probes.extend(others.into_iter().filter(|bound| seen.insert(bound.clone())).map(probe));
     Ok(probes)
+}
+
+/// All sizes of the symbols with each other.
+fn combinations(symbols: &[&Symbol]) -> Result<Vec<Vec<usize>>> {
+    let range = |symbol: &&Symbol| symbol.max() - symbol.min() + 1;
+    let count = symbols.iter().map(range).fold(1, usize::saturating_mul);
+    if count > EVERY {
+        let text = format!(
+            "every size is to be tried, but the ranges of {symbols:?} have {count} combinations, \
+             more than {EVERY}"
+        );
+        return Err(Error::new(ErrorKind::InvalidArgument, text).in_operation("capture"));
+    }
+    let mut found = vec![Vec::new()];
+    for symbol in symbols {
+        let longer = |bound: &Vec<usize>, size| bound.iter().copied().chain([size]).collect();
+        let sizes = |bound| (symbol.min()..=symbol.max()).map(move |size| longer(bound, size));
+        found = found.iter().flat_map(sizes).collect();
+    }
+    Ok(found)
 }
 
 /// Sizes at which what two captures tell is checked.
@@ -169,25 +196,26 @@ mod tests {
     fn every_symbol_gets_a_pair_of_its_own() {
         let inputs =
             [spec(vec![dynamic("a", 2), dynamic("b", 2), dynamic("c", 100), Dim::Fixed(5)])];
-        let found = probes(&inputs).unwrap();
+        let found = probes(&inputs, false).unwrap();
         assert_eq!(found[0].sizes, [[1, 2, 2, 5]]);
         assert_eq!(found[1].sizes, [[2, 1, 100, 5]]);
         assert_eq!(found[0].to_string(), "`a` = 1, `b` = 2, `c` = 2");
-        let large = probes(&[spec(vec![dynamic("n", 1 << 20), Dim::Fixed(1 << 20)])]).unwrap();
+        let large =
+            probes(&[spec(vec![dynamic("n", 1 << 20), Dim::Fixed(1 << 20)])], false).unwrap();
         assert_eq!(
             (&large[0].sizes, &large[1].sizes),
             (&vec![vec![2, 1 << 20]], &vec![vec![39, 1 << 20]])
         );
         assert!(large.iter().all(|probe| probe.sizes[0][0] <= 39), "{large:?}");
         let many = [spec(vec![dynamic("a", 2), dynamic("b", 2), dynamic("c", 2)])];
-        assert!(probes(&many).is_err());
-        assert_eq!(probes(&[spec(vec![Dim::Fixed(5)])]).unwrap().len(), 1);
+        assert!(probes(&many, false).is_err());
+        assert_eq!(probes(&[spec(vec![Dim::Fixed(5)])], false).unwrap().len(), 1);
     }
 
     #[test]
     fn ends_and_odd_sizes_are_tried() {
         let batches = |max| {
-            let probes = probes(&[spec(vec![dynamic("n", max)])]).unwrap();
+            let probes = probes(&[spec(vec![dynamic("n", max)])], false).unwrap();
             let mut sizes: Vec<_> = probes.iter().map(|probe| probe.sizes[0][0]).collect();
             sizes.sort();
             sizes
@@ -200,9 +228,20 @@ mod tests {
     }
 
     #[test]
+    fn every_combination_is_tried_if_asked_for() {
+        let found = probes(&[spec(vec![dynamic("a", 40), dynamic("b", 50)])], true).unwrap();
+        assert_eq!(found.len(), 40 * 50);
+        let sizes: HashSet<_> = found.iter().map(Probe::bound).collect();
+        assert_eq!(sizes.len(), 40 * 50);
+        let error = probes(&[spec(vec![dynamic("a", 400), dynamic("b", 50)])], true).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert!(error.to_string().contains("20000 combinations"), "{error}");
+    }
+
+    #[test]
     fn each_symbol_is_tried_alone() {
         let inputs = [spec(vec![dynamic("a", 40), dynamic("b", 500)])];
-        let found = probes(&inputs).unwrap();
+        let found = probes(&inputs, false).unwrap();
         let [a, b] = [0, 1].map(|axis| found[0].sizes[0][axis]);
         for n in 1..=40 {
             assert!(found.iter().any(|probe| probe.sizes[0] == [n, b]), "{n}");

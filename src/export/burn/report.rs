@@ -1,15 +1,16 @@
-//! What of a model cannot be exported, all of it at once.
+//! What of a model cannot be exported, or is refused by TensorRT's parser, all of it at once.
 
 use std::fmt;
 
+use super::lower::Owner;
 use crate::error::{Error, ErrorKind};
 
-/// An operation that cannot be exported.
+/// An operation that cannot be exported, or that the parser refuses as it was exported.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Refusal {
     /// The operation, as Burn's graph representation names it; `Input` for an input of the model,
-    /// which the reason names.
+    /// which the reason names, and `Model` for what a parser refuses that is none of the operations.
     pub operation: &'static str,
     /// Path of the module it came from; empty for the outermost. An operation that reads a
     /// parameter belongs to the parameter's module; another to the innermost module that holds
@@ -21,10 +22,26 @@ pub struct Refusal {
     pub reason: Error,
 }
 
+impl Refusal {
+    /// What a parser refuses, and the operation it was written for.
+    pub(super) fn of_parser(owner: Option<Owner>, reason: Error) -> Self {
+        match owner {
+            Some(Owner { operation, module, position }) => {
+                Self { operation, module, position, reason }
+            }
+            None => Self { operation: MODEL, module: String::new(), position: 0, reason },
+        }
+    }
+
+    fn is_operation(&self) -> bool {
+        ![INPUT, MODEL].contains(&self.operation)
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.operation)?;
-        if self.operation == INPUT {
+        if !self.is_operation() {
             return write!(f, ": {}", self.reason);
         }
         if !self.module.is_empty() {
@@ -47,18 +64,41 @@ impl fmt::Display for Refusal {
 pub struct Report {
     /// How many operations the forward pass has.
     pub operations: usize,
-    /// Those that cannot be exported, in order.
+    /// Those that cannot be exported, in order. If all can be, what the parser refuses: several nodes
+    /// may be of one operation.
     pub refusals: Vec<Refusal>,
+    /// Whether TensorRT's parser had a look.
+    pub parser: ParserCheck,
+}
+
+/// Whether a parser read the exported model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ParserCheck {
+    /// It did not, for this reason.
+    NotAsked(String),
+    /// That of this library did.
+    Asked(String),
 }
 
 /// What stands for the operation where an input is refused.
 pub(super) const INPUT: &str = "Input";
 
+/// What stands for the operation where a parser refuses something else.
+const MODEL: &str = "Model";
+
 /// So many places are named for each kind of refusal.
 const NAMED: usize = 4;
 
 impl Report {
-    /// Whether everything can be exported.
+    pub(super) fn new(operations: usize, refusals: Vec<Refusal>) -> Self {
+        let reason = match refusals.is_empty() {
+            true => "the export alone was checked",
+            false => "there is no whole model",
+        };
+        Self { operations, refusals, parser: ParserCheck::NotAsked(reason.into()) }
+    }
+
+    /// Whether everything can be exported and is refused by no parser that was asked.
     pub fn is_exportable(&self) -> bool {
         self.refusals.is_empty()
     }
@@ -85,17 +125,31 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let inputs = self.refusals.iter().filter(|refusal| refusal.operation == INPUT).count();
-        let (count, all) = (self.refusals.len() - inputs, self.operations);
-        if self.is_exportable() {
-            return write!(f, "all {all} operations can be exported");
+        let mut places: Vec<_> =
+            self.refusals.iter().filter(|refusal| refusal.is_operation()).collect();
+        places.dedup_by_key(|refusal| refusal.position);
+        let (count, all) = (places.len(), self.operations);
+        match (&self.parser, self.is_exportable()) {
+            (ParserCheck::Asked(library), true) => {
+                return write!(f, "all {all} operations can be exported; {library} reads them");
+            }
+            (ParserCheck::NotAsked(reason), true) => {
+                let text = "can be exported; TensorRT's parser was not asked:";
+                return write!(f, "all {all} operations {text} {reason}");
+            }
+            (ParserCheck::Asked(library), false) => {
+                write!(f, "{count} of {all} operations are refused by {library}:")?;
+            }
+            (ParserCheck::NotAsked(_), false) => {
+                write!(f, "{count} of {all} operations")?;
+                match inputs {
+                    0 => {}
+                    1 => f.write_str(" and an input")?,
+                    inputs => write!(f, " and {inputs} inputs")?,
+                }
+                f.write_str(" cannot be exported:")?;
+            }
         }
-        write!(f, "{count} of {all} operations")?;
-        match inputs {
-            0 => {}
-            1 => f.write_str(" and an input")?,
-            inputs => write!(f, " and {inputs} inputs")?,
-        }
-        f.write_str(" cannot be exported:")?;
         let mut groups: Vec<(&'static str, String, Vec<&Refusal>)> = Vec::new();
         for refusal in &self.refusals {
             let reason = refusal.reason.to_string();
@@ -108,7 +162,7 @@ impl fmt::Display for Report {
             }
         }
         for (operation, reason, group) in groups {
-            if operation == INPUT {
+            if !group[0].is_operation() {
                 write!(f, "\n  {operation}: {reason}")?;
                 continue;
             }

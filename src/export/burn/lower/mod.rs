@@ -37,8 +37,18 @@ use crate::spec::{DType, Dim};
 /// What lowering came to.
 pub(super) struct Outcome {
     pub(super) report: Report,
+    /// Which operation each node of the graph was written for, up to the last that was for one.
+    pub(super) owners: Vec<Option<Owner>>,
     /// The model, and what became of each operation, if there are no refusals.
     pub(super) model: Option<(OnnxModel, Vec<Lowered>)>,
+}
+
+/// An operation: its position, its name and the module it came from.
+#[derive(Clone, Debug)]
+pub(super) struct Owner {
+    pub(super) operation: &'static str,
+    pub(super) module: String,
+    pub(super) position: usize,
 }
 
 /// Lowers all operations, also after one was refused.
@@ -71,7 +81,7 @@ pub(super) fn lower(source: &BurnGraph, consumer: Consumer) -> Result<Outcome> {
         };
         lowering.values.insert(*id, value);
     }
-    let mut done = Vec::new();
+    let (mut done, mut owners) = (Vec::new(), Vec::new());
     let paths = modules::paths(trace);
     for (position, (operation, path)) in trace.operations.iter().zip(paths).enumerate() {
         lowering.twins = source.others.iter().filter_map(|t| t.operations.get(position)).collect();
@@ -84,6 +94,10 @@ pub(super) fn lower(source: &BurnGraph, consumer: Consumer) -> Result<Outcome> {
         if scoped {
             graph.leave();
         }
+        let operation_name = trace::name(operation);
+        let owner = Owner { operation: operation_name, module: path.clone(), position };
+        owners.resize(before, None);
+        owners.resize(graph.node_count(), Some(owner));
         let follows = operation.inputs().any(|tensor| lowering.refused.contains(&tensor.id));
         match lowered {
             Ok(()) => {
@@ -95,7 +109,6 @@ pub(super) fn lower(source: &BurnGraph, consumer: Consumer) -> Result<Outcome> {
                 lowering.stand_in(operation)?;
             }
             Err(reason) => {
-                let operation_name = trace::name(operation);
                 let module = path;
                 refusals.push(Refusal { operation: operation_name, module, position, reason });
                 lowering.stand_in(operation)?;
@@ -105,16 +118,16 @@ pub(super) fn lower(source: &BurnGraph, consumer: Consumer) -> Result<Outcome> {
             lowering.refused.extend(operation.outputs().map(|tensor| tensor.id));
         }
     }
-    let report = Report { operations: trace.operations.len(), refusals };
+    let report = Report::new(trace.operations.len(), refusals);
     if !report.is_exportable() {
-        return Ok(Outcome { report, model: None });
+        return Ok(Outcome { report, owners, model: None });
     }
     let outputs = source.output_names.iter().zip(&trace.outputs);
     for ((name, id), own) in outputs.zip(&source.layout.output_types) {
         let value = lowering.by_id(*id)?;
         lowering.output(name, &value, *own)?;
     }
-    Ok(Outcome { report, model: Some((graph.finish()?, done)) })
+    Ok(Outcome { report, owners, model: Some((graph.finish()?, done)) })
 }
 
 struct Lowering<'a> {
