@@ -108,7 +108,7 @@ fn are_lost_by_tract() {
 }
 
 /// ONNX leaves open where a NaN goes in an order, and what integer it is. Burn takes it for the largest
-/// number in an order, and for 0 as an integer.
+/// number in an order, and for 0 as an integer; numbers beyond the range of integers go to its end.
 #[test]
 fn are_left_open_by_onnx() {
     const BOTH: &[Runner] = &[Tract, OnnxRuntime];
@@ -120,4 +120,5 @@ fn are_left_open_by_onnx() {
     agree("sign", BOTH, |x, _| x.sign());
     agree("max pool", BOTH, |x, _| MaxPool1dConfig::new(2).init().forward(x.unsqueeze::<3>()));
     agree("integers", &[OnnxRuntime], |x, _| x.int());
+    agree("numbers beyond the range of integers", &[OnnxRuntime], |_, y| (y * 1e12).int());
 }
