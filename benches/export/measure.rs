@@ -95,3 +95,12 @@ pub(crate) fn write_parameters(module: &impl Module, path: &Path) {
     module.visit(&mut writer);
     writer.0.sync_all().expect("the file is synchronized");
 }
+
+/// Writes bytes that lie in memory already, as durably.
+pub(crate) fn write_bytes<'a>(pieces: impl Iterator<Item = &'a [u8]>, path: &Path) {
+    let mut file = File::create(path).expect("a file is made");
+    for piece in pieces {
+        file.write_all(piece).expect("the bytes are written");
+    }
+    file.sync_all().expect("the file is synchronized");
+}

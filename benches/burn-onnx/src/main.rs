@@ -2,6 +2,7 @@
 //! file, and whether the file computes what Burn does. Prints a table.
 
 #[path = "../../export/measure.rs"]
+#[allow(dead_code)]
 mod measure;
 
 #[path = "../../../tests/models/bert.rs"]
