@@ -22,11 +22,13 @@ pub(super) fn all(results: &Results) -> String {
         &mut text,
         results,
         ("Threads that share a module", &["threads", "threads, burn"]),
-        &["model", "precision", "threads", "calls a second"],
+        &["model", "precision", "CUDA graphs", "threads", "calls a second"],
         |told| {
+            let graphs = if told["cuda_graph"] == true { "yes" } else { "no" };
             vec![
                 string(told, "model"),
                 string(told, "dtype"),
+                graphs.to_owned(),
                 whole(told, "threads"),
                 whole(told, "calls_per_second"),
             ]

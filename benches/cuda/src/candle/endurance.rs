@@ -47,10 +47,12 @@ pub(crate) fn start(setting: &Setting, model: Model, engine: &Path) -> Result<()
 
 /// Calls a second when threads share a module, each with a stream of its own.
 pub(crate) fn threads(setting: &Setting, calls: usize) -> Result<()> {
-    for (model, precision) in [(Model::Digits, Precision::F32), (Model::ResNet50, Precision::F16)] {
+    let models = [(Model::Digits, Precision::F32), (Model::ResNet50, Precision::F16)];
+    let plans = models.into_iter().flat_map(|model| [(model, false), (model, true)]);
+    for ((model, precision), cuda_graph) in plans {
         let main = device(setting.device)?;
         let case = Case::new(model, precision, 1, &main)?;
-        let module = case.compile(setting, false)?;
+        let module = case.compile(setting, cuda_graph)?;
         let values: Vec<Tensor> =
             case.inputs.iter().map(|x| x.to_device(&Device::Cpu)).collect::<Result<_, _>>()?;
         for count in [1, 2, 4, 8] {
@@ -94,6 +96,7 @@ pub(crate) fn threads(setting: &Setting, calls: usize) -> Result<()> {
                 json!({
                     "model": model.name(),
                     "dtype": precision.name(),
+                    "cuda_graph": cuda_graph,
                     "threads": count,
                     "calls_per_second": (count * calls) as f64 / seconds,
                 }),

@@ -1,0 +1,84 @@
+//! What a call costs besides the network: a network with next to nothing to compute, called in every
+//! way there is.
+
+mod shared;
+
+use accelerant::OptimizeOptions;
+use accelerant::serving::{Batcher, BatcherOptions};
+use criterion::{Criterion, criterion_group, criterion_main};
+use shared::{module_on, rows, running};
+use std::time::Duration;
+
+const WIDTH: usize = 16;
+
+fn calls(criterion: &mut Criterion) {
+    for backend in running() {
+        let module = module_on(backend.as_ref(), (WIDTH, 1, 8)).expect("it is compiled");
+        let x = [rows(1, WIDTH)];
+        let mut group = criterion.benchmark_group(format!("a call, {}", backend.kind()));
+        group.bench_function("run", |b| b.iter(|| module.run(&x)));
+        group.bench_function("submit, wait", |b| {
+            b.iter(|| module.submit(&x).and_then(|pending| pending.wait()))
+        });
+        let options = BatcherOptions::new().max_delay(Duration::ZERO);
+        let batcher = Batcher::new(module.clone(), &options).expect("it has a batch axis");
+        group.bench_function("batcher without a delay", |b| b.iter(|| batcher.run(&x)));
+        #[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
+        if let Ok(cuda) = module.cuda() {
+            on_device(&mut group, &cuda);
+        }
+        group.finish();
+    }
+}
+
+#[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
+fn on_device(
+    group: &mut criterion::BenchmarkGroup<'_, criterion::measurement::WallTime>,
+    cuda: &accelerant::cuda::CudaModule<'_>,
+) {
+    use accelerant::cuda::cudarc::driver::CudaContext;
+    use std::time::Instant;
+
+    let context = CudaContext::new(cuda.ordinal()).expect("the module's device");
+    let stream = context.new_stream().expect("a stream");
+    let x = stream.alloc_zeros::<f32>(WIDTH).expect("an input");
+    let mut y = stream.alloc_zeros::<f32>(WIDTH).expect("an output");
+    // Rows of calls with one wait behind them, so that the queue of the device is never full.
+    let row = |count: u64, call: &mut dyn FnMut()| {
+        let mut spent = Duration::ZERO;
+        for first in (0..count).step_by(100) {
+            let begun = Instant::now();
+            (first..count.min(first + 100)).for_each(|_| call());
+            spent += begun.elapsed();
+            stream.synchronize().expect("the device runs");
+        }
+        spent
+    };
+    group.bench_function("run_on, host time", |b| {
+        b.iter_custom(|count| {
+            row(count, &mut || {
+                cuda.run_on(&stream, &[(&x, &[1, WIDTH])], &mut [&mut y]).expect("it runs");
+            })
+        });
+    });
+    group.bench_function("run_alloc, host time", |b| {
+        b.iter_custom(|count| {
+            row(count, &mut || {
+                cuda.run_alloc(&stream, &[(&x, &[1, WIDTH])]).expect("it runs");
+            })
+        });
+    });
+}
+
+/// From a graph in memory to a module, for a network with nothing to build.
+fn compile(criterion: &mut Criterion) {
+    let model = shared::layers(accelerant::export::Consumer::portable(), (WIDTH, 1, 8));
+    let model = model.expect("it is a model");
+    criterion.bench_function("a module from a model, ort", |b| {
+        let options = OptimizeOptions::new().require(accelerant::BackendKind::Ort);
+        b.iter(|| accelerant::InferenceModule::compile(&model, &options));
+    });
+}
+
+criterion_group!(benches, calls, compile);
+criterion_main!(benches);

@@ -1,0 +1,58 @@
+//! What the benches of backends share: which backends there are, and a network made by hand.
+
+#![allow(dead_code, reason = "each bench takes a part")]
+
+use std::sync::Arc;
+
+use accelerant::backend::{Backend, Registry};
+use accelerant::export::{Consumer, GraphBuilder, OnnxModel};
+use accelerant::{DType, Dim, HostTensor, InferenceModule, OptimizeOptions};
+use ndarray::Array2;
+
+/// The backends that run here. The others are named with the reason.
+pub(crate) fn running() -> Vec<Arc<dyn Backend>> {
+    let registry = Registry::default();
+    let usable = registry.backends().iter().filter(|backend| match backend.probe() {
+        Ok(()) => true,
+        Err(reason) => {
+            eprintln!("left out: {}: {reason}", backend.kind());
+            false
+        }
+    });
+    usable.cloned().collect()
+}
+
+/// Numbers from -1 to 1 that repeat late.
+fn numbers(len: usize) -> Vec<f32> {
+    (0..len).map(|i| ((i * 7919 + 13) % 2003) as f32 / 1001.0 - 1.0).collect()
+}
+
+pub(crate) fn rows(rows: usize, width: usize) -> HostTensor {
+    HostTensor::from_vec([rows, width], numbers(rows * width)).expect("as many numbers")
+}
+
+/// Fully connected layers with rectifiers, `[batch, width]` to the same, up to `largest` rows.
+pub(crate) fn layers(
+    consumer: Consumer,
+    (width, depth, largest): (usize, usize, usize),
+) -> accelerant::Result<OnnxModel> {
+    let graph = GraphBuilder::for_consumer("layers", consumer);
+    let batch = Dim::dynamic("batch", 1..=largest)?;
+    let mut x = graph.input("x", DType::F32, [batch, Dim::Fixed(width)])?;
+    for i in 0..depth {
+        let weight = numbers(width * width).into_iter().map(|v| v / (width as f32).sqrt());
+        let weight = Array2::from_shape_vec((width, width), weight.collect()).expect("a square");
+        x = x.matmul(&graph.weight(&format!("weight{i}"), weight)?)?.relu()?;
+    }
+    graph.output("y", &x)?;
+    graph.finish()
+}
+
+/// A module of such layers on one backend.
+pub(crate) fn module_on(
+    backend: &dyn Backend,
+    sizes: (usize, usize, usize),
+) -> accelerant::Result<InferenceModule> {
+    let options = OptimizeOptions::new().require(backend.kind());
+    InferenceModule::compile_with(|consumer| layers(consumer, sizes), &options)
+}
