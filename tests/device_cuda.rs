@@ -394,6 +394,42 @@ fn threads_share_a_module() {
     assert!(module.cuda().unwrap().counters().contexts <= 2);
 }
 
+/// More threads than contexts, which come and go with their streams: addresses and streams of a
+/// context change from one call to the next.
+#[test]
+fn threads_share_graphs() {
+    if !gpu("threads_share_graphs") {
+        return;
+    }
+    let _shared = shared();
+    let layer = Layer::new(31);
+    let module = module_with(&layer.export(), TensorRtOptions::default().cuda_graph(true)).unwrap();
+    for round in 0..3 {
+        for count in [2, 4, 8] {
+            thread::scope(|scope| {
+                for thread in 0..count {
+                    let (module, layer) = (&module, &layer);
+                    scope.spawn(move || {
+                        let stream = context().new_stream().unwrap();
+                        let values = numbers(4 * FEATURES, 8 * round + thread);
+                        let x = stream.clone_htod(&values).unwrap();
+                        let cuda = module.cuda().unwrap();
+                        let mut y = None;
+                        for _ in 0..2000 {
+                            y = Some(cuda.run_alloc(&stream, &[(&x, &[4, FEATURES])]).unwrap());
+                        }
+                        let y = y.unwrap()[0].view::<f32>().map(|y| stream.clone_dtoh(&y)).unwrap();
+                        assert_eq!(y.unwrap(), layer.forward(&values));
+                    });
+                }
+            });
+        }
+    }
+    let counters = module.cuda().unwrap().counters();
+    assert!(counters.graph_launches > 1000, "{counters:?}");
+    assert_eq!(counters.graph_refusals, 0, "{counters:?}");
+}
+
 #[test]
 fn an_unaligned_input_is_copied_on_the_device() {
     if !gpu("an_unaligned_input_is_copied_on_the_device") {

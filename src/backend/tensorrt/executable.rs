@@ -9,6 +9,7 @@ use super::builder::{read_if_there, sides};
 use super::counters::Counters;
 use super::device::{self, Queue};
 use super::ffi::ContextOptions;
+use super::graphs::not_captured;
 use super::options::TensorRtOptions;
 use super::pool::{Lease, Pool, Wish};
 use super::profiles::place_of;
@@ -73,6 +74,7 @@ impl EngineExecutable {
 
     fn lease(&self, wish: Wish) -> Result<Lease<'_>> {
         self.pool.lease(wish, || {
+            let _plainly = not_captured();
             let context = self.engine.create_context(&self.asked)?;
             let profiles = self.engine.profile_count();
             let signature = &self.model.signature;

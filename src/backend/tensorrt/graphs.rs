@@ -1,7 +1,7 @@
 //! Executions as CUDA graphs: what was captured, for which addresses, and when it pays to capture.
 //! The capture itself is the slot's, which has the context.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use cudarc::driver::{CudaContext, result, sys};
 
@@ -11,6 +11,15 @@ use crate::error::{Error, ErrorKind, Result};
 /// How many graphs a context keeps. A loop that holds on to the last few outputs meets as many
 /// addresses; each graph takes some hundred kilobytes.
 const KEPT: usize = 8;
+
+/// Captures go alone. The contexts of TensorRT-RTX 1.6.1 share events: one that is recorded by an
+/// execution while another one is captured crashes the driver.
+static CAPTURES: RwLock<()> = RwLock::new(());
+
+/// Held while TensorRT is given work that is not captured. Not to be asked for twice in one thread.
+pub(super) fn not_captured() -> RwLockReadGuard<'static, ()> {
+    CAPTURES.read().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// An execution that the device can repeat, at the addresses that it was captured with.
 pub(super) struct Graph {
@@ -37,6 +46,7 @@ impl Graph {
         queue: Queue,
         enqueue: impl FnOnce() -> Result<()>,
     ) -> Result<Self> {
+        let _alone = CAPTURES.write().unwrap_or_else(PoisonError::into_inner);
         // Other threads may go on allocating meanwhile; what this one does must be capturable.
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         // SAFETY: the caller's promise.

@@ -10,7 +10,7 @@ use cxx::UniquePtr;
 use super::counters::Counters;
 use super::device::{Buffer, DeviceMemory, Queue, device_error};
 use super::ffi::HostMemory;
-use super::graphs::{Graph, Recent, Step};
+use super::graphs::{Graph, Recent, Step, not_captured};
 use super::ranges::Ranges;
 use super::runtime::Context;
 use crate::backend::{ADDRESS_ALIGNMENT, DeviceTensor};
@@ -176,6 +176,7 @@ impl Slot {
         if profile != shapes.profile {
             // Copies on the stream it is given, before the next execution and after the last.
             self.order.begin(self.own, counters)?;
+            let _plainly = not_captured();
             // SAFETY: our own stream, which comes after all work of this context.
             unsafe { self.context.select_profile(profile, self.own.raw() as usize) }?;
             self.order.enqueued(self.own)?;
@@ -346,6 +347,7 @@ impl Slot {
                 Counters::count(&counters.graph_launches);
             }
             None => {
+                let _plainly = not_captured();
                 // SAFETY: shapes were set and every tensor has an address, whose memory is as the
                 // caller promises or ours; the slot waits for this work before it lets go.
                 unsafe { self.context.enqueue(&self.addresses, queue.raw() as usize) }?;
