@@ -1,13 +1,16 @@
 //! Memory for outputs that frameworks free when they like, from a pool of its own on each device:
 //! a loop meets the same few addresses again and again, whatever else the program allocates, which
 //! is what CUDA graphs need. A tensor's memory goes back to the pool in the order of its stream.
+//!
+//! A pool stays until the process ends: outputs may outlive their module, and the driver (580.159) crashes
+//! later when a pool was destroyed that something was still allocated from.
 
 use std::ptr;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DeviceRepr, DriverError, sys};
 
-/// A pool, shared by the modules of a device; none where the driver has no such thing.
+/// The pool of a device, shared by all modules; none where the driver has no such thing.
 pub(crate) struct OutputPool {
     ordinal: usize,
     pool: Option<sys::CUmemoryPool>,
@@ -24,9 +27,9 @@ unsafe impl Sync for OutputPool {}
 /// back to the device, where other allocators may want it.
 const KEPT: u64 = 64 << 20;
 
-static POOLS: Mutex<Vec<Weak<OutputPool>>> = Mutex::new(Vec::new());
+static POOLS: Mutex<Vec<Arc<OutputPool>>> = Mutex::new(Vec::new());
 
-/// The pools of the devices on which a module has run, kept for as long as it is there.
+/// The pools of the devices on which a module has run.
 #[derive(Default)]
 pub(crate) struct OutputPools(RwLock<Vec<Arc<OutputPool>>>);
 
@@ -46,19 +49,18 @@ impl OutputPools {
 }
 
 impl OutputPool {
-    /// The pool of the device of `context`, made if no module has it yet.
+    /// The pool of the device of `context`, made if there was none yet.
     fn of(context: &Arc<CudaContext>) -> Arc<Self> {
-        // A list of weak references is whole at every point where a panic could leave it.
+        // The list is whole at every point where a panic could leave it.
         let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
-        pools.retain(|pool| pool.strong_count() > 0);
         let ordinal = context.ordinal();
-        let known = pools.iter().filter_map(Weak::upgrade).find(|pool| pool.ordinal == ordinal);
-        known.unwrap_or_else(|| {
-            let made = if context.has_async_alloc() { create(ordinal) } else { None };
-            let pool = Arc::new(Self { ordinal, pool: made, _device: context.clone() });
-            pools.push(Arc::downgrade(&pool));
-            pool
-        })
+        if let Some(pool) = pools.iter().find(|pool| pool.ordinal == ordinal) {
+            return pool.clone();
+        }
+        let made = if context.has_async_alloc() { create(ordinal) } else { None };
+        let pool = Arc::new(Self { ordinal, pool: made, _device: context.clone() });
+        pools.push(pool.clone());
+        pool
     }
 
     /// Memory for `len` elements in the order of `stream`, and its address.
@@ -109,14 +111,4 @@ fn create(ordinal: usize) -> Option<sys::CUmemoryPool> {
         tracing::debug!(target: "accelerant::cuda", "the output pool gives memory back early: {e}");
     }
     Some(pool)
-}
-
-impl Drop for OutputPool {
-    fn drop(&mut self) {
-        if let Some(pool) = self.pool {
-            // Outputs that are still alive keep what they have.
-            // SAFETY: nothing is allocated from it any more.
-            let _ = unsafe { sys::cuMemPoolDestroy(pool) };
-        }
-    }
 }
