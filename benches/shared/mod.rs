@@ -22,13 +22,13 @@ pub(crate) fn running() -> Vec<Arc<dyn Backend>> {
     usable.cloned().collect()
 }
 
-/// Numbers from -1 to 1 that repeat late.
-fn numbers(len: usize) -> Vec<f32> {
-    (0..len).map(|i| ((i * 7919 + 13) % 2003) as f32 / 1001.0 - 1.0).collect()
+/// Numbers from -1 to 1 that repeat late, others for each seed: TensorRT keeps equal weights once.
+fn numbers(len: usize, seed: usize) -> Vec<f32> {
+    (0..len).map(|i| ((i * 7919 + 13 * seed) % 2003) as f32 / 1001.0 - 1.0).collect()
 }
 
 pub(crate) fn rows(rows: usize, width: usize) -> HostTensor {
-    HostTensor::from_vec([rows, width], numbers(rows * width)).expect("as many numbers")
+    HostTensor::from_vec([rows, width], numbers(rows * width, 1)).expect("as many numbers")
 }
 
 /// Fully connected layers with rectifiers, `[batch, width]` to the same, up to `largest` rows.
@@ -40,7 +40,7 @@ pub(crate) fn layers(
     let batch = Dim::dynamic("batch", 1..=largest)?;
     let mut x = graph.input("x", DType::F32, [batch, Dim::Fixed(width)])?;
     for i in 0..depth {
-        let weight = numbers(width * width).into_iter().map(|v| v / (width as f32).sqrt());
+        let weight = numbers(width * width, i + 2).into_iter().map(|v| v / (width as f32).sqrt());
         let weight = Array2::from_shape_vec((width, width), weight.collect()).expect("a square");
         x = x.matmul(&graph.weight(&format!("weight{i}"), weight)?)?.relu()?;
     }

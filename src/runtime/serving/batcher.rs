@@ -212,7 +212,7 @@ fn batch_symbol(signature: &Signature) -> Result<Symbol> {
             }
         };
         let batch = batch.insert(first).name();
-        let same = |dim: &Dim| matches!(dim, Dim::Symbol(s) if mentions(s.name(), batch));
+        let same = |dim: &Dim| matches!(dim, Dim::Symbol(s) if s.depends_on(batch));
         if let Some(axis) = spec.shape.dims().iter().skip(1).position(same) {
             let text =
                 format!("requests are joined along `{batch}`, which is another axis as well");
@@ -220,15 +220,6 @@ fn batch_symbol(signature: &Signature) -> Result<Symbol> {
         }
     }
     batch.cloned().ok_or_else(|| Error::new(ErrorKind::InvalidArgument, "the model has no inputs"))
-}
-
-/// Whether a formula, which is the name of a computed size, has this symbol in it.
-fn mentions(formula: &str, symbol: &str) -> bool {
-    let in_name = |c: char| c.is_alphanumeric() || c == '_';
-    formula == symbol
-        || formula.match_indices(symbol).any(|(at, found)| {
-            !formula[..at].ends_with(in_name) && !formula[at + found.len()..].starts_with(in_name)
-        })
 }
 
 /// The rows that a request may have.
