@@ -1,5 +1,7 @@
 //! Functions of floats, at their edges too.
 
+use burn::nn::PaddingConfig2d;
+use burn::nn::conv::{DeformConv2d, DeformConv2dConfig};
 use burn::tensor::ops::{GridSampleOptions, GridSamplePaddingMode, InterpolateMode};
 
 use crate::harness::*;
@@ -73,6 +75,46 @@ fn statistics() {
     function("degrees", [3, 4], |x| (x.clone().deg2rad(), x.rad2deg()));
     function("reciprocal", [3, 4], |x| (x + 2).recip());
     function("squares", [3, 4], |x| x.square());
+}
+
+#[test]
+fn deformable_convolutions() {
+    // Stride, padding, dilation, groups of weights and of offsets.
+    for (i, (stride, padding, dilation, groups)) in [
+        ([1, 1], [0, 0], [1, 1], [1, 1]),
+        ([2, 1], [1, 2], [1, 1], [1, 2]),
+        ([1, 2], [2, 1], [2, 1], [2, 4]),
+        ([1, 1], [1, 1], [1, 1], [4, 1]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let kernel = [3, 2];
+        let out: [usize; 2] = std::array::from_fn(|axis| {
+            let reach = dilation[axis] * (kernel[axis] - 1) + 1;
+            ([7, 6][axis] + 2 * padding[axis] - reach) / stride[axis] + 1
+        });
+        let samples = groups[1] * kernel[0] * kernel[1];
+        let inputs = move |batch, seed| {
+            let x = input([batch, 4, 7, 6], seed);
+            // Some samples lie outside of the picture.
+            let offset = input([batch, 2 * samples, out[0], out[1]], seed + 1) * 2.5;
+            (x, offset, input([batch, samples, out[0], out[1]], seed + 2))
+        };
+        let [top, left] = padding;
+        let layer = DeformConv2dConfig::new([4, 8], kernel)
+            .with_stride(stride)
+            .with_padding(PaddingConfig2d::Explicit(top, left, top, left))
+            .with_dilation(dilation)
+            .with_weight_groups(groups[0])
+            .with_offset_groups(groups[1])
+            .with_bias(i % 2 == 1)
+            .init(&device());
+        let forward = |layer: &DeformConv2d, (x, offset, mask)| {
+            layer.forward(x, offset, (i % 2 == 1).then_some(mask))
+        };
+        run(&format!("deformable convolution {i}"), BOTH, &layer, inputs, forward);
+    }
 }
 
 #[test]

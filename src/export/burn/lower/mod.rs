@@ -4,6 +4,7 @@ mod activation;
 mod attention;
 mod base;
 mod bool;
+mod deform;
 mod extents;
 mod float;
 mod index;

@@ -75,9 +75,7 @@ impl Lowering<'_> {
                 (&op.out, self.conv_transpose(&op.x, parameters, &conv, &o.padding_out)?)
             }
             Op::Unfold4d(op) => (&op.out, self.unfold4d(op)?),
-            Op::DeformableConv2d(_) => {
-                return Err(unsupported("deformable convolution has no ONNX form yet"));
-            }
+            Op::DeformableConv2d(op) => (&op.out, self.deform_conv(op)?),
             Op::CtcLoss(_) => return Err(unsupported("a loss is not part of inference")),
             Op::EmbeddingBackward(_)
             | Op::LinearXBackward(_)
