@@ -1,10 +1,12 @@
 //! `cargo xtask demo`: runs the example that shows the crate at work. The example itself is
-//! `examples/digits.rs`.
+//! `examples/digits`.
 
 use crate::sdk;
 use crate::workspace::{self, FEATURES, stream};
 use anyhow::Result;
+use std::env;
 use std::path::PathBuf;
+use std::process::Command;
 
 #[derive(clap::Args, Default)]
 pub(crate) struct Args {
@@ -18,7 +20,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Some(out) => std::path::absolute(out)?,
         None => workspace::root().join("target/demo"),
     };
-    let mut demo = sdk::cargo(&["run", "--release", "--features", FEATURES])?;
-    demo.args(["--example", "digits", "--", "--out"]).arg(out);
+    // With the packages that are tested, whose features together are another set than the crate's own:
+    // after the tests nothing is compiled again.
+    let mut build = sdk::cargo(&["build", "--release", "--workspace", "--exclude", "xtask"])?;
+    build.args(["--features", FEATURES, "--example", "digits"]);
+    stream(&mut build)?;
+    let target = env::var_os("CARGO_TARGET_DIR").map_or("target".into(), PathBuf::from);
+    let mut demo = Command::new(workspace::root().join(target).join("release/examples/digits"));
+    let variables = build.get_envs().filter_map(|(name, value)| Some((name, value?)));
+    demo.current_dir(workspace::root()).envs(variables).arg("--out").arg(out);
     stream(&mut demo)
 }
