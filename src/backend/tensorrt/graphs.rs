@@ -12,8 +12,8 @@ use crate::error::{Error, ErrorKind, Result};
 /// addresses; each graph takes some hundred kilobytes.
 const KEPT: usize = 8;
 
-/// Captures go alone. The contexts of TensorRT-RTX 1.6.1 share events: one that is recorded by an
-/// execution while another one is captured crashes the driver.
+/// Captures go alone. An execution of TensorRT-RTX 1.6.1 that records an event while another context is
+/// captured crashes the driver, as if the contexts shared events.
 static CAPTURES: RwLock<()> = RwLock::new(());
 
 /// Held while TensorRT is given work that is not captured. Not to be asked for twice in one thread.
