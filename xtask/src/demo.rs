@@ -3,7 +3,7 @@
 
 use crate::sdk;
 use crate::workspace::{self, FEATURES, stream};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use std::env;
 use std::path::PathBuf;
 use std::process::Command;
@@ -25,8 +25,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut build = sdk::cargo(&["build", "--release", "--workspace", "--exclude", "xtask"])?;
     build.args(["--features", FEATURES, "--example", "digits"]);
     stream(&mut build)?;
-    let target = env::var_os("CARGO_TARGET_DIR").map_or("target".into(), PathBuf::from);
-    let mut demo = Command::new(workspace::root().join(target).join("release/examples/digits"));
+    // Cargo puts it beside this program, wherever it was told to build.
+    let beside = env::current_exe().context("finding this program")?;
+    let mut demo = Command::new(beside.with_file_name("examples").join("digits"));
     let variables = build.get_envs().filter_map(|(name, value)| Some((name, value?)));
     demo.current_dir(workspace::root()).envs(variables).arg("--out").arg(out);
     stream(&mut demo)
