@@ -50,7 +50,7 @@ pub(super) fn run(
         tensors.push(DeviceTensor { dtype, shape: tensor.dims(), address });
         reading.push(guard);
     }
-    let pool = module.output_pool(stream.context());
+    let pool = OutputPool::of(stream.context());
     let mut made: Vec<(Vec<usize>, CudaStorageSlice)> = Vec::with_capacity(outputs.len());
     let mut output = |i: usize, sizes: &[usize]| {
         let spec = &signature.outputs[i];

@@ -9,6 +9,7 @@ use cudarc::driver::{
 };
 
 use super::InferenceModule;
+use super::output_pool::OutputPool;
 use crate::backend::{
     DeviceExecutable, DeviceTensor, EngineMemory, ExecutionCounters, StreamHandle,
 };
@@ -194,7 +195,6 @@ impl CudaWrite for CudaTensor {
 /// ```
 #[derive(Clone, Copy)]
 pub struct CudaModule<'m> {
-    module: &'m InferenceModule,
     signature: &'m Signature,
     executable: &'m dyn DeviceExecutable,
 }
@@ -208,7 +208,7 @@ impl InferenceModule {
         let Some(executable) = self.device() else {
             return Err(self.not_on_device());
         };
-        Ok(CudaModule { module: self, signature: self.signature(), executable })
+        Ok(CudaModule { signature: self.signature(), executable })
     }
 
     /// This module on the memory of one of [its devices](Self::on_devices), counted from 0.
@@ -220,7 +220,7 @@ impl InferenceModule {
             let Some(first) = self.device() else { return Err(self.not_on_device()) };
             return Err(not_on(ordinal, first.ordinal()));
         };
-        Ok(CudaModule { module: self, signature: self.signature(), executable })
+        Ok(CudaModule { signature: self.signature(), executable })
     }
 
     fn not_on_device(&self) -> Error {
@@ -304,7 +304,7 @@ impl CudaModule<'_> {
         inputs: &[(&dyn CudaRead, &[usize])],
     ) -> Result<Vec<CudaTensor>> {
         self.check_stream(stream).map_err(|e| e.in_operation("run on a stream"))?;
-        let pool = self.module.output_pool(stream.context());
+        let pool = OutputPool::of(stream.context());
         let mut outputs: Vec<CudaTensor> = Vec::with_capacity(self.signature.outputs.len());
         let mut output = |i: usize, sizes: &[usize]| {
             let spec = &self.signature.outputs[i];

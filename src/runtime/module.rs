@@ -6,12 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-#[cfg(feature = "_tensorrt")]
-use cudarc::driver::CudaContext;
-
 use super::options::OptimizeOptions;
-#[cfg(feature = "_tensorrt")]
-use super::output_pool::{OutputPool, OutputPools};
 use super::serving::{Pending, Replicas, Submitter};
 use crate::backend::{
     Backend, BackendKind, Compiled, DeviceExecutable, Engine, Executable, Rejection,
@@ -45,8 +40,6 @@ struct Inner {
     /// The executable, or those among which it chooses.
     loaded: Vec<Arc<dyn Executable>>,
     origin: Arc<Origin>,
-    #[cfg(feature = "_tensorrt")]
-    outputs: OutputPools,
 }
 
 /// Where a model came from.
@@ -69,14 +62,7 @@ impl InferenceModule {
             [one] => one.clone(),
             several => Arc::new(Replicas::new(several.to_vec())),
         };
-        Self(Arc::new(Inner {
-            submitter: Mutex::default(),
-            executable,
-            loaded,
-            origin,
-            #[cfg(feature = "_tensorrt")]
-            outputs: OutputPools::default(),
-        }))
+        Self(Arc::new(Inner { submitter: Mutex::default(), executable, loaded, origin }))
     }
 
     /// Compiles a model for the backend that `options` lead to.
@@ -133,9 +119,8 @@ impl InferenceModule {
     }
 
     /// The same model on several devices, counted from 0, behind one handle. A run on host tensors
-    /// goes to the device that has the least to do; after a failure of a device to the next, and to
-    /// the one that failed only when the others are busy, for a second. Tensors that are on one of
-    /// the devices are taken there.
+    /// goes to the device that has the least to do; after a failure of a device to the next, and one
+    /// that failed comes last for a second. Tensors that are on one of the devices are taken there.
     ///
     /// What is loaded on one of them already is shared, and loaded anew on the others, with the
     /// options of this module's backend. With one device it is a module on this alone.
@@ -257,12 +242,6 @@ impl InferenceModule {
     /// The same for tensors on one of [its devices](Self::on_devices), counted from 0.
     pub fn device_on(&self, ordinal: usize) -> Option<&dyn DeviceExecutable> {
         self.0.executable.device_on(ordinal)
-    }
-
-    /// Where outputs in memory of a device come from.
-    #[cfg(feature = "_tensorrt")]
-    pub(super) fn output_pool(&self, context: &Arc<CudaContext>) -> Arc<OutputPool> {
-        self.0.outputs.of(context)
     }
 }
 

@@ -6,7 +6,7 @@
 //! later when a pool was destroyed that something was still allocated from.
 
 use std::ptr;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use cudarc::driver::{CudaContext, CudaSlice, CudaStream, DeviceRepr, DriverError, sys};
 
@@ -27,40 +27,24 @@ unsafe impl Sync for OutputPool {}
 /// back to the device, where other allocators may want it.
 const KEPT: u64 = 64 << 20;
 
-static POOLS: Mutex<Vec<Arc<OutputPool>>> = Mutex::new(Vec::new());
-
-/// The pools of the devices on which a module has run.
-#[derive(Default)]
-pub(crate) struct OutputPools(RwLock<Vec<Arc<OutputPool>>>);
-
-impl OutputPools {
-    /// The pool of the device of `context`.
-    pub(crate) fn of(&self, context: &Arc<CudaContext>) -> Arc<OutputPool> {
-        let ordinal = context.ordinal();
-        let met = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pool) = met.iter().find(|pool| pool.ordinal == ordinal) {
-            return pool.clone();
-        }
-        drop(met);
-        let pool = OutputPool::of(context);
-        self.0.write().unwrap_or_else(PoisonError::into_inner).push(pool.clone());
-        pool
-    }
-}
+static POOLS: RwLock<Vec<Arc<OutputPool>>> = RwLock::new(Vec::new());
 
 impl OutputPool {
     /// The pool of the device of `context`, made if there was none yet.
-    fn of(context: &Arc<CudaContext>) -> Arc<Self> {
-        // The list is whole at every point where a panic could leave it.
-        let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn of(context: &Arc<CudaContext>) -> Arc<Self> {
         let ordinal = context.ordinal();
-        if let Some(pool) = pools.iter().find(|pool| pool.ordinal == ordinal) {
-            return pool.clone();
-        }
-        let made = if context.has_async_alloc() { create(ordinal) } else { None };
-        let pool = Arc::new(Self { ordinal, pool: made, _device: context.clone() });
-        pools.push(pool.clone());
-        pool
+        let find = |pools: &[Arc<Self>]| pools.iter().find(|pool| pool.ordinal == ordinal).cloned();
+        // The list is whole at every point where a panic could leave it.
+        let known = find(&POOLS.read().unwrap_or_else(PoisonError::into_inner));
+        known.unwrap_or_else(|| {
+            let mut pools = POOLS.write().unwrap_or_else(PoisonError::into_inner);
+            find(&pools).unwrap_or_else(|| {
+                let made = if context.has_async_alloc() { create(ordinal) } else { None };
+                let pool = Arc::new(Self { ordinal, pool: made, _device: context.clone() });
+                pools.push(pool.clone());
+                pool
+            })
+        })
     }
 
     /// Memory for `len` elements in the order of `stream`, and its address.
