@@ -71,7 +71,8 @@ pub struct ExecutionCounters {
     pub graph_launches: u64,
     /// CUDA graphs captured.
     pub graph_captures: u64,
-    /// Contexts that could not be captured, and enqueue plainly since.
+    /// Captures that failed. The context enqueues plainly, and tries again after a pause that is
+    /// doubled with each failure.
     pub graph_refusals: u64,
 }
 

@@ -1,18 +1,20 @@
-//! CUDA graphs, and the memory of outputs on which they depend.
+//! CUDA graphs, and the memory of outputs on which they depend. Those that capture run alone: meanwhile
+//! CUDA refuses others who make a stream, and what they ask for ends the capture.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use accelerant::backend::tensorrt::TensorRtOptions;
 use accelerant::cuda::CudaRead;
 
-use crate::{CLASSES, FEATURES, Layer, context, gpu, module, module_with, numbers, shared};
+use crate::{CLASSES, FEATURES, Layer, alone, context, gpu, module, module_with, numbers, shared};
 
 #[test]
 fn graphs_give_the_same_results_at_any_address() {
     if !gpu("graphs_give_the_same_results_at_any_address") {
         return;
     }
-    let _shared = shared();
+    let _alone = alone();
     let layer = Layer::new(16);
     let module = module_with(&layer.export(), TensorRtOptions::default().cuda_graph(true)).unwrap();
     let cuda = module.cuda().unwrap();
@@ -54,7 +56,7 @@ fn outputs_come_back_to_addresses_that_were_captured() {
     if !gpu("outputs_come_back_to_addresses_that_were_captured") {
         return;
     }
-    let _shared = shared();
+    let _alone = alone();
     let layer = Layer::new(18);
     let module = module_with(&layer.export(), TensorRtOptions::default().cuda_graph(true)).unwrap();
     let cuda = module.cuda().unwrap();
@@ -87,7 +89,7 @@ fn threads_share_graphs() {
     if !gpu("threads_share_graphs") {
         return;
     }
-    let _shared = shared();
+    let _alone = alone();
     let layer = Layer::new(31);
     let module = module_with(&layer.export(), TensorRtOptions::default().cuda_graph(true)).unwrap();
     for round in 0..3 {
@@ -115,6 +117,43 @@ fn threads_share_graphs() {
     let counters = module.cuda().unwrap().counters();
     assert!(counters.graph_launches > 1000, "{counters:?}");
     assert_eq!(counters.graph_refusals, 0, "{counters:?}");
+}
+
+#[test]
+fn captures_that_others_break_are_tried_again() {
+    if !gpu("captures_that_others_break_are_tried_again") {
+        return;
+    }
+    let _alone = alone();
+    let layer = Layer::new(33);
+    let module = module_with(&layer.export(), TensorRtOptions::default().cuda_graph(true)).unwrap();
+    let cuda = module.cuda().unwrap();
+    let context = context();
+    let stream = context.new_stream().unwrap();
+    let values = numbers(4 * FEATURES, 33);
+    let x = stream.clone_htod(&values).unwrap();
+    let run = || {
+        let y = cuda.run_alloc(&stream, &[(&x, &[4, FEATURES])]).unwrap();
+        let y = y[0].view::<f32>().map(|y| stream.clone_dtoh(&y)).unwrap();
+        assert_eq!(y.unwrap(), layer.forward(&values));
+    };
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let waits = scope.spawn(|| {
+            let mut refused = 0;
+            while !done.load(Ordering::Relaxed) {
+                refused += u32::from(context.synchronize().is_err());
+            }
+            refused
+        });
+        (0..200).for_each(|_| run());
+        done.store(true, Ordering::Relaxed);
+        eprintln!("{} waits refused, {:?}", waits.join().unwrap(), cuda.counters());
+    });
+    // The longest pause that there may be by now is over.
+    (0..600).for_each(|_| run());
+    let counters = cuda.counters();
+    assert!(counters.graph_captures > 0 && counters.graph_launches > 80, "{counters:?}");
 }
 
 #[test]

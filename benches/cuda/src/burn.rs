@@ -182,12 +182,12 @@ impl Context<'_> {
 }
 
 /// One module, many calls on device tensors.
-pub(crate) fn forwards(setting: &Setting, count: usize) -> Result<()> {
+pub(crate) fn forwards(setting: &Setting, count: usize, graph: bool) -> Result<()> {
     let device = device(setting.device, Precision::F32)?;
     let net = Digits::new(&device);
     let input = Tensor::<4>::random([1, 1, 8, 8], Distribution::Default, &device);
     let module: BurnModule<Tensor<4>, Tensor<2>> =
-        net.optimize_trt_with(input.clone(), Digits::forward, &setting.options(false))?;
+        net.optimize_trt_with(input.clone(), Digits::forward, &setting.options(graph))?;
     let values = |output: Tensor<2>| output.into_data();
     let expected = values(module.try_forward(input.clone())?);
     for _ in 0..count / 100 {
@@ -209,6 +209,7 @@ pub(crate) fn forwards(setting: &Setting, count: usize) -> Result<()> {
         "forwards, burn",
         json!({
             "model": Model::Digits.name(),
+            "cuda_graph": graph,
             "count": count,
             "seconds": seconds,
             "device_growth_mb": after.0 - before.0,

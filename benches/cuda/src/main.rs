@@ -69,6 +69,9 @@ enum Command {
     Forwards {
         #[arg(long, default_value_t = 1_000_000)]
         count: usize,
+        /// With CUDA graphs.
+        #[arg(long)]
+        graph: bool,
     },
 }
 
@@ -164,12 +167,14 @@ fn run(args: Args, start: Instant) -> Result<()> {
             Command::Cycles { count, seconds } => {
                 candle::endurance::cycles(&setting, count, seconds)
             }
-            Command::Forwards { count } => candle::endurance::forwards(&setting, count),
+            Command::Forwards { count, graph } => {
+                candle::endurance::forwards(&setting, count, graph)
+            }
         },
         #[cfg(feature = "burn")]
         Framework::Burn => match args.command {
             Command::Models(plan) => burn::measure(&setting, &plan),
-            Command::Forwards { count } => burn::forwards(&setting, count),
+            Command::Forwards { count, graph } => burn::forwards(&setting, count, graph),
             _ => Err("measured with --framework candle".into()),
         },
         #[allow(unreachable_patterns)]

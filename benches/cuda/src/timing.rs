@@ -48,14 +48,15 @@ pub(crate) fn by_events(
     Ok(Times { device, host, first: millis(first), iterations, clock: "events" })
 }
 
-/// Wall time, for streams that are not to be had: rows of calls, each row ended by `wait`.
+/// Wall time, for streams that are not to be had: rows of calls, each row ended by `wait`, whose own
+/// time is spread over the row.
 #[cfg(feature = "burn")]
 pub(crate) fn by_wall_clock(
     iterations: usize,
     mut call: impl FnMut() -> Result<()>,
     wait: impl Fn() -> Result<()>,
 ) -> Result<Times> {
-    const ROW: usize = 10;
+    const ROW: usize = 50;
 
     wait()?;
     let start = Instant::now();

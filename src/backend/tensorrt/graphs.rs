@@ -9,8 +9,11 @@ use super::device::{Queue, device_error};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How many graphs a context keeps. A loop that holds on to the last few outputs meets as many
-/// addresses; each graph takes some hundred kilobytes.
-const KEPT: usize = 8;
+/// addresses, and so does each thread that uses the context; a graph takes some hundred kilobytes.
+const KEPT: usize = 64;
+
+/// The longest pause after captures that failed, as a power of two: so many executions.
+const LONGEST_PAUSE: u32 = 16;
 
 /// Captures go alone. An execution of TensorRT-RTX 1.6.1 that records an event while another context is
 /// captured crashes the driver, as if the contexts shared events.
@@ -115,15 +118,22 @@ pub(super) enum Step {
 ///
 /// Addresses are captured when they are met for the second time: the first execution at new shapes
 /// loads kernels, and addresses that never come back are not worth a graph.
+///
+/// A capture may fail for what others do meanwhile, such as waiting for the whole device. It is tried
+/// again after a pause, which is doubled each time: what can never be captured costs little then.
 pub(super) struct Recent<G> {
     wanted: bool,
+    /// Captures that failed since the last that did not.
+    failures: u32,
+    /// So many captures are passed over.
+    pause: u32,
     /// The one used last comes last.
     met: Vec<(Box<[u64]>, Option<G>)>,
 }
 
 impl<G> Recent<G> {
     pub(super) fn new(wanted: bool) -> Self {
-        Self { wanted, met: Vec::new() }
+        Self { wanted, failures: 0, pause: 0, met: Vec::new() }
     }
 
     /// Forgets all: the context was told other shapes.
@@ -131,15 +141,11 @@ impl<G> Recent<G> {
         self.met.clear();
     }
 
-    /// Forgets the addresses that were met last.
-    pub(super) fn forget(&mut self) {
-        self.met.pop();
-    }
-
-    /// Makes no graphs any more.
-    pub(super) fn give_up(&mut self) {
-        self.wanted = false;
-        self.clear();
+    /// Passes over captures for a while: one has failed. Gives how many have in a row.
+    pub(super) fn failed(&mut self) -> u32 {
+        self.failures = self.failures.saturating_add(1);
+        self.pause = 1 << self.failures.min(LONGEST_PAUSE);
+        self.failures
     }
 
     /// What to do with an execution at these addresses.
@@ -151,7 +157,14 @@ impl<G> Recent<G> {
             Some(i) => {
                 // Those met last are at the end, so this moves few.
                 self.met[i..].rotate_left(1);
-                if self.current().is_some() { Step::Launch } else { Step::Capture }
+                if self.current().is_some() {
+                    Step::Launch
+                } else if self.pause > 0 {
+                    self.pause -= 1;
+                    Step::Plain
+                } else {
+                    Step::Capture
+                }
             }
             None => {
                 if self.met.len() == KEPT {
@@ -165,6 +178,7 @@ impl<G> Recent<G> {
 
     /// Keeps the graph of the addresses that were met last.
     pub(super) fn keep(&mut self, graph: G) {
+        self.failures = 0;
         if let Some((_, kept)) = self.met.last_mut() {
             *kept = Some(graph);
         }
@@ -204,32 +218,54 @@ mod tests {
 
     #[test]
     fn as_many_as_are_kept_are_all_launched_and_one_more_is_never_captured() {
-        let recent = &mut Recent::new(true);
-        let cycle = || 0..KEPT as u64;
-        assert_eq!(all(recent, cycle().chain(cycle()).chain(cycle())), "ppppppppcccccccc01234567");
-        let recent = &mut Recent::new(true);
-        let cycle = || 0..=KEPT as u64;
-        assert_eq!(all(recent, cycle().chain(cycle()).chain(cycle())), "p".repeat(27));
+        let cycle = |n: usize| 0..n as u64;
+        let thrice = |n: usize| cycle(n).chain(cycle(n)).chain(cycle(n));
+        let graphs: String = cycle(KEPT).map(|graph| graph.to_string()).collect();
+        let expected = ["p".repeat(KEPT), "c".repeat(KEPT), graphs].concat();
+        assert_eq!(all(&mut Recent::new(true), thrice(KEPT)), expected);
+        assert_eq!(all(&mut Recent::new(true), thrice(KEPT + 1)), "p".repeat(3 * (KEPT + 1)));
     }
 
     #[test]
     fn the_one_not_used_for_longest_makes_room() {
         let recent = &mut Recent::new(true);
-        all(recent, (0..8).chain(0..8));
+        let kept = KEPT as u64;
+        all(recent, (0..kept).chain(0..kept));
         // 0 is used, so 1 goes.
-        assert_eq!(all(recent, [0, 9, 0, 2, 1]), "0p02p");
+        assert_eq!(all(recent, [0, kept, 0, 2, 1]), "0p02p");
     }
 
     #[test]
-    fn other_shapes_and_a_refusal_forget_everything() {
+    fn other_shapes_forget_everything() {
         let recent = &mut Recent::new(true);
         all(recent, [5, 5]);
         recent.clear();
         assert_eq!(all(recent, [5, 5, 5]), "pc5");
-        recent.forget();
-        assert_eq!(all(recent, [5, 5, 5]), "pc5");
-        recent.give_up();
-        assert_eq!(all(recent, [5, 5, 5]), "ppp");
         assert_eq!(all(&mut Recent::new(false), [5, 5, 5]), "ppp");
+    }
+
+    #[test]
+    fn a_capture_that_failed_is_tried_again_after_ever_longer_pauses() {
+        let recent = &mut Recent::new(true);
+        assert_eq!(all(recent, [7, 7, 5]), "pcp");
+        let mut pauses = Vec::new();
+        for _ in 0..20 {
+            let mut pause = 0;
+            while recent.step(&[5, 1]) == Step::Plain {
+                pause += 1;
+                // What was captured before is launched all the same.
+                assert_eq!(run(recent, 7), "7");
+            }
+            recent.failed();
+            pauses.push(pause);
+        }
+        assert_eq!(pauses[..5], [0, 2, 4, 8, 16]);
+        assert_eq!(pauses[16..], [1 << LONGEST_PAUSE; 4]);
+        // One that succeeds begins anew.
+        recent.pause = 0;
+        assert_eq!(all(recent, [5, 5, 6]), "c5p");
+        assert_eq!(recent.step(&[6, 1]), Step::Capture);
+        recent.failed();
+        assert_eq!(all(recent, [6, 6, 6, 6]), "ppc6");
     }
 }

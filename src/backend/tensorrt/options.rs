@@ -164,7 +164,7 @@ impl TensorRtOptions {
 
     /// Whether an execution is captured as one CUDA graph and launched again, which makes small
     /// models faster. Addresses are captured when they are met for the second time, and each context
-    /// keeps the graphs of the last eight. What cannot be captured is enqueued plainly:
+    /// keeps the graphs of the last 64. What cannot be captured is enqueued plainly:
     /// [`ExecutionCounters`](crate::backend::ExecutionCounters) tell. By default not.
     ///
     /// With TensorRT-RTX, kernels for a new shape are then compiled before its first execution, and

@@ -25,6 +25,9 @@ pub(super) struct Model {
     pub(super) profiles: Ranges,
 }
 
+/// After so many captures in a row that failed the user is warned: one or two may be others' doing.
+const FAILURES_TOLD: u32 = 3;
+
 /// A context that may be used by one execution at a time. Fields are dropped in this order.
 pub(super) struct Slot {
     order: Order,
@@ -290,19 +293,17 @@ impl Slot {
                     Counters::count(&counters.graph_captures);
                     true
                 }
-                // The device may have memory for a graph later.
-                Err(e) if e.kind() == ErrorKind::Device => {
-                    tracing::debug!(target: "accelerant::tensorrt", "no CUDA graph this time: {e}");
-                    self.graphs.forget();
-                    false
-                }
                 Err(e) => {
-                    tracing::warn!(
-                        target: "accelerant::tensorrt",
-                        "a context is enqueued plainly from now on, no CUDA graph can be made of it: {e}"
-                    );
-                    self.graphs.give_up();
                     Counters::count(&counters.graph_refusals);
+                    match self.graphs.failed() {
+                        FAILURES_TOLD => tracing::warn!(
+                            target: "accelerant::tensorrt",
+                            "no CUDA graph can be made, executions are enqueued plainly for now: {e}"
+                        ),
+                        _ => {
+                            tracing::debug!(target: "accelerant::tensorrt", "no CUDA graph for now: {e}")
+                        }
+                    }
                     false
                 }
             },

@@ -24,11 +24,10 @@ pub(super) fn all(results: &Results) -> String {
         ("Threads that share a module", &["threads", "threads, burn"]),
         &["model", "precision", "CUDA graphs", "threads", "calls a second"],
         |told| {
-            let graphs = if told["cuda_graph"] == true { "yes" } else { "no" };
             vec![
                 string(told, "model"),
                 string(told, "dtype"),
-                graphs.to_owned(),
+                graphs(told),
                 whole(told, "threads"),
                 whole(told, "calls_per_second"),
             ]
@@ -54,11 +53,20 @@ pub(super) fn all(results: &Results) -> String {
         &mut text,
         results,
         ("Endurance", &["cycles", "forwards", "forwards, burn"]),
-        &["what", "model", "times", "seconds", "device memory, MB more", "host memory, MB more"],
+        &[
+            "what",
+            "model",
+            "CUDA graphs",
+            "times",
+            "seconds",
+            "device memory, MB more",
+            "host memory, MB more",
+        ],
         |told| {
             vec![
                 string(told, "who"),
                 string(told, "model"),
+                graphs(told),
                 whole(told, "count"),
                 tenths(told, "seconds"),
                 tenths(told, "device_growth_mb"),
@@ -67,6 +75,10 @@ pub(super) fn all(results: &Results) -> String {
         },
     );
     text
+}
+
+fn graphs(told: &Value) -> String {
+    if told["cuda_graph"] == true { "yes" } else { "no" }.to_owned()
 }
 
 /// A table for each network and precision: who by batch.

@@ -130,16 +130,16 @@ pub(crate) fn cycles(setting: &Setting, count: usize, seconds: u64) -> Result<()
         done += 1;
     }
     let seconds = begun.elapsed().as_secs_f64();
-    tell("cycles", done, seconds, before, memory(setting.device)?);
+    tell("cycles", false, done, seconds, before, memory(setting.device)?);
     Ok(())
 }
 
 /// One module, many calls on device tensors.
-pub(crate) fn forwards(setting: &Setting, count: usize) -> Result<()> {
+pub(crate) fn forwards(setting: &Setting, count: usize, graph: bool) -> Result<()> {
     let device = device(setting.device)?;
     let case = Case::new(Model::Digits, Precision::F32, 1, &device)?;
     let inputs: Vec<_> = case.inputs.iter().collect();
-    let module = case.compile(setting, false)?;
+    let module = case.compile(setting, graph)?;
     let values = |output: &Tensor| -> Result<Vec<f32>> { Ok(output.flatten_all()?.to_vec1()?) };
     let expected = values(&module.run(inputs.as_slice())?[0])?;
     for _ in 0..count / 100 {
@@ -156,15 +156,16 @@ pub(crate) fn forwards(setting: &Setting, count: usize) -> Result<()> {
     }
     device.synchronize()?;
     let seconds = begun.elapsed().as_secs_f64();
-    tell("forwards", count, seconds, before, memory(setting.device)?);
+    tell("forwards", graph, count, seconds, before, memory(setting.device)?);
     Ok(())
 }
 
-fn tell(who: &str, count: usize, seconds: f64, before: (f64, f64), after: (f64, f64)) {
+fn tell(who: &str, cuda_graph: bool, count: usize, seconds: f64, before: (f64, f64), after: (f64, f64)) {
     record::print(
         who,
         json!({
             "model": Model::Digits.name(),
+            "cuda_graph": cuda_graph,
             "count": count,
             "seconds": seconds,
             "device_growth_mb": after.0 - before.0,
