@@ -18,6 +18,7 @@ namespace accelerant {
 enum class Flavor : std::uint8_t;
 struct BuildOptions;
 struct ContextOptions;
+struct OutputMemory;
 struct ParserError;
 struct Progress;
 struct ProfileShape;
@@ -58,10 +59,13 @@ public:
   /// Forgets the shapes that were set before.
   virtual void set_profile(std::int32_t index, std::size_t stream) = 0;
   /// Sets the shapes of all inputs and gives those of all outputs, sizes one tensor after the other;
-  /// -1 stands for a size that depends on values.
-  virtual void set_shapes(rust::Slice<const std::int64_t> inputs, rust::Slice<std::int64_t> outputs) = 0;
-  /// Enqueues an execution on tensors at these addresses.
-  virtual void enqueue(rust::Slice<const std::uint64_t> addresses, std::size_t stream) = 0;
+  /// -1 stands for a size that depends on what is computed. `values` are those of the inputs that
+  /// decide shapes, one tensor after the other; no execution that had others may be pending.
+  virtual void set_shapes(rust::Slice<const std::int64_t> inputs, rust::Slice<const std::int64_t> values,
+                          rust::Slice<std::int64_t> outputs) = 0;
+  /// Enqueues an execution on tensors at these addresses. Those of inputs that decide shapes are passed
+  /// over, and those of outputs whose size was -1, which go to `computed`.
+  virtual void enqueue(rust::Slice<const std::uint64_t> addresses, OutputMemory &computed, std::size_t stream) = 0;
   /// Ends this context and gives the kernels that it compiled; null where none were to be kept.
   /// Nothing else may be called afterwards.
   virtual std::unique_ptr<HostMemory> finish() = 0;
@@ -74,8 +78,8 @@ public:
   /// Inputs and outputs in the engine's own order.
   virtual rust::Vec<TensorInfo> tensors() const = 0;
   virtual std::int32_t profile_count() const noexcept = 0;
-  /// The range of an input in a profile.
-  virtual ProfileShape profile_shape(rust::Str input, std::int32_t profile) const = 0;
+  /// The range of an input's sizes in a profile, or of the values of one that decides shapes.
+  virtual ProfileShape profile_shape(rust::Str input, std::int32_t profile, bool of_values) const = 0;
   /// Scratch memory of one context in bytes.
   virtual std::int64_t device_memory_size() const noexcept = 0;
   /// All weights in bytes; negative where the library does not tell.

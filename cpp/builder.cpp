@@ -118,8 +118,12 @@ public:
     }
     for (const ProfileShape &shape : shapes) {
       const std::string name(shape.name);
-      const auto set = [&](Select select, const rust::Vec<std::int64_t> &sizes) {
-        return profile->setDimensions(name.c_str(), select, to_dims(sizes.data(), sizes.size()));
+      const auto set = [&](Select select, const rust::Vec<std::int64_t> &numbers) {
+        if (shape.of_values) {
+          return profile->setShapeValuesV2(name.c_str(), select, numbers.data(),
+                                           static_cast<std::int32_t>(numbers.size()));
+        }
+        return profile->setDimensions(name.c_str(), select, to_dims(numbers.data(), numbers.size()));
       };
       if (!set(Select::kMIN, shape.min) || !set(Select::kOPT, shape.opt) || !set(Select::kMAX, shape.max)) {
         errors.fail("the optimization profile does not take input `" + name + "`");

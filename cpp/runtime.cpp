@@ -15,6 +15,48 @@ rust::String text_or_empty(const char *text) { return rust::String::lossy(text !
 
 cudaStream_t to_stream(std::size_t stream) noexcept { return reinterpret_cast<cudaStream_t>(stream); }
 
+/// The most elements of an input whose values decide shapes.
+constexpr std::size_t MOST_VALUES = 64;
+
+/// The values of such an input, where TensorRT reads them.
+struct alignas(256) Values {
+  std::int64_t wide[MOST_VALUES];
+  std::int32_t narrow[MOST_VALUES];
+};
+
+/// How many elements a tensor of fixed size has.
+std::size_t count(const nvinfer1::Dims &dims) {
+  std::size_t count = 1;
+  for (std::int32_t i = 0; i < dims.nbDims; ++i) {
+    count *= static_cast<std::size_t>(std::max<std::int64_t>(dims.d[i], 0));
+  }
+  return count;
+}
+
+/// Hands TensorRT memory for an output whose shape is computed, and its shape to Rust.
+class ComputedOutput final : public nvinfer1::IOutputAllocator {
+public:
+  explicit ComputedOutput(std::size_t place) noexcept : place_(place) {}
+
+  /// Where the next execution's output goes; null after it.
+  void give(OutputMemory *memory) noexcept { memory_ = memory; }
+
+  void *reallocateOutputAsync(const char *, void *, std::uint64_t size, std::uint64_t alignment,
+                              cudaStream_t) override {
+    return memory_ != nullptr ? reinterpret_cast<void *>(memory_->reserve(place_, size, alignment)) : nullptr;
+  }
+
+  void notifyShape(const char *, const nvinfer1::Dims &dims) noexcept override {
+    if (memory_ != nullptr) {
+      memory_->shape_known(place_, {dims.d, static_cast<std::size_t>(std::max(dims.nbDims, 0))});
+    }
+  }
+
+private:
+  std::size_t place_;
+  OutputMemory *memory_ = nullptr;
+};
+
 class LoadedRuntime final : public Runtime, public std::enable_shared_from_this<LoadedRuntime> {
 public:
   explicit LoadedRuntime(std::shared_ptr<const LoadedLibrary> library) : library_(std::move(library)) {
@@ -57,11 +99,21 @@ public:
 
   std::int32_t profile_count() const noexcept override { return engine_->getNbOptimizationProfiles(); }
 
-  ProfileShape profile_shape(rust::Str input, std::int32_t profile) const override {
+  ProfileShape profile_shape(rust::Str input, std::int32_t profile, bool of_values) const override {
     using Select = nvinfer1::OptProfileSelector;
     Errors errors;
     const std::string name(input);
     const auto get = [&](Select select) {
+      if (of_values) {
+        const std::int64_t *values = engine_->getProfileTensorValuesV2(name.c_str(), profile, select);
+        const std::size_t size = count(engine_->getTensorShape(name.c_str()));
+        if (values == nullptr) {
+          errors.fail("no profile " + std::to_string(profile) + " for the values of input `" + name + "`");
+        }
+        rust::Vec<std::int64_t> all;
+        std::for_each(values, values + size, [&](std::int64_t value) { all.push_back(value); });
+        return all;
+      }
       const nvinfer1::Dims dims = engine_->getProfileShape(name.c_str(), profile, select);
       if (dims.nbDims < 0) {
         errors.fail("no profile " + std::to_string(profile) + " for input `" + name + "`");
@@ -70,6 +122,7 @@ public:
     };
     ProfileShape shape;
     shape.name = rust::String(input.data(), input.size());
+    shape.of_values = of_values;
     shape.min = get(Select::kMIN);
     shape.opt = get(Select::kOPT);
     shape.max = get(Select::kMAX);
@@ -113,11 +166,19 @@ class LoadedContext final : public Context {
 public:
   LoadedContext(ContextParts parts, const ContextOptions &options) : parts_(std::move(parts)) {
     tensors_.reserve(options.tensors.size());
+    const nvinfer1::ICudaEngine &engine = parts_.context->getEngine();
+    inputs_ = options.inputs;
     for (const rust::String &name : options.tensors) {
       const std::string text(name);
-      tensors_.push_back({text, parts_.context->getEngine().getTensorShape(text.c_str()).nbDims, unknown(), 0});
+      const nvinfer1::Dims dims = engine.getTensorShape(text.c_str());
+      Tensor tensor{text, dims.nbDims, unknown(), 0, 0, nullptr, nullptr};
+      const bool on_host = engine.getTensorLocation(text.c_str()) == nvinfer1::TensorLocation::kHOST;
+      if (on_host && tensors_.size() < inputs_) {
+        tensor.count = count(dims);
+        tensor.values = std::make_unique<Values>();
+      }
+      tensors_.push_back(std::move(tensor));
     }
-    inputs_ = options.inputs;
   }
 
   void set_profile(std::int32_t index, std::size_t stream) override {
@@ -131,7 +192,8 @@ public:
     }
   }
 
-  void set_shapes(rust::Slice<const std::int64_t> inputs, rust::Slice<std::int64_t> outputs) override {
+  void set_shapes(rust::Slice<const std::int64_t> inputs, rust::Slice<const std::int64_t> values,
+                  rust::Slice<std::int64_t> outputs) override {
     Errors errors;
     if (inputs.size() != sizes(0, inputs_) || outputs.size() != sizes(inputs_, tensors_.size())) {
       errors.fail("the number of sizes is not that of the engine");
@@ -150,6 +212,7 @@ public:
       }
       tensor.dims = dims;
     }
+    set_values(values, errors);
     const char *missing = nullptr;
     if (parts_.context->inferShapes(1, &missing) != 0) {
       errors.fail(missing != nullptr ? "the shape of `" + std::string(missing) + "` is not set"
@@ -157,23 +220,24 @@ public:
     }
     std::int64_t *told = outputs.data();
     for (std::size_t i = inputs_; i < tensors_.size(); ++i) {
-      const Tensor &tensor = tensors_[i];
+      Tensor &tensor = tensors_[i];
       const nvinfer1::Dims dims = parts_.context->getTensorShape(tensor.name.c_str());
       if (dims.nbDims != tensor.rank) {
         errors.fail("the shape of output `" + tensor.name + "` is not known");
       }
+      set_computed(tensor, i - inputs_, std::any_of(dims.d, dims.d + dims.nbDims, [](auto d) { return d < 0; }));
       told = std::copy_n(dims.d, dims.nbDims, told);
     }
   }
 
-  void enqueue(rust::Slice<const std::uint64_t> addresses, std::size_t stream) override {
+  void enqueue(rust::Slice<const std::uint64_t> addresses, OutputMemory &computed, std::size_t stream) override {
     Errors errors;
     if (addresses.size() != tensors_.size()) {
       errors.fail("the number of addresses is not that of the engine");
     }
     for (std::size_t i = 0; i < tensors_.size(); ++i) {
       Tensor &tensor = tensors_[i];
-      if (addresses[i] == tensor.address) {
+      if (tensor.values || tensor.computed || addresses[i] == tensor.address) {
         continue;
       }
       tensor.address = 0;
@@ -182,7 +246,10 @@ public:
       }
       tensor.address = addresses[i];
     }
-    if (!parts_.context->enqueueV3(to_stream(stream))) {
+    give_to_computed(&computed);
+    const bool enqueued = parts_.context->enqueueV3(to_stream(stream));
+    give_to_computed(nullptr);
+    if (!enqueued) {
       errors.fail("the engine cannot be enqueued");
     }
   }
@@ -205,7 +272,60 @@ private:
     std::int32_t rank;
     nvinfer1::Dims dims;
     std::uint64_t address;
+    /// For an input that decides shapes, how many values, and where they are.
+    std::size_t count;
+    std::unique_ptr<Values> values;
+    /// For an output whose shape is computed.
+    std::unique_ptr<ComputedOutput> computed;
   };
+
+  void set_computed(Tensor &tensor, std::size_t place, bool is_computed) {
+    if (is_computed == static_cast<bool>(tensor.computed)) {
+      return;
+    }
+    auto allocator = is_computed ? std::make_unique<ComputedOutput>(place) : nullptr;
+    Errors errors;
+    const char *name = tensor.name.c_str();
+    // Its address is forgotten, so that the allocator is asked.
+    const bool forgotten = tensor.address == 0 || parts_.context->setTensorAddress(name, nullptr);
+    tensor.address = 0;
+    if (!forgotten || !parts_.context->setOutputAllocator(name, allocator.get())) {
+      errors.fail("the memory of output `" + tensor.name + "` is refused");
+    }
+    tensor.computed = std::move(allocator);
+  }
+
+  void give_to_computed(OutputMemory *memory) noexcept {
+    for (Tensor &tensor : tensors_) {
+      if (tensor.computed) {
+        tensor.computed->give(memory);
+      }
+    }
+  }
+
+  void set_values(rust::Slice<const std::int64_t> values, const Errors &errors) {
+    const std::int64_t *next = values.data();
+    const std::int64_t *const end = next + values.size();
+    for (std::size_t i = 0; i < inputs_; ++i) {
+      Tensor &tensor = tensors_[i];
+      if (!tensor.values) {
+        continue;
+      }
+      if (tensor.count > MOST_VALUES || static_cast<std::size_t>(end - next) < tensor.count) {
+        errors.fail("the number of values of input `" + tensor.name + "` is not that of the engine");
+      }
+      std::copy_n(next, tensor.count, tensor.values->wide);
+      std::transform(next, next + tensor.count, tensor.values->narrow,
+                     [](std::int64_t value) { return static_cast<std::int32_t>(value); });
+      next += tensor.count;
+      const char *name = tensor.name.c_str();
+      const bool narrow = parts_.context->getEngine().getTensorDataType(name) == nvinfer1::DataType::kINT32;
+      void *address = narrow ? static_cast<void *>(tensor.values->narrow) : tensor.values->wide;
+      if (!parts_.context->setTensorAddress(name, address)) {
+        errors.fail("the values of input `" + tensor.name + "` are refused");
+      }
+    }
+  }
 
   static nvinfer1::Dims unknown() noexcept {
     nvinfer1::Dims dims{};
@@ -226,8 +346,9 @@ private:
     return count;
   }
 
-  ContextParts parts_;
+  // The context goes before what it was told to use.
   std::vector<Tensor> tensors_;
+  ContextParts parts_;
   std::size_t inputs_ = 0;
 };
 

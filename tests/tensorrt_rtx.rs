@@ -5,6 +5,8 @@
 mod common;
 #[path = "tensorrt_rtx/profiles.rs"]
 mod profiles;
+#[path = "tensorrt_rtx/values.rs"]
+mod values;
 
 use std::{
     ops::ControlFlow,

@@ -59,7 +59,8 @@ pub struct ExecutionCounters {
     pub executions: u64,
     /// Copies between host and device.
     pub host_copies: u64,
-    /// Copies on the device, of inputs whose address was not aligned.
+    /// Copies on the device: of inputs whose address was not aligned, and of outputs whose shape was
+    /// computed.
     pub device_copies: u64,
     /// Times that a context was told other input shapes than before.
     pub reshapes: u64,
@@ -95,14 +96,18 @@ pub trait DeviceExecutable: Send + Sync {
     /// The sizes of all outputs for these sizes of all inputs.
     ///
     /// # Errors
-    /// Shapes that do not fit the signature, as in [`enqueue`](Self::enqueue).
+    /// Shapes that do not fit the signature, as in [`enqueue`](Self::enqueue), and
+    /// [`UnsupportedOperation`](crate::ErrorKind::UnsupportedOperation) for a model in which the values
+    /// of an input decide shapes, or an output's shape is computed.
     fn output_shapes(&self, inputs: &[&[usize]]) -> Result<Vec<Vec<usize>>>;
 
-    /// Enqueues an execution on `stream` and returns without waiting for it.
+    /// Enqueues an execution on `stream` and returns without waiting for it. Only where the values of an
+    /// input decide shapes, they are read first, which waits for `stream`.
     ///
-    /// `output` is called once for each output, in order, with its place and its sizes, and gives the
-    /// address of memory for it: a multiple of [`ADDRESS_ALIGNMENT`], and not 0. It may
-    /// enqueue work on `stream`, such as the allocation itself, but must not call this executable.
+    /// `output` is called once for each output, with its place and its sizes, and gives the address of
+    /// memory for it: a multiple of [`ADDRESS_ALIGNMENT`], and not 0. It may enqueue work on `stream`,
+    /// such as the allocation itself, but must not call this executable. Outputs whose shape is
+    /// computed come last, after an execution that waits for itself as far as the shape.
     ///
     /// # Errors
     /// Inputs that do not fit the signature, naming tensor and axis; errors of `output`;

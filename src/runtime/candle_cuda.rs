@@ -51,12 +51,13 @@ pub(super) fn run(
         reading.push(guard);
     }
     let pool = OutputPool::of(stream.context());
-    let mut made: Vec<(Vec<usize>, CudaStorageSlice)> = Vec::with_capacity(outputs.len());
+    let mut made: Vec<Option<(Vec<usize>, CudaStorageSlice)>> =
+        outputs.iter().map(|_| None).collect();
     let mut output = |i: usize, sizes: &[usize]| {
         let spec = &signature.outputs[i];
         let (slice, address) =
             alloc(&pool, &stream, spec.dtype, sizes).map_err(|e| e.on_tensor(&spec.name))?;
-        made.push((sizes.to_vec(), slice));
+        made[i] = Some((sizes.to_vec(), slice));
         Ok(address)
     };
     let handle = StreamHandle(stream.cu_stream() as usize);
@@ -65,7 +66,7 @@ pub(super) fn run(
     // allocated for theirs. Candle frees all of it in the order of the stream.
     unsafe { executable.enqueue(handle, &tensors, &mut output) }?;
     drop(reading);
-    let made = made.into_iter().zip(outputs).map(|((sizes, mut slice), &dtype)| {
+    let made = made.into_iter().flatten().zip(outputs).map(|((sizes, mut slice), &dtype)| {
         written(&mut slice, &stream);
         let storage = Storage::Cuda(CudaStorage { slice, device: device.clone() });
         Tensor::from_storage(storage, sizes, BackpropOp::none(), false)

@@ -278,12 +278,11 @@ impl CudaModule<'_> {
             let text = format!("expected memory for {expected} outputs, got {got}");
             return Err(Error::new(ErrorKind::InputMismatch, text).in_operation("run on a stream"));
         }
-        let mut specs = self.signature.outputs.iter();
-        let mut memory = outputs.iter_mut();
+        let mut memory: Vec<_> = outputs.iter_mut().map(Some).collect();
         let mut written = Vec::with_capacity(memory.len());
-        let mut output = |_: usize, sizes: &[usize]| {
-            let (Some(spec), Some(memory)) = (specs.next(), memory.next()) else {
-                return Err(Error::new(ErrorKind::InputMismatch, "more outputs than expected"));
+        let mut output = |i: usize, sizes: &[usize]| {
+            let (spec, Some(memory)) = (&self.signature.outputs[i], memory[i].take()) else {
+                return Err(Error::new(ErrorKind::Execution, "an output was asked for twice"));
             };
             self.check_place(memory.context(), spec)?;
             check_memory(&**memory, spec, sizes)?;
@@ -305,7 +304,8 @@ impl CudaModule<'_> {
     ) -> Result<Vec<CudaTensor>> {
         self.check_stream(stream).map_err(|e| e.in_operation("run on a stream"))?;
         let pool = OutputPool::of(stream.context());
-        let mut outputs: Vec<CudaTensor> = Vec::with_capacity(self.signature.outputs.len());
+        let mut outputs: Vec<Option<CudaTensor>> =
+            self.signature.outputs.iter().map(|_| None).collect();
         let mut output = |i: usize, sizes: &[usize]| {
             let spec = &self.signature.outputs[i];
             let len = byte_len(spec.dtype, sizes).map_err(|e| e.on_tensor(&spec.name))?;
@@ -313,10 +313,11 @@ impl CudaModule<'_> {
             // to it was enqueued.
             let (memory, address) = unsafe { pool.alloc::<u8>(stream, len) }
                 .map_err(|e| no_room(len, e).on_tensor(&spec.name))?;
-            outputs.push(CudaTensor { dtype: spec.dtype, shape: sizes.to_vec(), memory });
+            outputs[i] = Some(CudaTensor { dtype: spec.dtype, shape: sizes.to_vec(), memory });
             Ok(address)
         };
         self.enqueue(stream, inputs, &mut output)?;
+        let mut outputs: Vec<CudaTensor> = outputs.into_iter().flatten().collect();
         for output in &mut outputs {
             // Only now is there something for other streams to wait for.
             drop(output.write(stream));

@@ -1,11 +1,10 @@
-//! Optimization profiles by name, and inputs that no profile of sizes is enough for.
+//! Optimization profiles by name.
 
 use accelerant::backend::tensorrt::{Profiles, TensorRt, TensorRtOptions};
 use accelerant::backend::{Backend, Engine};
-use accelerant::export::{Consumer, GraphBuilder, OnnxModel};
-use accelerant::{DType, Dim, ErrorKind, HostTensor, Shape};
+use accelerant::{Dim, ErrorKind, HostTensor};
 
-use super::{FEATURES, Mlp, assert_close, batch, exact, gpu, input, rtx};
+use super::{Mlp, assert_close, batch, exact, gpu, input, rtx};
 
 /// Few rows, any number, and many.
 fn three() -> Profiles {
@@ -86,24 +85,4 @@ fn an_engine_runs_with_the_profile_of_a_name_alone() {
     let altered = one_too_few.with_profile_names(["", "b"]);
     let error = with(exact().profile("b")).load(&altered).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::EngineCorrupt);
-}
-
-/// `y = reshape(x, sizes)`: the values of `sizes` decide the shape of `y`.
-fn reshaped_by_an_input() -> OnnxModel {
-    let graph = GraphBuilder::for_consumer("reshaped", Consumer::tensorrt());
-    let x = graph.input("x", DType::F32, [batch(1, 8), FEATURES.into()]).unwrap();
-    let sizes = graph.input("sizes", DType::I64, [2usize]).unwrap();
-    let any = |name: &'static str| Dim::dynamic(name, 1..=8 * FEATURES).unwrap();
-    let shape = Shape::from([any("rows"), any("columns")]);
-    let reshape = graph.node("Reshape").input(&x).input(&sizes);
-    let y = reshape.outputs([(DType::F32, shape)]).build().unwrap();
-    graph.output("y", &y).unwrap();
-    graph.finish().unwrap()
-}
-
-#[test]
-fn an_input_whose_values_decide_shapes_is_refused() {
-    let error = rtx().build(&reshaped_by_an_input()).unwrap_err();
-    assert_eq!((error.kind(), error.tensor()), (ErrorKind::UnsupportedOperation, Some("sizes")));
-    assert!(error.to_string().contains("values decide shapes"), "{error}");
 }

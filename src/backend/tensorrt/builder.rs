@@ -18,6 +18,7 @@ use super::library::Library;
 use super::options::TensorRtOptions;
 use super::profiles::place_of;
 use super::runtime::{dtype_from_tensorrt, dtype_name};
+use super::values;
 use crate::backend::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{NodeRefusal, OnnxModel, SplitModel};
@@ -54,8 +55,8 @@ pub(super) fn build(
     let mut builder = library.create_builder()?;
     // SAFETY: `split` is dropped after `builder`.
     unsafe { parse(&mut builder, &split) }?;
-    check_tensors(&builder, model.signature())?;
-    for profile in options.profiles.of(model.signature())? {
+    let deciding = check_tensors(&builder, model.signature())?;
+    for profile in options.profiles.of(model.signature(), &deciding)? {
         builder.pin_mut().add_profile(&profile).map_err(|e| build_error(&e))?;
     }
 
@@ -108,7 +109,7 @@ pub(super) fn check(library: &Library, model: &OnnxModel) -> Result<Vec<NodeRefu
     let mut builder = library.create_builder()?;
     // SAFETY: `split` is dropped after `builder`.
     let parsed = unsafe { parse(&mut builder, &split) };
-    let checked = parsed.and_then(|()| check_tensors(&builder, model.signature()));
+    let checked = parsed.and_then(|()| check_tensors(&builder, model.signature()).map(drop));
     let Err(whole) = checked else { return Ok(Vec::new()) };
     let errors = builder.parser_errors().map_err(|e| build_error(&e))?;
     if errors.is_empty() {
@@ -202,10 +203,12 @@ fn place(error: &ParserError) -> String {
     }
 }
 
-/// The network must have what the signature says; the parser may have changed types on its way.
-fn check_tensors(builder: &ffi::Builder, signature: &Signature) -> Result<()> {
+/// The network must have what the signature says; the parser may have changed types on its way. Gives
+/// the places of the inputs whose values decide shapes.
+fn check_tensors(builder: &ffi::Builder, signature: &Signature) -> Result<Vec<usize>> {
     let tensors = builder.tensors().map_err(|e| build_error(&e))?;
-    for (spec, input) in sides(signature) {
+    let mut deciding = Vec::new();
+    for (i, (spec, input)) in sides(signature).enumerate() {
         let Some(tensor) = tensors.iter().find(|t| t.name == spec.name && t.input == input) else {
             let text = "the parsed network has no such input or output";
             return Err(Error::new(ErrorKind::InvalidModel, text).on_tensor(&spec.name));
@@ -218,11 +221,11 @@ fn check_tensors(builder: &ffi::Builder, signature: &Signature) -> Result<()> {
             return Err(Error::new(ErrorKind::UnsupportedOperation, text).on_tensor(&spec.name));
         }
         if tensor.on_host && input {
-            let text = "an input whose values decide shapes is not supported";
-            return Err(Error::new(ErrorKind::UnsupportedOperation, text).on_tensor(&spec.name));
+            values::check(spec)?;
+            deciding.push(i);
         }
     }
-    Ok(())
+    Ok(deciding)
 }
 
 /// Inputs, then outputs; whether it is an input.

@@ -3,11 +3,11 @@
 
 use std::{fmt, io::Write as _, path::PathBuf, sync::Arc};
 
-use cudarc::driver::CudaContext;
+use cudarc::driver::{CudaContext, result};
 
 use super::builder::{read_if_there, sides};
 use super::counters::Counters;
-use super::device::{self, Queue};
+use super::device::{self, Queue, device_error};
 use super::ffi::ContextOptions;
 use super::graphs::not_captured;
 use super::options::TensorRtOptions;
@@ -15,6 +15,7 @@ use super::pool::{Lease, Pool, Wish};
 use super::profiles::place_of;
 use super::runtime::LoadedEngine;
 use super::slot::{Model, Slot, byte_len};
+use super::values::integers;
 use crate::backend::{
     DeviceExecutable, DeviceTensor, Engine, EngineMemory, Executable, ExecutionCounters,
     StreamHandle,
@@ -46,7 +47,8 @@ impl EngineExecutable {
         options: &TensorRtOptions,
     ) -> Result<Self> {
         let mut signature = header.signature().clone();
-        let mut profiles = engine.ranges(&signature)?;
+        let deciding = engine.deciding(&signature)?;
+        let mut profiles = engine.ranges(&signature, &deciding)?;
         if let Some(name) = &options.profile {
             let only = place_of(name, header.profile_names())?;
             signature = profiles.restrict(only, &signature)?;
@@ -64,7 +66,7 @@ impl EngineExecutable {
                 .transpose()?
                 .unwrap_or_default(),
         };
-        let model = Model { profiles, signature };
+        let model = Model { signature, profiles, deciding };
         let contexts = contexts_within(&engine, options)?;
         let (pool, counters) = (Pool::new(contexts), Counters::default());
         let executable = Self { model, pool, engine, device, asked, runtime_cache, counters };
@@ -83,6 +85,39 @@ impl EngineExecutable {
             Counters::count(&self.counters.contexts);
             Ok(slot)
         })
+    }
+}
+
+impl EngineExecutable {
+    /// The values of the inputs that decide shapes, one input after the other. They are copied to the
+    /// host in the order of the stream, which is waited for; an engine without such inputs waits for
+    /// nothing.
+    ///
+    /// # Safety
+    /// As [`DeviceExecutable::enqueue`]; the device must be bound.
+    unsafe fn values(&self, queue: Queue, inputs: &[DeviceTensor<'_>]) -> Result<Vec<i64>> {
+        let Model { signature, deciding, .. } = &self.model;
+        if deciding.is_empty() {
+            return Ok(Vec::new());
+        }
+        signature.check_inputs(inputs.iter().map(|input| (input.dtype, input.shape)))?;
+        let mut values = Vec::new();
+        for &i in deciding {
+            let (spec, input) = (&signature.inputs[i], &inputs[i]);
+            let mut bytes = vec![0u8; byte_len(spec, input.shape)?];
+            // SAFETY: the caller's promise; what is copied to is there until the stream is done.
+            let copied =
+                unsafe { result::memcpy_dtoh_async(&mut bytes, input.address, queue.raw()) };
+            // Also after a failure: a copy may be on its way.
+            // SAFETY: the caller's promise.
+            let waited = unsafe { result::stream::synchronize(queue.raw()) };
+            copied.and(waited).map_err(|e| {
+                device_error("the values of an input cannot be read", e).on_tensor(&spec.name)
+            })?;
+            Counters::count(&self.counters.host_copies);
+            values.extend(integers(input.dtype, &bytes).unwrap_or_default());
+        }
+        Ok(values)
     }
 }
 
@@ -163,6 +198,12 @@ impl DeviceExecutable for EngineExecutable {
         let given = inputs.iter().enumerate();
         let given: Vec<_> =
             given.map(|(i, &shape)| (dtype(i).unwrap_or(crate::DType::F32), shape)).collect();
+        if let Some(&i) = self.model.deciding.first() {
+            let text =
+                "the values of this input decide the shapes of outputs, which sizes do not tell";
+            let name = &self.model.signature.inputs[i].name;
+            return Err(Error::new(ErrorKind::UnsupportedOperation, text).on_tensor(name));
+        }
         device::bind(&self.device)?;
         let mut lease = self.lease(Wish::Any)?;
         let slot = lease.slot().ok_or_else(lost)?;
@@ -178,14 +219,16 @@ impl DeviceExecutable for EngineExecutable {
         device::bind(&self.device)?;
         // SAFETY: the caller's promise; the device is bound.
         let queue = unsafe { Queue::new(stream.0) }?;
+        // SAFETY: the caller's promise; the device is bound.
+        let values = unsafe { self.values(queue, inputs) }?;
         let mut lease = self.lease(Wish::Stream(queue.id()))?;
         let slot = lease.slot().ok_or_else(lost)?;
-        slot.prepare(&self.model, inputs, output, &self.counters)?;
+        slot.prepare(&self.model, inputs, &values, output, &self.counters)?;
         // What `output` called may have bound another device.
         device::bind(&self.device)?;
         let slot = lease.doubt().ok_or_else(lost)?;
         // SAFETY: the caller's promise; the device is bound.
-        unsafe { slot.enqueue(&self.model, queue, &self.counters) }?;
+        unsafe { slot.enqueue(&self.model, queue, output, &self.counters) }?;
         lease.trust();
         Ok(())
     }

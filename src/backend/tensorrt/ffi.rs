@@ -10,6 +10,7 @@ use std::{
     },
 };
 
+use super::computed::OutputMemory;
 use super::options::{ProgressEvent, ProgressFn};
 
 pub(super) use bridge::*;
@@ -61,9 +62,11 @@ mod bridge {
         on_host: bool,
     }
 
+    /// The range of an input's sizes, or of its values where they decide shapes.
     #[derive(Clone, Debug)]
     struct ProfileShape {
         name: String,
+        of_values: bool,
         min: Vec<i64>,
         opt: Vec<i64>,
         max: Vec<i64>,
@@ -100,6 +103,11 @@ mod bridge {
         fn phase_started(self: &Progress, phase: &str, parent: &str, steps: i32);
         fn step_finished(self: &Progress, phase: &str, step: i32) -> bool;
         fn phase_finished(self: &Progress, phase: &str);
+        type OutputMemory;
+
+        fn reserve(self: &mut OutputMemory, output: usize, size: u64, alignment: u64) -> u64;
+        fn shape_known(self: &mut OutputMemory, output: usize, sizes: &[i64]);
+
         fn log_enabled(severity: i32) -> bool;
         fn log_message(severity: i32, text: &str);
     }
@@ -135,12 +143,24 @@ mod bridge {
         /// # Safety
         /// `stream` must be a live stream of the current device.
         unsafe fn set_profile(self: Pin<&mut Context>, index: i32, stream: usize) -> Result<()>;
-        fn set_shapes(self: Pin<&mut Context>, inputs: &[i64], outputs: &mut [i64]) -> Result<()>;
+        /// # Safety
+        /// No execution may be pending that was given other values.
+        unsafe fn set_shapes(
+            self: Pin<&mut Context>,
+            inputs: &[i64],
+            values: &[i64],
+            outputs: &mut [i64],
+        ) -> Result<()>;
         /// # Safety
         /// Every address must be device memory large enough for its tensor with the shapes set,
         /// `stream` a live stream of the current device, and all of it must stay so until the
-        /// stream is done.
-        unsafe fn enqueue(self: Pin<&mut Context>, addresses: &[u64], stream: usize) -> Result<()>;
+        /// stream is done. Nothing that is pending may use the memory of `computed`.
+        unsafe fn enqueue(
+            self: Pin<&mut Context>,
+            addresses: &[u64],
+            computed: &mut OutputMemory,
+            stream: usize,
+        ) -> Result<()>;
         /// # Safety
         /// No execution may be pending, and nothing else may be called afterwards.
         unsafe fn finish(self: Pin<&mut Context>) -> Result<UniquePtr<HostMemory>>;
@@ -148,7 +168,12 @@ mod bridge {
         type Engine;
         fn tensors(self: &Engine) -> Result<Vec<TensorInfo>>;
         fn profile_count(self: &Engine) -> i32;
-        fn profile_shape(self: &Engine, input: &str, profile: i32) -> Result<ProfileShape>;
+        fn profile_shape(
+            self: &Engine,
+            input: &str,
+            profile: i32,
+            of_values: bool,
+        ) -> Result<ProfileShape>;
         fn device_memory_size(self: &Engine) -> i64;
         fn weights_size(self: &Engine) -> i64;
         fn layer_information(self: &Engine) -> Result<String>;

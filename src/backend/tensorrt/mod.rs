@@ -14,6 +14,7 @@
 //! Enterprise flavor.
 
 mod builder;
+mod computed;
 mod counters;
 mod device;
 mod executable;
@@ -26,6 +27,7 @@ mod profiles;
 mod ranges;
 mod runtime;
 mod slot;
+mod values;
 
 use std::{path::PathBuf, sync::Arc};
 

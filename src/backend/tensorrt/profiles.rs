@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::ffi::ProfileShape;
+use super::values::{self, ValueRange};
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::{DType, Dim, Signature, Symbol};
 use crate::tensor::HostTensor;
@@ -32,6 +33,8 @@ pub struct Profiles(Vec<Profile>);
 struct Profile {
     name: Option<String>,
     ranges: BTreeMap<String, Symbol>,
+    /// By the name of the input.
+    values: BTreeMap<String, ValueRange>,
 }
 
 impl Default for Profiles {
@@ -40,18 +43,30 @@ impl Default for Profiles {
     }
 }
 
-/// How often each size was seen.
-#[derive(Default)]
-struct Seen(BTreeMap<usize, usize>);
+/// How often each size, or each tensor of values, was seen.
+struct Seen<T>(BTreeMap<T, usize>);
 
-impl Seen {
-    fn count(&mut self, size: usize) {
-        *self.0.entry(size).or_default() += 1;
+impl<T> Default for Seen<T> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<T: Ord> Seen<T> {
+    fn count(&mut self, one: T) {
+        *self.0.entry(one).or_default() += 1;
     }
 
-    /// The smallest, the most frequent (of equally frequent ones the largest), and the largest.
+    /// Of equally frequent ones the largest.
+    fn most_frequent(&self) -> Option<&T> {
+        self.0.iter().max_by_key(|&(one, count)| (count, one)).map(|(one, _)| one)
+    }
+}
+
+impl Seen<usize> {
+    /// The smallest, the most frequent, and the largest.
     fn range(&self) -> Option<(usize, usize, usize)> {
-        let (&opt, _) = self.0.iter().max_by_key(|&(&size, &count)| (count, size))?;
+        let &opt = self.most_frequent()?;
         let ((&min, _), (&max, _)) = (self.0.first_key_value()?, self.0.last_key_value()?);
         Some((min, opt, max))
     }
@@ -84,7 +99,8 @@ impl Profiles {
     }
 
     /// One profile, for inputs of a model that were seen: each of its symbols as in
-    /// [`from_samples`](Self::from_samples).
+    /// [`from_samples`](Self::from_samples), and where the values of an input decide shapes, these
+    /// [values](Self::values), each element from its smallest to its largest.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] without samples; for one that does not fit the signature as
@@ -93,7 +109,29 @@ impl Profiles {
         signature: &Signature,
         samples: impl IntoIterator<Item: AsRef<[HostTensor]>>,
     ) -> Result<Self> {
-        Self::seen(signature, samples, |_, tensor| (tensor.dtype(), tensor.shape()))
+        let mut seen = BTreeMap::<&str, Seen<Vec<i64>>>::new();
+        let samples = samples.into_iter().inspect(|sample| {
+            for (spec, tensor) in signature.inputs.iter().zip(sample.as_ref()) {
+                if values::may_decide(spec) {
+                    // One of another type is refused with its place.
+                    let numbers = values::integers(tensor.dtype(), tensor.bytes());
+                    let numbers = numbers.unwrap_or_default();
+                    seen.entry(&spec.name).or_default().count(numbers);
+                }
+            }
+        });
+        let mut profiles =
+            Self::seen(signature, samples, |_, tensor| (tensor.dtype(), tensor.shape()))?;
+        if let Some(profile) = profiles.0.last_mut() {
+            profile.values = seen
+                .into_iter()
+                .filter_map(|(name, seen)| {
+                    let range = ValueRange::of_samples(seen.0.keys(), seen.most_frequent()?)?;
+                    Some((name.to_owned(), range))
+                })
+                .collect();
+        }
+        Ok(profiles)
     }
 
     /// As [`from_inputs`](Self::from_inputs), from the shapes alone: of each sample those of all inputs,
@@ -115,7 +153,7 @@ impl Profiles {
         samples: impl IntoIterator<Item: AsRef<[T]>>,
         shape: impl Fn(usize, &T) -> (DType, &[usize]),
     ) -> Result<Self> {
-        let mut seen = BTreeMap::<&str, Seen>::new();
+        let mut seen = BTreeMap::<&str, Seen<usize>>::new();
         let mut count = 0;
         for sample in samples {
             let inputs = sample.as_ref().iter().enumerate().map(|(i, input)| shape(i, input));
@@ -168,6 +206,35 @@ impl Profiles {
         Ok(self)
     }
 
+    /// States the values of an input that decides shapes, for the last profile: the smallest, the tuned and
+    /// the largest of each of its elements. TensorRT wants to know them of every such input, and
+    /// the tuned ones must be values that the model can run with.
+    ///
+    /// ```
+    /// # use accelerant::backend::tensorrt::Profiles;
+    /// // The second input of an ONNX `Reshape`: from one column to 64.
+    /// let profiles = Profiles::new().values("sizes", [1, 1], [8, 16], [64, 64])?;
+    /// # Ok::<(), accelerant::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] when not `min <= opt <= max` at each element, naming the input and
+    /// the element as its axis.
+    pub fn values(
+        mut self,
+        input: impl Into<String>,
+        min: impl Into<Vec<i64>>,
+        opt: impl Into<Vec<i64>>,
+        max: impl Into<Vec<i64>>,
+    ) -> Result<Self> {
+        let name = input.into();
+        let range = ValueRange::new(&name, min.into(), opt.into(), max.into())?;
+        if let Some(last) = self.0.last_mut() {
+            last.values.insert(name, range);
+        }
+        Ok(self)
+    }
+
     /// Begins another profile, of the whole range of every symbol.
     #[must_use]
     pub fn next(mut self) -> Self {
@@ -175,8 +242,13 @@ impl Profiles {
         self
     }
 
-    /// The profiles of a model's inputs, as the builder is told them; none without symbols.
-    pub(super) fn of(&self, signature: &Signature) -> Result<Vec<Vec<ProfileShape>>> {
+    /// The profiles of a model's inputs, as the builder is told them; none without symbols and without
+    /// inputs whose values decide shapes, which are those at the places `deciding`.
+    pub(super) fn of(
+        &self,
+        signature: &Signature,
+        deciding: &[usize],
+    ) -> Result<Vec<Vec<ProfileShape>>> {
         let dynamic: Vec<_> =
             signature.inputs.iter().filter(|spec| spec.shape.is_dynamic()).collect();
         let symbols: Vec<&Symbol> =
@@ -184,16 +256,22 @@ impl Profiles {
         for range in self.0.iter().flat_map(|profile| profile.ranges.values()) {
             check_range(range, &symbols)?;
         }
-        self.check_names(!dynamic.is_empty())?;
-        if dynamic.is_empty() {
+        let deciding: Vec<_> = deciding.iter().map(|&i| &signature.inputs[i]).collect();
+        let needed = !dynamic.is_empty() || !deciding.is_empty();
+        self.check_names(needed)?;
+        for (name, range) in self.0.iter().flat_map(|profile| &profile.values) {
+            range.check_use(name, &deciding)?;
+        }
+        if !needed {
             return Ok(Vec::new());
         }
         let mut profiles = Vec::with_capacity(self.0.len());
-        for Profile { ranges, .. } in &self.0 {
-            let mut shapes = Vec::with_capacity(dynamic.len());
+        for Profile { ranges, values, .. } in &self.0 {
+            let mut shapes = Vec::with_capacity(dynamic.len() + deciding.len());
             for spec in &dynamic {
                 let mut shape = ProfileShape {
                     name: spec.name.clone(),
+                    of_values: false,
                     min: Vec::new(),
                     opt: Vec::new(),
                     max: Vec::new(),
@@ -213,6 +291,9 @@ impl Profiles {
                     shape.max.push(dim.max() as i64);
                 }
                 shapes.push(shape);
+            }
+            for spec in &deciding {
+                shapes.push(values::told(spec, values.get(&spec.name))?);
             }
             profiles.push(shapes);
         }
@@ -298,7 +379,7 @@ mod tests {
             .next()
             .range("length", 5, 5, 5)
             .unwrap();
-        let told = profiles.of(&signature()).unwrap();
+        let told = profiles.of(&signature(), &[]).unwrap();
         let of = |profile: usize, input: usize| {
             let shape = &told[profile][input];
             [shape.min[0], shape.opt[0], shape.max[0]]
@@ -319,7 +400,7 @@ mod tests {
     fn a_profile_that_the_model_has_not_is_refused() {
         for (symbol, max, said) in [("bach", 2, "`bach`"), ("batch", 65, "1..=64")] {
             let profiles = Profiles::new().range(symbol, 1, 1, max).unwrap();
-            let error = profiles.of(&signature()).err().unwrap();
+            let error = profiles.of(&signature(), &[]).err().unwrap();
             assert_eq!(error.kind(), ErrorKind::InvalidArgument);
             assert!(error.to_string().contains(said), "{error}");
         }
@@ -357,7 +438,7 @@ mod tests {
         let two = |a: &str, b: &str| Profiles::new().named(a).next().next().named(b);
         assert_eq!(two("a", "b").names(), ["a", "", "b"]);
         assert!(Profiles::new().next().names().is_empty());
-        assert!(two("a", "b").of(&signature()).is_ok());
+        assert!(two("a", "b").of(&signature(), &[]).is_ok());
         let mut fixed = signature();
         fixed.inputs.iter_mut().for_each(|spec| spec.shape = Shape::from([1, 8]));
         for (profiles, signature, said) in [
@@ -365,7 +446,7 @@ mod tests {
             (two("a", ""), signature(), "empty name"),
             (two("a", "b"), fixed, "no input has a symbolic dimension"),
         ] {
-            let error = profiles.of(&signature).err().unwrap();
+            let error = profiles.of(&signature, &[]).err().unwrap();
             assert_eq!(error.kind(), ErrorKind::InvalidArgument);
             assert!(error.to_string().contains(said), "{error}");
         }

@@ -5,18 +5,31 @@ use std::collections::BTreeMap;
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::{Dim, Shape, Signature, Symbol, TensorSpec};
 
-/// The profiles that an engine has: for each the smallest and largest sizes of all inputs, one input
-/// after the other. None where the engine has no dynamic input.
+/// The profiles that an engine has. None where it has no dynamic input and none whose values decide
+/// shapes.
 #[derive(Default)]
 pub(super) struct Ranges {
-    all: Vec<(Vec<usize>, Vec<usize>)>,
+    all: Vec<Range>,
     /// The only one that is used.
     only: Option<usize>,
 }
 
+/// The smallest and largest sizes of all inputs, one input after the other, and likewise the values of
+/// the inputs that decide shapes.
+#[derive(Default)]
+pub(super) struct Range {
+    pub(super) sizes: [Vec<usize>; 2],
+    pub(super) values: [Vec<i64>; 2],
+}
+
+fn within<T: PartialOrd>(all: &[T], [min, max]: &[Vec<T>; 2]) -> bool {
+    all.iter().zip(min).all(|(one, min)| one >= min)
+        && all.iter().zip(max).all(|(one, max)| one <= max)
+}
+
 impl Ranges {
-    pub(super) fn push(&mut self, min: Vec<usize>, max: Vec<usize>) {
-        self.all.push((min, max));
+    pub(super) fn push(&mut self, range: Range) {
+        self.all.push(range);
     }
 
     /// Uses one profile alone, and gives the signature that is left of this one: its symbols have the
@@ -25,7 +38,7 @@ impl Ranges {
     /// # Errors
     /// [`ErrorKind::EngineCorrupt`] when there is no such profile.
     pub(super) fn restrict(&mut self, only: usize, signature: &Signature) -> Result<Signature> {
-        let Some((min, max)) = self.all.get(only) else {
+        let Some(Range { sizes: [min, max], .. }) = self.all.get(only) else {
             let text = format!("the engine has {} profiles, its header more", self.all.len());
             return Err(Error::new(ErrorKind::EngineCorrupt, text).in_operation("load engine"));
         };
@@ -52,26 +65,33 @@ impl Ranges {
         })
     }
 
-    /// The first profile that these sizes fit.
+    /// The first profile that these sizes of all inputs fit, and these values of those that decide shapes.
     ///
     /// # Errors
     /// [`ErrorKind::OutOfProfile`] naming them all.
-    pub(super) fn choose(&self, sizes: &[usize]) -> Result<usize> {
+    pub(super) fn choose(&self, sizes: &[usize], values: &[i64]) -> Result<usize> {
         if self.all.is_empty() {
             return Ok(0);
         }
         let used =
             || self.all.iter().enumerate().filter(|(i, _)| self.only.is_none_or(|only| only == *i));
-        let fits = |(_, (min, max)): &(usize, &(Vec<usize>, Vec<usize>))| {
-            sizes.iter().zip(min).all(|(size, min)| size >= min)
-                && sizes.iter().zip(max).all(|(size, max)| size <= max)
+        let of_sizes = || used().filter(|(_, range)| within(sizes, &range.sizes));
+        if let Some((i, _)) = of_sizes().find(|(_, range)| within(values, &range.values)) {
+            return Ok(i);
+        }
+        let told = |[min, max]: [String; 2]| format!("{min}..={max}");
+        let text = if of_sizes().next().is_some() {
+            let ranges = of_sizes()
+                .map(|(_, range)| told(range.values.each_ref().map(|v| format!("{v:?}"))));
+            let ranges = ranges.collect::<Vec<_>>().join(", ");
+            format!("the values {values:?} decide shapes and fit none of the profiles {ranges}")
+        } else {
+            let ranges =
+                used().map(|(_, range)| told(range.sizes.each_ref().map(|v| format!("{v:?}"))));
+            let ranges = ranges.collect::<Vec<_>>().join(", ");
+            format!("{sizes:?} fits none of the profiles {ranges}")
         };
-        used().find(fits).map(|(i, _)| i).ok_or_else(|| {
-            let ranges: Vec<_> =
-                used().map(|(_, (min, max))| format!("{min:?}..={max:?}")).collect();
-            let text = format!("{sizes:?} fits none of the profiles {}", ranges.join(", "));
-            Error::new(ErrorKind::OutOfProfile, text)
-        })
+        Err(Error::new(ErrorKind::OutOfProfile, text))
     }
 }
 
@@ -80,15 +100,36 @@ mod tests {
     use super::*;
     use crate::spec::DType;
 
+    fn sizes<const N: usize>(min: [usize; N], max: [usize; N]) -> Range {
+        Range { sizes: [min.to_vec(), max.to_vec()], ..Range::default() }
+    }
+
     #[test]
     fn the_first_profile_that_fits_is_chosen() {
         let mut ranges = Ranges::default();
-        assert_eq!(ranges.choose(&[3, 8]).unwrap(), 0);
-        ranges.push(vec![1, 8], vec![4, 8]);
-        ranges.push(vec![1, 8], vec![64, 8]);
-        assert_eq!(ranges.choose(&[4, 8]).unwrap(), 0);
-        assert_eq!(ranges.choose(&[5, 8]).unwrap(), 1);
-        assert_eq!(ranges.choose(&[65, 8]).unwrap_err().kind(), ErrorKind::OutOfProfile);
+        assert_eq!(ranges.choose(&[3, 8], &[]).unwrap(), 0);
+        ranges.push(sizes([1, 8], [4, 8]));
+        ranges.push(sizes([1, 8], [64, 8]));
+        assert_eq!(ranges.choose(&[4, 8], &[]).unwrap(), 0);
+        assert_eq!(ranges.choose(&[5, 8], &[]).unwrap(), 1);
+        assert_eq!(ranges.choose(&[65, 8], &[]).unwrap_err().kind(), ErrorKind::OutOfProfile);
+    }
+
+    #[test]
+    fn values_choose_as_well() {
+        let mut ranges = Ranges::default();
+        for (min, max) in [([-1, 1], [4, 4]), ([1, 1], [9, 9])] {
+            ranges.push(Range { values: [min.to_vec(), max.to_vec()], ..sizes([1, 8], [4, 8]) });
+        }
+        assert_eq!(ranges.choose(&[4, 8], &[-1, 4]).unwrap(), 0);
+        assert_eq!(ranges.choose(&[4, 8], &[5, 4]).unwrap(), 1);
+        for (sizes, values, said) in
+            [([4, 8], [-1, 5], "[-1, 5] decide"), ([5, 8], [1, 1], "[5, 8]")]
+        {
+            let error = ranges.choose(&sizes, &values).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::OutOfProfile);
+            assert!(error.to_string().contains(said), "{error}");
+        }
     }
 
     #[test]
@@ -100,14 +141,14 @@ mod tests {
         let inputs = vec![spec("x", "batch"), spec("y", "length")];
         let signature = Signature { inputs, outputs: vec![spec("z", "batch")] };
         let mut ranges = Ranges::default();
-        ranges.push(vec![1, 8, 1, 8], vec![4, 8, 64, 8]);
-        ranges.push(vec![2, 8, 1, 8], vec![16, 8, 64, 8]);
+        ranges.push(sizes([1, 8, 1, 8], [4, 8, 64, 8]));
+        ranges.push(sizes([2, 8, 1, 8], [16, 8, 64, 8]));
         let left = ranges.restrict(1, &signature).unwrap();
         let of = |spec: &TensorSpec| [spec.shape.dims()[0].min(), spec.shape.dims()[0].max()];
         assert_eq!([&left.inputs[0], &left.outputs[0]].map(of), [[2, 16]; 2]);
         assert_eq!(left.inputs[1], signature.inputs[1]);
-        assert_eq!(ranges.choose(&[3, 8, 1, 8]).unwrap(), 1);
-        let error = ranges.choose(&[1, 8, 1, 8]).unwrap_err();
+        assert_eq!(ranges.choose(&[3, 8, 1, 8], &[]).unwrap(), 1);
+        let error = ranges.choose(&[1, 8, 1, 8], &[]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::OutOfProfile);
         assert!(!error.to_string().contains("[4, 8"), "{error}");
         assert_eq!(ranges.restrict(2, &signature).unwrap_err().kind(), ErrorKind::EngineCorrupt);

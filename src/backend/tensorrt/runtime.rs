@@ -7,10 +7,12 @@ use cudarc::driver::CudaContext;
 use cxx::{SharedPtr, UniquePtr};
 
 use super::builder::sides;
+use super::computed::OutputMemory;
 use super::device;
 use super::ffi::{self, TensorInfo};
 use super::library::Library;
-use super::ranges::Ranges;
+use super::ranges::{Range, Ranges};
+use super::values;
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::{DType, Dim, Signature, TensorSpec};
 
@@ -113,27 +115,50 @@ impl LoadedEngine {
                 );
                 return Err(corrupt(text).on_tensor(&spec.name));
             }
-            if tensor.on_host && input {
-                let text = "an input whose values decide shapes is not supported";
-                return Err(Error::new(ErrorKind::UnsupportedOperation, text).on_tensor(&spec.name));
+            match (tensor.on_host, input) {
+                (true, true) => values::check(spec)?,
+                (true, false) => {
+                    let text = "TensorRT gives this output in host memory, which is not supported";
+                    return Err(
+                        Error::new(ErrorKind::UnsupportedOperation, text).on_tensor(&spec.name)
+                    );
+                }
+                (false, _) => {}
             }
         }
-        self.ranges(signature).map(drop)
+        self.ranges(signature, &self.deciding(signature)?).map(drop)
     }
 
-    /// The engine's optimization profiles, which must be the range that the header states or, where
+    /// The places of the inputs whose values decide shapes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::EngineCorrupt`] with the library's words.
+    pub(super) fn deciding(&self, signature: &Signature) -> Result<Vec<usize>> {
+        let tensors = self.engine.tensors().map_err(|e| {
+            Error::new(ErrorKind::EngineCorrupt, e.what()).in_operation("load engine")
+        })?;
+        let on_host = |spec: &TensorSpec| {
+            tensors.iter().any(|tensor| tensor.input && tensor.on_host && tensor.name == spec.name)
+        };
+        let inputs = signature.inputs.iter().enumerate();
+        Ok(inputs.filter(|(_, spec)| on_host(spec)).map(|(i, _)| i).collect())
+    }
+
+    /// The engine's optimization profiles. The sizes must be the range that the header states or, where
     /// there are several, lie in it.
     ///
     /// # Errors
     /// [`ErrorKind::EngineCorrupt`], naming the tensor.
-    pub(super) fn ranges(&self, signature: &Signature) -> Result<Ranges> {
+    pub(super) fn ranges(&self, signature: &Signature, deciding: &[usize]) -> Result<Ranges> {
         let mut ranges = Ranges::default();
-        if !signature.inputs.iter().any(|spec| spec.shape.is_dynamic()) {
+        let dynamic = signature.inputs.iter().any(|spec| spec.shape.is_dynamic());
+        if !dynamic && deciding.is_empty() {
             return Ok(ranges);
         }
         let count = self.profile_count();
         for profile in 0..count {
-            let (mut all_min, mut all_max) = (Vec::new(), Vec::new());
+            let mut all = Range::default();
+            let [all_min, all_max] = &mut all.sizes;
             for spec in &signature.inputs {
                 let [min, _, max] = spec.shape.profile();
                 let (min, max) = match spec.shape.is_dynamic() {
@@ -143,7 +168,16 @@ impl LoadedEngine {
                 all_min.extend(min);
                 all_max.extend(max);
             }
-            ranges.push(all_min, all_max);
+            let [all_min, all_max] = &mut all.values;
+            for &i in deciding {
+                let name = &signature.inputs[i].name;
+                let range = self.engine.profile_shape(name, profile as i32, true);
+                let range = range
+                    .map_err(|e| Error::new(ErrorKind::EngineCorrupt, e.what()).on_tensor(name))?;
+                all_min.extend(range.min);
+                all_max.extend(range.max);
+            }
+            ranges.push(all);
         }
         Ok(ranges)
     }
@@ -158,7 +192,7 @@ impl LoadedEngine {
     ) -> Result<(Vec<usize>, Vec<usize>)> {
         let corrupt =
             |text: String| Error::new(ErrorKind::EngineCorrupt, text).on_tensor(&spec.name);
-        let shape = self.engine.profile_shape(&spec.name, profile as i32);
+        let shape = self.engine.profile_shape(&spec.name, profile as i32, false);
         let shape = shape.map_err(|e| corrupt(e.what().into()))?;
         let sizes = |built: &[i64]| -> Vec<usize> {
             built.iter().map(|&size| usize::try_from(size).unwrap_or(usize::MAX)).collect()
@@ -232,6 +266,9 @@ impl fmt::Debug for LoadedEngine {
     }
 }
 
+/// The size of an output where it is computed.
+pub(super) const COMPUTED: usize = usize::MAX;
+
 /// One execution of an engine at a time, on addresses and a stream that the caller gives.
 pub(crate) struct Context {
     context: UniquePtr<ffi::Context>,
@@ -256,19 +293,28 @@ impl Context {
     }
 
     /// Sets the shapes of all inputs and gives those of all outputs: sizes in the order of the
-    /// signature, one tensor after the other. They are kept for later executions.
+    /// signature, one tensor after the other, [`COMPUTED`] for one that only an execution tells. They
+    /// are kept for later executions, and so are `values`, those of the inputs that decide
+    /// shapes.
     ///
     /// # Errors
-    /// [`ErrorKind::Execution`] when the engine refuses them or a size depends on values.
-    pub(super) fn set_shapes(&mut self, inputs: &[usize], outputs: &mut [usize]) -> Result<()> {
+    /// [`ErrorKind::Execution`] when the engine refuses them.
+    ///
+    /// # Safety
+    /// No execution may be pending that was given other values.
+    pub(super) unsafe fn set_shapes(
+        &mut self,
+        inputs: &[usize],
+        values: &[i64],
+        outputs: &mut [usize],
+    ) -> Result<()> {
         let inputs: Vec<i64> = inputs.iter().map(|&size| size as i64).collect();
         let mut told = vec![0; outputs.len()];
-        self.context.pin_mut().set_shapes(&inputs, &mut told).map_err(|e| execution(&e))?;
+        // SAFETY: the caller's promise.
+        unsafe { self.context.pin_mut().set_shapes(&inputs, values, &mut told) }
+            .map_err(|e| execution(&e))?;
         for (size, told) in outputs.iter_mut().zip(&told) {
-            *size = usize::try_from(*told).map_err(|_| {
-                let text = "the shape of an output depends on values, which is not supported";
-                Error::new(ErrorKind::Execution, text)
-            })?;
+            *size = usize::try_from(*told).unwrap_or(COMPUTED);
         }
         Ok(())
     }
@@ -281,10 +327,18 @@ impl Context {
     ///
     /// # Safety
     /// Shapes must have been set, every address must be device memory that holds its tensor with
-    /// them, and memory, stream and this context must stay as they are until `stream` is done.
-    pub(super) unsafe fn enqueue(&mut self, addresses: &[u64], stream: usize) -> Result<()> {
+    /// them (but for inputs that decide shapes and outputs with a size that is computed, which are
+    /// passed over), nothing pending may use the memory of `computed`, and memory, stream and this context must stay as they are until `stream` is done.
+    pub(super) unsafe fn enqueue(
+        &mut self,
+        addresses: &[u64],
+        computed: &mut OutputMemory,
+        stream: usize,
+    ) -> Result<()> {
+        computed.forget();
         // SAFETY: the caller's promise.
-        unsafe { self.context.pin_mut().enqueue(addresses, stream) }.map_err(|e| execution(&e))
+        let enqueued = unsafe { self.context.pin_mut().enqueue(addresses, computed, stream) };
+        enqueued.map_err(|e| computed.take_error().unwrap_or_else(|| execution(&e)))
     }
 
     /// Ends this context and gives the kernels that it compiled, if it was to keep them.

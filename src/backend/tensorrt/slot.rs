@@ -7,12 +7,14 @@ use bytes::Bytes;
 use cudarc::driver::{CudaContext, CudaEvent, CudaStream, result};
 use cxx::UniquePtr;
 
+use super::computed::OutputMemory;
 use super::counters::Counters;
-use super::device::{Buffer, DeviceMemory, Queue, device_error};
+use super::device::{self, Buffer, DeviceMemory, Queue, device_error};
 use super::ffi::HostMemory;
 use super::graphs::{Graph, Recent, Step, not_captured};
 use super::ranges::Ranges;
-use super::runtime::Context;
+use super::runtime::{COMPUTED, Context};
+use super::values::integers;
 use crate::backend::{ADDRESS_ALIGNMENT, DeviceTensor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::{DType, Signature, TensorSpec};
@@ -23,6 +25,8 @@ pub(super) struct Model {
     pub(super) signature: Signature,
     /// The engine's own profiles.
     pub(super) profiles: Ranges,
+    /// The places of the inputs whose values decide shapes. TensorRT reads them on the host.
+    pub(super) deciding: Vec<usize>,
 }
 
 /// After so many captures in a row that failed the user is warned: one or two may be others' doing.
@@ -41,6 +45,7 @@ pub(super) struct Slot {
     aligned: Vec<DeviceMemory>,
     /// The copies that the next execution needs.
     copies: Vec<Copy>,
+    computed: OutputMemory,
     host: Option<HostSide>,
     /// For what does not come with a stream that TensorRT likes.
     own: Queue,
@@ -50,11 +55,15 @@ pub(super) struct Slot {
 /// The sizes that the context was told last, and what it made of them, one tensor after the other.
 struct Shapes {
     inputs: Vec<usize>,
+    /// The values of the inputs that decide shapes.
+    values: Vec<i64>,
     outputs: Vec<usize>,
     /// The profile that they are of.
     profile: usize,
     /// Where in `outputs` each output's sizes are.
     ranges: Vec<Range<usize>>,
+    /// Whether each output's sizes are known only after an execution.
+    computed: Vec<bool>,
     /// Whether the context knows them.
     set: bool,
 }
@@ -113,6 +122,7 @@ impl Slot {
             shapes: Shapes::new(signature),
             graphs: Recent::new(cuda_graph),
             copies: Vec::new(),
+            computed: OutputMemory::new(signature.outputs.len(), device),
             addresses: vec![0; signature.inputs.len() + signature.outputs.len()],
             aligned: signature.inputs.iter().map(|_| DeviceMemory::new(device.clone())).collect(),
             host: None,
@@ -151,20 +161,27 @@ impl Slot {
         inputs: impl ExactSizeIterator<Item = (DType, &'a [usize])> + Clone,
         counters: &Counters,
     ) -> Result<Vec<Vec<usize>>> {
-        self.set_shapes(model, inputs, counters)?;
+        self.set_shapes(model, inputs, &[], counters)?;
+        if let Some(i) = self.shapes.computed.iter().position(|&computed| computed) {
+            let text = "the shape of this output is computed, and not known before";
+            let name = &model.signature.outputs[i].name;
+            return Err(Error::new(ErrorKind::UnsupportedOperation, text).on_tensor(name));
+        }
         let Shapes { outputs, ranges, .. } = &self.shapes;
         Ok(ranges.iter().map(|range| outputs[range.clone()].to_vec()).collect())
     }
 
-    /// Tells the context the shapes of the inputs, if they are not those of last time.
+    /// Tells the context the shapes of the inputs, and the values of those that decide shapes, if they are
+    /// not those of last time.
     fn set_shapes<'a>(
         &mut self,
         model: &Model,
         inputs: impl ExactSizeIterator<Item = (DType, &'a [usize])> + Clone,
+        values: &[i64],
         counters: &Counters,
     ) -> Result<()> {
-        let Model { signature, profiles } = model;
-        if self.shapes.are(signature, inputs.clone()) {
+        let Model { signature, profiles, .. } = model;
+        if self.shapes.are(signature, inputs.clone()) && self.shapes.values == values {
             return Ok(());
         }
         signature.check_inputs(inputs.clone())?;
@@ -175,7 +192,9 @@ impl Slot {
         self.graphs.clear();
         shapes.inputs.clear();
         shapes.inputs.extend(inputs.flat_map(|(_, sizes)| sizes.iter().copied()));
-        let profile = profiles.choose(&shapes.inputs)?;
+        shapes.values.clear();
+        shapes.values.extend(values);
+        let profile = profiles.choose(&shapes.inputs, &shapes.values)?;
         if profile != shapes.profile {
             // Copies on the stream it is given, before the next execution and after the last.
             self.order.begin(self.own, counters)?;
@@ -185,46 +204,59 @@ impl Slot {
             self.order.enqueued(self.own)?;
             shapes.profile = profile;
         }
-        self.context.set_shapes(&shapes.inputs, &mut shapes.outputs)?;
+        if !values.is_empty() {
+            // What is on its way may read the values before.
+            let waited = self.order.done.synchronize();
+            waited.map_err(|e| device_error("earlier work failed", e))?;
+        }
+        // SAFETY: just waited for.
+        unsafe { self.context.set_shapes(&shapes.inputs, &shapes.values, &mut shapes.outputs) }?;
+        for (computed, range) in shapes.computed.iter_mut().zip(&shapes.ranges) {
+            *computed = shapes.outputs[range.clone()].contains(&COMPUTED);
+        }
         shapes.set = true;
         Counters::count(&counters.reshapes);
         Ok(())
     }
 
     /// All that can be refused before work is enqueued: checks the inputs, tells the context their
-    /// shapes, and collects the addresses.
+    /// shapes, and collects the addresses. `values` are those of the inputs that decide shapes.
     pub(super) fn prepare(
         &mut self,
         model: &Model,
         inputs: &[DeviceTensor<'_>],
+        values: &[i64],
         output: &mut dyn FnMut(usize, &[usize]) -> Result<u64>,
         counters: &Counters,
     ) -> Result<()> {
-        self.set_shapes(model, inputs.iter().map(|input| (input.dtype, input.shape)), counters)?;
-        let signature = &model.signature;
+        let shapes = inputs.iter().map(|input| (input.dtype, input.shape));
+        self.set_shapes(model, shapes, values, counters)?;
+        let Model { signature, deciding, .. } = model;
         let (to_inputs, to_outputs) = self.addresses.split_at_mut(inputs.len());
-        for ((spec, input), address) in signature.inputs.iter().zip(inputs).zip(to_inputs) {
+        for (i, (input, address)) in inputs.iter().zip(to_inputs).enumerate() {
+            if deciding.contains(&i) {
+                continue;
+            }
+            let spec = &signature.inputs[i];
             if input.address == 0 {
                 let text = "the address is null";
                 return Err(Error::new(ErrorKind::InvalidArgument, text).on_tensor(&spec.name));
             }
             *address = input.address;
         }
-        let Shapes { outputs, ranges, .. } = &self.shapes;
+        let Shapes { outputs, ranges, computed, .. } = &self.shapes;
         for (i, (range, address)) in ranges.iter().zip(to_outputs).enumerate() {
-            *address = output(i, &outputs[range.clone()])?;
-            if *address == 0 || !address.is_multiple_of(ADDRESS_ALIGNMENT) {
-                let text = format!(
-                    "the address {address:#x} is not a multiple of {ADDRESS_ALIGNMENT}, or null"
-                );
-                let name = &signature.outputs[i].name;
-                return Err(Error::new(ErrorKind::InvalidArgument, text).on_tensor(name));
+            if computed[i] {
+                continue;
             }
+            *address = output(i, &outputs[range.clone()])?;
+            check_output(*address, &signature.outputs[i])?;
         }
         Ok(())
     }
 
-    /// Enqueues what was [prepared](Self::prepare).
+    /// Enqueues what was [prepared](Self::prepare). `output` gives memory for outputs whose shape was
+    /// computed.
     ///
     /// # Safety
     /// As [`DeviceExecutable::enqueue`](crate::backend::DeviceExecutable::enqueue); the device must
@@ -233,6 +265,7 @@ impl Slot {
         &mut self,
         model: &Model,
         queue: Queue,
+        output: &mut dyn FnMut(usize, &[usize]) -> Result<u64>,
         counters: &Counters,
     ) -> Result<()> {
         self.order.user = Some(queue.id());
@@ -248,6 +281,13 @@ impl Slot {
         }
         // SAFETY: the caller's promise, and `on` comes after the caller's stream or is it.
         let enqueued = unsafe { self.enqueue_on(&model.signature, on, launch, counters) };
+        let enqueued = enqueued.and_then(|()| {
+            let after = |order: &Order| match detour {
+                true => queue.record(&order.moved).and_then(|()| on.wait(&order.moved)),
+                false => Ok(()),
+            };
+            self.copy_computed(&model.signature, on, output, after, counters)
+        });
         // Also after a failure: something may be on its way, which must be over before this slot
         // is gone.
         self.order.enqueued(on)?;
@@ -284,6 +324,10 @@ impl Slot {
 
     /// Whether there is a graph for these shapes and addresses, which is captured if they came back.
     fn has_graph(&mut self, counters: &Counters) -> bool {
+        if self.shapes.computed.contains(&true) {
+            // The host has a part in it.
+            return false;
+        }
         match self.graphs.step(&self.addresses) {
             Step::Plain => false,
             Step::Launch => true,
@@ -310,14 +354,47 @@ impl Slot {
         }
     }
 
+    /// Copies the outputs whose shape was computed to the memory that `output` gives, which `on` comes
+    /// after once `after` was called.
+    fn copy_computed(
+        &mut self,
+        signature: &Signature,
+        on: Queue,
+        output: &mut dyn FnMut(usize, &[usize]) -> Result<u64>,
+        after: impl Fn(&Order) -> Result<()>,
+        counters: &Counters,
+    ) -> Result<()> {
+        let Shapes { outputs, ranges, computed, .. } = &mut self.shapes;
+        for (i, spec) in signature.outputs.iter().enumerate().filter(|&(i, _)| computed[i]) {
+            let (from, sizes) = self.computed.get(i, spec)?;
+            let to = output(i, sizes)?;
+            check_output(to, spec)?;
+            outputs[ranges[i].clone()].copy_from_slice(sizes);
+            let len = byte_len(spec, sizes)?;
+            device::bind(self.stream.context())?;
+            after(&self.order)?;
+            if len > 0 {
+                // SAFETY: what was written for these sizes, and memory for them that the caller
+                // promised; in the order of this slot, which keeps its side.
+                unsafe { result::memcpy_dtod_async(to, from, len, on.raw()) }.map_err(|e| {
+                    device_error("an output cannot be copied", e).on_tensor(&spec.name)
+                })?;
+                Counters::count(&counters.device_copies);
+            }
+        }
+        Ok(())
+    }
+
     fn capture(&mut self) -> Result<Graph> {
         let (queue, context, addresses) = (self.own, &mut self.context, &self.addresses);
-        let stream = queue.raw() as usize;
+        let (stream, computed) = (queue.raw() as usize, &mut self.computed);
         // TensorRT-RTX 1.6 answers `isStreamCapturable` with no for engines that are: it is tried.
         // SAFETY: our own stream, which only this slot uses. Shapes were set and every tensor has an
         // address; nothing is executed before it is launched.
         unsafe {
-            Graph::capture(self.stream.context(), queue, || context.enqueue(addresses, stream))
+            Graph::capture(self.stream.context(), queue, || {
+                context.enqueue(addresses, computed, stream)
+            })
         }
     }
 
@@ -348,10 +425,16 @@ impl Slot {
                 Counters::count(&counters.graph_launches);
             }
             None => {
+                if self.shapes.computed.contains(&true) {
+                    // Its memory may grow, and the execution before writes there.
+                    let waited = self.order.done.synchronize();
+                    waited.map_err(|e| device_error("earlier work failed", e))?;
+                }
                 let _plainly = not_captured();
+                let stream = queue.raw() as usize;
                 // SAFETY: shapes were set and every tensor has an address, whose memory is as the
                 // caller promises or ours; the slot waits for this work before it lets go.
-                unsafe { self.context.enqueue(&self.addresses, queue.raw() as usize) }?;
+                unsafe { self.context.enqueue(&self.addresses, &mut self.computed, stream) }?;
             }
         }
         Counters::count(&counters.executions);
@@ -405,28 +488,35 @@ impl Slot {
         let signature = &model.signature;
         let (inputs, outputs) = buffers.split_at_mut(tensors.len());
         let mut bound = Vec::with_capacity(tensors.len());
-        for ((spec, buffer), tensor) in signature.inputs.iter().zip(inputs).zip(tensors) {
+        let mut values = Vec::new();
+        for (i, (buffer, tensor)) in inputs.iter_mut().zip(tensors).enumerate() {
+            let (spec, (dtype, shape)) = (&signature.inputs[i], (tensor.dtype(), tensor.shape()));
+            if model.deciding.contains(&i) {
+                values.extend(integers(dtype, tensor.bytes()).unwrap_or_default());
+                bound.push(DeviceTensor { dtype, shape, address: 0 });
+                continue;
+            }
             // SAFETY: the device is bound, the stream was done when the buffers were last used,
             // and it is waited for before they are used again.
             unsafe { buffer.upload(tensor.bytes(), &self.stream) }
                 .map_err(|e| e.on_tensor(&spec.name))?;
             Counters::count(&counters.host_copies);
-            let (dtype, shape) = (tensor.dtype(), tensor.shape());
             bound.push(DeviceTensor { dtype, shape, address: buffer.address() });
         }
-        let mut lens = Vec::with_capacity(outputs.len());
+        let mut lens = vec![0; outputs.len()];
         let mut room = |i: usize, sizes: &[usize]| {
             let spec = &signature.outputs[i];
             let len = byte_len(spec, sizes)?;
             outputs[i].reserve(len).map_err(|e| e.on_tensor(&spec.name))?;
-            lens.push(len);
+            lens[i] = len;
             Ok(outputs[i].address())
         };
-        self.prepare(model, &bound, &mut room, counters)?;
+        self.prepare(model, &bound, &values, &mut room, counters)?;
         self.align(signature)?;
         let launch = self.has_graph(counters);
         // SAFETY: the buffers are as long as the shapes say and live until the stream is done.
         unsafe { self.enqueue_on(signature, own, launch, counters) }?;
+        self.copy_computed(signature, own, &mut room, |_| Ok(()), counters)?;
         for ((spec, buffer), &len) in signature.outputs.iter().zip(outputs).zip(&lens) {
             // SAFETY: as above; `len` bytes were reserved.
             unsafe { buffer.download(len, &self.stream) }.map_err(|e| e.on_tensor(&spec.name))?;
@@ -463,7 +553,15 @@ impl Shapes {
             start..end
         });
         let ranges: Vec<_> = ranges.collect();
-        Self { inputs: Vec::new(), outputs: vec![0; end], profile: 0, ranges, set: false }
+        Self {
+            inputs: Vec::new(),
+            values: Vec::new(),
+            outputs: vec![0; end],
+            profile: 0,
+            computed: vec![false; ranges.len()],
+            ranges,
+            set: false,
+        }
     }
 
     /// Whether the context knows exactly these. They were checked when it was told.
@@ -485,6 +583,16 @@ impl Shapes {
         }
         true
     }
+}
+
+/// Memory for an output must be aligned.
+fn check_output(address: u64, spec: &TensorSpec) -> Result<()> {
+    if address == 0 || !address.is_multiple_of(ADDRESS_ALIGNMENT) {
+        let text =
+            format!("the address {address:#x} is not a multiple of {ADDRESS_ALIGNMENT}, or null");
+        return Err(Error::new(ErrorKind::InvalidArgument, text).on_tensor(&spec.name));
+    }
+    Ok(())
 }
 
 fn gone() -> Error {
