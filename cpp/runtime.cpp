@@ -383,6 +383,10 @@ std::unique_ptr<Context> LoadedEngine::create_context(const ContextOptions &opti
   if (!parts.config->setCudaGraphStrategy(nvinfer1::CudaGraphStrategy::kDISABLED)) {
     errors.fail("the CUDA graph strategy is refused");
   }
+  using Allocation = nvinfer1::ExecutionContextAllocationStrategy;
+  if (options.user_scratch) {
+    parts.config->setExecutionContextAllocationStrategy(Allocation::kUSER_MANAGED);
+  }
   if (options.eager) {
     parts.config->setDynamicShapesKernelSpecializationStrategy(Specialization::kEAGER);
   }
@@ -400,10 +404,16 @@ std::unique_ptr<Context> LoadedEngine::create_context(const ContextOptions &opti
   }
   parts.context.reset(engine_->createExecutionContext(parts.config.get()));
 #else
-  parts.context.reset(engine_->createExecutionContext());
+  using Allocation = nvinfer1::ExecutionContextAllocationStrategy;
+  parts.context.reset(engine_->createExecutionContext(options.user_scratch ? Allocation::kUSER_MANAGED
+                                                                           : Allocation::kSTATIC));
 #endif
   if (!parts.context) {
     errors.fail("the execution context cannot be created");
+  }
+  if (options.user_scratch) {
+    parts.context->setDeviceMemoryV2(reinterpret_cast<void *>(options.scratch),
+                                     static_cast<std::int64_t>(options.scratch_size));
   }
   return std::make_unique<LoadedContext>(std::move(parts), options);
 }

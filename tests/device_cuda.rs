@@ -440,6 +440,74 @@ fn memory_is_told_and_limited() {
     }
 }
 
+/// Layers in a row, with values between them that must be kept somewhere.
+fn deep(layers: &[Layer]) -> OnnxModel {
+    let graph = GraphBuilder::for_consumer("deep", Consumer::tensorrt());
+    let batch = Dim::dynamic("batch", 1..=LARGEST).unwrap();
+    let mut x = graph.input("x", DType::F32, [batch, Dim::Fixed(FEATURES)]).unwrap();
+    for (i, layer) in layers.iter().enumerate() {
+        let weight = graph.weight(&format!("{i}.weight"), layer.weight.clone()).unwrap();
+        let bias = graph.weight(&format!("{i}.bias"), layer.bias.clone()).unwrap();
+        let y = x.linear(&weight, Some(&bias), false).unwrap().relu().unwrap();
+        x = y.softmax(-1).unwrap().add(&x).unwrap();
+    }
+    graph.output("y", &x).unwrap();
+    graph.finish().unwrap()
+}
+
+/// Kernels for any size and for one size round differently.
+fn assert_near(got: &[f32], expected: &[f32]) {
+    assert_eq!(got.len(), expected.len());
+    let largest = expected.iter().fold(0f32, |largest, value| largest.max(value.abs()));
+    let difference = got.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+    assert!(difference <= 1e-5 * largest, "{difference} of {largest}");
+}
+
+#[test]
+fn contexts_share_their_scratch_memory() {
+    if !gpu("contexts_share_their_scratch_memory") {
+        return;
+    }
+    let _alone = alone();
+    let layers: Vec<_> = (0..6).map(|i| Layer::new(50 + i)).collect();
+    let model = deep(&layers);
+    let own = module_with(&model, TensorRtOptions::default()).unwrap();
+    for graph in [false, true] {
+        let options = TensorRtOptions::default().max_contexts(4).cuda_graph(graph);
+        let module = module_with(&model, options.shared_scratch(true)).unwrap();
+        let memory = module.cuda().unwrap().memory();
+        println!("{memory:?}");
+        assert_eq!((memory.contexts, memory.total()), (4, memory.weights + memory.scratch));
+        let streams: Vec<_> = (0..4).map(|_| context().new_stream().unwrap()).collect();
+        thread::scope(|scope| {
+            for (thread, stream) in streams.iter().enumerate() {
+                let (module, own) = (&module, &own);
+                scope.spawn(move || {
+                    for i in 0..200 {
+                        let rows = [LARGEST, 1 + thread][i / 50 % 2];
+                        let x = numbers(rows * FEATURES, thread * 1000 + i);
+                        let on_device = stream.clone_htod(&x).unwrap();
+                        let inputs: &[(&dyn CudaRead, &[usize])] =
+                            &[(&on_device, &[rows, FEATURES])];
+                        let [y, expected] = [module, own].map(|module| {
+                            let y = module.cuda().unwrap().run_alloc(stream, inputs).unwrap();
+                            stream.clone_dtoh(&y[0].view::<f32>().unwrap()).unwrap()
+                        });
+                        assert_near(&y, &expected);
+                    }
+                });
+            }
+        });
+        let counters = module.cuda().unwrap().counters();
+        assert_eq!((counters.executions, counters.host_copies), (800, 0), "{counters:?}");
+        // Host tensors take turns as well.
+        let x = numbers(FEATURES, 3);
+        let x = [Array2::from_shape_vec((1, FEATURES), x).unwrap().into()];
+        let [y, expected] = [&module, &own].map(|module| module.run(&x).unwrap());
+        assert_near(&y[0].to_vec().unwrap(), &expected[0].to_vec().unwrap());
+    }
+}
+
 #[test]
 fn a_full_device_is_an_error_that_passes() {
     if !gpu("a_full_device_is_an_error_that_passes") {

@@ -36,6 +36,8 @@ pub struct EngineMemory {
     pub scratch: u64,
     /// The most contexts there will be.
     pub contexts: usize,
+    /// Whether all contexts share one scratch memory.
+    pub shared_scratch: bool,
     /// All inputs at their largest sizes.
     pub inputs: u64,
     /// All outputs at their largest sizes.
@@ -43,9 +45,10 @@ pub struct EngineMemory {
 }
 
 impl EngineMemory {
-    /// Weights and the scratch memory of every context.
+    /// Weights and the scratch memory of every context, or the one that they share.
     pub fn total(&self) -> u64 {
-        self.weights.saturating_add(self.scratch.saturating_mul(self.contexts as u64))
+        let scratches = if self.shared_scratch { 1 } else { self.contexts as u64 };
+        self.weights.saturating_add(self.scratch.saturating_mul(scratches))
     }
 }
 

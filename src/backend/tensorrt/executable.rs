@@ -14,6 +14,7 @@ use super::options::TensorRtOptions;
 use super::pool::{Lease, Pool, Wish};
 use super::profiles::place_of;
 use super::runtime::LoadedEngine;
+use super::scratch::Scratch;
 use super::slot::{Model, Slot, byte_len};
 use super::values::integers;
 use crate::backend::{
@@ -33,6 +34,8 @@ pub(super) struct EngineExecutable {
     engine: LoadedEngine,
     device: Arc<CudaContext>,
     asked: ContextOptions,
+    /// What the contexts were given, which keep it too.
+    scratch: Option<Arc<Scratch>>,
     runtime_cache: Option<PathBuf>,
     counters: Counters,
 }
@@ -54,6 +57,12 @@ impl EngineExecutable {
             signature = profiles.restrict(only, &signature)?;
         }
         let runtime_cache = options.runtime_cache.clone();
+        let scratch_size = engine.scratch_bytes();
+        let scratch = options.shared_scratch.then(|| {
+            device::bind(&device)?;
+            Scratch::new(&device, scratch_size).map(Arc::new)
+        });
+        let scratch = scratch.transpose()?;
         let asked = ContextOptions {
             tensors: sides(&signature).map(|(spec, _)| spec.name.clone()).collect(),
             inputs: signature.inputs.len(),
@@ -65,11 +74,15 @@ impl EngineExecutable {
                 .map(read_if_there)
                 .transpose()?
                 .unwrap_or_default(),
+            user_scratch: scratch.is_some(),
+            scratch: scratch.as_ref().map_or(0, |scratch| scratch.address()),
+            scratch_size: scratch_size as u64,
         };
         let model = Model { signature, profiles, deciding };
         let contexts = contexts_within(&engine, options)?;
         let (pool, counters) = (Pool::new(contexts), Counters::default());
-        let executable = Self { model, pool, engine, device, asked, runtime_cache, counters };
+        let executable =
+            Self { model, pool, engine, device, asked, scratch, runtime_cache, counters };
         drop(executable.lease(Wish::Idle)?);
         Ok(executable)
     }
@@ -77,11 +90,13 @@ impl EngineExecutable {
     fn lease(&self, wish: Wish) -> Result<Lease<'_>> {
         self.pool.lease(wish, || {
             let _plainly = not_captured();
-            let context = self.engine.create_context(&self.asked)?;
+            // SAFETY: the slot keeps the scratch memory, and takes turns.
+            let context = unsafe { self.engine.create_context(&self.asked) }?;
             let profiles = self.engine.profile_count();
             let signature = &self.model.signature;
             let graphs = self.asked.eager;
-            let slot = Slot::new(context, profiles, &self.device, signature, graphs)?;
+            let scratch = self.scratch.clone();
+            let slot = Slot::new(context, profiles, &self.device, signature, graphs, scratch)?;
             Counters::count(&self.counters.contexts);
             Ok(slot)
         })
@@ -133,6 +148,9 @@ fn contexts_within(engine: &LoadedEngine, options: &TensorRtOptions) -> Result<u
         );
         return Err(Error::new(ErrorKind::Device, text).in_operation("load engine"));
     }
+    if options.shared_scratch {
+        return Ok(options.max_contexts);
+    }
     let fitting = (limit - weights).checked_div(scratch).unwrap_or(u64::MAX);
     Ok(usize::try_from(fitting).unwrap_or(usize::MAX).min(options.max_contexts))
 }
@@ -183,6 +201,7 @@ impl DeviceExecutable for EngineExecutable {
             weights: self.engine.weight_bytes() as u64,
             scratch: self.engine.scratch_bytes() as u64,
             contexts: self.pool.max(),
+            shared_scratch: self.scratch.is_some(),
             inputs: all(&self.model.signature.inputs),
             outputs: all(&self.model.signature.outputs),
         }

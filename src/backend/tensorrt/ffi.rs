@@ -87,7 +87,8 @@ mod bridge {
 
     /// `runtime_cache` are kernels compiled earlier, empty if there are none. `tensors` are the
     /// names of all inputs, of which there are `inputs`, and outputs, as later calls count them.
-    /// `eager` compiles kernels for new shapes at once.
+    /// `eager` compiles kernels for new shapes at once. With `user_scratch`, scratch memory is not
+    /// allocated but at `scratch`, `scratch_size` bytes of it.
     #[derive(Clone, Debug)]
     struct ContextOptions {
         tensors: Vec<String>,
@@ -95,6 +96,9 @@ mod bridge {
         eager: bool,
         use_runtime_cache: bool,
         runtime_cache: Vec<u8>,
+        user_scratch: bool,
+        scratch: u64,
+        scratch_size: u64,
     }
 
     extern "Rust" {
@@ -177,7 +181,13 @@ mod bridge {
         fn device_memory_size(self: &Engine) -> i64;
         fn weights_size(self: &Engine) -> i64;
         fn layer_information(self: &Engine) -> Result<String>;
-        fn create_context(self: &Engine, options: &ContextOptions) -> Result<UniquePtr<Context>>;
+        /// # Safety
+        /// Scratch memory that is given must be memory of the engine's device of this size that
+        /// outlives the context; it must be used by one execution at a time.
+        unsafe fn create_context(
+            self: &Engine,
+            options: &ContextOptions,
+        ) -> Result<UniquePtr<Context>>;
 
         type Runtime;
         fn invalidity(self: &Runtime, plan: &[u8]) -> Result<u64>;

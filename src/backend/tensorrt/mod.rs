@@ -26,6 +26,7 @@ mod pool;
 mod profiles;
 mod ranges;
 mod runtime;
+mod scratch;
 mod slot;
 mod values;
 

@@ -59,6 +59,7 @@ pub struct TensorRtOptions {
     pub(super) runtime_cache: Option<PathBuf>,
     pub(super) cuda_graph: bool,
     pub(super) max_contexts: usize,
+    pub(super) shared_scratch: bool,
     pub(super) memory_limit: Option<u64>,
     pub(super) profiles: Profiles,
     pub(super) profile: Option<String>,
@@ -79,6 +80,7 @@ impl Default for TensorRtOptions {
             runtime_cache: None,
             cuda_graph: false,
             max_contexts: 2,
+            shared_scratch: false,
             memory_limit: None,
             profiles: Profiles::default(),
             profile: None,
@@ -176,10 +178,20 @@ impl TensorRtOptions {
     }
 
     /// Most executions of one engine at a time, at least 1; more of them wait, those on host tensors
-    /// in their threads, those on the device by events. Each has its own scratch memory. By default 2.
+    /// in their threads, those on the device by events. Each has its own scratch memory, unless that is
+    /// [shared](Self::shared_scratch). By default 2.
     #[must_use]
     pub fn max_contexts(mut self, count: usize) -> Self {
         self.max_contexts = count;
+        self
+    }
+
+    /// Whether all contexts of the engine share one scratch memory. Their executions run one after the
+    /// other on the device then; what several contexts are still good for is to keep the shapes
+    /// and CUDA graphs of several streams. By default not.
+    #[must_use]
+    pub fn shared_scratch(mut self, shared: bool) -> Self {
+        self.shared_scratch = shared;
         self
     }
 
@@ -245,6 +257,7 @@ impl fmt::Debug for TensorRtOptions {
             .field("runtime_cache", &self.runtime_cache)
             .field("cuda_graph", &self.cuda_graph)
             .field("max_contexts", &self.max_contexts)
+            .field("shared_scratch", &self.shared_scratch)
             .field("profiles", &self.profiles)
             .field("profile", &self.profile)
             .field("memory_limit", &self.memory_limit)

@@ -215,9 +215,14 @@ impl LoadedEngine {
     /// # Errors
     /// [`ErrorKind::EngineIncompatible`] when this device cannot run the engine,
     /// [`ErrorKind::Device`] when it fails or its memory is full.
-    pub(crate) fn create_context(&self, options: &ffi::ContextOptions) -> Result<Context> {
+    ///
+    /// # Safety
+    /// Scratch memory that is given must be memory of this device of the size told, which outlives the
+    /// context and is used by one execution at a time.
+    pub(super) unsafe fn create_context(&self, options: &ffi::ContextOptions) -> Result<Context> {
         device::bind(&self.device)?;
-        let context = self.engine.create_context(options).map_err(|e| {
+        // SAFETY: the caller's promise.
+        let context = unsafe { self.engine.create_context(options) }.map_err(|e| {
             let kind = match is_of_device(e.what()) {
                 true => ErrorKind::Device,
                 false => ErrorKind::EngineIncompatible,

@@ -14,6 +14,7 @@ use super::ffi::HostMemory;
 use super::graphs::{Graph, Recent, Step, not_captured};
 use super::ranges::Ranges;
 use super::runtime::{COMPUTED, Context};
+use super::scratch::Scratch;
 use super::values::integers;
 use crate::backend::{ADDRESS_ALIGNMENT, DeviceTensor};
 use crate::error::{Error, ErrorKind, Result};
@@ -38,6 +39,8 @@ pub(super) struct Slot {
     /// Go before the context that they were captured from.
     graphs: Recent<Graph>,
     context: Context,
+    /// What the context was given, if it shares it with others.
+    scratch: Option<Arc<Scratch>>,
     shapes: Shapes,
     /// As the context is told them: inputs, then outputs.
     addresses: Vec<u64>,
@@ -105,6 +108,7 @@ impl Slot {
         device: &Arc<CudaContext>,
         signature: &Signature,
         cuda_graph: bool,
+        scratch: Option<Arc<Scratch>>,
     ) -> Result<Self> {
         let stream =
             device.new_stream().map_err(|e| device_error("a stream cannot be created", e))?;
@@ -119,6 +123,7 @@ impl Slot {
         let mut slot = Self {
             order: Order { done: event()?, last: None, user: None, moved: event()? },
             context,
+            scratch,
             shapes: Shapes::new(signature),
             graphs: Recent::new(cuda_graph),
             copies: Vec::new(),
@@ -417,6 +422,22 @@ impl Slot {
                 })?;
             Counters::count(&counters.device_copies);
         }
+        let scratch = self.scratch.clone();
+        let turn = scratch.as_ref().map(|scratch| scratch.turn(queue)).transpose()?;
+        // SAFETY: the caller's promise.
+        let executed = unsafe { self.execute(queue, launch, counters) };
+        if let Some(turn) = turn {
+            // Also after a failure: something may be on its way.
+            turn.over()?;
+        }
+        executed?;
+        Counters::count(&counters.executions);
+        Ok(())
+    }
+
+    /// # Safety
+    /// As [`enqueue_on`](Self::enqueue_on).
+    unsafe fn execute(&mut self, queue: Queue, launch: bool, counters: &Counters) -> Result<()> {
         match self.graphs.current().filter(|_| launch) {
             Some(graph) => {
                 // SAFETY: it is of these shapes and addresses, which are as the caller promises or
@@ -437,7 +458,6 @@ impl Slot {
                 unsafe { self.context.enqueue(&self.addresses, &mut self.computed, stream) }?;
             }
         }
-        Counters::count(&counters.executions);
         Ok(())
     }
 
