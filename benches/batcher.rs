@@ -14,6 +14,9 @@ use shared::{module_on, rows, running};
 /// Weights of 25 MB, so that a single row is bound by reading them.
 const SIZES: (usize, usize, usize) = (1024, 6, 64);
 
+/// What batches are filled up to.
+const BATCH_SIZES: [usize; 4] = [1, 8, 32, 64];
+
 /// So many callers, each waiting for its result before it asks again.
 fn serve(executable: &dyn Executable, x: &[HostTensor], callers: u64, count: u64) -> Duration {
     let begun = Instant::now();
@@ -30,10 +33,20 @@ fn serve(executable: &dyn Executable, x: &[HostTensor], callers: u64, count: u64
     begun.elapsed()
 }
 
+/// Kernels for every size of a batch, in every context, before the clock runs.
+fn warm(executable: &dyn Executable) {
+    for rows_of_batch in BATCH_SIZES {
+        let x = [rows(rows_of_batch, SIZES.0)];
+        serve(executable, &x, executable.concurrency() as u64, 100);
+    }
+}
+
 fn requests(criterion: &mut Criterion) {
     for backend in running() {
         let module = module_on(backend.as_ref(), SIZES).expect("it is compiled");
+        warm(&module);
         let options = BatcherOptions::new().max_delay(Duration::from_micros(200));
+        let options = options.batch_sizes(BATCH_SIZES);
         let batcher = Batcher::new(module.clone(), &options).expect("it has a batch axis");
         let x = [rows(1, SIZES.0)];
         let mut group =

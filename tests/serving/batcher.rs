@@ -174,6 +174,36 @@ fn a_least_batch_is_filled_up() {
 }
 
 #[test]
+fn batches_have_only_the_sizes_asked_for() {
+    let backend = Counting::default();
+    let options = BatcherOptions::new().batch_sizes([6, 1, 3, 6]).max_delay(Duration::ZERO);
+    let batcher = batcher(&backend, &options);
+    assert_eq!(batcher.signature().inputs[0].shape.dims()[0].max(), 6);
+    for (i, count) in [1, 2, 3, 4, 5, 6].into_iter().enumerate() {
+        let x = rows(count, 2, i);
+        assert_line(&x, &batcher.run(std::slice::from_ref(&x)).unwrap());
+    }
+    assert_eq!(backend.shapes(), [[1, 2], [3, 2], [3, 2], [6, 2], [6, 2], [6, 2]]);
+    let counters = batcher.counters();
+    assert_eq!((counters.requests, counters.rows, counters.batches), (6, 21, 6));
+
+    let refused = |options: BatcherOptions| {
+        let error = Batcher::new(backend.compile(&model()), &options).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        error.to_string()
+    };
+    let most = model().signature().inputs[0].shape.dims()[0].max();
+    for options in [
+        BatcherOptions::new().batch_sizes([0, 4]),
+        BatcherOptions::new().batch_sizes([1, most + 1]),
+        BatcherOptions::new().batch_sizes([1, 4]).max_batch(3),
+    ] {
+        let text = refused(options);
+        assert!(text.contains("a batch size of"), "{text}");
+    }
+}
+
+#[test]
 fn many_threads_get_what_they_would_have_alone() {
     let backend = Counting::default();
     let batcher = batcher(&backend, &BatcherOptions::new().max_delay(Duration::from_millis(2)));

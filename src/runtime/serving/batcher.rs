@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::joined::run_joined;
+use super::joined::{BatchSizes, run_joined};
 use super::pending::{Pending, pair};
 use super::queue::{Limits, Queue, Request};
 use super::workers::Workers;
@@ -15,13 +15,19 @@ use crate::tensor::HostTensor;
 #[derive(Clone, Debug)]
 pub struct BatcherOptions {
     max_batch: Option<usize>,
+    batch_sizes: Vec<usize>,
     max_delay: Duration,
     max_queue: usize,
 }
 
 impl Default for BatcherOptions {
     fn default() -> Self {
-        Self { max_batch: None, max_delay: Duration::from_millis(1), max_queue: 1024 }
+        Self {
+            max_batch: None,
+            batch_sizes: Vec::new(),
+            max_delay: Duration::from_millis(1),
+            max_queue: 1024,
+        }
     }
 }
 
@@ -35,6 +41,20 @@ impl BatcherOptions {
     #[must_use]
     pub fn max_batch(mut self, rows: usize) -> Self {
         self.max_batch = Some(rows);
+        self
+    }
+
+    /// The numbers of rows that batches have, in any order: a batch is filled up to the next of them with
+    /// copies of its last row, whose results are thrown away. The largest is the most rows of a
+    /// batch. By default a batch has as many rows as came together.
+    ///
+    /// TensorRT compiles or tunes kernels for each size that it meets, and keeps CUDA graphs of one size
+    /// at a time: a few sizes, such as 1, 4, 16, are soon all known.
+    #[must_use]
+    pub fn batch_sizes(mut self, rows: impl IntoIterator<Item = usize>) -> Self {
+        self.batch_sizes = rows.into_iter().collect();
+        self.batch_sizes.sort_unstable();
+        self.batch_sizes.dedup();
         self
     }
 
@@ -122,10 +142,11 @@ impl Batcher {
             requests: options.max_queue.max(1),
         };
         let queue = Arc::new(Queue::new(limits));
-        let (jobs, of, least) = (queue.clone(), executable.clone(), batch.min());
+        let (jobs, of) = (queue.clone(), executable.clone());
+        let sizes = BatchSizes { least: batch.min(), all: options.batch_sizes.clone() };
         let step = move || {
             let Some(requests) = jobs.take() else { return false };
-            run_joined(&*executable, requests, least);
+            run_joined(&*executable, requests, &sizes);
             true
         };
         let workers = Workers::start("accelerant-batch", &*of, step)?;
@@ -226,7 +247,16 @@ fn batch_symbol(signature: &Signature) -> Result<Symbol> {
 fn rows_of(batch: &Symbol, options: &BatcherOptions) -> Result<Symbol> {
     let name = batch.name();
     let refuse = |text: String| Err(Error::new(ErrorKind::InvalidArgument, text));
-    let rows = match options.max_batch {
+    if let Some(&size) = options.batch_sizes.iter().find(|&&size| {
+        size < batch.min()
+            || size > batch.max()
+            || options.max_batch.is_some_and(|most| size > most)
+    }) {
+        let most = options.max_batch.map_or(batch.max(), |most| most.min(batch.max()));
+        let range = format!("{}..={most}", batch.min());
+        return refuse(format!("a batch size of {size} is outside of `{name}` = {range}"));
+    }
+    let rows = match options.batch_sizes.last().copied().or(options.max_batch) {
         None if batch.max() == Symbol::UNBOUNDED => {
             return refuse(format!(
                 "how large may a batch be? `{name}` has no bound: set max_batch"

@@ -9,12 +9,34 @@ use crate::backend::Executable;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::HostTensor;
 
-/// Runs requests that fit each other together, with at least so many rows, and gives each its own
+/// The numbers of rows that batches have, ascending; others are filled up.
+#[derive(Debug)]
+pub(super) struct BatchSizes {
+    /// Every batch has so many at least.
+    pub(super) least: usize,
+    /// None for any number.
+    pub(super) all: Vec<usize>,
+}
+
+impl BatchSizes {
+    /// How many a batch of so many rows is filled up to.
+    fn filled(&self, rows: usize) -> usize {
+        let next = self.all.iter().copied().find(|&size| size >= rows);
+        next.unwrap_or(rows).max(self.least)
+    }
+}
+
+/// Runs requests that fit each other together, filled up to one of the sizes, and gives each its own
 /// part. After a failure that may be the fault of one of them it is tried again in halves.
-pub(super) fn run_joined(executable: &dyn Executable, mut requests: Vec<Request>, least: usize) {
-    let parts = join(&requests, least)
+pub(super) fn run_joined(
+    executable: &dyn Executable,
+    mut requests: Vec<Request>,
+    sizes: &BatchSizes,
+) {
+    let rows = sizes.filled(requests.iter().map(|request| request.rows).sum());
+    let parts = join(&requests, rows)
         .and_then(|inputs| run_caught(executable, &inputs))
-        .and_then(|outputs| split(executable, &outputs, &requests, least))
+        .and_then(|outputs| split(executable, &outputs, &requests, rows))
         .map_err(|e| e.in_operation("run"));
     match parts {
         Ok(parts) => {
@@ -24,8 +46,8 @@ pub(super) fn run_joined(executable: &dyn Executable, mut requests: Vec<Request>
         }
         Err(e) if requests.len() > 1 && e.kind() != ErrorKind::Device => {
             let half = requests.split_off(requests.len() / 2);
-            run_joined(executable, requests, least);
-            run_joined(executable, half, least);
+            run_joined(executable, requests, sizes);
+            run_joined(executable, half, sizes);
         }
         Err(e) => {
             for request in requests {
@@ -35,13 +57,8 @@ pub(super) fn run_joined(executable: &dyn Executable, mut requests: Vec<Request>
     }
 }
 
-fn rows(requests: &[Request], least: usize) -> usize {
-    requests.iter().map(|request| request.rows).sum::<usize>().max(least)
-}
-
-/// The rows of all requests, one after the other, and copies of the last one up to the least number.
-fn join(requests: &[Request], least: usize) -> Result<Vec<HostTensor>> {
-    let rows = rows(requests, least);
+/// The rows of all requests, one after the other, and copies of the last one up to so many.
+fn join(requests: &[Request], rows: usize) -> Result<Vec<HostTensor>> {
     if let [one] = requests
         && one.rows == rows
     {
@@ -68,9 +85,8 @@ fn split(
     executable: &dyn Executable,
     outputs: &[HostTensor],
     requests: &[Request],
-    least: usize,
+    rows: usize,
 ) -> Result<Vec<Vec<HostTensor>>> {
-    let rows = rows(requests, least);
     for (output, spec) in outputs.iter().zip(&executable.signature().outputs) {
         let got = output.shape().first().copied().unwrap_or(0);
         if got != rows {
