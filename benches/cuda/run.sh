@@ -7,7 +7,7 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-out=${OUT:-.}
+out=$(realpath -m "${OUT:-.}")
 seconds=${SECONDS_LEFT:-540}
 export TENSORRT_RTX_ROOT=${TENSORRT_RTX_ROOT:-${ACCELERANT_BUNDLE_DIR:-/tmp/accelerant-bundle}/sdk}
 export CUDA_PATH=${CUDA_PATH:-/usr/local/cuda}
@@ -60,11 +60,13 @@ burn() {
   local dtype=$1 run=("$here/compare-burn" --framework burn --runtime-cache "$scratch/burn.cache")
   measure "burn-$dtype" "${run[@]}" models --dtypes "$dtype" --models digits resnet50 bert-base \
     --who accelerated raw --raw-loop "$here/raw_loop" --seconds $((seconds * 3 / 10))
-  # Burn tunes itself at every new shape, for minutes: what matters most comes first.
+  # Burn tunes itself at every new shape, for minutes, and keeps what it found in target/ of this folder.
+  # What matters most comes first.
+  cd "$scratch" && touch Cargo.toml
   measure "burn-$dtype" "${run[@]}" models --dtypes "$dtype" --models digits bert-base --batches 1 8 --who native \
-    --iterations 50 --seconds $((seconds * 3 / 10))
+    --iterations 200 --seconds $((seconds * 3 / 10))
   measure "burn-$dtype" timeout $((seconds * 5 / 10)) "${run[@]}" models --dtypes "$dtype" --models resnet50 \
-    --batches 1 8 --who native --iterations 50 --seconds $((seconds * 2 / 10))
+    --batches 1 8 --who native --iterations 200 --seconds $((seconds * 2 / 10))
 }
 
 torch() {
@@ -82,9 +84,11 @@ endurance() {
     measure endurance "${start[@]}"
     measure endurance "${start[@]}"
     rm -f "$scratch/$model.engine"
+    measure endurance "${run[@]}" start --model "$model"
   done
   measure endurance "${run[@]}" --runtime-cache "$scratch/threads.cache" threads
   measure endurance "${run[@]}" forwards
+  measure endurance "${run[@]}" forwards --graph
   measure endurance "${run[@]}" --runtime-cache "$scratch/cycles.cache" cycles --seconds $((seconds / 2))
 }
 

@@ -167,6 +167,16 @@ pub trait Executable: Send + Sync + fmt::Debug {
     fn device_on(&self, ordinal: usize) -> Option<&dyn DeviceExecutable> {
         self.device().filter(|device| device.ordinal() == ordinal)
     }
+
+    /// The same model with one of the engine's optimization profiles alone, by its name. What is loaded
+    /// is shared.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) with the names that there are.
+    fn for_profile(&self, name: &str) -> Result<Box<dyn Executable>> {
+        let text = format!("no profile is named `{name}`: this backend has no profiles");
+        Err(Error::new(ErrorKind::InvalidArgument, text).in_operation("optimization profiles"))
+    }
 }
 
 /// A shared one, as the modules have it.
@@ -189,5 +199,9 @@ impl<E: Executable + ?Sized> Executable for Arc<E> {
 
     fn device_on(&self, ordinal: usize) -> Option<&dyn DeviceExecutable> {
         (**self).device_on(ordinal)
+    }
+
+    fn for_profile(&self, name: &str) -> Result<Box<dyn Executable>> {
+        (**self).for_profile(name)
     }
 }

@@ -130,6 +130,15 @@ impl<I: BurnTensors, O: BurnTensors> BurnModule<I, O> {
         Ok(Self { inference, layout: self.layout.clone(), types: PhantomData })
     }
 
+    /// The same model with one of the engine's profiles alone, as [`InferenceModule::for_profile`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn for_profile(&self, name: &str) -> Result<Self> {
+        let inference = self.inference.for_profile(name)?;
+        Ok(Self { inference, layout: self.layout.clone(), types: PhantomData })
+    }
+
     /// The model without the framework's types: its signature, its backend, and why that one.
     pub fn inference(&self) -> &InferenceModule {
         &self.inference

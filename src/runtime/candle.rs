@@ -117,6 +117,14 @@ impl CandleModule {
         Ok(Self { inference: self.inference.on_devices(ordinals)?, ..self.clone() })
     }
 
+    /// The same model with one of the engine's profiles alone, as [`InferenceModule::for_profile`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn for_profile(&self, name: &str) -> Result<Self> {
+        Ok(Self { inference: self.inference.for_profile(name)?, ..self.clone() })
+    }
+
     /// Runs on tensors in the order of the signature, or by name, and returns the outputs in their
     /// order.
     ///

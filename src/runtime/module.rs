@@ -40,6 +40,8 @@ struct Inner {
     /// The executable, or those among which it chooses.
     loaded: Vec<Arc<dyn Executable>>,
     origin: Arc<Origin>,
+    /// The profile that all of them run with.
+    profile: Option<String>,
 }
 
 /// Where a model came from.
@@ -54,15 +56,16 @@ impl InferenceModule {
     fn new(compiled: Compiled, built: Option<Engine>) -> Self {
         let Compiled { executable, engine, backend, rejected } = compiled;
         let origin = Arc::new(Origin { backend, rejected, engine, built });
-        Self::of(vec![executable.into()], origin)
+        Self::of(vec![executable.into()], origin, None)
     }
 
-    fn of(loaded: Vec<Arc<dyn Executable>>, origin: Arc<Origin>) -> Self {
+    fn of(loaded: Vec<Arc<dyn Executable>>, origin: Arc<Origin>, profile: Option<String>) -> Self {
         let executable = match &*loaded {
             [one] => one.clone(),
             several => Arc::new(Replicas::new(several.to_vec())),
         };
-        Self(Arc::new(Inner { submitter: Mutex::default(), executable, loaded, origin }))
+        let submitter = Mutex::default();
+        Self(Arc::new(Inner { submitter, executable, loaded, origin, profile }))
     }
 
     /// Compiles a model for the backend that `options` lead to.
@@ -141,21 +144,41 @@ impl InferenceModule {
         self.on_devices(&(0..count).collect::<Vec<_>>())
     }
 
+    /// The same model with one of the engine's [optimization profiles] alone, by its name: to say at each
+    /// run which one it uses, where [the first that fits](Self::run) is not the one wanted. What is
+    /// loaded is shared; the contexts are its own.
+    ///
+    /// [optimization profiles]: crate::backend::Engine::profile_names
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] with the names that there are.
+    pub fn for_profile(&self, name: &str) -> Result<Self> {
+        let Inner { loaded, origin, .. } = &*self.0;
+        let of = |replica: &Arc<dyn Executable>| replica.for_profile(name).map(Arc::from);
+        let loaded = loaded.iter().map(of).collect::<Result<_>>()?;
+        Ok(Self::of(loaded, origin.clone(), Some(name.to_owned())))
+    }
+
     fn replicate(&self, ordinals: &[usize]) -> Result<Self> {
         let twice = |(i, ordinal): (usize, &usize)| ordinals[..i].contains(ordinal);
         if ordinals.is_empty() || ordinals.iter().enumerate().any(twice) {
             let text = format!("the devices must be some, and each another: {ordinals:?}");
             return Err(Error::new(ErrorKind::InvalidArgument, text));
         }
-        let Inner { loaded, origin, .. } = &*self.0;
+        let Inner { loaded, origin, profile, .. } = &*self.0;
         let load = |&ordinal: &usize| {
             let there = loaded.iter().find(|replica| replica.device_on(ordinal).is_some());
-            match there {
-                Some(replica) => Ok(replica.clone()),
-                None => origin.backend.load_on(&origin.engine, ordinal).map(Arc::from),
+            if let Some(replica) = there {
+                return Ok(replica.clone());
+            }
+            let executable = origin.backend.load_on(&origin.engine, ordinal)?;
+            match profile {
+                Some(name) => executable.for_profile(name).map(Arc::from),
+                None => Ok(Arc::from(executable)),
             }
         };
-        Ok(Self::of(ordinals.iter().map(load).collect::<Result<_>>()?, origin.clone()))
+        let loaded = ordinals.iter().map(load).collect::<Result<_>>()?;
+        Ok(Self::of(loaded, origin.clone(), profile.clone()))
     }
 
     /// Inputs and outputs, in order.
@@ -265,6 +288,10 @@ impl Executable for InferenceModule {
 
     fn device_on(&self, ordinal: usize) -> Option<&dyn DeviceExecutable> {
         self.0.executable.device_on(ordinal)
+    }
+
+    fn for_profile(&self, name: &str) -> Result<Box<dyn Executable>> {
+        Ok(Box::new(Self::for_profile(self, name)?))
     }
 }
 

@@ -109,3 +109,11 @@ fn batches_run_on_all_devices_at_the_same_time() {
         assert_line(x, &handle.wait().unwrap());
     }
 }
+
+#[test]
+fn what_has_no_profiles_says_so() {
+    let module = Counting::of_devices(2).compile(&model()).on_devices(&[0, 1]).unwrap();
+    let error = module.for_profile("few").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    assert!(error.to_string().contains("`few`: this backend has no profiles"), "{error}");
+}

@@ -1,8 +1,8 @@
 //! Optimization profiles by name.
 
 use accelerant::backend::tensorrt::{Profiles, TensorRt, TensorRtOptions};
-use accelerant::backend::{Backend, Engine};
-use accelerant::{Dim, ErrorKind, HostTensor};
+use accelerant::backend::{Backend, Engine, Registry};
+use accelerant::{Dim, ErrorKind, HostTensor, InferenceModule, OptimizeOptions};
 
 use super::{Mlp, assert_close, batch, exact, gpu, input, rtx};
 
@@ -85,4 +85,37 @@ fn an_engine_runs_with_the_profile_of_a_name_alone() {
     let altered = one_too_few.with_profile_names(["", "b"]);
     let error = with(exact().profile("b")).load(&altered).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::EngineCorrupt);
+}
+
+#[test]
+fn a_run_names_its_profile() {
+    if !gpu("a_run_names_its_profile") {
+        return;
+    }
+    let mlp = Mlp::new(1);
+    let options = OptimizeOptions::new().registry(Registry::empty().with(with(exact())));
+    let module = InferenceModule::from_engine(of_three(), &options).unwrap();
+    let [few, many] = ["few", "many"].map(|name| module.for_profile(name).unwrap());
+    let again = many.on_devices(&[0]).unwrap();
+    for (module, rows, fits) in [
+        (&few, 4, true),
+        (&few, 5, false),
+        (&many, 4, true),
+        (&many, 3, false),
+        (&again, 32, true),
+        (&again, 3, false),
+        (&module, 64, true),
+    ] {
+        let x = input(rows, 3);
+        match module.run(&[x.clone().into()]) {
+            Ok(y) => {
+                assert!(fits, "{rows} rows");
+                assert_close(&y[0], &mlp.forward(&x));
+            }
+            Err(error) => assert_eq!((error.kind(), fits), (ErrorKind::OutOfProfile, false)),
+        }
+    }
+    let error = module.for_profile("more").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    assert!(error.to_string().contains("there are: few, many"), "{error}");
 }

@@ -65,6 +65,25 @@ fn device(ordinal: usize, precision: Precision) -> Result<Device> {
 }
 
 pub(crate) fn measure(setting: &Setting, plan: &Plan) -> Result<()> {
+    cases(setting, plan, false)
+}
+
+/// From the start of the process to the first result of Burn itself, which tunes itself for it unless
+/// it did so before in this folder.
+pub(crate) fn start_native(setting: &Setting, model: Model) -> Result<()> {
+    let plan = Plan {
+        models: vec![model],
+        dtypes: vec![Precision::F32],
+        batches: vec![1],
+        who: Vec::new(),
+        iterations: 1,
+        seconds: 3600,
+        raw_loop: None,
+    };
+    cases(setting, &plan, true)
+}
+
+fn cases(setting: &Setting, plan: &Plan, start_only: bool) -> Result<()> {
     let &[precision] = &*plan.dtypes else {
         return Err("Burn takes one type a process: --dtypes f32, or f16".into());
     };
@@ -85,7 +104,8 @@ pub(crate) fn measure(setting: &Setting, plan: &Plan) -> Result<()> {
                 let tokens = Tensor::<2, Int>::random([batch, 128], range, &device);
                 (tokens.clone(), tokens.ones_like())
             };
-            let context = Context { setting, plan, device: &device, what };
+            let begun = Instant::now();
+            let context = Context { setting, plan, device: &device, what, begun, start_only };
             let measured = match model {
                 Model::Digits => context.case(Digits::new(&device), images(1, 8), Digits::forward),
                 Model::ResNet50 => {
@@ -117,6 +137,9 @@ struct Context<'a> {
     plan: &'a Plan,
     device: &'a Device,
     what: (Model, Precision, usize),
+    /// When the network began to be made.
+    begun: Instant,
+    start_only: bool,
 }
 
 impl Context<'_> {
@@ -131,6 +154,16 @@ impl Context<'_> {
         forward: impl Fn(&M, I) -> Tensor<D> + Copy,
     ) -> Result<()> {
         let (model, precision, batch) = self.what;
+        if self.start_only {
+            self.wait()?;
+            let weights_ms = timing::millis(self.begun.elapsed());
+            let loaded = timing::millis(self.setting.start.elapsed()) - weights_ms;
+            let tuned = std::path::Path::new("target/environment").exists();
+            forward(&net, input);
+            self.wait()?;
+            record::start(self.setting, model, "Burn", tuned, loaded, weights_ms);
+            return Ok(());
+        }
         let iterations = self.plan.iterations;
         let wants = |who| self.plan.who.contains(&who);
         let mut native = None;

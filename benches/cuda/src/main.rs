@@ -48,9 +48,9 @@ enum Command {
     Start {
         #[arg(long, value_enum, default_value = "digits")]
         model: Model,
-        /// Opened if it is there, else built and saved.
+        /// Opened if it is there, else built and saved. Without one it is the framework itself that runs.
         #[arg(long)]
-        engine: PathBuf,
+        engine: Option<PathBuf>,
     },
     /// Calls a second from 1, 2, 4 and 8 threads that share one module.
     Threads {
@@ -162,7 +162,12 @@ fn run(args: Args, start: Instant) -> Result<()> {
         #[cfg(feature = "candle")]
         Framework::Candle => match args.command {
             Command::Models(plan) => candle::models::measure(&setting, &plan),
-            Command::Start { model, engine } => candle::endurance::start(&setting, model, &engine),
+            Command::Start { model, engine: Some(engine) } => {
+                candle::endurance::start(&setting, model, &engine)
+            }
+            Command::Start { model, engine: None } => {
+                candle::endurance::start_native(&setting, model)
+            }
             Command::Threads { calls } => candle::endurance::threads(&setting, calls),
             Command::Cycles { count, seconds } => {
                 candle::endurance::cycles(&setting, count, seconds)
@@ -174,6 +179,7 @@ fn run(args: Args, start: Instant) -> Result<()> {
         #[cfg(feature = "burn")]
         Framework::Burn => match args.command {
             Command::Models(plan) => burn::measure(&setting, &plan),
+            Command::Start { model, engine: None } => burn::start_native(&setting, model),
             Command::Forwards { count, graph } => burn::forwards(&setting, count, graph),
             _ => Err("measured with --framework candle".into()),
         },

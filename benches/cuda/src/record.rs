@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::{Model, Precision};
+use crate::timing::millis;
+use crate::{Model, Precision, Setting};
 
 /// Times of one call, in milliseconds.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +32,28 @@ pub(crate) fn times(who: &str, model: Model, precision: Precision, batch: usize,
             "first_ms": round(times.first),
             "iterations": times.iterations,
             "clock": times.clock,
+        }),
+    );
+}
+
+/// Prints that the first result of this process is there: since when the model was `loaded`, in
+/// milliseconds, without the time that its random weights took.
+pub(crate) fn start(
+    setting: &Setting,
+    model: Model,
+    engine: &str,
+    cached: bool,
+    loaded: f64,
+    weights_ms: f64,
+) {
+    print(
+        "start",
+        json!({
+            "model": model.name(),
+            "engine": engine,
+            "runtime_cache": cached,
+            "loaded_ms": loaded,
+            "first_result_ms": millis(setting.start.elapsed()) - weights_ms,
         }),
     );
 }

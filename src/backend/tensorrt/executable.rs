@@ -26,12 +26,21 @@ use crate::files::write_atomic;
 use crate::spec::{Signature, TensorSpec};
 use crate::tensor::HostTensor;
 
+/// An engine on a device, which may run with several choices of its profiles.
+struct Loaded {
+    engine: LoadedEngine,
+    /// As the engine was built, with the ranges of all profiles.
+    signature: Signature,
+    profile_names: Vec<String>,
+    options: TensorRtOptions,
+}
+
 /// An engine that runs on one device.
 pub(super) struct EngineExecutable {
     model: Model,
     // The contexts go before the engine that they use.
     pool: Pool,
-    engine: LoadedEngine,
+    loaded: Arc<Loaded>,
     device: Arc<CudaContext>,
     asked: ContextOptions,
     /// What the contexts were given, which keep it too.
@@ -49,11 +58,27 @@ impl EngineExecutable {
         header: &Engine,
         options: &TensorRtOptions,
     ) -> Result<Self> {
-        let mut signature = header.signature().clone();
+        let loaded = Loaded {
+            engine,
+            signature: header.signature().clone(),
+            profile_names: header.profile_names().to_vec(),
+            options: options.clone(),
+        };
+        Self::with_profile(Arc::new(loaded), device, options.profile.as_deref())
+    }
+
+    /// All profiles, or one alone.
+    fn with_profile(
+        loaded: Arc<Loaded>,
+        device: Arc<CudaContext>,
+        profile: Option<&str>,
+    ) -> Result<Self> {
+        let Loaded { engine, options, .. } = &*loaded;
+        let mut signature = loaded.signature.clone();
         let deciding = engine.deciding(&signature)?;
         let mut profiles = engine.ranges(&signature, &deciding)?;
-        if let Some(name) = &options.profile {
-            let only = place_of(name, header.profile_names())?;
+        if let Some(name) = profile {
+            let only = place_of(name, &loaded.profile_names)?;
             signature = profiles.restrict(only, &signature)?;
         }
         let runtime_cache = options.runtime_cache.clone();
@@ -79,10 +104,10 @@ impl EngineExecutable {
             scratch_size: scratch_size as u64,
         };
         let model = Model { signature, profiles, deciding };
-        let contexts = contexts_within(&engine, options)?;
+        let contexts = contexts_within(engine, options)?;
         let (pool, counters) = (Pool::new(contexts), Counters::default());
         let executable =
-            Self { model, pool, engine, device, asked, scratch, runtime_cache, counters };
+            Self { model, pool, loaded, device, asked, scratch, runtime_cache, counters };
         drop(executable.lease(Wish::Idle)?);
         Ok(executable)
     }
@@ -91,8 +116,8 @@ impl EngineExecutable {
         self.pool.lease(wish, || {
             let _plainly = not_captured();
             // SAFETY: the slot keeps the scratch memory, and takes turns.
-            let context = unsafe { self.engine.create_context(&self.asked) }?;
-            let profiles = self.engine.profile_count();
+            let context = unsafe { self.loaded.engine.create_context(&self.asked) }?;
+            let profiles = self.loaded.engine.profile_count();
             let signature = &self.model.signature;
             let graphs = self.asked.eager;
             let scratch = self.scratch.clone();
@@ -183,6 +208,12 @@ impl Executable for EngineExecutable {
     fn device(&self) -> Option<&dyn DeviceExecutable> {
         Some(self)
     }
+
+    fn for_profile(&self, name: &str) -> Result<Box<dyn Executable>> {
+        let (loaded, device) = (self.loaded.clone(), self.device.clone());
+        device::bind(&device)?;
+        Ok(Box::new(Self::with_profile(loaded, device, Some(name))?))
+    }
 }
 
 impl DeviceExecutable for EngineExecutable {
@@ -198,8 +229,8 @@ impl DeviceExecutable for EngineExecutable {
             })
         };
         EngineMemory {
-            weights: self.engine.weight_bytes() as u64,
-            scratch: self.engine.scratch_bytes() as u64,
+            weights: self.loaded.engine.weight_bytes() as u64,
+            scratch: self.loaded.engine.scratch_bytes() as u64,
             contexts: self.pool.max(),
             shared_scratch: self.scratch.is_some(),
             inputs: all(&self.model.signature.inputs),
@@ -258,7 +289,7 @@ impl fmt::Debug for EngineExecutable {
         f.debug_struct("EngineExecutable")
             .field("device", &self.device.ordinal())
             .field("signature", &self.model.signature)
-            .field("engine", &self.engine)
+            .field("engine", &self.loaded.engine)
             .finish_non_exhaustive()
     }
 }

@@ -204,7 +204,8 @@ impl TensorRtOptions {
     }
 
     /// Runs with the profile of this [name](Profiles::named) alone; the module's signature has its ranges
-    /// then. By default a run uses the first profile that its sizes fit.
+    /// then. By default a run uses the first profile that its sizes fit; a module can be had
+    /// [for each](crate::InferenceModule::for_profile).
     #[must_use]
     pub fn profile(mut self, name: impl Into<String>) -> Self {
         self.profile = Some(name.into());

@@ -37,7 +37,7 @@ pub(super) fn all(results: &Results) -> String {
         &mut text,
         results,
         ("From the start of a process to its first result", &["start"]),
-        &["model", "engine", "kernels from a cache", "loaded, ms", "first result, ms"],
+        &["model", "engine, or native", "from a cache", "loaded, ms", "first result, ms"],
         |told| {
             let cache = if told["runtime_cache"] == true { "yes" } else { "no" };
             vec![

@@ -32,16 +32,23 @@ pub(crate) fn start(setting: &Setting, model: Model, engine: &Path) -> Result<()
         HostTensor::from_bytes(input.dtype, sizes, bytes)
     });
     module.run(&inputs.collect::<Result<Vec<_>, _>>()?)?;
-    record::print(
-        "start",
-        json!({
-            "model": model.name(),
-            "engine": if there { "opened" } else { "built" },
-            "runtime_cache": setting.runtime_cache.as_ref().is_some_and(|path| path.is_file()),
-            "loaded_ms": loaded,
-            "first_result_ms": millis(setting.start.elapsed()) - weights_ms,
-        }),
-    );
+    let engine = if there { "opened" } else { "built" };
+    let kept = setting.runtime_cache.as_ref().is_some_and(|path| path.is_file());
+    record::start(setting, model, engine, kept, loaded, weights_ms);
+    Ok(())
+}
+
+/// As [`start`], of Candle itself.
+pub(crate) fn start_native(setting: &Setting, model: Model) -> Result<()> {
+    let device = device(setting.device)?;
+    let begun = Instant::now();
+    let case = Case::new(model, Precision::F32, 1, &device)?;
+    device.synchronize()?;
+    let weights_ms = millis(begun.elapsed());
+    let loaded = millis(setting.start.elapsed()) - weights_ms;
+    case.net.forward(&case.inputs)?;
+    device.synchronize()?;
+    record::start(setting, model, "Candle", false, loaded, weights_ms);
     Ok(())
 }
 
@@ -160,7 +167,14 @@ pub(crate) fn forwards(setting: &Setting, count: usize, graph: bool) -> Result<(
     Ok(())
 }
 
-fn tell(who: &str, cuda_graph: bool, count: usize, seconds: f64, before: (f64, f64), after: (f64, f64)) {
+fn tell(
+    who: &str,
+    cuda_graph: bool,
+    count: usize,
+    seconds: f64,
+    before: (f64, f64),
+    after: (f64, f64),
+) {
     record::print(
         who,
         json!({
