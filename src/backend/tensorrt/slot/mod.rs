@@ -1,25 +1,29 @@
 //! A context with what an execution needs beside it: the shapes it was told, the order of its work
 //! among streams, and memory to copy through. Which execution gets which slot is the pool's business.
 
-use std::{ops::Range, sync::Arc};
+mod host;
+mod order;
+mod shapes;
 
-use bytes::Bytes;
-use cudarc::driver::{CudaContext, CudaEvent, CudaStream, result};
+use std::sync::Arc;
+
+use cudarc::driver::{CudaContext, CudaStream, result};
 use cxx::UniquePtr;
 
 use super::computed::OutputMemory;
 use super::counters::Counters;
-use super::device::{self, Buffer, DeviceMemory, Queue, device_error};
+use super::device::{self, DeviceMemory, Queue, device_error};
 use super::ffi::HostMemory;
 use super::graphs::{Graph, Recent, Step, not_captured};
 use super::ranges::Ranges;
 use super::runtime::{COMPUTED, Context};
 use super::scratch::Scratch;
-use super::values::integers;
 use crate::backend::{ADDRESS_ALIGNMENT, DeviceTensor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::{DType, Signature, TensorSpec};
-use crate::tensor::HostTensor;
+use host::HostSide;
+use order::Order;
+use shapes::Shapes;
 
 /// What every execution is checked against.
 pub(super) struct Model {
@@ -55,51 +59,12 @@ pub(super) struct Slot {
     stream: Arc<CudaStream>,
 }
 
-/// The sizes that the context was told last, and what it made of them, one tensor after the other.
-struct Shapes {
-    inputs: Vec<usize>,
-    /// The values of the inputs that decide shapes.
-    values: Vec<i64>,
-    outputs: Vec<usize>,
-    /// The profile that they are of.
-    profile: usize,
-    /// Where in `outputs` each output's sizes are.
-    ranges: Vec<Range<usize>>,
-    /// Whether each output's sizes are known only after an execution.
-    computed: Vec<bool>,
-    /// Whether the context knows them.
-    set: bool,
-}
-
 /// An input to be copied to where its address is aligned.
 struct Copy {
     input: usize,
     from: u64,
     len: usize,
 }
-
-/// Whose work this slot did last. The context and all its memory are used in this order.
-struct Order {
-    done: CudaEvent,
-    /// The stream that recorded `done`; none when that is known to be over.
-    last: Option<u64>,
-    /// The stream that the last caller gave.
-    user: Option<u64>,
-    /// Where a default stream stood when its work was moved to the slot's own.
-    moved: CudaEvent,
-}
-
-impl Drop for Order {
-    fn drop(&mut self) {
-        if self.last.is_some() {
-            // An error here is one of the work before, which its own stream tells.
-            let _ = self.done.synchronize();
-        }
-    }
-}
-
-/// Buffers of an execution on host tensors: inputs, then outputs.
-struct HostSide(Vec<Buffer>);
 
 impl Slot {
     pub(super) fn new(
@@ -460,149 +425,6 @@ impl Slot {
         }
         Ok(())
     }
-
-    /// Runs on host tensors and waits for the result. The device must be bound.
-    pub(super) fn run(
-        &mut self,
-        model: &Model,
-        tensors: &[HostTensor],
-        counters: &Counters,
-    ) -> Result<Vec<HostTensor>> {
-        let own = self.own;
-        self.order.begin(own, counters)?;
-        self.order.user = Some(own.id());
-        let HostSide(mut buffers) = self.host.take().unwrap_or_else(|| {
-            let device = self.stream.context();
-            HostSide(self.addresses.iter().map(|_| Buffer::new(device.clone())).collect())
-        });
-        let outputs = self.run_through(model, tensors, &mut buffers, own, counters);
-        // Whatever happened: the buffers must not be reused or freed before the copies are done.
-        let done = self.stream.synchronize();
-        self.order.last = done.is_err().then_some(own.id());
-        self.host = Some(HostSide(buffers));
-        let lens = outputs?;
-        done.map_err(|e| {
-            Error::new(ErrorKind::Execution, format!("the device failed: {e}")).with_source(e)
-        })?;
-        let HostSide(buffers) = self.host.as_ref().ok_or_else(gone)?;
-        let Shapes { outputs, ranges, .. } = &self.shapes;
-        let specs = model.signature.outputs.iter();
-        let tensors = specs.zip(&buffers[tensors.len()..]).zip(lens).zip(ranges);
-        let tensors = tensors.map(|(((spec, buffer), len), range)| {
-            // SAFETY: downloaded, and the stream is done.
-            let bytes = Bytes::copy_from_slice(unsafe { buffer.host(len) });
-            HostTensor::from_bytes(spec.dtype, &outputs[range.clone()], bytes)
-        });
-        tensors.collect()
-    }
-
-    /// Enqueues copies and execution, and gives the length of each output in bytes.
-    fn run_through(
-        &mut self,
-        model: &Model,
-        tensors: &[HostTensor],
-        buffers: &mut [Buffer],
-        own: Queue,
-        counters: &Counters,
-    ) -> Result<Vec<usize>> {
-        let signature = &model.signature;
-        let (inputs, outputs) = buffers.split_at_mut(tensors.len());
-        let mut bound = Vec::with_capacity(tensors.len());
-        let mut values = Vec::new();
-        for (i, (buffer, tensor)) in inputs.iter_mut().zip(tensors).enumerate() {
-            let (spec, (dtype, shape)) = (&signature.inputs[i], (tensor.dtype(), tensor.shape()));
-            if model.deciding.contains(&i) {
-                values.extend(integers(dtype, tensor.bytes()).unwrap_or_default());
-                bound.push(DeviceTensor { dtype, shape, address: 0 });
-                continue;
-            }
-            // SAFETY: the device is bound, the stream was done when the buffers were last used,
-            // and it is waited for before they are used again.
-            unsafe { buffer.upload(tensor.bytes(), &self.stream) }
-                .map_err(|e| e.on_tensor(&spec.name))?;
-            Counters::count(&counters.host_copies);
-            bound.push(DeviceTensor { dtype, shape, address: buffer.address() });
-        }
-        let mut lens = vec![0; outputs.len()];
-        let mut room = |i: usize, sizes: &[usize]| {
-            let spec = &signature.outputs[i];
-            let len = byte_len(spec, sizes)?;
-            outputs[i].reserve(len).map_err(|e| e.on_tensor(&spec.name))?;
-            lens[i] = len;
-            Ok(outputs[i].address())
-        };
-        self.prepare(model, &bound, &values, &mut room, counters)?;
-        self.align(signature)?;
-        let launch = self.has_graph(counters);
-        // SAFETY: the buffers are as long as the shapes say and live until the stream is done.
-        unsafe { self.enqueue_on(signature, own, launch, counters) }?;
-        self.copy_computed(signature, own, &mut room, |_| Ok(()), counters)?;
-        for ((spec, buffer), &len) in signature.outputs.iter().zip(outputs).zip(&lens) {
-            // SAFETY: as above; `len` bytes were reserved.
-            unsafe { buffer.download(len, &self.stream) }.map_err(|e| e.on_tensor(&spec.name))?;
-            Counters::count(&counters.host_copies);
-        }
-        Ok(lens)
-    }
-}
-
-impl Order {
-    /// Makes `queue` wait for what this slot did last, if that was elsewhere.
-    fn begin(&mut self, queue: Queue, counters: &Counters) -> Result<()> {
-        if self.last.is_some_and(|last| last != queue.id()) {
-            queue.wait(&self.done)?;
-            Counters::count(&counters.stream_waits);
-        }
-        Ok(())
-    }
-
-    /// Notes that work was enqueued on `queue`.
-    fn enqueued(&mut self, queue: Queue) -> Result<()> {
-        queue.record(&self.done)?;
-        self.last = Some(queue.id());
-        Ok(())
-    }
-}
-
-impl Shapes {
-    fn new(signature: &Signature) -> Self {
-        let mut end = 0;
-        let ranges = signature.outputs.iter().map(|spec| {
-            let start = end;
-            end += spec.shape.rank();
-            start..end
-        });
-        let ranges: Vec<_> = ranges.collect();
-        Self {
-            inputs: Vec::new(),
-            values: Vec::new(),
-            outputs: vec![0; end],
-            profile: 0,
-            computed: vec![false; ranges.len()],
-            ranges,
-            set: false,
-        }
-    }
-
-    /// Whether the context knows exactly these. They were checked when it was told.
-    fn are<'a>(
-        &self,
-        signature: &Signature,
-        inputs: impl ExactSizeIterator<Item = (DType, &'a [usize])>,
-    ) -> bool {
-        if !self.set || inputs.len() != signature.inputs.len() {
-            return false;
-        }
-        let mut known = self.inputs.as_slice();
-        for (spec, (dtype, sizes)) in signature.inputs.iter().zip(inputs) {
-            let Some(rest) = known.strip_prefix(sizes) else { return false };
-            if dtype != spec.dtype || sizes.len() != spec.shape.rank() {
-                return false;
-            }
-            known = rest;
-        }
-        true
-    }
 }
 
 /// Memory for an output must be aligned.
@@ -613,10 +435,6 @@ fn check_output(address: u64, spec: &TensorSpec) -> Result<()> {
         return Err(Error::new(ErrorKind::InvalidArgument, text).on_tensor(&spec.name));
     }
     Ok(())
-}
-
-fn gone() -> Error {
-    Error::new(ErrorKind::Execution, "the buffers are gone")
 }
 
 /// The length of a tensor in bytes.

@@ -1,0 +1,104 @@
+//! Executions on host tensors: copied to the device, run, and copied back.
+
+use bytes::Bytes;
+
+use super::{Model, Shapes, Slot, byte_len};
+use crate::backend::DeviceTensor;
+use crate::backend::tensorrt::counters::Counters;
+use crate::backend::tensorrt::device::{Buffer, Queue};
+use crate::backend::tensorrt::values::integers;
+use crate::error::{Error, ErrorKind, Result};
+use crate::tensor::HostTensor;
+
+/// Buffers of an execution on host tensors: inputs, then outputs.
+pub(super) struct HostSide(Vec<Buffer>);
+
+impl Slot {
+    /// Runs on host tensors and waits for the result. The device must be bound.
+    pub(in crate::backend::tensorrt) fn run(
+        &mut self,
+        model: &Model,
+        tensors: &[HostTensor],
+        counters: &Counters,
+    ) -> Result<Vec<HostTensor>> {
+        let own = self.own;
+        self.order.begin(own, counters)?;
+        self.order.user = Some(own.id());
+        let HostSide(mut buffers) = self.host.take().unwrap_or_else(|| {
+            let device = self.stream.context();
+            HostSide(self.addresses.iter().map(|_| Buffer::new(device.clone())).collect())
+        });
+        let outputs = self.run_through(model, tensors, &mut buffers, own, counters);
+        // Whatever happened: the buffers must not be reused or freed before the copies are done.
+        let done = self.stream.synchronize();
+        self.order.last = done.is_err().then_some(own.id());
+        self.host = Some(HostSide(buffers));
+        let lens = outputs?;
+        done.map_err(|e| {
+            Error::new(ErrorKind::Execution, format!("the device failed: {e}")).with_source(e)
+        })?;
+        let HostSide(buffers) = self.host.as_ref().ok_or_else(gone)?;
+        let Shapes { outputs, ranges, .. } = &self.shapes;
+        let specs = model.signature.outputs.iter();
+        let tensors = specs.zip(&buffers[tensors.len()..]).zip(lens).zip(ranges);
+        let tensors = tensors.map(|(((spec, buffer), len), range)| {
+            // SAFETY: downloaded, and the stream is done.
+            let bytes = Bytes::copy_from_slice(unsafe { buffer.host(len) });
+            HostTensor::from_bytes(spec.dtype, &outputs[range.clone()], bytes)
+        });
+        tensors.collect()
+    }
+
+    /// Enqueues copies and execution, and gives the length of each output in bytes.
+    fn run_through(
+        &mut self,
+        model: &Model,
+        tensors: &[HostTensor],
+        buffers: &mut [Buffer],
+        own: Queue,
+        counters: &Counters,
+    ) -> Result<Vec<usize>> {
+        let signature = &model.signature;
+        let (inputs, outputs) = buffers.split_at_mut(tensors.len());
+        let mut bound = Vec::with_capacity(tensors.len());
+        let mut values = Vec::new();
+        for (i, (buffer, tensor)) in inputs.iter_mut().zip(tensors).enumerate() {
+            let (spec, (dtype, shape)) = (&signature.inputs[i], (tensor.dtype(), tensor.shape()));
+            if model.deciding.contains(&i) {
+                values.extend(integers(dtype, tensor.bytes()).unwrap_or_default());
+                bound.push(DeviceTensor { dtype, shape, address: 0 });
+                continue;
+            }
+            // SAFETY: the device is bound, the stream was done when the buffers were last used,
+            // and it is waited for before they are used again.
+            unsafe { buffer.upload(tensor.bytes(), &self.stream) }
+                .map_err(|e| e.on_tensor(&spec.name))?;
+            Counters::count(&counters.host_copies);
+            bound.push(DeviceTensor { dtype, shape, address: buffer.address() });
+        }
+        let mut lens = vec![0; outputs.len()];
+        let mut room = |i: usize, sizes: &[usize]| {
+            let spec = &signature.outputs[i];
+            let len = byte_len(spec, sizes)?;
+            outputs[i].reserve(len).map_err(|e| e.on_tensor(&spec.name))?;
+            lens[i] = len;
+            Ok(outputs[i].address())
+        };
+        self.prepare(model, &bound, &values, &mut room, counters)?;
+        self.align(signature)?;
+        let launch = self.has_graph(counters);
+        // SAFETY: the buffers are as long as the shapes say and live until the stream is done.
+        unsafe { self.enqueue_on(signature, own, launch, counters) }?;
+        self.copy_computed(signature, own, &mut room, |_| Ok(()), counters)?;
+        for ((spec, buffer), &len) in signature.outputs.iter().zip(outputs).zip(&lens) {
+            // SAFETY: as above; `len` bytes were reserved.
+            unsafe { buffer.download(len, &self.stream) }.map_err(|e| e.on_tensor(&spec.name))?;
+            Counters::count(&counters.host_copies);
+        }
+        Ok(lens)
+    }
+}
+
+fn gone() -> Error {
+    Error::new(ErrorKind::Execution, "the buffers are gone")
+}
