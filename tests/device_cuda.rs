@@ -426,6 +426,8 @@ fn memory_is_told_and_limited() {
     let module = module_with(&model, TensorRtOptions::default().max_contexts(3)).unwrap();
     let memory = module.cuda().unwrap().memory();
     println!("{memory:?}");
+    let backend = TensorRt::rtx().with_options(TensorRtOptions::default().max_contexts(3));
+    assert_eq!(backend.memory(module.engine()).unwrap(), memory, "known before there is a context");
     let of_rows = |width: usize| (LARGEST * width * 4) as u64;
     assert_eq!((memory.inputs, memory.outputs), (of_rows(FEATURES), of_rows(CLASSES)));
     assert_eq!(memory.contexts, 3);

@@ -521,6 +521,7 @@ fn without_a_driver_loading_is_a_device_error() {
     let engine = rtx().build(&Mlp::new(1).export(4)).unwrap();
     let error = rtx().load(&engine).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Device, "{error}");
+    assert_eq!(rtx().memory(&engine).unwrap_err().kind(), ErrorKind::Device);
 }
 
 #[test]

@@ -74,13 +74,8 @@ impl EngineExecutable {
         profile: Option<&str>,
     ) -> Result<Self> {
         let Loaded { engine, options, .. } = &*loaded;
-        let mut signature = loaded.signature.clone();
-        let deciding = engine.deciding(&signature)?;
-        let mut profiles = engine.ranges(&signature, &deciding)?;
-        if let Some(name) = profile {
-            let only = place_of(name, &loaded.profile_names)?;
-            signature = profiles.restrict(only, &signature)?;
-        }
+        let model = model(engine, &loaded.signature, &loaded.profile_names, profile)?;
+        let contexts = contexts_within(engine, options)?;
         let runtime_cache = options.runtime_cache.clone();
         let scratch_size = engine.scratch_bytes();
         let scratch = options.shared_scratch.then(|| {
@@ -89,8 +84,8 @@ impl EngineExecutable {
         });
         let scratch = scratch.transpose()?;
         let asked = ContextOptions {
-            tensors: sides(&signature).map(|(spec, _)| spec.name.clone()).collect(),
-            inputs: signature.inputs.len(),
+            tensors: sides(&model.signature).map(|(spec, _)| spec.name.clone()).collect(),
+            inputs: model.signature.inputs.len(),
             // A captured kernel stays: the one for any shape would never be replaced.
             eager: options.cuda_graph,
             use_runtime_cache: runtime_cache.is_some(),
@@ -103,8 +98,6 @@ impl EngineExecutable {
             scratch: scratch.as_ref().map_or(0, |scratch| scratch.address()),
             scratch_size: scratch_size as u64,
         };
-        let model = Model { signature, profiles, deciding };
-        let contexts = contexts_within(engine, options)?;
         let (pool, counters) = (Pool::new(contexts), Counters::default());
         let executable =
             Self { model, pool, loaded, device, asked, scratch, runtime_cache, counters };
@@ -180,6 +173,60 @@ fn contexts_within(engine: &LoadedEngine, options: &TensorRtOptions) -> Result<u
     Ok(usize::try_from(fitting).unwrap_or(usize::MAX).min(options.max_contexts))
 }
 
+/// What executions are checked against, with all profiles or one alone.
+fn model(
+    engine: &LoadedEngine,
+    signature: &Signature,
+    profile_names: &[String],
+    profile: Option<&str>,
+) -> Result<Model> {
+    let mut signature = signature.clone();
+    let deciding = engine.deciding(&signature)?;
+    let mut profiles = engine.ranges(&signature, &deciding)?;
+    if let Some(name) = profile {
+        let only = place_of(name, profile_names)?;
+        signature = profiles.restrict(only, &signature)?;
+    }
+    Ok(Model { signature, profiles, deciding })
+}
+
+/// What an engine takes with so many contexts.
+fn memory(
+    engine: &LoadedEngine,
+    signature: &Signature,
+    contexts: usize,
+    options: &TensorRtOptions,
+) -> EngineMemory {
+    let all = |specs: &[TensorSpec]| {
+        specs.iter().fold(0u64, |sum, spec| {
+            let [_, _, largest] = spec.shape.profile();
+            sum.saturating_add(byte_len(spec, &largest).map_or(u64::MAX, |len| len as u64))
+        })
+    };
+    EngineMemory {
+        weights: engine.weight_bytes() as u64,
+        scratch: engine.scratch_bytes() as u64,
+        contexts,
+        shared_scratch: options.shared_scratch,
+        inputs: all(&signature.inputs),
+        outputs: all(&signature.outputs),
+    }
+}
+
+/// What an engine would take if it were made ready to run with these options.
+///
+/// # Errors
+/// As for making it ready.
+pub(super) fn memory_with(
+    engine: &LoadedEngine,
+    header: &Engine,
+    options: &TensorRtOptions,
+) -> Result<EngineMemory> {
+    let (signature, names) = (header.signature(), header.profile_names());
+    let model = model(engine, signature, names, options.profile.as_deref())?;
+    Ok(memory(engine, &model.signature, contexts_within(engine, options)?, options))
+}
+
 fn lost() -> Error {
     Error::new(ErrorKind::Execution, "the context is gone")
 }
@@ -222,20 +269,8 @@ impl DeviceExecutable for EngineExecutable {
     }
 
     fn memory(&self) -> EngineMemory {
-        let all = |specs: &[TensorSpec]| {
-            specs.iter().fold(0u64, |sum, spec| {
-                let [_, _, largest] = spec.shape.profile();
-                sum.saturating_add(byte_len(spec, &largest).map_or(u64::MAX, |len| len as u64))
-            })
-        };
-        EngineMemory {
-            weights: self.loaded.engine.weight_bytes() as u64,
-            scratch: self.loaded.engine.scratch_bytes() as u64,
-            contexts: self.pool.max(),
-            shared_scratch: self.scratch.is_some(),
-            inputs: all(&self.model.signature.inputs),
-            outputs: all(&self.model.signature.outputs),
-        }
+        let Loaded { engine, options, .. } = &*self.loaded;
+        memory(engine, &self.model.signature, self.pool.max(), options)
     }
 
     fn counters(&self) -> ExecutionCounters {

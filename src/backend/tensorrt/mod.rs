@@ -37,7 +37,7 @@ use cudarc::driver::CudaContext;
 pub use options::{ProgressEvent, ProgressFn, TensorRtOptions};
 pub use profiles::Profiles;
 
-use super::{Backend, BackendKind, Engine, Executable};
+use super::{Backend, BackendKind, Engine, EngineMemory, Executable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{Consumer, NodeRefusal, OnnxModel};
 use executable::EngineExecutable;
@@ -125,6 +125,18 @@ impl TensorRt {
     pub fn layer_information(&self, engine: &Engine) -> Result<String> {
         let library = self.expect(engine)?;
         self.open(engine, &library, device::open(self.options.device)?)?.layer_information()
+    }
+
+    /// The memory that an engine would take on its device with these options, before any context is made.
+    /// It is read onto the device for that, and gone from there afterwards.
+    ///
+    /// # Errors
+    /// As [`load`](Backend::load), also where the [limit](TensorRtOptions::memory_limit) is too low.
+    pub fn memory(&self, engine: &Engine) -> Result<EngineMemory> {
+        self.options.check()?;
+        let library = self.expect(engine)?;
+        let loaded = self.open(engine, &library, device::open(self.options.device)?)?;
+        executable::memory_with(&loaded, engine, &self.options)
     }
 
     fn library(&self) -> Result<Arc<Library>> {
