@@ -186,6 +186,7 @@ public:
     for (Tensor &tensor : tensors_) {
       tensor.dims = unknown();
       tensor.address = 0;
+      set_computed(tensor, 0, false);
     }
     if (!parts_.context->setOptimizationProfileAsync(index, to_stream(stream))) {
       errors.fail("optimization profile " + std::to_string(index) + " is refused");
