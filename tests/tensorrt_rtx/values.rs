@@ -326,6 +326,16 @@ fn tensorrt_computes_shapes() {
 }
 
 #[test]
+fn shapes_are_computed_in_every_profile() {
+    if !gpu("shapes_are_computed_in_every_profile") {
+        return;
+    }
+    let profiles = Profiles::new().range("batch", 1, 2, 3).unwrap();
+    let backend = with(profiles.next().range("batch", 4, 8, 8).unwrap());
+    computes_shapes(&*backend.load(&backend.build(&computed()).unwrap()).unwrap());
+}
+
+#[test]
 fn shapes_are_computed_on_the_device() {
     if !gpu("shapes_are_computed_on_the_device") {
         return;
