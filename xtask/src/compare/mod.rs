@@ -147,7 +147,7 @@ mod tests {
             "| raw C++ loop | 0.500 | 1.50 |",
             "| net | f32 | no | 4 | 1234 |",
             "| net | built | no | 10 | 20 |",
-            "| cycles | net | 1000 | 9.0 | 0.0 | 1.5 |",
+            "| cycles | net | no | 1000 | 9.0 | 0.0 | 1.5 |",
         ] {
             assert!(report.contains(row), "no `{row}` in\n{report}");
         }
