@@ -186,6 +186,12 @@ impl Context<'_> {
                 record::times(who, model, precision, batch, times);
                 let counters = module.inference().device().map(|device| device.counters());
                 eprintln!("{who}: {counters:?}");
+                if let (Some(got), Precision::F32) = (&got, precision) {
+                    let difference = from_host(&module, input.clone(), got)?;
+                    eprintln!(
+                        "{who}: {difference:.2e} of the largest value off a run on the host's tensors"
+                    );
+                }
                 native = got;
             }
         }
@@ -212,6 +218,28 @@ impl Context<'_> {
         }
         Ok(())
     }
+}
+
+/// How far a result on Burn's own tensors is off the same module's on tensors in host memory.
+fn from_host<I: BurnTensors, const D: usize>(
+    module: &BurnModule<I, Tensor<D>>,
+    input: I,
+    got: &Tensor<D>,
+) -> Result<f64> {
+    let mut inputs = Vec::new();
+    input.into_host(&mut inputs)?;
+    let expected = module.inference().run(&inputs)?[0].to_vec::<f32>()?;
+    let got = got.clone().into_data().try_to_vec::<f32>().map_err(|e| format!("{e:?}"))?;
+    let largest = |values: &mut dyn Iterator<Item = f32>| {
+        values.fold(0.0, |largest: f64, value| largest.max(f64::from(value).abs()))
+    };
+    let difference = largest(&mut got.iter().zip(&expected).map(|(got, expected)| got - expected))
+        / largest(&mut expected.iter().copied());
+    // The same engine: what is far off was read or written in the wrong place or at the wrong time.
+    if got.len() != expected.len() || difference.is_nan() || difference > 1e-3 {
+        return Err(format!("{difference:.2e} of the largest value off a run on the host").into());
+    }
+    Ok(difference)
 }
 
 /// One module, many calls on device tensors.

@@ -121,5 +121,9 @@ fn difference(got: &Tensor, expected: &Tensor) -> Result<f64> {
     let [got, expected] = [got, expected].map(|t| t.to_dtype(candle_core::DType::F64));
     let (got, expected) = (got?, expected?);
     let largest = |t: &Tensor| t.abs()?.max_all()?.to_scalar::<f64>();
-    Ok(largest(&got.sub(&expected)?)? / largest(&expected)?)
+    let difference = largest(&got.sub(&expected)?)? / largest(&expected)?;
+    if !difference.is_finite() {
+        return Err("the results have values that are no numbers, and cannot be compared".into());
+    }
+    Ok(difference)
 }

@@ -147,6 +147,16 @@ impl ConvNorm {
         Ok(Self { conv: Conv2d::new(weight, None, config), norm })
     }
 
+    /// With a smaller scale, so that values do not grow from block to block until Candle's average of
+    /// them overflows in half precision.
+    fn last_of_block(w: &Weights, inputs: usize, outputs: usize) -> Result<Self> {
+        let Self { conv, .. } = Self::new(w, inputs, outputs, 1, 1)?;
+        let (zeros, ones) = (w.full(0.0, outputs)?, w.full(1.0, outputs)?);
+        let scale = w.full(0.25, outputs)?;
+        let norm = BatchNorm::new(outputs, zeros.clone(), ones, scale, zeros, 1e-5)?;
+        Ok(Self { conv, norm })
+    }
+
     fn forward<T: TensorOps>(&self, xs: &T) -> Result<T> {
         self.norm.forward(&self.conv.forward(xs)?)
     }
@@ -188,7 +198,7 @@ impl ResNet {
                     convs: [
                         ConvNorm::new(w, inputs, width, 1, 1)?,
                         ConvNorm::new(w, width, width, 3, stride)?,
-                        ConvNorm::new(w, width, width * 4, 1, 1)?,
+                        ConvNorm::last_of_block(w, width, width * 4)?,
                     ],
                     shortcut: shortcut.transpose()?,
                 });
