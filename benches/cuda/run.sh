@@ -87,6 +87,9 @@ endurance() {
     measure endurance "${run[@]}" start --model "$model"
   done
   measure endurance "${run[@]}" --runtime-cache "$scratch/threads.cache" threads
+  if [ "$(nvidia-smi --list-gpus | wc -l)" -gt 1 ]; then
+    measure endurance "${run[@]}" --runtime-cache "$scratch/threads.cache" threads --devices 0 1
+  fi
   measure endurance "${run[@]}" forwards
   measure endurance "${run[@]}" forwards --graph
   measure endurance "${run[@]}" --runtime-cache "$scratch/cycles.cache" cycles --seconds $((seconds / 2))

@@ -56,6 +56,9 @@ enum Command {
     Threads {
         #[arg(long, default_value_t = 2000)]
         calls: usize,
+        /// Shares the threads among replicas on these devices.
+        #[arg(long, num_args = 1..)]
+        devices: Vec<usize>,
     },
     /// Builds, runs and drops a module again and again; tells what memory is missing afterwards.
     Cycles {
@@ -168,7 +171,9 @@ fn run(args: Args, start: Instant) -> Result<()> {
             Command::Start { model, engine: None } => {
                 candle::endurance::start_native(&setting, model)
             }
-            Command::Threads { calls } => candle::endurance::threads(&setting, calls),
+            Command::Threads { calls, devices } => {
+                candle::endurance::threads(&setting, calls, &devices)
+            }
             Command::Cycles { count, seconds } => {
                 candle::endurance::cycles(&setting, count, seconds)
             }

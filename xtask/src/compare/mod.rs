@@ -145,7 +145,7 @@ mod tests {
         for row in [
             "| Candle CUDA | 4.00 | |",
             "| raw C++ loop | 0.500 | 1.50 |",
-            "| net | f32 | no | 4 | 1234 |",
+            "| net | f32 | no | 1 | 4 | 1234 |",
             "| net | built | no | 10 | 20 |",
             "| cycles | net | no | 1000 | 9.0 | 0.0 | 1.5 |",
         ] {

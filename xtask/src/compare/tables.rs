@@ -22,12 +22,13 @@ pub(super) fn all(results: &Results) -> String {
         &mut text,
         results,
         ("Threads that share a module", &["threads", "threads, burn"]),
-        &["model", "precision", "CUDA graphs", "threads", "calls a second"],
+        &["model", "precision", "CUDA graphs", "GPUs", "threads", "calls a second"],
         |told| {
             vec![
                 string(told, "model"),
                 string(told, "dtype"),
                 graphs(told),
+                told["devices"].as_u64().unwrap_or(1).to_string(),
                 whole(told, "threads"),
                 whole(told, "calls_per_second"),
             ]

@@ -52,24 +52,27 @@ pub(crate) fn start_native(setting: &Setting, model: Model) -> Result<()> {
     Ok(())
 }
 
-/// Calls a second when threads share a module, each with a stream of its own.
-pub(crate) fn threads(setting: &Setting, calls: usize) -> Result<()> {
+/// Calls a second when threads share a module, each with a stream of its own. With several devices the
+/// module is a replica on each, and the threads take turns among them.
+pub(crate) fn threads(setting: &Setting, calls: usize, devices: &[usize]) -> Result<()> {
+    let devices = if devices.is_empty() { std::slice::from_ref(&setting.device) } else { devices };
     let models = [(Model::Digits, Precision::F32), (Model::ResNet50, Precision::F16)];
     let plans = models.into_iter().flat_map(|model| [(model, false), (model, true)]);
     for ((model, precision), cuda_graph) in plans {
         let main = device(setting.device)?;
         let case = Case::new(model, precision, 1, &main)?;
-        let module = case.compile(setting, cuda_graph)?;
+        let module = case.compile(setting, cuda_graph)?.on_devices(devices)?;
         let values: Vec<Tensor> =
             case.inputs.iter().map(|x| x.to_device(&Device::Cpu)).collect::<Result<_, _>>()?;
         for count in [1, 2, 4, 8] {
             let barrier = Barrier::new(count + 1);
             let seconds = thread::scope(|scope| -> Result<f64> {
                 let workers: Vec<_> = (0..count)
-                    .map(|_| {
-                        scope.spawn(|| -> Result<()> {
+                    .map(|i| {
+                        let (module, values, barrier) = (&module, &values, &barrier);
+                        scope.spawn(move || -> Result<()> {
                             let ready = (|| -> Result<_> {
-                                let device = device(setting.device)?;
+                                let device = device(devices[i % devices.len()])?;
                                 let inputs = values
                                     .iter()
                                     .map(|x| x.to_device(&device))
@@ -104,6 +107,7 @@ pub(crate) fn threads(setting: &Setting, calls: usize) -> Result<()> {
                     "model": model.name(),
                     "dtype": precision.name(),
                     "cuda_graph": cuda_graph,
+                    "devices": devices.len(),
                     "threads": count,
                     "calls_per_second": (count * calls) as f64 / seconds,
                 }),
