@@ -38,10 +38,11 @@ fn all(args: &Args) -> Result<()> {
     if has_target("tests", "cases_") {
         let mut cases = sdk::cargo(&test)?;
         // The same members, or shared dependencies compile once more with other features.
-        cases
-            .args(members)
-            .args(["--test", "cases_*", "--test", "*_models", "--test", "*_zoo"])
-            .args(&args.extra);
+        cases.args(members);
+        for test in ["cases_*", "*_models", "*_zoo", "tensorrt_rtx"] {
+            cases.args(["--test", test]);
+        }
+        cases.args(&args.extra);
         cases.env(MINILM.variable, &minilm);
         tables::only_onnxruntime(&mut cases, &onnxruntime);
         stream(cases.env(tables::RECORDS, &records))?;
