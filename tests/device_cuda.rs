@@ -9,6 +9,8 @@ mod candle;
 mod common;
 #[path = "device_cuda/graphs.rs"]
 mod graphs;
+#[path = "device_cuda/memory.rs"]
+mod memory;
 #[path = "device_cuda/pipeline.rs"]
 mod pipeline;
 #[path = "device_cuda/serving.rs"]
@@ -18,14 +20,15 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use accelerant::backend::Registry;
 use accelerant::backend::tensorrt::{Profiles, TensorRt, TensorRtOptions};
-use accelerant::backend::{Backend, Registry};
 use accelerant::cuda::cudarc::driver::{CudaContext, CudaStream, sys};
 use accelerant::cuda::{CudaRead, CudaTensor};
 use accelerant::export::{Consumer, GraphBuilder, OnnxModel};
 use accelerant::{
     BackendKind, DType, Dim, ErrorKind, HostTensor, InferenceModule, OptimizeOptions,
 };
+use common::new_stream;
 use ndarray::{Array1, Array2};
 
 const FEATURES: usize = 64;
@@ -127,7 +130,7 @@ fn results_equal_the_host_path_and_nothing_is_copied() {
     let layer = Layer::new(1);
     let module = module(&layer);
     let cuda = module.cuda().unwrap();
-    let stream = context().new_stream().unwrap();
+    let stream = new_stream(&context());
     for rows in [1, 3, LARGEST, 3] {
         let before = cuda.counters();
         let x = numbers(rows * FEATURES, rows);
@@ -162,7 +165,7 @@ fn two_streams_interleave() {
             module_with(&layer.export(), TensorRtOptions::default().max_contexts(contexts))
                 .unwrap();
         let context = context();
-        let streams = [context.new_stream().unwrap(), context.new_stream().unwrap()];
+        let streams = [new_stream(&context), new_stream(&context)];
         let cuda = module.cuda().unwrap();
         let mut results = Vec::new();
         for i in 0..200 {
@@ -191,8 +194,7 @@ fn shapes_interleave_on_default_streams_too() {
     let layer = Layer::new(3);
     let module = module(&layer);
     let context = context();
-    let streams =
-        [context.default_stream(), context.per_thread_stream(), context.new_stream().unwrap()];
+    let streams = [context.default_stream(), context.per_thread_stream(), new_stream(&context)];
     for i in 0..60 {
         check(&module, &layer, &streams[i % 3], 1 + i * 5 % LARGEST, i);
     }
@@ -212,7 +214,7 @@ fn each_run_uses_the_first_profile_that_fits() {
     let options = TensorRtOptions::default().profiles(profiles.unwrap());
     let module = module_with(&layer.export(), options).unwrap();
     let context = context();
-    let streams = [context.new_stream().unwrap(), context.default_stream()];
+    let streams = [new_stream(&context), context.default_stream()];
     for i in 0..40 {
         // Runs of the same profile, and changes between them, on both streams.
         check(&module, &layer, &streams[i / 3 % 2], [1, 2, 16, 3, 9][i % 5], i);
@@ -233,7 +235,7 @@ fn unchanged_shapes_are_told_once() {
     let _shared = shared();
     let layer = Layer::new(4);
     let module = module(&layer);
-    let stream = context().new_stream().unwrap();
+    let stream = new_stream(&context());
     let x = stream.clone_htod(&numbers(8 * FEATURES, 4)).unwrap();
     for seed in 0..50 {
         check(&module, &layer, &stream, 8, seed);
@@ -253,7 +255,7 @@ fn a_module_dropped_in_flight_ends_its_work() {
     }
     let _shared = shared();
     let layer = Layer::new(5);
-    let stream = context().new_stream().unwrap();
+    let stream = new_stream(&context());
     for round in 0..5 {
         let module = module(&layer);
         let cuda = module.cuda().unwrap();
@@ -280,7 +282,7 @@ fn one_module_feeds_another_on_the_device() {
     let _shared = shared();
     let (first, second) = (Layer::new(6), Layer::new(7));
     let (one, other) = (module(&first), module(&second));
-    let stream = context().new_stream().unwrap();
+    let stream = new_stream(&context());
     let x = numbers(8 * FEATURES, 6);
     let on_device = stream.clone_htod(&x).unwrap();
     let hidden = one.cuda().unwrap().run_alloc(&stream, &[(&on_device, &[8, FEATURES])]).unwrap();
@@ -306,7 +308,7 @@ fn threads_share_a_module() {
         for thread in 0..8 {
             let (module, layer) = (&module, &layer);
             scope.spawn(move || {
-                let stream = context().new_stream().unwrap();
+                let stream = new_stream(&context());
                 for i in 0..50 {
                     if (thread + i) % 5 == 0 {
                         let x = numbers(2 * FEATURES, i);
@@ -332,7 +334,7 @@ fn an_unaligned_input_is_copied_on_the_device() {
     let layer = Layer::new(9);
     let module = module(&layer);
     let cuda = module.cuda().unwrap();
-    let stream = context().new_stream().unwrap();
+    let stream = new_stream(&context());
     let all = numbers(1 + 40 * FEATURES, 9);
     let on_device = stream.clone_htod(&all).unwrap();
     for (i, (start, rows)) in
@@ -368,7 +370,7 @@ fn what_does_not_fit_is_refused_and_harms_nothing() {
     let module = module(&layer);
     let cuda = module.cuda().unwrap();
     let context = context();
-    let stream = context.new_stream().unwrap();
+    let stream = new_stream(&context);
     let x = stream.alloc_zeros::<f32>(2 * FEATURES).unwrap();
     let integers = stream.alloc_zeros::<i32>(2 * FEATURES).unwrap();
     let mut y = stream.alloc_zeros::<f32>(2 * CLASSES).unwrap();
@@ -397,7 +399,7 @@ fn what_does_not_fit_is_refused_and_harms_nothing() {
     assert_eq!((error.kind(), error.axis()), (ErrorKind::OutOfProfile, Some(0)));
 
     let foreign = CudaContext::new_non_primary(0, 0).unwrap();
-    let stream_there = foreign.new_stream().unwrap();
+    let stream_there = new_stream(&foreign);
     let x_there = stream_there.alloc_zeros::<f32>(2 * FEATURES).unwrap();
     let error = cuda.run_alloc(&stream, &[(&x_there, fits)]).unwrap_err();
     assert_eq!((error.kind(), error.tensor()), (ErrorKind::Device, Some("x")));
@@ -405,7 +407,7 @@ fn what_does_not_fit_is_refused_and_harms_nothing() {
     assert_eq!(error.kind(), ErrorKind::Device);
 
     let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
-    let captured = context.new_stream().unwrap();
+    let captured = new_stream(&context);
     captured.begin_capture(mode).unwrap();
     let error = cuda.run_on(&captured, &[(&x, fits)], &mut [&mut y]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
@@ -414,205 +416,6 @@ fn what_does_not_fit_is_refused_and_harms_nothing() {
 
     assert_eq!(cuda.counters().executions, 0);
     check(&module, &layer, &stream, 2, 10);
-}
-
-#[test]
-fn memory_is_told_and_limited() {
-    if !gpu("memory_is_told_and_limited") {
-        return;
-    }
-    let _shared = shared();
-    let model = Layer::new(11).export();
-    let module = module_with(&model, TensorRtOptions::default().max_contexts(3)).unwrap();
-    let memory = module.cuda().unwrap().memory();
-    println!("{memory:?}");
-    let backend = TensorRt::rtx().with_options(TensorRtOptions::default().max_contexts(3));
-    assert_eq!(backend.memory(module.engine()).unwrap(), memory, "known before there is a context");
-    let of_rows = |width: usize| (LARGEST * width * 4) as u64;
-    assert_eq!((memory.inputs, memory.outputs), (of_rows(FEATURES), of_rows(CLASSES)));
-    assert_eq!(memory.contexts, 3);
-    assert_eq!(memory.total(), memory.weights + 3 * memory.scratch);
-    if memory.weights + memory.scratch > 0 {
-        let least = memory.weights + memory.scratch;
-        let limited = |bytes| module_with(&model, TensorRtOptions::default().memory_limit(bytes));
-        let error = limited(least - 1).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Device, "{error}");
-        let contexts = limited(least).unwrap().cuda().unwrap().memory().contexts;
-        assert_eq!(contexts, if memory.scratch > 0 { 1 } else { 2 });
-    }
-}
-
-/// Layers in a row, with values between them that must be kept somewhere.
-fn deep(layers: &[Layer]) -> OnnxModel {
-    let graph = GraphBuilder::for_consumer("deep", Consumer::tensorrt());
-    let batch = Dim::dynamic("batch", 1..=LARGEST).unwrap();
-    let mut x = graph.input("x", DType::F32, [batch, Dim::Fixed(FEATURES)]).unwrap();
-    for (i, layer) in layers.iter().enumerate() {
-        let weight = graph.weight(&format!("{i}.weight"), layer.weight.clone()).unwrap();
-        let bias = graph.weight(&format!("{i}.bias"), layer.bias.clone()).unwrap();
-        let y = x.linear(&weight, Some(&bias), false).unwrap().relu().unwrap();
-        x = y.softmax(-1).unwrap().add(&x).unwrap();
-    }
-    graph.output("y", &x).unwrap();
-    graph.finish().unwrap()
-}
-
-/// Kernels for any size and for one size round differently.
-fn assert_near(got: &[f32], expected: &[f32]) {
-    assert_eq!(got.len(), expected.len());
-    let largest = expected.iter().fold(0f32, |largest, value| largest.max(value.abs()));
-    let difference = got.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
-    assert!(difference <= 1e-4 * largest, "{difference} of {largest}");
-}
-
-#[test]
-fn contexts_share_their_scratch_memory() {
-    if !gpu("contexts_share_their_scratch_memory") {
-        return;
-    }
-    let _alone = alone();
-    let layers: Vec<_> = (0..6).map(|i| Layer::new(50 + i)).collect();
-    let model = deep(&layers);
-    let own = module_with(&model, TensorRtOptions::default()).unwrap();
-    for graph in [false, true] {
-        let options = TensorRtOptions::default().max_contexts(4).cuda_graph(graph);
-        let module = module_with(&model, options.shared_scratch(true)).unwrap();
-        let memory = module.cuda().unwrap().memory();
-        println!("{memory:?}");
-        assert_eq!((memory.contexts, memory.total()), (4, memory.weights + memory.scratch));
-        let streams: Vec<_> = (0..4).map(|_| context().new_stream().unwrap()).collect();
-        thread::scope(|scope| {
-            for (thread, stream) in streams.iter().enumerate() {
-                let (module, own) = (&module, &own);
-                scope.spawn(move || {
-                    for i in 0..200 {
-                        let rows = [LARGEST, 1 + thread][i / 50 % 2];
-                        let x = numbers(rows * FEATURES, thread * 1000 + i);
-                        let on_device = stream.clone_htod(&x).unwrap();
-                        let inputs: &[(&dyn CudaRead, &[usize])] =
-                            &[(&on_device, &[rows, FEATURES])];
-                        let [y, expected] = [module, own].map(|module| {
-                            let y = module.cuda().unwrap().run_alloc(stream, inputs).unwrap();
-                            stream.clone_dtoh(&y[0].view::<f32>().unwrap()).unwrap()
-                        });
-                        assert_near(&y, &expected);
-                    }
-                });
-            }
-        });
-        let counters = module.cuda().unwrap().counters();
-        assert_eq!((counters.executions, counters.host_copies), (800, 0), "{counters:?}");
-        // Host tensors take turns as well.
-        let x = numbers(FEATURES, 3);
-        let x = [Array2::from_shape_vec((1, FEATURES), x).unwrap().into()];
-        let [y, expected] = [&module, &own].map(|module| module.run(&x).unwrap());
-        assert_near(&y[0].to_vec().unwrap(), &expected[0].to_vec().unwrap());
-    }
-}
-
-#[test]
-fn a_full_device_is_an_error_that_passes() {
-    if !gpu("a_full_device_is_an_error_that_passes") {
-        return;
-    }
-    let _alone = alone();
-    let layer = Layer::new(12);
-    let module = module(&layer);
-    let context = context();
-    let stream = context.new_stream().unwrap();
-    check(&module, &layer, &stream, LARGEST, 12);
-    let x = stream.clone_htod(&numbers(LARGEST * FEATURES, 12)).unwrap();
-    stream.synchronize().unwrap();
-    // All but what is left in small pieces.
-    let mut hoard = Vec::new();
-    let mut piece = 1usize << 34;
-    while piece >= 1 << 10 {
-        // SAFETY: never read.
-        match unsafe { stream.alloc::<u8>(piece) } {
-            Ok(memory) => hoard.push(memory),
-            Err(_) => piece /= 2,
-        }
-    }
-    let cuda = module.cuda().unwrap();
-    let mut kept = Vec::new();
-    let error = loop {
-        match cuda.run_alloc(&stream, &[(&x, &[LARGEST, FEATURES])]) {
-            Ok(outputs) => kept.push(outputs),
-            Err(error) => break error,
-        }
-        assert!(kept.len() < 1 << 20, "the device does not become full");
-    };
-    assert_eq!((error.kind(), error.tensor()), (ErrorKind::Device, Some("y")), "{error}");
-    drop((hoard, kept));
-    stream.synchronize().unwrap();
-    check(&module, &layer, &stream, LARGEST, 12);
-}
-
-/// Free memory of the device, once all that is pending is over.
-fn free_memory(context: &CudaContext) -> usize {
-    context.synchronize().unwrap();
-    context.mem_get_info().unwrap().0
-}
-
-#[test]
-#[ignore = "takes minutes"]
-fn long_building_and_dropping_a_thousand_times_keeps_the_memory() {
-    if !gpu("long_building_and_dropping_a_thousand_times_keeps_the_memory") {
-        return;
-    }
-    let _alone = alone();
-    let layer = Layer::new(13);
-    let backend = TensorRt::rtx();
-    let engine = backend.build(&layer.export()).unwrap();
-    let context = context();
-    let stream = context.new_stream().unwrap();
-    let mut settled = 0;
-    for cycle in 0..1000 {
-        let module = InferenceModule::from_engine(engine.clone(), &OptimizeOptions::new()).unwrap();
-        check(&module, &layer, &stream, 1 + cycle % LARGEST, cycle);
-        drop(module);
-        let free = free_memory(&context);
-        if cycle == 20 {
-            settled = free;
-        }
-        if cycle % 100 == 0 {
-            println!("cycle {cycle}: {free} bytes free");
-        }
-    }
-    let lost = settled.saturating_sub(free_memory(&context));
-    assert!(lost < 64 << 20, "{lost} bytes are lost after 1000 cycles");
-}
-
-#[test]
-#[ignore = "takes minutes"]
-fn long_a_million_forwards_keep_the_memory() {
-    if !gpu("long_a_million_forwards_keep_the_memory") {
-        return;
-    }
-    let _alone = alone();
-    let layer = Layer::new(14);
-    let module = module(&layer);
-    let cuda = module.cuda().unwrap();
-    let context = context();
-    let stream = context.new_stream().unwrap();
-    let x = stream.clone_htod(&numbers(4 * FEATURES, 14)).unwrap();
-    let run = || cuda.run_alloc(&stream, &[(&x, &[4, FEATURES])]).unwrap();
-    for _ in 0..1000 {
-        drop(run());
-    }
-    let settled = free_memory(&context);
-    let start = Instant::now();
-    for i in 1..=1_000_000 {
-        drop(run());
-        if i % 10_000 == 0 {
-            stream.synchronize().unwrap();
-        }
-    }
-    stream.synchronize().unwrap();
-    println!("{:.2} us a forward", start.elapsed().as_secs_f64());
-    let lost = settled.saturating_sub(free_memory(&context));
-    assert!(lost < 16 << 20, "{lost} bytes are lost after a million forwards");
-    check(&module, &layer, &stream, 4, 14);
 }
 
 /// Microseconds that a call keeps its thread, and that a run takes in a long row of them: the
@@ -653,7 +456,7 @@ fn long_the_cost_of_a_call_is_printed() {
         let module = module_with(&layer.export(), options).unwrap();
         let cuda = module.cuda().unwrap();
         let streams = [
-            ("own stream", context.new_stream().unwrap()),
+            ("own stream", new_stream(&context)),
             ("default stream", context.default_stream()),
             ("per-thread stream", context.per_thread_stream()),
         ];

@@ -3,6 +3,8 @@
 #![cfg(feature = "tensorrt-rtx")]
 
 mod common;
+#[path = "tensorrt_rtx/logs.rs"]
+mod logs;
 #[path = "tensorrt_rtx/profiles.rs"]
 mod profiles;
 #[path = "tensorrt_rtx/values.rs"]
@@ -331,43 +333,6 @@ fn an_operator_set_of_the_future_does_not_abort() {
             "{error}"
         );
     }
-}
-
-/// Counts what TensorRT logs, and panics on it.
-struct Noisy(Arc<AtomicUsize>);
-
-impl tracing::Subscriber for Noisy {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target() == "accelerant::tensorrt"
-    }
-
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-
-    fn event(&self, _: &tracing::Event<'_>) {
-        if self.0.fetch_add(1, Ordering::Relaxed) == 0 {
-            panic!("a subscriber of the test");
-        }
-    }
-
-    fn enter(&self, _: &tracing::span::Id) {}
-
-    fn exit(&self, _: &tracing::span::Id) {}
-}
-
-#[test]
-fn logs_reach_tracing_and_a_panicking_subscriber_stops_nothing() {
-    let count = Arc::new(AtomicUsize::new(0));
-    let engine = tracing::subscriber::with_default(Noisy(count.clone()), || {
-        rtx().build(&Mlp::new(1).export(4))
-    });
-    assert!(engine.is_ok());
-    assert!(count.load(Ordering::Relaxed) > 0);
 }
 
 #[test]

@@ -9,6 +9,8 @@ mod minilm;
 #[path = "../models/mod.rs"]
 mod models;
 mod recurrent;
+#[cfg(feature = "tensorrt-rtx")]
+mod threads;
 mod transformers;
 
 use std::collections::HashSet;

@@ -6,11 +6,32 @@
 pub mod minilm;
 
 use std::io::Write as _;
+#[cfg(feature = "tensorrt-rtx")]
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use accelerant::backend::{Backend, Registry};
+#[cfg(feature = "tensorrt-rtx")]
+use accelerant::cuda::cudarc::driver::{CudaContext, CudaStream};
 use accelerant::export::{Consumer, OnnxModel};
 use accelerant::{BackendKind, DType, ErrorKind, HostTensor, Result};
 use ndarray::ArrayD;
+
+/// A stream. CUDA refuses it while an execution is captured, since it waits for the device.
+#[cfg(feature = "tensorrt-rtx")]
+pub fn new_stream(context: &Arc<CudaContext>) -> Arc<CudaStream> {
+    let start = Instant::now();
+    loop {
+        match context.new_stream() {
+            Ok(stream) => return stream,
+            Err(e) => assert!(start.elapsed() < Duration::from_secs(10), "no stream: {e}"),
+        }
+        thread::sleep(Duration::from_micros(100));
+    }
+}
 
 /// How far a result may be from the framework's: `absolute + relative * |expected|`.
 #[derive(Clone, Copy, Debug)]

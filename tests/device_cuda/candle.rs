@@ -1,9 +1,12 @@
 //! Candle's CUDA tensors in and out of a module, by address.
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use accelerant::backend::tensorrt::{TensorRt, TensorRtOptions};
 use accelerant::candle::{CandleModule, Forward, OptimizeTrt, TensorOps};
 use accelerant::{BackendKind, ErrorKind, OptimizeOptions, Registry};
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Shape, Tensor};
 use candle_nn::{Embedding, Linear};
 
 use crate::{gpu, shared};
@@ -16,8 +19,8 @@ struct Net {
 impl Net {
     fn new(device: &Device) -> Result<Self> {
         let layer = |from: usize, to: usize| -> Result<Linear> {
-            let weight = Tensor::randn(0f32, 0.2, (to, from), device)?;
-            Ok(Linear::new(weight, Some(Tensor::randn(0f32, 1.0, to, device)?)))
+            let weight = random(0.2, (to, from), device)?;
+            Ok(Linear::new(weight, Some(random(1.0, to, device)?)))
         };
         Ok(Self { first: layer(64, 128)?, second: layer(128, 10)? })
     }
@@ -39,13 +42,30 @@ fn dynamic(net: &Net, example: &Tensor) -> CandleModule {
     net.optimize_trt_with(example, &options().dynamic_batch(1..=32).unwrap()).unwrap()
 }
 
+/// A device, which is refused while an execution is captured.
+fn device(make: fn(usize) -> candle_core::Result<Device>) -> Device {
+    let start = Instant::now();
+    loop {
+        match make(0) {
+            Ok(device) => return device,
+            Err(e) => assert!(start.elapsed() < Duration::from_secs(10), "no device: {e}"),
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// Candle's default stream and one of its own.
 fn devices() -> [Device; 2] {
-    [Device::new_cuda(0).unwrap(), Device::new_cuda_with_stream(0).unwrap()]
+    [device(Device::new_cuda), device(Device::new_cuda_with_stream)]
 }
 
 fn input(rows: usize, device: &Device) -> Tensor {
-    Tensor::randn(0f32, 1.0, (rows, 64), device).unwrap()
+    random(1.0, (rows, 64), device).unwrap()
+}
+
+/// Made on the CPU: CUDA refuses random numbers on the device while an execution is captured.
+fn random(std: f32, shape: impl Into<Shape>, device: &Device) -> Result<Tensor> {
+    Tensor::randn(0f32, std, shape, &Device::Cpu)?.to_device(device)
 }
 
 fn assert_close(got: &Tensor, expected: &Tensor) {
@@ -96,8 +116,8 @@ fn candle_views_are_read_where_they_are() {
         let net = Net::new(&device).unwrap();
         let fast = dynamic(&net, &input(2, &device));
         let rows = input(40, &device);
-        let transposed = Tensor::randn(0f32, 1.0, (64, 8), &device).unwrap().t().unwrap();
-        let wide = Tensor::randn(0f32, 1.0, (8, 100), &device).unwrap();
+        let transposed = random(1.0, (64, 8), &device).unwrap().t().unwrap();
+        let wide = random(1.0, (8, 100), &device).unwrap();
         let views = [
             // 256 bytes a row: read in place.
             rows.narrow(0, 3, 8).unwrap(),
@@ -114,7 +134,7 @@ fn candle_views_are_read_where_they_are() {
         let counters = fast.inference().cuda().unwrap().counters();
         assert_eq!((counters.host_copies, counters.device_copies), (0, 0), "{counters:?}");
         // A flat offset of three numbers is no address for TensorRT.
-        let flat = Tensor::randn(0f32, 1.0, 3 + 64, &device).unwrap();
+        let flat = random(1.0, 3 + 64, &device).unwrap();
         let view = flat.narrow(0, 3, 64).unwrap().unsqueeze(0).unwrap();
         assert_close(&fast.forward(&view).unwrap(), &net.forward(&view).unwrap());
         assert_eq!(fast.inference().cuda().unwrap().counters().device_copies, 1);
@@ -133,8 +153,8 @@ fn candle_indices_are_converted_on_the_device() {
         }
     }
     let _shared = shared();
-    let device = Device::new_cuda(0).unwrap();
-    let table = Tensor::randn(0f32, 1.0, (50, 16), &device).unwrap();
+    let device = device(Device::new_cuda);
+    let table = random(1.0, (50, 16), &device).unwrap();
     let net = Words(Embedding::new(table, 16));
     let x = Tensor::new(&[[1u32, 49, 7], [0, 3, 3]], &device).unwrap();
     let fast = net.optimize_trt_with(&x, &options()).unwrap();

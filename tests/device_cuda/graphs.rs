@@ -4,10 +4,13 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use accelerant::HostTensor;
 use accelerant::backend::tensorrt::TensorRtOptions;
 use accelerant::cuda::CudaRead;
 
-use crate::{CLASSES, FEATURES, Layer, alone, context, gpu, module, module_with, numbers, shared};
+use crate::{
+    CLASSES, FEATURES, Layer, alone, context, gpu, module, module_with, new_stream, numbers, shared,
+};
 
 #[test]
 fn graphs_give_the_same_results_at_any_address() {
@@ -16,10 +19,11 @@ fn graphs_give_the_same_results_at_any_address() {
     }
     let _alone = alone();
     let layer = Layer::new(16);
-    let module = module_with(&layer.export(), TensorRtOptions::default().cuda_graph(true)).unwrap();
+    let options = TensorRtOptions::default().cuda_graph(true).kernel_overlap(true);
+    let module = module_with(&layer.export(), options).unwrap();
     let cuda = module.cuda().unwrap();
     let context = context();
-    let streams = [context.new_stream().unwrap(), context.default_stream()];
+    let streams = [new_stream(&context), context.default_stream()];
     for stream in &streams {
         // The same addresses with other values, as a replayed graph sees them.
         let mut x = stream.alloc_zeros::<f32>(8 * FEATURES).unwrap();
@@ -60,7 +64,7 @@ fn outputs_come_back_to_addresses_that_were_captured() {
     let layer = Layer::new(18);
     let module = module_with(&layer.export(), TensorRtOptions::default().cuda_graph(true)).unwrap();
     let cuda = module.cuda().unwrap();
-    let stream = context().new_stream().unwrap();
+    let stream = new_stream(&context());
     let values = numbers(8 * FEATURES, 18);
     let x = stream.clone_htod(&values).unwrap();
     let (mut last, mut other) = (Vec::new(), Vec::new());
@@ -95,7 +99,7 @@ fn threads_share_graphs() {
     for round in 0..3 {
         for count in [2, 4, 8] {
             // Not while another thread captures: making a stream waits for the device.
-            let streams: Vec<_> = (0..count).map(|_| context().new_stream().unwrap()).collect();
+            let streams: Vec<_> = (0..count).map(|_| new_stream(&context())).collect();
             thread::scope(|scope| {
                 for (thread, stream) in streams.iter().enumerate() {
                     let (module, layer) = (&module, &layer);
@@ -126,10 +130,11 @@ fn captures_that_others_break_are_tried_again() {
     }
     let _alone = alone();
     let layer = Layer::new(33);
-    let module = module_with(&layer.export(), TensorRtOptions::default().cuda_graph(true)).unwrap();
+    let options = TensorRtOptions::default().cuda_graph(true).kernel_overlap(true);
+    let module = module_with(&layer.export(), options).unwrap();
     let cuda = module.cuda().unwrap();
     let context = context();
-    let stream = context.new_stream().unwrap();
+    let stream = new_stream(&context);
     let values = numbers(4 * FEATURES, 33);
     let x = stream.clone_htod(&values).unwrap();
     let run = || {
@@ -156,13 +161,103 @@ fn captures_that_others_break_are_tried_again() {
     assert!(counters.graph_captures > 0 && counters.graph_launches > 80, "{counters:?}");
 }
 
+/// Without overlap everything is a graph, from the first execution on.
+#[test]
+fn kernels_that_must_not_overlap_are_captured_at_once() {
+    if !gpu("kernels_that_must_not_overlap_are_captured_at_once") {
+        return;
+    }
+    let _alone = alone();
+    let layer = Layer::new(35);
+    let options = TensorRtOptions::default().kernel_overlap(false);
+    let module = module_with(&layer.export(), options).unwrap();
+    let cuda = module.cuda().unwrap();
+    let context = context();
+    for (i, stream) in [new_stream(&context), context.default_stream()].iter().enumerate() {
+        let mut y = stream.alloc_zeros::<f32>(8 * CLASSES).unwrap();
+        for rows in [8, 3, 8] {
+            let mut x = stream.alloc_zeros::<f32>(rows * FEATURES).unwrap();
+            for seed in 0..5 {
+                let values = numbers(rows * FEATURES, seed);
+                stream.memcpy_htod(&values, &mut x).unwrap();
+                let mut y = y.slice_mut(..rows * CLASSES);
+                cuda.run_on(stream, &[(&x, &[rows, FEATURES])], &mut [&mut y]).unwrap();
+                assert_eq!(stream.clone_dtoh(&y).unwrap(), layer.forward(&values), "seed {seed}");
+            }
+        }
+        let counters = cuda.counters();
+        let runs = 15 * (i as u64 + 1);
+        assert_eq!((counters.executions, counters.graph_launches), (runs, runs), "{counters:?}");
+        assert_eq!((counters.host_copies, counters.graph_refusals), (0, 0), "{counters:?}");
+    }
+    // One graph for each shape that comes after another.
+    assert!(cuda.counters().graph_captures <= 6, "{:?}", cuda.counters());
+}
+
+/// What others load, run and drop has no part in a capture, and comes to no harm by it.
+#[test]
+fn modules_come_and_go_while_another_captures() {
+    if !gpu("modules_come_and_go_while_another_captures") {
+        return;
+    }
+    let _alone = alone();
+    let layer = Layer::new(34);
+    let module = module_with(&layer.export(), TensorRtOptions::default().cuda_graph(true)).unwrap();
+    let cuda = module.cuda().unwrap();
+    let stream = new_stream(&context());
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let captures = scope.spawn(|| {
+            let mut rounds = 0;
+            while !done.load(Ordering::Relaxed) {
+                // Other shapes forget the graphs, so each round captures.
+                for rows in [4, 3] {
+                    let values = numbers(rows * FEATURES, rounds);
+                    let x = stream.clone_htod(&values).unwrap();
+                    let mut y = stream.alloc_zeros::<f32>(rows * CLASSES).unwrap();
+                    for _ in 0..4 {
+                        cuda.run_on(&stream, &[(&x, &[rows, FEATURES])], &mut [&mut y]).unwrap();
+                    }
+                    assert_eq!(stream.clone_dtoh(&y).unwrap(), layer.forward(&values));
+                }
+                rounds += 1;
+            }
+            rounds
+        });
+        let others: Vec<_> = (0..3)
+            .map(|thread| {
+                scope.spawn(move || {
+                    for round in 0..8 {
+                        let layer = Layer::new(50 + 8 * thread + round);
+                        let graphs = TensorRtOptions::default().cuda_graph(thread == 0);
+                        let module = module_with(&layer.export(), graphs).unwrap();
+                        for seed in 0..5 {
+                            let x =
+                                HostTensor::from_vec([2, FEATURES], numbers(2 * FEATURES, seed));
+                            let x = [x.unwrap()];
+                            let y = module.run(&x).unwrap()[0].to_vec::<f32>().unwrap();
+                            assert_eq!(y, layer.forward(&x[0].to_vec::<f32>().unwrap()));
+                        }
+                    }
+                })
+            })
+            .collect();
+        let results: Vec<_> = others.into_iter().map(|other| other.join()).collect();
+        done.store(true, Ordering::Relaxed);
+        assert!(results.iter().all(Result::is_ok));
+        eprintln!("{} rounds, {:?}", captures.join().unwrap(), cuda.counters());
+    });
+    let counters = cuda.counters();
+    assert!(counters.graph_captures > 8, "{counters:?}");
+}
+
 #[test]
 fn outputs_outlive_their_module_and_its_successors() {
     if !gpu("outputs_outlive_their_module_and_its_successors") {
         return;
     }
     let _shared = shared();
-    let stream = context().new_stream().unwrap();
+    let stream = new_stream(&context());
     let x = numbers(4 * FEATURES, 1);
     let on_device = stream.clone_htod(&x).unwrap();
     let mut kept = Vec::new();

@@ -7,7 +7,9 @@ use accelerant::cuda::cudarc::driver::CudaContext;
 use accelerant::serving::{Batcher, BatcherOptions};
 use accelerant::{ErrorKind, HostTensor, InferenceModule};
 
-use crate::{CLASSES, FEATURES, LARGEST, Layer, check, context, gpu, module, numbers, shared};
+use crate::{
+    CLASSES, FEATURES, LARGEST, Layer, check, context, gpu, module, new_stream, numbers, shared,
+};
 
 fn input(rows: usize, seed: usize) -> HostTensor {
     HostTensor::from_vec([rows, FEATURES], numbers(rows * FEATURES, seed)).unwrap()
@@ -72,7 +74,7 @@ fn one_device_twice_is_one_engine() {
     let layer = Layer::new(23);
     let module = module(&layer);
     let same = module.on_devices(&[0]).unwrap();
-    let stream = context().new_stream().unwrap();
+    let stream = new_stream(&context());
     check(&same, &layer, &stream, 3, 1);
     assert_eq!(module.cuda().unwrap().counters().executions, 1, "it is the same executable");
     drop(module);
@@ -102,12 +104,12 @@ fn replicas(test: &str, layer: &Layer) -> Option<InferenceModule> {
 #[test]
 fn tensors_run_on_the_device_where_they_are() {
     let layer = Layer::new(24);
-    let Some(module) = replicas("tensors_run_on_the_device_where_they_are", &layer) else { return };
     let _shared = shared();
+    let Some(module) = replicas("tensors_run_on_the_device_where_they_are", &layer) else { return };
     // In turn, from one thread.
     for round in 0..20 {
         for ordinal in [0, 1] {
-            let stream = CudaContext::new(ordinal).unwrap().new_stream().unwrap();
+            let stream = new_stream(&CudaContext::new(ordinal).unwrap());
             let x = numbers(3 * FEATURES, round);
             let on_device = stream.clone_htod(&x).unwrap();
             let cuda = module.cuda_on(ordinal).unwrap();
@@ -117,7 +119,7 @@ fn tensors_run_on_the_device_where_they_are() {
             assert_eq!(y, layer.forward(&x));
         }
     }
-    let stream = CudaContext::new(1).unwrap().new_stream().unwrap();
+    let stream = new_stream(&CudaContext::new(1).unwrap());
     let elsewhere = stream.clone_htod(&numbers(FEATURES, 0)).unwrap();
     let first = module.cuda_on(0).unwrap();
     let error = first.run_alloc(&stream, &[(&elsewhere, &[1, FEATURES])]).unwrap_err();
@@ -127,8 +129,8 @@ fn tensors_run_on_the_device_where_they_are() {
 #[test]
 fn host_tensors_run_on_all_devices() {
     let layer = Layer::new(25);
-    let Some(module) = replicas("host_tensors_run_on_all_devices", &layer) else { return };
     let _shared = shared();
+    let Some(module) = replicas("host_tensors_run_on_all_devices", &layer) else { return };
     let inputs: Vec<_> = (0..400).map(|i| input(1 + i % LARGEST, i)).collect();
     let submit = |x| module.submit(std::slice::from_ref(x)).unwrap();
     let handles: Vec<_> = inputs.iter().map(submit).collect();

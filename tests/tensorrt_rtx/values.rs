@@ -12,6 +12,7 @@ use ndarray::{Array1, Array2, ArrayD, Axis};
 
 #[cfg(feature = "ort")]
 use super::common;
+use super::common::new_stream;
 use super::{FEATURES, batch, exact, gpu, input, noise};
 
 const MOST: usize = 8;
@@ -162,7 +163,7 @@ fn values_in_device_memory_are_read() {
         let module = InferenceModule::compile(&reshaped(DType::I64), &options).unwrap();
         let cuda = module.cuda().unwrap();
         let context = CudaContext::new(0).unwrap();
-        for stream in [context.new_stream().unwrap(), context.default_stream()] {
+        for stream in [new_stream(&context), context.default_stream()] {
             for (i, columns) in [4, 4, 4, 8, 4, 64, 4, 4].into_iter().enumerate() {
                 let x = input(4, i as u64);
                 let sizes = [(4 * FEATURES / columns) as i64, columns as i64];
@@ -352,7 +353,7 @@ fn shapes_are_computed_on_the_device() {
     let module = InferenceModule::compile(&computed(), &options).unwrap();
     let cuda = module.cuda().unwrap();
     let context = CudaContext::new(0).unwrap();
-    let streams = [context.new_stream().unwrap(), context.default_stream()];
+    let streams = [new_stream(&context), context.default_stream()];
     let mut kept = Vec::new();
     for stream in &streams {
         for most in LENGTHS {

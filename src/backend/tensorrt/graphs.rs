@@ -1,10 +1,13 @@
 //! Executions as CUDA graphs: what was captured, for which addresses, and when it pays to capture.
 //! The capture itself is the slot's, which has the context.
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::ptr;
+use std::sync::Arc;
+use std::time::Duration;
 
-use cudarc::driver::{CudaContext, result, sys};
+use cudarc::driver::{CudaContext, DriverError, result, sys};
 
+use super::captures::capturing;
 use super::device::{Queue, device_error};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -14,15 +17,6 @@ const KEPT: usize = 64;
 
 /// The longest pause after captures that failed, as a power of two: so many executions.
 const LONGEST_PAUSE: u32 = 16;
-
-/// Captures go alone. An execution of TensorRT-RTX 1.6.1 that records an event while another context is
-/// captured crashes the driver, as if the contexts shared events.
-static CAPTURES: RwLock<()> = RwLock::new(());
-
-/// Held while TensorRT is given work that is not captured. Not to be asked for twice in one thread.
-pub(super) fn not_captured() -> RwLockReadGuard<'static, ()> {
-    CAPTURES.read().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// An execution that the device can repeat, at the addresses that it was captured with.
 pub(super) struct Graph {
@@ -34,7 +28,9 @@ pub(super) struct Graph {
 unsafe impl Send for Graph {}
 
 impl Graph {
-    /// Captures what `enqueue` gives to `queue`.
+    /// Captures what `enqueue` gives to `queue`. Unless kernels may overlap, each waits for the end of those
+    /// that it comes after, also where they were launched to start earlier. `None` when other threads load for
+    /// longer than `patience`, and nothing was tried.
     ///
     /// # Errors
     /// [`Execution`](crate::ErrorKind::Execution) when what is enqueued cannot be captured, and
@@ -47,9 +43,11 @@ impl Graph {
     pub(super) unsafe fn capture(
         device: &Arc<CudaContext>,
         queue: Queue,
+        overlap: bool,
+        patience: Duration,
         enqueue: impl FnOnce() -> Result<()>,
-    ) -> Result<Self> {
-        let _alone = CAPTURES.write().unwrap_or_else(PoisonError::into_inner);
+    ) -> Result<Option<Self>> {
+        let Some(_alone) = capturing(patience) else { return Ok(None) };
         // Other threads may go on allocating meanwhile; what this one does must be capturable.
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         // SAFETY: the caller's promise.
@@ -59,26 +57,25 @@ impl Graph {
         // Also after a failure: only this ends the capture.
         // SAFETY: as above.
         let captured = unsafe { result::stream::end_capture(queue.raw()) };
-        let executable = captured.map(|graph| {
-            let flags = sys::CUgraphInstantiate_flags(0);
-            // SAFETY: just made, and not needed any more once it is instantiated.
-            unsafe {
-                let executable = result::graph::instantiate(graph, flags);
-                let _ = result::graph::destroy(graph);
-                executable
-            }
-        });
-        let made = executable.map_err(|e| {
+        let made = captured.map_err(|e| {
             let text = format!("the execution cannot be captured: {e}");
             Error::new(ErrorKind::Execution, text).with_source(e)
         });
-        let graph = made.and_then(|executable| {
+        let graph = made.and_then(|graph| {
+            // SAFETY: just made, and not needed any more once it is instantiated.
+            let executable = unsafe {
+                let waits = if overlap { Ok(()) } else { wait_for_ends(graph) };
+                let flags = sys::CUgraphInstantiate_flags(0);
+                let executable = waits.and_then(|()| result::graph::instantiate(graph, flags));
+                let _ = result::graph::destroy(graph);
+                executable
+            };
             let executable =
                 executable.map_err(|e| device_error("a graph cannot be instantiated", e))?;
             Ok(Self { executable, device: device.clone() })
         });
         // The first error is the cause; a graph of half an execution is dropped.
-        enqueued.and(graph)
+        enqueued.and(graph).map(Some)
     }
 
     /// Enqueues it.
@@ -93,6 +90,46 @@ impl Graph {
     }
 }
 
+/// Replaces the dependencies of a graph by which a kernel may start before the one that it depends on has ended.
+///
+/// # Safety
+/// It must be a graph that nobody else uses.
+unsafe fn wait_for_ends(graph: sys::CUgraph) -> Result<(), DriverError> {
+    let mut count = 0;
+    // SAFETY: without room for edges it tells how many there are.
+    unsafe {
+        sys::cuGraphGetEdges_v2(
+            graph,
+            ptr::null_mut(),
+            ptr::null_mut(),
+            ptr::null_mut(),
+            &mut count,
+        )
+    }
+    .result()?;
+    if count == 0 {
+        // A single kernel. CUDA refuses to write no edges.
+        return Ok(());
+    }
+    let (mut from, mut to) = (vec![ptr::null_mut(); count], vec![ptr::null_mut(); count]);
+    let plain = sys::CUgraphEdgeData { from_port: 0, to_port: 0, type_: 0, reserved: [0; 5] };
+    let mut edges = vec![plain; count];
+    let (to_from, to_to, to_edges) = (from.as_mut_ptr(), to.as_mut_ptr(), edges.as_mut_ptr());
+    // SAFETY: room for as many as there are.
+    unsafe { sys::cuGraphGetEdges_v2(graph, to_from, to_to, to_edges, &mut count) }.result()?;
+    for ((from, to), edge) in from.iter().zip(&to).zip(&edges) {
+        if *edge == plain {
+            continue;
+        }
+        // SAFETY: one edge of this graph, as it was told; then one between the same nodes.
+        unsafe {
+            sys::cuGraphRemoveDependencies_v2(graph, from, to, edge, 1).result()?;
+            sys::cuGraphAddDependencies_v2(graph, from, to, &plain, 1).result()?;
+        }
+    }
+    Ok(())
+}
+
 impl Drop for Graph {
     fn drop(&mut self) {
         if self.device.bind_to_thread().is_ok() {
@@ -101,6 +138,16 @@ impl Drop for Graph {
             let _ = unsafe { result::graph::exec_destroy(self.executable) };
         }
     }
+}
+
+/// When executions are captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    Never,
+    /// When their addresses come back.
+    Again,
+    /// At once, and nothing is executed in another way: kernels may not overlap.
+    Always,
 }
 
 /// What to do with an execution.
@@ -120,9 +167,10 @@ pub(super) enum Step {
 /// loads kernels, and addresses that never come back are not worth a graph.
 ///
 /// A capture may fail for what others do meanwhile, such as waiting for the whole device. It is tried
-/// again after a pause, which is doubled each time: what can never be captured costs little then.
+/// again after a pause, which is doubled each time: what can never be captured costs little then. Where
+/// all must be captured there are no pauses.
 pub(super) struct Recent<G> {
-    wanted: bool,
+    wanted: Wanted,
     /// Captures that failed since the last that did not.
     failures: u32,
     /// So many captures are passed over.
@@ -132,8 +180,12 @@ pub(super) struct Recent<G> {
 }
 
 impl<G> Recent<G> {
-    pub(super) fn new(wanted: bool) -> Self {
+    pub(super) fn new(wanted: Wanted) -> Self {
         Self { wanted, failures: 0, pause: 0, met: Vec::new() }
+    }
+
+    pub(super) fn wanted(&self) -> Wanted {
+        self.wanted
     }
 
     /// Forgets all: the context was told other shapes.
@@ -150,16 +202,17 @@ impl<G> Recent<G> {
 
     /// What to do with an execution at these addresses.
     pub(super) fn step(&mut self, addresses: &[u64]) -> Step {
-        if !self.wanted {
+        if self.wanted == Wanted::Never {
             return Step::Plain;
         }
+        let always = self.wanted == Wanted::Always;
         match self.met.iter().rposition(|(known, _)| **known == *addresses) {
             Some(i) => {
                 // Those met last are at the end, so this moves few.
                 self.met[i..].rotate_left(1);
                 if self.current().is_some() {
                     Step::Launch
-                } else if self.pause > 0 {
+                } else if self.pause > 0 && !always {
                     self.pause -= 1;
                     Step::Plain
                 } else {
@@ -171,7 +224,7 @@ impl<G> Recent<G> {
                     self.met.remove(0);
                 }
                 self.met.push((addresses.into(), None));
-                Step::Plain
+                if always { Step::Capture } else { Step::Plain }
             }
         }
     }
@@ -212,7 +265,7 @@ mod tests {
 
     #[test]
     fn what_comes_back_is_captured_and_then_launched() {
-        let recent = &mut Recent::new(true);
+        let recent = &mut Recent::new(Wanted::Again);
         assert_eq!(all(recent, [3, 4, 3, 4, 3, 4, 4, 3]), "ppcc3443");
     }
 
@@ -222,13 +275,16 @@ mod tests {
         let thrice = |n: usize| cycle(n).chain(cycle(n)).chain(cycle(n));
         let graphs: String = cycle(KEPT).map(|graph| graph.to_string()).collect();
         let expected = ["p".repeat(KEPT), "c".repeat(KEPT), graphs].concat();
-        assert_eq!(all(&mut Recent::new(true), thrice(KEPT)), expected);
-        assert_eq!(all(&mut Recent::new(true), thrice(KEPT + 1)), "p".repeat(3 * (KEPT + 1)));
+        assert_eq!(all(&mut Recent::new(Wanted::Again), thrice(KEPT)), expected);
+        assert_eq!(
+            all(&mut Recent::new(Wanted::Again), thrice(KEPT + 1)),
+            "p".repeat(3 * (KEPT + 1))
+        );
     }
 
     #[test]
     fn the_one_not_used_for_longest_makes_room() {
-        let recent = &mut Recent::new(true);
+        let recent = &mut Recent::new(Wanted::Again);
         let kept = KEPT as u64;
         all(recent, (0..kept).chain(0..kept));
         // 0 is used, so 1 goes.
@@ -237,16 +293,25 @@ mod tests {
 
     #[test]
     fn other_shapes_forget_everything() {
-        let recent = &mut Recent::new(true);
+        let recent = &mut Recent::new(Wanted::Again);
         all(recent, [5, 5]);
         recent.clear();
         assert_eq!(all(recent, [5, 5, 5]), "pc5");
-        assert_eq!(all(&mut Recent::new(false), [5, 5, 5]), "ppp");
+        assert_eq!(all(&mut Recent::new(Wanted::Never), [5, 5, 5]), "ppp");
+    }
+
+    #[test]
+    fn where_all_must_be_captured_nothing_is_plain() {
+        let recent = &mut Recent::new(Wanted::Always);
+        assert_eq!(all(recent, [3, 4, 3, 4, 5]), "cc34c");
+        assert_eq!(recent.step(&[6, 1]), Step::Capture);
+        recent.failed();
+        assert_eq!(all(recent, [6, 3, 6]), "c36");
     }
 
     #[test]
     fn a_capture_that_failed_is_tried_again_after_ever_longer_pauses() {
-        let recent = &mut Recent::new(true);
+        let recent = &mut Recent::new(Wanted::Again);
         assert_eq!(all(recent, [7, 7, 5]), "pcp");
         let mut pauses = Vec::new();
         for _ in 0..20 {

@@ -14,6 +14,7 @@
 //! Enterprise flavor.
 
 mod builder;
+mod captures;
 mod computed;
 mod counters;
 mod device;

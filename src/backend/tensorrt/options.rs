@@ -58,6 +58,7 @@ pub struct TensorRtOptions {
     pub(super) timing_cache: Option<PathBuf>,
     pub(super) runtime_cache: Option<PathBuf>,
     pub(super) cuda_graph: bool,
+    pub(super) kernel_overlap: Option<bool>,
     pub(super) max_contexts: usize,
     pub(super) shared_scratch: bool,
     pub(super) memory_limit: Option<u64>,
@@ -79,6 +80,7 @@ impl Default for TensorRtOptions {
             timing_cache: None,
             runtime_cache: None,
             cuda_graph: false,
+            kernel_overlap: None,
             max_contexts: 2,
             shared_scratch: false,
             memory_limit: None,
@@ -177,6 +179,21 @@ impl TensorRtOptions {
         self
     }
 
+    /// Whether a kernel may start while the one before it ends (programmatic dependent launch), as the
+    /// library has it. By default so, but for TensorRT-RTX on devices of compute capability 9.0.
+    ///
+    /// There TensorRT-RTX 1.6, which does not support them officially, starts kernels that read what the one before
+    /// has not written yet: results are wrong, differently in each run, where a network's layers
+    /// happen to follow closely enough. Without overlap every execution is a CUDA graph whose kernels wait for each
+    /// other, whatever [`cuda_graph`](Self::cuda_graph) says; one that cannot be captured, because other
+    /// threads wait for the whole device again and again, is an error. An execution whose output shapes are
+    /// computed cannot be a graph and runs as the library has it.
+    #[must_use]
+    pub fn kernel_overlap(mut self, allowed: bool) -> Self {
+        self.kernel_overlap = Some(allowed);
+        self
+    }
+
     /// Most executions of one engine at a time, at least 1; more of them wait, those on host tensors
     /// in their threads, those on the device by events. Each has its own scratch memory, unless that is
     /// [shared](Self::shared_scratch). By default 2.
@@ -257,6 +274,7 @@ impl fmt::Debug for TensorRtOptions {
             .field("timing_cache", &self.timing_cache)
             .field("runtime_cache", &self.runtime_cache)
             .field("cuda_graph", &self.cuda_graph)
+            .field("kernel_overlap", &self.kernel_overlap)
             .field("max_contexts", &self.max_contexts)
             .field("shared_scratch", &self.shared_scratch)
             .field("profiles", &self.profiles)

@@ -7,6 +7,7 @@ use cudarc::driver::CudaContext;
 use cxx::{SharedPtr, UniquePtr};
 
 use super::builder::sides;
+use super::captures::loading;
 use super::computed::OutputMemory;
 use super::device;
 use super::ffi::{self, TensorInfo};
@@ -77,6 +78,7 @@ impl LoadedEngine {
         plan: &[u8],
     ) -> Result<Self> {
         device::bind(&device)?;
+        let _loading = loading();
         // SAFETY: the driver was initialized for the device.
         let runtime = unsafe { library.create_runtime() }?;
         let invalidity = Invalidity::of(&runtime, plan)?;
@@ -260,6 +262,8 @@ impl Drop for LoadedEngine {
     fn drop(&mut self) {
         // The library frees memory of the current device.
         let _ = self.device.bind_to_thread();
+        let _loading = loading();
+        self.engine = SharedPtr::null();
     }
 }
 
@@ -313,6 +317,8 @@ impl Context {
         values: &[i64],
         outputs: &mut [usize],
     ) -> Result<()> {
+        // Kernels for them may be compiled and loaded.
+        let _loading = loading();
         let inputs: Vec<i64> = inputs.iter().map(|&size| size as i64).collect();
         let mut told = vec![0; outputs.len()];
         // SAFETY: the caller's promise.
@@ -355,6 +361,7 @@ impl Context {
     /// No execution may be pending.
     pub(super) unsafe fn finish(mut self) -> Result<Option<UniquePtr<ffi::HostMemory>>> {
         device::bind(&self.device)?;
+        let _loading = loading();
         // SAFETY: the caller's promise, and `self` ends here.
         let cache = unsafe { self.context.pin_mut().finish() }.map_err(|e| execution(&e))?;
         Ok((!cache.is_null()).then_some(cache))
@@ -364,6 +371,8 @@ impl Context {
 impl Drop for Context {
     fn drop(&mut self) {
         let _ = self.device.bind_to_thread();
+        let _loading = loading();
+        self.context = UniquePtr::null();
     }
 }
 
@@ -439,14 +448,14 @@ impl Invalidity {
         }
     }
 
-    /// Adds to an error what speaks against this machine.
+    /// Adds to an error what speaks against this machine, unless the machine said itself what it lacks.
     fn explain(&self, error: Error) -> Error {
         match self.first(&Self::OF_MACHINE) {
-            Some((kind, reason)) => {
+            Some((kind, reason)) if error.kind() != ErrorKind::Device => {
                 let text = format!("{reason}: {}", error.message());
                 Error::new(kind, text).in_operation("load engine").with_source(error)
             }
-            None => error,
+            _ => error,
         }
     }
 }

@@ -5,16 +5,18 @@ mod host;
 mod order;
 mod shapes;
 
-use std::sync::Arc;
+use std::time::{Duration, Instant};
+use std::{collections::HashSet, sync::Arc, thread};
 
 use cudarc::driver::{CudaContext, CudaStream, result};
 use cxx::UniquePtr;
 
+use super::captures::not_captured;
 use super::computed::OutputMemory;
 use super::counters::Counters;
 use super::device::{self, DeviceMemory, Queue, device_error};
 use super::ffi::HostMemory;
-use super::graphs::{Graph, Recent, Step, not_captured};
+use super::graphs::{Graph, Recent, Step, Wanted};
 use super::ranges::Ranges;
 use super::runtime::{COMPUTED, Context};
 use super::scratch::Scratch;
@@ -37,11 +39,22 @@ pub(super) struct Model {
 /// After so many captures in a row that failed the user is warned: one or two may be others' doing.
 const FAILURES_TOLD: u32 = 3;
 
+/// A capture that must be made is tried again for so long.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The longest pause between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+
+/// So many shapes are known to have been executed before.
+const SHAPES_KNOWN: usize = 256;
+
 /// A context that may be used by one execution at a time. Fields are dropped in this order.
 pub(super) struct Slot {
     order: Order,
     /// Go before the context that they were captured from.
     graphs: Recent<Graph>,
+    /// The shapes and values of inputs whose kernels are loaded, where that must be known.
+    executed: HashSet<(Vec<usize>, Vec<i64>)>,
     context: Context,
     /// What the context was given, if it shares it with others.
     scratch: Option<Arc<Scratch>>,
@@ -72,7 +85,7 @@ impl Slot {
         profiles: usize,
         device: &Arc<CudaContext>,
         signature: &Signature,
-        cuda_graph: bool,
+        graphs: Wanted,
         scratch: Option<Arc<Scratch>>,
     ) -> Result<Self> {
         let stream =
@@ -90,7 +103,8 @@ impl Slot {
             context,
             scratch,
             shapes: Shapes::new(signature),
-            graphs: Recent::new(cuda_graph),
+            graphs: Recent::new(graphs),
+            executed: HashSet::new(),
             copies: Vec::new(),
             computed: OutputMemory::new(signature.outputs.len(), device),
             addresses: vec![0; signature.inputs.len() + signature.outputs.len()],
@@ -301,8 +315,12 @@ impl Slot {
         match self.graphs.step(&self.addresses) {
             Step::Plain => false,
             Step::Launch => true,
-            Step::Capture => match self.capture() {
-                Ok(graph) => {
+            // In the order of the stream, by the execution itself.
+            Step::Capture if self.graphs.wanted() == Wanted::Always => false,
+            Step::Capture => match self.capture(Duration::ZERO) {
+                // Later, when nobody loads.
+                Ok(None) => false,
+                Ok(Some(graph)) => {
                     self.graphs.keep(graph);
                     Counters::count(&counters.graph_captures);
                     true
@@ -355,14 +373,15 @@ impl Slot {
         Ok(())
     }
 
-    fn capture(&mut self) -> Result<Graph> {
+    fn capture(&mut self, patience: Duration) -> Result<Option<Graph>> {
         let (queue, context, addresses) = (self.own, &mut self.context, &self.addresses);
         let (stream, computed) = (queue.raw() as usize, &mut self.computed);
         // TensorRT-RTX 1.6 answers `isStreamCapturable` with no for engines that are: it is tried.
         // SAFETY: our own stream, which only this slot uses. Shapes were set and every tensor has an
         // address; nothing is executed before it is launched.
         unsafe {
-            Graph::capture(self.stream.context(), queue, || {
+            let overlap = self.graphs.wanted() != Wanted::Always;
+            Graph::capture(self.stream.context(), queue, overlap, patience, || {
                 context.enqueue(addresses, computed, stream)
             })
         }
@@ -403,27 +422,78 @@ impl Slot {
     /// # Safety
     /// As [`enqueue_on`](Self::enqueue_on).
     unsafe fn execute(&mut self, queue: Queue, launch: bool, counters: &Counters) -> Result<()> {
-        match self.graphs.current().filter(|_| launch) {
+        let computed = self.shapes.computed.contains(&true);
+        if computed {
+            // Its memory may grow, and the execution before writes there.
+            let waited = self.order.done.synchronize();
+            waited.map_err(|e| device_error("earlier work failed", e))?;
+        }
+        let always = self.graphs.wanted() == Wanted::Always && !computed;
+        if !launch && always {
+            self.capture_surely(queue, counters)?;
+        }
+        match self.graphs.current().filter(|_| launch || always) {
             Some(graph) => {
                 // SAFETY: it is of these shapes and addresses, which are as the caller promises or
                 // ours. Its launches are in the order of this slot, which waits for them.
                 unsafe { graph.launch(queue) }?;
                 Counters::count(&counters.graph_launches);
+                Ok(())
             }
-            None => {
-                if self.shapes.computed.contains(&true) {
-                    // Its memory may grow, and the execution before writes there.
-                    let waited = self.order.done.synchronize();
-                    waited.map_err(|e| device_error("earlier work failed", e))?;
-                }
-                let _plainly = not_captured();
-                let stream = queue.raw() as usize;
-                // SAFETY: shapes were set and every tensor has an address, whose memory is as the
-                // caller promises or ours; the slot waits for this work before it lets go.
-                unsafe { self.context.enqueue(&self.addresses, &mut self.computed, stream) }?;
-            }
+            // SAFETY: the caller's promise.
+            None => unsafe { self.enqueue_plainly(queue) },
         }
-        Ok(())
+    }
+
+    /// # Safety
+    /// As [`enqueue_on`](Self::enqueue_on).
+    unsafe fn enqueue_plainly(&mut self, queue: Queue) -> Result<()> {
+        let _plainly = not_captured();
+        let stream = queue.raw() as usize;
+        // SAFETY: shapes were set and every tensor has an address, whose memory is as the
+        // caller promises or ours; the slot waits for this work before it lets go.
+        unsafe { self.context.enqueue(&self.addresses, &mut self.computed, stream) }
+    }
+
+    /// Captures, again and again if others keep it from that, and keeps the graph.
+    fn capture_surely(&mut self, queue: Queue, counters: &Counters) -> Result<()> {
+        let known = (self.shapes.inputs.clone(), self.shapes.values.clone());
+        if !self.executed.contains(&known) {
+            // The first execution loads kernels, which cannot be captured. What it writes is written again.
+            // SAFETY: as `execute`, which is about to do the same.
+            unsafe { self.enqueue_plainly(queue) }?;
+            if self.executed.len() == SHAPES_KNOWN {
+                self.executed.clear();
+            }
+            self.executed.insert(known);
+        }
+        let start = Instant::now();
+        let mut pause = Duration::from_micros(50);
+        loop {
+            let left = PATIENCE.saturating_sub(start.elapsed());
+            let why = match self.capture(left) {
+                Ok(Some(graph)) => {
+                    self.graphs.keep(graph);
+                    Counters::count(&counters.graph_captures);
+                    return Ok(());
+                }
+                Ok(None) => {
+                    Error::new(ErrorKind::Execution, "other threads load engines all the time")
+                }
+                Err(e) => e,
+            };
+            Counters::count(&counters.graph_refusals);
+            if start.elapsed() >= PATIENCE {
+                let text = format!(
+                    "{}; executed in another way, the kernels of this library overlap on this device and \
+                     compute wrongly (`TensorRtOptions::kernel_overlap`)",
+                    why.message()
+                );
+                return Err(Error::new(ErrorKind::Execution, text).with_source(why));
+            }
+            thread::sleep(pause);
+            pause = (2 * pause).min(LONGEST_PAUSE);
+        }
     }
 }
 
