@@ -17,6 +17,16 @@ use crate::export::{Consumer, NodeRefusal, OnnxModel};
 use crate::spec::{DType, TensorSpec};
 use crate::tensor::HostTensor;
 
+/// When an execution is enqueued, where that is a choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "burn-cuda"), allow(dead_code))]
+pub(super) enum When {
+    /// Before the call returns, which tells what went wrong.
+    Now,
+    /// In its turn among the operations that Burn has put off, if it puts off any.
+    InTurn,
+}
+
 /// A compiled module with the inputs `I` and outputs `O` of the original's forward function.
 /// Cloning shares the model; threads may share it.
 pub struct BurnModule<I, O> {
@@ -28,11 +38,16 @@ pub struct BurnModule<I, O> {
 impl<I: BurnTensors, O: BurnTensors> BurnModule<I, O> {
     /// Runs the model. The outputs live on the device of the first input.
     ///
+    /// On a CUDA device with Burn's feature `fusion` this is one of the operations that Burn puts off: it
+    /// costs the host a few microseconds, and an execution that fails is told by Burn to who reads an
+    /// output. [`try_forward`](Self::try_forward) waits until the execution is enqueued.
+    ///
     /// # Panics
-    /// Where [`try_forward`](Self::try_forward) returns an error.
+    /// Where [`try_forward`](Self::try_forward) returns an error, but for those of an execution that was
+    /// put off.
     #[track_caller]
     pub fn forward(&self, input: I) -> O {
-        match self.try_forward(input) {
+        match self.run(&input, When::InTurn).map_err(|e| e.in_operation("forward")) {
             Ok(output) => output,
             Err(error) => panic!("{error}"),
         }
@@ -48,10 +63,10 @@ impl<I: BurnTensors, O: BurnTensors> BurnModule<I, O> {
     /// [`ErrorKind::OutOfProfile`] naming tensor and axis; [`ErrorKind::Execution`] when the
     /// backend fails.
     pub fn try_forward(&self, input: I) -> Result<O> {
-        self.run(&input).map_err(|e| e.in_operation("forward"))
+        self.run(&input, When::Now).map_err(|e| e.in_operation("forward"))
     }
 
-    fn run(&self, input: &I) -> Result<O> {
+    fn run(&self, input: &I, when: When) -> Result<O> {
         let mut device = None;
         let lengths = visit(input, |tensor| {
             device.get_or_insert_with(|| tensor.device());
@@ -63,7 +78,7 @@ impl<I: BurnTensors, O: BurnTensors> BurnModule<I, O> {
         }
         self.check_types(input)?;
         let device = device.unwrap_or_default().without_autodiff();
-        let mut outputs = self.outputs(input, &device)?.into_iter();
+        let mut outputs = self.outputs(input, &device, when)?.into_iter();
         let mut source = TensorSource::new(&device, &self.layout.outputs, &mut outputs);
         O::build(&mut source)
     }
@@ -86,7 +101,7 @@ impl<I: BurnTensors, O: BurnTensors> BurnModule<I, O> {
     }
 
     #[cfg_attr(not(feature = "burn-cuda"), allow(unused_variables))]
-    fn outputs(&self, input: &I, device: &Device) -> Result<Vec<Material>> {
+    fn outputs(&self, input: &I, device: &Device, when: When) -> Result<Vec<Material>> {
         #[cfg(feature = "burn-cuda")]
         if self.inference.device().is_some() {
             let (signature, settings) = (self.inference.signature(), device.settings());
@@ -96,7 +111,8 @@ impl<I: BurnTensors, O: BurnTensors> BurnModule<I, O> {
                 inputs.push(tensor.dispatch(dtype));
                 Ok(())
             })?;
-            if let Some(outputs) = super::burn_cuda::run(&self.inference, inputs, settings)? {
+            let outputs = super::burn_cuda::run(&self.inference, inputs, settings, when)?;
+            if let Some(outputs) = outputs {
                 let outputs = outputs.into_iter().zip(&self.layout.output_types);
                 return Ok(outputs.map(|(tensor, own)| Material::Ready(tensor, *own)).collect());
             }

@@ -6,7 +6,9 @@
 //! that wrote the inputs, keeps their memory until the stream is done with it, and gives outputs
 //! from its own pools. What Burn does afterwards with the outputs comes later in the same stream.
 
-use ::burn::backend::ir::{InitOperationIr, OperationIr};
+use std::{fmt, marker::PhantomData};
+
+use ::burn::backend::ir::{CustomOpIr, HandleContainer, InitOperationIr, OperationIr, TensorIr};
 use ::burn::backend::ops::{BoolTensorOps, IntTensorOps};
 use ::burn::backend::{
     BackendTensor, BackendTypes, Cube, Device as _, DispatchKindConversion, DispatchTensor, Shape,
@@ -19,12 +21,13 @@ use ::burn_cubecl::cubecl::server::{BufferBinding, Handle, Server as _, ServerEr
 use ::burn_cubecl::kernel::into_contiguous;
 use ::burn_cubecl::tensor::CubeTensor;
 use ::burn_cubecl::{CubeBackend, CubeDevice};
-use ::burn_fusion::stream::StreamId;
-use ::burn_fusion::{FusionBackend, FusionTensor, NoOp, get_client};
+use ::burn_fusion::stream::{Operation, StreamId};
+use ::burn_fusion::{ExecutionError, FusionBackend, FusionHandle, FusionTensor, NoOp, get_client};
 use cubecl_server::runtime::Runtime;
 use cubecl_server::stream::{FailureStore, WriteScoped};
 
 use super::InferenceModule;
+use super::burn::When;
 use super::cuda::not_on;
 use crate::backend::{DeviceExecutable, DeviceTensor, StreamHandle};
 use crate::error::{Error, ErrorKind, Result};
@@ -34,67 +37,129 @@ use crate::spec::DType;
 /// CubeCL's server of a CUDA device. Its name is private, its traits are not.
 type Server = <CudaRuntime as Runtime>::Server;
 
+/// What Burn's CUDA tensors are made of: the same for floats, integers and bools.
+type Tensor = <Cube as BackendTypes>::FloatTensorPrimitive;
+
 /// Runs on `inputs` and returns the outputs, both in the order of the signature. `None` when not all
 /// inputs live on a CUDA device.
 ///
 /// # Errors
 /// [`ErrorKind::Device`] for tensors of another device than the executable's; else as
-/// [`DeviceExecutable::enqueue`].
+/// [`DeviceExecutable::enqueue`], unless that comes later: then the outputs carry the error, as after
+/// any of Burn's operations.
 pub(super) fn run(
     module: &InferenceModule,
     inputs: Vec<DispatchTensor>,
     settings: DeviceSettings,
+    when: When,
 ) -> Result<Option<Vec<DispatchTensor>>> {
-    let Some(inputs) = inputs.into_iter().map(resolve).collect::<Option<Vec<_>>>() else {
+    let Some(inputs) = inputs.into_iter().map(of_cube).collect::<Option<Vec<_>>>() else {
         return Ok(None);
     };
     let signature = module.signature();
-    let mut found: Option<(&dyn DeviceExecutable, _)> = None;
+    let mut found: Option<&dyn DeviceExecutable> = None;
     for (i, input) in inputs.iter().enumerate() {
-        let CubeDevice::Cuda(cuda) = &input.device else { return Ok(None) };
+        let CubeDevice::Cuda(cuda) = TensorMetadata::device(input) else { return Ok(None) };
         let theirs = cuda.index as usize;
         let ours = match found {
             // One whose inputs are on several devices runs on that of the first.
-            Some((executable, _)) => Some(executable).filter(|e| e.ordinal() == theirs),
+            Some(executable) => Some(executable).filter(|e| e.ordinal() == theirs),
             None => module.device_on(theirs),
         };
         let Some(executable) = ours else {
-            let Some(first) = found.map(|(executable, _)| executable).or(module.device()) else {
-                return Ok(None);
-            };
+            let Some(first) = found.or(module.device()) else { return Ok(None) };
             let error = not_on(theirs, first.ordinal());
             return Err(match signature.inputs.get(i) {
                 Some(spec) => error.on_tensor(&spec.name),
                 None => error,
             });
         };
-        found = Some((executable, input));
+        found = Some(executable);
     }
-    let Some((executable, input)) = found else { return Ok(None) };
-    let (device, client) = (input.device.clone(), input.client.clone());
-    let CubeDevice::Cuda(cuda) = device.clone() else { return Ok(None) };
+    let Some(executable) = found else { return Ok(None) };
 
-    let inputs = inputs.into_iter().map(Input::new).collect::<Result<Vec<_>>>()?;
-    signature.check_inputs(inputs.iter().map(|input| (input.dtype, &*input.sizes)))?;
-    let sizes: Vec<_> = inputs.iter().map(|input| &*input.sizes).collect();
+    let dtypes = inputs.iter().map(|input| dtype(input.dtype())).collect::<Result<Vec<_>>>()?;
+    let sizes: Vec<_> = inputs.iter().map(TensorMetadata::shape).collect();
+    let sizes: Vec<_> = sizes.iter().map(|shape| &shape[..]).collect();
+    signature.check_inputs(dtypes.into_iter().zip(sizes.iter().copied()))?;
     let shapes = executable.output_shapes(&sizes)?;
-    let stream = StreamId::current();
-    let outputs = signature.outputs.iter().zip(shapes).map(|(spec, sizes)| {
-        let bytes = sizes.iter().product::<usize>() * spec.dtype.size();
-        let handle = Handle::new(client.service_id(), stream, bytes as u64);
-        let shape = Shape::from(sizes);
-        CubeTensor::new_contiguous(client.clone(), device.clone(), shape, handle, raw(spec.dtype))
-    });
-    let outputs: Vec<_> = outputs.collect();
-    let server = DeviceHandle::<Server>::new(cuda.to_id());
-    server
-        .submit_blocking(|server| enqueue(server, executable, stream, &inputs, &outputs))
-        .map_err(|e| {
+    let ordinal = executable.ordinal();
+    let call = Call { module: module.clone(), ordinal, shapes, settings };
+    let outputs = match when {
+        When::Now => {
+            let inputs = inputs.into_iter().map(Primitive::<CubeBackend>::resolve).collect();
+            call.enqueue(inputs)?.into_iter().map(Primitive::<CubeBackend>::wrap).collect()
+        }
+        When::InTurn => Primitive::<CubeBackend>::put_off(inputs, call)?,
+    };
+    let outputs = outputs.into_iter().zip(&module.signature().outputs);
+    Ok(Some(outputs.map(|(output, spec)| of_dispatch(output, spec.dtype)).collect()))
+}
+
+/// An execution that was checked, with all that it needs but the inputs.
+struct Call {
+    module: InferenceModule,
+    ordinal: usize,
+    /// The sizes of the outputs.
+    shapes: Vec<Vec<usize>>,
+    settings: DeviceSettings,
+}
+
+impl Call {
+    /// Has CubeCL's server enqueue it, and gives the outputs in the types that Burn expects.
+    fn enqueue(&self, inputs: Vec<CubeTensor>) -> Result<Vec<CubeTensor>> {
+        let lost = || {
+            let text = format!("the module is not on CUDA device {} any more", self.ordinal);
+            Error::new(ErrorKind::Device, text)
+        };
+        let executable = self.module.device_on(self.ordinal).ok_or_else(lost)?;
+        let signature = self.module.signature();
+        let first = inputs.first().ok_or_else(lost)?;
+        let (device, client) = (first.device.clone(), first.client.clone());
+        let inputs = inputs.into_iter().map(Input::new).collect::<Result<Vec<_>>>()?;
+        let stream = StreamId::current();
+        let outputs = signature.outputs.iter().zip(&self.shapes).map(|(spec, sizes)| {
+            let bytes = sizes.iter().product::<usize>() * spec.dtype.size();
+            let handle = Handle::new(client.service_id(), stream, bytes as u64);
+            let shape = Shape::from(sizes.clone());
+            let (client, device) = (client.clone(), device.clone());
+            CubeTensor::new_contiguous(client, device, shape, handle, raw(spec.dtype))
+        });
+        let outputs: Vec<_> = outputs.collect();
+        let CubeDevice::Cuda(cuda) = device.clone() else { return Err(lost()) };
+        let server = DeviceHandle::<Server>::new(cuda.to_id());
+        server
+            .submit_blocking(|server| enqueue(server, executable, stream, &inputs, &outputs))
+            .map_err(|e| {
             Error::new(ErrorKind::Execution, format!("CubeCL's server failed: {e:?}"))
         })??;
+        let outputs = outputs.into_iter().zip(&signature.outputs);
+        Ok(outputs.map(|(output, spec)| self.own(output, spec.dtype)).collect())
+    }
 
-    let outputs = outputs.into_iter().zip(&signature.outputs);
-    Ok(Some(outputs.map(|(output, spec)| wrap(output, spec.dtype, &settings)).collect()))
+    /// The type in which Burn expects an output: devices have their own for integers and bools.
+    fn own_dtype(&self, dtype: DType) -> BurnDType {
+        match dtype {
+            DType::I64 => self.settings.int_dtype.into(),
+            DType::Bool => self.settings.bool_dtype.into(),
+            other => crate::export::burn::burn_dtype(other),
+        }
+    }
+
+    /// An output in the type in which Burn expects it.
+    fn own(&self, tensor: CubeTensor, dtype: DType) -> CubeTensor {
+        let dtype = match dtype {
+            DType::I64 if self.settings.int_dtype != IntDType::I64 => {
+                return CubeBackend::int_cast(tensor, self.settings.int_dtype);
+            }
+            DType::Bool if self.settings.bool_dtype != BoolDType::U8 => {
+                let zero = 0.into();
+                return CubeBackend::int_not_equal_elem(tensor, zero, self.settings.bool_dtype);
+            }
+            other => self.own_dtype(other),
+        };
+        CubeTensor { dtype, ..tensor }
+    }
 }
 
 /// An input as TensorRT takes it, with what keeps its memory.
@@ -167,43 +232,34 @@ fn raw(dtype: DType) -> BurnDType {
     }
 }
 
-/// An output as Burn wants it: devices have their own types for integers and bools.
-fn wrap(tensor: CubeTensor, dtype: DType, settings: &DeviceSettings) -> DispatchTensor {
-    let tensor = match dtype {
-        DType::I64 if settings.int_dtype != IntDType::I64 => {
-            CubeBackend::int_cast(tensor, settings.int_dtype)
-        }
-        DType::Bool => match settings.bool_dtype {
-            BoolDType::U8 => CubeTensor { dtype: BurnDType::Bool(BoolStore::U8), ..tensor },
-            other => CubeBackend::int_not_equal_elem(tensor, 0.into(), other),
-        },
-        _ => tensor,
-    };
-    let primitive = Primitive::<CubeBackend>::wrap(tensor);
-    <DispatchTensor as DispatchKindConversion<Cube>>::from_backend(if dtype == DType::Bool {
-        BackendTensor::Bool(primitive)
-    } else if dtype.is_float() {
-        BackendTensor::Float(primitive)
-    } else {
-        BackendTensor::Int(primitive)
-    })
-}
-
-/// The tensor of CubeCL behind one of Burn's. Operations that Burn has put off are enqueued.
-fn resolve(tensor: DispatchTensor) -> Option<CubeTensor> {
+/// The tensor of CubeCL, or what stands for it, behind one of Burn's.
+fn of_cube(tensor: DispatchTensor) -> Option<Tensor> {
     match <DispatchTensor as DispatchKindConversion<Cube>>::try_into_backend(tensor).ok()? {
         BackendTensor::Float(tensor) | BackendTensor::Int(tensor) | BackendTensor::Bool(tensor) => {
-            Some(Primitive::<CubeBackend>::resolve(tensor))
+            Some(tensor)
         }
         _ => None,
     }
 }
 
+fn of_dispatch(tensor: Tensor, dtype: DType) -> DispatchTensor {
+    <DispatchTensor as DispatchKindConversion<Cube>>::from_backend(if dtype == DType::Bool {
+        BackendTensor::Bool(tensor)
+    } else if dtype.is_float() {
+        BackendTensor::Float(tensor)
+    } else {
+        BackendTensor::Int(tensor)
+    })
+}
+
 /// What `Cube` makes tensors of: those of the backend `B`, or with Burn's feature `fusion` those that
 /// stand for them. The feature is Burn's and may be on or off.
-trait Primitive<B: BackendTypes> {
+trait Primitive<B: BackendTypes>: Sized {
+    /// Operations that Burn has put off are enqueued.
     fn resolve(self) -> B::FloatTensorPrimitive;
     fn wrap(tensor: B::FloatTensorPrimitive) -> Self;
+    /// The outputs of a call that is enqueued in its turn.
+    fn put_off(inputs: Vec<Self>, call: Call) -> Result<Vec<Self>>;
 }
 
 impl<B: BackendTypes<FloatTensorPrimitive = CubeTensor>> Primitive<B> for CubeTensor {
@@ -214,9 +270,16 @@ impl<B: BackendTypes<FloatTensorPrimitive = CubeTensor>> Primitive<B> for CubeTe
     fn wrap(tensor: CubeTensor) -> Self {
         tensor
     }
+
+    fn put_off(inputs: Vec<Self>, call: Call) -> Result<Vec<Self>> {
+        call.enqueue(inputs)
+    }
 }
 
-impl<B: FusionBackend> Primitive<B> for FusionTensor<B::FusionRuntime> {
+impl<B: FusionBackend> Primitive<B> for FusionTensor<B::FusionRuntime>
+where
+    B::FloatTensorPrimitive: Into<CubeTensor> + From<CubeTensor>,
+{
     fn resolve(self) -> B::FloatTensorPrimitive {
         let client = self.client.clone();
         // All kinds are the same to CubeCL.
@@ -229,5 +292,60 @@ impl<B: FusionBackend> Primitive<B> for FusionTensor<B::FusionRuntime> {
         let handle = B::float_tensor_handle(tensor);
         let init = InitOperationIr::create(shape, dtype, || client.register_tensor_handle(handle));
         client.register(StreamId::current(), OperationIr::Init(init), NoOp::<B>::new()).remove(0)
+    }
+
+    fn put_off(inputs: Vec<Self>, call: Call) -> Result<Vec<Self>> {
+        let Some(client) = inputs.first().map(|input| input.client.clone()) else {
+            return Ok(Vec::new());
+        };
+        let inputs: Vec<_> = inputs.into_iter().map(FusionTensor::into_ir).collect();
+        let outputs = call.module.signature().outputs.iter().zip(&call.shapes);
+        let outputs: Vec<_> = outputs
+            .map(|(spec, sizes)| {
+                let (id, shape) = (client.create_empty_handle(), Shape::from(sizes.clone()));
+                TensorIr::uninit(id, shape, call.own_dtype(spec.dtype))
+            })
+            .collect();
+        let ir = OperationIr::Custom(CustomOpIr::new("accelerant", &inputs, &outputs));
+        let put_off = PutOff::<B> { call, inputs, outputs, backend: PhantomData };
+        let outputs = client.register(StreamId::current(), ir, put_off);
+        // Nobody waits for it, so nobody else would send it.
+        client.flush_queue();
+        Ok(outputs)
+    }
+}
+
+/// A call among the operations that Burn has put off.
+struct PutOff<B> {
+    call: Call,
+    inputs: Vec<TensorIr>,
+    outputs: Vec<TensorIr>,
+    backend: PhantomData<fn() -> B>,
+}
+
+impl<B: FusionBackend> Operation<B::FusionRuntime> for PutOff<B>
+where
+    B::FloatTensorPrimitive: Into<CubeTensor> + From<CubeTensor>,
+{
+    fn execute(
+        &self,
+        handles: &mut HandleContainer<FusionHandle<B::FusionRuntime>>,
+    ) -> Result<(), ExecutionError> {
+        let inputs = self.inputs.iter().map(|input| handles.get_float_tensor::<B>(input).into());
+        let inputs = inputs.collect();
+        let outputs = self
+            .call
+            .enqueue(inputs)
+            .map_err(|e| ExecutionError::with_context(e.in_operation("forward").to_string()))?;
+        for (ir, output) in self.outputs.iter().zip(outputs) {
+            handles.register_float_tensor::<B>(&ir.id, output.into());
+        }
+        Ok(())
+    }
+}
+
+impl<B> fmt::Debug for PutOff<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PutOff").field("module", &self.call.module).finish_non_exhaustive()
     }
 }
