@@ -4,8 +4,10 @@
 mod record;
 mod timing;
 
-#[cfg(feature = "burn")]
+#[cfg(feature = "burn-eager")]
 mod burn;
+#[cfg(feature = "burn-eager")]
+mod burn_check;
 #[cfg(feature = "candle")]
 mod candle;
 
@@ -30,6 +32,9 @@ struct Args {
     /// Where TensorRT keeps the kernels that it compiles at run time.
     #[arg(long)]
     runtime_cache: Option<PathBuf>,
+    /// Whether kernels may overlap; by default as the crate has it on the device.
+    #[arg(long)]
+    kernel_overlap: Option<bool>,
     #[command(subcommand)]
     command: Command,
 }
@@ -68,6 +73,8 @@ enum Command {
         #[arg(long, default_value_t = 300)]
         seconds: u64,
     },
+    /// Runs modules on the framework's own CUDA tensors in all ways, and compares with its results on the CPU.
+    Check,
     /// One module, called again and again; tells what memory is missing afterwards.
     Forwards {
         #[arg(long, default_value_t = 1_000_000)]
@@ -143,6 +150,7 @@ pub(crate) struct Setting {
     pub device: usize,
     pub start: Instant,
     pub runtime_cache: Option<PathBuf>,
+    pub kernel_overlap: Option<bool>,
 }
 
 impl Setting {
@@ -152,6 +160,9 @@ impl Setting {
         if let Some(path) = &self.runtime_cache {
             options = options.runtime_cache(path);
         }
+        if let Some(allowed) = self.kernel_overlap {
+            options = options.kernel_overlap(allowed);
+        }
         let registry = Registry::empty()
             .with(TensorRt::rtx().with_options(options))
             .require(BackendKind::TensorRtRtx);
@@ -160,7 +171,8 @@ impl Setting {
 }
 
 fn run(args: Args, start: Instant) -> Result<()> {
-    let setting = Setting { device: args.device, start, runtime_cache: args.runtime_cache };
+    let Args { device, runtime_cache, kernel_overlap, .. } = args;
+    let setting = Setting { device, start, runtime_cache, kernel_overlap };
     match args.framework {
         #[cfg(feature = "candle")]
         Framework::Candle => match args.command {
@@ -180,12 +192,14 @@ fn run(args: Args, start: Instant) -> Result<()> {
             Command::Forwards { count, graph } => {
                 candle::endurance::forwards(&setting, count, graph)
             }
+            Command::Check => Err("tests/device_cuda.rs does this for Candle".into()),
         },
-        #[cfg(feature = "burn")]
+        #[cfg(feature = "burn-eager")]
         Framework::Burn => match args.command {
             Command::Models(plan) => burn::measure(&setting, &plan),
             Command::Start { model, engine: None } => burn::start_native(&setting, model),
             Command::Forwards { count, graph } => burn::forwards(&setting, count, graph),
+            Command::Check => burn_check::check(&setting),
             _ => Err("measured with --framework candle".into()),
         },
         #[allow(unreachable_patterns)]

@@ -50,7 +50,7 @@ pub(crate) fn by_events(
 
 /// Wall time, for streams that are not to be had: rows of calls, each row ended by `wait`, whose own
 /// time is spread over the row.
-#[cfg(feature = "burn")]
+#[cfg(feature = "burn-eager")]
 pub(crate) fn by_wall_clock(
     iterations: usize,
     mut call: impl FnMut() -> Result<()>,
