@@ -18,6 +18,7 @@ mod index;
 mod integers;
 mod layers;
 mod linear;
+#[cfg(feature = "ort")]
 mod nans;
 mod norms;
 mod numeric;

@@ -2,7 +2,7 @@
 //! single steps do lives in their own files.
 
 use crate::workspace::{self, FEATURES, line_of, stream};
-use crate::{demo, sdk, test, tidy};
+use crate::{demo, nvcc, sdk, test, tidy};
 use anyhow::{Context, Result};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -46,6 +46,8 @@ fn steps(report: &mut Report) -> Result<()> {
     for (name, features) in MATRIX {
         report.command(name, clippy(features)?)?;
     }
+    let candle_cuda = nvcc::clippy(sdk::cargo(&["clippy", "--release"])?)?;
+    report.command("clippy candle-cuda", candle_cuda)?;
 
     report.step("test", "cargo xtask test", || test::run(&test::Args::default()))?;
     report.step("demo", "cargo xtask demo", || demo::run(&demo::Args::default()))

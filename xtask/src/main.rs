@@ -10,6 +10,7 @@ mod cuda_toolkit;
 mod demo;
 mod fetch;
 mod hash;
+mod nvcc;
 mod progress;
 mod sdk;
 mod tables;
