@@ -1,6 +1,6 @@
 //! What an executable did so far, counted without locks.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::backend::ExecutionCounters;
 
@@ -15,6 +15,8 @@ pub(super) struct Counters {
     pub(super) graph_launches: AtomicU64,
     pub(super) graph_captures: AtomicU64,
     pub(super) graph_refusals: AtomicU64,
+    /// Nothing could be captured where all must be, and it is not tried any more.
+    pub(super) graphs_given_up: AtomicBool,
 }
 
 impl Counters {

@@ -306,6 +306,7 @@ mod tests {
         assert_eq!(all(recent, [3, 4, 3, 4, 5]), "cc34c");
         assert_eq!(recent.step(&[6, 1]), Step::Capture);
         recent.failed();
+        assert_eq!(recent.step(&[6, 1]), Step::Capture);
         assert_eq!(all(recent, [6, 3, 6]), "c36");
     }
 

@@ -185,9 +185,10 @@ impl TensorRtOptions {
     /// There TensorRT-RTX 1.6, which does not support them officially, starts kernels that read what the one before
     /// has not written yet: results are wrong, differently in each run, where a network's layers
     /// happen to follow closely enough. Without overlap every execution is a CUDA graph whose kernels wait for each
-    /// other, whatever [`cuda_graph`](Self::cuda_graph) says; one that cannot be captured, because other
-    /// threads wait for the whole device again and again, is an error. An execution whose output shapes are
-    /// computed cannot be a graph and runs as the library has it.
+    /// other, whatever [`cuda_graph`](Self::cuda_graph) says. A capture that other threads break, which wait for
+    /// the whole device, is tried again for three seconds, and is an error then. An engine that can never be captured,
+    /// since it waits for the device itself, runs as the library has it, with a warning; so do, without one,
+    /// executions whose output shapes are computed.
     #[must_use]
     pub fn kernel_overlap(mut self, allowed: bool) -> Self {
         self.kernel_overlap = Some(allowed);

@@ -459,3 +459,21 @@ impl Invalidity {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_device_is_not_taken_for_the_wrong_one() {
+        let unlisted = Invalidity(1 << 1);
+        let full = not_deserialized("allocateAsync (cudaError 2: out of memory)");
+        assert_eq!(unlisted.explain(full).kind(), ErrorKind::Device);
+        let other = unlisted.explain(not_deserialized("no kernel image"));
+        assert_eq!(other.kind(), ErrorKind::EngineIncompatible);
+        assert!(other.message().contains("compute capability"), "{other}");
+        assert!(other.message().contains("no kernel image"), "{other}");
+        let corrupt = Invalidity(0).explain(not_deserialized("no kernel image"));
+        assert_eq!(corrupt.kind(), ErrorKind::EngineCorrupt);
+    }
+}

@@ -1,12 +1,12 @@
 //! A context with what an execution needs beside it: the shapes it was told, the order of its work
 //! among streams, and memory to copy through. Which execution gets which slot is the pool's business.
 
+mod captured;
 mod host;
 mod order;
 mod shapes;
 
-use std::time::{Duration, Instant};
-use std::{collections::HashSet, sync::Arc, thread};
+use std::{collections::HashSet, sync::Arc};
 
 use cudarc::driver::{CudaContext, CudaStream, result};
 use cxx::UniquePtr;
@@ -16,7 +16,7 @@ use super::computed::OutputMemory;
 use super::counters::Counters;
 use super::device::{self, DeviceMemory, Queue, device_error};
 use super::ffi::HostMemory;
-use super::graphs::{Graph, Recent, Step, Wanted};
+use super::graphs::{Graph, Recent, Wanted};
 use super::ranges::Ranges;
 use super::runtime::{COMPUTED, Context};
 use super::scratch::Scratch;
@@ -35,18 +35,6 @@ pub(super) struct Model {
     /// The places of the inputs whose values decide shapes. TensorRT reads them on the host.
     pub(super) deciding: Vec<usize>,
 }
-
-/// After so many captures in a row that failed the user is warned: one or two may be others' doing.
-const FAILURES_TOLD: u32 = 3;
-
-/// A capture that must be made is tried again for so long.
-const PATIENCE: Duration = Duration::from_secs(3);
-
-/// The longest pause between two tries.
-const LONGEST_PAUSE: Duration = Duration::from_millis(20);
-
-/// So many shapes are known to have been executed before.
-const SHAPES_KNOWN: usize = 256;
 
 /// A context that may be used by one execution at a time. Fields are dropped in this order.
 pub(super) struct Slot {
@@ -306,42 +294,6 @@ impl Slot {
         Ok(())
     }
 
-    /// Whether there is a graph for these shapes and addresses, which is captured if they came back.
-    fn has_graph(&mut self, counters: &Counters) -> bool {
-        if self.shapes.computed.contains(&true) {
-            // The host has a part in it.
-            return false;
-        }
-        match self.graphs.step(&self.addresses) {
-            Step::Plain => false,
-            Step::Launch => true,
-            // In the order of the stream, by the execution itself.
-            Step::Capture if self.graphs.wanted() == Wanted::Always => false,
-            Step::Capture => match self.capture(Duration::ZERO) {
-                // Later, when nobody loads.
-                Ok(None) => false,
-                Ok(Some(graph)) => {
-                    self.graphs.keep(graph);
-                    Counters::count(&counters.graph_captures);
-                    true
-                }
-                Err(e) => {
-                    Counters::count(&counters.graph_refusals);
-                    match self.graphs.failed() {
-                        FAILURES_TOLD => tracing::warn!(
-                            target: "accelerant::tensorrt",
-                            "no CUDA graph can be made, executions are enqueued plainly for now: {e}"
-                        ),
-                        _ => {
-                            tracing::debug!(target: "accelerant::tensorrt", "no CUDA graph for now: {e}")
-                        }
-                    }
-                    false
-                }
-            },
-        }
-    }
-
     /// Copies the outputs whose shape was computed to the memory that `output` gives, which `on` comes
     /// after once `after` was called.
     fn copy_computed(
@@ -371,20 +323,6 @@ impl Slot {
             }
         }
         Ok(())
-    }
-
-    fn capture(&mut self, patience: Duration) -> Result<Option<Graph>> {
-        let (queue, context, addresses) = (self.own, &mut self.context, &self.addresses);
-        let (stream, computed) = (queue.raw() as usize, &mut self.computed);
-        // TensorRT-RTX 1.6 answers `isStreamCapturable` with no for engines that are: it is tried.
-        // SAFETY: our own stream, which only this slot uses. Shapes were set and every tensor has an
-        // address; nothing is executed before it is launched.
-        unsafe {
-            let overlap = self.graphs.wanted() != Wanted::Always;
-            Graph::capture(self.stream.context(), queue, overlap, patience, || {
-                context.enqueue(addresses, computed, stream)
-            })
-        }
     }
 
     /// # Safety
@@ -429,10 +367,9 @@ impl Slot {
             waited.map_err(|e| device_error("earlier work failed", e))?;
         }
         let always = self.graphs.wanted() == Wanted::Always && !computed;
-        if !launch && always {
-            self.capture_surely(queue, counters)?;
-        }
-        match self.graphs.current().filter(|_| launch || always) {
+        // SAFETY: the caller's promise.
+        let launch = launch || (always && unsafe { self.capture_at_once(queue, counters) }?);
+        match self.graphs.current().filter(|_| launch) {
             Some(graph) => {
                 // SAFETY: it is of these shapes and addresses, which are as the caller promises or
                 // ours. Its launches are in the order of this slot, which waits for them.
@@ -453,47 +390,6 @@ impl Slot {
         // SAFETY: shapes were set and every tensor has an address, whose memory is as the
         // caller promises or ours; the slot waits for this work before it lets go.
         unsafe { self.context.enqueue(&self.addresses, &mut self.computed, stream) }
-    }
-
-    /// Captures, again and again if others keep it from that, and keeps the graph.
-    fn capture_surely(&mut self, queue: Queue, counters: &Counters) -> Result<()> {
-        let known = (self.shapes.inputs.clone(), self.shapes.values.clone());
-        if !self.executed.contains(&known) {
-            // The first execution loads kernels, which cannot be captured. What it writes is written again.
-            // SAFETY: as `execute`, which is about to do the same.
-            unsafe { self.enqueue_plainly(queue) }?;
-            if self.executed.len() == SHAPES_KNOWN {
-                self.executed.clear();
-            }
-            self.executed.insert(known);
-        }
-        let start = Instant::now();
-        let mut pause = Duration::from_micros(50);
-        loop {
-            let left = PATIENCE.saturating_sub(start.elapsed());
-            let why = match self.capture(left) {
-                Ok(Some(graph)) => {
-                    self.graphs.keep(graph);
-                    Counters::count(&counters.graph_captures);
-                    return Ok(());
-                }
-                Ok(None) => {
-                    Error::new(ErrorKind::Execution, "other threads load engines all the time")
-                }
-                Err(e) => e,
-            };
-            Counters::count(&counters.graph_refusals);
-            if start.elapsed() >= PATIENCE {
-                let text = format!(
-                    "{}; executed in another way, the kernels of this library overlap on this device and \
-                     compute wrongly (`TensorRtOptions::kernel_overlap`)",
-                    why.message()
-                );
-                return Err(Error::new(ErrorKind::Execution, text).with_source(why));
-            }
-            thread::sleep(pause);
-            pause = (2 * pause).min(LONGEST_PAUSE);
-        }
     }
 }
 

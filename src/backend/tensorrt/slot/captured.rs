@@ -1,0 +1,144 @@
+//! Executions as CUDA graphs: when one is captured, and what becomes of one that cannot be.
+
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::Slot;
+use crate::backend::tensorrt::counters::Counters;
+use crate::backend::tensorrt::device::Queue;
+use crate::backend::tensorrt::graphs::{Graph, Step, Wanted};
+use crate::error::{Error, ErrorKind, Result};
+
+/// After so many captures in a row that failed the user is warned: one or two may be others' doing.
+const FAILURES_TOLD: u32 = 3;
+
+/// A capture that must be made is tried again for so long, if the engine was captured before.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// And for so long if it never was.
+const FIRST_PATIENCE: Duration = Duration::from_millis(500);
+
+/// What other threads load is waited for so long.
+const LOADS: Duration = Duration::from_secs(60);
+
+/// The longest pause between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+
+/// So many shapes are known to have been executed before.
+const SHAPES_KNOWN: usize = 256;
+
+impl Slot {
+    /// Whether there is a graph for these shapes and addresses, which is captured if they came back.
+    pub(super) fn has_graph(&mut self, counters: &Counters) -> bool {
+        if self.shapes.computed.contains(&true) {
+            // The host has a part in it.
+            return false;
+        }
+        match self.graphs.step(&self.addresses) {
+            Step::Plain => false,
+            Step::Launch => true,
+            // In the order of the stream, by the execution itself.
+            Step::Capture if self.graphs.wanted() == Wanted::Always => false,
+            Step::Capture => match self.capture(Duration::ZERO) {
+                // Later, when nobody loads.
+                Ok(None) => false,
+                Ok(Some(graph)) => {
+                    self.graphs.keep(graph);
+                    Counters::count(&counters.graph_captures);
+                    true
+                }
+                Err(e) => {
+                    Counters::count(&counters.graph_refusals);
+                    match self.graphs.failed() {
+                        FAILURES_TOLD => tracing::warn!(
+                            target: "accelerant::tensorrt",
+                            "no CUDA graph can be made, executions are enqueued plainly for now: {e}"
+                        ),
+                        _ => {
+                            tracing::debug!(target: "accelerant::tensorrt", "no CUDA graph for now: {e}")
+                        }
+                    }
+                    false
+                }
+            },
+        }
+    }
+
+    fn capture(&mut self, patience: Duration) -> Result<Option<Graph>> {
+        let (queue, context, addresses) = (self.own, &mut self.context, &self.addresses);
+        let (stream, computed) = (queue.raw() as usize, &mut self.computed);
+        // TensorRT-RTX 1.6 answers `isStreamCapturable` with no for engines that are: it is tried.
+        // SAFETY: our own stream, which only this slot uses. Shapes were set and every tensor has an
+        // address; nothing is executed before it is launched.
+        unsafe {
+            let overlap = self.graphs.wanted() != Wanted::Always;
+            Graph::capture(self.stream.context(), queue, overlap, patience, || {
+                context.enqueue(addresses, computed, stream)
+            })
+        }
+    }
+
+    /// Captures where everything must be, and keeps the graph. False for an engine that was never captured and
+    /// cannot be, it seems: one with a loop may wait for the device in every turn.
+    ///
+    /// # Safety
+    /// As `enqueue_on`.
+    pub(super) unsafe fn capture_at_once(
+        &mut self,
+        queue: Queue,
+        counters: &Counters,
+    ) -> Result<bool> {
+        // What could be captured before is kept from it by others alone, who come to an end.
+        let insist = counters.graph_captures.load(Ordering::Relaxed) > 0;
+        if !insist && counters.graphs_given_up.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        let known = (self.shapes.inputs.clone(), self.shapes.values.clone());
+        if !self.executed.contains(&known) {
+            // The first execution loads kernels, which cannot be captured. What it writes is written again.
+            // SAFETY: the caller's promise.
+            unsafe { self.enqueue_plainly(queue) }?;
+            if self.executed.len() == SHAPES_KNOWN {
+                self.executed.clear();
+            }
+            self.executed.insert(known);
+        }
+        let patience = if insist { PATIENCE } else { FIRST_PATIENCE };
+        let (mut first, mut pause) = (None, Duration::from_micros(50));
+        let why = loop {
+            let why = match self.capture(LOADS) {
+                Ok(Some(graph)) => {
+                    self.graphs.keep(graph);
+                    Counters::count(&counters.graph_captures);
+                    return Ok(true);
+                }
+                Ok(None) => {
+                    let text = "no CUDA graph can be made: other threads load engines all the time";
+                    return Err(Error::new(ErrorKind::Execution, text));
+                }
+                // There is no room for it.
+                Err(e) if e.kind() == ErrorKind::Device => return Err(e),
+                Err(e) => e,
+            };
+            Counters::count(&counters.graph_refusals);
+            if first.get_or_insert_with(Instant::now).elapsed() >= patience {
+                break why;
+            }
+            thread::sleep(pause);
+            pause = (2 * pause).min(LONGEST_PAUSE);
+        };
+        let text = format!(
+            "{}; executed in another way, kernels of this library overlap on this device and may compute \
+             wrongly (`TensorRtOptions::kernel_overlap`)",
+            why.message()
+        );
+        if insist {
+            return Err(Error::new(ErrorKind::Execution, text).with_source(why));
+        }
+        if !counters.graphs_given_up.swap(true, Ordering::Relaxed) {
+            tracing::warn!(target: "accelerant::tensorrt", "executed all the same: {text}");
+        }
+        Ok(false)
+    }
+}
