@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Compiles what run.sh runs and packs it: pack.sh FOLDER [candle] [cudnn] [burn]
+# Compiles what run.sh runs and packs it: pack.sh FOLDER [candle] [cudnn] [burn] [burn-eager]
 # Needs the CUDA toolkit (`cargo xtask cuda-toolkit` prints the environment of one), the SDK of TensorRT-RTX
 # (`cargo xtask sdk`) in TENSORRT_RTX_ROOT, and xz. For Burn see docs/burn-cuda-offline.md. cudnn is linked
 # against libcudnn.so, in a folder of LIBRARY_PATH.
@@ -22,7 +22,8 @@ pack() { # PROGRAM NAME
 pack "$folder/raw_loop" raw_loop.tmp && mv "$folder/raw_loop.tmp.xz" "$folder/raw_loop.xz" && rm "$folder/raw_loop"
 for framework in "${@:-candle}"; do
   # A folder each: Burn may want flags of its own, which would compile the other anew.
-  built=$target/${framework/cudnn/candle}
+  built=${framework/cudnn/candle}
+  built=$target/${built/burn-eager/burn}
   cargo build --release --manifest-path "$here/Cargo.toml" --features "$framework" --target-dir "$built"
   pack "$built/release/accelerant-compare" "compare-$framework"
 done

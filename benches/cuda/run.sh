@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs a part of the comparison on a machine with an NVIDIA GPU, from the folder that pack.sh made.
-#   run.sh candle|cudnn|burn-f32|burn-f16|torch|endurance|all
+#   run.sh candle|cudnn|burn-f32|burn-f16|torch|endurance|check|all
 # TensorRT-RTX's libraries are taken from TENSORRT_RTX_ROOT/lib, or from where a bundle's run.sh unpacks
 # them. Writes PART.jsonl, for `cargo xtask compare`, and PART.log into ${OUT:-.}. SECONDS_LEFT (540) is
 # the time after which a part starts no further measurement.
@@ -95,13 +95,24 @@ endurance() {
   measure endurance "${run[@]}" --runtime-cache "$scratch/cycles.cache" cycles --seconds $((seconds / 2))
 }
 
+# Not a measurement: results on Burn's tensors in all ways, and of Burn without fusion where that was packed.
+check() {
+  local name
+  for name in compare-burn compare-burn-eager; do
+    [ -e "$here/$name.xz" ] || [ -x "$here/$name" ] || continue
+    unpacked "$name"
+    "$here/$name" --framework burn check 2>&1 | tee -a "$out/check.log"
+  done
+}
+
 mkdir -p "$out"
 machine | tee "$out/machine.txt"
 case ${1:-} in
-candle | cudnn | torch | endurance) "$1" ;;
+candle | cudnn | torch | endurance | check) "$1" ;;
 burn-f32) burn f32 ;;
 burn-f16) burn f16 ;;
 all)
+  check
   candle
   cudnn
   torch
@@ -110,8 +121,10 @@ all)
   burn f16
   ;;
 *)
-  echo "run.sh candle|cudnn|burn-f32|burn-f16|torch|endurance|all" >&2
+  echo "run.sh candle|cudnn|burn-f32|burn-f16|torch|endurance|check|all" >&2
   exit 2
   ;;
 esac
-tail -n +1 "$out"/*.jsonl
+shopt -s nullglob
+measured=("$out"/*.jsonl)
+[ ${#measured[@]} -eq 0 ] || tail -n +1 "${measured[@]}"

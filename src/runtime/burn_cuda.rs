@@ -5,6 +5,9 @@
 //! device, is therefore asked to enqueue for us: it makes the caller's stream wait for the streams
 //! that wrote the inputs, keeps their memory until the stream is done with it, and gives outputs
 //! from its own pools. What Burn does afterwards with the outputs comes later in the same stream.
+//!
+//! With Burn's feature `fusion`, operations are put off until they can be fused, by another thread a device.
+//! An execution is one of these operations, or it has them enqueued first and waits for its turn.
 
 use std::{fmt, marker::PhantomData};
 
