@@ -5,10 +5,11 @@
 
 pub mod minilm;
 
-use std::io::Write as _;
 #[cfg(feature = "tensorrt-rtx")]
+use std::sync::Arc;
 use std::{
-    sync::Arc,
+    fmt::Display,
+    io::Write as _,
     thread,
     time::{Duration, Instant},
 };
@@ -20,14 +21,19 @@ use accelerant::export::{Consumer, OnnxModel};
 use accelerant::{BackendKind, DType, ErrorKind, HostTensor, Result};
 use ndarray::ArrayD;
 
-/// A stream. CUDA refuses it while an execution is captured, since it waits for the device.
+/// A stream.
 #[cfg(feature = "tensorrt-rtx")]
 pub fn new_stream(context: &Arc<CudaContext>) -> Arc<CudaStream> {
+    granted(|| context.new_stream())
+}
+
+/// What CUDA refuses while an execution is captured, since it waits for the whole device.
+pub fn granted<T, E: Display>(ask: impl Fn() -> Result<T, E>) -> T {
     let start = Instant::now();
     loop {
-        match context.new_stream() {
-            Ok(stream) => return stream,
-            Err(e) => assert!(start.elapsed() < Duration::from_secs(10), "no stream: {e}"),
+        match ask() {
+            Ok(granted) => return granted,
+            Err(e) => assert!(start.elapsed() < Duration::from_secs(10), "refused: {e}"),
         }
         thread::sleep(Duration::from_micros(100));
     }

@@ -1,14 +1,12 @@
 //! Candle's CUDA tensors in and out of a module, by address.
 
-use std::thread;
-use std::time::{Duration, Instant};
-
 use accelerant::backend::tensorrt::{TensorRt, TensorRtOptions};
 use accelerant::candle::{CandleModule, Forward, OptimizeTrt, TensorOps};
 use accelerant::{BackendKind, ErrorKind, OptimizeOptions, Registry};
 use candle_core::{DType, Device, Result, Shape, Tensor};
 use candle_nn::{Embedding, Linear};
 
+use crate::common::granted;
 use crate::{gpu, shared};
 
 struct Net {
@@ -42,16 +40,8 @@ fn dynamic(net: &Net, example: &Tensor) -> CandleModule {
     net.optimize_trt_with(example, &options().dynamic_batch(1..=32).unwrap()).unwrap()
 }
 
-/// A device, which is refused while an execution is captured.
-fn device(make: fn(usize) -> candle_core::Result<Device>) -> Device {
-    let start = Instant::now();
-    loop {
-        match make(0) {
-            Ok(device) => return device,
-            Err(e) => assert!(start.elapsed() < Duration::from_secs(10), "no device: {e}"),
-        }
-        thread::sleep(Duration::from_millis(1));
-    }
+fn device(make: fn(usize) -> Result<Device>) -> Device {
+    granted(|| make(0))
 }
 
 /// Candle's default stream and one of its own.

@@ -136,6 +136,14 @@ impl Precision {
             Self::F16 => "f16",
         }
     }
+
+    /// How far results may be from each other, of the largest value: TF32, and dozens of layers.
+    pub(crate) fn tolerance(self) -> f64 {
+        match self {
+            Self::F32 => 3e-3,
+            Self::F16 => 3e-2,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -16,8 +16,8 @@ static CAPTURES: RwLock<()> = RwLock::new(());
 static LOADING: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
-    /// How often this thread holds `CAPTURES` shared. The lock is taken for the first alone: a thread
-    /// that took it twice would wait for itself once a capture waits.
+    /// How often this thread holds `CAPTURES` shared. The lock is taken for the first alone, which must end
+    /// last: a thread that took it twice would wait for itself once a capture waits.
     static HELD: Cell<usize> = const { Cell::new(0) };
 }
 
@@ -81,13 +81,17 @@ mod tests {
     #[test]
     fn a_thread_that_loads_may_execute() {
         let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let (outer, inner) = (loading(), not_captured());
-        // Also while a capture waits, and in any order of their ends.
-        let capture = thread::spawn(|| drop(CAPTURES.write()));
+        let outer = loading();
+        let (send, captured) = channel();
+        let capture = thread::spawn(move || {
+            let _capturing = CAPTURES.write();
+            send.send(()).unwrap();
+        });
         thread::sleep(Duration::from_millis(20));
-        let again = loading();
+        // Also while a capture waits, which still does after they ended.
+        drop((not_captured(), loading()));
+        assert!(captured.recv_timeout(Duration::from_millis(20)).is_err());
         drop(outer);
-        drop((inner, again));
         capture.join().unwrap();
         assert_eq!((HELD.get(), LOADING.load(Ordering::SeqCst)), (0, 0));
     }

@@ -166,11 +166,11 @@ impl EngineExecutable {
     }
 }
 
-/// Whether the library's kernels wait for what they read although they start early.
+/// Whether kernels that start early wait for what they read.
 ///
-/// TensorRT-RTX 1.6 compiles kernels for devices of compute capability 9.0, which it does not support, that do not: a
-/// ResNet-50 was off by 1 to 300 % of its largest value, differently in each run, and right when the kernels of the same engine
-/// waited for each other.
+/// Those that TensorRT-RTX 1.6 compiles for compute capability 9.0, which it does not support officially, do not
+/// all: a ResNet-50 was off by 1 to 300 % of its largest value, differently in each run, and right when the kernels
+/// of the same engine waited for each other.
 fn kernels_may_overlap(device: &CudaContext, kind: &BackendKind) -> Result<bool> {
     let (major, _) = device
         .compute_capability()

@@ -186,7 +186,7 @@ impl TensorRtOptions {
     /// has not written yet: results are wrong, differently in each run, where a network's layers
     /// happen to follow closely enough. Without overlap every execution is a CUDA graph whose kernels wait for each
     /// other, whatever [`cuda_graph`](Self::cuda_graph) says. A capture that other threads break, which wait for
-    /// the whole device, is tried again for three seconds, and is an error then. An engine that can never be captured,
+    /// the whole device, is tried again for three seconds, and is an error then; what they load is waited for. An engine that can never be captured,
     /// since it waits for the device itself, runs as the library has it, with a warning; so do, without one,
     /// executions whose output shapes are computed.
     #[must_use]

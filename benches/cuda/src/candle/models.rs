@@ -120,6 +120,9 @@ fn case(
                     model.name(),
                     precision.name(),
                 );
+                if most > precision.tolerance() {
+                    return Err(format!("{who}: results are wrong").into());
+                }
             }
             if let Some(device) = module.inference().device() {
                 eprintln!("{who}: {:?} {:?}", device.counters(), device.memory());
