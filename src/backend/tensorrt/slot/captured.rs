@@ -114,7 +114,8 @@ impl Slot {
                     return Ok(true);
                 }
                 Ok(None) => {
-                    let text = "no CUDA graph can be made: other threads load engines all the time";
+                    let text =
+                        "no CUDA graph can be made: another thread has been loading for a minute";
                     return Err(Error::new(ErrorKind::Execution, text));
                 }
                 // There is no room for it.
