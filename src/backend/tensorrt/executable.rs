@@ -11,6 +11,7 @@ use super::counters::Counters;
 use super::device::{self, Queue, device_error};
 use super::ffi::ContextOptions;
 use super::graphs::Wanted;
+use super::known_shapes::KnownShapes;
 use super::options::TensorRtOptions;
 use super::pool::{Lease, Pool, Wish};
 use super::profiles::place_of;
@@ -48,6 +49,7 @@ pub(super) struct EngineExecutable {
     /// What the contexts were given, which keep it too.
     scratch: Option<Arc<Scratch>>,
     runtime_cache: Option<PathBuf>,
+    known: KnownShapes,
     counters: Counters,
 }
 
@@ -110,9 +112,10 @@ impl EngineExecutable {
             scratch: scratch.as_ref().map_or(0, |scratch| scratch.address()),
             scratch_size: scratch_size as u64,
         };
-        let (pool, counters) = (Pool::new(contexts), Counters::default());
+        let (pool, known) = (Pool::new(contexts), KnownShapes::default());
+        let counters = Counters::default();
         let executable =
-            Self { model, pool, loaded, device, asked, scratch, runtime_cache, counters };
+            Self { model, pool, loaded, device, asked, scratch, runtime_cache, known, counters };
         drop(executable.lease(Wish::Idle)?);
         Ok(executable)
     }
@@ -302,6 +305,9 @@ impl DeviceExecutable for EngineExecutable {
     }
 
     fn output_shapes(&self, inputs: &[&[usize]]) -> Result<Vec<Vec<usize>>> {
+        if let Some(shapes) = self.known.get(inputs) {
+            return Ok(shapes);
+        }
         // Only the number is known of those too many; they are refused by it.
         let dtype = |i: usize| self.model.signature.inputs.get(i).map(|spec| spec.dtype);
         let given = inputs.iter().enumerate();
@@ -316,7 +322,9 @@ impl DeviceExecutable for EngineExecutable {
         device::bind(&self.device)?;
         let mut lease = self.lease(Wish::Any)?;
         let slot = lease.slot().ok_or_else(lost)?;
-        slot.output_shapes(&self.model, given.iter().copied(), &self.counters)
+        let shapes = slot.output_shapes(&self.model, given.iter().copied(), &self.counters)?;
+        self.known.keep(inputs, &shapes);
+        Ok(shapes)
     }
 
     unsafe fn enqueue(

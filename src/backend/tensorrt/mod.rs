@@ -21,6 +21,7 @@ mod device;
 mod executable;
 mod ffi;
 mod graphs;
+mod known_shapes;
 mod library;
 mod options;
 mod pool;
