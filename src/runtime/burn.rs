@@ -23,7 +23,7 @@ use crate::tensor::HostTensor;
 pub(super) enum When {
     /// Before the call returns, which tells what went wrong.
     Now,
-    /// In its turn among the operations that Burn has put off, if it puts off any.
+    /// By Burn's threads, in its turn among the operations that Burn has put off, if it puts off any.
     InTurn,
 }
 
@@ -38,13 +38,12 @@ pub struct BurnModule<I, O> {
 impl<I: BurnTensors, O: BurnTensors> BurnModule<I, O> {
     /// Runs the model. The outputs live on the device of the first input.
     ///
-    /// On a CUDA device with Burn's feature `fusion` this is one of the operations that Burn puts off: it
-    /// costs the host a few microseconds, and an execution that fails is told by Burn to who reads an
-    /// output. [`try_forward`](Self::try_forward) waits until the execution is enqueued.
+    /// On a CUDA device this is enqueued by Burn's threads, like its own operations, and nobody waits for them:
+    /// an execution that fails is told by Burn to who reads an output. [`try_forward`](Self::try_forward)
+    /// waits until the execution is enqueued.
     ///
     /// # Panics
-    /// Where [`try_forward`](Self::try_forward) returns an error, but for those of an execution that was
-    /// put off.
+    /// Where [`try_forward`](Self::try_forward) returns an error, but for those of an execution on a CUDA device.
     #[track_caller]
     pub fn forward(&self, input: I) -> O {
         match self.run(&input, When::InTurn).map_err(|e| e.in_operation("forward")) {

@@ -27,7 +27,7 @@ use ::burn_cubecl::{CubeBackend, CubeDevice};
 use ::burn_fusion::stream::{Operation, StreamId};
 use ::burn_fusion::{ExecutionError, FusionBackend, FusionHandle, FusionTensor, NoOp, get_client};
 use cubecl_server::runtime::Runtime;
-use cubecl_server::stream::{FailureStore, WriteScoped};
+use cubecl_server::stream::{FailureStore, WriteScoped, failed_writing};
 
 use super::InferenceModule;
 use super::burn::When;
@@ -91,7 +91,7 @@ pub(super) fn run(
     let outputs = match when {
         When::Now => {
             let inputs = inputs.into_iter().map(Primitive::<CubeBackend>::resolve).collect();
-            call.enqueue(inputs)?.into_iter().map(Primitive::<CubeBackend>::wrap).collect()
+            call.enqueue(inputs, when)?.into_iter().map(Primitive::<CubeBackend>::wrap).collect()
         }
         When::InTurn => Primitive::<CubeBackend>::put_off(inputs, call)?,
     };
@@ -109,16 +109,13 @@ struct Call {
 }
 
 impl Call {
-    /// Has CubeCL's server enqueue it, and gives the outputs in the types that Burn expects.
-    fn enqueue(&self, inputs: Vec<CubeTensor>) -> Result<Vec<CubeTensor>> {
-        let lost = || {
-            let text = format!("the module is not on CUDA device {} any more", self.ordinal);
-            Error::new(ErrorKind::Device, text)
-        };
-        let executable = self.module.device_on(self.ordinal).ok_or_else(lost)?;
+    /// Has CubeCL's server enqueue it, and gives the outputs in the types that Burn expects. Errors of the
+    /// server are told to who reads the outputs, unless it is to be done `Now`.
+    fn enqueue(&self, inputs: Vec<CubeTensor>, when: When) -> Result<Vec<CubeTensor>> {
         let signature = self.module.signature();
-        let first = inputs.first().ok_or_else(lost)?;
+        let Some(first) = inputs.first() else { return Err(lost(self.ordinal)) };
         let (device, client) = (first.device.clone(), first.client.clone());
+        let CubeDevice::Cuda(cuda) = device.clone() else { return Err(lost(self.ordinal)) };
         let inputs = inputs.into_iter().map(Input::new).collect::<Result<Vec<_>>>()?;
         let stream = StreamId::current();
         let outputs = signature.outputs.iter().zip(&self.shapes).map(|(spec, sizes)| {
@@ -129,13 +126,23 @@ impl Call {
             CubeTensor::new_contiguous(client, device, shape, handle, raw(spec.dtype))
         });
         let outputs: Vec<_> = outputs.collect();
-        let CubeDevice::Cuda(cuda) = device.clone() else { return Err(lost()) };
+        let (module, ordinal) = (self.module.clone(), self.ordinal);
+        let work = Work { module, ordinal, stream, inputs, outputs: outputs.clone() };
         let server = DeviceHandle::<Server>::new(cuda.to_id());
-        server
-            .submit_blocking(|server| enqueue(server, executable, stream, &inputs, &outputs))
-            .map_err(|e| {
-            Error::new(ErrorKind::Execution, format!("CubeCL's server failed: {e:?}"))
-        })??;
+        match when {
+            When::Now => server.submit_blocking(|server| work.enqueue(server)).map_err(|e| {
+                Error::new(ErrorKind::Execution, format!("CubeCL's server failed: {e:?}"))
+            })??,
+            When::InTurn => {
+                server.submit(move |server| {
+                    if let Err(error) = work.enqueue(server) {
+                        work.fail(server, &error.in_operation("forward"));
+                    }
+                });
+                // Nobody waits for it, so nobody else would send it.
+                server.flush_queue();
+            }
+        }
         let outputs = outputs.into_iter().zip(&signature.outputs);
         Ok(outputs.map(|(output, spec)| self.own(output, spec.dtype)).collect())
     }
@@ -186,45 +193,80 @@ impl Input {
     }
 }
 
-/// On the server's thread: memory for the outputs, the order of streams, and the execution.
-fn enqueue(
-    server: &mut Server,
-    executable: &dyn DeviceExecutable,
+fn lost(ordinal: usize) -> Error {
+    let text = format!("the module is not on CUDA device {ordinal} any more");
+    Error::new(ErrorKind::Device, text)
+}
+
+/// What CubeCL's server is asked to enqueue.
+struct Work {
+    module: InferenceModule,
+    ordinal: usize,
     stream: StreamId,
-    inputs: &[Input],
-    outputs: &[CubeTensor],
-) -> Result<()> {
-    let failed = |e: ServerError| Error::new(ErrorKind::Execution, format!("CubeCL failed: {e}"));
-    for output in outputs {
-        let handle = &output.handle;
-        server.initialize_memory(handle.memory.clone(), handle.size(), stream).map_err(failed)?;
+    inputs: Vec<Input>,
+    outputs: Vec<CubeTensor>,
+}
+
+impl Work {
+    /// On the server's thread: memory for the outputs, the order of streams, and the execution.
+    fn enqueue(&self, server: &mut Server) -> Result<()> {
+        let failed =
+            |e: ServerError| Error::new(ErrorKind::Execution, format!("CubeCL failed: {e}"));
+        let Self { module, ordinal, stream, inputs, outputs } = self;
+        let executable = module.device_on(*ordinal).ok_or_else(|| lost(*ordinal))?;
+        for output in outputs {
+            let handle = &output.handle;
+            let (memory, size) = (handle.memory.clone(), handle.size());
+            server.initialize_memory(memory, size, *stream).map_err(failed)?;
+        }
+        let tensors = inputs.iter().map(|input| &input.tensor).chain(outputs);
+        let bindings: Vec<BufferBinding> = tensors.map(binding).collect();
+        let streams = server.write_streams();
+        streams.ensure_written(bindings.iter()).map_err(failed)?;
+        // Until this is dropped, after the execution was enqueued, the memory is not given to others.
+        let mut resolved = streams.resolve(*stream, bindings.iter()).map_err(failed)?;
+        let mut addresses = Vec::with_capacity(bindings.len());
+        for binding in &bindings {
+            let memory = &mut resolved.get(&binding.stream).memory_management_gpu;
+            let resource = memory
+                .get_resource(binding.memory.clone(), binding.offset_start, binding.offset_end)
+                .map_err(|e| failed(e.into()))?;
+            addresses.push(resource.ptr);
+        }
+        let (of_inputs, of_outputs) = addresses.split_at(inputs.len());
+        let inputs: Vec<_> = inputs
+            .iter()
+            .zip(of_inputs)
+            .map(|(input, &address)| {
+                let Input { dtype, sizes, .. } = input;
+                DeviceTensor { dtype: *dtype, shape: sizes, address }
+            })
+            .collect();
+        let stream = StreamHandle(resolved.current().sys as usize);
+        // SAFETY: a stream of this device in its primary context, which CubeCL retains. It comes after
+        // the work that wrote the inputs. All memory belongs to this device, has room for the sizes
+        // given, and is CubeCL's, which gives it to other work only in the order of the stream.
+        unsafe { executable.enqueue(stream, &inputs, &mut |i, _| Ok(of_outputs[i])) }
     }
-    let tensors = inputs.iter().map(|input| &input.tensor).chain(outputs);
-    let bindings: Vec<BufferBinding> =
-        tensors.map(|tensor| tensor.handle.clone().binding()).collect();
-    let streams = server.write_streams();
-    streams.ensure_written(bindings.iter()).map_err(failed)?;
-    // Until this is dropped, after the execution was enqueued, the memory is not given to others.
-    let mut resolved = streams.resolve(stream, bindings.iter()).map_err(failed)?;
-    let mut addresses = Vec::with_capacity(bindings.len());
-    for binding in &bindings {
-        let memory = &mut resolved.get(&binding.stream).memory_management_gpu;
-        let resource = memory
-            .get_resource(binding.memory.clone(), binding.offset_start, binding.offset_end)
-            .map_err(|e| failed(e.into()))?;
-        addresses.push(resource.ptr);
+
+    /// Has the outputs carry an error, for who reads them.
+    fn fail(&self, server: &mut Server, error: &Error) {
+        let reason = error.to_string();
+        let error = ServerError::Generic { reason, backtrace: Default::default() };
+        let (allocated, others): (Vec<_>, Vec<_>) = self
+            .outputs
+            .iter()
+            .partition(|output| output.handle.memory.descriptor().is_allocated());
+        for output in others {
+            server.write_streams().fail_unallocated(&output.handle.memory, error.clone());
+        }
+        let allocated = allocated.into_iter().map(binding).collect();
+        failed_writing(server, self.stream, allocated, error);
     }
-    let (of_inputs, of_outputs) = addresses.split_at(inputs.len());
-    let inputs: Vec<_> = inputs
-        .iter()
-        .zip(of_inputs)
-        .map(|(input, &address)| DeviceTensor { dtype: input.dtype, shape: &input.sizes, address })
-        .collect();
-    let stream = StreamHandle(resolved.current().sys as usize);
-    // SAFETY: a stream of this device in its primary context, which CubeCL retains. It comes after
-    // the work that wrote the inputs. All memory belongs to this device, has room for the sizes
-    // given, and is CubeCL's, which gives it to other work only in the order of the stream.
-    unsafe { executable.enqueue(stream, &inputs, &mut |i, _| Ok(of_outputs[i])) }
+}
+
+fn binding(tensor: &CubeTensor) -> BufferBinding {
+    tensor.handle.clone().binding()
 }
 
 /// The type in which CubeCL holds what TensorRT writes. A bool is a byte.
@@ -275,7 +317,7 @@ impl<B: BackendTypes<FloatTensorPrimitive = CubeTensor>> Primitive<B> for CubeTe
     }
 
     fn put_off(inputs: Vec<Self>, call: Call) -> Result<Vec<Self>> {
-        call.enqueue(inputs)
+        call.enqueue(inputs, When::InTurn)
     }
 }
 
@@ -338,7 +380,7 @@ where
         let inputs = inputs.collect();
         let outputs = self
             .call
-            .enqueue(inputs)
+            .enqueue(inputs, When::InTurn)
             .map_err(|e| ExecutionError::with_context(e.in_operation("forward").to_string()))?;
         for (ir, output) in self.outputs.iter().zip(outputs) {
             handles.register_float_tensor::<B>(&ir.id, output.into());
