@@ -2,9 +2,11 @@
 //! Deserialises a bare plan, gives every tensor memory once, and enqueues it in a loop; the device's time
 //! is taken with CUDA events. One line of JSON goes to stdout.
 //!
-//!   raw_loop PLAN [--iterations N] [--warm-up N] [--graph] [--batch N]
+//!   raw_loop PLAN [--iterations N] [--warm-up N] [--graph|--wait] [--batch N]
 //!
-//! `--graph` asks TensorRT-RTX to capture whole graphs; `--batch` is for plans with a dynamic first axis.
+//! `--graph` asks TensorRT-RTX to capture whole graphs. `--wait` captures the execution here, has every kernel wait
+//! for the end of those before it, and launches that graph: what `kernel_overlap(false)` does. `--batch` is for
+//! plans with a dynamic first axis.
 //! Compiled by `benches/cuda/pack.sh`. Links neither TensorRT nor CUDA: both are opened at run time.
 
 #include <cuda.h>
@@ -85,6 +87,7 @@ struct Options {
   int warm_up = 50;
   int batch = 0;
   bool graph = false;
+  bool wait = false;
 };
 
 Options parse(int count, char **arguments) {
@@ -105,14 +108,35 @@ Options parse(int count, char **arguments) {
       options.batch = number();
     } else if (argument == "--graph") {
       options.graph = true;
+    } else if (argument == "--wait") {
+      options.wait = true;
     } else {
       options.plan = argument;
     }
   }
-  if (options.plan.empty() || options.iterations < 1) {
-    fail("usage: raw_loop PLAN [--iterations N] [--warm-up N] [--graph] [--batch N]");
+  if (options.plan.empty() || options.iterations < 1 || (options.graph && options.wait)) {
+    fail("usage: raw_loop PLAN [--iterations N] [--warm-up N] [--graph|--wait] [--batch N]");
   }
   return options;
+}
+
+/// Replaces the dependencies by which a kernel may start before the one that it depends on has ended.
+void wait_for_ends(CUgraph graph) {
+  std::size_t count = 0;
+  CUDA(cuGraphGetEdges, graph, nullptr, nullptr, nullptr, &count);
+  std::vector<CUgraphNode> from(count);
+  std::vector<CUgraphNode> to(count);
+  std::vector<CUgraphEdgeData> edges(count);
+  if (count > 0) {
+    CUDA(cuGraphGetEdges, graph, from.data(), to.data(), edges.data(), &count);
+  }
+  const CUgraphEdgeData plain{};
+  for (std::size_t i = 0; i < count; ++i) {
+    if (edges[i].type != plain.type) {
+      CUDA(cuGraphRemoveDependencies, graph, &from[i], &to[i], &edges[i], std::size_t{1});
+      CUDA(cuGraphAddDependencies, graph, &from[i], &to[i], &plain, std::size_t{1});
+    }
+  }
 }
 
 double median(std::vector<double> values) {
@@ -217,13 +241,26 @@ int main(int count, char **arguments) {
   bind(true);
   bind(false);
 
+  CUgraphExec waiting{};
   const auto enqueue = [&] {
-    if (!context->enqueueV3(stream)) {
+    if (waiting != nullptr) {
+      CUDA(cuGraphLaunch, waiting, stream);
+    } else if (!context->enqueueV3(stream)) {
       fail("the engine cannot be enqueued");
     }
   };
   enqueue();
   CUDA(cuStreamSynchronize, stream);
+  if (options.wait) {
+    CUgraph graph{};
+    CUDA(cuStreamBeginCapture, stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
+    enqueue();
+    CUDA(cuStreamEndCapture, stream, &graph);
+    wait_for_ends(graph);
+    CUDA(cuGraphInstantiate, &waiting, graph, 0ULL);
+    enqueue();
+    CUDA(cuStreamSynchronize, stream);
+  }
   const double first = since(start);
   for (int i = 0; i < options.warm_up; ++i) {
     enqueue();
@@ -250,7 +287,9 @@ int main(int count, char **arguments) {
     device_times.push_back(milliseconds);
   }
   std::printf("{\"who\":\"%s\",\"device_ms\":%.5f,\"host_ms\":%.5f,\"first_ms\":%.1f,\"iterations\":%d}\n",
-              options.graph ? "raw loop, graph" : "raw loop", median(device_times), median(host), first,
+              options.wait    ? "raw loop, graph, kernels wait"
+              : options.graph ? "raw loop, graph"
+                              : "raw loop", median(device_times), median(host), first,
               options.iterations);
   return 0;
 }

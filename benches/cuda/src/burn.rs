@@ -78,6 +78,7 @@ pub(crate) fn start_native(setting: &Setting, model: Model) -> Result<()> {
         dtypes: vec![Precision::F32],
         batches: vec![1],
         who: Vec::new(),
+        cuda_graphs: Vec::new(),
         iterations: 1,
         seconds: 3600,
         raw_loop: None,
@@ -171,9 +172,8 @@ impl Context<'_> {
         let mut results = Results::default();
         // The accelerated one first: a native one may tune itself for minutes.
         if wants(Who::Accelerated) {
-            for (who, cuda_graph) in
-                [("accelerant, burn", false), ("accelerant, burn, graph", true)]
-            {
+            for &cuda_graph in &self.plan.cuda_graphs {
+                let who = if cuda_graph { "accelerant, burn, graph" } else { "accelerant, burn" };
                 let module: BurnModule<I, Tensor<D>> = net.optimize_trt_with(
                     input.clone(),
                     forward,
@@ -208,7 +208,8 @@ impl Context<'_> {
                 results.push("burn", expected)?;
             }
         }
-        if precision == Precision::F32 && !results.0.is_empty() {
+        // More takes the CPU minutes.
+        if precision == Precision::F32 && batch <= 8 && !results.0.is_empty() {
             let cpu = Device::flex();
             results
                 .push("burn on the CPU", forward(&net.to_device(&cpu), input.to_device(&cpu)))?;

@@ -16,7 +16,7 @@ use std::{path::PathBuf, process::ExitCode, time::Instant};
 use accelerant::backend::Registry;
 use accelerant::backend::tensorrt::{TensorRt, TensorRtOptions};
 use accelerant::{BackendKind, OptimizeOptions};
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
 pub(crate) type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
 
@@ -95,6 +95,9 @@ pub(crate) struct Plan {
     pub batches: Vec<usize>,
     #[arg(long, value_enum, num_args = 1.., default_values = ["native", "accelerated", "raw"])]
     pub who: Vec<Who>,
+    /// Accelerated without CUDA graphs, with them, or both. Where kernels wait all are graphs.
+    #[arg(long, action = ArgAction::Set, num_args = 1.., default_values_t = [false, true])]
+    pub cuda_graphs: Vec<bool>,
     #[arg(long, default_value_t = 100)]
     pub iterations: usize,
     /// Starts no measurement after so many seconds.

@@ -49,7 +49,7 @@ pub(crate) fn by_events(
 }
 
 /// Wall time, for streams that are not to be had: rows of calls, each row ended by `wait`, whose own
-/// time is spread over the row.
+/// time is spread over the row. The host's time is of rows of as many calls as CubeCL queues at once.
 #[cfg(feature = "burn-eager")]
 pub(crate) fn by_wall_clock(
     iterations: usize,
@@ -57,6 +57,7 @@ pub(crate) fn by_wall_clock(
     wait: impl Fn() -> Result<()>,
 ) -> Result<Times> {
     const ROW: usize = 50;
+    const SHORT_ROW: usize = 2;
 
     wait()?;
     let start = Instant::now();
@@ -71,12 +72,18 @@ pub(crate) fn by_wall_clock(
     for _ in 0..iterations.div_ceil(ROW) {
         let row = Instant::now();
         for _ in 0..ROW {
+            call()?;
+        }
+        wait()?;
+        device.push(millis(row.elapsed()) / ROW as f64);
+    }
+    for _ in 0..iterations.div_ceil(SHORT_ROW) {
+        for _ in 0..SHORT_ROW {
             let start = Instant::now();
             call()?;
             host.push(millis(start.elapsed()));
         }
         wait()?;
-        device.push(millis(row.elapsed()) / ROW as f64);
     }
     let (device, host) = (median(device), median(host));
     Ok(Times { device, host, first: millis(first), iterations, clock: "wall" })
@@ -91,7 +98,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// Runs the loop of `benches/cpp` on the engine's plan, without and with graphs.
+/// Runs the loop of `benches/cpp` on the engine's plan, without graphs, with them, and with kernels that wait.
 pub(crate) fn raw_loop(
     program: &Path,
     engine: &Engine,
@@ -100,7 +107,7 @@ pub(crate) fn raw_loop(
 ) -> Result<()> {
     let plan = std::env::temp_dir().join(format!("accelerant-{}.plan", std::process::id()));
     std::fs::write(&plan, engine.plan())?;
-    let measured = [&[][..], &["--graph"]].iter().try_for_each(|extra| {
+    let measured = [&[][..], &["--graph"], &["--wait"]].iter().try_for_each(|extra| {
         let output = Command::new(program)
             .arg(&plan)
             .args(["--iterations", &iterations.to_string()])

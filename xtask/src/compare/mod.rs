@@ -51,7 +51,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 /// Everybody who may be measured, with a name for people, in the order of the tables.
-const WHO: [(&str, &str); 11] = [
+const WHO: [(&str, &str); 12] = [
     ("candle", "Candle CUDA"),
     ("candle, cudnn", "Candle CUDA, cuDNN"),
     ("burn", "Burn CUDA"),
@@ -63,6 +63,7 @@ const WHO: [(&str, &str); 11] = [
     ("accelerant, candle, graph", "accelerant, Candle tensors, graph"),
     ("accelerant, burn, graph", "accelerant, Burn tensors, graph"),
     ("raw loop, graph", "raw C++ loop, graph"),
+    ("raw loop, graph, kernels wait", "raw C++ loop, graph, kernels wait"),
 ];
 
 /// A network at one precision.

@@ -86,10 +86,10 @@ fn case(
         })?;
         record::times(NATIVE, model, precision, batch, times);
     }
-    let raw = plan.raw_loop.as_deref().filter(|_| wants(Who::Raw));
-    for cuda_graph in [false, true] {
-        // The raw loop runs the engine that was built without graphs: they are made at run time.
-        if !wants(Who::Accelerated) && (cuda_graph || raw.is_none()) {
+    // On the engine that comes first: graphs are made at run time.
+    let mut raw = plan.raw_loop.as_deref().filter(|_| wants(Who::Raw));
+    for &cuda_graph in &plan.cuda_graphs {
+        if !wants(Who::Accelerated) && raw.is_none() {
             continue;
         }
         let who = if cuda_graph { "accelerant, candle, graph" } else { "accelerant, candle" };
@@ -128,7 +128,7 @@ fn case(
                 eprintln!("{who}: {:?} {:?}", device.counters(), device.memory());
             }
         }
-        if let (false, Some(program)) = (cuda_graph, raw) {
+        if let Some(program) = raw.take() {
             let what = (model, precision, batch);
             timing::raw_loop(program, module.inference().engine(), what, plan.iterations)?;
         }
