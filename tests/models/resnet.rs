@@ -118,14 +118,15 @@ impl Block {
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let around = match &self.downsample {
-            Some(downsample) => downsample.forward(x.clone()),
-            None => x.clone(),
-        };
-        let mut y = x;
+        let mut y = x.clone();
         for (i, conv) in self.convs.iter().enumerate() {
             y = conv.forward(if i > 0 { relu(y) } else { y });
         }
+        // After the others, as torchvision has it: TensorRT-RTX 1.6 adds faster in this one.
+        let around = match &self.downsample {
+            Some(downsample) => downsample.forward(x),
+            None => x,
+        };
         relu(y + around)
     }
 }
