@@ -11,6 +11,7 @@ mod activations;
 mod bools;
 mod dtypes;
 mod dynamic;
+#[cfg(feature = "ort")]
 mod dynamic_programs;
 mod export;
 mod floats;
@@ -24,6 +25,7 @@ mod norms;
 mod numeric;
 mod order;
 mod pooling;
+#[cfg(feature = "ort")]
 mod programs;
 mod refusals;
 mod shapes;

@@ -1,213 +1,14 @@
-//! Small random programs of operations on shapes, over tensors of rank 3: how they look, and how Burn runs
-//! them. What is checked with them is in `dynamic_programs`.
+//! How Burn runs the random programs of `common`. What is checked with them is in `dynamic_programs`.
 
 use burn::tensor::activation::softmax;
 use burn::tensor::ops::PadMode;
-use proptest::prelude::*;
 
+use crate::common::programs::{Size, Step};
 use crate::harness::*;
-
-/// A size that a program computes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Size {
-    Fixed(usize),
-    /// Of an axis of the input, or of the tensor at hand.
-    Input(usize),
-    Own(usize),
-    Less(usize, usize),
-    More(usize, usize),
-    Part(usize, usize),
-    RoundedUp(usize, usize),
-    Times(usize, usize),
-    Product(usize, usize),
-    Sum(usize, usize),
-}
 
 /// Not wrapping, as it would in an optimized build.
 fn less(size: usize, by: usize) -> usize {
     size.checked_sub(by).expect("a size below zero")
-}
-
-impl Size {
-    fn of(self, input: [usize; 3], own: [usize; 3]) -> usize {
-        match self {
-            Self::Fixed(size) => size,
-            Self::Input(axis) => input[axis],
-            Self::Own(axis) => own[axis],
-            Self::Less(axis, by) => less(own[axis], by),
-            Self::More(axis, by) => own[axis] + by,
-            Self::Part(axis, divisor) => own[axis] / divisor,
-            Self::RoundedUp(axis, divisor) => own[axis].div_ceil(divisor),
-            Self::Times(axis, factor) => own[axis] * factor,
-            Self::Product(a, b) => own[a] * own[b],
-            Self::Sum(a, b) => own[a] + own[b],
-        }
-    }
-}
-
-/// One operation on the tensor at hand, or on that and the one before it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Step {
-    SwapDims(usize, usize),
-    Permute([usize; 3]),
-    Flip(usize),
-    /// Two axes next to each other become one, and a new one of size 1 goes first or last.
-    Merge {
-        at: usize,
-        front: bool,
-    },
-    /// An axis is divided; the other two become one.
-    Split {
-        axis: usize,
-        into: Size,
-    },
-    /// `[size, -1, 1]`
-    Infer(Size),
-    /// The sizes of the input, if there are as many elements.
-    AsInput,
-    Narrow {
-        axis: usize,
-        start: Size,
-        length: Size,
-    },
-    Last {
-        axis: usize,
-        count: usize,
-    },
-    Every {
-        axis: usize,
-        start: usize,
-        step: usize,
-    },
-    Chunk {
-        axis: usize,
-        chunks: usize,
-        take: usize,
-    },
-    Assign {
-        axis: usize,
-        start: Size,
-        length: Size,
-    },
-    /// With the tensor before, or with itself where that does not fit.
-    Cat(usize),
-    CatOnes(usize, Size),
-    Pad([usize; 4]),
-    PadTo(Size),
-    Expand(usize, Size),
-    Repeat(usize, Size),
-    Products,
-    Triangle {
-        upper: bool,
-        diagonal: i64,
-    },
-    Mask(Size),
-    Positions(usize),
-    Rows(usize, Size),
-    Unfold {
-        axis: usize,
-        size: usize,
-        step: usize,
-    },
-    Mean(usize),
-    CumSum(usize),
-    Softmax(usize),
-    /// With the tensor before, where it broadcasts.
-    Add,
-    /// By a size, as a number.
-    Scale(Size),
-    /// Another operation where a size is beyond a limit.
-    Branch(Size, usize),
-    Cut(usize, usize),
-}
-
-/// A program is the steps in a row.
-pub(crate) fn program() -> impl Strategy<Value = Vec<Step>> {
-    prop::collection::vec(step(), 1..6)
-}
-
-fn size() -> impl Strategy<Value = Size> {
-    let axis = || 0..3usize;
-    prop_oneof![
-        2 => (1..4usize).prop_map(Size::Fixed),
-        2 => axis().prop_map(Size::Input),
-        3 => axis().prop_map(Size::Own),
-        3 => (axis(), 1..3usize).prop_map(|(axis, by)| Size::Less(axis, by)),
-        1 => (axis(), 1..4usize).prop_map(|(axis, by)| Size::More(axis, by)),
-        2 => (axis(), 2..4usize).prop_map(|(axis, by)| Size::Part(axis, by)),
-        1 => (axis(), 2..4usize).prop_map(|(axis, by)| Size::RoundedUp(axis, by)),
-        1 => (axis(), 2..4usize).prop_map(|(axis, by)| Size::Times(axis, by)),
-        1 => (axis(), axis()).prop_map(|(a, b)| Size::Product(a, b)),
-        1 => (axis(), axis()).prop_map(|(a, b)| Size::Sum(a, b)),
-    ]
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let axis = || 0..3usize;
-    let order = Just([0, 1, 2]).prop_shuffle();
-    prop_oneof![
-        (axis(), axis()).prop_map(|(a, b)| Step::SwapDims(a, b)),
-        order.prop_map(Step::Permute),
-        axis().prop_map(Step::Flip),
-        (0..2usize, any::<bool>()).prop_map(|(at, front)| Step::Merge { at, front }),
-        (axis(), size()).prop_map(|(axis, into)| Step::Split { axis, into }),
-        size().prop_map(Step::Infer),
-        Just(Step::AsInput),
-        (axis(), 0..2usize, size()).prop_map(|(axis, start, length)| {
-            Step::Narrow { axis, start: Size::Fixed(start), length }
-        }),
-        (axis(), size(), size()).prop_map(|(axis, start, length)| Step::Narrow {
-            axis,
-            start,
-            length
-        }),
-        (axis(), 1..4usize).prop_map(|(axis, count)| Step::Last { axis, count }),
-        (axis(), 0..2usize, 2..4usize).prop_map(|(axis, start, step)| Step::Every {
-            axis,
-            start,
-            step
-        }),
-        (axis(), 2..4usize, 0..2usize).prop_map(|(axis, chunks, take)| Step::Chunk {
-            axis,
-            chunks,
-            take
-        }),
-        (axis(), size(), size()).prop_map(|(axis, start, length)| Step::Assign {
-            axis,
-            start,
-            length
-        }),
-        axis().prop_map(Step::Cat),
-        (axis(), size()).prop_map(|(axis, size)| Step::CatOnes(axis, size)),
-        prop::array::uniform4(0..3usize).prop_map(Step::Pad),
-        size().prop_map(Step::PadTo),
-        (axis(), size()).prop_map(|(axis, size)| Step::Expand(axis, size)),
-        (axis(), size()).prop_map(|(axis, size)| Step::Repeat(axis, size)),
-        Just(Step::Products),
-        (any::<bool>(), -2..3i64).prop_map(|(upper, diagonal)| Step::Triangle { upper, diagonal }),
-        size().prop_map(Step::Mask),
-        axis().prop_map(Step::Positions),
-        (axis(), size()).prop_map(|(axis, size)| Step::Rows(axis, size)),
-        (axis(), 1..4usize, 1..3usize).prop_map(|(axis, size, step)| Step::Unfold {
-            axis,
-            size,
-            step
-        }),
-        axis().prop_map(Step::Mean),
-        axis().prop_map(Step::CumSum),
-        axis().prop_map(Step::Softmax),
-        Just(Step::Add),
-        size().prop_map(Step::Scale),
-        (size(), 2..8usize).prop_map(|(size, limit)| Step::Branch(size, limit)),
-        (axis(), 2..8usize).prop_map(|(axis, limit)| Step::Cut(axis, limit)),
-    ]
-}
-
-impl Step {
-    /// Whether a size can decide what is computed, without a trace in the sizes.
-    pub(crate) fn decides(&self) -> bool {
-        matches!(self, Self::Branch(..) | Self::Cut(..))
-    }
 }
 
 /// What a program makes of a tensor. Panics where Burn does.
@@ -224,7 +25,7 @@ pub(crate) fn interpret(program: &[Step], input: Tensor<3>) -> Tensor<3> {
 
 fn apply(step: Step, input: [usize; 3], before: &Tensor<3>, x: Tensor<3>) -> Tensor<3> {
     let (own, device) = (x.dims(), x.device());
-    let of = |size: Size| size.of(input, own);
+    let of = |size: Size| size.of(input, own).expect("a size below zero");
     let with = |axis: usize, size: usize| {
         let mut sizes = own;
         sizes[axis] = size;

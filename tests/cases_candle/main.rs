@@ -12,10 +12,14 @@ mod arithmetic;
 mod attention;
 mod creation;
 mod dtypes;
+#[cfg(feature = "ort")]
+mod dynamic_programs;
 mod elementwise;
 mod indexing;
 mod layers;
 mod lengths;
+#[cfg(feature = "ort")]
+mod programs;
 mod recurrent;
 mod reductions;
 mod refused;

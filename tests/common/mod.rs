@@ -4,6 +4,8 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod minilm;
+#[cfg(feature = "ort")]
+pub mod programs;
 
 #[cfg(feature = "tensorrt-rtx")]
 use std::sync::Arc;

@@ -1,0 +1,82 @@
+//! Random programs over dynamic sizes: at sizes that no run of the trace had, the exported model gives what
+//! Candle gives, or the export is refused; it is never wrong.
+
+use std::ops::RangeInclusive;
+
+use accelerant::candle::{Trace, Traced};
+use accelerant::export::Consumer;
+use accelerant::{Dim, ErrorKind, HostTensor};
+use proptest::prelude::*;
+
+use crate::common::programs::{Exported, Runs, Step, program, search};
+use crate::harness::*;
+use crate::programs::interpret;
+
+/// The sizes of the example.
+const EXAMPLE: [usize; 3] = [4, 5, 6];
+
+struct Programs {
+    options: OptimizeOptions,
+    ranges: [RangeInclusive<usize>; 2],
+}
+
+impl Programs {
+    /// Whether Candle fails at the example or where one size is another.
+    fn fails(&self, program: &[Step]) -> bool {
+        let fails = |sizes: [usize; 3]| interpret(program, &tensor(&sizes, 1)).is_err();
+        let [batch, length] = &self.ranges;
+        fails(EXAMPLE)
+            || fails([*batch.start(), *length.start(), EXAMPLE[2]])
+            || fails([*batch.end(), *length.end(), EXAMPLE[2]])
+            || batch.clone().any(|batch| fails([batch, EXAMPLE[1], EXAMPLE[2]]))
+            || length.clone().any(|length| fails([EXAMPLE[0], length, EXAMPLE[2]]))
+    }
+}
+
+impl Runs for Programs {
+    fn export(
+        &self,
+        program: &[Step],
+        consumer: Consumer,
+    ) -> std::result::Result<Exported, String> {
+        let example = tensor(&EXAMPLE, 1);
+        let traced = |inputs: &[Traced]| Ok(vec![interpret(program, &inputs[0])?]);
+        let trace = Trace::of_fn(&[&example][..], &self.options, traced);
+        match trace.and_then(|trace| trace.to_onnx(consumer)) {
+            Ok(model) => Ok(Exported::Model(model)),
+            Err(error) if error.kind() == ErrorKind::UnsupportedOperation => Ok(Exported::Refused),
+            Err(_) if self.fails(program) => Ok(Exported::Failed),
+            Err(error) => Err(format!("{:?}: {error}", error.kind())),
+        }
+    }
+
+    fn reference(&self, program: &[Step], sizes: [usize; 3], seed: u64) -> Option<[HostTensor; 2]> {
+        let x = tensor(&sizes, seed);
+        let expected = interpret(program, &x).ok()?;
+        Some([host(&x), host(&expected)])
+    }
+}
+
+#[test]
+fn random_programs_over_a_dynamic_batch_and_length() {
+    let dim = |name, range| Dim::dynamic(name, range).expect("a valid range");
+    let options = OptimizeOptions::new().dynamic_axis(0, 0, dim("batch", 1..=40)).dynamic_axis(
+        0,
+        1,
+        dim("length", 3..=50),
+    );
+    let programs = program().prop_map(|mut steps| {
+        steps.retain(|step| !step.decides());
+        steps
+    });
+    let sizes = prop::array::uniform4((1..=40usize, 3..=50usize).prop_map(|(b, l)| [b, l, 6]));
+    search(&Programs { options, ranges: [1..=40, 3..=50] }, programs, sizes);
+}
+
+#[test]
+fn random_programs_that_branch_over_a_small_range() {
+    let dim = Dim::dynamic("length", 2..=9).expect("a valid range");
+    let options = OptimizeOptions::new().dynamic_axis(0, 1, dim);
+    let sizes = prop::array::uniform4((2..=9usize).prop_map(|length| [4, length, 6]));
+    search(&Programs { options, ranges: [4..=4, 2..=9] }, program(), sizes);
+}
