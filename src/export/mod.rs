@@ -3,6 +3,8 @@
 mod consumer;
 mod encode;
 mod external;
+#[cfg(any(feature = "burn", feature = "candle"))]
+mod formulas;
 mod graph;
 mod model;
 pub mod onnx;

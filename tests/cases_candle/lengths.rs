@@ -59,6 +59,26 @@ lengths! {
         "cat", [4], |xs| T::cat(&[xs, xs], 1);
         "narrow, the first", [4], |xs| xs.narrow(1, 0, xs.dim(1)? - 1);
         "narrow, the last", [4], |xs| xs.i((.., xs.dim(1)? - 1));
+        "narrow, the second half", [4], |xs| {
+            let length = xs.dim(1)?;
+            xs.narrow(1, length / 2, length - length / 2)
+        };
+        "narrow, as long as the batch and one more", [4], |xs| xs.pad_with_zeros(1, 0, 3)?.narrow(1, 1, xs.dim(0)? + 1);
+        "index_select, every other", [4], |xs| {
+            let places = T::arange_step(0u32, xs.dim(1)? as u32, 2, xs.device())?;
+            xs.index_select(&places, 1)
+        };
+        "unfold", [4], |xs| xs.unfold(1, 2, 1);
+        "unfold, in steps", [4], |xs| xs.unfold(1, 2, 3);
+        "cat, with as many ones and one more", [4], |xs| {
+            let (batch, length, width) = xs.dims3()?;
+            T::cat(&[xs, &T::ones((batch, length + 1, width), DType::F32, xs.device())?], 1)
+        };
+        "broadcast_as, both sizes together", [4], |xs| {
+            let (batch, length, width) = xs.dims3()?;
+            xs.mean_keepdim(1)?.broadcast_as((batch, batch + length, width))
+        };
+        "repeat, half as often", [4], |xs| xs.repeat((1, xs.dim(1)? / 2, 1));
         "repeat", [4], |xs| xs.repeat((1, 2, 1));
         "upsample_nearest1d", [4], |xs| xs.upsample_nearest1d(8);
         "conv1d", [4], |xs| xs.transpose(1, 2)?.conv1d(&T::constant(&weight(&[3, 4, 3], 1)), 1, 1, 1, 1);

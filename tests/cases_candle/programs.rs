@@ -11,10 +11,7 @@ pub(crate) fn interpret<T: TensorOps>(program: &[Step], input: &T) -> Result<T> 
     let (mut before, mut x) = (input.clone(), input.clone());
     for &step in program {
         let next = apply(step, sizes, &before, &x)?;
-        let elements = next.dims().iter().product::<usize>();
-        if !(1..1 << 20).contains(&elements) {
-            return Err(Error::Msg(format!("sizes {:?}", next.dims())));
-        }
+        small(next.dims())?;
         (before, x) = (x, next);
     }
     Ok(x)
@@ -23,6 +20,13 @@ pub(crate) fn interpret<T: TensorOps>(program: &[Step], input: &T) -> Result<T> 
 fn sizes<T: TensorOps>(x: &T) -> Result<[usize; 3]> {
     let (a, b, c) = x.dims3()?;
     Ok([a, b, c])
+}
+
+fn small(sizes: &[usize]) -> Result<()> {
+    match sizes.iter().try_fold(1usize, |all, &size| all.checked_mul(size)) {
+        Some(1..0x10_0000) => Ok(()),
+        _ => Err(Error::Msg(format!("sizes {sizes:?}"))),
+    }
 }
 
 fn below_zero() -> Error {
@@ -36,10 +40,11 @@ fn less(size: usize, by: usize) -> Result<usize> {
 fn apply<T: TensorOps>(step: Step, input: [usize; 3], before: &T, x: &T) -> Result<T> {
     let (own, device) = (sizes(x)?, x.device());
     let of = |size: Size| size.of(input, own).ok_or_else(below_zero);
+    // Not made where it is too large.
     let with = |axis: usize, size: usize| {
         let mut sizes = own;
         sizes[axis] = size;
-        sizes
+        small(&sizes).map(|()| sizes)
     };
     let broadcasts = |sizes: [usize; 3]| (0..3).all(|i| sizes[i] == own[i] || sizes[i] == 1);
     match step {
@@ -84,20 +89,23 @@ fn apply<T: TensorOps>(step: Step, input: [usize; 3], before: &T, x: &T) -> Resu
             T::cat(&[&other, x], axis)
         }
         Step::CatOnes(axis, size) => {
-            let ones = T::ones(&with(axis, of(size)?)[..], x.dtype(), device)?;
+            let ones = T::ones(&with(axis, of(size)?)?[..], x.dtype(), device)?;
             T::cat(&[x, &ones], axis)
         }
         Step::Pad([left, right, top, bottom]) => {
             x.pad_with_zeros(2, left, right)?.pad_with_same(1, top, bottom)
         }
         Step::PadTo(size) => x.pad_with_zeros(2, 0, less(of(size)?, own[2])?),
-        Step::Expand(axis, size) => x.mean_keepdim(axis)?.broadcast_as(&with(axis, of(size)?)[..]),
+        Step::Expand(axis, size) => x.mean_keepdim(axis)?.broadcast_as(&with(axis, of(size)?)?[..]),
         Step::Repeat(axis, size) => {
             let mut times = [1; 3];
             times[axis] = of(size)?;
+            with(axis, own[axis].saturating_mul(times[axis]))?;
             x.repeat(&times[..])
         }
-        Step::Products => x.matmul(&x.transpose(1, 2)?.contiguous()?)?.tanh(),
+        Step::Products => {
+            with(2, own[1]).and_then(|_| x.matmul(&x.transpose(1, 2)?.contiguous()?)?.tanh())
+        }
         Step::Triangle { upper, diagonal } => {
             let rows = T::arange(0f32, own[1] as f32, device)?.unsqueeze(1)?;
             let columns = T::arange(0f32, own[2] as f32, device)?.unsqueeze(0)?;
@@ -124,11 +132,16 @@ fn apply<T: TensorOps>(step: Step, input: [usize; 3], before: &T, x: &T) -> Resu
             windows.reshape((a, b, c * d))
         }
         Step::Mean(axis) => x.mean_keepdim(axis),
-        Step::CumSum(axis) => x.cumsum(axis)?.tanh(),
+        // Candle multiplies with a square of the size.
+        Step::CumSum(axis) => small(&[own[axis], own[axis]]).and_then(|()| x.cumsum(axis)?.tanh()),
         Step::Softmax(axis) => x.softmax(axis),
         Step::Add if broadcasts(sizes(before)?) => x.broadcast_add(before),
         Step::Add => x.affine(2.0, 0.0),
-        Step::Scale(size) => x.affine(1.0 / of(size)? as f64, 0.0),
+        // By an infinity Candle's own operations give one thing or the other.
+        Step::Scale(size) => match of(size)? {
+            0 => Err(Error::Msg("a division by zero".into())),
+            size => x.affine(1.0 / size as f64, 0.0),
+        },
         Step::Branch(size, limit) => {
             if of(size)? > limit {
                 x.exp()

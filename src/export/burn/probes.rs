@@ -4,6 +4,7 @@
 use std::{collections::HashSet, fmt};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::export::formulas::DIVISORS;
 use crate::spec::{Dim, Symbol, TensorSpec};
 
 /// The sizes of every input of one capture.
@@ -34,7 +35,7 @@ impl fmt::Display for Probe {
 
 /// So many sizes in a row are tried from the smallest of a symbol: all of them, if its range is no
 /// larger, and else whatever a division by as much can leave as the rest.
-pub(super) const ROW: usize = 64;
+pub(super) const ROW: usize = DIVISORS;
 
 /// Inputs of this many bytes in all are captured at their largest sizes. They have no values, but
 /// what a forward function makes of their sizes may have.

@@ -72,6 +72,13 @@ impl Cases {
         &self.cases
     }
 
+    /// Every symbol, with its sizes in all runs.
+    pub(super) fn columns(&self) -> Vec<(Dim, Size)> {
+        let symbols = self.symbols.iter().enumerate();
+        let column = |i: usize| self.cases.iter().map(|case| case[i]).collect();
+        symbols.map(|(i, symbol)| (Dim::Symbol(symbol.clone()), column(i))).collect()
+    }
+
     /// The size of an input's dimension in a case.
     pub(super) fn size(&self, case: &Case, dim: &Dim) -> usize {
         let place = |symbol: &Symbol| self.symbols.iter().position(|known| known == symbol);
@@ -107,24 +114,35 @@ impl Cases {
         Error::new(error.kind(), text).with_source(error)
     }
 
-    /// The dimension that a shape rule gave, checked against the sizes that candle gave.
+    /// The dimension that a shape rule gave, checked against the sizes that candle gave. A rule knows no more of a
+    /// sum than the ranges of its parts, of which one may shrink where another grows.
     pub(super) fn agrees(&self, size: &Size, dim: &Dim) -> bool {
-        let Dim::Symbol(symbol) = dim else {
-            return size.iter().all(|size| Some(*size) == dim.fixed());
-        };
-        if self.symbols.iter().any(|symbol| symbol.max() > LARGEST) {
-            return true;
+        if self.unchecked() {
+            return dim.fixed().is_none_or(|fixed| size.iter().all(|size| *size == fixed));
         }
-        let (low, high) = (size[1].min(size[2]), size[1].max(size[2]));
-        (symbol.min(), symbol.max()) == (low, high)
-            && size.iter().all(|size| (low..=high).contains(size))
+        size.iter().all(|size| (dim.min()..=dim.max()).contains(size))
+    }
+
+    /// Whether a dimension has the range that these sizes have.
+    pub(super) fn is_exact(&self, size: &Size, dim: &Dim) -> bool {
+        self.unchecked() || (dim.min(), dim.max()) == (size[1].min(size[2]), size[1].max(size[2]))
+    }
+
+    /// Not all sizes of such symbols are tried.
+    fn unchecked(&self) -> bool {
+        self.symbols.iter().any(|symbol| symbol.max() > LARGEST)
     }
 
     /// A symbol for a size that no shape rule named.
     pub(super) fn symbol(&self, name: String, size: &Size) -> Result<Dim> {
-        let (low, high) = (size[1].min(size[2]), size[1].max(size[2]));
-        Symbol::new(name, low, size[0].clamp(low, high), high).map(Dim::Symbol)
+        let (low, high) = range(size);
+        Symbol::new(name, low, size[0], high).map(Dim::Symbol)
     }
+}
+
+/// The smallest and the largest of all runs, which need not be those with the smallest and largest inputs.
+fn range(size: &Size) -> (usize, usize) {
+    size.iter().fold((usize::MAX, 0), |(low, high), &size| (low.min(size), high.max(size)))
 }
 
 /// The sizes of a symbol to try: all of a small range, else both ends, the powers of two and their

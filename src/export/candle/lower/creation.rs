@@ -28,7 +28,7 @@ impl Lowering<'_> {
     /// `start + i * by`, as many as the step has.
     pub(super) fn range(&self, step: &Step, start: f64, by: f64) -> Result<Value> {
         let dtype = carried_dtype(step.dtype)?;
-        let counted = self.counting(step, "arange")?;
+        let counted = self.counting(step, 0, "arange")?;
         if dtype == DType::I64 {
             return counted.affine(by, start);
         }
@@ -46,13 +46,13 @@ impl Lowering<'_> {
         self.range_to(&self.read(step, axis)?, dim)
     }
 
-    /// 0, 1, 2, … as i64, as many as a step that is being made has along its first axis.
-    fn counting(&self, step: &Step, name: &str) -> Result<Value> {
-        if let Some(size) = constant(&step.dims[0]) {
+    /// 0, 1, 2, … as i64, as many as a step that is being made has along an axis.
+    pub(super) fn counting(&self, step: &Step, axis: usize, name: &str) -> Result<Value> {
+        if let Some(size) = constant(&step.dims[axis]) {
             return self.counted(&vec![size], (0, 0));
         }
-        let dim = self.shape(step, name)?.dims()[0].clone();
-        let only = Step { dims: vec![step.dims[0].clone()], ..step.clone() };
+        let dim = self.shape(step, name)?.dims()[axis].clone();
+        let only = Step { dims: vec![step.dims[axis].clone()], ..step.clone() };
         self.range_to(&self.sizes(&only, "Range")?, dim)
     }
 
@@ -64,7 +64,7 @@ impl Lowering<'_> {
 
     /// One where the column is not behind the row, not before it, or the same.
     pub(super) fn triangle(&self, step: &Step, triangle: Triangle) -> Result<Value> {
-        let counted = self.counting(step, "triangle")?;
+        let counted = self.counting(step, 0, "triangle")?;
         let (columns, rows) = (counted.unsqueeze(&[0])?, counted.unsqueeze(&[1])?);
         let ones = match triangle {
             Triangle::Lower => columns.less_equal(&rows)?,

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::export::candle::sizes::constant;
 use crate::export::candle::trace::Step;
 use crate::export::{Consumer, Value};
-use crate::spec::DType;
+use crate::spec::{DType, Dim};
 use crate::tensor::HostTensor;
 
 /// Indices as ONNX takes them.
@@ -78,12 +78,24 @@ impl Lowering<'_> {
         size: usize,
         by: usize,
     ) -> Result<Value> {
-        let Some(count) = constant(&step.dims[dim]) else {
-            return Err(self.unresolved(step, "the number of windows").in_operation("unfold"));
+        let windows = match constant(&step.dims[dim]) {
+            Some(count) => {
+                let places = (0..count).flat_map(|i| (0..size).map(move |k| (i * by + k) as i64));
+                let places = HostTensor::from_vec([count, size], places.collect())?;
+                x.gather(&self.graph.constant("windows", places), dim as i64)?
+            }
+            None => {
+                let within = HostTensor::from_vec([size], (0..size as i64).collect())?;
+                let within = self.graph.constant("window", within);
+                let starts = self.counting(step, dim, "unfold")?.affine(by as f64, 0.0)?;
+                let mut dims = self.shape(step, x.name())?.dims().to_vec();
+                let last = dims.pop().unwrap_or(Dim::Fixed(size));
+                dims.insert(dim + 1, last);
+                let places = starts.unsqueeze(&[1])?.add(&within)?;
+                let node = self.graph.node("Gather").input(x).input(&places);
+                node.attr("axis", dim as i64).outputs([(x.dtype(), dims.into())]).build()?
+            }
         };
-        let places = (0..count).flat_map(|i| (0..size).map(move |k| (i * by + k) as i64));
-        let places = HostTensor::from_vec([count, size], places.collect())?;
-        let windows = x.gather(&self.graph.constant("windows", places), dim as i64)?;
         // The elements of a window from behind its axis to the end.
         let mut order: Vec<usize> = (0..windows.rank()).collect();
         order.remove(dim + 1);

@@ -116,8 +116,12 @@ impl Lowering<'_> {
                 (Some(size), _) => Dim::Fixed(size),
                 (None, Some(known)) => known,
                 (None, None) => {
+                    let dim = match dim {
+                        Dim::Symbol(_) if self.trace.cases.is_exact(size, dim) => dim.clone(),
+                        _ => self.trace.cases.symbol(dim.to_string(), size)?,
+                    };
                     self.known.push((size.clone(), dim.clone(), (i, axis)));
-                    dim.clone()
+                    dim
                 }
             });
         }

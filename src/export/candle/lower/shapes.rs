@@ -5,6 +5,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::export::Value;
 use crate::export::candle::sizes::{Size, constant, factor, index};
 use crate::export::candle::trace::Step;
+use crate::export::formulas::Formula;
 use crate::spec::{Dim, Shape};
 use crate::tensor::HostTensor;
 
@@ -14,11 +15,24 @@ enum Part {
     Number(i64),
     /// The size of an axis of an earlier step, read when the model runs.
     Read { step: usize, axis: usize },
+    /// Computed from sizes of the inputs.
+    Computed(Formula),
 }
 
 impl Lowering<'_> {
     fn known_dim(&self, size: &Size) -> Option<&(Size, Dim, (usize, usize))> {
         self.known.iter().find(|(known, _, _)| known == size)
+    }
+
+    /// How a size is known when the model runs.
+    fn part(&self, size: &Size) -> Option<Part> {
+        if let Some(size) = constant(size) {
+            return Some(Part::Number(size as i64));
+        }
+        if let Some(&(_, _, (step, axis))) = self.known_dim(size) {
+            return Some(Part::Read { step, axis });
+        }
+        Formula::find(size, &self.trace.cases.columns()).map(Part::Computed)
     }
 
     /// The dimension that a size is: fixed, one already known, or a new one named by what it is of
@@ -34,6 +48,8 @@ impl Lowering<'_> {
             let times = factor(size, known).map(|factor| format!("{dim}*{factor}"));
             times.or_else(|| factor(known, size).map(|factor| format!("{dim}/{factor}")))
         });
+        let computed = || Some(Formula::find(size, &self.trace.cases.columns())?.dim().to_string());
+        let name = name.or_else(computed);
         self.trace.cases.symbol(name.unwrap_or_else(|| fallback.to_owned()), size)
     }
 
@@ -49,7 +65,7 @@ impl Lowering<'_> {
         let one = |value: i64| HostTensor::from_vec([1], vec![value]);
         let numbers = parts.iter().map(|part| match part {
             Part::Number(number) => Some(*number),
-            Part::Read { .. } => None,
+            Part::Read { .. } | Part::Computed(_) => None,
         });
         if let Some(numbers) = numbers.collect::<Option<Vec<_>>>() {
             return Ok(self
@@ -60,11 +76,12 @@ impl Lowering<'_> {
         for part in parts {
             values.push(match part {
                 Part::Number(number) => self.graph.constant("size", one(number)?),
-                Part::Read { step, axis } => {
-                    let shape = self.graph.node("Shape").input(self.value(step)).build()?;
-                    let axis = self.graph.constant("axis", one(axis as i64)?);
-                    self.graph.node("Gather").input(&shape).input(&axis).attr("axis", 0).build()?
-                }
+                Part::Read { step, axis } => self.read(step, axis)?,
+                Part::Computed(formula) => formula.value(&self.graph, |dim| {
+                    let known = self.known.iter().find(|(_, known, _)| known == dim);
+                    let &(_, _, (step, axis)) = known.expect("an input has it, and comes first");
+                    self.read(step, axis)
+                })?,
             });
         }
         self.graph.concat(&values.iter().collect::<Vec<_>>(), 0)
@@ -92,12 +109,9 @@ impl Lowering<'_> {
                 Some(size) => Part::Number(size as i64),
                 None if stays(axis) => Part::Number(0),
                 None if open == Some(axis) => Part::Number(-1),
-                None => match self.known_dim(size) {
-                    Some(&(_, _, (step, axis))) => Part::Read { step, axis },
-                    None => {
-                        return Err(self.unresolved(step, "the target").in_operation("Reshape"));
-                    }
-                },
+                None => self
+                    .part(size)
+                    .ok_or_else(|| self.unresolved(step, "the target").in_operation("Reshape"))?,
             });
         }
         let (operand, output) = (self.operand(parts)?, (x.dtype(), self.shape(step, x.name())?));
@@ -113,15 +127,11 @@ impl Lowering<'_> {
         let mut parts = Vec::with_capacity(step.dims.len());
         for (axis, size) in step.dims.iter().enumerate() {
             let stays = axis >= new && from[axis - new] == *size;
-            parts.push(match (constant(size), self.known_dim(size)) {
-                // Expand keeps a size where the target says 1.
-                _ if stays => Part::Number(1),
-                (Some(size), _) => Part::Number(size as i64),
-                (None, Some(&(_, _, (step, axis)))) => Part::Read { step, axis },
-                (None, None) => {
-                    return Err(self.unresolved(step, "the target").in_operation("Expand"));
-                }
-            });
+            // Expand keeps a size where the target says 1.
+            let part = if stays { Some(Part::Number(1)) } else { self.part(size) };
+            parts.push(
+                part.ok_or_else(|| self.unresolved(step, "the target").in_operation("Expand"))?,
+            );
         }
         let (operand, output) = (self.operand(parts)?, (x.dtype(), self.shape(step, x.name())?));
         self.graph.node("Expand").input(x).input(&operand).outputs([output]).build()
@@ -134,24 +144,25 @@ impl Lowering<'_> {
             return Ok(x.clone());
         }
         let end: Size = start.iter().zip(len).map(|(start, len)| start + len).collect();
-        let unresolved = || self.unresolved(step, "the narrowed part").in_operation("Slice");
-        let from = index(start, whole).ok_or_else(unresolved)?;
         let dims = self.shape(step, x.name())?;
-        let to = match index(&end, whole) {
-            _ if end == *whole => None,
-            Some(to) => Some(to),
-            // Up to a size that is known elsewhere, as a table is cut to the length of an input.
-            None => {
-                let &(_, _, (source, axis)) = self.known_dim(&end).ok_or_else(unresolved)?;
-                let one = |value: i64| HostTensor::from_vec([1], vec![value]);
-                let node = self.graph.node("Slice").input(x);
-                let node = node.input(&self.graph.constant("slice", one(from)?));
-                let node = node.input(&self.read(source, axis)?);
-                let node = node.input(&self.graph.constant("slice", one(dim as i64)?));
-                return node.outputs([(x.dtype(), dims)]).build();
-            }
+        let to_end = end == *whole;
+        let numbers = (index(start, whole), index(&end, whole));
+        if let (Some(from), to) = numbers
+            && (to_end || to.is_some())
+        {
+            let to = to.filter(|_| !to_end);
+            return Ok(x.slice(dim as i64, from, to)?.with_dims(dims.dims().to_vec()));
+        }
+        // At a size that is known elsewhere, as a table is cut to the length of an input.
+        let place = |number: Option<i64>, at: &Size| {
+            let part = number.map(Part::Number).or_else(|| self.part(at));
+            let unresolved = || self.unresolved(step, "the narrowed part").in_operation("Slice");
+            self.operand(vec![part.ok_or_else(unresolved)?])
         };
-        Ok(x.slice(dim as i64, from, to)?.with_dims(dims.dims().to_vec()))
+        let (from, to) = (place(numbers.0, start)?, place(numbers.1, &end)?);
+        let axis = self.graph.constant("slice", HostTensor::from_vec([1], vec![dim as i64])?);
+        let node = self.graph.node("Slice").input(x).input(&from).input(&to).input(&axis);
+        node.outputs([(x.dtype(), dims)]).build()
     }
 
     pub(super) fn pad(
@@ -171,13 +182,10 @@ impl Lowering<'_> {
     pub(super) fn repeat(&self, step: &Step, x: &Value) -> Result<Value> {
         let mut parts = Vec::with_capacity(step.sizes.len());
         for times in &step.sizes {
-            parts.push(match (constant(times), self.known_dim(times)) {
-                (Some(times), _) => Part::Number(times as i64),
-                (None, Some(&(_, _, (step, axis)))) => Part::Read { step, axis },
-                (None, None) => {
-                    return Err(self.unresolved(step, "the repetition").in_operation("Tile"));
-                }
-            });
+            parts.push(
+                self.part(times)
+                    .ok_or_else(|| self.unresolved(step, "the repetition").in_operation("Tile"))?,
+            );
         }
         let (operand, output) = (self.operand(parts)?, (x.dtype(), self.shape(step, x.name())?));
         self.graph.node("Tile").input(x).input(&operand).outputs([output]).build()
@@ -185,18 +193,18 @@ impl Lowering<'_> {
 
     /// The size of an axis of a step, as a 1-D i64 tensor.
     pub(super) fn read(&self, step: usize, axis: usize) -> Result<Value> {
-        self.operand(vec![Part::Read { step, axis }])
+        let shape = self.graph.node("Shape").input(self.value(step)).build()?;
+        let axis = HostTensor::from_vec([1], vec![axis as i64])?;
+        let axis = self.graph.constant("axis", axis);
+        self.graph.node("Gather").input(&shape).input(&axis).attr("axis", 0).build()
     }
 
     /// The sizes of a step that has no inputs, as a 1-D i64 tensor.
     pub(super) fn sizes(&self, step: &Step, op: &'static str) -> Result<Value> {
         let mut parts = Vec::with_capacity(step.dims.len());
         for size in &step.dims {
-            parts.push(match (constant(size), self.known_dim(size)) {
-                (Some(size), _) => Part::Number(size as i64),
-                (None, Some(&(_, _, (step, axis)))) => Part::Read { step, axis },
-                (None, None) => return Err(self.unresolved(step, "the size").in_operation(op)),
-            });
+            let unresolved = || self.unresolved(step, "the size").in_operation(op);
+            parts.push(self.part(size).ok_or_else(unresolved)?);
         }
         self.operand(parts)
     }
