@@ -59,20 +59,31 @@ impl Runs for Programs {
     }
 }
 
-#[test]
-fn random_programs_over_a_dynamic_batch_and_length() {
-    let dim = |name, range| Dim::dynamic(name, range).expect("a valid range");
-    let options = OptimizeOptions::new().dynamic_axis(0, 0, dim("batch", 1..=40)).dynamic_axis(
-        0,
-        1,
-        dim("length", 3..=50),
-    );
+/// Over a batch and a length, of programs in which no size decides what is computed.
+fn over(batch: RangeInclusive<usize>, length: RangeInclusive<usize>) {
+    let dim = |name, range: &RangeInclusive<usize>| Dim::dynamic(name, range.clone());
+    let (rows, columns) = (dim("batch", &batch), dim("length", &length));
+    let options = OptimizeOptions::new()
+        .dynamic_axis(0, 0, rows.expect("a valid range"))
+        .dynamic_axis(0, 1, columns.expect("a valid range"));
     let programs = program().prop_map(|mut steps| {
         steps.retain(|step| !step.decides());
         steps
     });
-    let sizes = prop::array::uniform4((1..=40usize, 3..=50usize).prop_map(|(b, l)| [b, l, 6]));
-    search(&Programs { options, ranges: [1..=40, 3..=50] }, 0, programs, sizes);
+    let sizes = (batch.clone(), length.clone()).prop_map(|(batch, length)| [batch, length, 6]);
+    let ranges = [batch, length];
+    search(&Programs { options, ranges }, 0, programs, prop::array::uniform4(sizes));
+}
+
+#[test]
+fn random_programs_over_a_dynamic_batch_and_length() {
+    over(1..=40, 3..=50);
+}
+
+/// Not all sizes of which are tried.
+#[test]
+fn random_programs_over_a_long_range() {
+    over(1..=4, 3..=700);
 }
 
 #[test]
