@@ -1,5 +1,5 @@
 //! `cargo xtask compare`: turns the lines that the runs of `benches/cuda` and `benches/python` print
-//! into a report with tables and a plot. Measures nothing.
+//! into a report with tables, which are printed too, and a plot. Measures nothing.
 
 mod plot;
 mod tables;
@@ -41,12 +41,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     };
     let (report, picture) = (args.out.with_extension("md"), args.out.with_extension("svg"));
     let name = picture.file_name().and_then(|name| name.to_str()).context("no name to write")?;
-    let text =
-        format!("{}\n\n![times of a call]({name})\n\n{}", head.trim_end(), tables::all(&results));
+    let tables = tables::all(&results);
+    let text = format!("{}\n\n![times of a call]({name})\n\n{tables}", head.trim_end());
     fs::write(&picture, plot::svg(&results))
         .with_context(|| format!("writing {}", picture.display()))?;
     fs::write(&report, text).with_context(|| format!("writing {}", report.display()))?;
-    println!("{}", report.display());
+    print!("{tables}");
+    eprintln!("{}", report.display());
     Ok(())
 }
 
