@@ -50,7 +50,7 @@ fn random_programs_over_a_dynamic_batch_and_length() {
         steps
     });
     let sizes = prop::array::uniform4((1..=40usize, 3..=50usize).prop_map(|(b, l)| [b, l, 6]));
-    search(&Programs(options), 300, programs, sizes);
+    search(&Programs(options), programs, sizes);
 }
 
 #[test]
@@ -58,5 +58,5 @@ fn random_programs_that_branch_over_a_small_range() {
     let dim = Dim::dynamic("length", 2..=9).expect("a valid range");
     let options = OptimizeOptions::new().dynamic_axis(0, 1, dim);
     let sizes = prop::array::uniform4((2..=9usize).prop_map(|length| [4, length, 6]));
-    search(&Programs(options), 300, program(), sizes);
+    search(&Programs(options), program(), sizes);
 }

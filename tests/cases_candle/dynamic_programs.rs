@@ -72,7 +72,7 @@ fn over(batch: RangeInclusive<usize>, length: RangeInclusive<usize>) {
     });
     let sizes = (batch.clone(), length.clone()).prop_map(|(batch, length)| [batch, length, 6]);
     let ranges = [batch, length];
-    search(&Programs { options, ranges }, 0, programs, prop::array::uniform4(sizes));
+    search(&Programs { options, ranges }, programs, prop::array::uniform4(sizes));
 }
 
 #[test]
@@ -91,5 +91,5 @@ fn random_programs_that_branch_over_a_small_range() {
     let dim = Dim::dynamic("length", 2..=9).expect("a valid range");
     let options = OptimizeOptions::new().dynamic_axis(0, 1, dim);
     let sizes = prop::array::uniform4((2..=9usize).prop_map(|length| [4, length, 6]));
-    search(&Programs { options, ranges: [4..=4, 2..=9] }, 0, program(), sizes);
+    search(&Programs { options, ranges: [4..=4, 2..=9] }, program(), sizes);
 }

@@ -287,28 +287,29 @@ fn verify(
     Ok(())
 }
 
-/// The real ONNX Runtime does them all, and as many as `ACCELERANT_PROGRAMS` asks for. Of the pure Rust one's, which
-/// gets some masks over dynamic sizes wrong, the first `by_tract` are known to be right.
-fn cases(by_tract: u32) -> u32 {
-    if std::env::var_os("ORT_DYLIB_PATH").is_none() {
-        return by_tract;
-    }
+/// As many as `ACCELERANT_PROGRAMS` asks for. Of very many a few fail in which the sizes of two tensors meet by
+/// chance, which decides how they are added, and no size that was tried shows it.
+fn cases() -> u32 {
     let asked = std::env::var("ACCELERANT_PROGRAMS").ok();
     asked.and_then(|count| count.parse().ok()).unwrap_or(3000)
+}
+
+/// tract 0.23 forgets that an axis of size 1 was expanded or repeated before a product of matrices. ONNX Runtime
+/// has all right.
+fn lost_by_tract(program: &[Step]) -> bool {
+    let has = |wanted: fn(&Step) -> bool| program.iter().any(wanted);
+    std::env::var_os("ORT_DYLIB_PATH").is_none()
+        && has(|step| matches!(step, Step::Expand(..) | Step::Repeat(..)))
+        && has(|step| matches!(step, Step::Products))
 }
 
 /// Looks for a program that goes wrong at one of the sizes drawn for it.
 pub(crate) fn search(
     framework: &dyn Runs,
-    by_tract: u32,
     programs: impl Strategy<Value = Vec<Step>>,
     sizes: impl Strategy<Value = [[usize; 3]; 4]>,
 ) {
-    let cases = cases(by_tract);
-    if cases == 0 {
-        eprintln!("skipped: random programs run on ONNX Runtime, with ORT_DYLIB_PATH");
-        return;
-    }
+    let cases = cases();
     let backends = Registry::default();
     let backend = backends.backends().iter().find(|backend| backend.kind() == BackendKind::Ort);
     let backend = backend.expect("the portable backend is compiled in");
@@ -317,6 +318,7 @@ pub(crate) fn search(
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     let random = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let mut runner = TestRunner::new_with_rng(config, random);
+    let programs = programs.prop_filter("lost by tract", |program| !lost_by_tract(program));
     let result = runner.run(&(programs, sizes), |(program, sizes)| {
         verify(framework, &program, &sizes, backend.as_ref(), &mut tally.borrow_mut())
     });

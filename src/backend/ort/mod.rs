@@ -4,8 +4,9 @@
 //! A panic of `ort` is caught. One within tract while a model runs is not: `ort-tract`'s functions
 //! are `extern "system"`, so that the process aborts, as with an index out of range in a `Gather`.
 //!
-//! tract 0.23 gets some masks wrong where sizes are dynamic: over an axis of size 1, and over what was joined along
-//! a dynamic axis. Random programs show it (`tests/common/programs.rs`); ONNX Runtime has all of them right.
+//! tract 0.23 gets a product of matrices wrong, one of which was expanded or repeated along an axis of size 1 right
+//! before: it sums up what was there once. Random programs show it (`tests/common/programs.rs`); ONNX Runtime has it
+//! right. What it gets wrong of a `Range` is written in another way for it (`export/graph/ops.rs`).
 
 mod library;
 mod tensors;

@@ -594,6 +594,20 @@ impl GraphBuilder {
             .build()
     }
 
+    /// `0, 1, .. dim - 1` as 64-bit integers; `count` is the size when the model runs, a 1-D tensor.
+    #[cfg(any(feature = "burn", feature = "candle"))]
+    pub(crate) fn range(&self, count: &Value, dim: &Dim) -> Result<Value> {
+        let number = |value: i64| self.constant("range", HostTensor::scalar(value));
+        let output = (DType::I64, Shape::from([dim.clone()]));
+        if self.consumer() != Consumer::portable() {
+            let node = self.node("Range").input(&number(0)).input(&count.squeeze(&[0])?);
+            return node.input(&number(1)).outputs([output]).build();
+        }
+        // tract 0.23 takes a part of what was made of a Range from the wrong place.
+        let ones = self.node("Expand").input(&number(1)).input(count).outputs([output]).build()?;
+        self.node("CumSum").input(&ones).input(&number(0)).attr("exclusive", 1).build()
+    }
+
     /// The sizes `dims` as a 1-D i64 tensor: a constant where all are fixed, else symbols read from
     /// the first of `sources` that has them.
     pub(crate) fn shape_tensor(&self, dims: &[Dim], sources: &[&Value]) -> Result<Value> {

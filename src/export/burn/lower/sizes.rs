@@ -9,7 +9,7 @@ use super::extents::Extent;
 use super::{Lowering, unsupported};
 use crate::error::Result;
 use crate::export::Value;
-use crate::spec::{DType, Dim};
+use crate::spec::Dim;
 use crate::tensor::HostTensor;
 
 impl Lowering<'_> {
@@ -37,9 +37,7 @@ impl Lowering<'_> {
             let values = (0..size as i64).collect();
             return Ok(self.graph.constant("range", HostTensor::from_vec([size], values)?));
         }
-        let scalar = |value: i64| self.graph.constant("range", HostTensor::scalar(value));
-        let node = self.graph.node("Range").input(&scalar(0)).input(&size.squeeze(&[0])?);
-        node.input(&scalar(1)).outputs([(DType::I64, [dim.clone()].into())]).build()
+        self.graph.range(size, dim)
     }
 
     /// A constant whose length differs between the captures: it counts up to a size.

@@ -9,7 +9,7 @@ use crate::export::candle::tape::Triangle;
 use crate::export::candle::tensors::carried_dtype;
 use crate::export::candle::trace::Step;
 use crate::export::graph::scalar;
-use crate::spec::{DType, Dim, Shape};
+use crate::spec::DType;
 use crate::tensor::HostTensor;
 
 impl Lowering<'_> {
@@ -43,7 +43,7 @@ impl Lowering<'_> {
             return Ok(self.graph.constant("range", values));
         }
         let dim = self.value(step).dims()[axis].clone();
-        self.range_to(&self.read(step, axis)?, dim)
+        self.graph.range(&self.read(step, axis)?, &dim)
     }
 
     /// 0, 1, 2, … as i64, as many as a step that is being made has along an axis.
@@ -53,13 +53,7 @@ impl Lowering<'_> {
         }
         let dim = self.shape(step, name)?.dims()[axis].clone();
         let only = Step { dims: vec![step.dims[axis].clone()], ..step.clone() };
-        self.range_to(&self.sizes(&only, "Range")?, dim)
-    }
-
-    fn range_to(&self, count: &Value, dim: Dim) -> Result<Value> {
-        let (zero, one) = (self.number(DType::I64, 0.0)?, self.number(DType::I64, 1.0)?);
-        let node = self.graph.node("Range").input(&zero).input(&count.squeeze(&[0])?).input(&one);
-        node.outputs([(DType::I64, Shape::from([dim]))]).build()
+        self.graph.range(&self.sizes(&only, "Range")?, &dim)
     }
 
     /// One where the column is not behind the row, not before it, or the same.
