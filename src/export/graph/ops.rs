@@ -594,9 +594,15 @@ impl GraphBuilder {
             .build()
     }
 
-    /// `0, 1, .. dim - 1` as 64-bit integers; `count` is the size when the model runs, a 1-D tensor.
+    /// `0, 1, .. dim - 1` as 64-bit integers: a constant where it is fixed, else `count` gives the size when the
+    /// model runs, as a 1-D tensor.
     #[cfg(any(feature = "burn", feature = "candle"))]
-    pub(crate) fn range(&self, count: &Value, dim: &Dim) -> Result<Value> {
+    pub(crate) fn range(&self, dim: &Dim, count: impl FnOnce() -> Result<Value>) -> Result<Value> {
+        if let Some(size) = dim.fixed() {
+            let values = HostTensor::from_vec([size], (0..size as i64).collect())?;
+            return Ok(self.constant("range", values));
+        }
+        let count = count()?;
         let number = |value: i64| self.constant("range", HostTensor::scalar(value));
         let output = (DType::I64, Shape::from([dim.clone()]));
         if self.consumer() != Consumer::portable() {
@@ -604,7 +610,7 @@ impl GraphBuilder {
             return node.input(&number(1)).outputs([output]).build();
         }
         // tract 0.23 takes a part of what was made of a Range from the wrong place.
-        let ones = self.node("Expand").input(&number(1)).input(count).outputs([output]).build()?;
+        let ones = self.node("Expand").input(&number(1)).input(&count).outputs([output]).build()?;
         self.node("CumSum").input(&ones).input(&number(0)).attr("exclusive", 1).build()
     }
 

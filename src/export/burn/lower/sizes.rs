@@ -27,17 +27,7 @@ impl Lowering<'_> {
 
     fn range_from(&mut self, dim: &Dim, sources: &[Value]) -> Result<Value> {
         let sources: Vec<&Value> = sources.iter().collect();
-        let size = self.graph.shape_tensor(std::slice::from_ref(dim), &sources)?;
-        self.range_to(dim, &size)
-    }
-
-    /// The same, with the size read already, as a 1-D tensor.
-    fn range_to(&mut self, dim: &Dim, size: &Value) -> Result<Value> {
-        if let Some(size) = dim.fixed() {
-            let values = (0..size as i64).collect();
-            return Ok(self.graph.constant("range", HostTensor::from_vec([size], values)?));
-        }
-        self.graph.range(size, dim)
+        self.graph.range(dim, || self.graph.shape_tensor(std::slice::from_ref(dim), &sources))
     }
 
     /// A constant whose length differs between the captures: it counts up to a size.
@@ -66,8 +56,8 @@ impl Lowering<'_> {
         let size = |dim: &Dim| self.graph.shape_tensor(std::slice::from_ref(dim), &[scores]);
         let (row_count, column_count) = (size(&rows)?, size(&columns)?);
         let ahead = column_count.sub(&row_count)?;
-        let last = self.range_to(&rows, &row_count)?.add(&ahead)?.unsqueeze(&[1])?;
-        self.range_to(&columns, &column_count)?.unsqueeze(&[0])?.greater(&last)
+        let last = self.graph.range(&rows, || Ok(row_count))?.add(&ahead)?.unsqueeze(&[1])?;
+        self.graph.range(&columns, || Ok(column_count))?.unsqueeze(&[0])?.greater(&last)
     }
 
     pub(super) fn repeat(&mut self, op: &RepeatDimOpIr) -> Result<Value> {

@@ -4,13 +4,11 @@
 use super::Lowering;
 use crate::error::Result;
 use crate::export::Value;
-use crate::export::candle::sizes::{Size, constant};
 use crate::export::candle::tape::Triangle;
 use crate::export::candle::tensors::carried_dtype;
 use crate::export::candle::trace::Step;
 use crate::export::graph::scalar;
 use crate::spec::DType;
-use crate::tensor::HostTensor;
 
 impl Lowering<'_> {
     fn number(&self, dtype: DType, value: f64) -> Result<Value> {
@@ -36,24 +34,19 @@ impl Lowering<'_> {
         counted.cast(dtype)?.affine(by, start)
     }
 
-    /// 0, 1, 2, … as i64, as many as an axis of a step has.
-    pub(super) fn counted(&self, size: &Size, (step, axis): (usize, usize)) -> Result<Value> {
-        if let Some(size) = constant(size) {
-            let values = HostTensor::from_vec([size], (0..size as i64).collect())?;
-            return Ok(self.graph.constant("range", values));
-        }
-        let dim = self.value(step).dims()[axis].clone();
-        self.graph.range(&self.read(step, axis)?, &dim)
+    /// 0, 1, 2, … as i64, as many as an axis of an earlier step has.
+    pub(super) fn counted(&self, step: usize, axis: usize) -> Result<Value> {
+        let dim = &self.value(step).dims()[axis];
+        self.graph.range(dim, || self.read(step, axis))
     }
 
     /// 0, 1, 2, … as i64, as many as a step that is being made has along an axis.
     pub(super) fn counting(&self, step: &Step, axis: usize, name: &str) -> Result<Value> {
-        if let Some(size) = constant(&step.dims[axis]) {
-            return self.counted(&vec![size], (0, 0));
-        }
         let dim = self.shape(step, name)?.dims()[axis].clone();
-        let only = Step { dims: vec![step.dims[axis].clone()], ..step.clone() };
-        self.graph.range(&self.sizes(&only, "Range")?, &dim)
+        self.graph.range(&dim, || {
+            let part = self.part(step, axis, &step.dims[axis], "the size", name)?;
+            self.operand(vec![part])
+        })
     }
 
     /// One where the column is not behind the row, not before it, or the same.

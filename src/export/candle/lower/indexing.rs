@@ -41,7 +41,7 @@ impl Lowering<'_> {
         let indexes = indices(indexes)?;
         if add && self.graph.consumer().opset_version() >= Consumer::MAX_OPSET {
             let axis = dim as i64 + 1;
-            let places = self.counted(&step.dims[dim], (step.inputs[0], dim))?;
+            let places = self.counted(step.inputs[0], dim)?;
             let behind: Vec<i64> = (1..(x.rank() - dim) as i64).collect();
             let places = places.unsqueeze(&behind)?.cast(indexes.dtype())?;
             let here = indexes.unsqueeze(&[axis])?.equal(&places)?.cast(x.dtype())?;
@@ -61,9 +61,9 @@ impl Lowering<'_> {
             let backwards = HostTensor::from_vec([size], backwards)?;
             return x.gather(&self.graph.constant("backwards", backwards), dim as i64);
         }
-        let from = (step.inputs[0], dim);
-        let last = self.read(from.0, from.1)?.affine(1.0, -1.0)?;
-        let backwards = last.sub(&self.counted(&step.dims[dim], from)?)?;
+        let from = step.inputs[0];
+        let last = self.read(from, dim)?.affine(1.0, -1.0)?;
+        let backwards = last.sub(&self.counted(from, dim)?)?;
         let output = (x.dtype(), x.shape().clone());
         let node = self.graph.node("Gather").input(x).input(&backwards);
         node.attr("axis", dim as i64).outputs([output]).build()

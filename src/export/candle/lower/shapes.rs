@@ -10,7 +10,7 @@ use crate::spec::{Dim, Shape};
 use crate::tensor::HostTensor;
 
 /// One entry of a target shape.
-enum Part {
+pub(super) enum Part {
     /// A number, or ONNX's 0 and -1.
     Number(i64),
     /// The size of an axis of an earlier step, read when the model runs.
@@ -24,15 +24,27 @@ impl Lowering<'_> {
         self.known.iter().find(|(known, _, _)| known == size)
     }
 
-    /// How a size is known when the model runs.
-    fn part(&self, size: &Size) -> Option<Part> {
+    /// How a size is known when the model runs, which an operation wants for an axis of a step.
+    pub(super) fn part(
+        &self,
+        step: &Step,
+        axis: usize,
+        size: &Size,
+        what: &str,
+        operation: &str,
+    ) -> Result<Part> {
         if let Some(size) = constant(size) {
-            return Some(Part::Number(size as i64));
+            return Ok(Part::Number(size as i64));
         }
         if let Some(&(_, _, (step, axis))) = self.known_dim(size) {
-            return Some(Part::Read { step, axis });
+            return Ok(Part::Read { step, axis });
         }
-        Formula::find(size, &self.trace.cases.columns()).map(Part::Computed)
+        let unresolved = || self.unresolved(step, what).in_operation(operation).at_axis(axis);
+        self.formula(size).map(Part::Computed).ok_or_else(unresolved)
+    }
+
+    fn formula(&self, size: &Size) -> Option<Formula> {
+        Formula::find(size, &self.trace.cases.columns())
     }
 
     /// The dimension that a size is: fixed, one already known, or a new one named by what it is of
@@ -48,8 +60,7 @@ impl Lowering<'_> {
             let times = factor(size, known).map(|factor| format!("{dim}*{factor}"));
             times.or_else(|| factor(known, size).map(|factor| format!("{dim}/{factor}")))
         });
-        let computed = || Some(Formula::find(size, &self.trace.cases.columns())?.dim().to_string());
-        let name = name.or_else(computed);
+        let name = name.or_else(|| Some(self.formula(size)?.dim().to_string()));
         self.trace.cases.symbol(name.unwrap_or_else(|| fallback.to_owned()), size)
     }
 
@@ -61,7 +72,7 @@ impl Lowering<'_> {
     }
 
     /// A 1-D i64 tensor: a constant where all is known.
-    fn operand(&self, parts: Vec<Part>) -> Result<Value> {
+    pub(super) fn operand(&self, parts: Vec<Part>) -> Result<Value> {
         let one = |value: i64| HostTensor::from_vec([1], vec![value]);
         let numbers = parts.iter().map(|part| match part {
             Part::Number(number) => Some(*number),
@@ -109,9 +120,7 @@ impl Lowering<'_> {
                 Some(size) => Part::Number(size as i64),
                 None if stays(axis) => Part::Number(0),
                 None if open == Some(axis) => Part::Number(-1),
-                None => self
-                    .part(size)
-                    .ok_or_else(|| self.unresolved(step, "the target").in_operation("Reshape"))?,
+                None => self.part(step, axis, size, "the target", "Reshape")?,
             });
         }
         let (operand, output) = (self.operand(parts)?, (x.dtype(), self.shape(step, x.name())?));
@@ -127,11 +136,11 @@ impl Lowering<'_> {
         let mut parts = Vec::with_capacity(step.dims.len());
         for (axis, size) in step.dims.iter().enumerate() {
             let stays = axis >= new && from[axis - new] == *size;
-            // Expand keeps a size where the target says 1.
-            let part = if stays { Some(Part::Number(1)) } else { self.part(size) };
-            parts.push(
-                part.ok_or_else(|| self.unresolved(step, "the target").in_operation("Expand"))?,
-            );
+            parts.push(match stays {
+                // Expand keeps a size where the target says 1.
+                true => Part::Number(1),
+                false => self.part(step, axis, size, "the target", "Expand")?,
+            });
         }
         let (operand, output) = (self.operand(parts)?, (x.dtype(), self.shape(step, x.name())?));
         self.graph.node("Expand").input(x).input(&operand).outputs([output]).build()
@@ -155,9 +164,10 @@ impl Lowering<'_> {
         }
         // At a size that is known elsewhere, as a table is cut to the length of an input.
         let place = |number: Option<i64>, at: &Size| {
-            let part = number.map(Part::Number).or_else(|| self.part(at));
-            let unresolved = || self.unresolved(step, "the narrowed part").in_operation("Slice");
-            self.operand(vec![part.ok_or_else(unresolved)?])
+            self.operand(vec![match number {
+                Some(number) => Part::Number(number),
+                None => self.part(step, dim, at, "the narrowed part", "Slice")?,
+            }])
         };
         let (from, to) = (place(numbers.0, start)?, place(numbers.1, &end)?);
         let axis = self.graph.constant("slice", HostTensor::from_vec([1], vec![dim as i64])?);
@@ -181,11 +191,8 @@ impl Lowering<'_> {
 
     pub(super) fn repeat(&self, step: &Step, x: &Value) -> Result<Value> {
         let mut parts = Vec::with_capacity(step.sizes.len());
-        for times in &step.sizes {
-            parts.push(
-                self.part(times)
-                    .ok_or_else(|| self.unresolved(step, "the repetition").in_operation("Tile"))?,
-            );
+        for (axis, times) in step.sizes.iter().enumerate() {
+            parts.push(self.part(step, axis, times, "the repetition", "Tile")?);
         }
         let (operand, output) = (self.operand(parts)?, (x.dtype(), self.shape(step, x.name())?));
         self.graph.node("Tile").input(x).input(&operand).outputs([output]).build()
@@ -202,9 +209,8 @@ impl Lowering<'_> {
     /// The sizes of a step that has no inputs, as a 1-D i64 tensor.
     pub(super) fn sizes(&self, step: &Step, op: &'static str) -> Result<Value> {
         let mut parts = Vec::with_capacity(step.dims.len());
-        for size in &step.dims {
-            let unresolved = || self.unresolved(step, "the size").in_operation(op);
-            parts.push(self.part(size).ok_or_else(unresolved)?);
+        for (axis, size) in step.dims.iter().enumerate() {
+            parts.push(self.part(step, axis, size, "the size", op)?);
         }
         self.operand(parts)
     }
