@@ -75,16 +75,22 @@ const LEFT_OUT: [(&str, &[&str]); 8] = [
     ),
 ];
 
+fn cargo(args: &[&str]) -> String {
+    let output = Command::new(env!("CARGO")).args(args).output().expect("cargo runs");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "cargo {args:?}: {error}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
 /// The source folder of a package that this one is built with.
 fn source(package: &str) -> PathBuf {
-    let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--locked", "--offline", "--manifest-path"])
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
-        .output()
-        .expect("cargo runs");
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "cargo metadata: {error}");
-    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let version = cargo(&["-vV"]);
+    let host = version.lines().find_map(|line| line.strip_prefix("host: ")).expect("a host");
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    // Packages of other platforms need not be here.
+    let metadata = ["metadata", "--format-version=1", "--locked", "--filter-platform", host];
+    let metadata = cargo(&[&metadata[..], &["--manifest-path", manifest]].concat());
+    let metadata: serde_json::Value = serde_json::from_str(&metadata).unwrap();
     let packages = metadata["packages"].as_array().unwrap();
     let found = packages.iter().find(|p| p["name"] == package).expect(package);
     let manifest = found["manifest_path"].as_str().unwrap();
