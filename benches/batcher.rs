@@ -9,7 +9,7 @@ use accelerant::HostTensor;
 use accelerant::backend::Executable;
 use accelerant::serving::{Batcher, BatcherOptions};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use shared::{module_on, rows, running};
+use shared::{module_from, rows, running, with_contexts};
 
 /// Weights of 25 MB, so that a single row is bound by reading them.
 const SIZES: (usize, usize, usize) = (1024, 6, 64);
@@ -43,7 +43,9 @@ fn warm(executable: &dyn Executable) {
 
 fn requests(criterion: &mut Criterion) {
     for backend in running() {
-        let module = module_on(backend.as_ref(), SIZES).expect("it is compiled");
+        // One for each size and more: where executions are graphs, a context changes its size for some ms.
+        let registry = with_contexts(2 * BATCH_SIZES.len());
+        let module = module_from(registry, backend.as_ref(), SIZES).expect("it is compiled");
         warm(&module);
         let options = BatcherOptions::new().max_delay(Duration::from_micros(200));
         let options = options.batch_sizes(BATCH_SIZES);

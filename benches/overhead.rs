@@ -3,10 +3,10 @@
 
 mod shared;
 
-use accelerant::OptimizeOptions;
 use accelerant::serving::{Batcher, BatcherOptions};
+use accelerant::{BackendKind, OptimizeOptions};
 use criterion::{Criterion, criterion_group, criterion_main};
-use shared::{module_on, rows, running};
+use shared::{module_from, module_on, rows, running, with_contexts};
 use std::time::Duration;
 
 const WIDTH: usize = 16;
@@ -70,15 +70,40 @@ fn on_device(
     });
 }
 
+/// Rows in turn, by as many contexts as there are sizes, and by fewer.
+fn sizes(criterion: &mut Criterion) {
+    let sizes = [1, 4, 8];
+    let xs = sizes.map(|count| [rows(count, WIDTH)]);
+    for backend in running() {
+        let mut group = criterion.benchmark_group(format!("sizes in turn, {}", backend.kind()));
+        let mut turns = |name: &str, contexts| {
+            let registry = with_contexts(contexts);
+            let module = module_from(registry, backend.as_ref(), (WIDTH, 1, 8));
+            let module = module.expect("it is compiled");
+            let mut turn = 0;
+            group.bench_function(name, |b| {
+                b.iter(|| {
+                    turn = (turn + 1) % xs.len();
+                    module.run(&xs[turn])
+                })
+            });
+        };
+        // Other backends have no contexts.
+        let most = if backend.kind() == BackendKind::Ort { 1 } else { sizes.len() };
+        (1..=most).for_each(|contexts| turns(&format!("run, up to {contexts} contexts"), contexts));
+        group.finish();
+    }
+}
+
 /// From a graph in memory to a module, for a network with nothing to build.
 fn compile(criterion: &mut Criterion) {
     let model = shared::layers(accelerant::export::Consumer::portable(), (WIDTH, 1, 8));
     let model = model.expect("it is a model");
     criterion.bench_function("a module from a model, ort", |b| {
-        let options = OptimizeOptions::new().require(accelerant::BackendKind::Ort);
+        let options = OptimizeOptions::new().require(BackendKind::Ort);
         b.iter(|| accelerant::InferenceModule::compile(&model, &options));
     });
 }
 
-criterion_group!(benches, calls, compile);
+criterion_group!(benches, calls, sizes, compile);
 criterion_main!(benches);

@@ -128,29 +128,33 @@ fn results_equal_the_host_path_and_nothing_is_copied() {
     }
     let _shared = shared();
     let layer = Layer::new(1);
-    let module = module(&layer);
-    let cuda = module.cuda().unwrap();
     let stream = new_stream(&context());
-    for rows in [1, 3, LARGEST, 3] {
-        let before = cuda.counters();
-        let x = numbers(rows * FEATURES, rows);
-        let on_device = stream.clone_htod(&x).unwrap();
-        let mut y = stream.alloc_zeros::<f32>(rows * CLASSES).unwrap();
-        assert_eq!(cuda.output_shapes(&[&[rows, FEATURES]]).unwrap(), [[rows, CLASSES]]);
-        for _ in 0..3 {
-            cuda.run_on(&stream, &[(&on_device, &[rows, FEATURES])], &mut [&mut y]).unwrap();
+    for overlap in [true, false] {
+        let options = TensorRtOptions::default().kernel_overlap(overlap);
+        let module = module_with(&layer.export(), options).unwrap();
+        let cuda = module.cuda().unwrap();
+        for rows in [1, 3, LARGEST, 3] {
+            let before = cuda.counters();
+            let x = numbers(rows * FEATURES, rows);
+            let on_device = stream.clone_htod(&x).unwrap();
+            let mut y = stream.alloc_zeros::<f32>(rows * CLASSES).unwrap();
+            assert_eq!(cuda.output_shapes(&[&[rows, FEATURES]]).unwrap(), [[rows, CLASSES]]);
+            for _ in 0..3 {
+                cuda.run_on(&stream, &[(&on_device, &[rows, FEATURES])], &mut [&mut y]).unwrap();
+            }
+            let got = stream.clone_dtoh(&y).unwrap();
+            assert_eq!(got, layer.forward(&x));
+            let after = cuda.counters();
+            assert_eq!((after.host_copies, after.device_copies), (before.host_copies, 0));
+            let host = HostTensor::from_vec([rows, FEATURES], x).unwrap();
+            assert_eq!(module.run(&[host]).unwrap()[0].to_vec::<f32>().unwrap(), got);
+            // What the host path copies is counted: one input, one output.
+            assert_eq!(cuda.counters().host_copies, before.host_copies + 2);
         }
-        let got = stream.clone_dtoh(&y).unwrap();
-        assert_eq!(got, layer.forward(&x));
-        let after = cuda.counters();
-        assert_eq!((after.host_copies, after.device_copies), (before.host_copies, 0));
-        let host = HostTensor::from_vec([rows, FEATURES], x).unwrap();
-        assert_eq!(module.run(&[host]).unwrap()[0].to_vec::<f32>().unwrap(), got);
-        // What the host path copies is counted: one input, one output.
-        assert_eq!(cuda.counters().host_copies, before.host_copies + 2);
+        // One caller needs one context, and as many as there may be where sizes have graphs.
+        let counters = cuda.counters();
+        assert_eq!(counters.contexts, if overlap { 1 } else { 2 }, "{counters:?}");
     }
-    let after = cuda.counters();
-    assert_eq!(after.contexts, 1, "one caller needs one context: {after:?}");
 }
 
 #[test]

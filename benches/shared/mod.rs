@@ -53,6 +53,32 @@ pub(crate) fn module_on(
     backend: &dyn Backend,
     sizes: (usize, usize, usize),
 ) -> accelerant::Result<InferenceModule> {
-    let options = OptimizeOptions::new().require(backend.kind());
+    module_from(Registry::default(), backend, sizes)
+}
+
+/// The same with backends of one's own options.
+pub(crate) fn module_from(
+    registry: Registry,
+    backend: &dyn Backend,
+    sizes: (usize, usize, usize),
+) -> accelerant::Result<InferenceModule> {
+    let options = OptimizeOptions::new().registry(registry).require(backend.kind());
     InferenceModule::compile_with(|consumer| layers(consumer, sizes), &options)
+}
+
+/// The default backends; TensorRT with up to so many contexts.
+#[allow(unused_mut, unused_variables, reason = "where TensorRT is not compiled in")]
+pub(crate) fn with_contexts(count: usize) -> Registry {
+    let mut registry = Registry::default();
+    #[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
+    {
+        use accelerant::backend::tensorrt::{TensorRt, TensorRtOptions};
+
+        let options = TensorRtOptions::default().max_contexts(count);
+        #[cfg(feature = "tensorrt-rtx")]
+        registry.push(TensorRt::rtx().with_options(options.clone()));
+        #[cfg(feature = "tensorrt")]
+        registry.push(TensorRt::enterprise().with_options(options));
+    }
+    registry
 }

@@ -92,7 +92,9 @@ fn candle_tensors_stay_on_the_device() {
         }
         let counters = fast.inference().cuda().unwrap().counters();
         assert_eq!((counters.host_copies, counters.device_copies), (0, 0), "{counters:?}");
-        assert_eq!((counters.executions, counters.contexts), (100, 1), "{counters:?}");
+        assert_eq!(counters.executions, 100, "{counters:?}");
+        // Where executions are graphs, other sizes take a second one.
+        assert!(counters.contexts <= 2, "{counters:?}");
     }
 }
 

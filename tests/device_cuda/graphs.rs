@@ -24,6 +24,8 @@ fn graphs_give_the_same_results_at_any_address() {
     let cuda = module.cuda().unwrap();
     let context = context();
     let streams = [new_stream(&context), context.default_stream()];
+    // Nothing is freed before the end, so that no address comes back that is not meant to.
+    let (mut kept, mut written) = (Vec::new(), Vec::new());
     for stream in &streams {
         // The same addresses with other values, as a replayed graph sees them.
         let mut x = stream.alloc_zeros::<f32>(8 * FEATURES).unwrap();
@@ -34,8 +36,8 @@ fn graphs_give_the_same_results_at_any_address() {
             cuda.run_on(stream, &[(&x, &[8, FEATURES])], &mut [&mut y]).unwrap();
             assert_eq!(stream.clone_dtoh(&y).unwrap(), layer.forward(&values), "seed {seed}");
         }
-        // Other addresses, none of which is freed before the end, and other shapes.
-        let mut kept = Vec::new();
+        written.push((x, y));
+        // Other addresses, and other shapes.
         for i in 0..20 {
             let rows = [8, 3][i / 5 % 2];
             let values = numbers(rows * FEATURES, i);
@@ -43,7 +45,7 @@ fn graphs_give_the_same_results_at_any_address() {
             let y = cuda.run_alloc(stream, &[(&x, &[rows, FEATURES])]).unwrap();
             kept.push((x, y, layer.forward(&values)));
         }
-        for (i, (_, y, expected)) in kept.iter().enumerate() {
+        for (i, (_, y, expected)) in kept[kept.len() - 20..].iter().enumerate() {
             let got = stream.clone_dtoh(&y[0].view::<f32>().unwrap()).unwrap();
             assert_eq!(&got, expected, "run {i}");
         }
@@ -190,8 +192,69 @@ fn kernels_that_must_not_overlap_are_captured_at_once() {
         assert_eq!((counters.executions, counters.graph_launches), (runs, runs), "{counters:?}");
         assert_eq!((counters.host_copies, counters.graph_refusals), (0, 0), "{counters:?}");
     }
-    // One graph for each shape that comes after another.
+    // At most one graph for each shape that comes after another.
     assert!(cuda.counters().graph_captures <= 6, "{:?}", cuda.counters());
+}
+
+/// As long as there are as many contexts as sizes, each size has one, and its graphs.
+#[test]
+fn sizes_in_turn_keep_their_graphs() {
+    if !gpu("sizes_in_turn_keep_their_graphs") {
+        return;
+    }
+    let _alone = alone();
+    let layer = Layer::new(36);
+    let stream = new_stream(&context());
+    let sizes = [8, 3];
+    let xs = sizes.map(|rows| numbers(rows * FEATURES, rows));
+    let on_device = [0, 1].map(|i| stream.clone_htod(&xs[i]).unwrap());
+    let mut ys = sizes.map(|rows| stream.alloc_zeros::<f32>(rows * CLASSES).unwrap());
+    for overlap in [false, true] {
+        let options = || TensorRtOptions::default().cuda_graph(true).kernel_overlap(overlap);
+        let module = module_with(&layer.export(), options().max_contexts(3)).unwrap();
+        let cuda = module.cuda().unwrap();
+        for _ in 0..20 {
+            for (i, rows) in sizes.into_iter().enumerate() {
+                let inputs: &[(&dyn CudaRead, &[usize])] = &[(&on_device[i], &[rows, FEATURES])];
+                cuda.run_on(&stream, inputs, &mut [&mut ys[i]]).unwrap();
+                assert_eq!(stream.clone_dtoh(&ys[i]).unwrap(), layer.forward(&xs[i]));
+                // What is refused is forgotten, and costs nothing.
+                let inputs: &[(&dyn CudaRead, &[usize])] = &[(&on_device[i], &[0, FEATURES])];
+                assert!(cuda.run_on(&stream, inputs, &mut [&mut ys[i]]).is_err());
+            }
+        }
+        let counters = cuda.counters();
+        assert_eq!((counters.contexts, counters.reshapes), (2, 2), "{counters:?}");
+        // Where kernels may overlap, the first at new addresses are plain.
+        let launches = 40 - if overlap { 2 } else { 0 };
+        let graphs = (counters.graph_launches, counters.graph_captures, counters.graph_refusals);
+        assert_eq!(graphs, (launches, 2, 0), "{counters:?}");
+        // So do sizes of host tensors.
+        let module = module_with(&layer.export(), options()).unwrap();
+        for _ in 0..20 {
+            for (x, rows) in xs.iter().zip(sizes) {
+                let inputs = [HostTensor::from_vec([rows, FEATURES], x.clone()).unwrap()];
+                let y = module.run(&inputs).unwrap()[0].to_vec::<f32>().unwrap();
+                assert_eq!(y, layer.forward(x));
+            }
+        }
+        let counters = module.cuda().unwrap().counters();
+        let graphs = (counters.contexts, counters.graph_launches, counters.graph_captures);
+        assert_eq!(graphs, (2, launches, 2), "{counters:?}");
+        // One context has to change.
+        let module = module_with(&layer.export(), options().max_contexts(1)).unwrap();
+        let cuda = module.cuda().unwrap();
+        for (i, rows) in [0, 1, 0, 1].map(|i| (i, sizes[i])) {
+            for _ in 0..3 {
+                let inputs: &[(&dyn CudaRead, &[usize])] = &[(&on_device[i], &[rows, FEATURES])];
+                cuda.run_on(&stream, inputs, &mut [&mut ys[i]]).unwrap();
+                assert_eq!(stream.clone_dtoh(&ys[i]).unwrap(), layer.forward(&xs[i]));
+            }
+        }
+        let counters = cuda.counters();
+        let counted = (counters.contexts, counters.reshapes, counters.graph_captures);
+        assert_eq!(counted, (1, 4, 4), "{counters:?}");
+    }
 }
 
 /// What others load, run and drop has no part in a capture, and comes to no harm by it.
@@ -202,7 +265,8 @@ fn modules_come_and_go_while_another_captures() {
     }
     let _alone = alone();
     let layer = Layer::new(34);
-    let module = module_with(&layer.export(), TensorRtOptions::default().cuda_graph(true)).unwrap();
+    let options = TensorRtOptions::default().cuda_graph(true).max_contexts(1);
+    let module = module_with(&layer.export(), options).unwrap();
     let cuda = module.cuda().unwrap();
     let stream = new_stream(&context());
     let done = AtomicBool::new(false);
@@ -210,7 +274,7 @@ fn modules_come_and_go_while_another_captures() {
         let captures = scope.spawn(|| {
             let mut rounds = 0;
             while !done.load(Ordering::Relaxed) {
-                // Other shapes forget the graphs, so each round captures.
+                // Other shapes of one context forget its graphs, so each round captures.
                 for rows in [4, 3] {
                     let values = numbers(rows * FEATURES, rounds);
                     let x = stream.clone_htod(&values).unwrap();

@@ -42,7 +42,7 @@ struct Loaded {
 pub(super) struct EngineExecutable {
     model: Model,
     // The contexts go before the engine that they use.
-    pool: Pool,
+    pool: Pool<Slot>,
     loaded: Arc<Loaded>,
     device: Arc<CudaContext>,
     asked: ContextOptions,
@@ -112,27 +112,43 @@ impl EngineExecutable {
             scratch: scratch.as_ref().map_or(0, |scratch| scratch.address()),
             scratch_size: scratch_size as u64,
         };
-        let (pool, known) = (Pool::new(contexts), KnownShapes::default());
+        // A graph is of one context and its shapes, and a capture takes longer than most executions.
+        let pool = Pool::new(contexts, loaded.graphs != Wanted::Never);
+        let known = KnownShapes::default();
         let counters = Counters::default();
         let executable =
             Self { model, pool, loaded, device, asked, scratch, runtime_cache, known, counters };
-        drop(executable.lease(Wish::Idle)?);
+        drop(executable.pool.lease(Wish::Idle, |_| true, || executable.slot())?);
         Ok(executable)
     }
 
-    fn lease(&self, wish: Wish) -> Result<Lease<'_>> {
-        self.pool.lease(wish, || {
-            let _loading = loading();
-            // SAFETY: the slot keeps the scratch memory, and takes turns.
-            let context = unsafe { self.loaded.engine.create_context(&self.asked) }?;
-            let profiles = self.loaded.engine.profile_count();
-            let signature = &self.model.signature;
-            let graphs = self.loaded.graphs;
-            let scratch = self.scratch.clone();
-            let slot = Slot::new(context, profiles, &self.device, signature, graphs, scratch)?;
-            Counters::count(&self.counters.contexts);
-            Ok(slot)
+    /// A slot for these inputs, whose `values` are those of the inputs that decide shapes.
+    fn lease<'a>(
+        &self,
+        wish: Wish,
+        inputs: impl ExactSizeIterator<Item = (DType, &'a [usize])> + Clone,
+        values: &[i64],
+    ) -> Result<Lease<'_, Slot>> {
+        let model = &self.model;
+        let suits = |slot: &Slot| slot.suits(model, inputs.clone(), values);
+        self.pool.lease(wish, suits, || {
+            // A context is not made for what is refused.
+            model.accept(inputs.clone(), values)?;
+            self.slot()
         })
+    }
+
+    fn slot(&self) -> Result<Slot> {
+        let _loading = loading();
+        // SAFETY: the slot keeps the scratch memory, and takes turns.
+        let context = unsafe { self.loaded.engine.create_context(&self.asked) }?;
+        let profiles = self.loaded.engine.profile_count();
+        let signature = &self.model.signature;
+        let graphs = self.loaded.graphs;
+        let scratch = self.scratch.clone();
+        let slot = Slot::new(context, profiles, &self.device, signature, graphs, scratch)?;
+        Counters::count(&self.counters.contexts);
+        Ok(slot)
     }
 }
 
@@ -266,11 +282,14 @@ impl Executable for EngineExecutable {
     fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>> {
         let shapes = inputs.iter().map(|tensor| (tensor.dtype(), tensor.shape()));
         self.model.signature.check_inputs(shapes.clone())?;
-        self.model.signature.check_not_empty(shapes)?;
+        self.model.signature.check_not_empty(shapes.clone())?;
+        let deciding = self.model.deciding.iter().map(|&i| &inputs[i]);
+        let values = deciding.flat_map(|x| integers(x.dtype(), x.bytes()).unwrap_or_default());
+        let values: Vec<_> = values.collect();
         device::bind(&self.device)?;
-        let mut lease = self.lease(Wish::Idle)?;
+        let mut lease = self.lease(Wish::Idle, shapes, &values)?;
         let slot = lease.doubt().ok_or_else(lost)?;
-        let outputs = slot.run(&self.model, inputs, &self.counters)?;
+        let outputs = slot.run(&self.model, inputs, &values, &self.counters)?;
         lease.trust();
         Ok(outputs)
     }
@@ -320,7 +339,7 @@ impl DeviceExecutable for EngineExecutable {
             return Err(Error::new(ErrorKind::UnsupportedOperation, text).on_tensor(name));
         }
         device::bind(&self.device)?;
-        let mut lease = self.lease(Wish::Any)?;
+        let mut lease = self.lease(Wish::Any, given.iter().copied(), &[])?;
         let slot = lease.slot().ok_or_else(lost)?;
         let shapes = slot.output_shapes(&self.model, given.iter().copied(), &self.counters)?;
         self.known.keep(inputs, &shapes);
@@ -338,7 +357,8 @@ impl DeviceExecutable for EngineExecutable {
         let queue = unsafe { Queue::new(stream.0) }?;
         // SAFETY: the caller's promise; the device is bound.
         let values = unsafe { self.values(queue, inputs) }?;
-        let mut lease = self.lease(Wish::Stream(queue.id()))?;
+        let shapes = inputs.iter().map(|input| (input.dtype, input.shape));
+        let mut lease = self.lease(Wish::Stream(queue.id()), shapes, &values)?;
         let slot = lease.slot().ok_or_else(lost)?;
         slot.prepare(&self.model, inputs, &values, output, &self.counters)?;
         // What `output` called may have bound another device.

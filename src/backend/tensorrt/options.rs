@@ -197,7 +197,8 @@ impl TensorRtOptions {
 
     /// Most executions of one engine at a time, at least 1; more of them wait, those on host tensors
     /// in their threads, those on the device by events. Each has its own scratch memory, unless that is
-    /// [shared](Self::shared_scratch). By default 2.
+    /// [shared](Self::shared_scratch). Where executions are CUDA graphs, which are of one context and its
+    /// sizes, sizes that are used in turn should have as many. By default 2.
     #[must_use]
     pub fn max_contexts(mut self, count: usize) -> Self {
         self.max_contexts = count;

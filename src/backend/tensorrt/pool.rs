@@ -3,26 +3,36 @@
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::slot::Slot;
 use crate::error::{ErrorKind, Result};
 
-/// The slots that nobody holds, and how many there are in all.
-pub(super) struct Pool {
-    state: Mutex<State>,
-    freed: Condvar,
+/// What a pool must know of those in it.
+pub(super) trait Member {
+    /// The stream that was given with its last work.
+    fn last_user(&self) -> Option<u64>;
+
+    /// Whether all its work is known to be over.
+    fn is_idle(&mut self) -> bool;
 }
 
-struct State {
+/// The slots that nobody holds, and how many there are in all.
+pub(super) struct Pool<S> {
+    state: Mutex<State<S>>,
+    freed: Condvar,
+    /// Whether a slot that is told other shapes loses what is dear to make again.
+    shapes_are_dear: bool,
+}
+
+struct State<S> {
     /// The one that was given back longest ago first.
-    free: Vec<Slot>,
+    free: Vec<S>,
     made: usize,
     max: usize,
 }
 
-/// Which slot somebody would like.
+/// What somebody would like a slot for.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Wish {
-    /// For work on a stream, by its id: the one that worked there last, which waits for nothing.
+    /// For work on a stream, by its id: one that worked there last waits for nothing.
     Stream(u64),
     /// For work that is waited for: one that is idle.
     Idle,
@@ -30,11 +40,11 @@ pub(super) enum Wish {
     Any,
 }
 
-impl Pool {
+impl<S: Member> Pool<S> {
     /// An empty pool of at most `max` slots, at least 1.
-    pub(super) fn new(max: usize) -> Self {
+    pub(super) fn new(max: usize, shapes_are_dear: bool) -> Self {
         let state = State { free: Vec::new(), made: 0, max: max.max(1) };
-        Self { state: Mutex::new(state), freed: Condvar::new() }
+        Self { state: Mutex::new(state), freed: Condvar::new(), shapes_are_dear }
     }
 
     /// The most slots there will be.
@@ -42,14 +52,20 @@ impl Pool {
         self.lock().max
     }
 
-    /// The slot that was wished for; else one that is idle; else a new one; else the one whose work
-    /// is the oldest. Blocks only while all of them are in the hands of other threads.
+    /// A slot of the stream or an idle one, one that `suits` the shapes if there is one; else a new one;
+    /// else the one whose work is the oldest. Where shapes are dear, a new one comes before one that is told
+    /// others. Blocks only while all of them are in the hands of other threads.
     ///
     /// # Errors
     /// Those of `make`. A device that has no memory for another slot makes do with those it has.
-    pub(super) fn lease(&self, wish: Wish, make: impl Fn() -> Result<Slot>) -> Result<Lease<'_>> {
+    pub(super) fn lease(
+        &self,
+        wish: Wish,
+        suits: impl Fn(&S) -> bool,
+        make: impl Fn() -> Result<S>,
+    ) -> Result<Lease<'_, S>> {
         loop {
-            let others = match self.choose(wish) {
+            let others = match self.choose(wish, &suits) {
                 Ok(slot) => {
                     return Ok(Lease { pool: self, slot: Some(slot), keep: true });
                 }
@@ -76,57 +92,82 @@ impl Pool {
     }
 
     /// A slot that there is; else a place for a new one was reserved, and there are so many others.
-    fn choose(&self, wish: Wish) -> Result<Slot, usize> {
+    fn choose(&self, wish: Wish, suits: &impl Fn(&S) -> bool) -> Result<S, usize> {
         let mut state = self.lock();
         loop {
-            let State { free, made, max } = &mut *state;
-            let wished = match wish {
-                Wish::Stream(id) => free.iter().rposition(|slot| slot.last_user() == Some(id)),
-                Wish::Idle => None,
-                Wish::Any => free.len().checked_sub(1),
-            };
-            let found = wished.or_else(|| free.iter_mut().position(|slot| slot.is_idle()));
-            if let Some(i) = found {
-                return Ok(free.remove(i));
+            let room = state.made < state.max;
+            if let Some(i) = self.place(&mut state.free, room, wish, suits) {
+                return Ok(state.free.remove(i));
             }
-            if made < max {
-                *made += 1;
-                return Err(*made - 1);
-            }
-            if !free.is_empty() {
-                return Ok(free.remove(0));
+            if room {
+                state.made += 1;
+                return Err(state.made - 1);
             }
             state = self.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    /// Takes all slots that nobody holds.
-    pub(super) fn take(&self) -> Vec<Slot> {
-        std::mem::take(&mut self.lock().free)
+    /// Where the slot to be taken is; none where a new one comes first, or none is free.
+    fn place(
+        &self,
+        free: &mut [S],
+        room: bool,
+        wish: Wish,
+        suits: &impl Fn(&S) -> bool,
+    ) -> Option<usize> {
+        let of_stream = |slot: &S| matches!(wish, Wish::Stream(id) if slot.last_user() == Some(id));
+        let first = (!free.is_empty()).then_some(0);
+        if wish == Wish::Any {
+            return free.iter().rposition(suits).or(first);
+        }
+        let ready = free
+            .iter()
+            .rposition(|slot| of_stream(slot) && suits(slot))
+            .or_else(|| free.iter_mut().rposition(|slot| suits(slot) && slot.is_idle()));
+        let unwaited = || match (self.shapes_are_dear, room) {
+            (true, true) => None,
+            // The one whose shapes were wanted longest ago.
+            (true, false) => free.iter_mut().position(S::is_idle),
+            (false, _) => {
+                free.iter().rposition(of_stream).or_else(|| free.iter_mut().position(S::is_idle))
+            }
+        };
+        let found = ready.or_else(unwaited);
+        if found.is_some() || room {
+            return found;
+        }
+        free.iter().position(|slot| of_stream(slot) || suits(slot)).or(first)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    /// Takes all slots that nobody holds.
+    pub(super) fn take(&self) -> Vec<S> {
+        std::mem::take(&mut self.lock().free)
+    }
+}
+
+impl<S> Pool<S> {
+    fn lock(&self) -> MutexGuard<'_, State<S>> {
         // The state is whole at every point where a panic could leave it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A slot out of the pool. It goes back unless it was [doubted](Self::doubt) last.
-pub(super) struct Lease<'a> {
-    pool: &'a Pool,
-    slot: Option<Slot>,
+pub(super) struct Lease<'a, S> {
+    pool: &'a Pool<S>,
+    slot: Option<S>,
     keep: bool,
 }
 
-impl Lease<'_> {
+impl<S> Lease<'_, S> {
     /// The slot, for what may fail without harm to it.
-    pub(super) fn slot(&mut self) -> Option<&mut Slot> {
+    pub(super) fn slot(&mut self) -> Option<&mut S> {
         self.slot.as_mut()
     }
 
     /// The slot, which is thrown away unless [`trust`](Self::trust) is called: after a failure
     /// nobody knows what the context still does.
-    pub(super) fn doubt(&mut self) -> Option<&mut Slot> {
+    pub(super) fn doubt(&mut self) -> Option<&mut S> {
         self.keep = false;
         self.slot()
     }
@@ -136,7 +177,7 @@ impl Lease<'_> {
     }
 }
 
-impl Drop for Lease<'_> {
+impl<S> Drop for Lease<'_, S> {
     fn drop(&mut self) {
         let slot = self.slot.take();
         let (kept, dropped) = if self.keep { (slot, None) } else { (None, slot) };
@@ -149,5 +190,137 @@ impl Drop for Lease<'_> {
         }
         drop(state);
         self.pool.freed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// A slot with a number, for executions of one size.
+    struct Slot {
+        number: usize,
+        size: Cell<usize>,
+        user: Cell<Option<u64>>,
+        busy: Cell<bool>,
+    }
+
+    impl Member for Slot {
+        fn last_user(&self) -> Option<u64> {
+            self.user.get()
+        }
+
+        fn is_idle(&mut self) -> bool {
+            !self.busy.get()
+        }
+    }
+
+    struct Slots {
+        pool: Pool<Slot>,
+        made: Cell<usize>,
+    }
+
+    impl Slots {
+        fn new(max: usize, shapes_are_dear: bool) -> Self {
+            Self { pool: Pool::new(max, shapes_are_dear), made: Cell::new(0) }
+        }
+
+        fn lease(&self, wish: Wish, size: usize) -> Lease<'_, Slot> {
+            let make = || {
+                let number = self.made.replace(self.made.get() + 1);
+                let (size, user, busy) = (Cell::new(0), Cell::new(None), Cell::new(false));
+                Ok(Slot { number, size, user, busy })
+            };
+            // One that was never used has no size to lose.
+            self.pool.lease(wish, |slot| [0, size].contains(&slot.size.get()), make).unwrap()
+        }
+
+        /// Takes a slot for an execution, and gives its number.
+        fn used(&self, wish: Wish, size: usize, busy: bool) -> usize {
+            let mut lease = self.lease(wish, size);
+            let slot = lease.slot().unwrap();
+            slot.size.set(size);
+            if let Wish::Stream(id) = wish {
+                slot.user.set(Some(id));
+            }
+            slot.busy.set(busy);
+            slot.number
+        }
+
+        /// Executions on a stream, all of them still on their way: stream and size, to slots.
+        fn enqueued<const N: usize>(&self, runs: [(u64, usize); N]) -> [usize; N] {
+            runs.map(|(stream, size)| self.used(Wish::Stream(stream), size, true))
+        }
+    }
+
+    #[test]
+    fn a_stream_keeps_its_slot_and_another_gets_its_own() {
+        for dear in [false, true] {
+            let slots = Slots::new(2, dear);
+            let runs = [(7, 1), (8, 1), (7, 1), (8, 1), (8, 1), (7, 1)];
+            assert_eq!(slots.enqueued(runs), [0, 1, 0, 1, 1, 0], "dear: {dear}");
+        }
+    }
+
+    #[test]
+    fn sizes_in_turn_have_a_slot_each_where_they_are_dear() {
+        let runs = [(7, 1), (7, 8), (7, 1), (7, 8), (7, 8), (7, 1)];
+        assert_eq!(Slots::new(2, true).enqueued(runs), [0, 1, 0, 1, 1, 0]);
+        assert_eq!(Slots::new(2, false).enqueued(runs), [0; 6]);
+        assert_eq!(Slots::new(1, true).enqueued(runs), [0; 6]);
+        // One more than there are slots takes the one not used for longest.
+        let runs = [(7, 1), (7, 8), (7, 1), (7, 32), (7, 1), (7, 8), (7, 1)];
+        assert_eq!(Slots::new(2, true).enqueued(runs), [0, 1, 0, 1, 0, 1, 0]);
+    }
+
+    #[test]
+    fn what_waits_takes_an_idle_slot_of_its_size() {
+        let slots = Slots::new(3, true);
+        assert_eq!(slots.used(Wish::Idle, 1, false), 0);
+        assert_eq!(slots.used(Wish::Idle, 8, true), 1);
+        assert_eq!(slots.used(Wish::Idle, 1, false), 0);
+        // The one of this size is busy.
+        assert_eq!(slots.used(Wish::Idle, 8, false), 2);
+        assert_eq!(slots.used(Wish::Idle, 8, false), 2);
+        // No more are made: an idle one changes its size.
+        assert_eq!(slots.used(Wish::Idle, 32, false), 0);
+    }
+
+    #[test]
+    fn a_slot_of_another_stream_is_taken_when_all_are_busy() {
+        let slots = Slots::new(2, true);
+        assert_eq!(slots.enqueued([(7, 1), (7, 8)]), [0, 1]);
+        // The one of this size, not the one not used for longest.
+        assert_eq!(slots.enqueued([(9, 8), (9, 8), (7, 1), (7, 8)]), [1, 1, 0, 1]);
+        // None of this size: that of the stream, which waits for nothing.
+        assert_eq!(slots.enqueued([(9, 1), (7, 32)]), [0, 1]);
+    }
+
+    #[test]
+    fn a_question_makes_no_slot_and_disturbs_the_one_not_used_for_longest() {
+        for dear in [false, true] {
+            let slots = Slots::new(3, dear);
+            assert_eq!(slots.used(Wish::Any, 1, false), 0);
+            assert_eq!(slots.used(Wish::Any, 8, true), 0);
+            let (one, two) = (slots.lease(Wish::Idle, 8), slots.lease(Wish::Idle, 8));
+            drop((one, two));
+            assert_eq!(slots.made.get(), 3);
+            assert_eq!(slots.used(Wish::Any, 8, true), 0);
+            assert_eq!(slots.used(Wish::Any, 5, true), 1);
+        }
+    }
+
+    #[test]
+    fn a_slot_in_doubt_makes_room_for_another() {
+        let slots = Slots::new(1, true);
+        let mut lease = slots.lease(Wish::Idle, 1);
+        assert_eq!(lease.doubt().unwrap().number, 0);
+        drop(lease);
+        let mut lease = slots.lease(Wish::Idle, 1);
+        assert_eq!(lease.doubt().unwrap().number, 1);
+        lease.trust();
+        assert_eq!(slots.used(Wish::Idle, 1, false), 1);
     }
 }

@@ -5,8 +5,7 @@ use bytes::Bytes;
 use super::{Model, Shapes, Slot, byte_len};
 use crate::backend::DeviceTensor;
 use crate::backend::tensorrt::counters::Counters;
-use crate::backend::tensorrt::device::{Buffer, Queue};
-use crate::backend::tensorrt::values::integers;
+use crate::backend::tensorrt::device::Buffer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::HostTensor;
 
@@ -14,11 +13,13 @@ use crate::tensor::HostTensor;
 pub(super) struct HostSide(Vec<Buffer>);
 
 impl Slot {
-    /// Runs on host tensors and waits for the result. The device must be bound.
+    /// Runs on host tensors and waits for the result. `values` are those of the inputs that decide shapes.
+    /// The device must be bound.
     pub(in crate::backend::tensorrt) fn run(
         &mut self,
         model: &Model,
         tensors: &[HostTensor],
+        values: &[i64],
         counters: &Counters,
     ) -> Result<Vec<HostTensor>> {
         let own = self.own;
@@ -28,7 +29,7 @@ impl Slot {
             let device = self.stream.context();
             HostSide(self.addresses.iter().map(|_| Buffer::new(device.clone())).collect())
         });
-        let outputs = self.run_through(model, tensors, &mut buffers, own, counters);
+        let outputs = self.run_through(model, tensors, values, &mut buffers, counters);
         // Whatever happened: the buffers must not be reused or freed before the copies are done.
         let done = self.stream.synchronize();
         self.order.last = done.is_err().then_some(own.id());
@@ -54,18 +55,16 @@ impl Slot {
         &mut self,
         model: &Model,
         tensors: &[HostTensor],
+        values: &[i64],
         buffers: &mut [Buffer],
-        own: Queue,
         counters: &Counters,
     ) -> Result<Vec<usize>> {
-        let signature = &model.signature;
+        let (signature, own) = (&model.signature, self.own);
         let (inputs, outputs) = buffers.split_at_mut(tensors.len());
         let mut bound = Vec::with_capacity(tensors.len());
-        let mut values = Vec::new();
         for (i, (buffer, tensor)) in inputs.iter_mut().zip(tensors).enumerate() {
             let (spec, (dtype, shape)) = (&signature.inputs[i], (tensor.dtype(), tensor.shape()));
             if model.deciding.contains(&i) {
-                values.extend(integers(dtype, tensor.bytes()).unwrap_or_default());
                 bound.push(DeviceTensor { dtype, shape, address: 0 });
                 continue;
             }
@@ -84,7 +83,7 @@ impl Slot {
             lens[i] = len;
             Ok(outputs[i].address())
         };
-        self.prepare(model, &bound, &values, &mut room, counters)?;
+        self.prepare(model, &bound, values, &mut room, counters)?;
         self.align(signature)?;
         let launch = self.has_graph(counters);
         // SAFETY: the buffers are as long as the shapes say and live until the stream is done.

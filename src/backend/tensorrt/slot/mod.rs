@@ -17,6 +17,7 @@ use super::counters::Counters;
 use super::device::{self, DeviceMemory, Queue, device_error};
 use super::ffi::HostMemory;
 use super::graphs::{Graph, Recent, Wanted};
+use super::pool::Member;
 use super::ranges::Ranges;
 use super::runtime::{COMPUTED, Context};
 use super::scratch::Scratch;
@@ -34,6 +35,24 @@ pub(super) struct Model {
     pub(super) profiles: Ranges,
     /// The places of the inputs whose values decide shapes. TensorRT reads them on the host.
     pub(super) deciding: Vec<usize>,
+}
+
+impl Model {
+    /// The sizes of all inputs, one after the other, and the profile for them and the values.
+    ///
+    /// # Errors
+    /// All that is refused about them.
+    pub(super) fn accept<'a>(
+        &self,
+        inputs: impl ExactSizeIterator<Item = (DType, &'a [usize])> + Clone,
+        values: &[i64],
+    ) -> Result<(Vec<usize>, usize)> {
+        self.signature.check_inputs(inputs.clone())?;
+        self.signature.check_not_empty(inputs.clone())?;
+        let sizes: Vec<_> = inputs.flat_map(|(_, sizes)| sizes.iter().copied()).collect();
+        let profile = self.profiles.choose(&sizes, values)?;
+        Ok((sizes, profile))
+    }
 }
 
 /// A context that may be used by one execution at a time. Fields are dropped in this order.
@@ -105,17 +124,14 @@ impl Slot {
         Ok(slot)
     }
 
-    /// The stream that was given with this slot's last work.
-    pub(super) fn last_user(&self) -> Option<u64> {
-        self.order.user
-    }
-
-    /// Whether all work of this slot is known to be over.
-    pub(super) fn is_idle(&mut self) -> bool {
-        if self.order.last.is_some() && self.order.done.is_complete() {
-            self.order.last = None;
-        }
-        self.order.last.is_none()
+    /// Whether nothing is lost when these shapes and values come: the context knows them, or none at all.
+    pub(super) fn suits<'a>(
+        &self,
+        model: &Model,
+        inputs: impl ExactSizeIterator<Item = (DType, &'a [usize])>,
+        values: &[i64],
+    ) -> bool {
+        !self.shapes.set || self.shapes.are(&model.signature, inputs, values)
     }
 
     /// Ends the context and gives the kernels that it compiled, if they are to be kept.
@@ -152,21 +168,17 @@ impl Slot {
         values: &[i64],
         counters: &Counters,
     ) -> Result<()> {
-        let Model { signature, profiles, .. } = model;
-        if self.shapes.are(signature, inputs.clone()) && self.shapes.values == values {
+        if self.shapes.are(&model.signature, inputs.clone(), values) {
             return Ok(());
         }
-        signature.check_inputs(inputs.clone())?;
-        signature.check_not_empty(inputs.clone())?;
+        // Before the context forgets what it knows.
+        let (sizes, profile) = model.accept(inputs, values)?;
         let shapes = &mut self.shapes;
         shapes.set = false;
         // The context may keep what belongs to the old shapes where a graph looks for it.
         self.graphs.clear();
-        shapes.inputs.clear();
-        shapes.inputs.extend(inputs.flat_map(|(_, sizes)| sizes.iter().copied()));
-        shapes.values.clear();
-        shapes.values.extend(values);
-        let profile = profiles.choose(&shapes.inputs, &shapes.values)?;
+        shapes.inputs = sizes;
+        shapes.values = values.to_vec();
         if profile != shapes.profile {
             // Copies on the stream it is given, before the next execution and after the last.
             self.order.begin(self.own, counters)?;
@@ -390,6 +402,19 @@ impl Slot {
         // SAFETY: shapes were set and every tensor has an address, whose memory is as the
         // caller promises or ours; the slot waits for this work before it lets go.
         unsafe { self.context.enqueue(&self.addresses, &mut self.computed, stream) }
+    }
+}
+
+impl Member for Slot {
+    fn last_user(&self) -> Option<u64> {
+        self.order.user
+    }
+
+    fn is_idle(&mut self) -> bool {
+        if self.order.last.is_some() && self.order.done.is_complete() {
+            self.order.last = None;
+        }
+        self.order.last.is_none()
     }
 }
 

@@ -40,13 +40,14 @@ impl Shapes {
         }
     }
 
-    /// Whether the context knows exactly these. They were checked when it was told.
+    /// Whether the context knows exactly these sizes and values. They were checked when it was told.
     pub(super) fn are<'a>(
         &self,
         signature: &Signature,
         inputs: impl ExactSizeIterator<Item = (DType, &'a [usize])>,
+        values: &[i64],
     ) -> bool {
-        if !self.set || inputs.len() != signature.inputs.len() {
+        if !self.set || self.values != values || inputs.len() != signature.inputs.len() {
             return false;
         }
         let mut known = self.inputs.as_slice();
