@@ -25,7 +25,7 @@ use crate::backend::{
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::write_atomic;
-use crate::spec::{Signature, TensorSpec};
+use crate::spec::{DType, Signature, TensorSpec};
 use crate::tensor::HostTensor;
 
 /// An engine on a device, which may run with several choices of its profiles.
@@ -331,7 +331,7 @@ impl DeviceExecutable for EngineExecutable {
         let dtype = |i: usize| self.model.signature.inputs.get(i).map(|spec| spec.dtype);
         let given = inputs.iter().enumerate();
         let given: Vec<_> =
-            given.map(|(i, &shape)| (dtype(i).unwrap_or(crate::DType::F32), shape)).collect();
+            given.map(|(i, &shape)| (dtype(i).unwrap_or(DType::F32), shape)).collect();
         if let Some(&i) = self.model.deciding.first() {
             let text =
                 "the values of this input decide the shapes of outputs, which sizes do not tell";

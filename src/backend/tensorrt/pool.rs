@@ -304,8 +304,8 @@ mod tests {
             let slots = Slots::new(3, dear);
             assert_eq!(slots.used(Wish::Any, 1, false), 0);
             assert_eq!(slots.used(Wish::Any, 8, true), 0);
-            let (one, two) = (slots.lease(Wish::Idle, 8), slots.lease(Wish::Idle, 8));
-            drop((one, two));
+            // Two more, beside the first, which is busy.
+            assert_eq!(slots.enqueued([(7, 1), (8, 32)]), [1, 2]);
             assert_eq!(slots.made.get(), 3);
             assert_eq!(slots.used(Wish::Any, 8, true), 0);
             assert_eq!(slots.used(Wish::Any, 5, true), 1);
