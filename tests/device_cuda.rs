@@ -481,6 +481,7 @@ fn long_the_cost_of_a_call_is_printed() {
     }
 }
 
+#[cfg(feature = "ort")]
 #[test]
 fn a_backend_on_the_host_has_no_device_memory() {
     let graph = GraphBuilder::new("double");
