@@ -43,7 +43,7 @@ fn warm(executable: &dyn Executable) {
 
 fn requests(criterion: &mut Criterion) {
     for backend in running() {
-        // One for each size and more: where executions are graphs, a context changes its size for some ms.
+        // One for each size and more: where executions are graphs, a context that changes its size captures anew.
         let registry = with_contexts(2 * BATCH_SIZES.len());
         let module = module_from(registry, backend.as_ref(), SIZES).expect("it is compiled");
         warm(&module);

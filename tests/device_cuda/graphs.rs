@@ -4,12 +4,13 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use accelerant::HostTensor;
 use accelerant::backend::tensorrt::TensorRtOptions;
 use accelerant::cuda::CudaRead;
+use accelerant::{ErrorKind, HostTensor};
 
 use crate::{
-    CLASSES, FEATURES, Layer, alone, context, gpu, module, module_with, new_stream, numbers, shared,
+    CLASSES, FEATURES, LARGEST, Layer, alone, context, gpu, module, module_with, new_stream,
+    numbers, shared,
 };
 
 #[test]
@@ -209,6 +210,7 @@ fn sizes_in_turn_keep_their_graphs() {
     let xs = sizes.map(|rows| numbers(rows * FEATURES, rows));
     let on_device = [0, 1].map(|i| stream.clone_htod(&xs[i]).unwrap());
     let mut ys = sizes.map(|rows| stream.alloc_zeros::<f32>(rows * CLASSES).unwrap());
+    let too_many = stream.alloc_zeros::<f32>((LARGEST + 1) * FEATURES).unwrap();
     for overlap in [false, true] {
         let options = || TensorRtOptions::default().cuda_graph(true).kernel_overlap(overlap);
         let module = module_with(&layer.export(), options().max_contexts(3)).unwrap();
@@ -219,8 +221,9 @@ fn sizes_in_turn_keep_their_graphs() {
                 cuda.run_on(&stream, inputs, &mut [&mut ys[i]]).unwrap();
                 assert_eq!(stream.clone_dtoh(&ys[i]).unwrap(), layer.forward(&xs[i]));
                 // What is refused is forgotten, and costs nothing.
-                let inputs: &[(&dyn CudaRead, &[usize])] = &[(&on_device[i], &[0, FEATURES])];
-                assert!(cuda.run_on(&stream, inputs, &mut [&mut ys[i]]).is_err());
+                let inputs: &[(&dyn CudaRead, &[usize])] = &[(&too_many, &[LARGEST + 1, FEATURES])];
+                let error = cuda.run_on(&stream, inputs, &mut [&mut ys[i]]).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::OutOfProfile, "{error}");
             }
         }
         let counters = cuda.counters();
