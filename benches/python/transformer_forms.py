@@ -1,0 +1,253 @@
+#!/usr/bin/env python3
+"""Times an encoder whose linear layers are written in different forms, with TensorRT-RTX.
+
+Weights are random; there are no embeddings. Times are those of benches/cpp/raw_loop.cpp, over CUDA graphs whose
+kernels wait. One line of JSON a form goes to stdout.
+
+    transformer_forms.py bert|minilm|vit FORM,FORM… f32|f16 BATCH… [--layers N] [--check] [--raw-loop PATH]
+
+A form is plain, or parts of these joined by +:
+    flat      query, key and value as one layer
+    batched   query, key and value as one batched product
+    ffnN      both layers of the feed-forward network in N parts
+    outN      the product after attention in N parts
+
+Needs numpy, onnx, the Python package tensorrt-rtx, and torch for --check, which compares with fp64.
+"""
+
+import argparse
+import json
+import re
+import subprocess
+import tempfile
+
+import numpy as np
+import onnx
+import tensorrt_rtx_bindings as trt
+from onnx import TensorProto, helper, numpy_helper
+
+# Width, heads, width of the hidden layer, layers, tokens, and whether norms come before their blocks.
+MODELS = {
+    "bert": (768, 12, 3072, 12, 128, False),
+    "minilm": (384, 12, 1536, 6, 128, False),
+    "vit": (768, 12, 3072, 12, 197, True),
+}
+
+
+class Network:
+    """One encoder for one batch size and one form."""
+
+    def __init__(self, model, dtype, layers):
+        self.width, self.heads, self.hidden, count, self.tokens, self.norm_first = MODELS[model]
+        self.dtype = dtype
+        self.eps = 1e-6 if self.norm_first else 1e-12
+        rng = np.random.default_rng(1)
+
+        def random(*shape):
+            scale = self.width**-0.5 if len(shape) == 2 else 0.02
+            return (rng.standard_normal(shape, dtype=np.float32) * scale).astype(dtype)
+
+        def linear(outputs, inputs):
+            return random(outputs, inputs), random(outputs)
+
+        w, h = self.width, self.hidden
+        self.layers = [
+            {
+                **{name: linear(w, w) for name in ("query", "key", "value", "out")},
+                "up": linear(h, w),
+                "down": linear(w, h),
+                "norm1": (random(w) + 1, random(w)),
+                "norm2": (random(w) + 1, random(w)),
+            }
+            for _ in range(layers or count)
+        ]
+
+    def op(self, kind, *inputs, outputs=1, **attributes):
+        names = [f"{kind}_{len(self.nodes)}_{i}" for i in range(outputs)]
+        inputs = [name if isinstance(name, str) else self.constant(name) for name in inputs]
+        self.nodes.append(helper.make_node(kind, inputs, names, **attributes))
+        return names[0] if outputs == 1 else names
+
+    def constant(self, values):
+        values = np.array(values, np.int64) if isinstance(values, list) else values
+        self.weights.append(numpy_helper.from_array(np.ascontiguousarray(values), f"w{len(self.weights)}"))
+        return self.weights[-1].name
+
+    def linear(self, x, layer):
+        weight, bias = layer
+        return self.op("Add", self.op("MatMul", x, self.op("Transpose", weight, perm=[1, 0])), bias)
+
+    def batched(self, x, weight, bias, parts):
+        """A linear layer with its outputs in parts, as [parts, rows, outputs / parts]."""
+        outputs, inputs = weight.shape[0] // parts, weight.shape[1]
+        rows = self.op("Reshape", x, [1, self.batch * self.tokens, inputs])
+        weight = self.op("Transpose", weight.reshape(parts, outputs, inputs), perm=[0, 2, 1])
+        return self.op("Add", self.op("MatMul", rows, weight), bias.reshape(parts, 1, outputs))
+
+    def query_key_value(self, x, layer):
+        three = [layer[name] for name in ("query", "key", "value")]
+        head = self.width // self.heads
+        each = [self.batch, self.tokens, self.heads, head]
+        if not {"flat", "batched"} & self.form:
+            parts = [self.op("Reshape", self.linear(x, one), each) for one in three]
+            return [self.op("Transpose", part, perm=[0, 2, 1, 3]) for part in parts]
+        weight, bias = (np.concatenate(part) for part in zip(*three))
+        if "flat" in self.form:
+            y = self.op("Reshape", self.linear(x, (weight, bias)), [self.batch, self.tokens, 3, self.heads, head])
+            y = self.op("Transpose", y, perm=[2, 0, 3, 1, 4])
+        else:
+            y = self.op("Reshape", self.batched(x, weight, bias, 3), [3, *each])
+            y = self.op("Transpose", y, perm=[0, 1, 3, 2, 4])
+        return [self.op("Squeeze", part, [0]) for part in self.op("Split", y, [1, 1, 1], outputs=3, axis=0)]
+
+    def parts(self, of):
+        found = (re.fullmatch(of + r"(\d+)", part) for part in self.form)
+        return next((int(match[1]) for match in found if match), None)
+
+    def attention_output(self, context, layer):
+        weight, bias = layer["out"]
+        parts = self.parts("out")
+        if parts is None:
+            context = self.op("Transpose", context, perm=[0, 2, 1, 3])
+            return self.linear(self.op("Reshape", context, [self.batch, self.tokens, self.width]), layer["out"])
+        group, each = self.heads // parts, self.width // parts
+        y = self.op("Reshape", context, [self.batch, parts, group, self.tokens, self.width // self.heads])
+        y = self.op("Reshape", self.op("Transpose", y, perm=[0, 1, 3, 2, 4]), [self.batch, parts, self.tokens, each])
+        weight = weight.reshape(1, self.width, parts, each).transpose(0, 2, 1, 3)
+        y = self.op("MatMul", y, self.op("Transpose", weight, perm=[0, 1, 3, 2]))
+        return self.op("Add", self.op("ReduceSum", y, [1], keepdims=0), bias)
+
+    def feed_forward(self, x, layer):
+        parts = self.parts("ffn")
+        if parts is None:
+            return self.linear(self.op("Gelu", self.linear(x, layer["up"])), layer["down"])
+        (weight, bias), each = layer["down"], self.hidden // parts
+        hidden = self.op("Gelu", self.batched(x, *layer["up"], parts))
+        weight = weight.reshape(self.width, parts, each).transpose(1, 0, 2)
+        y = self.op("MatMul", hidden, self.op("Transpose", weight, perm=[0, 2, 1]))
+        y = self.op("Reshape", self.op("ReduceSum", y, [0], keepdims=0), [self.batch, self.tokens, self.width])
+        return self.op("Add", y, bias)
+
+    def norm(self, x, layer, name):
+        return self.op("LayerNormalization", x, *layer[name], axis=-1, epsilon=self.eps)
+
+    def onnx(self, form, batch):
+        self.form, self.batch, self.nodes, self.weights = set(form.split("+")), batch, [], []
+        x, scale = "x", np.array((self.width // self.heads) ** -0.5, self.dtype)
+        for layer in self.layers:
+            y = self.norm(x, layer, "norm1") if self.norm_first else x
+            query, key, value = self.query_key_value(y, layer)
+            scores = self.op("Mul", self.op("MatMul", query, self.op("Transpose", key, perm=[0, 1, 3, 2])), scale)
+            if not self.norm_first:
+                scores = self.op("Add", scores, "mask")
+            context = self.op("MatMul", self.op("Softmax", scores, axis=-1), value)
+            x = self.op("Add", self.attention_output(context, layer), x)
+            x = x if self.norm_first else self.norm(x, layer, "norm1")
+            y = self.norm(x, layer, "norm2") if self.norm_first else x
+            x = self.op("Add", self.feed_forward(y, layer), x)
+            x = x if self.norm_first else self.norm(x, layer, "norm2")
+        self.nodes.append(helper.make_node("Identity", [x], ["y"]))
+        kind = TensorProto.FLOAT if self.dtype == np.float32 else TensorProto.FLOAT16
+        states = [batch, self.tokens, self.width]
+        inputs = [helper.make_tensor_value_info("x", kind, states)]
+        if not self.norm_first:
+            inputs.append(helper.make_tensor_value_info("mask", kind, [batch, 1, 1, self.tokens]))
+        outputs = [helper.make_tensor_value_info("y", kind, states)]
+        graph = helper.make_graph(self.nodes, "encoder", inputs, outputs, self.weights)
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+
+    def in_fp64(self, x, mask):
+        """The plain form, whatever form is compared with it."""
+        import torch
+        from torch.nn import functional as F
+
+        def wide(pair):
+            return [torch.from_numpy(part.astype(np.float64)).to(x.device) for part in pair]
+
+        x, mask = x.double(), mask.double()
+        for layer in self.layers:
+            layer = {name: wide(pair) for name, pair in layer.items()}
+            norm = lambda x, name: F.layer_norm(x, (self.width,), *layer[name], self.eps)
+            y = norm(x, "norm1") if self.norm_first else x
+            three = (F.linear(y, *layer[name]) for name in ("query", "key", "value"))
+            query, key, value = (one.unflatten(-1, (self.heads, -1)).transpose(1, 2) for one in three)
+            scores = query @ key.transpose(-1, -2) * (self.width // self.heads) ** -0.5
+            scores = scores if self.norm_first else scores + mask
+            x = F.linear((scores.softmax(-1) @ value).transpose(1, 2).flatten(2), *layer["out"]) + x
+            x = x if self.norm_first else norm(x, "norm1")
+            y = norm(x, "norm2") if self.norm_first else x
+            x = F.linear(F.gelu(F.linear(y, *layer["up"])), *layer["down"]) + x
+            x = x if self.norm_first else norm(x, "norm2")
+        return x
+
+
+class Warnings(trt.ILogger):
+    def __init__(self):
+        trt.ILogger.__init__(self)
+
+    def log(self, severity, message):
+        if severity <= trt.ILogger.WARNING:
+            print(json.dumps({"tensorrt": message[:300]}), flush=True)
+
+
+def build(model, logger):
+    builder = trt.Builder(logger)
+    network = builder.create_network(0)
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse(model.SerializeToString()):
+        raise RuntimeError([parser.get_error(i).desc() for i in range(parser.num_errors)])
+    return builder.build_serialized_network(network, builder.create_builder_config())
+
+
+def deviation(plan, network, batch, logger):
+    """The largest deviation from fp64, as a part of the largest value."""
+    import torch
+
+    dtype = torch.float32 if network.dtype == np.float32 else torch.float16
+    generator = torch.Generator(device="cuda").manual_seed(3)
+    x = torch.randn(batch, network.tokens, network.width, device="cuda", generator=generator).to(dtype)
+    mask = torch.zeros(batch, 1, 1, network.tokens, device="cuda", dtype=dtype)
+    mask[..., network.tokens // 2 :] = -10
+    y = torch.empty_like(x)
+    engine = trt.Runtime(logger).deserialize_cuda_engine(plan)
+    context = engine.create_execution_context()
+    tensors = {"x": x, "mask": mask, "y": y}
+    for i in range(engine.num_io_tensors):
+        name = engine.get_tensor_name(i)
+        context.set_tensor_address(name, tensors[name].data_ptr())
+    torch.cuda.synchronize()
+    context.execute_async_v3(torch.cuda.Stream().cuda_stream)
+    torch.cuda.synchronize()
+    want = network.in_fp64(x, mask)
+    return ((y.double() - want).abs().max() / want.abs().max()).item()
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("model", choices=MODELS)
+    arguments.add_argument("forms", type=lambda text: text.split(","))
+    arguments.add_argument("dtype", choices=["f32", "f16"])
+    arguments.add_argument("batches", type=int, nargs="+")
+    arguments.add_argument("--layers", type=int)
+    arguments.add_argument("--check", action="store_true")
+    arguments.add_argument("--raw-loop", default="./raw_loop")
+    given = arguments.parse_args()
+    logger = Warnings()
+    network = Network(given.model, np.float32 if given.dtype == "f32" else np.float16, given.layers)
+    for batch in given.batches:
+        for form in given.forms:
+            plan = build(network.onnx(form, batch), logger)
+            row = {"model": given.model, "form": form, "dtype": given.dtype, "batch": batch}
+            row["layers"] = len(network.layers)
+            if given.check:
+                row["deviation"] = deviation(plan, network, batch, logger)
+            with tempfile.NamedTemporaryFile(suffix=".plan") as file:
+                file.write(plan)
+                file.flush()
+                loop = [given.raw_loop, file.name, "--iterations", "200", "--wait"]
+                timed = subprocess.run(loop, capture_output=True, text=True, check=True)
+            print(json.dumps(row | json.loads(timed.stdout)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
