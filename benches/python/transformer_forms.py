@@ -167,7 +167,10 @@ class Network:
         x, mask = x.double(), mask.double()
         for layer in self.layers:
             layer = {name: wide(pair) for name, pair in layer.items()}
-            norm = lambda x, name: F.layer_norm(x, (self.width,), *layer[name], self.eps)
+
+            def norm(x, name, layer=layer):
+                return F.layer_norm(x, (self.width,), *layer[name], self.eps)
+
             y = norm(x, "norm1") if self.norm_first else x
             three = (F.linear(y, *layer[name]) for name in ("query", "key", "value"))
             query, key, value = (one.unflatten(-1, (self.heads, -1)).transpose(1, 2) for one in three)
@@ -222,10 +225,19 @@ def deviation(plan, network, batch, logger):
     return ((y.double() - want).abs().max() / want.abs().max()).item()
 
 
+def known_forms(text):
+    """The forms in a list; a misspelt part would be timed as plain."""
+    for form in text.split(","):
+        for part in form.split("+"):
+            if not re.fullmatch(r"plain|flat|batched|(ffn|out)[1-9]\d*", part):
+                raise argparse.ArgumentTypeError(f"`{part}` in form `{form}` is none of plain, flat, batched, ffnN, outN")
+    return text.split(",")
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("model", choices=MODELS)
-    arguments.add_argument("forms", type=lambda text: text.split(","))
+    arguments.add_argument("forms", type=known_forms)
     arguments.add_argument("dtype", choices=["f32", "f16"])
     arguments.add_argument("batches", type=int, nargs="+")
     arguments.add_argument("--layers", type=int)
