@@ -5,7 +5,7 @@ mod common;
 use accelerant::export::{Consumer, Conv, GraphBuilder, OnnxModel, Pool, Value};
 use accelerant::{DType, Dim, ErrorKind, HostTensor, Result};
 use common::{check, random};
-use ndarray::{Array2, Ix2};
+use ndarray::{Array2, ArrayD, Ix2};
 
 fn build(
     consumer: Consumer,
@@ -47,6 +47,79 @@ fn a_fully_connected_layer_matches_ndarray() {
             &[x.clone().into()],
             &[expected.clone().into()],
         );
+    }
+}
+
+/// `x @ weight + bias` for a weight `[in, out]`, along the last axis.
+fn linear(x: &Array2<f32>, weight: &ArrayD<f32>, bias: Option<&ArrayD<f32>>) -> Array2<f32> {
+    let y = x.dot(&weight.view().into_dimensionality::<Ix2>().unwrap());
+    match bias {
+        Some(bias) => y + bias.view().into_dimensionality::<ndarray::Ix1>().unwrap(),
+        None => y,
+    }
+}
+
+/// Three layers of one input, and a feed-forward network behind them: wide enough, and of enough rows,
+/// to be batched.
+#[test]
+fn layers_that_can_be_batched_match_ndarray() {
+    const WIDTH: usize = 256;
+    const HIDDEN: usize = 1024;
+    let batch = || Dim::dynamic("batch", 1..=4).unwrap();
+    let length = || Dim::dynamic("length", 1..=128).unwrap();
+    let width = || Dim::Fixed(WIDTH);
+    let layouts = [
+        (fixed(&[1, 128, WIDTH]), DType::F32),
+        (fixed(&[130, WIDTH]), DType::F16),
+        (vec![batch(), Dim::Fixed(64), width()], DType::F16),
+        (vec![batch(), length(), width()], DType::F32),
+    ];
+    // As 16-bit floats have them, so that both types compute with the same numbers.
+    let values = |shape: &[usize], scale: f32, seed| {
+        random(shape, seed).mapv(|v| half::f16::from_f32(v * scale).to_f32())
+    };
+    let sizes = [[WIDTH, WIDTH], [WIDTH, WIDTH], [WIDTH, WIDTH], [WIDTH, HIDDEN], [HIDDEN, WIDTH]];
+    let weights: Vec<_> = sizes.iter().zip(1..).map(|(s, i)| values(s, 0.1, i)).collect();
+    let biases: Vec<_> = sizes.iter().zip(9..).map(|(s, i)| values(&s[1..], 1.0, i)).collect();
+    for ((dims, dtype), (transposed, biased)) in
+        layouts.iter().flat_map(|l| [(true, true), (false, true), (true, false)].map(|p| (l, p)))
+    {
+        let typed = |array: ArrayD<f32>| match dtype {
+            DType::F16 => HostTensor::from(array.mapv(half::f16::from_f32)),
+            _ => HostTensor::from(array),
+        };
+        let shape: Vec<usize> = dims
+            .iter()
+            .enumerate()
+            .map(|(i, d)| d.fixed().unwrap_or(if i == 0 { 3 } else { 50 }))
+            .collect();
+        let x = values(&shape, 1.0, 20);
+        let rows = x.to_shape((x.len() / WIDTH, WIDTH)).unwrap().to_owned();
+        let bias = |i: usize| biased.then(|| &biases[i]);
+        let part = |i: usize| linear(&rows, &weights[i], bias(i));
+        let mixed = (part(0) + part(1) * part(2)) * 0.25;
+        let hidden = linear(&mixed, &weights[3], bias(3)).mapv(f32::tanh);
+        let y = linear(&hidden, &weights[4], bias(4));
+        let expected = y.into_shape_with_order(shape.clone()).unwrap();
+        let export = |consumer| {
+            let graph = GraphBuilder::for_consumer("case", consumer);
+            let x = graph.input("x", *dtype, dims.clone())?;
+            let layer = |x: &Value, i: usize| {
+                let weight = &weights[i];
+                let weight = if transposed { weight.t().to_owned() } else { weight.clone() };
+                let weight = graph.weight(&format!("weight{i}"), typed(weight))?;
+                let bias = bias(i).map(|b| graph.weight(&format!("bias{i}"), typed(b.clone())));
+                x.linear(&weight, bias.transpose()?.as_ref(), transposed)
+            };
+            let mixed = layer(&x, 0)?.add(&layer(&x, 1)?.mul(&layer(&x, 2)?)?)?;
+            let hidden = layer(&mixed.affine(0.25, 0.0)?, 3)?.tanh()?;
+            graph.output("y", &layer(&hidden, 4)?)?;
+            graph.finish()
+        };
+        let name = format!("{dtype} {shape:?}, transposed: {transposed}, biased: {biased}");
+        let batched = export(Consumer::portable().batched_linear(true)).unwrap().to_string();
+        assert_eq!(["Split", "ReduceSum"].map(|op| batched.matches(op).count() > 0), [true; 2]);
+        check(&name, export, &[typed(x)], &[typed(expected)]);
     }
 }
 

@@ -21,6 +21,7 @@ use std::{
 
 use accelerant::backend::tensorrt::{ProgressEvent, TensorRt, TensorRtOptions};
 use accelerant::backend::{Backend, Engine, Executable};
+use accelerant::cuda::cudarc::driver::CudaContext;
 use accelerant::export::{Consumer, GraphBuilder, OnnxModel, onnx};
 use accelerant::{BackendKind, DType, Dim, ErrorKind, HostTensor, Result, Shape};
 use ndarray::{Array1, Array2};
@@ -223,6 +224,31 @@ fn options_reach_the_builder() {
     let capability = refused(exact().compute_capabilities([13]));
     assert_eq!(capability.kind(), ErrorKind::Build);
     assert!(capability.to_string().contains("13"), "{capability}");
+}
+
+#[test]
+fn layers_are_batched_for_hopper_unless_told_otherwise() {
+    let batched = |options: TensorRtOptions| {
+        let consumer = rtx().with_options(options).consumer();
+        let [plain, batched] = [false, true].map(|on| Consumer::tensorrt().batched_linear(on));
+        assert!(consumer == plain || consumer == batched);
+        consumer == batched
+    };
+    let options = TensorRtOptions::default;
+    assert!(batched(options().batched_linear(true)));
+    assert!(batched(options().compute_capabilities([90])));
+    assert!(!batched(options().compute_capabilities([90]).batched_linear(false)));
+    assert!(!batched(options().compute_capabilities([80, 90])));
+    let here = match gpu("layers are batched on Hopper") {
+        true => CudaContext::new(0).unwrap().compute_capability().unwrap() == (9, 0),
+        false => false,
+    };
+    assert_eq!(batched(options()), here);
+    #[cfg(feature = "tensorrt")]
+    {
+        let enterprise = TensorRt::enterprise().with_options(options().compute_capabilities([90]));
+        assert_eq!(enterprise.consumer(), Consumer::tensorrt());
+    }
 }
 
 #[test]

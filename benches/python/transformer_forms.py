@@ -4,7 +4,8 @@
 Weights are random; there are no embeddings. Times are those of benches/cpp/raw_loop.cpp, over CUDA graphs whose
 kernels wait. One line of JSON a form goes to stdout.
 
-    transformer_forms.py bert|minilm|vit FORM,FORM… f32|f16 BATCH… [--layers N] [--check] [--raw-loop PATH]
+    transformer_forms.py bert|minilm|vit FORM,FORM… f32|f16 BATCH… [--layers N] [--tokens N] [--check]
+                         [--raw-loop PATH]
 
 A form is plain, or parts of these joined by +:
     flat      query, key and value as one layer
@@ -37,8 +38,9 @@ MODELS = {
 class Network:
     """One encoder for one batch size and one form."""
 
-    def __init__(self, model, dtype, layers):
-        self.width, self.heads, self.hidden, count, self.tokens, self.norm_first = MODELS[model]
+    def __init__(self, model, dtype, layers, tokens):
+        self.width, self.heads, self.hidden, count, usual, self.norm_first = MODELS[model]
+        self.tokens = tokens or usual
         self.dtype = dtype
         self.eps = 1e-6 if self.norm_first else 1e-12
         rng = np.random.default_rng(1)
@@ -241,16 +243,17 @@ def main():
     arguments.add_argument("dtype", choices=["f32", "f16"])
     arguments.add_argument("batches", type=int, nargs="+")
     arguments.add_argument("--layers", type=int)
+    arguments.add_argument("--tokens", type=int)
     arguments.add_argument("--check", action="store_true")
     arguments.add_argument("--raw-loop", default="./raw_loop")
     given = arguments.parse_args()
     logger = Warnings()
-    network = Network(given.model, np.float32 if given.dtype == "f32" else np.float16, given.layers)
+    network = Network(given.model, np.float32 if given.dtype == "f32" else np.float16, given.layers, given.tokens)
     for batch in given.batches:
         for form in given.forms:
             plan = build(network.onnx(form, batch), logger)
             row = {"model": given.model, "form": form, "dtype": given.dtype, "batch": batch}
-            row["layers"] = len(network.layers)
+            row |= {"layers": len(network.layers), "tokens": network.tokens}
             if given.check:
                 row["deviation"] = deviation(plan, network, batch, logger)
             with tempfile.NamedTemporaryFile(suffix=".plan") as file:

@@ -185,7 +185,7 @@ fn visit(
 /// What the first of TensorRT's parsers that can be used says to a model that was written for it.
 fn ask_parser(backends: &Registry, model: &OnnxModel) -> (ParserCheck, Vec<NodeRefusal>) {
     let mut reasons = Vec::new();
-    for backend in backends.allowed().filter(|b| b.consumer() == Consumer::tensorrt()) {
+    for backend in backends.allowed().filter(|b| b.consumer().is_tensorrt()) {
         match backend.check(model) {
             Ok(Some(refusals)) => return (ParserCheck::Asked(backend.description()), refusals),
             Ok(None) => {}

@@ -114,7 +114,8 @@ pub fn check_within(
 }
 
 /// Builds a model with the portable backend and with TensorRT-RTX's parser and builder, runs it
-/// there (on TensorRT only where a GPU is), and compares each result with what is expected.
+/// there (on TensorRT only where a GPU is), and compares each result with what is expected. A model whose
+/// linear layers can be batched goes through each once more so.
 pub fn check_with_gaps(
     name: &str,
     mut export: impl FnMut(Consumer) -> Result<OnnxModel>,
@@ -134,9 +135,19 @@ pub fn check_with_gaps(
         if !is_asked_for(runner) {
             continue;
         }
-        let (result, model) = match export(backend.consumer()) {
-            Ok(model) => (run_on(backend.as_ref(), &model, samples, &tolerance), model.to_string()),
-            Err(error) => (Err(format!("export: {error}")), String::new()),
+        let forms = [false, true].map(|batched| backend.consumer().batched_linear(batched));
+        let (result, model) = match forms.map(&mut export) {
+            [Ok(plain), Ok(batched)] => {
+                let run = |model| run_on(backend.as_ref(), model, samples, &tolerance);
+                match run(&plain) {
+                    Ok(()) if nodes(&plain) != nodes(&batched) => {
+                        let result = run(&batched).map_err(|e| format!("batched layers: {e}"));
+                        (result, batched.to_string())
+                    }
+                    result => (result, plain.to_string()),
+                }
+            }
+            [Err(error), _] | [_, Err(error)] => (Err(format!("export: {error}")), String::new()),
         };
         let gap = gaps.iter().find(|gap| gap.runner == runner).map(|gap| gap.reason);
         match (gap, result) {
@@ -156,6 +167,10 @@ pub fn check_with_gaps(
     }
     assert!(!outcomes.is_empty(), "{name}: no consumer was compiled in");
     outcomes
+}
+
+fn nodes(model: &OnnxModel) -> usize {
+    model.proto().graph.as_ref().map_or(0, |graph| graph.node.len())
 }
 
 /// Whether the cases go through a runner: all of them, but where `ACCELERANT_CASES_ON` names one, as in

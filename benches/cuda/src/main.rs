@@ -35,6 +35,9 @@ struct Args {
     /// Whether kernels may overlap; by default as the crate has it on the device.
     #[arg(long)]
     kernel_overlap: Option<bool>,
+    /// Whether linear layers are batched; by default as the crate has it on the device.
+    #[arg(long)]
+    batched_linear: Option<bool>,
     #[command(subcommand)]
     command: Command,
 }
@@ -162,6 +165,7 @@ pub(crate) struct Setting {
     pub start: Instant,
     pub runtime_cache: Option<PathBuf>,
     pub kernel_overlap: Option<bool>,
+    pub batched_linear: Option<bool>,
 }
 
 impl Setting {
@@ -174,6 +178,9 @@ impl Setting {
         if let Some(allowed) = self.kernel_overlap {
             options = options.kernel_overlap(allowed);
         }
+        if let Some(written) = self.batched_linear {
+            options = options.batched_linear(written);
+        }
         let registry = Registry::empty()
             .with(TensorRt::rtx().with_options(options))
             .require(BackendKind::TensorRtRtx);
@@ -182,8 +189,8 @@ impl Setting {
 }
 
 fn run(args: Args, start: Instant) -> Result<()> {
-    let Args { device, runtime_cache, kernel_overlap, .. } = args;
-    let setting = Setting { device, start, runtime_cache, kernel_overlap };
+    let Args { device, runtime_cache, kernel_overlap, batched_linear, .. } = args;
+    let setting = Setting { device, start, runtime_cache, kernel_overlap, batched_linear };
     match args.framework {
         #[cfg(feature = "candle")]
         Framework::Candle => match args.command {

@@ -182,6 +182,17 @@ impl TensorRt {
         Error::new(error.kind(), text).in_operation("load engine").with_source(error)
     }
 
+    /// Whether an engine built now is one of TensorRT-RTX for compute capability 9.0.
+    fn is_for_hopper(&self) -> bool {
+        let found = || device::open(self.options.device).map(|d| d.compute_capability());
+        let hopper = match self.options.compute_capabilities[..] {
+            [] => matches!(found(), Ok(Ok((9, 0)))),
+            [only] => only == 90,
+            _ => false,
+        };
+        self.flavor == Flavor::Rtx && hopper
+    }
+
     /// What an engine built now is for.
     fn target(&self, device: Option<&CudaContext>) -> Result<String> {
         let capabilities = &self.options.compute_capabilities;
@@ -213,7 +224,8 @@ impl Backend for TensorRt {
     }
 
     fn consumer(&self) -> Consumer {
-        Consumer::tensorrt()
+        let batched = self.options.batched_linear.unwrap_or_else(|| self.is_for_hopper());
+        Consumer::tensorrt().batched_linear(batched)
     }
 
     fn probe(&self) -> Result<()> {

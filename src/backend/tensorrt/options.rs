@@ -59,6 +59,7 @@ pub struct TensorRtOptions {
     pub(super) runtime_cache: Option<PathBuf>,
     pub(super) cuda_graph: bool,
     pub(super) kernel_overlap: Option<bool>,
+    pub(super) batched_linear: Option<bool>,
     pub(super) max_contexts: usize,
     pub(super) shared_scratch: bool,
     pub(super) memory_limit: Option<u64>,
@@ -81,6 +82,7 @@ impl Default for TensorRtOptions {
             runtime_cache: None,
             cuda_graph: false,
             kernel_overlap: None,
+            batched_linear: None,
             max_contexts: 2,
             shared_scratch: false,
             memory_limit: None,
@@ -195,6 +197,15 @@ impl TensorRtOptions {
         self
     }
 
+    /// Whether a model is exported with [batched linear layers](crate::export::Consumer::batched_linear), for
+    /// the sizes to tune for. By default so for TensorRT-RTX, where the engine is for compute
+    /// capability 9.0: it is built on such a device, or [for it alone](Self::compute_capabilities).
+    #[must_use]
+    pub fn batched_linear(mut self, written: bool) -> Self {
+        self.batched_linear = Some(written);
+        self
+    }
+
     /// Most executions of one engine at a time, at least 1; more of them wait, those on host tensors
     /// in their threads, those on the device by events. Each has its own scratch memory, unless that is
     /// [shared](Self::shared_scratch). Where executions are CUDA graphs, which are of one context and its
@@ -277,6 +288,7 @@ impl fmt::Debug for TensorRtOptions {
             .field("runtime_cache", &self.runtime_cache)
             .field("cuda_graph", &self.cuda_graph)
             .field("kernel_overlap", &self.kernel_overlap)
+            .field("batched_linear", &self.batched_linear)
             .field("max_contexts", &self.max_contexts)
             .field("shared_scratch", &self.shared_scratch)
             .field("profiles", &self.profiles)

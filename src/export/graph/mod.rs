@@ -1,6 +1,7 @@
 //! The typed graph builder: values with type and shape, nodes that are checked when they are
 //! added. Operators by name are in `ops`, shape rules in `infer`.
 
+mod batched;
 mod infer;
 mod ops;
 mod tensorrt;
@@ -47,6 +48,7 @@ pub struct GraphBuilder {
     consumer: Consumer,
 }
 
+#[derive(Clone)]
 struct State {
     name: String,
     nodes: Vec<NodeProto>,
@@ -59,6 +61,8 @@ struct State {
     sizes: Vec<(Dim, Arc<str>)>,
     scope: Vec<String>,
     metadata: Vec<(String, String)>,
+    /// For a consumer that wants them in other forms.
+    linears: Vec<batched::Linear>,
 }
 
 /// A tensor of a graph under construction: its type and shape, and where it comes from.
@@ -90,6 +94,7 @@ impl GraphBuilder {
             sizes: Vec::new(),
             scope: Vec::new(),
             metadata: Vec::new(),
+            linears: Vec::new(),
         };
         Self { state: Arc::new(Mutex::new(state)), consumer }
     }
@@ -228,7 +233,6 @@ impl GraphBuilder {
         self.lock().nodes[from..].iter().map(|node| node.op_type().to_owned()).collect()
     }
 
-    #[cfg(feature = "burn")]
     pub(crate) fn node_count(&self) -> usize {
         self.lock().nodes.len()
     }
@@ -243,6 +247,9 @@ impl GraphBuilder {
             let text = format!("graph `{}` has no outputs", state.name);
             return Err(Error::new(ErrorKind::InvalidModel, text).in_operation("finish"));
         }
+        let batched = self.consumer.has_batched_linear().then(|| state.batched(self.consumer));
+        let batched = batched.transpose()?;
+        let state = batched.as_ref().unwrap_or(&state);
         let used: HashSet<&str> =
             state.nodes.iter().flat_map(|n| &n.input).map(String::as_str).collect();
         let weights = state.weights.iter().filter(|(name, _)| used.contains(&**name));

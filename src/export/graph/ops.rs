@@ -5,7 +5,7 @@ use half::{bf16, f16};
 
 use super::{GraphBuilder, Value, infer, tensorrt};
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::{Consumer, onnx};
+use crate::export::onnx;
 use crate::spec::{DType, Dim, Shape};
 use crate::tensor::HostTensor;
 
@@ -268,8 +268,20 @@ impl Value {
     /// # Errors
     /// [`ErrorKind::ShapeMismatch`] naming weight or bias.
     pub fn linear(&self, weight: &Value, bias: Option<&Value>, transposed: bool) -> Result<Value> {
+        let from = self.graph.node_count();
+        let y = self.linear_nodes(weight, bias, transposed)?;
+        self.graph.record(from, [self, &y], weight, bias, transposed);
+        Ok(y)
+    }
+
+    fn linear_nodes(
+        &self,
+        weight: &Value,
+        bias: Option<&Value>,
+        transposed: bool,
+    ) -> Result<Value> {
         // tract has Gemm for 32-bit floats alone.
-        let whole = self.dtype == DType::F32 || self.graph.consumer != Consumer::portable();
+        let whole = self.dtype == DType::F32 || !self.graph.consumer.is_portable();
         if whole && self.rank() == 2 && weight.rank() == 2 {
             let node = self.graph.node("Gemm").input(self).input(weight).input_opt(bias);
             return if transposed { node.attr("transB", 1).build() } else { node.build() };
@@ -566,7 +578,7 @@ impl Value {
         if dtype == self.dtype {
             return Ok(self.clone());
         }
-        if dtype == DType::I64 && self.graph.consumer == Consumer::portable() {
+        if dtype == DType::I64 && self.graph.consumer.is_portable() {
             return self.counted();
         }
         self.graph.node("Cast").input(self).attr("to", onnx::to_onnx(dtype) as i64).build()
@@ -605,7 +617,7 @@ impl GraphBuilder {
         let count = count()?;
         let number = |value: i64| self.constant("range", HostTensor::scalar(value));
         let output = (DType::I64, Shape::from([dim.clone()]));
-        if self.consumer() != Consumer::portable() {
+        if !self.consumer().is_portable() {
             let node = self.node("Range").input(&number(0)).input(&count.squeeze(&[0])?);
             return node.input(&number(1)).outputs([output]).build();
         }

@@ -6,8 +6,8 @@ use ::burn::backend::ir::{CustomOpIr, TensorIr};
 use super::super::recurrent::{self, Kind};
 use super::{Lowering, unsupported};
 use crate::error::Result;
+use crate::export::Value;
 use crate::export::graph::scalar;
-use crate::export::{Consumer, Value};
 use crate::spec::{Dim, Shape};
 use crate::tensor::HostTensor;
 
@@ -33,7 +33,7 @@ impl Lowering<'_> {
         let x = self.value(layer.input)?.transpose(&[1, 0, 2])?;
         let (length, batch) = (x.dims()[0].clone(), x.dims()[1].clone());
         // The portable backend runs a layer of direction `reverse` forward.
-        let portable = self.graph.consumer() == Consumer::portable();
+        let portable = self.graph.consumer().is_portable();
         let flipped = layer.reverse && portable;
         let x = if flipped { self.backwards(&x)? } else { x };
         let direction = if layer.reverse && !flipped { "reverse" } else { "forward" };

@@ -1,0 +1,257 @@
+//! Linear layers as batched matrix products, where TensorRT-RTX was measured to be faster with them
+//! on Hopper (`docs/measured/2026-11-forms-h200.md`). Two forms, in a model that was built whole:
+//! several layers of the same input as one product, and the two layers of a feed-forward network in
+//! parts of the hidden axis. Here is which layers that is; how it is written is in `write`.
+
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+use super::{GraphBuilder, State, Value};
+use crate::spec::{DType, Dim, TensorSpec};
+
+/// The parts that the hidden axis of a feed-forward network is written in.
+const PARTS: usize = 4;
+
+/// What was measured: from a batch of one text of 128 tokens on, and from MiniLM's width on.
+const LEAST_ROWS: usize = 128;
+const LEAST_WIDTH: usize = 256;
+/// Query, key and value.
+const FEWEST_STACKED: usize = 3;
+/// In half precision several layers as one are slower with more rows than these.
+const MOST_ROWS_OF_HALF: usize = 1024;
+/// With more rows a feed-forward network in parts is slower.
+const MOST_ROWS_IN_PARTS: usize = 512;
+
+/// A linear layer as it was written, of a weight and a bias that are known.
+#[derive(Clone)]
+pub(super) struct Linear {
+    x: TensorSpec,
+    weight: Arc<str>,
+    bias: Option<Arc<str>>,
+    inputs: usize,
+    outputs: usize,
+    /// Whether the weight is `[outputs, inputs]`.
+    transposed: bool,
+    y: Arc<str>,
+    /// The outputs of its nodes, among them `y`.
+    written: Vec<String>,
+}
+
+impl Linear {
+    /// The layer that the nodes of a graph from the `from`-th on are, if its parameters are known.
+    fn of(
+        state: &State,
+        from: usize,
+        [x, y]: [&Value; 2],
+        weight: &Value,
+        bias: Option<&Value>,
+        transposed: bool,
+    ) -> Option<Self> {
+        let &[first, second] = weight.as_constant()?.shape() else { return None };
+        let (inputs, outputs) = if transposed { (second, first) } else { (first, second) };
+        let known = |bias: &Value| bias.as_constant().is_some_and(|b| b.shape() == [outputs]);
+        if !bias.is_none_or(known) || x.rank() < 2 {
+            return None;
+        }
+        Some(Self {
+            x: TensorSpec::new(&*x.name, x.dtype, x.shape.clone()),
+            weight: weight.name.clone(),
+            bias: bias.map(|bias| bias.name.clone()),
+            inputs,
+            outputs,
+            transposed,
+            y: y.name.clone(),
+            written: state.nodes[from..].iter().flat_map(|n| n.output.clone()).collect(),
+        })
+    }
+
+    /// The rows of its input, at the sizes to tune for.
+    fn rows(&self) -> usize {
+        let (_, rows) = self.x.shape.dims().split_last().expect("the rank is 2 or more");
+        rows.iter().map(Dim::opt).fold(1, usize::saturating_mul)
+    }
+
+    fn is_measured(&self) -> bool {
+        matches!(self.x.dtype, DType::F32 | DType::F16)
+            && self.rows() >= LEAST_ROWS
+            && self.inputs.min(self.outputs) >= LEAST_WIDTH
+    }
+
+    /// Whether it may be one of several that become one product: query, key and value.
+    fn is_narrow(&self) -> bool {
+        let few = self.x.dtype == DType::F32 || self.rows() <= MOST_ROWS_OF_HALF;
+        self.is_measured() && few && self.outputs <= self.inputs
+    }
+
+    /// Whether it may be the first of a feed-forward network.
+    fn widens(&self) -> bool {
+        // 197 rows in fp32 were slower in parts.
+        let aligned = self.x.dtype != DType::F32 || self.rows().is_multiple_of(8);
+        let few = self.rows() <= MOST_ROWS_IN_PARTS;
+        let wide = self.outputs >= 2 * self.inputs && self.outputs.is_multiple_of(PARTS);
+        self.is_measured() && few && aligned && wide
+    }
+
+    /// Whether both can be stacked into one product.
+    fn stacks_with(&self, other: &Self) -> bool {
+        let sizes = |l: &Self| (l.inputs, l.outputs, l.transposed, l.bias.is_some());
+        self.x.name == other.x.name && sizes(self) == sizes(other)
+    }
+}
+
+impl GraphBuilder {
+    /// Remembers that the nodes from the `from`-th on are a linear layer, if that is of use.
+    pub(super) fn record(
+        &self,
+        from: usize,
+        ends: [&Value; 2],
+        weight: &Value,
+        bias: Option<&Value>,
+        transposed: bool,
+    ) {
+        if self.consumer.has_batched_linear() {
+            let mut state = self.lock();
+            let layer = Linear::of(&state, from, ends, weight, bias, transposed);
+            state.linears.extend(layer);
+        }
+    }
+}
+
+/// A layer, or several, in another form.
+enum Form<'a> {
+    /// One product for all of these.
+    Stacked(Vec<&'a Linear>),
+    /// The first layer of a feed-forward network, in parts.
+    Up(&'a Linear),
+    /// The second, whose input comes in parts; with the first.
+    Down(&'a Linear, &'a Linear),
+}
+
+/// What becomes of the nodes of a graph.
+#[derive(Default)]
+struct Plan<'a> {
+    /// Forms, before the node at which each is written.
+    forms: BTreeMap<usize, Form<'a>>,
+    /// Nodes that are left out.
+    replaced: HashSet<usize>,
+}
+
+impl<'a> Plan<'a> {
+    fn of(state: &'a State) -> Self {
+        let mut plan = Self::default();
+        let producers = producers(state);
+        let mut stacked: HashSet<&str> = HashSet::new();
+        for (i, first) in state.linears.iter().enumerate() {
+            if stacked.contains(&*first.y) || !first.is_narrow() {
+                continue;
+            }
+            let like = state.linears[i..].iter().filter(|l| first.stacks_with(l));
+            let group: Vec<&Linear> = like.collect();
+            if group.len() >= FEWEST_STACKED {
+                stacked.extend(group.iter().map(|l| &*l.y));
+                plan.replace(&producers, &group, Form::Stacked);
+            }
+        }
+        for up in state.linears.iter().filter(|l| l.widens()) {
+            if let Some(down) = second_layer(state, &producers, up) {
+                plan.replace(&producers, &[up], |_| Form::Up(up));
+                plan.replace(&producers, &[down], |_| Form::Down(down, up));
+            }
+        }
+        plan
+    }
+
+    /// Puts a form in the place of the first of `layers`, and leaves the nodes of all of them out.
+    fn replace(
+        &mut self,
+        producers: &HashMap<&str, usize>,
+        layers: &[&'a Linear],
+        form: impl FnOnce(Vec<&'a Linear>) -> Form<'a>,
+    ) {
+        let nodes = layers.iter().flat_map(|l| &l.written).map(|name| producers[name.as_str()]);
+        let nodes: Vec<usize> = nodes.collect();
+        let first = *nodes.iter().min().expect("a layer has nodes");
+        self.replaced.extend(nodes);
+        self.forms.insert(first, form(layers.to_vec()));
+    }
+}
+
+/// The node that makes each value.
+fn producers(state: &State) -> HashMap<&str, usize> {
+    let nodes = state.nodes.iter().enumerate();
+    nodes.flat_map(|(i, n)| n.output.iter().map(move |name| (name.as_str(), i))).collect()
+}
+
+/// The layer back to what `up` began, if between the two is nothing but an activation: operators on
+/// each element by itself, whose results nothing else reads.
+fn second_layer<'a>(
+    state: &'a State,
+    producers: &HashMap<&str, usize>,
+    up: &Linear,
+) -> Option<&'a Linear> {
+    let scalar = |name: &str| {
+        name.is_empty()
+            || state
+                .weights
+                .iter()
+                .any(|(w, t)| **w == *name && t.len() == 1 && t.shape().len() < 2)
+    };
+    let mut between = HashSet::from([&*up.y]);
+    let mut down: Option<&Linear> = None;
+    for node in &state.nodes[producers[&*up.y] + 1..] {
+        if !node.input.iter().any(|name| between.contains(name.as_str())) {
+            continue;
+        }
+        if is_elementwise(node.op_type()) {
+            if !node.input.iter().all(|name| between.contains(name.as_str()) || scalar(name)) {
+                return None;
+            }
+            between.extend(node.output.iter().map(String::as_str));
+            continue;
+        }
+        let of = |l: &&Linear| node.output.iter().any(|name| l.written.contains(name));
+        let layer = state.linears.iter().find(of)?;
+        if down.is_some_and(|down| down.y != layer.y) || !between.contains(layer.x.name.as_str()) {
+            return None;
+        }
+        down = Some(layer);
+    }
+    let measured = |down: &&Linear| down.x.dtype == up.x.dtype && down.outputs >= LEAST_WIDTH;
+    down.filter(measured).filter(|down| down.inputs >= 2 * down.outputs)
+}
+
+/// What an activation is made of.
+fn is_elementwise(operator: &str) -> bool {
+    matches!(
+        operator,
+        "Add"
+            | "Celu"
+            | "Clip"
+            | "Div"
+            | "Elu"
+            | "Erf"
+            | "Exp"
+            | "Gelu"
+            | "HardSigmoid"
+            | "HardSwish"
+            | "LeakyRelu"
+            | "Mish"
+            | "Mul"
+            | "Neg"
+            | "Pow"
+            | "Relu"
+            | "Selu"
+            | "Sigmoid"
+            | "Softplus"
+            | "Softsign"
+            | "Sub"
+            | "Tanh"
+    )
+}

@@ -1,0 +1,185 @@
+//! Which layers are written in another form, and what the graph is then. Values are compared in
+//! `tests/cases_graph.rs` and with whole models.
+
+use super::super::GraphBuilder;
+use super::*;
+use crate::error::Result;
+use crate::export::{Consumer, OnnxModel};
+use crate::tensor::HostTensor;
+
+const WIDTH: usize = 256;
+const HIDDEN: usize = 1024;
+
+fn zeros(graph: &GraphBuilder, name: &str, dtype: DType, shape: &[usize]) -> Value {
+    let bytes = vec![0u8; shape.iter().product::<usize>() * dtype.size()];
+    graph.weight(name, HostTensor::from_bytes(dtype, shape, bytes).unwrap()).unwrap()
+}
+
+/// A layer of weights `[outputs, inputs]`, with a bias.
+fn layer(x: &Value, name: &str, inputs: usize, outputs: usize) -> Value {
+    let (graph, dtype) = (x.graph(), x.dtype());
+    let weight = zeros(graph, &format!("{name}.weight"), dtype, &[outputs, inputs]);
+    let bias = zeros(graph, &format!("{name}.bias"), dtype, &[outputs]);
+    x.linear(&weight, Some(&bias), true).unwrap()
+}
+
+/// A model of one input for a consumer that has batched layers.
+fn model(dtype: DType, dims: &[usize], body: impl Fn(&Value) -> Result<Vec<Value>>) -> OnnxModel {
+    let consumer = Consumer::tensorrt().batched_linear(true);
+    let graph = GraphBuilder::for_consumer("model", consumer);
+    let x = graph.input("x", dtype, dims.iter().copied()).unwrap();
+    for (i, y) in body(&x).unwrap().iter().enumerate() {
+        graph.output(&format!("y{i}"), y).unwrap();
+    }
+    graph.finish().unwrap()
+}
+
+fn operators(model: &OnnxModel) -> Vec<&str> {
+    let nodes = &model.proto().graph.as_ref().unwrap().node;
+    nodes.iter().map(|node| node.op_type()).filter(|op| *op != "Identity").collect()
+}
+
+fn shapes(model: &OnnxModel) -> Vec<Vec<i64>> {
+    let weights = &model.proto().graph.as_ref().unwrap().initializer;
+    weights.iter().filter(|w| w.dims.len() > 1).map(|w| w.dims.clone()).collect()
+}
+
+fn several(dtype: DType, dims: &[usize], outputs: &[usize]) -> OnnxModel {
+    model(dtype, dims, |x| {
+        let layer = |(i, &outputs)| layer(x, &format!("layer{i}"), WIDTH, outputs);
+        Ok(outputs.iter().enumerate().map(layer).collect())
+    })
+}
+
+fn network(dtype: DType, rows: usize, hidden: usize) -> OnnxModel {
+    model(dtype, &[1, rows, WIDTH], |x| {
+        Ok(vec![layer(&layer(x, "up", WIDTH, hidden).gelu(false)?, "down", hidden, WIDTH)])
+    })
+}
+
+fn is_batched(model: &OnnxModel) -> bool {
+    shapes(model).iter().any(|shape| shape.len() == 3)
+}
+
+#[test]
+fn layers_of_one_input_become_one_product() {
+    let model = several(DType::F32, &[2, 64, WIDTH], &[WIDTH; 3]);
+    let one = ["Reshape", "Transpose", "MatMul", "Add", "Split", "Reshape", "Reshape", "Reshape"];
+    assert_eq!(operators(&model), one);
+    assert_eq!(shapes(&model), [vec![3, 256, 256], vec![3, 1, 256]]);
+    // A batch of one has nothing to reshape, nor has a matrix to become several dimensions.
+    let model = several(DType::F16, &[1, 128, WIDTH], &[WIDTH; 3]);
+    assert_eq!(operators(&model), ["Transpose", "MatMul", "Add", "Split"]);
+    assert!(is_batched(&several(DType::F32, &[128, WIDTH], &[WIDTH; 4])));
+}
+
+#[test]
+fn layers_that_were_not_measured_to_gain_stay() {
+    let f32 = |dims: &[usize], outputs: &[usize]| several(DType::F32, dims, outputs);
+    assert!(!is_batched(&f32(&[1, 127, WIDTH], &[WIDTH; 3])), "few rows");
+    assert!(!is_batched(&f32(&[1, 128, WIDTH], &[WIDTH; 2])), "two layers");
+    assert!(!is_batched(&f32(&[1, 128, WIDTH], &[WIDTH, 128, 128])), "of different sizes");
+    assert!(!is_batched(&f32(&[1, 128, WIDTH], &[512; 3])), "wide layers");
+    assert!(!is_batched(&several(DType::F64, &[1, 128, WIDTH], &[WIDTH; 3])), "of f64");
+    assert!(is_batched(&several(DType::F16, &[8, 128, WIDTH], &[WIDTH; 3])));
+    assert!(!is_batched(&several(DType::F16, &[9, 128, WIDTH], &[WIDTH; 3])), "many rows of f16");
+    assert!(is_batched(&several(DType::F32, &[9, 128, WIDTH], &[WIDTH; 3])));
+    // The layer of another size stays beside the product of the others.
+    let model = f32(&[1, 128, WIDTH], &[WIDTH, 512, WIDTH, WIDTH]);
+    assert_eq!(shapes(&model), [vec![512, 256], vec![3, 256, 256], vec![3, 1, 256]]);
+}
+
+#[test]
+fn a_feed_forward_network_is_in_parts() {
+    let model = network(DType::F32, 128, HIDDEN);
+    let parts = ["Transpose", "MatMul", "Add", "Gelu", "Transpose", "MatMul", "ReduceSum"];
+    assert_eq!(operators(&model), [&parts[..], &["Reshape", "Add"]].concat());
+    assert_eq!(shapes(&model), [vec![4, 256, 256], vec![4, 1, 256], vec![4, 256, 256]]);
+    assert!(is_batched(&network(DType::F16, 197, HIDDEN)));
+    assert!(is_batched(&network(DType::F32, 512, HIDDEN)));
+
+    assert!(!is_batched(&network(DType::F32, 197, HIDDEN)), "197 rows of f32");
+    assert!(!is_batched(&network(DType::F32, 520, HIDDEN)), "many rows");
+    assert!(!is_batched(&network(DType::F32, 120, HIDDEN)), "few rows");
+    assert!(!is_batched(&network(DType::F32, 128, 508)), "little wider");
+    assert!(!is_batched(&network(DType::F32, 128, 514)), "not in four parts");
+}
+
+#[test]
+fn a_network_whose_hidden_values_are_used_elsewhere_stays() {
+    type Body = fn(&Value, &Value) -> Result<Vec<Value>>;
+    let down = |x: &Value| layer(x, "down", HIDDEN, WIDTH);
+    let bodies: &[(&str, Body)] = &[
+        ("an output", |x, h| Ok(vec![x.clone(), h.clone()])),
+        ("a sum", |x, h| Ok(vec![x.clone(), h.reduce("ReduceSum", &[-1], false)?])),
+        ("another layer", |x, h| Ok(vec![x.clone(), layer(h, "other", HIDDEN, WIDTH)])),
+    ];
+    for (name, body) in bodies {
+        let model = model(DType::F32, &[1, 128, WIDTH], |x| {
+            let hidden = layer(x, "up", WIDTH, HIDDEN).relu()?;
+            body(&down(&hidden), &hidden)
+        });
+        assert!(!is_batched(&model), "{name}");
+    }
+    // What is between the layers must be of each element by itself.
+    type Between = fn(&Value) -> Result<Value>;
+    let between: &[(&str, Between, bool)] = &[
+        ("a scaled sigmoid", |h| h.mul(&h.affine(1.702, 0.0)?.sigmoid()?), true),
+        ("a softmax", |h| h.softmax(-1), false),
+        ("a vector", |h| h.mul(&zeros(h.graph(), "scale", DType::F32, &[HIDDEN])), false),
+        ("its own layer", |h| h.mul(&layer(h, "gate", HIDDEN, HIDDEN)), false),
+    ];
+    for (name, between, expected) in between {
+        let model = model(DType::F32, &[1, 128, WIDTH], |x| {
+            Ok(vec![down(&between(&layer(x, "up", WIDTH, HIDDEN))?)])
+        });
+        assert_eq!(is_batched(&model), *expected, "{name}");
+    }
+}
+
+#[test]
+fn names_of_values_stay_and_shared_weights_are_stacked_once() {
+    let body = |x: &Value| {
+        let graph = x.graph();
+        let weight = |name: String| zeros(graph, &name, DType::F32, &[WIDTH, WIDTH]);
+        let weights: Vec<Value> = (0..3).map(|i| weight(format!("weight{i}"))).collect();
+        let mut x = x.clone();
+        for _ in 0..2 {
+            let parts = weights.iter().map(|w| x.linear(w, None, true));
+            let parts = parts.collect::<Result<Vec<_>>>()?;
+            x = parts[0].add(&parts[1])?.mul(&parts[2])?;
+        }
+        Ok(vec![x])
+    };
+    let batched = model(DType::F32, &[1, 128, WIDTH], body);
+    assert_eq!(shapes(&batched), [[3, 256, 256]]);
+    let count = |op| operators(&batched).iter().filter(|other| **other == op).count();
+    assert_eq!([count("MatMul"), count("Transpose")], [2, 1]);
+
+    let graph = GraphBuilder::for_consumer("model", Consumer::tensorrt());
+    let x = graph.input("x", DType::F32, [1, 128, WIDTH]).unwrap();
+    graph.output("y0", &body(&x).unwrap()[0]).unwrap();
+    let plain = graph.finish().unwrap();
+    let adds = |model: &OnnxModel| {
+        let nodes = &model.proto().graph.as_ref().unwrap().node;
+        let adds = nodes.iter().filter(|n| n.op_type() == "Add");
+        adds.map(|n| (n.input.clone(), n.output.clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(adds(&batched), adds(&plain));
+}
+
+#[test]
+fn sizes_to_tune_for_decide() {
+    for (opt, expected) in [(1, false), (2, true)] {
+        let consumer = Consumer::tensorrt().batched_linear(true);
+        let graph = GraphBuilder::for_consumer("model", consumer);
+        let batch = crate::spec::Symbol::new("batch", 1, opt, 8).unwrap();
+        let dims = [Dim::from(batch), Dim::Fixed(64), Dim::Fixed(WIDTH)];
+        let x = graph.input("x", DType::F32, dims).unwrap();
+        for i in 0..3 {
+            let y = layer(&x, &format!("layer{i}"), WIDTH, WIDTH);
+            graph.output(&format!("y{i}"), &y).unwrap();
+        }
+        assert_eq!(is_batched(&graph.finish().unwrap()), expected);
+    }
+}

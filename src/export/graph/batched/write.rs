@@ -1,0 +1,200 @@
+//! The batched products themselves, with the operators of the builder.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
+use super::{Form, Linear, PARTS, Plan};
+use crate::error::Result;
+use crate::export::Consumer;
+use crate::export::graph::{GraphBuilder, State, Value};
+use crate::spec::{Dim, Shape, TensorSpec};
+use crate::tensor::HostTensor;
+
+impl State {
+    /// The same graph with its layers in the forms that are faster. Names of values stay, but for those
+    /// within a layer.
+    pub(in crate::export::graph) fn batched(&self, consumer: Consumer) -> Result<Self> {
+        let plan = Plan::of(self);
+        let empty = Self { nodes: Vec::new(), scope: Vec::new(), ..self.clone() };
+        let graph = GraphBuilder { state: Arc::new(Mutex::new(empty)), consumer };
+        let mut writer =
+            Writer { graph, state: self, weights: HashMap::new(), in_parts: HashMap::new() };
+        for (i, node) in self.nodes.iter().enumerate() {
+            match plan.forms.get(&i) {
+                Some(Form::Stacked(layers)) => writer.stacked(layers)?,
+                Some(Form::Up(layer)) => writer.up(layer)?,
+                Some(Form::Down(layer, up)) => writer.down(layer, up)?,
+                None => {}
+            }
+            if !plan.replaced.contains(&i) {
+                writer.graph.lock().nodes.push(node.clone());
+            }
+        }
+        let state = writer.graph.lock().clone();
+        Ok(state)
+    }
+}
+
+struct Writer<'a> {
+    graph: GraphBuilder,
+    state: &'a State,
+    /// Those of the products, by the names of the layers' own and whether they are transposed.
+    weights: HashMap<(Vec<Arc<str>>, bool), Value>,
+    /// The shapes of feed-forward networks' first layers, by the name of their output.
+    in_parts: HashMap<Arc<str>, Shape>,
+}
+
+impl Writer<'_> {
+    fn stacked(&mut self, layers: &[&Linear]) -> Result<()> {
+        let first = &layers[0];
+        self.graph.enter(format!("{}.batched", first.y));
+        let x = self.rows(&first.x)?;
+        let weights: Vec<&Arc<str>> = layers.iter().map(|l| &l.weight).collect();
+        let weight = self.weight(&weights, first.transposed, |state| {
+            stack(weights.iter().map(|name| state.weight(name)))
+        })?;
+        let mut y = x.matmul(&weight)?;
+        if first.bias.is_some() {
+            let biases = layers.iter().flat_map(|l| &l.bias).map(|name| self.state.weight(name));
+            let bias = stack(biases)?.reshape([layers.len(), 1, first.outputs])?;
+            y = y.add(&self.graph.constant("bias", bias))?;
+        }
+        let mut one = y.dims().to_vec();
+        one[0] = Dim::Fixed(1);
+        let sizes = HostTensor::from_vec([layers.len()], vec![1i64; layers.len()])?;
+        let split = self.graph.node("Split").input(&y).input(&self.graph.constant("split", sizes));
+        let output = (y.dtype(), Shape::from(one));
+        let split = split.attr("axis", 0).outputs(vec![output; layers.len()]).build_all()?;
+        for (y, layer) in split.iter().zip(layers) {
+            self.named(&self.shaped(y, &first.x, layer.outputs)?, &layer.y);
+        }
+        self.graph.leave();
+        Ok(())
+    }
+
+    fn up(&mut self, layer: &Linear) -> Result<()> {
+        self.graph.enter(format!("{}.batched", layer.y));
+        let x = self.rows(&layer.x)?;
+        let outputs = usize::from(!layer.transposed);
+        let weight = self.weight(&[&layer.weight], layer.transposed, |state| {
+            in_parts(state.weight(&layer.weight), outputs)
+        })?;
+        let mut y = x.matmul(&weight)?;
+        if let Some(bias) = &layer.bias {
+            let bias = self.state.weight(bias).reshape([PARTS, 1, layer.outputs / PARTS])?;
+            y = y.add(&self.graph.constant("bias", bias))?;
+        }
+        self.named(&y, &layer.y);
+        self.in_parts.insert(layer.y.clone(), y.shape);
+        self.graph.leave();
+        Ok(())
+    }
+
+    /// The output has the leading sizes of what the network's first layer took.
+    fn down(&mut self, layer: &Linear, up: &Linear) -> Result<()> {
+        self.graph.enter(format!("{}.batched", layer.y));
+        let x = TensorSpec { shape: self.in_parts[&up.y].clone(), ..layer.x.clone() };
+        let x = self.of(&x);
+        let inputs = usize::from(layer.transposed);
+        let weight = self.weight(&[&layer.weight], layer.transposed, |state| {
+            in_parts(state.weight(&layer.weight), inputs)
+        })?;
+        let sum = x.matmul(&weight)?.reduce("ReduceSum", &[0], false)?;
+        let mut y = self.shaped(&sum, &up.x, layer.outputs)?;
+        if let Some(bias) = &layer.bias {
+            let bias = self.graph.constant("bias", self.state.weight(bias).clone());
+            y = y.add(&bias)?;
+        }
+        self.named(&y, &layer.y);
+        self.graph.leave();
+        Ok(())
+    }
+
+    fn of(&self, spec: &TensorSpec) -> Value {
+        self.graph.value(spec.name.as_str().into(), spec.dtype, spec.shape.clone())
+    }
+
+    /// `x` as `[1, rows, width]`.
+    fn rows(&self, x: &TensorSpec) -> Result<Value> {
+        let width = x.shape.dims().last().cloned();
+        self.of(x).reshape(&[Some(Dim::Fixed(1)), None, width])
+    }
+
+    /// `y` under the leading sizes of `x`.
+    fn shaped(&self, y: &Value, x: &TensorSpec, width: usize) -> Result<Value> {
+        let mut dims = x.shape.dims().to_vec();
+        *dims.last_mut().expect("the rank is 2 or more") = Dim::Fixed(width);
+        if y.dims() == dims {
+            return Ok(y.clone());
+        }
+        let open = dims.iter().filter(|dim| dim.fixed().is_none()).count();
+        let sizes = dims.iter().map(|dim| dim.fixed().map_or(-1, |size| size as i64)).collect();
+        let shape = match open {
+            ..2 => self.graph.constant("shape", HostTensor::from_vec([dims.len()], sizes)?),
+            _ => self.graph.shape_tensor(&dims, &[&self.of(x)])?,
+        };
+        let output = (y.dtype(), Shape::from(dims));
+        self.graph.node("Reshape").input(y).input(&shape).outputs([output]).build()
+    }
+
+    /// The weight of a product, made once for layers that share theirs.
+    fn weight(
+        &mut self,
+        names: &[&Arc<str>],
+        transposed: bool,
+        make: impl FnOnce(&State) -> Result<HostTensor>,
+    ) -> Result<Value> {
+        let names: Vec<_> = names.iter().map(|&name| name.clone()).collect();
+        let key = (names, transposed);
+        if let Some(weight) = self.weights.get(&key) {
+            return Ok(weight.clone());
+        }
+        let mut weight = self.graph.constant("weight", make(self.state)?);
+        if transposed {
+            weight = weight.transpose(&[0, 2, 1])?;
+        }
+        self.weights.insert(key, weight.clone());
+        Ok(weight)
+    }
+
+    /// Gives a value that was made last a name that others know.
+    fn named(&self, value: &Value, name: &str) {
+        let mut state = self.graph.lock();
+        let outputs = state.nodes.iter_mut().rev().flat_map(|node| &mut node.output);
+        let output = outputs.into_iter().find(|output| **output == *value.name);
+        *output.expect("a node made the value") = name.to_owned();
+    }
+}
+
+impl State {
+    fn weight(&self, name: &str) -> &HostTensor {
+        let found = self.weights.iter().find(|(known, _)| **known == *name);
+        &found.expect("a layer's parameters are weights of its graph").1
+    }
+}
+
+/// Tensors of one type and shape along a new first axis.
+fn stack<'a>(tensors: impl Iterator<Item = &'a HostTensor>) -> Result<HostTensor> {
+    let tensors: Vec<&HostTensor> = tensors.collect();
+    let bytes: Vec<u8> = tensors.iter().flat_map(|t| t.bytes().iter().copied()).collect();
+    let shape = [&[tensors.len()], tensors[0].shape()].concat();
+    HostTensor::from_bytes(tensors[0].dtype(), shape, bytes)
+}
+
+/// A matrix in equal parts of `axis`, along a new first axis.
+fn in_parts(matrix: &HostTensor, axis: usize) -> Result<HostTensor> {
+    let (rows, columns) = (matrix.shape()[0], matrix.shape()[1]);
+    if axis == 0 {
+        return matrix.reshape([PARTS, rows / PARTS, columns]);
+    }
+    let (bytes, each) = (matrix.bytes(), columns / PARTS * matrix.dtype().size());
+    let mut parts = Vec::with_capacity(bytes.len());
+    for part in 0..PARTS {
+        for row in bytes.chunks_exact(PARTS * each) {
+            parts.extend_from_slice(&row[part * each..][..each]);
+        }
+    }
+    HostTensor::from_bytes(matrix.dtype(), [PARTS, rows, columns / PARTS], parts)
+}
