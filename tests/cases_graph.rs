@@ -79,8 +79,11 @@ fn layers_that_can_be_batched_match_ndarray() {
         random(shape, seed).mapv(|v| half::f16::from_f32(v * scale).to_f32())
     };
     let sizes = [[WIDTH, WIDTH], [WIDTH, WIDTH], [WIDTH, WIDTH], [WIDTH, HIDDEN], [HIDDEN, WIDTH]];
-    let weights: Vec<_> = sizes.iter().zip(1..).map(|(s, i)| values(s, 0.1, i)).collect();
-    let biases: Vec<_> = sizes.iter().zip(9..).map(|(s, i)| values(&s[1..], 1.0, i)).collect();
+    // The last sum is the longest, in as many bits as the others.
+    let scales = [0.1, 0.1, 0.1, 0.1, 0.02];
+    let weights: Vec<_> =
+        sizes.iter().zip(scales).zip(1..).map(|((s, scale), i)| values(s, scale, i)).collect();
+    let biases: Vec<_> = sizes.iter().zip(9..).map(|(s, i)| values(&s[1..], 0.2, i)).collect();
     for ((dims, dtype), (transposed, biased)) in
         layouts.iter().flat_map(|l| [(true, true), (false, true), (true, false)].map(|p| (l, p)))
     {

@@ -3,6 +3,7 @@
 //! several layers of the same input as one product, and the two layers of a feed-forward network in
 //! parts of the hidden axis. Here is which layers that is; how it is written is in `write`.
 
+mod heads;
 mod write;
 
 #[cfg(test)]
@@ -15,6 +16,8 @@ use std::{
 
 use super::{GraphBuilder, State, Value};
 use crate::spec::{DType, Dim, TensorSpec};
+use crate::tensor::HostTensor;
+use heads::Heads;
 
 /// The parts that the hidden axis of a feed-forward network is written in.
 const PARTS: usize = 4;
@@ -126,8 +129,8 @@ impl GraphBuilder {
 
 /// A layer, or several, in another form.
 enum Form<'a> {
-    /// One product for all of these.
-    Stacked(Vec<&'a Linear>),
+    /// One product for all of these, perhaps with what becomes of them.
+    Stacked(Vec<&'a Linear>, Option<Heads>),
     /// The first layer of a feed-forward network, in parts.
     Up(&'a Linear),
     /// The second, whose input comes in parts; with the first.
@@ -146,7 +149,7 @@ struct Plan<'a> {
 impl<'a> Plan<'a> {
     fn of(state: &'a State) -> Self {
         let mut plan = Self::default();
-        let producers = producers(state);
+        let (producers, readers) = (producers(state), heads::readers(state));
         let mut stacked: HashSet<&str> = HashSet::new();
         for (i, first) in state.linears.iter().enumerate() {
             if stacked.contains(&*first.y) || !first.is_narrow() {
@@ -156,30 +159,34 @@ impl<'a> Plan<'a> {
             let group: Vec<&Linear> = like.collect();
             if group.len() >= FEWEST_STACKED {
                 stacked.extend(group.iter().map(|l| &*l.y));
-                plan.replace(&producers, &group, Form::Stacked);
+                let heads = Heads::of(state, &readers, &group);
+                plan.replaced.extend(heads.iter().flat_map(|heads| &heads.nodes));
+                plan.replace(&producers, &group, Form::Stacked(group.clone(), heads));
             }
         }
         for up in state.linears.iter().filter(|l| l.widens()) {
             if let Some(down) = second_layer(state, &producers, up) {
-                plan.replace(&producers, &[up], |_| Form::Up(up));
-                plan.replace(&producers, &[down], |_| Form::Down(down, up));
+                plan.replace(&producers, &[up], Form::Up(up));
+                plan.replace(&producers, &[down], Form::Down(down, up));
             }
         }
         plan
     }
 
     /// Puts a form in the place of the first of `layers`, and leaves the nodes of all of them out.
-    fn replace(
-        &mut self,
-        producers: &HashMap<&str, usize>,
-        layers: &[&'a Linear],
-        form: impl FnOnce(Vec<&'a Linear>) -> Form<'a>,
-    ) {
+    fn replace(&mut self, producers: &HashMap<&str, usize>, layers: &[&Linear], form: Form<'a>) {
         let nodes = layers.iter().flat_map(|l| &l.written).map(|name| producers[name.as_str()]);
         let nodes: Vec<usize> = nodes.collect();
         let first = *nodes.iter().min().expect("a layer has nodes");
         self.replaced.extend(nodes);
-        self.forms.insert(first, form(layers.to_vec()));
+        self.forms.insert(first, form);
+    }
+}
+
+impl State {
+    fn constant(&self, name: &str) -> Option<&HostTensor> {
+        let found = self.weights.iter().find(|(known, _)| **known == *name);
+        found.map(|(_, tensor)| tensor)
     }
 }
 

@@ -90,6 +90,48 @@ fn layers_that_were_not_measured_to_gain_stay() {
 }
 
 #[test]
+fn heads_are_divided_and_turned_for_all_layers_at_once() {
+    fn turned(x: &Value, order: &[usize], heads: usize) -> Result<Value> {
+        let mut dims: Vec<Option<Dim>> = x.dims().iter().cloned().map(Some).collect();
+        dims.pop();
+        dims.extend([Some(Dim::Fixed(heads)), None]);
+        x.reshape(&dims)?.transpose(order)
+    }
+    fn parts(x: &Value) -> impl Iterator<Item = Value> {
+        (0..3).map(move |i| layer(x, &format!("layer{i}"), WIDTH, WIDTH))
+    }
+    let alike = |x: &Value| parts(x).map(|y| turned(&y, &[0, 2, 1, 3], 4)).collect();
+    let once = ["Transpose", "MatMul", "Add", "Reshape", "Transpose", "Split"];
+    let batched = model(DType::F32, &[2, 64, WIDTH], alike);
+    let all = [&["Reshape"], &once[..], &["Squeeze"; 3]].concat();
+    assert_eq!(operators(&batched), all);
+    assert_eq!(operators(&model(DType::F32, &[1, 128, WIDTH], alike)), all[1..]);
+
+    let apart = |body: &dyn Fn(&Value) -> Result<Vec<Value>>| {
+        let model = model(DType::F32, &[1, 128, WIDTH], body);
+        let count = |op| operators(&model).iter().filter(|other| **other == op).count();
+        assert!(is_batched(&model));
+        [count("Reshape"), count("Transpose"), count("Squeeze")]
+    };
+    let unlike = |x: &Value| {
+        let orders = [[0, 2, 1, 3], [0, 2, 1, 3], [0, 2, 3, 1]];
+        parts(x).zip(orders).map(|(y, order)| turned(&y, &order, 4)).collect()
+    };
+    assert_eq!(apart(&unlike), [3, 4, 0]);
+    let of_other_sizes =
+        |x: &Value| parts(x).zip([4, 4, 8]).map(|(y, n)| turned(&y, &[0, 2, 1, 3], n)).collect();
+    assert_eq!(apart(&of_other_sizes), [3, 4, 0]);
+    let read_twice = |x: &Value| {
+        let parts: Vec<Value> = parts(x).collect();
+        let turned = parts.iter().map(|y| turned(y, &[0, 2, 1, 3], 4));
+        let mut all = turned.collect::<Result<Vec<_>>>()?;
+        all.push(parts[0].clone());
+        Ok(all)
+    };
+    assert_eq!(apart(&read_twice), [3, 4, 0]);
+}
+
+#[test]
 fn a_feed_forward_network_is_in_parts() {
     let model = network(DType::F32, 128, HIDDEN);
     let parts = ["Transpose", "MatMul", "Add", "Gelu", "Transpose", "MatMul", "ReduceSum"];

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use super::{Form, Linear, PARTS, Plan};
+use super::{Form, Heads, Linear, PARTS, Plan};
 use crate::error::Result;
 use crate::export::Consumer;
 use crate::export::graph::{GraphBuilder, State, Value};
@@ -23,7 +23,7 @@ impl State {
             Writer { graph, state: self, weights: HashMap::new(), in_parts: HashMap::new() };
         for (i, node) in self.nodes.iter().enumerate() {
             match plan.forms.get(&i) {
-                Some(Form::Stacked(layers)) => writer.stacked(layers)?,
+                Some(Form::Stacked(layers, heads)) => writer.stacked(layers, heads.as_ref())?,
                 Some(Form::Up(layer)) => writer.up(layer)?,
                 Some(Form::Down(layer, up)) => writer.down(layer, up)?,
                 None => {}
@@ -47,7 +47,7 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn stacked(&mut self, layers: &[&Linear]) -> Result<()> {
+    fn stacked(&mut self, layers: &[&Linear], heads: Option<&Heads>) -> Result<()> {
         let first = &layers[0];
         self.graph.enter(format!("{}.batched", first.y));
         let x = self.rows(&first.x)?;
@@ -61,14 +61,27 @@ impl Writer<'_> {
             let bias = stack(biases)?.reshape([layers.len(), 1, first.outputs])?;
             y = y.add(&self.graph.constant("bias", bias))?;
         }
+        let leading = &first.x.shape.dims()[..first.x.shape.rank() - 1];
+        if let Some(Heads { count, size, order, .. }) = heads {
+            let sizes = [layers.len(), *count, *size].map(Dim::Fixed);
+            let dims = [&sizes[..1], leading, &sizes[1..]].concat();
+            let order: Vec<usize> = [0].into_iter().chain(order.iter().map(|i| i + 1)).collect();
+            y = self.shaped(&y, dims, &first.x)?.transpose(&order)?;
+        }
         let mut one = y.dims().to_vec();
         one[0] = Dim::Fixed(1);
         let sizes = HostTensor::from_vec([layers.len()], vec![1i64; layers.len()])?;
         let split = self.graph.node("Split").input(&y).input(&self.graph.constant("split", sizes));
         let output = (y.dtype(), Shape::from(one));
         let split = split.attr("axis", 0).outputs(vec![output; layers.len()]).build_all()?;
-        for (y, layer) in split.iter().zip(layers) {
-            self.named(&self.shaped(y, &first.x, layer.outputs)?, &layer.y);
+        for (i, (y, layer)) in split.iter().zip(layers).enumerate() {
+            match heads {
+                Some(heads) => self.named(&y.squeeze(&[0])?, &heads.outputs[i]),
+                None => {
+                    let dims = [leading, &[Dim::Fixed(layer.outputs)]].concat();
+                    self.named(&self.shaped(y, dims, &first.x)?, &layer.y);
+                }
+            }
         }
         self.graph.leave();
         Ok(())
@@ -102,7 +115,9 @@ impl Writer<'_> {
             in_parts(state.weight(&layer.weight), inputs)
         })?;
         let sum = x.matmul(&weight)?.reduce("ReduceSum", &[0], false)?;
-        let mut y = self.shaped(&sum, &up.x, layer.outputs)?;
+        let mut dims = up.x.shape.dims().to_vec();
+        *dims.last_mut().expect("the rank is 2 or more") = Dim::Fixed(layer.outputs);
+        let mut y = self.shaped(&sum, dims, &up.x)?;
         if let Some(bias) = &layer.bias {
             let bias = self.graph.constant("bias", self.state.weight(bias).clone());
             y = y.add(&bias)?;
@@ -122,10 +137,8 @@ impl Writer<'_> {
         self.of(x).reshape(&[Some(Dim::Fixed(1)), None, width])
     }
 
-    /// `y` under the leading sizes of `x`.
-    fn shaped(&self, y: &Value, x: &TensorSpec, width: usize) -> Result<Value> {
-        let mut dims = x.shape.dims().to_vec();
-        *dims.last_mut().expect("the rank is 2 or more") = Dim::Fixed(width);
+    /// `y` as `dims`, whose symbols are those of `x`.
+    fn shaped(&self, y: &Value, dims: Vec<Dim>, x: &TensorSpec) -> Result<Value> {
         if y.dims() == dims {
             return Ok(y.clone());
         }
@@ -170,8 +183,7 @@ impl Writer<'_> {
 
 impl State {
     fn weight(&self, name: &str) -> &HostTensor {
-        let found = self.weights.iter().find(|(known, _)| **known == *name);
-        &found.expect("a layer's parameters are weights of its graph").1
+        self.constant(name).expect("a layer's parameters are weights of its graph")
     }
 }
 

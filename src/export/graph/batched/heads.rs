@@ -1,0 +1,84 @@
+//! What becomes of several layers that are one product: where each is divided into heads and turned
+//! alike, as attention does it, that is done for all at once.
+
+use std::collections::HashMap;
+
+use super::{Linear, State};
+use crate::export::onnx::NodeProto;
+
+/// A `[.., outputs]` divided into `[.., count, size]`, whose axes are put into another order.
+pub(super) struct Heads {
+    pub(super) count: usize,
+    pub(super) size: usize,
+    pub(super) order: Vec<usize>,
+    /// The results, one for each layer.
+    pub(super) outputs: Vec<String>,
+    /// The nodes that do it to one layer after the other.
+    pub(super) nodes: Vec<usize>,
+}
+
+/// The nodes that read each value.
+pub(super) fn readers(state: &State) -> HashMap<&str, Vec<usize>> {
+    let mut readers: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (i, node) in state.nodes.iter().enumerate() {
+        for name in &node.input {
+            readers.entry(name).or_default().push(i);
+        }
+    }
+    readers
+}
+
+impl Heads {
+    /// Those of `layers`, if nothing else is done to any of them.
+    pub(super) fn of(
+        state: &State,
+        readers: &HashMap<&str, Vec<usize>>,
+        layers: &[&Linear],
+    ) -> Option<Self> {
+        let mut heads: Option<Self> = None;
+        for layer in layers {
+            let mut next = Self::of_one(state, readers, layer)?;
+            heads = Some(match heads {
+                None => next,
+                Some(mut heads) => {
+                    if (heads.count, &heads.order) != (next.count, &next.order) {
+                        return None;
+                    }
+                    heads.outputs.append(&mut next.outputs);
+                    heads.nodes.append(&mut next.nodes);
+                    heads
+                }
+            });
+        }
+        heads
+    }
+
+    fn of_one(state: &State, readers: &HashMap<&str, Vec<usize>>, layer: &Linear) -> Option<Self> {
+        let only = |value: &str, operator: &str| match readers.get(value)?[..] {
+            [at] => Some((at, &state.nodes[at])).filter(|(_, node)| node.op_type() == operator),
+            _ => None,
+        };
+        let (reshape, node) = only(&layer.y, "Reshape")?;
+        let sizes = state.constant(node.input.get(1)?)?.to_vec::<i64>().ok()?;
+        let (leading, &[count, size]) = sizes.split_last_chunk::<2>()?;
+        let (_, dims) = layer.x.shape.dims().split_last()?;
+        let (count, size) = (usize::try_from(count).ok()?, usize::try_from(size).ok()?);
+        let stays = leading.iter().zip(dims).all(|(&size, dim)| {
+            // 0 is the size that was there, and -1 what the others leave.
+            size <= 0 || dim.fixed().is_some_and(|fixed| fixed as i64 == size)
+        });
+        if !stays || leading.len() != dims.len() || count.checked_mul(size) != Some(layer.outputs) {
+            return None;
+        }
+        let (transpose, node) = only(node.output.first()?, "Transpose")?;
+        let order = order(node, sizes.len())?;
+        let outputs = node.output.clone();
+        Some(Self { count, size, order, outputs, nodes: vec![reshape, transpose] })
+    }
+}
+
+fn order(transpose: &NodeProto, rank: usize) -> Option<Vec<usize>> {
+    let perm = transpose.attribute.iter().find(|a| a.name() == "perm")?;
+    let order: Option<Vec<_>> = perm.ints.iter().map(|&axis| usize::try_from(axis).ok()).collect();
+    order.filter(|order| order.len() == rank)
+}
