@@ -63,8 +63,8 @@ fn linear(x: &Array2<f32>, weight: &ArrayD<f32>, bias: Option<&ArrayD<f32>>) -> 
 /// to be batched.
 #[test]
 fn layers_that_can_be_batched_match_ndarray() {
-    const WIDTH: usize = 256;
-    const HIDDEN: usize = 1024;
+    const WIDTH: usize = 384;
+    const HIDDEN: usize = 1536;
     let batch = || Dim::dynamic("batch", 1..=4).unwrap();
     let length = || Dim::dynamic("length", 1..=128).unwrap();
     let width = || Dim::Fixed(WIDTH);

@@ -1,5 +1,7 @@
 //! Transformers, with dynamic lengths where they take sequences.
 
+use accelerant::burn::BurnGraph;
+use accelerant::export::Consumer;
 use accelerant::{Dim, OptimizeOptions};
 use burn::tensor::{Int, Tensor, TensorData};
 
@@ -64,9 +66,17 @@ fn bert() {
     assert_eq!(count(&onnx, "LayerNormalization"), 25, "{onnx}");
     assert_eq!(count(&onnx, "MatMul") + count(&onnx, "Gemm"), 12 * 8, "{onnx}");
     let weights = onnx.split().weights;
-    let count: usize =
+    let parameters: usize =
         weights.iter().map(|(_, weight)| weight.shape().iter().product::<usize>()).sum();
-    assert!((108_000_000..111_000_000).contains(&count), "{count} parameters");
+    assert!((108_000_000..111_000_000).contains(&parameters), "{parameters} parameters");
+
+    // Query, key and value are one product, divided into heads as one; the networks are in parts.
+    let graph = BurnGraph::capture(&base, &text([1, 128], 1), forward, &OptimizeOptions::new());
+    let batched = Consumer::tensorrt().batched_linear(true);
+    let onnx = graph.expect("it is captured").to_onnx(batched).expect("it is exported");
+    assert_eq!(count(&onnx, "MatMul") + count(&onnx, "Gemm"), 12 * 6, "{onnx}");
+    let parts = ["Split", "Squeeze", "ReduceSum"].map(|op| count(&onnx, op));
+    assert_eq!(parts, [12, 36, 12], "{onnx}");
 }
 
 #[test]

@@ -22,15 +22,17 @@ use heads::Heads;
 /// The parts that the hidden axis of a feed-forward network is written in.
 const PARTS: usize = 4;
 
-/// What was measured: from a batch of one text of 128 tokens on, and from MiniLM's width on.
-const LEAST_ROWS: usize = 128;
-const LEAST_WIDTH: usize = 256;
+/// What was measured: from a text of 16 tokens on, and from MiniLM's width on.
+const LEAST_ROWS: usize = 16;
+const LEAST_WIDTH: usize = 384;
 /// Query, key and value.
 const FEWEST_STACKED: usize = 3;
 /// In half precision several layers as one are slower with more rows than these.
 const MOST_ROWS_OF_HALF: usize = 1024;
-/// With more rows a feed-forward network in parts is slower.
+/// With more rows a feed-forward network in parts is slower; in fp32 also with rows that this many do not
+/// divide, such as 196 or 208.
 const MOST_ROWS_IN_PARTS: usize = 512;
+const ROWS_OF_F32_IN_PARTS: usize = 64;
 
 /// A linear layer as it was written, of a weight and a bias that are known.
 #[derive(Clone)]
@@ -95,9 +97,9 @@ impl Linear {
 
     /// Whether it may be the first of a feed-forward network.
     fn widens(&self) -> bool {
-        // 197 rows in fp32 were slower in parts.
-        let aligned = self.x.dtype != DType::F32 || self.rows().is_multiple_of(8);
-        let few = self.rows() <= MOST_ROWS_IN_PARTS;
+        let rows = self.rows();
+        let aligned = self.x.dtype != DType::F32 || rows.is_multiple_of(ROWS_OF_F32_IN_PARTS);
+        let few = rows <= MOST_ROWS_IN_PARTS;
         let wide = self.outputs >= 2 * self.inputs && self.outputs.is_multiple_of(PARTS);
         self.is_measured() && few && aligned && wide
     }

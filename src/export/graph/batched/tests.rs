@@ -7,8 +7,8 @@ use crate::error::Result;
 use crate::export::{Consumer, OnnxModel};
 use crate::tensor::HostTensor;
 
-const WIDTH: usize = 256;
-const HIDDEN: usize = 1024;
+const WIDTH: usize = 384;
+const HIDDEN: usize = 1536;
 
 fn zeros(graph: &GraphBuilder, name: &str, dtype: DType, shape: &[usize]) -> Value {
     let bytes = vec![0u8; shape.iter().product::<usize>() * dtype.size()];
@@ -66,7 +66,7 @@ fn layers_of_one_input_become_one_product() {
     let model = several(DType::F32, &[2, 64, WIDTH], &[WIDTH; 3]);
     let one = ["Reshape", "Transpose", "MatMul", "Add", "Split", "Reshape", "Reshape", "Reshape"];
     assert_eq!(operators(&model), one);
-    assert_eq!(shapes(&model), [vec![3, 256, 256], vec![3, 1, 256]]);
+    assert_eq!(shapes(&model), [vec![3, 384, 384], vec![3, 1, 384]]);
     // A batch of one has nothing to reshape, nor has a matrix to become several dimensions.
     let model = several(DType::F16, &[1, 128, WIDTH], &[WIDTH; 3]);
     assert_eq!(operators(&model), ["Transpose", "MatMul", "Add", "Split"]);
@@ -76,7 +76,7 @@ fn layers_of_one_input_become_one_product() {
 #[test]
 fn layers_that_were_not_measured_to_gain_stay() {
     let f32 = |dims: &[usize], outputs: &[usize]| several(DType::F32, dims, outputs);
-    assert!(!is_batched(&f32(&[1, 127, WIDTH], &[WIDTH; 3])), "few rows");
+    assert!(!is_batched(&f32(&[1, 15, WIDTH], &[WIDTH; 3])), "few rows");
     assert!(!is_batched(&f32(&[1, 128, WIDTH], &[WIDTH; 2])), "two layers");
     assert!(!is_batched(&f32(&[1, 128, WIDTH], &[WIDTH, 128, 128])), "of different sizes");
     assert!(!is_batched(&f32(&[1, 128, WIDTH], &[512; 3])), "wide layers");
@@ -86,7 +86,7 @@ fn layers_that_were_not_measured_to_gain_stay() {
     assert!(is_batched(&several(DType::F32, &[9, 128, WIDTH], &[WIDTH; 3])));
     // The layer of another size stays beside the product of the others.
     let model = f32(&[1, 128, WIDTH], &[WIDTH, 512, WIDTH, WIDTH]);
-    assert_eq!(shapes(&model), [vec![512, 256], vec![3, 256, 256], vec![3, 1, 256]]);
+    assert_eq!(shapes(&model), [vec![512, 384], vec![3, 384, 384], vec![3, 1, 384]]);
 }
 
 #[test]
@@ -136,15 +136,18 @@ fn a_feed_forward_network_is_in_parts() {
     let model = network(DType::F32, 128, HIDDEN);
     let parts = ["Transpose", "MatMul", "Add", "Gelu", "Transpose", "MatMul", "ReduceSum"];
     assert_eq!(operators(&model), [&parts[..], &["Reshape", "Add"]].concat());
-    assert_eq!(shapes(&model), [vec![4, 256, 256], vec![4, 1, 256], vec![4, 256, 256]]);
+    assert_eq!(shapes(&model), [vec![4, 384, 384], vec![4, 1, 384], vec![4, 384, 384]]);
     assert!(is_batched(&network(DType::F16, 197, HIDDEN)));
+    assert!(is_batched(&network(DType::F16, 16, HIDDEN)));
+    assert!(is_batched(&network(DType::F32, 64, HIDDEN)));
     assert!(is_batched(&network(DType::F32, 512, HIDDEN)));
 
-    assert!(!is_batched(&network(DType::F32, 197, HIDDEN)), "197 rows of f32");
-    assert!(!is_batched(&network(DType::F32, 520, HIDDEN)), "many rows");
-    assert!(!is_batched(&network(DType::F32, 120, HIDDEN)), "few rows");
-    assert!(!is_batched(&network(DType::F32, 128, 508)), "little wider");
-    assert!(!is_batched(&network(DType::F32, 128, 514)), "not in four parts");
+    assert!(!is_batched(&network(DType::F16, 513, HIDDEN)), "many rows");
+    assert!(!is_batched(&network(DType::F16, 15, HIDDEN)), "few rows");
+    assert!(!is_batched(&network(DType::F32, 576, HIDDEN)), "many rows of f32");
+    assert!(!is_batched(&network(DType::F32, 200, HIDDEN)), "rows that 64 does not divide");
+    assert!(!is_batched(&network(DType::F32, 128, 764)), "little wider");
+    assert!(!is_batched(&network(DType::F32, 128, 770)), "not in four parts");
 }
 
 #[test]
@@ -194,7 +197,7 @@ fn names_of_values_stay_and_shared_weights_are_stacked_once() {
         Ok(vec![x])
     };
     let batched = model(DType::F32, &[1, 128, WIDTH], body);
-    assert_eq!(shapes(&batched), [[3, 256, 256]]);
+    assert_eq!(shapes(&batched), [[3, 384, 384]]);
     let count = |op| operators(&batched).iter().filter(|other| **other == op).count();
     assert_eq!([count("MatMul"), count("Transpose")], [2, 1]);
 
@@ -212,11 +215,11 @@ fn names_of_values_stay_and_shared_weights_are_stacked_once() {
 
 #[test]
 fn sizes_to_tune_for_decide() {
-    for (opt, expected) in [(1, false), (2, true)] {
+    for (opt, expected) in [(3, false), (4, true)] {
         let consumer = Consumer::tensorrt().batched_linear(true);
         let graph = GraphBuilder::for_consumer("model", consumer);
         let batch = crate::spec::Symbol::new("batch", 1, opt, 8).unwrap();
-        let dims = [Dim::from(batch), Dim::Fixed(64), Dim::Fixed(WIDTH)];
+        let dims = [Dim::from(batch), Dim::Fixed(4), Dim::Fixed(WIDTH)];
         let x = graph.input("x", DType::F32, dims).unwrap();
         for i in 0..3 {
             let y = layer(&x, &format!("layer{i}"), WIDTH, WIDTH);
