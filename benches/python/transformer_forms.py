@@ -12,6 +12,7 @@ A form is plain, or parts of these joined by +:
     batched   query, key and value as one batched product
     ffnN      both layers of the feed-forward network in N parts
     outN      the product after attention in N parts
+    padN      the rows of every linear layer padded to a multiple of N
 
 Needs numpy, onnx, the Python package tensorrt-rtx, and torch for --check, which compares with fp64.
 """
@@ -77,14 +78,24 @@ class Network:
 
     def linear(self, x, layer):
         weight, bias = layer
+        if self.padding():
+            y = self.batched(x, weight, bias, 1)
+            return self.op("Reshape", y, [self.batch, self.tokens, weight.shape[0]])
         return self.op("Add", self.op("MatMul", x, self.op("Transpose", weight, perm=[1, 0])), bias)
+
+    def padding(self):
+        """The rows that a multiple of the wanted number has more."""
+        return -self.batch * self.tokens % (self.parts("pad") or 1)
 
     def batched(self, x, weight, bias, parts):
         """A linear layer with its outputs in parts, as [parts, rows, outputs / parts]."""
         outputs, inputs = weight.shape[0] // parts, weight.shape[1]
         rows = self.op("Reshape", x, [1, self.batch * self.tokens, inputs])
+        if self.padding():
+            rows = self.op("Pad", rows, [0, 0, 0, 0, self.padding(), 0])
         weight = self.op("Transpose", weight.reshape(parts, outputs, inputs), perm=[0, 2, 1])
-        return self.op("Add", self.op("MatMul", rows, weight), bias.reshape(parts, 1, outputs))
+        y = self.op("Add", self.op("MatMul", rows, weight), bias.reshape(parts, 1, outputs))
+        return self.op("Slice", y, [0], [self.batch * self.tokens], [1]) if self.padding() else y
 
     def query_key_value(self, x, layer):
         three = [layer[name] for name in ("query", "key", "value")]
@@ -231,8 +242,8 @@ def known_forms(text):
     """The forms in a list; a misspelt part would be timed as plain."""
     for form in text.split(","):
         for part in form.split("+"):
-            if not re.fullmatch(r"plain|flat|batched|(ffn|out)[1-9]\d*", part):
-                raise argparse.ArgumentTypeError(f"`{part}` in form `{form}` is none of plain, flat, batched, ffnN, outN")
+            if not re.fullmatch(r"plain|flat|batched|(ffn|out|pad)[1-9]\d*", part):
+                raise argparse.ArgumentTypeError(f"`{part}` in form `{form}` is none of plain, flat, batched, ffnN, outN, padN")
     return text.split(",")
 
 
