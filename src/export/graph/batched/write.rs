@@ -190,9 +190,9 @@ impl State {
 /// Tensors of one type and shape along a new first axis.
 fn stack<'a>(tensors: impl Iterator<Item = &'a HostTensor>) -> Result<HostTensor> {
     let tensors: Vec<&HostTensor> = tensors.collect();
-    let bytes: Vec<u8> = tensors.iter().flat_map(|t| t.bytes().iter().copied()).collect();
+    let bytes: Vec<&[u8]> = tensors.iter().map(|tensor| &tensor.bytes()[..]).collect();
     let shape = [&[tensors.len()], tensors[0].shape()].concat();
-    HostTensor::from_bytes(tensors[0].dtype(), shape, bytes)
+    HostTensor::from_bytes(tensors[0].dtype(), shape, bytes.concat())
 }
 
 /// A matrix in equal parts of `axis`, along a new first axis.
