@@ -13,6 +13,7 @@ A form is plain, or parts of these joined by +:
     ffnN      both layers of the feed-forward network in N parts
     outN      the product after attention in N parts
     padN      the rows of every linear layer padded to a multiple of N
+    keepN     rows padded to a multiple of N once, and cut off for attention alone
 
 Needs numpy, onnx, the Python package tensorrt-rtx, and torch for --check, which compares with fp64.
 """
@@ -80,36 +81,50 @@ class Network:
         weight, bias = layer
         if self.padding():
             y = self.batched(x, weight, bias, 1)
-            return self.op("Reshape", y, [self.batch, self.tokens, weight.shape[0]])
+            return self.op("Reshape", y, [*self.states, weight.shape[0]])
         return self.op("Add", self.op("MatMul", x, self.op("Transpose", weight, perm=[1, 0])), bias)
 
     def padding(self):
         """The rows that a multiple of the wanted number has more."""
-        return -self.batch * self.tokens % (self.parts("pad") or 1)
+        return -self.rows % (self.parts("pad") or 1)
+
+    def kept(self, x):
+        """States of all texts one after the other, with the rows of `keepN` behind them."""
+        if self.states == [self.batch, self.tokens]:
+            return x
+        rows = self.batch * self.tokens
+        return self.op("Pad", self.op("Reshape", x, [1, rows, self.width]), [0, 0, 0, 0, self.rows - rows, 0])
+
+    def cut(self, x):
+        """Without those rows, which are on the last axis but one."""
+        if self.states == [self.batch, self.tokens]:
+            return x
+        return self.op("Slice", x, [0], [self.batch * self.tokens], [-2])
 
     def batched(self, x, weight, bias, parts):
         """A linear layer with its outputs in parts, as [parts, rows, outputs / parts]."""
         outputs, inputs = weight.shape[0] // parts, weight.shape[1]
-        rows = self.op("Reshape", x, [1, self.batch * self.tokens, inputs])
+        rows = self.op("Reshape", x, [1, self.rows, inputs])
         if self.padding():
             rows = self.op("Pad", rows, [0, 0, 0, 0, self.padding(), 0])
         weight = self.op("Transpose", weight.reshape(parts, outputs, inputs), perm=[0, 2, 1])
         y = self.op("Add", self.op("MatMul", rows, weight), bias.reshape(parts, 1, outputs))
-        return self.op("Slice", y, [0], [self.batch * self.tokens], [1]) if self.padding() else y
+        return self.op("Slice", y, [0], [self.rows], [1]) if self.padding() else y
 
     def query_key_value(self, x, layer):
         three = [layer[name] for name in ("query", "key", "value")]
         head = self.width // self.heads
         each = [self.batch, self.tokens, self.heads, head]
         if not {"flat", "batched"} & self.form:
-            parts = [self.op("Reshape", self.linear(x, one), each) for one in three]
+            parts = [self.op("Reshape", self.cut(self.linear(x, one)), each) for one in three]
             return [self.op("Transpose", part, perm=[0, 2, 1, 3]) for part in parts]
         weight, bias = (np.concatenate(part) for part in zip(*three))
         if "flat" in self.form:
-            y = self.op("Reshape", self.linear(x, (weight, bias)), [self.batch, self.tokens, 3, self.heads, head])
+            y = self.cut(self.linear(x, (weight, bias)))
+            y = self.op("Reshape", y, [self.batch, self.tokens, 3, self.heads, head])
             y = self.op("Transpose", y, perm=[2, 0, 3, 1, 4])
         else:
-            y = self.op("Reshape", self.batched(x, weight, bias, 3), [3, *each])
+            y = self.op("Reshape", self.cut(self.batched(x, weight, bias, 3)), [3, *each])
             y = self.op("Transpose", y, perm=[0, 1, 3, 2, 4])
         return [self.op("Squeeze", part, [0]) for part in self.op("Split", y, [1, 1, 1], outputs=3, axis=0)]
 
@@ -122,13 +137,14 @@ class Network:
         parts = self.parts("out")
         if parts is None:
             context = self.op("Transpose", context, perm=[0, 2, 1, 3])
-            return self.linear(self.op("Reshape", context, [self.batch, self.tokens, self.width]), layer["out"])
+            context = self.op("Reshape", context, [self.batch, self.tokens, self.width])
+            return self.linear(self.kept(context), layer["out"])
         group, each = self.heads // parts, self.width // parts
         y = self.op("Reshape", context, [self.batch, parts, group, self.tokens, self.width // self.heads])
         y = self.op("Reshape", self.op("Transpose", y, perm=[0, 1, 3, 2, 4]), [self.batch, parts, self.tokens, each])
         weight = weight.reshape(1, self.width, parts, each).transpose(0, 2, 1, 3)
         y = self.op("MatMul", y, self.op("Transpose", weight, perm=[0, 1, 3, 2]))
-        return self.op("Add", self.op("ReduceSum", y, [1], keepdims=0), bias)
+        return self.op("Add", self.kept(self.op("ReduceSum", y, [1], keepdims=0)), bias)
 
     def feed_forward(self, x, layer):
         parts = self.parts("ffn")
@@ -138,7 +154,7 @@ class Network:
         hidden = self.op("Gelu", self.batched(x, *layer["up"], parts))
         weight = weight.reshape(self.width, parts, each).transpose(1, 0, 2)
         y = self.op("MatMul", hidden, self.op("Transpose", weight, perm=[0, 2, 1]))
-        y = self.op("Reshape", self.op("ReduceSum", y, [0], keepdims=0), [self.batch, self.tokens, self.width])
+        y = self.op("Reshape", self.op("ReduceSum", y, [0], keepdims=0), [*self.states, self.width])
         return self.op("Add", y, bias)
 
     def norm(self, x, layer, name):
@@ -146,7 +162,10 @@ class Network:
 
     def onnx(self, form, batch):
         self.form, self.batch, self.nodes, self.weights = set(form.split("+")), batch, [], []
-        x, scale = "x", np.array((self.width // self.heads) ** -0.5, self.dtype)
+        rows = batch * self.tokens
+        self.rows = rows + -rows % (self.parts("keep") or 1)
+        self.states = [1, self.rows] if self.rows != rows else [batch, self.tokens]
+        x, scale = self.kept("x"), np.array((self.width // self.heads) ** -0.5, self.dtype)
         for layer in self.layers:
             y = self.norm(x, layer, "norm1") if self.norm_first else x
             query, key, value = self.query_key_value(y, layer)
@@ -159,7 +178,8 @@ class Network:
             y = self.norm(x, layer, "norm2") if self.norm_first else x
             x = self.op("Add", self.feed_forward(y, layer), x)
             x = x if self.norm_first else self.norm(x, layer, "norm2")
-        self.nodes.append(helper.make_node("Identity", [x], ["y"]))
+        shape = self.constant([batch, self.tokens, self.width])
+        self.nodes.append(helper.make_node("Reshape", [self.cut(x), shape], ["y"]))
         kind = TensorProto.FLOAT if self.dtype == np.float32 else TensorProto.FLOAT16
         states = [batch, self.tokens, self.width]
         inputs = [helper.make_tensor_value_info("x", kind, states)]
@@ -242,8 +262,8 @@ def known_forms(text):
     """The forms in a list; a misspelt part would be timed as plain."""
     for form in text.split(","):
         for part in form.split("+"):
-            if not re.fullmatch(r"plain|flat|batched|(ffn|out|pad)[1-9]\d*", part):
-                raise argparse.ArgumentTypeError(f"`{part}` in form `{form}` is none of plain, flat, batched, ffnN, outN, padN")
+            if not re.fullmatch(r"plain|flat|batched|(ffn|out|pad|keep)[1-9]\d*", part):
+                raise argparse.ArgumentTypeError(f"`{part}` in form `{form}` is none of plain, flat, batched, ffnN, outN, padN, keepN")
     return text.split(",")
 
 
