@@ -49,12 +49,12 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn stacked(&mut self, layers: &[&Linear], heads: Option<&Heads>) -> Result<()> {
         let first = &layers[0];
-        self.graph.enter(format!("{}.batched", first.y));
-        let x = self.rows(&first.x)?;
         let weights: Vec<&Arc<str>> = layers.iter().map(|l| &l.weight).collect();
         let weight = self.weight(&weights, first.transposed, |state| {
             stack(weights.iter().map(|name| state.weight(name)))
         })?;
+        self.graph.enter(format!("{}.batched", first.y));
+        let x = self.rows(&first.x)?;
         let mut y = x.matmul(&weight)?;
         if first.bias.is_some() {
             let biases = layers.iter().flat_map(|l| &l.bias).map(|name| self.state.weight(name));
@@ -88,12 +88,12 @@ impl Writer<'_> {
     }
 
     fn up(&mut self, layer: &Linear) -> Result<()> {
-        self.graph.enter(format!("{}.batched", layer.y));
-        let x = self.rows(&layer.x)?;
         let outputs = usize::from(!layer.transposed);
         let weight = self.weight(&[&layer.weight], layer.transposed, |state| {
             in_parts(state.weight(&layer.weight), outputs)
         })?;
+        self.graph.enter(format!("{}.batched", layer.y));
+        let x = self.rows(&layer.x)?;
         let mut y = x.matmul(&weight)?;
         if let Some(bias) = &layer.bias {
             let bias = self.state.weight(bias).reshape([PARTS, 1, layer.outputs / PARTS])?;
@@ -107,20 +107,21 @@ impl Writer<'_> {
 
     /// The output has the leading sizes of what the network's first layer took.
     fn down(&mut self, layer: &Linear, up: &Linear) -> Result<()> {
-        self.graph.enter(format!("{}.batched", layer.y));
         let x = TensorSpec { shape: self.in_parts[&up.y].clone(), ..layer.x.clone() };
         let x = self.of(&x);
         let inputs = usize::from(layer.transposed);
         let weight = self.weight(&[&layer.weight], layer.transposed, |state| {
             in_parts(state.weight(&layer.weight), inputs)
         })?;
+        self.graph.enter(format!("{}.batched", layer.y));
         let sum = x.matmul(&weight)?.reduce("ReduceSum", &[0], false)?;
         let mut dims = up.x.shape.dims().to_vec();
         *dims.last_mut().expect("the rank is 2 or more") = Dim::Fixed(layer.outputs);
         let mut y = self.shaped(&sum, dims, &up.x)?;
         if let Some(bias) = &layer.bias {
-            let bias = self.graph.constant("bias", self.state.weight(bias).clone());
-            y = y.add(&bias)?;
+            let tensor = self.state.weight(bias);
+            let spec = TensorSpec::new(&**bias, tensor.dtype(), tensor.shape().iter().copied());
+            y = y.add(&self.of(&spec))?;
         }
         self.named(&y, &layer.y);
         self.graph.leave();
@@ -159,12 +160,11 @@ impl Writer<'_> {
         transposed: bool,
         make: impl FnOnce(&State) -> Result<HostTensor>,
     ) -> Result<Value> {
-        let names: Vec<_> = names.iter().map(|&name| name.clone()).collect();
-        let key = (names, transposed);
+        let key = (names.iter().map(|&name| name.clone()).collect(), transposed);
         if let Some(weight) = self.weights.get(&key) {
             return Ok(weight.clone());
         }
-        let mut weight = self.graph.constant("weight", make(self.state)?);
+        let mut weight = self.graph.constant(&format!("{}.batched", names[0]), make(self.state)?);
         if transposed {
             weight = weight.transpose(&[0, 2, 1])?;
         }
