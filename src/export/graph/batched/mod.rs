@@ -63,7 +63,13 @@ impl Linear {
         let &[first, second] = weight.as_constant()?.shape() else { return None };
         let (inputs, outputs) = if transposed { (second, first) } else { (first, second) };
         let known = |bias: &Value| bias.as_constant().is_some_and(|b| b.shape() == [outputs]);
-        if !bias.is_none_or(known) || x.rank() < 2 {
+        let nodes = &state.nodes[from..];
+        let whole = match nodes.last()?.op_type() {
+            "Gemm" => 1,
+            _ => 1 + usize::from(transposed) + usize::from(bias.is_some()),
+        };
+        // More are of another thread, which builds the same graph.
+        if !bias.is_none_or(known) || x.rank() < 2 || nodes.len() != whole {
             return None;
         }
         Some(Self {
@@ -74,7 +80,7 @@ impl Linear {
             outputs,
             transposed,
             y: y.name.clone(),
-            written: state.nodes[from..].iter().flat_map(|n| n.output.clone()).collect(),
+            written: nodes.iter().flat_map(|node| node.output.clone()).collect(),
         })
     }
 
@@ -207,11 +213,8 @@ fn second_layer<'a>(
     up: &Linear,
 ) -> Option<&'a Linear> {
     let scalar = |name: &str| {
-        name.is_empty()
-            || state
-                .weights
-                .iter()
-                .any(|(w, t)| **w == *name && t.len() == 1 && t.shape().len() < 2)
+        let one = |tensor: &HostTensor| tensor.len() == 1 && tensor.shape().len() < 2;
+        name.is_empty() || state.constant(name).is_some_and(one)
     };
     let mut between = HashSet::from([&*up.y]);
     let mut down: Option<&Linear> = None;
