@@ -42,8 +42,9 @@ impl Consumer {
 
     /// The same, for which a transformer's linear layers are written as batched matrix products where
     /// TensorRT-RTX was measured to be faster with them on compute capability 9.0: query, key and
-    /// value as one product, and the two layers of a feed-forward network in parts of the hidden axis,
-    /// at the sizes to tune for. Results are as accurate; the model keeps the names of its values.
+    /// value as one product, and the two layers of a feed-forward network in parts of the hidden axis.
+    /// The optima of the symbols' sizes decide. Results are as accurate; values within these
+    /// layers and their weights, which are copied for it, have other names.
     #[must_use]
     pub const fn batched_linear(mut self, written: bool) -> Self {
         self.batched_linear = written;

@@ -19,7 +19,7 @@ use std::{
 use accelerant::backend::{Backend, Registry};
 #[cfg(feature = "tensorrt-rtx")]
 use accelerant::cuda::cudarc::driver::{CudaContext, CudaStream};
-use accelerant::export::{Consumer, OnnxModel};
+use accelerant::export::{Consumer, OnnxModel, onnx::NodeProto};
 use accelerant::{BackendKind, DType, ErrorKind, HostTensor, Result};
 use ndarray::ArrayD;
 
@@ -139,13 +139,15 @@ pub fn check_with_gaps(
         let (result, model) = match forms.map(&mut export) {
             [Ok(plain), Ok(batched)] => {
                 let run = |model| run_on(backend.as_ref(), model, samples, &tolerance);
-                match run(&plain) {
-                    Ok(()) if nodes(&plain) != nodes(&batched) => {
-                        let result = run(&batched).map_err(|e| format!("batched layers: {e}"));
-                        (result, batched.to_string())
-                    }
-                    result => (result, plain.to_string()),
+                let result = run(&plain);
+                if result.is_ok()
+                    && nodes(&plain) != nodes(&batched)
+                    && let Err(error) = run(&batched)
+                {
+                    tell(&format!("failed: {place}: batched layers: {error}"));
+                    panic!("{place}: batched layers: {error}\n{batched}")
                 }
+                (result, plain.to_string())
             }
             [Err(error), _] | [_, Err(error)] => (Err(format!("export: {error}")), String::new()),
         };
@@ -169,8 +171,8 @@ pub fn check_with_gaps(
     outcomes
 }
 
-fn nodes(model: &OnnxModel) -> usize {
-    model.proto().graph.as_ref().map_or(0, |graph| graph.node.len())
+fn nodes(model: &OnnxModel) -> &[NodeProto] {
+    model.proto().graph.as_ref().map_or(&[], |graph| &graph.node)
 }
 
 /// Whether the cases go through a runner: all of them, but where `ACCELERANT_CASES_ON` names one, as in

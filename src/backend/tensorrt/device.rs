@@ -16,12 +16,36 @@ const DRIVER: &str = "libcuda.so.1";
 /// # Errors
 /// [`ErrorKind::Device`] when there is no driver or no such device.
 pub(super) fn open(ordinal: usize) -> Result<Arc<CudaContext>> {
+    expect(ordinal)?;
+    CudaContext::new(ordinal).map_err(|e| device_error(&format!("CUDA device {ordinal}"), e))
+}
+
+fn expect(ordinal: usize) -> Result<()> {
     let count = count()?;
     if ordinal >= count {
         let text = format!("no CUDA device {ordinal}: the driver knows {count}");
         return Err(Error::new(ErrorKind::Device, text));
     }
-    CudaContext::new(ordinal).map_err(|e| device_error(&format!("CUDA device {ordinal}"), e))
+    Ok(())
+}
+
+/// The compute capability of device `ordinal`, as major and minor, without making a context there.
+///
+/// # Errors
+/// [`ErrorKind::Device`] when there is no driver or no such device.
+pub(super) fn compute_capability(ordinal: usize) -> Result<(i32, i32)> {
+    use sys::CUdevice_attribute::{
+        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR,
+        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as MINOR,
+    };
+    expect(ordinal)?;
+    let asked = |attribute| {
+        let device = result::device::get(ordinal as i32)?;
+        // SAFETY: the driver gave the device.
+        unsafe { result::device::get_attribute(device, attribute) }
+    };
+    let failed = |e| device_error("the compute capability cannot be asked", e);
+    Ok((asked(MAJOR).map_err(failed)?, asked(MINOR).map_err(failed)?))
 }
 
 /// How many devices the driver knows.

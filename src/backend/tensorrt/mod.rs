@@ -184,13 +184,14 @@ impl TensorRt {
 
     /// Whether an engine built now is one of TensorRT-RTX for compute capability 9.0.
     fn is_for_hopper(&self) -> bool {
-        let found = || device::open(self.options.device).map(|d| d.compute_capability());
-        let hopper = match self.options.compute_capabilities[..] {
-            [] => matches!(found(), Ok(Ok((9, 0)))),
+        if self.flavor != Flavor::Rtx {
+            return false;
+        }
+        match self.options.compute_capabilities[..] {
+            [] => matches!(device::compute_capability(self.options.device), Ok((9, 0))),
             [only] => only == 90,
             _ => false,
-        };
-        self.flavor == Flavor::Rtx && hopper
+        }
     }
 
     /// What an engine built now is for.

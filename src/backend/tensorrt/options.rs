@@ -197,8 +197,8 @@ impl TensorRtOptions {
         self
     }
 
-    /// Whether a model is exported with [batched linear layers](crate::export::Consumer::batched_linear), for
-    /// the sizes to tune for. By default so for TensorRT-RTX, where the engine is for compute
+    /// Whether a model is exported with [batched linear layers](crate::export::Consumer::batched_linear), by
+    /// the optima of its symbols' sizes, whatever the [profiles](Self::profiles) say. By default so for TensorRT-RTX, where the engine is for compute
     /// capability 9.0: it is built on such a device, or [for it alone](Self::compute_capabilities).
     #[must_use]
     pub fn batched_linear(mut self, written: bool) -> Self {

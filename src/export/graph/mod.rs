@@ -237,7 +237,8 @@ impl GraphBuilder {
         self.lock().nodes.len()
     }
 
-    /// The model. Weights are shared with the arrays they came from.
+    /// The model. Weights are shared with the arrays they came from, but for those of
+    /// [batched layers](Consumer::batched_linear).
     ///
     /// # Errors
     /// [`ErrorKind::InvalidModel`] when the graph has no outputs.

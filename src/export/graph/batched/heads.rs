@@ -1,4 +1,4 @@
-//! What becomes of several layers that are one product: where each is divided into heads and turned
+//! What becomes of the layers that are one product: where each is divided into heads and turned
 //! alike, as attention does it, that is done for all at once.
 
 use std::collections::HashMap;
@@ -67,7 +67,12 @@ impl Heads {
             // 0 is the size that was there, and -1 what the others leave.
             size <= 0 || dim.fixed().is_some_and(|fixed| fixed as i64 == size)
         });
-        if !stays || leading.len() != dims.len() || count.checked_mul(size) != Some(layer.outputs) {
+        // TensorRT has eight axes at most, and one more comes in front.
+        if !stays
+            || sizes.len() > 7
+            || leading.len() != dims.len()
+            || count.checked_mul(size) != Some(layer.outputs)
+        {
             return None;
         }
         let (transpose, node) = only(node.output.first()?, "Transpose")?;

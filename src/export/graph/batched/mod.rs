@@ -1,6 +1,6 @@
 //! Linear layers as batched matrix products, where TensorRT-RTX was measured to be faster with them
 //! on Hopper (`docs/measured/2026-11-forms-h200.md`). Two forms, in a model that was built whole:
-//! several layers of the same input as one product, and the two layers of a feed-forward network in
+//! three layers of the same input as one product, and the two layers of a feed-forward network in
 //! parts of the hidden axis. Here is which layers that is; how it is written is in `write`.
 
 mod heads;
@@ -26,12 +26,13 @@ const PARTS: usize = 4;
 /// (Fewer rows, down to 16, were faster too.)
 const LEAST_ROWS: usize = 128;
 const LEAST_WIDTH: usize = 384;
-/// Query, key and value.
-const FEWEST_STACKED: usize = 3;
-/// In half precision several layers as one are slower with more rows than these.
+/// Query, key and value. More at once, such as what all layers of a decoder make of an encoder's
+/// result, would hold memory for long.
+const STACKED: usize = 3;
+/// In half precision several layers as one are slower with 4096 rows, and even with 1024.
 const MOST_ROWS_OF_HALF: usize = 1024;
-/// With more rows a feed-forward network in parts is slower; in fp32 also with rows that this many do not
-/// divide, such as 196 or 208.
+/// From 1024 rows on a feed-forward network in parts is slower in fp32 and hardly faster in fp16; in fp32 it
+/// is slower also with rows that 64 does not divide, such as 196 or 208.
 const MOST_ROWS_IN_PARTS: usize = 512;
 const ROWS_OF_F32_IN_PARTS: usize = 64;
 
@@ -64,11 +65,12 @@ impl Linear {
         let (inputs, outputs) = if transposed { (second, first) } else { (first, second) };
         let known = |bias: &Value| bias.as_constant().is_some_and(|b| b.shape() == [outputs]);
         let nodes = &state.nodes[from..];
-        let whole = match nodes.last()?.op_type() {
+        let last = nodes.last().filter(|node| node.output == [&*y.name])?;
+        let whole = match last.op_type() {
             "Gemm" => 1,
             _ => 1 + usize::from(transposed) + usize::from(bias.is_some()),
         };
-        // More are of another thread, which builds the same graph.
+        // Others are of another thread, which builds the same graph.
         if !bias.is_none_or(known) || x.rank() < 2 || nodes.len() != whole {
             return None;
         }
@@ -160,13 +162,13 @@ impl<'a> Plan<'a> {
         let mut plan = Self::default();
         let (producers, readers) = (producers(state), heads::readers(state));
         let mut stacked: HashSet<&str> = HashSet::new();
-        for (i, first) in state.linears.iter().enumerate() {
+        for first in &state.linears {
             if stacked.contains(&*first.y) || !first.is_narrow() {
                 continue;
             }
-            let like = state.linears[i..].iter().filter(|l| first.stacks_with(l));
+            let like = state.linears.iter().filter(|l| first.stacks_with(l));
             let group: Vec<&Linear> = like.collect();
-            if group.len() >= FEWEST_STACKED {
+            if group.len() == STACKED {
                 stacked.extend(group.iter().map(|l| &*l.y));
                 let heads = Heads::of(state, &readers, &group);
                 plan.replaced.extend(heads.iter().flat_map(|heads| &heads.nodes));

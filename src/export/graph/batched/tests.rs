@@ -23,6 +23,10 @@ fn layer(x: &Value, name: &str, inputs: usize, outputs: usize) -> Value {
     x.linear(&weight, Some(&bias), true).unwrap()
 }
 
+fn weight_of(x: &Value, i: usize) -> Value {
+    zeros(x.graph(), &format!("weight{i}"), DType::F32, &[WIDTH, WIDTH])
+}
+
 /// A model of one input for a consumer that has batched layers.
 fn model(dtype: DType, dims: &[usize], body: impl Fn(&Value) -> Result<Vec<Value>>) -> OnnxModel {
     let consumer = Consumer::tensorrt().batched_linear(true);
@@ -70,7 +74,7 @@ fn layers_of_one_input_become_one_product() {
     // A batch of one has nothing to reshape, nor has a matrix to become several dimensions.
     let model = several(DType::F16, &[1, 128, WIDTH], &[WIDTH; 3]);
     assert_eq!(operators(&model), ["Transpose", "MatMul", "Add", "Split"]);
-    assert!(is_batched(&several(DType::F32, &[128, WIDTH], &[WIDTH; 4])));
+    assert!(is_batched(&several(DType::F32, &[128, WIDTH], &[WIDTH; 3])));
 }
 
 #[test]
@@ -78,6 +82,7 @@ fn layers_that_were_not_measured_to_gain_stay() {
     let f32 = |dims: &[usize], outputs: &[usize]| several(DType::F32, dims, outputs);
     assert!(!is_batched(&f32(&[1, 127, WIDTH], &[WIDTH; 3])), "few rows");
     assert!(!is_batched(&f32(&[1, 128, WIDTH], &[WIDTH; 2])), "two layers");
+    assert!(!is_batched(&f32(&[1, 128, WIDTH], &[WIDTH; 4])), "four layers");
     assert!(!is_batched(&f32(&[1, 128, WIDTH], &[WIDTH, 128, 128])), "of different sizes");
     assert!(!is_batched(&f32(&[1, 128, WIDTH], &[512; 3])), "wide layers");
     assert!(!is_batched(&several(DType::F64, &[1, 128, WIDTH], &[WIDTH; 3])), "of f64");
@@ -209,6 +214,40 @@ fn names_of_values_stay_and_shared_weights_are_stacked_once() {
         adds.map(|n| (n.input.clone(), n.output.clone())).collect::<Vec<_>>()
     };
     assert_eq!(adds(&batched), adds(&plain));
+}
+
+#[test]
+fn layers_of_unlike_or_unknown_parameters_stay() {
+    type Body = fn(&Value, usize) -> Result<Value>;
+    let bodies: [(&str, Body, bool); 4] = [
+        ("alike", |x, i| x.linear(&weight_of(x, i), None, true), true),
+        ("one of them turned", |x, i| x.linear(&weight_of(x, i), None, i > 0), false),
+        (
+            "a bias for one of them",
+            |x, i| {
+                let bias = zeros(x.graph(), &format!("bias{i}"), DType::F32, &[WIDTH]);
+                x.linear(&weight_of(x, i), (i > 0).then_some(&bias), true)
+            },
+            false,
+        ),
+        ("a weight that is computed", |x, i| x.linear(&weight_of(x, i).neg()?, None, true), false),
+    ];
+    for (name, body, expected) in bodies {
+        let model = model(DType::F32, &[1, 128, WIDTH], |x| (0..3).map(|i| body(x, i)).collect());
+        assert_eq!(is_batched(&model), expected, "{name}");
+    }
+}
+
+#[test]
+fn what_another_thread_writes_is_no_part_of_a_layer() {
+    let graph = GraphBuilder::for_consumer("model", Consumer::tensorrt().batched_linear(true));
+    let x = graph.input("x", DType::F32, [128, WIDTH]).unwrap();
+    let weight = weight_of(&x, 0);
+    let y = x.linear(&weight, None, true).unwrap();
+    let layer = |from| Linear::of(&graph.lock(), from, [&x, &y], &weight, None, true).is_some();
+    assert!(layer(0));
+    x.relu().unwrap();
+    assert!(!layer(0));
 }
 
 #[test]

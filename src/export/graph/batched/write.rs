@@ -13,12 +13,12 @@ use crate::spec::{Dim, Shape, TensorSpec};
 use crate::tensor::HostTensor;
 
 impl State {
-    /// The same graph with its layers in the forms that are faster. Names of values stay, but for those
-    /// within a layer.
+    /// The same graph with its layers in the forms that are faster. What a form takes and gives keeps its
+    /// name; what is within, and its weights, have others.
     pub(in crate::export::graph) fn batched(&self, consumer: Consumer) -> Result<Self> {
         let plan = Plan::of(self);
-        let empty = Self { nodes: Vec::new(), scope: Vec::new(), ..self.clone() };
-        let graph = GraphBuilder { state: Arc::new(Mutex::new(empty)), consumer };
+        let start = Self { nodes: Vec::new(), scope: Vec::new(), ..self.clone() };
+        let graph = GraphBuilder { state: Arc::new(Mutex::new(start)), consumer };
         let mut writer =
             Writer { graph, state: self, weights: HashMap::new(), in_parts: HashMap::new() };
         for (i, node) in self.nodes.iter().enumerate() {
