@@ -191,9 +191,7 @@ impl EngineExecutable {
 /// all: a ResNet-50 was off by 1 to 300 % of its largest value, differently in each run, and right when the kernels
 /// of the same engine waited for each other.
 fn kernels_may_overlap(device: &CudaContext, kind: &BackendKind) -> Result<bool> {
-    let (major, _) = device
-        .compute_capability()
-        .map_err(|e| device_error("the compute capability cannot be asked", e))?;
+    let (major, _) = device::compute_capability(device.ordinal())?;
     Ok(*kind != BackendKind::TensorRtRtx || major != 9)
 }
 

@@ -203,8 +203,8 @@ impl TensorRt {
         }
         match (self.flavor, device) {
             (Flavor::Enterprise, Some(device)) => {
-                let failed = |e| device::device_error("the device cannot be asked", e);
-                let (major, minor) = device.compute_capability().map_err(failed)?;
+                let (major, minor) = device::compute_capability(device.ordinal())?;
+                let failed = |e| device::device_error("the device's name cannot be asked", e);
                 Ok(format!("sm_{major}{minor} {}", device.name().map_err(failed)?))
             }
             _ => Ok("any".into()),
