@@ -227,23 +227,23 @@ fn options_reach_the_builder() {
 }
 
 #[test]
-fn layers_are_batched_for_hopper_unless_told_otherwise() {
-    let batched = |options: TensorRtOptions| {
+fn layers_are_in_other_forms_for_hopper_unless_told_otherwise() {
+    let in_forms = |options: TensorRtOptions| {
         let consumer = rtx().with_options(options).consumer();
-        let [plain, batched] = [false, true].map(|on| Consumer::tensorrt().batched_linear(on));
-        assert!(consumer == plain || consumer == batched);
-        consumer == batched
+        let [plain, forms] = [false, true].map(|on| Consumer::tensorrt().hopper_forms(on));
+        assert!(consumer == plain || consumer == forms);
+        consumer == forms
     };
     let options = TensorRtOptions::default;
-    assert!(batched(options().batched_linear(true)));
-    assert!(batched(options().compute_capabilities([90])));
-    assert!(!batched(options().compute_capabilities([90]).batched_linear(false)));
-    assert!(!batched(options().compute_capabilities([80, 90])));
-    let here = match gpu("layers are batched on Hopper") {
+    assert!(in_forms(options().hopper_forms(true)));
+    assert!(in_forms(options().compute_capabilities([90])));
+    assert!(!in_forms(options().compute_capabilities([90]).hopper_forms(false)));
+    assert!(!in_forms(options().compute_capabilities([80, 90])));
+    let here = match gpu("layers are in other forms on Hopper") {
         true => CudaContext::new(0).unwrap().compute_capability().unwrap() == (9, 0),
         false => false,
     };
-    assert_eq!(batched(options()), here);
+    assert_eq!(in_forms(options()), here);
     #[cfg(feature = "tensorrt")]
     {
         let enterprise = TensorRt::enterprise().with_options(options().compute_capabilities([90]));

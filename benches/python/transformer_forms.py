@@ -11,6 +11,11 @@ A form is plain, or parts of these joined by +:
     flat      query, key and value as one layer
     batched   query, key and value as one batched product
     ffnN      both layers of the feed-forward network in N parts
+    downN     its second layer alone in N parts
+    lateN     the same, with the first layer's bias and the activation behind the division into parts
+    upN       the first layer alone, its rows in N parts, with the weight N times
+    heads     with batched: the bias behind the division into heads
+    einsum    attention as Einsum, without transpositions
     outN      the product after attention in N parts
     padN      the rows of every linear layer padded to a multiple of N
     keepN     rows padded to a multiple of N once, and cut off for attention alone
@@ -21,13 +26,9 @@ Needs numpy, onnx, the Python package tensorrt-rtx, and torch for --check, which
 import argparse
 import json
 import re
-import subprocess
-import tempfile
 
 import numpy as np
-import onnx
-import tensorrt_rtx_bindings as trt
-from onnx import TensorProto, helper, numpy_helper
+from forms import Graph, Loaded, Warnings, build, timed
 
 # Width, heads, width of the hidden layer, layers, tokens, and whether norms come before their blocks.
 MODELS = {
@@ -37,12 +38,13 @@ MODELS = {
 }
 
 
-class Network:
+class Network(Graph):
     """One encoder for one batch size and one form."""
 
     def __init__(self, model, dtype, layers, tokens):
         self.width, self.heads, self.hidden, count, usual, self.norm_first = MODELS[model]
         self.tokens = tokens or usual
+        super().__init__()
         self.dtype = dtype
         self.eps = 1e-6 if self.norm_first else 1e-12
         rng = np.random.default_rng(1)
@@ -65,17 +67,6 @@ class Network:
             }
             for _ in range(layers or count)
         ]
-
-    def op(self, kind, *inputs, outputs=1, **attributes):
-        names = [f"{kind}_{len(self.nodes)}_{i}" for i in range(outputs)]
-        inputs = [name if isinstance(name, str) else self.constant(name) for name in inputs]
-        self.nodes.append(helper.make_node(kind, inputs, names, **attributes))
-        return names[0] if outputs == 1 else names
-
-    def constant(self, values):
-        values = np.array(values, np.int64) if isinstance(values, list) else values
-        self.weights.append(numpy_helper.from_array(np.ascontiguousarray(values), f"w{len(self.weights)}"))
-        return self.weights[-1].name
 
     def linear(self, x, layer):
         weight, bias = layer
@@ -108,7 +99,8 @@ class Network:
         if self.padding():
             rows = self.op("Pad", rows, [0, 0, 0, 0, self.padding(), 0])
         weight = self.op("Transpose", weight.reshape(parts, outputs, inputs), perm=[0, 2, 1])
-        y = self.op("Add", self.op("MatMul", rows, weight), bias.reshape(parts, 1, outputs))
+        y = self.op("MatMul", rows, weight)
+        y = y if bias is None else self.op("Add", y, bias.reshape(parts, 1, outputs))
         return self.op("Slice", y, [0], [self.rows], [1]) if self.padding() else y
 
     def query_key_value(self, x, layer):
@@ -124,8 +116,13 @@ class Network:
             y = self.op("Reshape", y, [self.batch, self.tokens, 3, self.heads, head])
             y = self.op("Transpose", y, perm=[2, 0, 3, 1, 4])
         else:
-            y = self.op("Reshape", self.cut(self.batched(x, weight, bias, 3)), [3, *each])
-            y = self.op("Transpose", y, perm=[0, 1, 3, 2, 4])
+            late = "heads" in self.form
+            y = self.batched(x, weight, None if late else bias, 3)
+            y = self.op("Reshape", self.cut(y), [3, *each])
+            if late:
+                y = self.op("Add", y, bias.reshape(3, 1, 1, self.heads, head))
+            if "einsum" not in self.form:
+                y = self.op("Transpose", y, perm=[0, 1, 3, 2, 4])
         return [self.op("Squeeze", part, [0]) for part in self.op("Split", y, [1, 1, 1], outputs=3, axis=0)]
 
     def parts(self, of):
@@ -136,7 +133,8 @@ class Network:
         weight, bias = layer["out"]
         parts = self.parts("out")
         if parts is None:
-            context = self.op("Transpose", context, perm=[0, 2, 1, 3])
+            if "einsum" not in self.form:
+                context = self.op("Transpose", context, perm=[0, 2, 1, 3])
             context = self.op("Reshape", context, [self.batch, self.tokens, self.width])
             return self.linear(self.kept(context), layer["out"])
         group, each = self.heads // parts, self.width // parts
@@ -146,12 +144,30 @@ class Network:
         y = self.op("MatMul", y, self.op("Transpose", weight, perm=[0, 1, 3, 2]))
         return self.op("Add", self.kept(self.op("ReduceSum", y, [1], keepdims=0)), bias)
 
-    def feed_forward(self, x, layer):
-        parts = self.parts("ffn")
+    def first(self, x, layer):
+        parts, (weight, bias) = self.parts("up"), layer
         if parts is None:
-            return self.linear(self.op("Gelu", self.linear(x, layer["up"])), layer["down"])
+            return self.linear(x, layer)
+        x = self.op("Reshape", x, [parts, self.rows // parts, self.width])
+        weight = np.ascontiguousarray(np.broadcast_to(weight.T, (parts, *weight.T.shape)))
+        y = self.op("Add", self.op("MatMul", x, weight), bias)
+        return self.op("Reshape", y, [*self.states, self.hidden])
+
+    def feed_forward(self, x, layer):
+        parts = self.parts("ffn") or self.parts("down") or self.parts("late")
+        if parts is None:
+            return self.linear(self.op("Gelu", self.first(x, layer["up"])), layer["down"])
         (weight, bias), each = layer["down"], self.hidden // parts
-        hidden = self.op("Gelu", self.batched(x, *layer["up"], parts))
+        if self.parts("ffn"):
+            hidden = self.op("Gelu", self.batched(x, *layer["up"], parts))
+        elif self.parts("late"):
+            up, up_bias = layer["up"]
+            hidden = self.op("MatMul", x, self.op("Transpose", up, perm=[1, 0]))
+            hidden = self.op("Transpose", self.op("Reshape", hidden, [self.rows, parts, each]), perm=[1, 0, 2])
+            hidden = self.op("Gelu", self.op("Add", hidden, up_bias.reshape(parts, 1, each)))
+        else:
+            hidden = self.op("Gelu", self.linear(x, layer["up"]))
+            hidden = self.op("Transpose", self.op("Reshape", hidden, [self.rows, parts, each]), perm=[1, 0, 2])
         weight = weight.reshape(self.width, parts, each).transpose(1, 0, 2)
         y = self.op("MatMul", hidden, self.op("Transpose", weight, perm=[0, 2, 1]))
         y = self.op("Reshape", self.op("ReduceSum", y, [0], keepdims=0), [*self.states, self.width])
@@ -169,25 +185,38 @@ class Network:
         for layer in self.layers:
             y = self.norm(x, layer, "norm1") if self.norm_first else x
             query, key, value = self.query_key_value(y, layer)
-            scores = self.op("Mul", self.op("MatMul", query, self.op("Transpose", key, perm=[0, 1, 3, 2])), scale)
+            einsum = "einsum" in self.form
+            if einsum:
+                scores = self.op("Einsum", query, key, equation="bshd,bthd->bhst")
+            else:
+                scores = self.op("MatMul", query, self.op("Transpose", key, perm=[0, 1, 3, 2]))
+            scores = self.op("Mul", scores, scale)
             if not self.norm_first:
                 scores = self.op("Add", scores, "mask")
-            context = self.op("MatMul", self.op("Softmax", scores, axis=-1), value)
+            scores = self.op("Softmax", scores, axis=-1)
+            if einsum:
+                context = self.op("Einsum", scores, value, equation="bhst,bthd->bshd")
+            else:
+                context = self.op("MatMul", scores, value)
             x = self.op("Add", self.attention_output(context, layer), x)
             x = x if self.norm_first else self.norm(x, layer, "norm1")
             y = self.norm(x, layer, "norm2") if self.norm_first else x
             x = self.op("Add", self.feed_forward(y, layer), x)
             x = x if self.norm_first else self.norm(x, layer, "norm2")
-        shape = self.constant([batch, self.tokens, self.width])
-        self.nodes.append(helper.make_node("Reshape", [self.cut(x), shape], ["y"]))
-        kind = TensorProto.FLOAT if self.dtype == np.float32 else TensorProto.FLOAT16
         states = [batch, self.tokens, self.width]
-        inputs = [helper.make_tensor_value_info("x", kind, states)]
-        if not self.norm_first:
-            inputs.append(helper.make_tensor_value_info("mask", kind, [batch, 1, 1, self.tokens]))
-        outputs = [helper.make_tensor_value_info("y", kind, states)]
-        graph = helper.make_graph(self.nodes, "encoder", inputs, outputs, self.weights)
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+        inputs = {"x": states} | ({} if self.norm_first else {"mask": [batch, 1, 1, self.tokens]})
+        return self.model(self.dtype, inputs, self.cut(x), states)
+
+    def example(self, batch):
+        """Random tensors on the GPU by name, and what `y` should become, in fp64."""
+        import torch
+
+        dtype = torch.float32 if self.dtype == np.float32 else torch.float16
+        generator = torch.Generator(device="cuda").manual_seed(3)
+        x = torch.randn(batch, self.tokens, self.width, device="cuda", generator=generator).to(dtype)
+        mask = torch.zeros(batch, 1, 1, self.tokens, device="cuda", dtype=dtype)
+        mask[..., self.tokens // 2 :] = -10
+        return {"x": x, "mask": mask, "y": torch.empty_like(x)}, self.in_fp64(x, mask)
 
     def in_fp64(self, x, mask):
         """The plain form, whatever form is compared with it."""
@@ -217,53 +246,12 @@ class Network:
         return x
 
 
-class Warnings(trt.ILogger):
-    def __init__(self):
-        trt.ILogger.__init__(self)
-
-    def log(self, severity, message):
-        if severity <= trt.ILogger.WARNING:
-            print(json.dumps({"tensorrt": message[:300]}), flush=True)
-
-
-def build(model, logger):
-    builder = trt.Builder(logger)
-    network = builder.create_network(0)
-    parser = trt.OnnxParser(network, logger)
-    if not parser.parse(model.SerializeToString()):
-        raise RuntimeError([parser.get_error(i).desc() for i in range(parser.num_errors)])
-    return builder.build_serialized_network(network, builder.create_builder_config())
-
-
-def deviation(plan, network, batch, logger):
-    """The largest deviation from fp64, as a part of the largest value."""
-    import torch
-
-    dtype = torch.float32 if network.dtype == np.float32 else torch.float16
-    generator = torch.Generator(device="cuda").manual_seed(3)
-    x = torch.randn(batch, network.tokens, network.width, device="cuda", generator=generator).to(dtype)
-    mask = torch.zeros(batch, 1, 1, network.tokens, device="cuda", dtype=dtype)
-    mask[..., network.tokens // 2 :] = -10
-    y = torch.empty_like(x)
-    engine = trt.Runtime(logger).deserialize_cuda_engine(plan)
-    context = engine.create_execution_context()
-    tensors = {"x": x, "mask": mask, "y": y}
-    for i in range(engine.num_io_tensors):
-        name = engine.get_tensor_name(i)
-        context.set_tensor_address(name, tensors[name].data_ptr())
-    torch.cuda.synchronize()
-    context.execute_async_v3(torch.cuda.Stream().cuda_stream)
-    torch.cuda.synchronize()
-    want = network.in_fp64(x, mask)
-    return ((y.double() - want).abs().max() / want.abs().max()).item()
-
-
 def known_forms(text):
     """The forms in a list; a misspelt part would be timed as plain."""
     for form in text.split(","):
         for part in form.split("+"):
-            if not re.fullmatch(r"plain|flat|batched|(ffn|out|pad|keep)[1-9]\d*", part):
-                raise argparse.ArgumentTypeError(f"`{part}` in form `{form}` is none of plain, flat, batched, ffnN, outN, padN, keepN")
+            if not re.fullmatch(r"plain|flat|batched|heads|einsum|(ffn|late|up|down|out|pad|keep)[1-9]\d*", part):
+                raise argparse.ArgumentTypeError(f"`{part}` in form `{form}` is none of plain, flat, batched, heads, einsum, lateN, upN, ffnN, downN, outN, padN, keepN")
     return text.split(",")
 
 
@@ -276,6 +264,7 @@ def main():
     arguments.add_argument("--layers", type=int)
     arguments.add_argument("--tokens", type=int)
     arguments.add_argument("--check", action="store_true")
+    arguments.add_argument("--kernels", action="store_true")
     arguments.add_argument("--raw-loop", default="./raw_loop")
     given = arguments.parse_args()
     logger = Warnings()
@@ -285,14 +274,13 @@ def main():
             plan = build(network.onnx(form, batch), logger)
             row = {"model": given.model, "form": form, "dtype": given.dtype, "batch": batch}
             row |= {"layers": len(network.layers), "tokens": network.tokens}
-            if given.check:
-                row["deviation"] = deviation(plan, network, batch, logger)
-            with tempfile.NamedTemporaryFile(suffix=".plan") as file:
-                file.write(plan)
-                file.flush()
-                loop = [given.raw_loop, file.name, "--iterations", "200", "--wait"]
-                timed = subprocess.run(loop, capture_output=True, text=True, check=True)
-            print(json.dumps(row | json.loads(timed.stdout)), flush=True)
+            if given.check or given.kernels:
+                tensors, want = network.example(batch)
+                loaded = Loaded(plan, tensors, logger)
+                row["deviation"] = loaded.deviation(want)
+                if given.kernels:
+                    row["kernels"] = loaded.kernels()
+            print(json.dumps(row | timed(plan, given.raw_loop)), flush=True)
 
 
 if __name__ == "__main__":

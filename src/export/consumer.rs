@@ -10,7 +10,7 @@ use crate::error::Error;
 pub struct Consumer {
     opset: i64,
     tensorrt: bool,
-    batched_linear: bool,
+    hopper_forms: bool,
 }
 
 impl Consumer {
@@ -21,12 +21,12 @@ impl Consumer {
 
     /// The dialect that every consumer known to this crate reads: operator set 18.
     pub const fn portable() -> Self {
-        Self { opset: 18, tensorrt: false, batched_linear: false }
+        Self { opset: 18, tensorrt: false, hopper_forms: false }
     }
 
     /// TensorRT's parser: operator set 21.
     pub const fn tensorrt() -> Self {
-        Self { opset: 21, tensorrt: true, batched_linear: false }
+        Self { opset: 21, tensorrt: true, hopper_forms: false }
     }
 
     /// A consumer that reads operator set `opset`, brought into
@@ -37,22 +37,23 @@ impl Consumer {
             Self::MAX_OPSET.. => Self::MAX_OPSET,
             _ => opset,
         };
-        Self { opset, tensorrt: false, batched_linear: false }
+        Self { opset, tensorrt: false, hopper_forms: false }
     }
 
-    /// The same, for which a transformer's linear layers are written as batched matrix products where
-    /// TensorRT-RTX was measured to be faster with them on compute capability 9.0: query, key and
-    /// value as one product, and the two layers of a feed-forward network in parts of the hidden axis.
-    /// The optima of the symbols' sizes decide. Results are as accurate; values within these
-    /// layers and their weights, which are copied for it, have other names.
+    /// The same, for which layers are written in other forms where TensorRT-RTX was measured to be faster with
+    /// them on compute capability 9.0. Of linear layers: query, key and value as one batched product, and the
+    /// two layers of a feed-forward network in parts of the hidden axis. Of convolutions: one over up to four
+    /// channels with squares of pixels as channels, such as the first of a network, and one of few pixels as the sum
+    /// of those over parts of its inputs. The optima of the symbols' sizes decide. Results are as accurate;
+    /// values within these layers and their weights, which are copied for it, have other names.
     #[must_use]
-    pub const fn batched_linear(mut self, written: bool) -> Self {
-        self.batched_linear = written;
+    pub const fn hopper_forms(mut self, written: bool) -> Self {
+        self.hopper_forms = written;
         self
     }
 
-    pub(crate) const fn has_batched_linear(self) -> bool {
-        self.batched_linear
+    pub(crate) const fn has_hopper_forms(self) -> bool {
+        self.hopper_forms
     }
 
     /// Whether tract may read the model, whose operators are fewer than its operator set's.

@@ -72,7 +72,7 @@ fn bert() {
 
     // Query, key and value are one product, divided into heads as one; the networks are in parts.
     let graph = BurnGraph::capture(&base, &text([1, 128], 1), forward, &OptimizeOptions::new());
-    let batched = Consumer::tensorrt().batched_linear(true);
+    let batched = Consumer::tensorrt().hopper_forms(true);
     let onnx = graph.expect("it is captured").to_onnx(batched).expect("it is exported");
     assert_eq!(count(&onnx, "MatMul") + count(&onnx, "Gemm"), 12 * 6, "{onnx}");
     let parts = ["Split", "Squeeze", "ReduceSum"].map(|op| count(&onnx, op));

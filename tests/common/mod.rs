@@ -115,7 +115,7 @@ pub fn check_within(
 
 /// Builds a model with the portable backend and with TensorRT-RTX's parser and builder, runs it
 /// there (on TensorRT only where a GPU is), and compares each result with what is expected. A model whose
-/// linear layers can be batched goes through each once more so.
+/// layers have other forms on Hopper goes through each once more so.
 pub fn check_with_gaps(
     name: &str,
     mut export: impl FnMut(Consumer) -> Result<OnnxModel>,
@@ -135,17 +135,17 @@ pub fn check_with_gaps(
         if !is_asked_for(runner) {
             continue;
         }
-        let forms = [false, true].map(|batched| backend.consumer().batched_linear(batched));
+        let forms = [false, true].map(|forms| backend.consumer().hopper_forms(forms));
         let (result, model) = match forms.map(&mut export) {
-            [Ok(plain), Ok(batched)] => {
+            [Ok(plain), Ok(other)] => {
                 let run = |model| run_on(backend.as_ref(), model, samples, &tolerance);
                 let result = run(&plain);
                 if result.is_ok()
-                    && nodes(&plain) != nodes(&batched)
-                    && let Err(error) = run(&batched)
+                    && nodes(&plain) != nodes(&other)
+                    && let Err(error) = run(&other)
                 {
-                    tell(&format!("failed: {place}: batched layers: {error}"));
-                    panic!("{place}: batched layers: {error}\n{batched}")
+                    tell(&format!("failed: {place}: forms for Hopper: {error}"));
+                    panic!("{place}: forms for Hopper: {error}\n{other}")
                 }
                 (result, plain.to_string())
             }

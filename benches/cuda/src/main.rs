@@ -37,7 +37,7 @@ struct Args {
     kernel_overlap: Option<bool>,
     /// Whether linear layers are batched; by default as the crate has it on the device.
     #[arg(long)]
-    batched_linear: Option<bool>,
+    hopper_forms: Option<bool>,
     #[command(subcommand)]
     command: Command,
 }
@@ -165,7 +165,7 @@ pub(crate) struct Setting {
     pub start: Instant,
     pub runtime_cache: Option<PathBuf>,
     pub kernel_overlap: Option<bool>,
-    pub batched_linear: Option<bool>,
+    pub hopper_forms: Option<bool>,
 }
 
 impl Setting {
@@ -178,8 +178,8 @@ impl Setting {
         if let Some(allowed) = self.kernel_overlap {
             options = options.kernel_overlap(allowed);
         }
-        if let Some(written) = self.batched_linear {
-            options = options.batched_linear(written);
+        if let Some(written) = self.hopper_forms {
+            options = options.hopper_forms(written);
         }
         let registry = Registry::empty()
             .with(TensorRt::rtx().with_options(options))
@@ -189,8 +189,8 @@ impl Setting {
 }
 
 fn run(args: Args, start: Instant) -> Result<()> {
-    let Args { device, runtime_cache, kernel_overlap, batched_linear, .. } = args;
-    let setting = Setting { device, start, runtime_cache, kernel_overlap, batched_linear };
+    let Args { device, runtime_cache, kernel_overlap, hopper_forms, .. } = args;
+    let setting = Setting { device, start, runtime_cache, kernel_overlap, hopper_forms };
     match args.framework {
         #[cfg(feature = "candle")]
         Framework::Candle => match args.command {

@@ -225,8 +225,8 @@ impl Backend for TensorRt {
     }
 
     fn consumer(&self) -> Consumer {
-        let batched = self.options.batched_linear.unwrap_or_else(|| self.is_for_hopper());
-        Consumer::tensorrt().batched_linear(batched)
+        let forms = self.options.hopper_forms.unwrap_or_else(|| self.is_for_hopper());
+        Consumer::tensorrt().hopper_forms(forms)
     }
 
     fn probe(&self) -> Result<()> {

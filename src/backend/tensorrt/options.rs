@@ -59,7 +59,7 @@ pub struct TensorRtOptions {
     pub(super) runtime_cache: Option<PathBuf>,
     pub(super) cuda_graph: bool,
     pub(super) kernel_overlap: Option<bool>,
-    pub(super) batched_linear: Option<bool>,
+    pub(super) hopper_forms: Option<bool>,
     pub(super) max_contexts: usize,
     pub(super) shared_scratch: bool,
     pub(super) memory_limit: Option<u64>,
@@ -82,7 +82,7 @@ impl Default for TensorRtOptions {
             runtime_cache: None,
             cuda_graph: false,
             kernel_overlap: None,
-            batched_linear: None,
+            hopper_forms: None,
             max_contexts: 2,
             shared_scratch: false,
             memory_limit: None,
@@ -197,12 +197,13 @@ impl TensorRtOptions {
         self
     }
 
-    /// Whether a model is exported with [batched linear layers](crate::export::Consumer::batched_linear), by
-    /// the optima of its symbols' sizes, whatever the [profiles](Self::profiles) say. By default so for TensorRT-RTX, where the engine is for compute
-    /// capability 9.0: it is built on such a device, or [for it alone](Self::compute_capabilities).
+    /// Whether a model is exported with [layers in the forms](crate::export::Consumer::hopper_forms) that are
+    /// faster on compute capability 9.0, by the optima of its symbols' sizes, whatever the [profiles](Self::profiles) say.
+    /// By default so for TensorRT-RTX, where the engine is for that: it is built on such a device, or
+    /// [for it alone](Self::compute_capabilities).
     #[must_use]
-    pub fn batched_linear(mut self, written: bool) -> Self {
-        self.batched_linear = Some(written);
+    pub fn hopper_forms(mut self, written: bool) -> Self {
+        self.hopper_forms = Some(written);
         self
     }
 
@@ -288,7 +289,7 @@ impl fmt::Debug for TensorRtOptions {
             .field("runtime_cache", &self.runtime_cache)
             .field("cuda_graph", &self.cuda_graph)
             .field("kernel_overlap", &self.kernel_overlap)
-            .field("batched_linear", &self.batched_linear)
+            .field("hopper_forms", &self.hopper_forms)
             .field("max_contexts", &self.max_contexts)
             .field("shared_scratch", &self.shared_scratch)
             .field("profiles", &self.profiles)

@@ -2,8 +2,10 @@
 //! added. Operators by name are in `ops`, shape rules in `infer`.
 
 mod batched;
+mod convolutions;
 mod infer;
 mod ops;
+mod rewrite;
 mod tensorrt;
 
 use std::{
@@ -61,8 +63,9 @@ struct State {
     sizes: Vec<(Dim, Arc<str>)>,
     scope: Vec<String>,
     metadata: Vec<(String, String)>,
-    /// For a consumer that wants them in other forms.
+    /// For a consumer that has them in other forms.
     linears: Vec<batched::Linear>,
+    convolutions: Vec<convolutions::Convolution>,
 }
 
 /// A tensor of a graph under construction: its type and shape, and where it comes from.
@@ -95,6 +98,7 @@ impl GraphBuilder {
             scope: Vec::new(),
             metadata: Vec::new(),
             linears: Vec::new(),
+            convolutions: Vec::new(),
         };
         Self { state: Arc::new(Mutex::new(state)), consumer }
     }
@@ -238,7 +242,7 @@ impl GraphBuilder {
     }
 
     /// The model. Weights are shared with the arrays they came from, but for those of
-    /// [batched layers](Consumer::batched_linear).
+    /// [layers in other forms](Consumer::hopper_forms).
     ///
     /// # Errors
     /// [`ErrorKind::InvalidModel`] when the graph has no outputs.
@@ -248,9 +252,9 @@ impl GraphBuilder {
             let text = format!("graph `{}` has no outputs", state.name);
             return Err(Error::new(ErrorKind::InvalidModel, text).in_operation("finish"));
         }
-        let batched = self.consumer.has_batched_linear().then(|| state.batched(self.consumer));
-        let batched = batched.transpose()?;
-        let state = batched.as_ref().unwrap_or(&state);
+        let forms = || state.batched(self.consumer)?.convolved(self.consumer);
+        let other = self.consumer.has_hopper_forms().then(forms).transpose()?;
+        let state = other.as_ref().unwrap_or(&state);
         let used: HashSet<&str> =
             state.nodes.iter().flat_map(|n| &n.input).map(String::as_str).collect();
         let weights = state.weights.iter().filter(|(name, _)| used.contains(&**name));

@@ -297,11 +297,14 @@ impl Value {
     /// [`ErrorKind::ShapeMismatch`] naming tensor and axis.
     pub fn conv(&self, weight: &Value, bias: Option<&Value>, options: &Conv) -> Result<Value> {
         let node = self.graph.node("Conv").input(self).input(weight).input_opt(bias);
-        node.attr("strides", ints(&options.strides))
+        let y = node
+            .attr("strides", ints(&options.strides))
             .attr("pads", pads(&options.padding))
             .attr("dilations", ints(&options.dilations))
             .attr("group", options.groups as i64)
-            .build()
+            .build()?;
+        self.graph.record_convolution([self, &y], weight, bias, options);
+        Ok(y)
     }
 
     /// Largest value in each window.

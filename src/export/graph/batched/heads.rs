@@ -17,17 +17,6 @@ pub(super) struct Heads {
     pub(super) nodes: Vec<usize>,
 }
 
-/// The nodes that read each value.
-pub(super) fn readers(state: &State) -> HashMap<&str, Vec<usize>> {
-    let mut readers: HashMap<&str, Vec<usize>> = HashMap::new();
-    for (i, node) in state.nodes.iter().enumerate() {
-        for name in &node.input {
-            readers.entry(name).or_default().push(i);
-        }
-    }
-    readers
-}
-
 impl Heads {
     /// Those of `layers`, if nothing else is done to any of them.
     pub(super) fn of(

@@ -24,7 +24,7 @@ const PARTS: usize = 4;
 
 /// Where results were compared on the device: from a text of 128 tokens on, and from MiniLM's width on.
 /// (Fewer rows, down to 16, were faster too.)
-const LEAST_ROWS: usize = 128;
+const LEAST_ROWS: usize = 16;
 const LEAST_WIDTH: usize = 384;
 /// Query, key and value. More at once, such as what all layers of a decoder make of an encoder's
 /// result, would hold memory for long.
@@ -130,7 +130,7 @@ impl GraphBuilder {
         bias: Option<&Value>,
         transposed: bool,
     ) {
-        if self.consumer.has_batched_linear() {
+        if self.consumer.has_hopper_forms() {
             let mut state = self.lock();
             let layer = Linear::of(&state, from, ends, weight, bias, transposed);
             state.linears.extend(layer);
@@ -160,7 +160,7 @@ struct Plan<'a> {
 impl<'a> Plan<'a> {
     fn of(state: &'a State) -> Self {
         let mut plan = Self::default();
-        let (producers, readers) = (producers(state), heads::readers(state));
+        let (producers, readers) = (state.producers(), state.readers());
         let mut stacked: HashSet<&str> = HashSet::new();
         for first in &state.linears {
             if stacked.contains(&*first.y) || !first.is_narrow() {
@@ -192,19 +192,6 @@ impl<'a> Plan<'a> {
         self.replaced.extend(nodes);
         self.forms.insert(first, form);
     }
-}
-
-impl State {
-    fn constant(&self, name: &str) -> Option<&HostTensor> {
-        let found = self.weights.iter().find(|(known, _)| **known == *name);
-        found.map(|(_, tensor)| tensor)
-    }
-}
-
-/// The node that makes each value.
-fn producers(state: &State) -> HashMap<&str, usize> {
-    let nodes = state.nodes.iter().enumerate();
-    nodes.flat_map(|(i, n)| n.output.iter().map(move |name| (name.as_str(), i))).collect()
 }
 
 /// The layer back to what `up` began, if between the two is nothing but an activation: operators on

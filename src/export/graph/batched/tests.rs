@@ -29,7 +29,7 @@ fn weight_of(x: &Value, i: usize) -> Value {
 
 /// A model of one input for a consumer that has batched layers.
 fn model(dtype: DType, dims: &[usize], body: impl Fn(&Value) -> Result<Vec<Value>>) -> OnnxModel {
-    let consumer = Consumer::tensorrt().batched_linear(true);
+    let consumer = Consumer::tensorrt().hopper_forms(true);
     let graph = GraphBuilder::for_consumer("model", consumer);
     let x = graph.input("x", dtype, dims.iter().copied()).unwrap();
     for (i, y) in body(&x).unwrap().iter().enumerate() {
@@ -240,7 +240,7 @@ fn layers_of_unlike_or_unknown_parameters_stay() {
 
 #[test]
 fn what_another_thread_writes_is_no_part_of_a_layer() {
-    let graph = GraphBuilder::for_consumer("model", Consumer::tensorrt().batched_linear(true));
+    let graph = GraphBuilder::for_consumer("model", Consumer::tensorrt().hopper_forms(true));
     let x = graph.input("x", DType::F32, [128, WIDTH]).unwrap();
     let weight = weight_of(&x, 0);
     let y = x.linear(&weight, None, true).unwrap();
@@ -253,7 +253,7 @@ fn what_another_thread_writes_is_no_part_of_a_layer() {
 #[test]
 fn sizes_to_tune_for_decide() {
     for (opt, expected) in [(3, false), (4, true)] {
-        let consumer = Consumer::tensorrt().batched_linear(true);
+        let consumer = Consumer::tensorrt().hopper_forms(true);
         let graph = GraphBuilder::for_consumer("model", consumer);
         let batch = crate::spec::Symbol::new("batch", 1, opt, 8).unwrap();
         let dims = [Dim::from(batch), Dim::Fixed(32), Dim::Fixed(WIDTH)];

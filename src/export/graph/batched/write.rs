@@ -1,26 +1,25 @@
 //! The batched products themselves, with the operators of the builder.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
-};
+use std::{collections::HashMap, sync::Arc};
 
 use super::{Form, Heads, Linear, PARTS, Plan};
 use crate::error::Result;
 use crate::export::Consumer;
-use crate::export::graph::{GraphBuilder, State, Value};
+use crate::export::graph::rewrite::Rewriter;
+use crate::export::graph::{State, Value};
 use crate::spec::{Dim, Shape, TensorSpec};
 use crate::tensor::HostTensor;
 
 impl State {
-    /// The same graph with its layers in the forms that are faster. What a form takes and gives keeps its
-    /// name; what is within, and its weights, have others.
+    /// The same graph with its linear layers in the forms that are faster.
     pub(in crate::export::graph) fn batched(&self, consumer: Consumer) -> Result<Self> {
         let plan = Plan::of(self);
-        let start = Self { nodes: Vec::new(), scope: Vec::new(), ..self.clone() };
-        let graph = GraphBuilder { state: Arc::new(Mutex::new(start)), consumer };
-        let mut writer =
-            Writer { graph, state: self, weights: HashMap::new(), in_parts: HashMap::new() };
+        let mut writer = Writer {
+            new: Rewriter::new(self, consumer),
+            state: self,
+            weights: HashMap::new(),
+            in_parts: HashMap::new(),
+        };
         for (i, node) in self.nodes.iter().enumerate() {
             match plan.forms.get(&i) {
                 Some(Form::Stacked(layers, heads)) => writer.stacked(layers, heads.as_ref())?,
@@ -29,16 +28,15 @@ impl State {
                 None => {}
             }
             if !plan.replaced.contains(&i) {
-                writer.graph.lock().nodes.push(node.clone());
+                writer.new.keep(node);
             }
         }
-        let state = writer.graph.lock().clone();
-        Ok(state)
+        Ok(writer.new.finish())
     }
 }
 
 struct Writer<'a> {
-    graph: GraphBuilder,
+    new: Rewriter,
     state: &'a State,
     /// Those of the products, by the names of the layers' own and whether they are transposed.
     weights: HashMap<(Vec<Arc<str>>, bool), Value>,
@@ -53,13 +51,13 @@ impl Writer<'_> {
         let weight = self.weight(&weights, first.transposed, |state| {
             stack(weights.iter().map(|name| state.weight(name)))
         })?;
-        self.graph.enter(format!("{}.batched", first.y));
+        self.new.graph.enter(format!("{}.batched", first.y));
         let x = self.rows(&first.x)?;
         let mut y = x.matmul(&weight)?;
         if first.bias.is_some() {
             let biases = layers.iter().flat_map(|l| &l.bias).map(|name| self.state.weight(name));
             let bias = stack(biases)?.reshape([layers.len(), 1, first.outputs])?;
-            y = y.add(&self.graph.constant("bias", bias))?;
+            y = y.add(&self.new.graph.constant("bias", bias))?;
         }
         let leading = &first.x.shape.dims()[..first.x.shape.rank() - 1];
         if let Some(Heads { count, size, order, .. }) = heads {
@@ -71,19 +69,20 @@ impl Writer<'_> {
         let mut one = y.dims().to_vec();
         one[0] = Dim::Fixed(1);
         let sizes = HostTensor::from_vec([layers.len()], vec![1i64; layers.len()])?;
-        let split = self.graph.node("Split").input(&y).input(&self.graph.constant("split", sizes));
+        let split =
+            self.new.graph.node("Split").input(&y).input(&self.new.graph.constant("split", sizes));
         let output = (y.dtype(), Shape::from(one));
         let split = split.attr("axis", 0).outputs(vec![output; layers.len()]).build_all()?;
         for (i, (y, layer)) in split.iter().zip(layers).enumerate() {
             match heads {
-                Some(heads) => self.named(&y.squeeze(&[0])?, &heads.outputs[i]),
+                Some(heads) => self.new.named(&y.squeeze(&[0])?, &heads.outputs[i]),
                 None => {
                     let dims = [leading, &[Dim::Fixed(layer.outputs)]].concat();
-                    self.named(&self.shaped(y, dims, &first.x)?, &layer.y);
+                    self.new.named(&self.shaped(y, dims, &first.x)?, &layer.y);
                 }
             }
         }
-        self.graph.leave();
+        self.new.graph.leave();
         Ok(())
     }
 
@@ -92,28 +91,28 @@ impl Writer<'_> {
         let weight = self.weight(&[&layer.weight], layer.transposed, |state| {
             in_parts(state.weight(&layer.weight), outputs)
         })?;
-        self.graph.enter(format!("{}.batched", layer.y));
+        self.new.graph.enter(format!("{}.batched", layer.y));
         let x = self.rows(&layer.x)?;
         let mut y = x.matmul(&weight)?;
         if let Some(bias) = &layer.bias {
             let bias = self.state.weight(bias).reshape([PARTS, 1, layer.outputs / PARTS])?;
-            y = y.add(&self.graph.constant("bias", bias))?;
+            y = y.add(&self.new.graph.constant("bias", bias))?;
         }
-        self.named(&y, &layer.y);
+        self.new.named(&y, &layer.y);
         self.in_parts.insert(layer.y.clone(), y.shape);
-        self.graph.leave();
+        self.new.graph.leave();
         Ok(())
     }
 
     /// The output has the leading sizes of what the network's first layer took.
     fn down(&mut self, layer: &Linear, up: &Linear) -> Result<()> {
         let x = TensorSpec { shape: self.in_parts[&up.y].clone(), ..layer.x.clone() };
-        let x = self.of(&x);
+        let x = self.new.of(&x);
         let inputs = usize::from(layer.transposed);
         let weight = self.weight(&[&layer.weight], layer.transposed, |state| {
             in_parts(state.weight(&layer.weight), inputs)
         })?;
-        self.graph.enter(format!("{}.batched", layer.y));
+        self.new.graph.enter(format!("{}.batched", layer.y));
         let sum = x.matmul(&weight)?.reduce("ReduceSum", &[0], false)?;
         let mut dims = up.x.shape.dims().to_vec();
         *dims.last_mut().expect("the rank is 2 or more") = Dim::Fixed(layer.outputs);
@@ -121,21 +120,17 @@ impl Writer<'_> {
         if let Some(bias) = &layer.bias {
             let tensor = self.state.weight(bias);
             let spec = TensorSpec::new(&**bias, tensor.dtype(), tensor.shape().iter().copied());
-            y = y.add(&self.of(&spec))?;
+            y = y.add(&self.new.of(&spec))?;
         }
-        self.named(&y, &layer.y);
-        self.graph.leave();
+        self.new.named(&y, &layer.y);
+        self.new.graph.leave();
         Ok(())
-    }
-
-    fn of(&self, spec: &TensorSpec) -> Value {
-        self.graph.value(spec.name.as_str().into(), spec.dtype, spec.shape.clone())
     }
 
     /// `x` as `[1, rows, width]`.
     fn rows(&self, x: &TensorSpec) -> Result<Value> {
         let width = x.shape.dims().last().cloned();
-        self.of(x).reshape(&[Some(Dim::Fixed(1)), None, width])
+        self.new.of(x).reshape(&[Some(Dim::Fixed(1)), None, width])
     }
 
     /// `y` as `dims`, whose symbols are those of `x`.
@@ -146,11 +141,11 @@ impl Writer<'_> {
         let open = dims.iter().filter(|dim| dim.fixed().is_none()).count();
         let sizes = dims.iter().map(|dim| dim.fixed().map_or(-1, |size| size as i64)).collect();
         let shape = match open {
-            ..2 => self.graph.constant("shape", HostTensor::from_vec([dims.len()], sizes)?),
-            _ => self.graph.shape_tensor(&dims, &[&self.of(x)])?,
+            ..2 => self.new.graph.constant("shape", HostTensor::from_vec([dims.len()], sizes)?),
+            _ => self.new.graph.shape_tensor(&dims, &[&self.new.of(x)])?,
         };
         let output = (y.dtype(), Shape::from(dims));
-        self.graph.node("Reshape").input(y).input(&shape).outputs([output]).build()
+        self.new.graph.node("Reshape").input(y).input(&shape).outputs([output]).build()
     }
 
     /// The weight of a product, made once for layers that share theirs.
@@ -164,26 +159,13 @@ impl Writer<'_> {
         if let Some(weight) = self.weights.get(&key) {
             return Ok(weight.clone());
         }
-        let mut weight = self.graph.constant(&format!("{}.batched", names[0]), make(self.state)?);
+        let mut weight =
+            self.new.graph.constant(&format!("{}.batched", names[0]), make(self.state)?);
         if transposed {
             weight = weight.transpose(&[0, 2, 1])?;
         }
         self.weights.insert(key, weight.clone());
         Ok(weight)
-    }
-
-    /// Gives a value that was made last a name that others know.
-    fn named(&self, value: &Value, name: &str) {
-        let mut state = self.graph.lock();
-        let outputs = state.nodes.iter_mut().rev().flat_map(|node| &mut node.output);
-        let output = outputs.into_iter().find(|output| **output == *value.name);
-        *output.expect("a node made the value") = name.to_owned();
-    }
-}
-
-impl State {
-    fn weight(&self, name: &str) -> &HostTensor {
-        self.constant(name).expect("a layer's parameters are weights of its graph")
     }
 }
 

@@ -1,6 +1,8 @@
 //! The graph builder by hand: values against ndarray, errors that name the node.
 
+#[path = "../common/mod.rs"]
 mod common;
+mod convolutions;
 
 use accelerant::export::{Consumer, Conv, GraphBuilder, OnnxModel, Pool, Value};
 use accelerant::{DType, Dim, ErrorKind, HostTensor, Result};
@@ -139,7 +141,7 @@ fn layers_that_can_be_batched_match_ndarray() {
             graph.finish()
         };
         let name = format!("{dtype} {shape:?}, transposed: {transposed}, biased: {biased}");
-        let batched = export(Consumer::portable().batched_linear(true)).unwrap().to_string();
+        let batched = export(Consumer::portable().hopper_forms(true)).unwrap().to_string();
         let found = ["Split", "Squeeze", "ReduceSum"].map(|op| batched.contains(op));
         assert_eq!(found, [true, !biased, true], "{batched}");
         let (inputs, expected) = (vec![typed(x)], vec![typed(expected)]);

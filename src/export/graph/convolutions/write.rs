@@ -1,0 +1,202 @@
+//! The forms themselves, with the operators of the builder.
+
+use std::collections::HashMap;
+
+use super::sums::{self, Sum};
+use super::{Convolution, Form};
+use crate::error::Result;
+use crate::export::Consumer;
+use crate::export::graph::rewrite::Rewriter;
+use crate::export::graph::{State, Value};
+use crate::spec::{Dim, Shape};
+use crate::tensor::HostTensor;
+
+impl State {
+    /// The same graph with its convolutions in the forms that are faster.
+    pub(in crate::export::graph) fn convolved(&self, consumer: Consumer) -> Result<Self> {
+        let sums = sums::of(self);
+        let branches = sums.values().flat_map(|sum| &sum.branches);
+        let in_sums: Vec<usize> = branches.flat_map(|branch| branch.nodes.clone()).collect();
+        let convolutions: HashMap<&str, &Convolution> =
+            self.convolutions.iter().map(|c| (c.y.name.as_str(), c)).collect();
+        let writer = Writer { new: Rewriter::new(self, consumer), state: self };
+        for (i, node) in self.nodes.iter().enumerate() {
+            if in_sums.contains(&i) {
+                continue;
+            }
+            if let Some(sum) = sums.get(&i) {
+                writer.sum(sum)?;
+                continue;
+            }
+            let known = node.output.first().and_then(|y| convolutions.get(y.as_str()));
+            match known.and_then(|convolution| Some((convolution, convolution.form()?))) {
+                Some((convolution, Form::Squares(sizes))) => writer.squares(convolution, sizes)?,
+                Some((convolution, Form::Groups(groups))) => writer.groups(convolution, groups)?,
+                None => writer.new.keep(node),
+            }
+        }
+        Ok(writer.new.finish())
+    }
+}
+
+struct Writer<'a> {
+    new: Rewriter,
+    state: &'a State,
+}
+
+fn fixed(size: usize) -> Option<Dim> {
+    Some(Dim::Fixed(size))
+}
+
+fn ints<const N: usize>(values: [usize; N]) -> Vec<i64> {
+    values.map(|value| value as i64).to_vec()
+}
+
+impl Writer<'_> {
+    fn parameter(&self, name: &str) -> Value {
+        let tensor = self.state.weight(name);
+        let shape = Shape::from(tensor.shape().iter().copied());
+        self.new.graph.value(name.into(), tensor.dtype(), shape)
+    }
+
+    fn constant(&self, hint: &str, values: Vec<i64>) -> Result<Value> {
+        Ok(self.new.graph.constant(hint, HostTensor::from_vec([values.len()], values)?))
+    }
+
+    /// Squares of as many pixels as the window is moved become channels; it then goes from square to square.
+    fn squares(&self, convolution: &Convolution, sizes: [usize; 2]) -> Result<()> {
+        let Convolution { axes: [rows, columns], inputs, bias, y, .. } = convolution;
+        let graph = &self.new.graph;
+        graph.enter(format!("{}.squares", y.name));
+        let mut x = self.new.of(&convolution.x);
+        let [below, right] = [(0, rows), (1, columns)].map(|(i, axis)| {
+            let pixels = x.dims()[i + 2].fixed().unwrap_or_default();
+            sizes[i] * axis.stride - pixels - axis.padding.0
+        });
+        let pads = [0, 0, rows.padding.0, columns.padding.0, 0, 0, below, right];
+        if pads.iter().any(|&pad| pad > 0) {
+            x = graph.node("Pad").input(&x).input(&self.constant("pads", ints(pads))?).build()?;
+        }
+        let [height, width] = sizes.map(fixed);
+        let (row, column) = (fixed(rows.stride), fixed(columns.stride));
+        let squares = [None, fixed(*inputs), height.clone(), row, width.clone(), column];
+        let channels = fixed(inputs * rows.stride * columns.stride);
+        let x = x.reshape(&squares)?.transpose(&[0, 1, 3, 5, 2, 4])?;
+        let x = x.reshape(&[None, channels, height, width])?;
+        let weight = convolution.weight_of_squares(self.state.weight(&convolution.weight))?;
+        let bias = bias.as_ref().map(|bias| self.parameter(bias));
+        let weight = graph.constant("weight", weight);
+        let node = graph.node("Conv").input(&x).input(&weight).input_opt(bias.as_ref());
+        let result = node.outputs([(y.dtype, y.shape.clone())]).build()?;
+        graph.leave();
+        self.new.named(&result, &y.name);
+        Ok(())
+    }
+
+    /// Each group makes all outputs of its part of the inputs.
+    fn groups(&self, convolution: &Convolution, groups: usize) -> Result<()> {
+        let Convolution { axes: [rows, columns], outputs, y, .. } = convolution;
+        let graph = &self.new.graph;
+        graph.enter(format!("{}.groups", y.name));
+        let weight =
+            convolution.weight_of_groups(self.state.weight(&convolution.weight), groups)?;
+        let pads = [rows.padding.0, columns.padding.0, rows.padding.1, columns.padding.1];
+        let node = graph.node("Conv").input(&self.new.of(&convolution.x));
+        let parts = node
+            .input(&graph.constant("weight", weight))
+            .attr("strides", ints(convolution.strides()))
+            .attr("pads", ints(pads))
+            .attr("group", groups as i64)
+            .build()?;
+        let mut dims: Vec<Option<Dim>> = y.shape.dims().iter().cloned().map(Some).collect();
+        dims.insert(1, fixed(groups));
+        debug_assert_eq!(dims[2], fixed(*outputs));
+        let mut sum = parts.reshape(&dims)?.reduce("ReduceSum", &[1], false)?;
+        if let Some(bias) = &convolution.bias {
+            let bias = self.state.weight(bias).reshape([*outputs, 1, 1])?;
+            sum = sum.add(&graph.constant("bias", bias))?;
+        }
+        graph.leave();
+        self.new.named(&sum, &y.name);
+        Ok(())
+    }
+
+    fn sum(&self, sum: &Sum<'_>) -> Result<()> {
+        let graph = &self.new.graph;
+        graph.enter(format!("{}.sum", sum.y));
+        let [first, second] = &sum.branches;
+        let y = &first.convolution.y;
+        let inputs = [self.inputs(first.convolution)?, self.inputs(second.convolution)?];
+        let x = graph.concat(&[&inputs[0], &inputs[1]], 1)?;
+        let [weight, bias] = sum.parameters(self.state)?;
+        let (weight, bias) = (graph.constant("weight", weight), graph.constant("bias", bias));
+        let node = graph.node("Conv").input(&x).input(&weight).input(&bias);
+        let result = node.outputs([(y.dtype, y.shape.clone())]).build()?;
+        graph.leave();
+        self.new.named(&result, sum.y);
+        Ok(())
+    }
+
+    /// The pixels that a convolution of one pixel takes.
+    fn inputs(&self, convolution: &Convolution) -> Result<Value> {
+        let x = self.new.of(&convolution.x);
+        let strides = convolution.strides();
+        if strides == [1, 1] {
+            return Ok(x);
+        }
+        let mut dims = convolution.y.shape.dims().to_vec();
+        dims[1] = Dim::Fixed(convolution.inputs);
+        let mut node = self.new.graph.node("Slice").input(&x);
+        for (hint, values) in [
+            ("starts", vec![0; 2]),
+            ("ends", vec![i64::MAX; 2]),
+            ("axes", vec![2, 3]),
+            ("steps", ints(strides)),
+        ] {
+            node = node.input(&self.constant(hint, values)?);
+        }
+        node.outputs([(x.dtype, Shape::from(dims))]).build()
+    }
+}
+
+impl Convolution {
+    /// The weight as `[outputs, inputs × strides, …]`, with zeros behind the window.
+    fn weight_of_squares(&self, weight: &HostTensor) -> Result<HostTensor> {
+        let ([rows, columns], [down, right]) = (self.kernel(), self.strides());
+        let window = [rows.div_ceil(down), columns.div_ceil(right)];
+        let size = weight.dtype().size();
+        let shape = [self.outputs, self.inputs * down * right, window[0], window[1]];
+        let mut turned = vec![0; shape.iter().product::<usize>() * size];
+        let mut places = turned.chunks_exact_mut(size);
+        for plane in weight.bytes().chunks_exact(rows * columns * size) {
+            let squares =
+                pairs(down, right).flat_map(|at| pairs(window[0], window[1]).map(move |w| (at, w)));
+            for (((i, j), (row, column)), place) in squares.zip(&mut places) {
+                let (row, column) = (row * down + i, column * right + j);
+                if row < rows && column < columns {
+                    place.copy_from_slice(&plane[(row * columns + column) * size..][..size]);
+                }
+            }
+        }
+        HostTensor::from_bytes(weight.dtype(), shape, turned)
+    }
+
+    /// The weight as `[groups × outputs, inputs / groups, …]`.
+    fn weight_of_groups(&self, weight: &HostTensor, groups: usize) -> Result<HostTensor> {
+        let bytes = weight.bytes();
+        let part = bytes.len() / self.outputs / groups;
+        let mut parts = Vec::with_capacity(bytes.len());
+        for group in 0..groups {
+            for output in bytes.chunks_exact(groups * part) {
+                parts.extend_from_slice(&output[group * part..][..part]);
+            }
+        }
+        let [rows, columns] = self.kernel();
+        let shape = [groups * self.outputs, self.inputs / groups, rows, columns];
+        HostTensor::from_bytes(weight.dtype(), shape, parts)
+    }
+}
+
+fn pairs(rows: usize, columns: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..rows).flat_map(move |i| (0..columns).map(move |j| (i, j)))
+}

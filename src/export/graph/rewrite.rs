@@ -1,0 +1,78 @@
+//! A graph written anew, node by node, with some of them in other forms. Which ones and how is of those
+//! that do it.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
+use super::{GraphBuilder, State, Value};
+use crate::export::Consumer;
+use crate::export::onnx::NodeProto;
+use crate::spec::TensorSpec;
+use crate::tensor::HostTensor;
+
+/// The graph that is written. What a form takes and gives keeps its name; what is within, and its
+/// weights, have others.
+pub(super) struct Rewriter {
+    pub(super) graph: GraphBuilder,
+}
+
+impl Rewriter {
+    /// Begins with the weights of another graph, and none of its nodes.
+    pub(super) fn new(state: &State, consumer: Consumer) -> Self {
+        let start = State { nodes: Vec::new(), scope: Vec::new(), ..state.clone() };
+        Self { graph: GraphBuilder { state: Arc::new(Mutex::new(start)), consumer } }
+    }
+
+    /// Adds a node as it was.
+    pub(super) fn keep(&self, node: &NodeProto) {
+        self.graph.lock().nodes.push(node.clone());
+    }
+
+    /// A value of the other graph.
+    pub(super) fn of(&self, spec: &TensorSpec) -> Value {
+        self.graph.value(spec.name.as_str().into(), spec.dtype, spec.shape.clone())
+    }
+
+    /// Gives a value that was made last a name that others know.
+    pub(super) fn named(&self, value: &Value, name: &str) {
+        let mut state = self.graph.lock();
+        let outputs = state.nodes.iter_mut().rev().flat_map(|node| &mut node.output);
+        let output = outputs.into_iter().find(|output| **output == *value.name);
+        *output.expect("a node made the value") = name.to_owned();
+    }
+
+    pub(super) fn finish(self) -> State {
+        self.graph.lock().clone()
+    }
+}
+
+impl State {
+    pub(super) fn constant(&self, name: &str) -> Option<&HostTensor> {
+        let found = self.weights.iter().find(|(known, _)| **known == *name);
+        found.map(|(_, tensor)| tensor)
+    }
+
+    /// The value of a parameter of a layer.
+    pub(super) fn weight(&self, name: &str) -> &HostTensor {
+        self.constant(name).expect("a layer's parameters are weights of its graph")
+    }
+
+    /// The node that makes each value.
+    pub(super) fn producers(&self) -> HashMap<&str, usize> {
+        let nodes = self.nodes.iter().enumerate();
+        nodes.flat_map(|(i, n)| n.output.iter().map(move |name| (name.as_str(), i))).collect()
+    }
+
+    /// The nodes that read each value.
+    pub(super) fn readers(&self) -> HashMap<&str, Vec<usize>> {
+        let mut readers: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (i, node) in self.nodes.iter().enumerate() {
+            for name in &node.input {
+                readers.entry(name).or_default().push(i);
+            }
+        }
+        readers
+    }
+}
