@@ -18,6 +18,8 @@ from onnx import TensorProto, helper, numpy_helper
 class Graph:
     """Nodes and initializers of one model."""
 
+    opset = 21
+
     def __init__(self):
         self.nodes, self.weights = [], []
 
@@ -39,7 +41,7 @@ class Graph:
         inputs = [helper.make_tensor_value_info(name, kind, shape) for name, shape in inputs.items()]
         outputs = [helper.make_tensor_value_info("y", kind, shape)]
         graph = helper.make_graph(self.nodes, "network", inputs, outputs, self.weights)
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=11)
 
 
 class Warnings(trt.ILogger):

@@ -5,17 +5,20 @@ Weights are random; there are no embeddings. Times are those of benches/cpp/raw_
 kernels wait. One line of JSON a form goes to stdout.
 
     transformer_forms.py bert|minilm|vit FORM,FORM… f32|f16 BATCH… [--layers N] [--tokens N] [--check]
-                         [--raw-loop PATH]
+                         [--kernels] [--raw-loop PATH]
 
 A form is plain, or parts of these joined by +:
     flat      query, key and value as one layer
     batched   query, key and value as one batched product
+    wide      the same, put side by side as what one layer gives, and then divided as in flat
     ffnN      both layers of the feed-forward network in N parts
     downN     its second layer alone in N parts
     lateN     the same, with the first layer's bias and the activation behind the division into parts
+    halves    the activation of both halves of the hidden axis apart, so that the first layer is a bare product
     upN       the first layer alone, its rows in N parts, with the weight N times
     heads     with batched: the bias behind the division into heads
     einsum    attention as Einsum, without transpositions
+    fused     attention as one operator, which TensorRT-RTX has in fp16 alone
     outN      the product after attention in N parts
     padN      the rows of every linear layer padded to a multiple of N
     keepN     rows padded to a multiple of N once, and cut off for attention alone
@@ -107,12 +110,16 @@ class Network(Graph):
         three = [layer[name] for name in ("query", "key", "value")]
         head = self.width // self.heads
         each = [self.batch, self.tokens, self.heads, head]
-        if not {"flat", "batched"} & self.form:
+        if not {"flat", "batched", "wide"} & self.form:
             parts = [self.op("Reshape", self.cut(self.linear(x, one)), each) for one in three]
             return [self.op("Transpose", part, perm=[0, 2, 1, 3]) for part in parts]
         weight, bias = (np.concatenate(part) for part in zip(*three))
-        if "flat" in self.form:
-            y = self.cut(self.linear(x, (weight, bias)))
+        if "batched" not in self.form:
+            if "wide" in self.form:
+                y = self.op("Transpose", self.batched(x, weight, bias, 3), perm=[1, 0, 2])
+                y = self.cut(self.op("Reshape", y, [*self.states, 3 * self.width]))
+            else:
+                y = self.cut(self.linear(x, (weight, bias)))
             y = self.op("Reshape", y, [self.batch, self.tokens, 3, self.heads, head])
             y = self.op("Transpose", y, perm=[2, 0, 3, 1, 4])
         else:
@@ -128,6 +135,22 @@ class Network(Graph):
     def parts(self, of):
         found = (re.fullmatch(of + r"(\d+)", part) for part in self.form)
         return next((int(match[1]) for match in found if match), None)
+
+    def attention(self, query, key, value, scale):
+        if "fused" in self.form:
+            mask = [] if self.norm_first else ["mask"]
+            return self.op("Attention", query, key, value, *mask, scale=float(scale))
+        if "einsum" in self.form:
+            scores = self.op("Einsum", query, key, equation="bshd,bthd->bhst")
+        else:
+            scores = self.op("MatMul", query, self.op("Transpose", key, perm=[0, 1, 3, 2]))
+        scores = self.op("Mul", scores, scale)
+        if not self.norm_first:
+            scores = self.op("Add", scores, "mask")
+        scores = self.op("Softmax", scores, axis=-1)
+        if "einsum" in self.form:
+            return self.op("Einsum", scores, value, equation="bhst,bthd->bshd")
+        return self.op("MatMul", scores, value)
 
     def attention_output(self, context, layer):
         weight, bias = layer["out"]
@@ -153,9 +176,18 @@ class Network(Graph):
         y = self.op("Add", self.op("MatMul", x, weight), bias)
         return self.op("Reshape", y, [*self.states, self.hidden])
 
+    def in_halves(self, x, layer):
+        (weight, bias), half = layer, self.hidden // 2
+        y = self.op("MatMul", x, self.op("Transpose", weight, perm=[1, 0]))
+        parts = self.op("Split", y, [half, half], outputs=2, axis=-1)
+        parts = [self.op("Gelu", self.op("Add", part, part_of)) for part, part_of in zip(parts, np.split(bias, 2))]
+        return self.op("Concat", *parts, axis=-1)
+
     def feed_forward(self, x, layer):
         parts = self.parts("ffn") or self.parts("down") or self.parts("late")
         if parts is None:
+            if "halves" in self.form:
+                return self.linear(self.in_halves(x, layer["up"]), layer["down"])
             return self.linear(self.op("Gelu", self.first(x, layer["up"])), layer["down"])
         (weight, bias), each = layer["down"], self.hidden // parts
         if self.parts("ffn"):
@@ -178,6 +210,7 @@ class Network(Graph):
 
     def onnx(self, form, batch):
         self.form, self.batch, self.nodes, self.weights = set(form.split("+")), batch, [], []
+        self.opset = 23 if "fused" in self.form else 21
         rows = batch * self.tokens
         self.rows = rows + -rows % (self.parts("keep") or 1)
         self.states = [1, self.rows] if self.rows != rows else [batch, self.tokens]
@@ -185,19 +218,7 @@ class Network(Graph):
         for layer in self.layers:
             y = self.norm(x, layer, "norm1") if self.norm_first else x
             query, key, value = self.query_key_value(y, layer)
-            einsum = "einsum" in self.form
-            if einsum:
-                scores = self.op("Einsum", query, key, equation="bshd,bthd->bhst")
-            else:
-                scores = self.op("MatMul", query, self.op("Transpose", key, perm=[0, 1, 3, 2]))
-            scores = self.op("Mul", scores, scale)
-            if not self.norm_first:
-                scores = self.op("Add", scores, "mask")
-            scores = self.op("Softmax", scores, axis=-1)
-            if einsum:
-                context = self.op("Einsum", scores, value, equation="bhst,bthd->bshd")
-            else:
-                context = self.op("MatMul", scores, value)
+            context = self.attention(query, key, value, scale)
             x = self.op("Add", self.attention_output(context, layer), x)
             x = x if self.norm_first else self.norm(x, layer, "norm1")
             y = self.norm(x, layer, "norm2") if self.norm_first else x
@@ -250,8 +271,8 @@ def known_forms(text):
     """The forms in a list; a misspelt part would be timed as plain."""
     for form in text.split(","):
         for part in form.split("+"):
-            if not re.fullmatch(r"plain|flat|batched|heads|einsum|(ffn|late|up|down|out|pad|keep)[1-9]\d*", part):
-                raise argparse.ArgumentTypeError(f"`{part}` in form `{form}` is none of plain, flat, batched, heads, einsum, lateN, upN, ffnN, downN, outN, padN, keepN")
+            if not re.fullmatch(r"plain|flat|batched|wide|heads|einsum|fused|halves|(ffn|late|up|down|out|pad|keep)[1-9]\d*", part):
+                raise argparse.ArgumentTypeError(f"`{part}` in form `{form}` is none of plain, flat, batched, wide, heads, einsum, fused, halves, lateN, upN, ffnN, downN, outN, padN, keepN")
     return text.split(",")
 
 

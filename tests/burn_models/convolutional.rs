@@ -1,6 +1,8 @@
 //! Networks for images.
 
 use accelerant::OptimizeOptions;
+use accelerant::burn::BurnGraph;
+use accelerant::export::Consumer;
 use models::resnet::ResNet;
 
 use crate::{
@@ -28,6 +30,15 @@ fn resnet_50() {
     for name in ["stem.conv.weight", "layers.3.2.convs.1.norm.gamma", "fc.bias"] {
         assert!(names.contains(name), "{name} is not in {names:?}");
     }
+
+    // The stem is over squares, four shortcuts are in the convolutions that they are added to, and of the
+    // second stage 4, of the third 6 + 5, and of the last 3 + 3 convolutions are in groups.
+    let forms = Consumer::tensorrt().hopper_forms(true);
+    let forward = |m: &ResNet, x| m.forward(x);
+    let graph = BurnGraph::capture(&model, &images[0], forward, &OptimizeOptions::new());
+    let onnx = graph.expect("it is captured").to_onnx(forms).expect("it is exported");
+    let operators = ["Conv", "BatchNormalization", "Transpose", "Concat", "ReduceSum"];
+    assert_eq!(operators.map(|operator| count(&onnx, operator)), [49, 45, 1, 4, 21], "{onnx}");
 }
 
 #[test]

@@ -35,7 +35,7 @@ struct Args {
     /// Whether kernels may overlap; by default as the crate has it on the device.
     #[arg(long)]
     kernel_overlap: Option<bool>,
-    /// Whether linear layers are batched; by default as the crate has it on the device.
+    /// Whether layers are in the forms that are faster on Hopper; by default as the crate has it on the device.
     #[arg(long)]
     hopper_forms: Option<bool>,
     #[command(subcommand)]

@@ -22,8 +22,7 @@ use heads::Heads;
 /// The parts that the hidden axis of a feed-forward network is written in.
 const PARTS: usize = 4;
 
-/// Where results were compared on the device: from a text of 128 tokens on, and from MiniLM's width on.
-/// (Fewer rows, down to 16, were faster too.)
+/// Where results were compared on the device: from a text of 16 tokens on, and from MiniLM's width on.
 const LEAST_ROWS: usize = 16;
 const LEAST_WIDTH: usize = 384;
 /// Query, key and value. More at once, such as what all layers of a decoder make of an encoder's
@@ -104,6 +103,12 @@ impl Linear {
         self.is_measured() && few && self.outputs <= self.inputs
     }
 
+    /// Whether it may be query, key and value in one.
+    fn is_wide(&self) -> bool {
+        let few = self.x.dtype == DType::F32 || self.rows() <= MOST_ROWS_OF_HALF;
+        self.is_measured() && few && self.outputs == STACKED * self.inputs
+    }
+
     /// Whether it may be the first of a feed-forward network.
     fn widens(&self) -> bool {
         let rows = self.rows();
@@ -146,6 +151,8 @@ enum Form<'a> {
     Up(&'a Linear),
     /// The second, whose input comes in parts; with the first.
     Down(&'a Linear, &'a Linear),
+    /// What a model has as one layer of what would be stacked.
+    Wide(&'a Linear),
 }
 
 /// What becomes of the nodes of a graph.
@@ -179,6 +186,12 @@ impl<'a> Plan<'a> {
             if let Some(down) = second_layer(state, &producers, up) {
                 plan.replace(&producers, &[up], Form::Up(up));
                 plan.replace(&producers, &[down], Form::Down(down, up));
+            }
+        }
+        for wide in state.linears.iter().filter(|l| l.is_wide()) {
+            let nodes = wide.written.iter().map(|name| &producers[name.as_str()]);
+            if !nodes.into_iter().any(|node| plan.replaced.contains(node)) {
+                plan.replace(&producers, &[wide], Form::Wide(wide));
             }
         }
         plan

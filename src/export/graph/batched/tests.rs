@@ -1,5 +1,5 @@
 //! Which layers are written in another form, and what the graph is then. Values are compared in
-//! `tests/cases_graph.rs` and with whole models.
+//! `tests/cases_graph` and with whole models.
 
 use super::super::GraphBuilder;
 use super::*;
@@ -80,7 +80,8 @@ fn layers_of_one_input_become_one_product() {
 #[test]
 fn layers_that_were_not_measured_to_gain_stay() {
     let f32 = |dims: &[usize], outputs: &[usize]| several(DType::F32, dims, outputs);
-    assert!(!is_batched(&f32(&[1, 127, WIDTH], &[WIDTH; 3])), "few rows");
+    assert!(is_batched(&f32(&[1, 16, WIDTH], &[WIDTH; 3])));
+    assert!(!is_batched(&f32(&[1, 15, WIDTH], &[WIDTH; 3])), "few rows");
     assert!(!is_batched(&f32(&[1, 128, WIDTH], &[WIDTH; 2])), "two layers");
     assert!(!is_batched(&f32(&[1, 128, WIDTH], &[WIDTH; 4])), "four layers");
     assert!(!is_batched(&f32(&[1, 128, WIDTH], &[WIDTH, 128, 128])), "of different sizes");
@@ -92,6 +93,20 @@ fn layers_that_were_not_measured_to_gain_stay() {
     // The layer of another size stays beside the product of the others.
     let model = f32(&[1, 128, WIDTH], &[WIDTH, 512, WIDTH, WIDTH]);
     assert_eq!(shapes(&model), [vec![512, 384], vec![3, 384, 384], vec![3, 1, 384]]);
+}
+
+#[test]
+fn a_layer_three_times_as_wide_is_in_three_parts() {
+    let wide = |dtype, rows, outputs| several(dtype, &[1, rows, WIDTH], &[outputs]);
+    let model = wide(DType::F32, 128, 3 * WIDTH);
+    assert_eq!(operators(&model), ["Transpose", "MatMul", "Add", "Transpose", "Reshape"]);
+    assert_eq!(shapes(&model), [vec![3, 384, 384], vec![3, 1, 384]]);
+    assert!(!is_batched(&wide(DType::F32, 128, 2 * WIDTH)), "twice as wide");
+    assert!(!is_batched(&wide(DType::F32, 15, 3 * WIDTH)), "few rows");
+    assert!(is_batched(&wide(DType::F32, 2048, 3 * WIDTH)));
+    assert!(!is_batched(&wide(DType::F16, 2048, 3 * WIDTH)), "many rows of f16");
+    // A feed-forward network of that size is in four parts.
+    assert!(shapes(&network(DType::F32, 128, 3 * WIDTH)).contains(&vec![4, 288, 384]));
 }
 
 #[test]
@@ -146,7 +161,7 @@ fn a_feed_forward_network_is_in_parts() {
     assert!(is_batched(&network(DType::F32, 512, HIDDEN)));
 
     assert!(!is_batched(&network(DType::F16, 513, HIDDEN)), "many rows");
-    assert!(!is_batched(&network(DType::F16, 127, HIDDEN)), "few rows");
+    assert!(!is_batched(&network(DType::F16, 15, HIDDEN)), "few rows");
     assert!(!is_batched(&network(DType::F32, 576, HIDDEN)), "many rows of f32");
     assert!(!is_batched(&network(DType::F32, 200, HIDDEN)), "rows that 64 does not divide");
     assert!(!is_batched(&network(DType::F32, 128, 764)), "little wider");
@@ -256,7 +271,7 @@ fn sizes_to_tune_for_decide() {
         let consumer = Consumer::tensorrt().hopper_forms(true);
         let graph = GraphBuilder::for_consumer("model", consumer);
         let batch = crate::spec::Symbol::new("batch", 1, opt, 8).unwrap();
-        let dims = [Dim::from(batch), Dim::Fixed(32), Dim::Fixed(WIDTH)];
+        let dims = [Dim::from(batch), Dim::Fixed(4), Dim::Fixed(WIDTH)];
         let x = graph.input("x", DType::F32, dims).unwrap();
         for i in 0..3 {
             let y = layer(&x, &format!("layer{i}"), WIDTH, WIDTH);

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{Form, Heads, Linear, PARTS, Plan};
+use super::{Form, Heads, Linear, PARTS, Plan, STACKED};
 use crate::error::Result;
 use crate::export::Consumer;
 use crate::export::graph::rewrite::Rewriter;
@@ -25,6 +25,7 @@ impl State {
                 Some(Form::Stacked(layers, heads)) => writer.stacked(layers, heads.as_ref())?,
                 Some(Form::Up(layer)) => writer.up(layer)?,
                 Some(Form::Down(layer, up)) => writer.down(layer, up)?,
+                Some(Form::Wide(layer)) => writer.wide(layer)?,
                 None => {}
             }
             if !plan.replaced.contains(&i) {
@@ -38,8 +39,8 @@ impl State {
 struct Writer<'a> {
     new: Rewriter,
     state: &'a State,
-    /// Those of the products, by the names of the layers' own and whether they are transposed.
-    weights: HashMap<(Vec<Arc<str>>, bool), Value>,
+    /// Those of the products, by the names of the layers' own, whether they are transposed, and their parts.
+    weights: HashMap<(Vec<Arc<str>>, bool, usize), Value>,
     /// The shapes of feed-forward networks' first layers, by the name of their output.
     in_parts: HashMap<Arc<str>, Shape>,
 }
@@ -48,7 +49,7 @@ impl Writer<'_> {
     fn stacked(&mut self, layers: &[&Linear], heads: Option<&Heads>) -> Result<()> {
         let first = &layers[0];
         let weights: Vec<&Arc<str>> = layers.iter().map(|l| &l.weight).collect();
-        let weight = self.weight(&weights, first.transposed, |state| {
+        let weight = self.weight(&weights, first.transposed, layers.len(), |state| {
             stack(weights.iter().map(|name| state.weight(name)))
         })?;
         self.new.graph.enter(format!("{}.batched", first.y));
@@ -86,21 +87,38 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn up(&mut self, layer: &Linear) -> Result<()> {
+    /// What a layer gives, as `[parts, rows, outputs / parts]`.
+    fn divided(&mut self, layer: &Linear, parts: usize) -> Result<Value> {
         let outputs = usize::from(!layer.transposed);
-        let weight = self.weight(&[&layer.weight], layer.transposed, |state| {
-            in_parts(state.weight(&layer.weight), outputs)
+        let weight = self.weight(&[&layer.weight], layer.transposed, parts, |state| {
+            in_parts(state.weight(&layer.weight), outputs, parts)
         })?;
         self.new.graph.enter(format!("{}.batched", layer.y));
-        let x = self.rows(&layer.x)?;
-        let mut y = x.matmul(&weight)?;
+        let mut y = self.rows(&layer.x)?.matmul(&weight)?;
         if let Some(bias) = &layer.bias {
-            let bias = self.state.weight(bias).reshape([PARTS, 1, layer.outputs / PARTS])?;
+            let bias = self.state.weight(bias).reshape([parts, 1, layer.outputs / parts])?;
             y = y.add(&self.new.graph.constant("bias", bias))?;
         }
+        self.new.graph.leave();
+        Ok(y)
+    }
+
+    fn up(&mut self, layer: &Linear) -> Result<()> {
+        let y = self.divided(layer, PARTS)?;
         self.new.named(&y, &layer.y);
         self.in_parts.insert(layer.y.clone(), y.shape);
+        Ok(())
+    }
+
+    /// The parts are put side by side again, where TensorRT turns them for the heads anyway.
+    fn wide(&mut self, layer: &Linear) -> Result<()> {
+        let parts = self.divided(layer, STACKED)?;
+        self.new.graph.enter(format!("{}.batched", layer.y));
+        let mut dims = layer.x.shape.dims().to_vec();
+        *dims.last_mut().expect("the rank is 2 or more") = Dim::Fixed(layer.outputs);
+        let y = self.shaped(&parts.transpose(&[1, 0, 2])?, dims, &layer.x)?;
         self.new.graph.leave();
+        self.new.named(&y, &layer.y);
         Ok(())
     }
 
@@ -109,8 +127,8 @@ impl Writer<'_> {
         let x = TensorSpec { shape: self.in_parts[&up.y].clone(), ..layer.x.clone() };
         let x = self.new.of(&x);
         let inputs = usize::from(layer.transposed);
-        let weight = self.weight(&[&layer.weight], layer.transposed, |state| {
-            in_parts(state.weight(&layer.weight), inputs)
+        let weight = self.weight(&[&layer.weight], layer.transposed, PARTS, |state| {
+            in_parts(state.weight(&layer.weight), inputs, PARTS)
         })?;
         self.new.graph.enter(format!("{}.batched", layer.y));
         let sum = x.matmul(&weight)?.reduce("ReduceSum", &[0], false)?;
@@ -153,9 +171,10 @@ impl Writer<'_> {
         &mut self,
         names: &[&Arc<str>],
         transposed: bool,
+        parts: usize,
         make: impl FnOnce(&State) -> Result<HostTensor>,
     ) -> Result<Value> {
-        let key = (names.iter().map(|&name| name.clone()).collect(), transposed);
+        let key = (names.iter().map(|&name| name.clone()).collect(), transposed, parts);
         if let Some(weight) = self.weights.get(&key) {
             return Ok(weight.clone());
         }
@@ -178,17 +197,17 @@ fn stack<'a>(tensors: impl Iterator<Item = &'a HostTensor>) -> Result<HostTensor
 }
 
 /// A matrix in equal parts of `axis`, along a new first axis.
-fn in_parts(matrix: &HostTensor, axis: usize) -> Result<HostTensor> {
+fn in_parts(matrix: &HostTensor, axis: usize, count: usize) -> Result<HostTensor> {
     let (rows, columns) = (matrix.shape()[0], matrix.shape()[1]);
     if axis == 0 {
-        return matrix.reshape([PARTS, rows / PARTS, columns]);
+        return matrix.reshape([count, rows / count, columns]);
     }
-    let (bytes, each) = (matrix.bytes(), columns / PARTS * matrix.dtype().size());
+    let (bytes, each) = (matrix.bytes(), columns / count * matrix.dtype().size());
     let mut parts = Vec::with_capacity(bytes.len());
-    for part in 0..PARTS {
-        for row in bytes.chunks_exact(PARTS * each) {
+    for part in 0..count {
+        for row in bytes.chunks_exact(count * each) {
             parts.extend_from_slice(&row[part * each..][..each]);
         }
     }
-    HostTensor::from_bytes(matrix.dtype(), [PARTS, rows, columns / PARTS], parts)
+    HostTensor::from_bytes(matrix.dtype(), [count, rows, columns / count], parts)
 }
