@@ -10,11 +10,14 @@ kernels wait. One line of JSON a form goes to stdout.
 A form is plain, or parts of these joined by +:
     flat      query, key and value as one layer
     batched   query, key and value as one batched product
-    wide      the same, put side by side as what one layer gives, and then divided as in flat
+    pair      query and key as one batched product, the value by itself, so that it can run beside them
+    wide      query, key and value as one batched product, put side by side as what one layer gives, and then divided as in flat
     ffnN      both layers of the feed-forward network in N parts
     downN     its second layer alone in N parts
     lateN     the same, with the first layer's bias and the activation behind the division into parts
     halves    the activation of both halves of the hidden axis apart, so that the first layer is a bare product
+    rowsN     the feed-forward network of N parts of the rows each by itself, so that they can run side by side
+    chainsN   the whole encoder of N parts of the batch each by itself
     upN       the first layer alone, its rows in N parts, with the weight N times
     heads     with batched: the bias behind the division into heads
     einsum    attention as Einsum, without transpositions
@@ -110,6 +113,14 @@ class Network(Graph):
         three = [layer[name] for name in ("query", "key", "value")]
         head = self.width // self.heads
         each = [self.batch, self.tokens, self.heads, head]
+        if "pair" in self.form:
+            weight, bias = (np.concatenate(part) for part in zip(*three[:2]))
+            y = self.batched(x, weight, bias, 2)
+            pair = [self.op("Squeeze", part, [0]) for part in self.op("Split", y, [1, 1], outputs=2, axis=0)]
+            parts = [self.op("Reshape", self.cut(part), each) for part in [*pair, self.linear(x, three[2])]]
+            # The key is turned once, as the scores take it.
+            orders = [0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3]
+            return [self.op("Transpose", part, perm=order) for part, order in zip(parts, orders)]
         if not {"flat", "batched", "wide"} & self.form:
             parts = [self.op("Reshape", self.cut(self.linear(x, one)), each) for one in three]
             return [self.op("Transpose", part, perm=[0, 2, 1, 3]) for part in parts]
@@ -138,15 +149,17 @@ class Network(Graph):
 
     def attention(self, query, key, value, scale):
         if "fused" in self.form:
-            mask = [] if self.norm_first else ["mask"]
+            mask = [] if self.norm_first else [self.mask]
             return self.op("Attention", query, key, value, *mask, scale=float(scale))
         if "einsum" in self.form:
             scores = self.op("Einsum", query, key, equation="bshd,bthd->bhst")
+        elif "pair" in self.form:
+            scores = self.op("MatMul", query, key)
         else:
             scores = self.op("MatMul", query, self.op("Transpose", key, perm=[0, 1, 3, 2]))
         scores = self.op("Mul", scores, scale)
         if not self.norm_first:
-            scores = self.op("Add", scores, "mask")
+            scores = self.op("Add", scores, self.mask)
         scores = self.op("Softmax", scores, axis=-1)
         if "einsum" in self.form:
             return self.op("Einsum", scores, value, equation="bhst,bthd->bshd")
@@ -184,6 +197,17 @@ class Network(Graph):
         return self.op("Concat", *parts, axis=-1)
 
     def feed_forward(self, x, layer):
+        parts = self.parts("rows")
+        if parts is None:
+            return self.feed_rows(x, layer)
+        each, states = self.rows // parts, self.states
+        x = self.op("Split", self.op("Reshape", x, [self.rows, self.width]), [each] * parts, outputs=parts, axis=0)
+        self.states, self.rows = [1, each], each
+        y = [self.feed_rows(self.op("Reshape", part, [1, each, self.width]), layer) for part in x]
+        self.states, self.rows = states, each * parts
+        return self.op("Reshape", self.op("Concat", *y, axis=1), [*states, self.width])
+
+    def feed_rows(self, x, layer):
         parts = self.parts("ffn") or self.parts("down") or self.parts("late")
         if parts is None:
             if "halves" in self.form:
@@ -214,7 +238,23 @@ class Network(Graph):
         rows = batch * self.tokens
         self.rows = rows + -rows % (self.parts("keep") or 1)
         self.states = [1, self.rows] if self.rows != rows else [batch, self.tokens]
-        x, scale = self.kept("x"), np.array((self.width // self.heads) ** -0.5, self.dtype)
+        states, inputs = [batch, self.tokens, self.width], {}
+        if not self.norm_first:
+            inputs = {"mask": [batch, 1, 1, self.tokens]}
+        chains = self.parts("chains") or 1
+        if chains == 1:
+            y = self.encoder("x", "mask")
+        else:
+            each = [batch // chains] * chains
+            parts = self.op("Split", "x", each, outputs=chains, axis=0)
+            masks = self.op("Split", "mask", each, outputs=chains, axis=0) if inputs else [None] * chains
+            self.batch, self.rows, self.states = each[0], rows // chains, [each[0], self.tokens]
+            y = self.op("Concat", *(self.encoder(*part) for part in zip(parts, masks)), axis=0)
+        return self.model(self.dtype, {"x": states} | inputs, y, states)
+
+    def encoder(self, x, mask):
+        self.mask = mask
+        x, scale = self.kept(x), np.array((self.width // self.heads) ** -0.5, self.dtype)
         for layer in self.layers:
             y = self.norm(x, layer, "norm1") if self.norm_first else x
             query, key, value = self.query_key_value(y, layer)
@@ -224,9 +264,7 @@ class Network(Graph):
             y = self.norm(x, layer, "norm2") if self.norm_first else x
             x = self.op("Add", self.feed_forward(y, layer), x)
             x = x if self.norm_first else self.norm(x, layer, "norm2")
-        states = [batch, self.tokens, self.width]
-        inputs = {"x": states} | ({} if self.norm_first else {"mask": [batch, 1, 1, self.tokens]})
-        return self.model(self.dtype, inputs, self.cut(x), states)
+        return self.cut(x)
 
     def example(self, batch):
         """Random tensors on the GPU by name, and what `y` should become, in fp64."""
@@ -271,8 +309,8 @@ def known_forms(text):
     """The forms in a list; a misspelt part would be timed as plain."""
     for form in text.split(","):
         for part in form.split("+"):
-            if not re.fullmatch(r"plain|flat|batched|wide|heads|einsum|fused|halves|(ffn|late|up|down|out|pad|keep)[1-9]\d*", part):
-                raise argparse.ArgumentTypeError(f"`{part}` in form `{form}` is none of plain, flat, batched, wide, heads, einsum, fused, halves, lateN, upN, ffnN, downN, outN, padN, keepN")
+            if not re.fullmatch(r"plain|flat|batched|pair|wide|heads|einsum|fused|halves|(ffn|late|rows|chains|up|down|out|pad|keep)[1-9]\d*", part):
+                raise argparse.ArgumentTypeError(f"`{part}` in form `{form}` is none of plain, flat, batched, pair, wide, heads, einsum, fused, halves, lateN, rowsN, chainsN, upN, ffnN, downN, outN, padN, keepN")
     return text.split(",")
 
 

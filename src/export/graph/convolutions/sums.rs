@@ -31,9 +31,9 @@ pub(super) fn of(state: &State) -> BTreeMap<usize, Sum<'_>> {
     let (producers, readers) = (state.producers(), state.readers());
     let convolutions: HashMap<&str, &Convolution> =
         state.convolutions.iter().map(|c| (c.y.name.as_str(), c)).collect();
-    let outputs = |node: &NodeProto| match &node.output[..] {
-        [y] if readers.get(y.as_str()).is_some_and(|readers| readers.len() == 1) => true,
-        _ => false,
+    let read_once = |node: &NodeProto| {
+        let count = |y: &String| readers.get(y.as_str()).map_or(0, Vec::len);
+        node.output.len() == 1 && node.output.iter().map(count).sum::<usize>() == 1
     };
     let branch = |name: &str| {
         let mut nodes = vec![*producers.get(name)?];
@@ -41,14 +41,14 @@ pub(super) fn of(state: &State) -> BTreeMap<usize, Sum<'_>> {
         let norm = (node.op_type() == "BatchNormalization").then_some(node);
         if let Some(norm) = norm {
             let known = |name: &String| state.constant(name).is_some();
-            if !outputs(norm) || !norm.input[1..].iter().all(known) {
+            if !read_once(norm) || !norm.input[1..].iter().all(known) {
                 return None;
             }
             nodes.push(*producers.get(norm.input[0].as_str())?);
             node = &state.nodes[nodes[1]];
         }
         let convolution = *convolutions.get(node.output.first()?.as_str())?;
-        outputs(node).then_some(Branch { convolution, norm, nodes })
+        read_once(node).then_some(Branch { convolution, norm, nodes })
     };
     let sum = |node: &'_ NodeProto| {
         let ("Add", [first, second]) = (node.op_type(), &node.input[..]) else { return None };
