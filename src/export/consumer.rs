@@ -41,11 +41,14 @@ impl Consumer {
     }
 
     /// The same, for which layers are written in other forms where TensorRT-RTX was measured to be faster with
-    /// them on compute capability 9.0. Of linear layers: query, key and value as one batched product, and the
-    /// two layers of a feed-forward network in parts of the hidden axis. Of convolutions: one over up to four
-    /// channels with squares of pixels as channels, such as the first of a network, and one of few pixels as the sum
-    /// of those over parts of its inputs. The optima of the symbols' sizes decide. Results are as accurate;
-    /// values within these layers and their weights, which are copied for it, have other names.
+    /// them on compute capability 9.0. Of linear layers: query, key and value as one batched product, also where
+    /// they are one wide layer, and the two layers of a feed-forward network in parts of the hidden axis. Of
+    /// convolutions: one over up to four channels with squares of pixels as channels, such as the first of a
+    /// network; one of few pixels as the sum of those over parts of its inputs; and two of one pixel that are
+    /// added, as one, with their batch norms in the weight.
+    ///
+    /// The optima of the symbols' sizes decide. Results are as accurate; values within these layers and their
+    /// weights, which are copied for it, have other names, or are there no more.
     #[must_use]
     pub const fn hopper_forms(mut self, written: bool) -> Self {
         self.hopper_forms = written;

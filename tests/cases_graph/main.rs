@@ -154,6 +154,61 @@ fn layers_that_can_be_batched_match_ndarray() {
     }
 }
 
+/// One layer of what would be three: query, key and value of GPT.
+#[test]
+fn wide_layers_match_ndarray() {
+    const WIDTH: usize = 384;
+    let batch = || Dim::dynamic("batch", 1..=4).unwrap();
+    let cases = [
+        (fixed(&[16, WIDTH]), DType::F32, true, true),
+        (vec![batch(), Dim::Fixed(16), Dim::Fixed(WIDTH)], DType::F16, false, true),
+        (
+            vec![batch(), Dim::dynamic("length", 1..=32).unwrap(), Dim::Fixed(WIDTH)],
+            DType::F32,
+            true,
+            false,
+        ),
+    ];
+    let values = |shape: &[usize], scale: f32, seed| {
+        random(shape, seed).mapv(|v| half::f16::from_f32(v * scale).to_f32())
+    };
+    for (dims, dtype, transposed, biased) in cases {
+        let typed = |array: ArrayD<f32>| match dtype {
+            DType::F16 => HostTensor::from(array.mapv(half::f16::from_f32)),
+            _ => HostTensor::from(array),
+        };
+        let shape: Vec<usize> = dims.iter().map(|d| d.fixed().unwrap_or(3)).collect();
+        let x = values(&shape, 1.0, 1);
+        let weight = values(&[WIDTH, 3 * WIDTH], 0.05, 2);
+        let bias = biased.then(|| values(&[3 * WIDTH], 0.5, 3));
+        let rows = x.to_shape((x.len() / WIDTH, WIDTH)).unwrap().to_owned();
+        let mut wide = shape.clone();
+        *wide.last_mut().unwrap() = 3 * WIDTH;
+        let expected = linear(&rows, &weight, bias.as_ref()).into_shape_with_order(wide).unwrap();
+        let export = |consumer| {
+            let graph = GraphBuilder::for_consumer("case", consumer);
+            let x = graph.input("x", dtype, dims.clone())?;
+            let weight = if transposed { weight.t().to_owned() } else { weight.clone() };
+            let weight = graph.weight("weight", typed(weight))?;
+            let bias = bias.as_ref().map(|bias| graph.weight("bias", typed(bias.clone())));
+            graph.output("y", &x.linear(&weight, bias.transpose()?.as_ref(), transposed)?)?;
+            graph.finish()
+        };
+        let name = format!("a wide layer, {dtype} {shape:?}");
+        let model = export(Consumer::portable().hopper_forms(true)).unwrap().to_string();
+        assert!(model.contains("batched"), "{model}");
+        let sample = Sample {
+            name: "as it is".into(),
+            inputs: vec![typed(x)],
+            expected: vec![typed(expected)],
+        };
+        check_within(&name, export, &[sample], |backend, expected| match expected.dtype() {
+            DType::F16 => Tolerance { absolute: 1.5e-2, relative: 0.0 },
+            _ => tolerance(backend, expected),
+        });
+    }
+}
+
 #[test]
 fn elementwise_operators_match_std() {
     type Case = (&'static str, fn(&Value) -> Result<Value>, fn(f32) -> f32);

@@ -167,7 +167,8 @@ impl BurnGraph {
     }
 
     /// The captured operations in order, each with the ONNX operators that stand for it. A layer
-    /// that Burn takes apart is one operation again.
+    /// that Burn takes apart is one operation again. Layers are as they are before
+    /// [other forms](Consumer::hopper_forms) are written for them.
     ///
     /// # Errors
     /// As [`to_onnx`](Self::to_onnx).

@@ -1,7 +1,7 @@
 //! Linear layers as batched matrix products, where TensorRT-RTX was measured to be faster with them
-//! on Hopper (`docs/measured/2026-11-forms-h200.md`). Two forms, in a model that was built whole:
-//! three layers of the same input as one product, and the two layers of a feed-forward network in
-//! parts of the hidden axis. Here is which layers that is; how it is written is in `write`.
+//! on Hopper (`docs/measured/2026-11-forms-h200.md`). Three forms, in a model that was built whole:
+//! three layers of the same input as one product, one layer three times as wide in three parts, and the
+//! two layers of a feed-forward network in parts of the hidden axis. Here is which layers that is; how it is written is in `write`.
 
 mod heads;
 mod write;

@@ -3,6 +3,9 @@
 //! channels with squares of pixels as channels, one of few pixels as the sum of those over parts of its
 //! inputs, and two that are added as one. Here is which form a convolution gets; the last is found in
 //! `sums`, and how each is written is in `write`.
+//!
+//! Over squares the window grows to whole ones, with zeros as weights: a pixel that is no number, or not
+//! finite, reaches a result more than it did.
 
 mod sums;
 mod write;
@@ -77,7 +80,8 @@ impl Convolution {
             return None;
         };
         let plain = options.groups == 1 && options.dilations.iter().all(|&d| d == 1);
-        let known = bias.is_none_or(|bias| bias.as_constant().is_some());
+        let known = |bias: &Value| bias.as_constant().is_some_and(|b| b.shape() == [outputs]);
+        let known = bias.is_none_or(known) && ![inputs, outputs, rows, columns].contains(&0);
         let spec = |value: &Value| TensorSpec::new(&*value.name, value.dtype, value.shape.clone());
         (plain && known && matches!(x.dtype, DType::F32 | DType::F16)).then(|| Self {
             x: spec(x),
@@ -108,6 +112,9 @@ impl Convolution {
     }
 
     fn form(&self) -> Option<Form> {
+        if self.pixels() == 0 {
+            return None;
+        }
         self.squares().map(Form::Squares).or_else(|| self.groups().map(Form::Groups))
     }
 

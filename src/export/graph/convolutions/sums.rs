@@ -15,19 +15,28 @@ use crate::tensor::HostTensor;
 /// The sum of two convolutions.
 pub(super) struct Sum<'a> {
     pub(super) branches: [Branch<'a>; 2],
+    /// The weight over the inputs of both, and the bias of both.
+    pub(super) weight: HostTensor,
+    pub(super) bias: HostTensor,
     /// The name of the result.
     pub(super) y: &'a str,
 }
 
 pub(super) struct Branch<'a> {
     pub(super) convolution: &'a Convolution,
-    norm: Option<&'a NodeProto>,
+    norm: Option<Norm<'a>>,
     /// Its nodes.
     pub(super) nodes: Vec<usize>,
 }
 
+struct Norm<'a> {
+    /// Scale, shift, mean and variance.
+    parameters: [&'a HostTensor; 4],
+    epsilon: f64,
+}
+
 /// The sums of a graph, by the nodes that add.
-pub(super) fn of(state: &State) -> BTreeMap<usize, Sum<'_>> {
+pub(super) fn of(state: &State) -> Result<BTreeMap<usize, Sum<'_>>> {
     let (producers, readers) = (state.producers(), state.readers());
     let convolutions: HashMap<&str, &Convolution> =
         state.convolutions.iter().map(|c| (c.y.name.as_str(), c)).collect();
@@ -38,33 +47,31 @@ pub(super) fn of(state: &State) -> BTreeMap<usize, Sum<'_>> {
     let branch = |name: &str| {
         let mut nodes = vec![*producers.get(name)?];
         let mut node = &state.nodes[nodes[0]];
-        let norm = (node.op_type() == "BatchNormalization").then_some(node);
-        if let Some(norm) = norm {
-            let known = |name: &String| state.constant(name).is_some();
-            if !read_once(norm) || !norm.input[1..].iter().all(known) {
+        let mut norm = None;
+        if node.op_type() == "BatchNormalization" {
+            if !read_once(node) {
                 return None;
             }
-            nodes.push(*producers.get(norm.input[0].as_str())?);
+            norm = Some(Norm::of(state, node)?);
+            nodes.push(*producers.get(node.input[0].as_str())?);
             node = &state.nodes[nodes[1]];
         }
         let convolution = *convolutions.get(node.output.first()?.as_str())?;
-        read_once(node).then_some(Branch { convolution, norm, nodes })
+        let fits = norm.as_ref().is_none_or(|norm| norm.is_of(convolution.outputs));
+        (fits && read_once(node)).then_some(Branch { convolution, norm, nodes })
     };
-    let sum = |node: &'_ NodeProto| {
-        let ("Add", [first, second]) = (node.op_type(), &node.input[..]) else { return None };
-        let branches = [branch(first)?, branch(second)?];
-        let [first, second] = [&branches[0], &branches[1]].map(|branch| branch.convolution);
-        let alike = first.y.shape == second.y.shape && first.x.dtype == second.x.dtype;
-        let measured = [first, second].iter().all(|c| c.is_of_one_pixel());
-        (alike && measured && first.pixels() >= LEAST_PIXELS).then_some(branches)
-    };
-    let nodes = state.nodes.iter().enumerate();
-    nodes
-        .filter_map(|(i, node)| {
-            let (branches, y) = (sum(node)?, node.output.first()?.as_str());
-            Some((i, Sum { branches, y }))
-        })
-        .collect()
+    let mut sums = BTreeMap::new();
+    for (i, node) in state.nodes.iter().enumerate() {
+        let ("Add", [one, other], [y]) = (node.op_type(), &node.input[..], &node.output[..]) else {
+            continue;
+        };
+        if let (Some(one), Some(other)) = (branch(one), branch(other))
+            && let Some(sum) = Sum::of(state, [one, other], y)?
+        {
+            sums.insert(i, sum);
+        }
+    }
+    Ok(sums)
 }
 
 impl Convolution {
@@ -73,20 +80,49 @@ impl Convolution {
     }
 }
 
-impl Sum<'_> {
-    /// The weight over the inputs of both, and the bias of both.
-    pub(super) fn parameters(&self, state: &State) -> Result<[HostTensor; 2]> {
-        let [first, second] = &self.branches;
-        let (outputs, dtype) = (first.convolution.outputs, first.convolution.x.dtype);
-        let [one, other] = [first.parameters(state)?, second.parameters(state)?];
-        let inputs = [first, second].map(|branch| branch.convolution.inputs);
+impl<'a> Sum<'a> {
+    fn of(state: &State, branches: [Branch<'a>; 2], y: &'a str) -> Result<Option<Self>> {
+        let [first, second] = [&branches[0], &branches[1]].map(|branch| branch.convolution);
+        let alike = first.y.shape == second.y.shape && first.x.dtype == second.x.dtype;
+        let measured = first.is_of_one_pixel() && second.is_of_one_pixel();
+        if !alike || !measured || first.pixels() < LEAST_PIXELS {
+            return Ok(None);
+        }
+        let (outputs, dtype) = (first.outputs, first.x.dtype);
+        let [one, other] = [branches[0].parameters(state)?, branches[1].parameters(state)?];
         let mut weight = Vec::with_capacity(one.0.len() + other.0.len());
-        for (one, other) in one.0.chunks_exact(inputs[0]).zip(other.0.chunks_exact(inputs[1])) {
+        for (one, other) in
+            one.0.chunks_exact(first.inputs).zip(other.0.chunks_exact(second.inputs))
+        {
             weight.extend(one.iter().chain(other));
         }
         let bias: Vec<f64> = one.1.iter().zip(&other.1).map(|(one, other)| one + other).collect();
-        let shape = vec![outputs, inputs[0] + inputs[1], 1, 1];
-        Ok([tensor(dtype, shape, &weight)?, tensor(dtype, vec![outputs], &bias)?])
+        // A norm over a tiny variance may need more than 16 bits can hold.
+        let most = if dtype == DType::F16 { f64::from(f16::MAX) } else { f64::from(f32::MAX) };
+        if weight.iter().chain(&bias).any(|value| value.abs() > most) {
+            return Ok(None);
+        }
+        let shape = vec![outputs, first.inputs + second.inputs, 1, 1];
+        let (weight, bias) = (tensor(dtype, shape, &weight)?, tensor(dtype, vec![outputs], &bias)?);
+        Ok(Some(Self { branches, weight, bias, y }))
+    }
+}
+
+impl<'a> Norm<'a> {
+    fn of(state: &'a State, node: &NodeProto) -> Option<Self> {
+        let [_, parameters @ ..] = &node.input[..] else { return None };
+        let attribute = |name| node.attribute.iter().find(|a| a.name() == name);
+        let known: Vec<_> = parameters.iter().filter_map(|name| state.constant(name)).collect();
+        let inferring = attribute("training_mode").is_none_or(|mode| mode.i() == 0);
+        let epsilon = f64::from(attribute("epsilon").map_or(1e-5, |epsilon| epsilon.f()));
+        Some(Self { parameters: known.try_into().ok()?, epsilon }).filter(|_| inferring)
+    }
+
+    fn is_of(&self, outputs: usize) -> bool {
+        let fits = |p: &&HostTensor| {
+            p.shape() == [outputs] && matches!(p.dtype(), DType::F32 | DType::F16)
+        };
+        self.parameters.iter().all(fits)
     }
 }
 
@@ -97,12 +133,9 @@ impl Branch<'_> {
         let mut weight = numbers(state.weight(weight))?;
         let bias = bias.as_ref().map(|bias| numbers(state.weight(bias))).transpose()?;
         let mut bias = bias.unwrap_or_else(|| vec![0.0; *outputs]);
-        if let Some(norm) = self.norm {
-            let parameter = |i: usize| numbers(state.weight(&norm.input[i]));
+        if let Some(Norm { parameters: [scale, shift, mean, variance], epsilon }) = &self.norm {
             let [scale, shift, mean, variance] =
-                [parameter(1)?, parameter(2)?, parameter(3)?, parameter(4)?];
-            let epsilon = norm.attribute.iter().find(|a| a.name() == "epsilon");
-            let epsilon = f64::from(epsilon.map_or(1e-5, |epsilon| epsilon.f()));
+                [numbers(scale)?, numbers(shift)?, numbers(mean)?, numbers(variance)?];
             for (i, row) in weight.chunks_exact_mut(*inputs).enumerate() {
                 let scale = scale[i] / (variance[i] + epsilon).sqrt();
                 row.iter_mut().for_each(|value| *value *= scale);

@@ -147,6 +147,22 @@ fn sums_that_are_not_of_two_such_convolutions_stay() {
     assert_eq!(sums(&activated), 1, "of an activation");
     let wide = |x: &Value| conv(x, "wide", 16, 3, &options(1, 1));
     assert_eq!(sums(&|x| vec![one(x).add(&wide(x)).unwrap()]), 1, "of several pixels");
+    let single = |x: &Value| vec![one(x).add(&conv(x, "single", 1, 1, &options(1, 0))).unwrap()];
+    assert_eq!(sums(&single), 1, "of different sizes");
+    let normed = |x: &Value| {
+        let y = norm(&one(x), 16);
+        vec![y.add(&conv(x, "other", 16, 1, &options(1, 0))).unwrap(), y]
+    };
+    assert_eq!(sums(&normed), 1, "a norm that others read");
+    let computed = |x: &Value| {
+        let (y, number) = (
+            one(x),
+            x.graph().constant("one", HostTensor::from_vec([16], vec![1f32; 16]).unwrap()),
+        );
+        let y = y.batch_norm(&number.relu().unwrap(), &number, &number, &number, 1e-5).unwrap();
+        vec![y.add(&conv(x, "other", 16, 1, &options(1, 0))).unwrap()]
+    };
+    assert_eq!(sums(&computed), 1, "a norm that is computed");
     let read_twice = |x: &Value| {
         let (y, other) = (one(x), conv(x, "other", 16, 1, &options(1, 0)));
         vec![y.add(&other).unwrap(), y]
@@ -160,12 +176,51 @@ fn sums_that_are_not_of_two_such_convolutions_stay() {
 }
 
 #[test]
-fn windows_that_do_not_fit_are_refused_as_ever() {
+fn a_norm_that_16_bits_cannot_hold_stays() {
+    let operators = |variance: f32| {
+        let graph = GraphBuilder::for_consumer("model", Consumer::tensorrt().hopper_forms(true));
+        let x = graph.input("x", DType::F16, [1, 1, 8, 8]).unwrap();
+        let half = |shape: Vec<usize>, value: f32| {
+            let values = vec![half::f16::from_f32(value); shape.iter().product()];
+            graph.constant("half", HostTensor::from_vec(shape, values).unwrap())
+        };
+        let of = |weight: f32| {
+            let y = x.conv(&half(vec![1, 1, 1, 1], weight), None, &options(1, 0)).unwrap();
+            let [one, zero, variance] = [1.0, 0.0, variance].map(|value| half(vec![1], value));
+            y.batch_norm(&one, &zero, &zero, &variance, 1e-5).unwrap()
+        };
+        graph.output("y", &of(1000.0).add(&of(1.0)).unwrap()).unwrap();
+        graph.finish().unwrap().to_string()
+    };
+    assert!(!operators(1.0).contains("BatchNormalization"));
+    assert!(operators(0.0).contains("BatchNormalization"));
+}
+
+#[test]
+fn sizes_of_zero_stay() {
+    let none =
+        |dims, outputs, kernel, options: &Conv| weight(DType::F32, dims, outputs, kernel, options);
+    assert_eq!(none([1, 256, 14, 14], 0, 3, &options(1, 1)), [0, 256, 3, 3]);
+    assert_eq!(none([0, 3, 224, 224], 64, 7, &options(2, 3)), [64, 3, 7, 7]);
+    let empty = |x: &Value| {
+        let x = x.slice(1, 0, Some(0)).unwrap();
+        let [one, other] = ["one", "other"].map(|name| conv(&x, name, 8, 1, &options(1, 0)));
+        vec![one.add(&other).unwrap()]
+    };
+    assert_eq!(operators(empty), ["Slice", "Conv", "Conv", "Add"]);
+}
+
+#[test]
+fn convolutions_that_share_a_weight_share_it_in_groups() {
     let graph = GraphBuilder::for_consumer("model", Consumer::tensorrt().hopper_forms(true));
-    let x = graph.input("x", DType::F32, [1, 3, 4, 4]).unwrap();
-    let shape = [8, 3, 7, 7];
-    let weight = HostTensor::from_vec(shape, vec![0f32; shape.iter().product()]).unwrap();
+    let weight = HostTensor::from_vec([16, 256, 3, 3], vec![1f32; 16 * 256 * 9]).unwrap();
     let weight = graph.weight("weight", weight).unwrap();
-    let error = x.conv(&weight, None, &options(2, 0)).unwrap_err();
-    assert_eq!((error.kind(), error.axis()), (crate::ErrorKind::ShapeMismatch, Some(2)));
+    for (i, size) in [14, 7].into_iter().enumerate() {
+        let x = graph.input(&format!("x{i}"), DType::F32, [1, 256, size, size]).unwrap();
+        graph.output(&format!("y{i}"), &x.conv(&weight, None, &options(1, 1)).unwrap()).unwrap();
+    }
+    let model = graph.finish().unwrap();
+    let weights = &model.proto().graph.as_ref().unwrap().initializer;
+    let shapes: Vec<_> = weights.iter().map(|w| &w.dims[..]).filter(|d| d.len() == 4).collect();
+    assert_eq!(shapes, [[64, 64, 3, 3]]);
 }

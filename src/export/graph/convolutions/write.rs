@@ -1,6 +1,9 @@
 //! The forms themselves, with the operators of the builder.
 
-use std::collections::HashMap;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use super::sums::{self, Sum};
 use super::{Convolution, Form};
@@ -14,12 +17,13 @@ use crate::tensor::HostTensor;
 impl State {
     /// The same graph with its convolutions in the forms that are faster.
     pub(in crate::export::graph) fn convolved(&self, consumer: Consumer) -> Result<Self> {
-        let sums = sums::of(self);
+        let sums = sums::of(self)?;
         let branches = sums.values().flat_map(|sum| &sum.branches);
-        let in_sums: Vec<usize> = branches.flat_map(|branch| branch.nodes.clone()).collect();
+        let in_sums: HashSet<usize> = branches.flat_map(|branch| branch.nodes.clone()).collect();
         let convolutions: HashMap<&str, &Convolution> =
             self.convolutions.iter().map(|c| (c.y.name.as_str(), c)).collect();
-        let writer = Writer { new: Rewriter::new(self, consumer), state: self };
+        let new = Rewriter::new(self, consumer);
+        let mut writer = Writer { new, state: self, weights: HashMap::new() };
         for (i, node) in self.nodes.iter().enumerate() {
             if in_sums.contains(&i) {
                 continue;
@@ -42,6 +46,8 @@ impl State {
 struct Writer<'a> {
     new: Rewriter,
     state: &'a State,
+    /// Those of the forms, by the convolutions' own, for convolutions that share theirs.
+    weights: HashMap<(Arc<str>, [usize; 3]), Value>,
 }
 
 fn fixed(size: usize) -> Option<Dim> {
@@ -63,11 +69,29 @@ impl Writer<'_> {
         Ok(self.new.graph.constant(hint, HostTensor::from_vec([values.len()], values)?))
     }
 
+    fn weight(
+        &mut self,
+        convolution: &Convolution,
+        groups: usize,
+        make: impl FnOnce(&HostTensor) -> Result<HostTensor>,
+    ) -> Result<Value> {
+        let [down, right] = convolution.strides();
+        let key = (convolution.weight.clone(), [groups, down, right]);
+        if let Some(weight) = self.weights.get(&key) {
+            return Ok(weight.clone());
+        }
+        let weight = make(self.state.weight(&convolution.weight))?;
+        let weight = self.new.graph.constant("weight", weight);
+        self.weights.insert(key, weight.clone());
+        Ok(weight)
+    }
+
     /// Squares of as many pixels as the window is moved become channels; it then goes from square to square.
-    fn squares(&self, convolution: &Convolution, sizes: [usize; 2]) -> Result<()> {
+    fn squares(&mut self, convolution: &Convolution, sizes: [usize; 2]) -> Result<()> {
         let Convolution { axes: [rows, columns], inputs, bias, y, .. } = convolution;
+        self.new.graph.enter(format!("{}.squares", y.name));
+        let weight = self.weight(convolution, 1, |weight| convolution.weight_of_squares(weight))?;
         let graph = &self.new.graph;
-        graph.enter(format!("{}.squares", y.name));
         let mut x = self.new.of(&convolution.x);
         let [below, right] = [(0, rows), (1, columns)].map(|(i, axis)| {
             let pixels = x.dims()[i + 2].fixed().unwrap_or_default();
@@ -83,9 +107,7 @@ impl Writer<'_> {
         let channels = fixed(inputs * rows.stride * columns.stride);
         let x = x.reshape(&squares)?.transpose(&[0, 1, 3, 5, 2, 4])?;
         let x = x.reshape(&[None, channels, height, width])?;
-        let weight = convolution.weight_of_squares(self.state.weight(&convolution.weight))?;
         let bias = bias.as_ref().map(|bias| self.parameter(bias));
-        let weight = graph.constant("weight", weight);
         let node = graph.node("Conv").input(&x).input(&weight).input_opt(bias.as_ref());
         let result = node.outputs([(y.dtype, y.shape.clone())]).build()?;
         graph.leave();
@@ -94,16 +116,16 @@ impl Writer<'_> {
     }
 
     /// Each group makes all outputs of its part of the inputs.
-    fn groups(&self, convolution: &Convolution, groups: usize) -> Result<()> {
+    fn groups(&mut self, convolution: &Convolution, groups: usize) -> Result<()> {
         let Convolution { axes: [rows, columns], outputs, y, .. } = convolution;
+        self.new.graph.enter(format!("{}.groups", y.name));
+        let make = |weight: &HostTensor| convolution.weight_of_groups(weight, groups);
+        let weight = self.weight(convolution, groups, make)?;
         let graph = &self.new.graph;
-        graph.enter(format!("{}.groups", y.name));
-        let weight =
-            convolution.weight_of_groups(self.state.weight(&convolution.weight), groups)?;
         let pads = [rows.padding.0, columns.padding.0, rows.padding.1, columns.padding.1];
         let node = graph.node("Conv").input(&self.new.of(&convolution.x));
         let parts = node
-            .input(&graph.constant("weight", weight))
+            .input(&weight)
             .attr("strides", ints(convolution.strides()))
             .attr("pads", ints(pads))
             .attr("group", groups as i64)
@@ -128,7 +150,7 @@ impl Writer<'_> {
         let y = &first.convolution.y;
         let inputs = [self.inputs(first.convolution)?, self.inputs(second.convolution)?];
         let x = graph.concat(&[&inputs[0], &inputs[1]], 1)?;
-        let [weight, bias] = sum.parameters(self.state)?;
+        let (weight, bias) = (sum.weight.clone(), sum.bias.clone());
         let (weight, bias) = (graph.constant("weight", weight), graph.constant("bias", bias));
         let node = graph.node("Conv").input(&x).input(&weight).input(&bias);
         let result = node.outputs([(y.dtype, y.shape.clone())]).build()?;
