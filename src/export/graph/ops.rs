@@ -37,7 +37,7 @@ pub struct Pool {
     pub ceil_mode: bool,
 }
 
-fn ints(values: &[usize]) -> Vec<i64> {
+pub(super) fn ints(values: &[usize]) -> Vec<i64> {
     values.iter().map(|&value| value as i64).collect()
 }
 

@@ -1,7 +1,8 @@
 //! Linear layers as batched matrix products, where TensorRT-RTX was measured to be faster with them
 //! on Hopper (`docs/measured/2026-11-forms-h200.md`). Three forms, in a model that was built whole:
 //! three layers of the same input as one product, one layer three times as wide in three parts, and the
-//! two layers of a feed-forward network in parts of the hidden axis. Here is which layers that is; how it is written is in `write`.
+//! two layers of a feed-forward network in parts of the hidden axis. Here is which layers that is; how
+//! it is written is in `write`.
 
 mod heads;
 mod write;
@@ -22,7 +23,8 @@ use heads::Heads;
 /// The parts that the hidden axis of a feed-forward network is written in.
 const PARTS: usize = 4;
 
-/// Where results were compared on the device: from a text of 16 tokens on, and from MiniLM's width on.
+/// Where results were compared on the device: from a text of 16 tokens on with BERT-base's width, and
+/// from 128 on with MiniLM's.
 const LEAST_ROWS: usize = 16;
 const LEAST_WIDTH: usize = 384;
 /// Query, key and value. More at once, such as what all layers of a decoder make of an encoder's

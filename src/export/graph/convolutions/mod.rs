@@ -13,9 +13,9 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
-use super::{Conv, GraphBuilder, Value};
+use super::{Conv, GraphBuilder, State, Value};
 use crate::spec::{DType, Dim, TensorSpec};
 
 /// Kernels for tensor cores load 16 bytes of channels at once, which three or four have not got.
@@ -27,7 +27,7 @@ const LEAST_WINDOW_OF_FEW: usize = 16;
 const TILE: [usize; 2] = [64, 128];
 const MULTIPROCESSORS: usize = 132;
 /// Groups, with the least products a result in fp32 from which their sum is not dearer than what they
-/// save. Eight groups are no gain over four.
+/// save. Eight groups are hardly ever a gain over four.
 const GROUPS: [(usize, usize); 2] = [(4, 1024), (2, 1152)];
 const LEAST_INPUTS_OF_A_GROUP: usize = 64;
 /// In half precision sums are twice as long before they gain, and longer where there are fewer tiles,
@@ -154,6 +154,12 @@ impl Convolution {
                 && self.inputs.is_multiple_of(groups * LEAST_INPUTS_OF_A_GROUP)
         });
         found.map(|(groups, _)| groups)
+    }
+}
+
+impl State {
+    fn convolutions_by_result(&self) -> HashMap<&str, &Convolution> {
+        self.convolutions.iter().map(|c| (c.y.name.as_str(), c)).collect()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Two convolutions of one pixel that are added, as where a residual block changes its size: one over the
 //! inputs of both. A batch norm between convolution and sum is multiplied into the weight, in f64.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use half::f16;
 
@@ -38,12 +38,9 @@ struct Norm<'a> {
 /// The sums of a graph, by the nodes that add.
 pub(super) fn of(state: &State) -> Result<BTreeMap<usize, Sum<'_>>> {
     let (producers, readers) = (state.producers(), state.readers());
-    let convolutions: HashMap<&str, &Convolution> =
-        state.convolutions.iter().map(|c| (c.y.name.as_str(), c)).collect();
-    let read_once = |node: &NodeProto| {
-        let count = |y: &String| readers.get(y.as_str()).map_or(0, Vec::len);
-        node.output.len() == 1 && node.output.iter().map(count).sum::<usize>() == 1
-    };
+    let convolutions = state.convolutions_by_result();
+    let once = |y: &String| readers.get(y.as_str()).is_some_and(|readers| readers.len() == 1);
+    let read_once = |node: &NodeProto| matches!(&node.output[..], [y] if once(y));
     let branch = |name: &str| {
         let mut nodes = vec![*producers.get(name)?];
         let mut node = &state.nodes[nodes[0]];

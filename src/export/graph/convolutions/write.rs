@@ -10,7 +10,7 @@ use super::{Convolution, Form};
 use crate::error::Result;
 use crate::export::Consumer;
 use crate::export::graph::rewrite::Rewriter;
-use crate::export::graph::{State, Value};
+use crate::export::graph::{Conv, State, Value, ops::ints};
 use crate::spec::{Dim, Shape};
 use crate::tensor::HostTensor;
 
@@ -20,8 +20,7 @@ impl State {
         let sums = sums::of(self)?;
         let branches = sums.values().flat_map(|sum| &sum.branches);
         let in_sums: HashSet<usize> = branches.flat_map(|branch| branch.nodes.clone()).collect();
-        let convolutions: HashMap<&str, &Convolution> =
-            self.convolutions.iter().map(|c| (c.y.name.as_str(), c)).collect();
+        let convolutions = self.convolutions_by_result();
         let new = Rewriter::new(self, consumer);
         let mut writer = Writer { new, state: self, weights: HashMap::new() };
         for (i, node) in self.nodes.iter().enumerate() {
@@ -54,8 +53,8 @@ fn fixed(size: usize) -> Option<Dim> {
     Some(Dim::Fixed(size))
 }
 
-fn ints<const N: usize>(values: [usize; N]) -> Vec<i64> {
-    values.map(|value| value as i64).to_vec()
+fn options(strides: [usize; 2], padding: [(usize, usize); 2], groups: usize) -> Conv {
+    Conv { strides: strides.to_vec(), padding: padding.to_vec(), dilations: vec![1; 2], groups }
 }
 
 impl Writer<'_> {
@@ -99,7 +98,7 @@ impl Writer<'_> {
         });
         let pads = [0, 0, rows.padding.0, columns.padding.0, 0, 0, below, right];
         if pads.iter().any(|&pad| pad > 0) {
-            x = graph.node("Pad").input(&x).input(&self.constant("pads", ints(pads))?).build()?;
+            x = graph.node("Pad").input(&x).input(&self.constant("pads", ints(&pads))?).build()?;
         }
         let [height, width] = sizes.map(fixed);
         let (row, column) = (fixed(rows.stride), fixed(columns.stride));
@@ -108,8 +107,7 @@ impl Writer<'_> {
         let x = x.reshape(&squares)?.transpose(&[0, 1, 3, 5, 2, 4])?;
         let x = x.reshape(&[None, channels, height, width])?;
         let bias = bias.as_ref().map(|bias| self.parameter(bias));
-        let node = graph.node("Conv").input(&x).input(&weight).input_opt(bias.as_ref());
-        let result = node.outputs([(y.dtype, y.shape.clone())]).build()?;
+        let result = x.conv(&weight, bias.as_ref(), &options([1, 1], [(0, 0); 2], 1))?;
         graph.leave();
         self.new.named(&result, &y.name);
         Ok(())
@@ -117,19 +115,14 @@ impl Writer<'_> {
 
     /// Each group makes all outputs of its part of the inputs.
     fn groups(&mut self, convolution: &Convolution, groups: usize) -> Result<()> {
-        let Convolution { axes: [rows, columns], outputs, y, .. } = convolution;
+        let Convolution { outputs, y, .. } = convolution;
         self.new.graph.enter(format!("{}.groups", y.name));
         let make = |weight: &HostTensor| convolution.weight_of_groups(weight, groups);
         let weight = self.weight(convolution, groups, make)?;
         let graph = &self.new.graph;
-        let pads = [rows.padding.0, columns.padding.0, rows.padding.1, columns.padding.1];
-        let node = graph.node("Conv").input(&self.new.of(&convolution.x));
-        let parts = node
-            .input(&weight)
-            .attr("strides", ints(convolution.strides()))
-            .attr("pads", ints(pads))
-            .attr("group", groups as i64)
-            .build()?;
+        let padding = convolution.axes.map(|axis| axis.padding);
+        let grouped = options(convolution.strides(), padding, groups);
+        let parts = self.new.of(&convolution.x).conv(&weight, None, &grouped)?;
         let mut dims: Vec<Option<Dim>> = y.shape.dims().iter().cloned().map(Some).collect();
         dims.insert(1, fixed(groups));
         debug_assert_eq!(dims[2], fixed(*outputs));
@@ -147,13 +140,11 @@ impl Writer<'_> {
         let graph = &self.new.graph;
         graph.enter(format!("{}.sum", sum.y));
         let [first, second] = &sum.branches;
-        let y = &first.convolution.y;
         let inputs = [self.inputs(first.convolution)?, self.inputs(second.convolution)?];
         let x = graph.concat(&[&inputs[0], &inputs[1]], 1)?;
         let (weight, bias) = (sum.weight.clone(), sum.bias.clone());
         let (weight, bias) = (graph.constant("weight", weight), graph.constant("bias", bias));
-        let node = graph.node("Conv").input(&x).input(&weight).input(&bias);
-        let result = node.outputs([(y.dtype, y.shape.clone())]).build()?;
+        let result = x.conv(&weight, Some(&bias), &options([1, 1], [(0, 0); 2], 1))?;
         graph.leave();
         self.new.named(&result, sum.y);
         Ok(())
@@ -173,7 +164,7 @@ impl Writer<'_> {
             ("starts", vec![0; 2]),
             ("ends", vec![i64::MAX; 2]),
             ("axes", vec![2, 3]),
-            ("steps", ints(strides)),
+            ("steps", ints(&strides)),
         ] {
             node = node.input(&self.constant(hint, values)?);
         }
