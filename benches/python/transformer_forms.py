@@ -4,13 +4,18 @@
 Weights are random; there are no embeddings. Times are those of benches/cpp/raw_loop.cpp, over CUDA graphs whose
 kernels wait. One line of JSON a form goes to stdout.
 
-    transformer_forms.py bert|minilm|vit FORM,FORM… f32|f16 BATCH… [--layers N] [--tokens N] [--check]
-                         [--kernels] [--raw-loop PATH]
+    transformer_forms.py bert|minilm|vit FORM,FORM… f32|f16 BATCH… [--layers N] [--tokens N] [--activation A]
+                         [--check] [--kernels] [--raw-loop PATH]
 
 A form is plain, or parts of these joined by +:
     flat      query, key and value as one layer
     batched   query, key and value as one batched product
     pair      query and key as one batched product, the value by itself, so that it can run beside them
+    each      query, key and value as a product for each head
+    apart     with each or plain: and not joined
+    two       with batched: in products for two heads each
+    sideN     the second layer of the feed-forward network with its outputs in N parts
+    turned    with pair: the value as heads by tokens at once, from its weight times what is turned
     wide      query, key and value as one batched product, put side by side as what one layer gives, and then divided as in flat
     ffnN      both layers of the feed-forward network in N parts
     downN     its second layer alone in N parts
@@ -23,6 +28,8 @@ A form is plain, or parts of these joined by +:
     einsum    attention as Einsum, without transpositions
     fused     attention as one operator, which TensorRT-RTX has in fp16 alone
     outN      the product after attention in N parts
+    alignN    the tokens padded to a multiple of N within attention
+    tokensN   the tokens padded to a multiple of N, from the first layer to the last
     padN      the rows of every linear layer padded to a multiple of N
     keepN     rows padded to a multiple of N once, and cut off for attention alone
 
@@ -32,6 +39,7 @@ Needs numpy, onnx, the Python package tensorrt-rtx, and torch for --check, which
 import argparse
 import json
 import re
+from functools import partial
 
 import numpy as np
 from forms import Graph, Loaded, Warnings, build, timed
@@ -47,9 +55,9 @@ MODELS = {
 class Network(Graph):
     """One encoder for one batch size and one form."""
 
-    def __init__(self, model, dtype, layers, tokens):
+    def __init__(self, model, dtype, layers, tokens, activation="gelu"):
         self.width, self.heads, self.hidden, count, usual, self.norm_first = MODELS[model]
-        self.tokens = tokens or usual
+        self.tokens, self.activation = tokens or usual, activation
         super().__init__()
         self.dtype = dtype
         self.eps = 1e-6 if self.norm_first else 1e-12
@@ -113,16 +121,25 @@ class Network(Graph):
         three = [layer[name] for name in ("query", "key", "value")]
         head = self.width // self.heads
         each = [self.batch, self.tokens, self.heads, head]
+        if "each" in self.form:
+            return self.each_head(x, three)
         if "pair" in self.form:
             weight, bias = (np.concatenate(part) for part in zip(*three[:2]))
             y = self.batched(x, weight, bias, 2)
             pair = [self.op("Squeeze", part, [0]) for part in self.op("Split", y, [1, 1], outputs=2, axis=0)]
-            parts = [self.op("Reshape", self.cut(part), each) for part in [*pair, self.linear(x, three[2])]]
+            parts = [self.op("Reshape", self.cut(part), each) for part in pair]
             # The key is turned once, as the scores take it.
-            orders = [0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3]
-            return [self.op("Transpose", part, perm=order) for part, order in zip(parts, orders)]
+            parts = [self.op("Transpose", part, perm=order) for part, order in zip(parts, ([0, 2, 1, 3], [0, 2, 3, 1]))]
+            if "turned" in self.form:
+                weight, bias = three[2]
+                y = self.op("MatMul", weight, self.op("Transpose", x, perm=[0, 2, 1]))
+                y = self.op("Reshape", self.op("Add", y, bias.reshape(-1, 1)), [*each[:1], *each[2:], self.tokens])
+                return [*parts, self.op("Transpose", y, perm=[0, 1, 3, 2])]
+            y = self.op("Reshape", self.cut(self.linear(x, three[2])), each)
+            return [*parts, self.op("Transpose", y, perm=[0, 2, 1, 3])]
         if not {"flat", "batched", "wide"} & self.form:
-            parts = [self.op("Reshape", self.cut(self.linear(x, one)), each) for one in three]
+            inputs = self.inputs_of_three(x)
+            parts = [self.op("Reshape", self.cut(self.linear(*one)), each) for one in zip(inputs, three)]
             return [self.op("Transpose", part, perm=[0, 2, 1, 3]) for part in parts]
         weight, bias = (np.concatenate(part) for part in zip(*three))
         if "batched" not in self.form:
@@ -134,8 +151,11 @@ class Network(Graph):
             y = self.op("Reshape", y, [self.batch, self.tokens, 3, self.heads, head])
             y = self.op("Transpose", y, perm=[2, 0, 3, 1, 4])
         else:
-            late = "heads" in self.form
-            y = self.batched(x, weight, None if late else bias, 3)
+            late, two = "heads" in self.form, "two" in self.form
+            y = self.batched(x, weight, None if late else bias, 3 * self.heads // 2 if two else 3)
+            if two:
+                y = self.op("Reshape", y, [3, self.heads // 2, *each[:2], 2, head])
+                y = self.op("Transpose", y, perm=[0, 2, 3, 1, 4, 5])
             y = self.op("Reshape", self.cut(y), [3, *each])
             if late:
                 y = self.op("Add", y, bias.reshape(3, 1, 1, self.heads, head))
@@ -143,13 +163,44 @@ class Network(Graph):
                 y = self.op("Transpose", y, perm=[0, 1, 3, 2, 4])
         return [self.op("Squeeze", part, [0]) for part in self.op("Split", y, [1, 1, 1], outputs=3, axis=0)]
 
+    def inputs_of_three(self, x):
+        if "apart" not in self.form:
+            return [x] * 3
+        # TensorRT joins products of the same tensor, and not those of one that was changed by nothing.
+        ones = np.ones(self.width, self.dtype)
+        return [x, self.op("Mul", x, ones), self.op("Add", x, -0.0 * ones)]
+
+    def each_head(self, x, three):
+        """The three as [heads, batch, tokens, head]."""
+        head, parts = self.width // self.heads, []
+        for x, (weight, bias) in zip(self.inputs_of_three(x), three):
+            rows = self.op("Reshape", x, [1, self.rows, self.width])
+            weight = weight.reshape(self.heads, head, self.width)
+            y = self.op("MatMul", rows, self.op("Transpose", weight, perm=[0, 2, 1]))
+            y = self.op("Add", y, bias.reshape(self.heads, 1, head))
+            parts.append(self.op("Reshape", y, [self.heads, self.batch, self.tokens, head]))
+        return parts
+
     def parts(self, of):
         found = (re.fullmatch(of + r"(\d+)", part) for part in self.form)
         return next((int(match[1]) for match in found if match), None)
 
     def attention(self, query, key, value, scale):
+        if self.parts("align") is None:
+            return self.heads_attention(query, key, value, scale)
+        more = -self.tokens % self.parts("align")
+        longer = [self.op("Pad", part, [0, 0, 0, 0, 0, 0, more, 0]) for part in (query, key, value)]
+        hidden = np.zeros((1, 1, 1, self.tokens + more), self.dtype)
+        hidden[..., self.tokens :] = -np.inf
+        mask = self.op("Pad", self.mask, [0, 0, 0, 0, 0, 0, 0, more]) if self.mask else None
+        own, self.mask = self.mask, self.op("Add", mask, hidden) if mask else self.constant(hidden)
+        context = self.heads_attention(*longer, scale)
+        self.mask = own
+        return self.op("Slice", context, [0], [self.tokens], [2])
+
+    def heads_attention(self, query, key, value, scale):
         if "fused" in self.form:
-            mask = [] if self.norm_first else [self.mask]
+            mask = [self.mask] if self.mask else []
             return self.op("Attention", query, key, value, *mask, scale=float(scale))
         if "einsum" in self.form:
             scores = self.op("Einsum", query, key, equation="bshd,bthd->bhst")
@@ -158,8 +209,9 @@ class Network(Graph):
         else:
             scores = self.op("MatMul", query, self.op("Transpose", key, perm=[0, 1, 3, 2]))
         scores = self.op("Mul", scores, scale)
-        if not self.norm_first:
-            scores = self.op("Add", scores, self.mask)
+        if self.mask:
+            mask = self.op("Transpose", self.mask, perm=[1, 0, 2, 3]) if "each" in self.form else self.mask
+            scores = self.op("Add", scores, mask)
         scores = self.op("Softmax", scores, axis=-1)
         if "einsum" in self.form:
             return self.op("Einsum", scores, value, equation="bhst,bthd->bshd")
@@ -168,6 +220,10 @@ class Network(Graph):
     def attention_output(self, context, layer):
         weight, bias = layer["out"]
         parts = self.parts("out")
+        if "each" in self.form:
+            context = self.op("Transpose", context, perm=[1, 2, 0, 3])
+            context = self.op("Reshape", context, [self.batch, self.tokens, self.width])
+            return self.linear(context, layer["out"])
         if parts is None:
             if "einsum" not in self.form:
                 context = self.op("Transpose", context, perm=[0, 2, 1, 3])
@@ -189,11 +245,22 @@ class Network(Graph):
         y = self.op("Add", self.op("MatMul", x, weight), bias)
         return self.op("Reshape", y, [*self.states, self.hidden])
 
+    def activated(self, x):
+        match self.activation:
+            case "gelu":
+                return self.op("Gelu", x)
+            case "tanh":
+                return self.op("Gelu", x, approximate="tanh")
+            case "relu":
+                return self.op("Relu", x)
+            case "silu":
+                return self.op("Mul", x, self.op("Sigmoid", x))
+
     def in_halves(self, x, layer):
         (weight, bias), half = layer, self.hidden // 2
         y = self.op("MatMul", x, self.op("Transpose", weight, perm=[1, 0]))
         parts = self.op("Split", y, [half, half], outputs=2, axis=-1)
-        parts = [self.op("Gelu", self.op("Add", part, part_of)) for part, part_of in zip(parts, np.split(bias, 2))]
+        parts = [self.activated(self.op("Add", part, part_of)) for part, part_of in zip(parts, np.split(bias, 2))]
         return self.op("Concat", *parts, axis=-1)
 
     def feed_forward(self, x, layer):
@@ -207,22 +274,29 @@ class Network(Graph):
         self.states, self.rows = states, each * parts
         return self.op("Reshape", self.op("Concat", *y, axis=1), [*states, self.width])
 
+    def second(self, x, layer):
+        parts, (weight, bias) = self.parts("side"), layer
+        if parts is None:
+            return self.linear(x, layer)
+        y = self.op("Transpose", self.batched(x, weight, None, parts), perm=[1, 0, 2])
+        return self.op("Add", self.op("Reshape", y, [*self.states, self.width]), bias)
+
     def feed_rows(self, x, layer):
         parts = self.parts("ffn") or self.parts("down") or self.parts("late")
         if parts is None:
             if "halves" in self.form:
-                return self.linear(self.in_halves(x, layer["up"]), layer["down"])
-            return self.linear(self.op("Gelu", self.first(x, layer["up"])), layer["down"])
+                return self.second(self.in_halves(x, layer["up"]), layer["down"])
+            return self.second(self.activated(self.first(x, layer["up"])), layer["down"])
         (weight, bias), each = layer["down"], self.hidden // parts
         if self.parts("ffn"):
-            hidden = self.op("Gelu", self.batched(x, *layer["up"], parts))
+            hidden = self.activated(self.batched(x, *layer["up"], parts))
         elif self.parts("late"):
             up, up_bias = layer["up"]
             hidden = self.op("MatMul", x, self.op("Transpose", up, perm=[1, 0]))
             hidden = self.op("Transpose", self.op("Reshape", hidden, [self.rows, parts, each]), perm=[1, 0, 2])
-            hidden = self.op("Gelu", self.op("Add", hidden, up_bias.reshape(parts, 1, each)))
+            hidden = self.activated(self.op("Add", hidden, up_bias.reshape(parts, 1, each)))
         else:
-            hidden = self.op("Gelu", self.linear(x, layer["up"]))
+            hidden = self.activated(self.linear(x, layer["up"]))
             hidden = self.op("Transpose", self.op("Reshape", hidden, [self.rows, parts, each]), perm=[1, 0, 2])
         weight = weight.reshape(self.width, parts, each).transpose(1, 0, 2)
         y = self.op("MatMul", hidden, self.op("Transpose", weight, perm=[0, 2, 1]))
@@ -243,7 +317,7 @@ class Network(Graph):
             inputs = {"mask": [batch, 1, 1, self.tokens]}
         chains = self.parts("chains") or 1
         if chains == 1:
-            y = self.encoder("x", "mask")
+            y = self.whole("x", "mask" if inputs else None)
         else:
             each = [batch // chains] * chains
             parts = self.op("Split", "x", each, outputs=chains, axis=0)
@@ -251,6 +325,21 @@ class Network(Graph):
             self.batch, self.rows, self.states = each[0], rows // chains, [each[0], self.tokens]
             y = self.op("Concat", *(self.encoder(*part) for part in zip(parts, masks)), axis=0)
         return self.model(self.dtype, {"x": states} | inputs, y, states)
+
+    def whole(self, x, mask):
+        """The encoder, with tokens more that nothing looks at in `tokensN`."""
+        more, tokens = -self.tokens % (self.parts("tokens") or 1), self.tokens
+        if more == 0:
+            return self.encoder(x, mask)
+        hidden = np.zeros((1, 1, 1, tokens + more), self.dtype)
+        hidden[..., tokens:] = -np.inf
+        mask = self.op("Add", self.op("Pad", mask, [0, 0, 0, 0, 0, 0, 0, more]), hidden) if mask else self.constant(hidden)
+        x = self.op("Pad", x, [0, 0, 0, 0, more, 0])
+        self.tokens, self.rows = tokens + more, self.batch * (tokens + more)
+        self.states = [self.batch, self.tokens]
+        y = self.op("Slice", self.encoder(x, mask), [0], [tokens], [1])
+        self.tokens = tokens
+        return y
 
     def encoder(self, x, mask):
         self.mask = mask
@@ -286,6 +375,8 @@ class Network(Graph):
             return [torch.from_numpy(part.astype(np.float64)).to(x.device) for part in pair]
 
         x, mask = x.double(), mask.double()
+        kinds = {"gelu": F.gelu, "tanh": partial(F.gelu, approximate="tanh"), "relu": F.relu, "silu": F.silu}
+        activation = kinds[self.activation]
         for layer in self.layers:
             layer = {name: wide(pair) for name, pair in layer.items()}
 
@@ -300,7 +391,7 @@ class Network(Graph):
             x = F.linear((scores.softmax(-1) @ value).transpose(1, 2).flatten(2), *layer["out"]) + x
             x = x if self.norm_first else norm(x, "norm1")
             y = norm(x, "norm2") if self.norm_first else x
-            x = F.linear(F.gelu(F.linear(y, *layer["up"])), *layer["down"]) + x
+            x = F.linear(activation(F.linear(y, *layer["up"])), *layer["down"]) + x
             x = x if self.norm_first else norm(x, "norm2")
         return x
 
@@ -309,8 +400,8 @@ def known_forms(text):
     """The forms in a list; a misspelt part would be timed as plain."""
     for form in text.split(","):
         for part in form.split("+"):
-            if not re.fullmatch(r"plain|flat|batched|pair|wide|heads|einsum|fused|halves|(ffn|late|rows|chains|up|down|out|pad|keep)[1-9]\d*", part):
-                raise argparse.ArgumentTypeError(f"`{part}` in form `{form}` is none of plain, flat, batched, pair, wide, heads, einsum, fused, halves, lateN, rowsN, chainsN, upN, ffnN, downN, outN, padN, keepN")
+            if not re.fullmatch(r"plain|flat|batched|pair|wide|heads|einsum|fused|halves|turned|each|apart|two|(ffn|late|side|rows|chains|up|down|out|pad|keep|align|tokens)[1-9]\d*", part):
+                raise argparse.ArgumentTypeError(f"`{part}` in form `{form}` is none of plain, flat, batched, pair, wide, heads, einsum, fused, halves, turned, each, apart, two, sideN, lateN, rowsN, chainsN, upN, ffnN, downN, outN, alignN, tokensN, padN, keepN")
     return text.split(",")
 
 
@@ -322,17 +413,18 @@ def main():
     arguments.add_argument("batches", type=int, nargs="+")
     arguments.add_argument("--layers", type=int)
     arguments.add_argument("--tokens", type=int)
+    arguments.add_argument("--activation", choices=["gelu", "tanh", "relu", "silu"], default="gelu")
     arguments.add_argument("--check", action="store_true")
     arguments.add_argument("--kernels", action="store_true")
     arguments.add_argument("--raw-loop", default="./raw_loop")
     given = arguments.parse_args()
     logger = Warnings()
-    network = Network(given.model, np.float32 if given.dtype == "f32" else np.float16, given.layers, given.tokens)
+    network = Network(given.model, np.float32 if given.dtype == "f32" else np.float16, given.layers, given.tokens, given.activation)
     for batch in given.batches:
         for form in given.forms:
             plan = build(network.onnx(form, batch), logger)
             row = {"model": given.model, "form": form, "dtype": given.dtype, "batch": batch}
-            row |= {"layers": len(network.layers), "tokens": network.tokens}
+            row |= {"layers": len(network.layers), "tokens": network.tokens, "activation": network.activation}
             if given.check or given.kernels:
                 tensors, want = network.example(batch)
                 loaded = Loaded(plan, tensors, logger)

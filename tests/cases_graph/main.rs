@@ -2,6 +2,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod attention;
 mod convolutions;
 
 use accelerant::export::{Consumer, Conv, GraphBuilder, OnnxModel, Pool, Value};
@@ -207,6 +208,55 @@ fn wide_layers_match_ndarray() {
             _ => tolerance(backend, expected),
         });
     }
+}
+
+/// A feed-forward network in half precision whose activation is in halves: with many rows, of which few run.
+#[test]
+fn activations_in_halves_match_ndarray() {
+    const SIZES: [usize; 2] = [384, 1536];
+    let dims = vec![Dim::dynamic("batch", 1..=1024).unwrap(), Dim::Fixed(2), Dim::Fixed(SIZES[0])];
+    let values = |shape: &[usize], scale: f32, seed| {
+        random(shape, seed).mapv(|v| half::f16::from_f32(v * scale))
+    };
+    let [up, down] = [values(&SIZES, 0.1, 1), values(&[SIZES[1], SIZES[0]], 0.02, 2)];
+    let biases = [values(&SIZES[1..], 0.5, 3), values(&SIZES[..1], 0.5, 4)];
+    let x = values(&[3, 2, SIZES[0]], 1.0, 5);
+    let wide = |array: &ArrayD<half::f16>| array.mapv(f32::from);
+    let rows = wide(&x).into_shape_with_order((6, SIZES[0])).unwrap();
+    let hidden = linear(&rows, &wide(&up), Some(&wide(&biases[0])));
+    let y = linear(&hidden.mapv(gelu), &wide(&down), Some(&wide(&biases[1])));
+    let expected = y.mapv(half::f16::from_f32).into_shape_with_order(x.raw_dim()).unwrap();
+    for transposed in [true, false] {
+        let export = |consumer| {
+            let graph = GraphBuilder::for_consumer("case", consumer);
+            let x = graph.input("x", DType::F16, dims.clone())?;
+            let layer = |x: &Value, name: &str, weight: &ArrayD<half::f16>, bias: usize| {
+                let weight = if transposed { weight.t().to_owned() } else { weight.clone() };
+                let weight = graph.weight(name, weight)?;
+                let bias = graph.weight(&format!("{name}.bias"), biases[bias].clone())?;
+                x.linear(&weight, Some(&bias), transposed)
+            };
+            let hidden = layer(&x, "up", &up, 0)?.gelu(false)?;
+            graph.output("y", &layer(&hidden, "down", &down, 1)?)?;
+            graph.finish()
+        };
+        let model = export(Consumer::tensorrt().hopper_forms(true)).unwrap().to_string();
+        assert!(model.contains("Concat"), "{model}");
+        let (inputs, expected) = (vec![x.clone().into()], vec![expected.clone().into()]);
+        let sample = Sample { name: "as it is".into(), inputs, expected };
+        let within = |_, _: &HostTensor| Tolerance { absolute: 1.5e-2, relative: 0.0 };
+        check_within(&format!("halves, transposed: {transposed}"), export, &[sample], within);
+    }
+}
+
+/// x Φ(x), with the integral from 0 to x by Simpson's rule.
+fn gelu(x: f32) -> f32 {
+    let (x, steps) = (f64::from(x), 200);
+    let density = |t: f64| (-t * t / 2.0).exp() / std::f64::consts::TAU.sqrt();
+    let step = x / f64::from(steps);
+    let weight = |i| if i == 0 || i == steps { 1.0 } else { f64::from(2 + 2 * (i % 2)) };
+    let sum: f64 = (0..=steps).map(|i| weight(i) * density(f64::from(i) * step)).sum();
+    (x * (0.5 + sum * step / 3.0)) as f32
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The typed graph builder: values with type and shape, nodes that are checked when they are
 //! added. Operators by name are in `ops`, shape rules in `infer`.
 
+mod attention;
 mod batched;
 mod convolutions;
 mod infer;
@@ -9,7 +10,7 @@ mod rewrite;
 mod tensorrt;
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -63,7 +64,8 @@ struct State {
     sizes: Vec<(Dim, Arc<str>)>,
     scope: Vec<String>,
     metadata: Vec<(String, String)>,
-    /// For a consumer that has them in other forms.
+    /// For a consumer that has them in other forms: types and shapes of what nodes give, and layers.
+    computed: HashMap<Arc<str>, (DType, Shape)>,
     linears: Vec<batched::Linear>,
     convolutions: Vec<convolutions::Convolution>,
 }
@@ -97,6 +99,7 @@ impl GraphBuilder {
             sizes: Vec::new(),
             scope: Vec::new(),
             metadata: Vec::new(),
+            computed: HashMap::new(),
             linears: Vec::new(),
             convolutions: Vec::new(),
         };
@@ -252,7 +255,9 @@ impl GraphBuilder {
             let text = format!("graph `{}` has no outputs", state.name);
             return Err(Error::new(ErrorKind::InvalidModel, text).in_operation("finish"));
         }
-        let forms = || state.batched(self.consumer)?.convolved(self.consumer);
+        let forms = || {
+            state.batched(self.consumer)?.convolved(self.consumer)?.aligned(self.consumer)
+        };
         let other = self.consumer.has_hopper_forms().then(forms).transpose()?;
         let state = other.as_ref().unwrap_or(&state);
         let used: HashSet<&str> =
@@ -433,6 +438,9 @@ impl Node<'_> {
         let names: Vec<_> = outputs.iter().map(|_| state.unique(&hint)).collect();
         let inputs: Vec<_> = self.inputs.iter().map(Option::as_ref).collect();
         state.push_node(self.op_type, self.name, &inputs, &self.attributes, &names);
+        if self.graph.consumer.has_hopper_forms() {
+            state.computed.extend(names.iter().cloned().zip(outputs.iter().cloned()));
+        }
         drop(state);
         let outputs = names.into_iter().zip(outputs);
         Ok(outputs.map(|(name, (dtype, shape))| self.graph.value(name, dtype, shape)).collect())

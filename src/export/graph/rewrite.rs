@@ -41,6 +41,7 @@ impl Rewriter {
         let outputs = state.nodes.iter_mut().rev().flat_map(|node| &mut node.output);
         let output = outputs.into_iter().find(|output| **output == *value.name);
         *output.expect("a node made the value") = name.to_owned();
+        state.computed.insert(name.into(), (value.dtype, value.shape.clone()));
     }
 
     pub(super) fn finish(self) -> State {
@@ -48,7 +49,27 @@ impl Rewriter {
     }
 }
 
+impl NodeProto {
+    /// The order that a `Transpose` of `rank` axes states.
+    pub(super) fn permutation(&self, rank: usize) -> Option<Vec<usize>> {
+        let perm = self.attribute.iter().find(|a| a.name() == "perm")?;
+        let order = perm.ints.iter().map(|&axis| usize::try_from(axis).ok());
+        order.collect::<Option<Vec<_>>>().filter(|order| order.len() == rank)
+    }
+}
+
 impl State {
+    /// Type and shape of a value, for a consumer that has other forms.
+    pub(super) fn spec(&self, name: &str) -> Option<TensorSpec> {
+        if let Some((dtype, shape)) = self.computed.get(name) {
+            return Some(TensorSpec::new(name, *dtype, shape.clone()));
+        }
+        if let Some(known) = self.constant(name) {
+            return Some(TensorSpec::new(name, known.dtype(), known.shape().iter().copied()));
+        }
+        self.inputs.iter().find(|input| input.name == name).cloned()
+    }
+
     pub(super) fn constant(&self, name: &str) -> Option<&HostTensor> {
         let found = self.weights.iter().find(|(known, _)| **known == *name);
         found.map(|(_, tensor)| tensor)

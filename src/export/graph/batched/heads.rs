@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 
 use super::{Linear, State};
-use crate::export::onnx::NodeProto;
 
 /// A `[.., outputs]` divided into `[.., count, size]`, whose axes are put into another order.
 pub(super) struct Heads {
@@ -65,14 +64,8 @@ impl Heads {
             return None;
         }
         let (transpose, node) = only(node.output.first()?, "Transpose")?;
-        let order = order(node, sizes.len())?;
+        let order = node.permutation(sizes.len())?;
         let outputs = node.output.clone();
         Some(Self { count, size, order, outputs, nodes: vec![reshape, transpose] })
     }
-}
-
-fn order(transpose: &NodeProto, rank: usize) -> Option<Vec<usize>> {
-    let perm = transpose.attribute.iter().find(|a| a.name() == "perm")?;
-    let order: Option<Vec<_>> = perm.ints.iter().map(|&axis| usize::try_from(axis).ok()).collect();
-    order.filter(|order| order.len() == rank)
 }

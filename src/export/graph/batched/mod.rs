@@ -1,8 +1,8 @@
 //! Linear layers as batched matrix products, where TensorRT-RTX was measured to be faster with them
-//! on Hopper (`docs/measured/2026-11-forms-h200.md`). Three forms, in a model that was built whole:
-//! three layers of the same input as one product, one layer three times as wide in three parts, and the
-//! two layers of a feed-forward network in parts of the hidden axis. Here is which layers that is; how
-//! it is written is in `write`.
+//! on Hopper (`docs/measured/2026-11-forms-h200.md`). Four forms, in a model that was built whole:
+//! three layers of the same input as one product, one layer three times as wide in three parts, the
+//! two layers of a feed-forward network in parts of the hidden axis, and its activation in halves. Here is
+//! which layers that is; how it is written is in `write`.
 
 mod heads;
 mod write;
@@ -36,6 +36,9 @@ const MOST_ROWS_OF_HALF: usize = 1024;
 /// is slower also with rows that 64 does not divide, such as 196 or 208.
 const MOST_ROWS_IN_PARTS: usize = 512;
 const ROWS_OF_F32_IN_PARTS: usize = 64;
+/// Elements of the hidden axis and all rows from which on an exact `Gelu` in half precision is better
+/// kept out of the product before it: 1024 rows of BERT-base. With half of that it is a loss.
+const LEAST_IN_HALVES: usize = 1024 * 3072;
 
 /// A linear layer as it was written, of a weight and a bias that are known.
 #[derive(Clone)]
@@ -120,6 +123,14 @@ impl Linear {
         self.is_measured() && few && aligned && wide
     }
 
+    /// Whether it may be the first of a feed-forward network whose activation is in halves.
+    fn is_halved(&self) -> bool {
+        let rows = self.rows();
+        let many = rows > MOST_ROWS_IN_PARTS && rows.saturating_mul(self.outputs) >= LEAST_IN_HALVES;
+        let wide = self.outputs >= 2 * self.inputs && self.outputs.is_multiple_of(2);
+        self.is_measured() && self.x.dtype == DType::F16 && self.bias.is_some() && many && wide
+    }
+
     /// Whether both can be stacked into one product.
     fn stacks_with(&self, other: &Self) -> bool {
         let sizes = |l: &Self| (l.inputs, l.outputs, l.transposed, l.bias.is_some());
@@ -153,6 +164,8 @@ enum Form<'a> {
     Up(&'a Linear),
     /// The second, whose input comes in parts; with the first.
     Down(&'a Linear, &'a Linear),
+    /// The first layer, with its activation in halves, whose result has this name.
+    Halves(&'a Linear, &'a str),
     /// What a model has as one layer of what would be stacked.
     Wide(&'a Linear),
 }
@@ -188,6 +201,14 @@ impl<'a> Plan<'a> {
             if let Some(down) = second_layer(state, &producers, up) {
                 plan.replace(&producers, &[up], Form::Up(up));
                 plan.replace(&producers, &[down], Form::Down(down, up));
+            }
+        }
+        for up in state.linears.iter().filter(|l| l.is_halved()) {
+            if let Some(at) = gelu(state, &readers, up)
+                && second_layer(state, &producers, up).is_some()
+            {
+                plan.replace(&producers, &[up], Form::Halves(up, &state.nodes[at].output[0]));
+                plan.replaced.insert(at);
             }
         }
         for wide in state.linears.iter().filter(|l| l.is_wide()) {
@@ -242,6 +263,14 @@ fn second_layer<'a>(
     }
     let measured = |down: &&Linear| down.x.dtype == up.x.dtype && down.outputs >= LEAST_WIDTH;
     down.filter(measured).filter(|down| down.inputs >= 2 * down.outputs)
+}
+
+/// The exact `Gelu` that a layer ends in, which TensorRT would compute within its product.
+fn gelu(state: &State, readers: &HashMap<&str, Vec<usize>>, layer: &Linear) -> Option<usize> {
+    let &[at] = &readers.get(&*layer.y)?[..] else { return None };
+    let node = &state.nodes[at];
+    let exact = node.attribute.iter().all(|a| a.name() != "approximate" || a.s() == b"none");
+    (node.op_type() == "Gelu" && exact).then_some(at)
 }
 
 /// What an activation is made of.

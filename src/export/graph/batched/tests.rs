@@ -152,6 +152,27 @@ fn heads_are_divided_and_turned_for_all_layers_at_once() {
 }
 
 #[test]
+fn an_exact_gelu_of_many_halves_is_in_halves() {
+    let of = |dtype, rows, [width, hidden]: [usize; 2], tanh| {
+        model(dtype, &[1, rows, width], |x| {
+            Ok(vec![layer(&layer(x, "up", width, hidden).gelu(tanh)?, "down", hidden, width)])
+        })
+    };
+    let model = of(DType::F16, 1024, [768, 3072], false);
+    let halves = ["Add", "Gelu"].repeat(2);
+    let whole = ["Transpose", "MatMul", "Split"].into_iter().chain(halves).chain(["Concat"]);
+    assert_eq!(operators(&model)[..8], whole.collect::<Vec<_>>());
+    assert_eq!(operators(&model)[8..], ["Transpose", "MatMul", "Add"]);
+    let in_halves = |model: &OnnxModel| operators(model).contains(&"Concat");
+    assert!(in_halves(&of(DType::F16, 2048, [WIDTH, HIDDEN], false)));
+    assert!(!in_halves(&of(DType::F16, 2047, [WIDTH, HIDDEN], false)), "few elements");
+    assert!(!in_halves(&of(DType::F16, 512, [WIDTH, 2 * 3072], false)), "few rows");
+    assert!(!in_halves(&of(DType::F16, 1024, [768, 3072], true)), "by tanh");
+    assert!(!in_halves(&of(DType::F32, 1024, [768, 3072], false)), "of f32");
+    assert!(!in_halves(&of(DType::F16, 4096, [768, 768], false)), "a layer that does not widen");
+}
+
+#[test]
 fn a_feed_forward_network_is_in_parts() {
     let model = network(DType::F32, 128, HIDDEN);
     let parts = ["Transpose", "MatMul", "Add", "Gelu", "Transpose", "MatMul", "ReduceSum"];

@@ -25,6 +25,7 @@ impl State {
                 Some(Form::Stacked(layers, heads)) => writer.stacked(layers, heads.as_ref())?,
                 Some(Form::Up(layer)) => writer.up(layer)?,
                 Some(Form::Down(layer, up)) => writer.down(layer, up)?,
+                Some(Form::Halves(layer, y)) => writer.halves(layer, y)?,
                 Some(Form::Wide(layer)) => writer.wide(layer)?,
                 None => {}
             }
@@ -67,13 +68,7 @@ impl Writer<'_> {
             let order: Vec<usize> = [0].into_iter().chain(order.iter().map(|i| i + 1)).collect();
             y = self.shaped(&y, dims, &first.x)?.transpose(&order)?;
         }
-        let mut one = y.dims().to_vec();
-        one[0] = Dim::Fixed(1);
-        let sizes = HostTensor::from_vec([layers.len()], vec![1i64; layers.len()])?;
-        let split =
-            self.new.graph.node("Split").input(&y).input(&self.new.graph.constant("split", sizes));
-        let output = (y.dtype(), Shape::from(one));
-        let split = split.attr("axis", 0).outputs(vec![output; layers.len()]).build_all()?;
+        let split = self.split(&y, 0, layers.len())?;
         for (i, (y, layer)) in split.iter().zip(layers).enumerate() {
             match heads {
                 Some(heads) => self.new.named(&y.squeeze(&[0])?, &heads.outputs[i]),
@@ -110,6 +105,32 @@ impl Writer<'_> {
         Ok(())
     }
 
+    /// A product with nothing in it, then bias and activation of one half of the outputs and the other.
+    fn halves(&mut self, layer: &Linear, activated: &str) -> Result<()> {
+        let weight = self.new.of(&self.parameter(&layer.weight));
+        let weight = if layer.transposed { weight.transpose(&[1, 0])? } else { weight };
+        self.new.graph.enter(format!("{}.halves", layer.y));
+        let y = self.new.of(&layer.x).matmul(&weight)?;
+        let bias = layer.bias.as_ref().expect("the layer has a bias");
+        let bias = self.state.weight(bias);
+        let (half, bytes) = (layer.outputs / 2, bias.bytes().len() / 2);
+        let mut halves = Vec::with_capacity(2);
+        for (i, y) in self.split(&y, y.rank() - 1, 2)?.iter().enumerate() {
+            let bias = bias.bytes().slice(i * bytes..(i + 1) * bytes);
+            let bias = HostTensor::from_bytes(layer.x.dtype, [half], bias)?;
+            halves.push(y.add(&self.new.graph.constant("bias", bias))?.gelu(false)?);
+        }
+        let y = self.new.graph.concat(&[&halves[0], &halves[1]], -1)?;
+        self.new.graph.leave();
+        self.new.named(&y, activated);
+        Ok(())
+    }
+
+    fn parameter(&self, name: &str) -> TensorSpec {
+        let tensor = self.state.weight(name);
+        TensorSpec::new(name, tensor.dtype(), tensor.shape().iter().copied())
+    }
+
     /// The parts are put side by side again, where TensorRT turns them for the heads anyway.
     fn wide(&mut self, layer: &Linear) -> Result<()> {
         let parts = self.divided(layer, STACKED)?;
@@ -136,13 +157,22 @@ impl Writer<'_> {
         *dims.last_mut().expect("the rank is 2 or more") = Dim::Fixed(layer.outputs);
         let mut y = self.shaped(&sum, dims, &up.x)?;
         if let Some(bias) = &layer.bias {
-            let tensor = self.state.weight(bias);
-            let spec = TensorSpec::new(&**bias, tensor.dtype(), tensor.shape().iter().copied());
-            y = y.add(&self.new.of(&spec))?;
+            y = y.add(&self.new.of(&self.parameter(bias)))?;
         }
         self.new.named(&y, &layer.y);
         self.new.graph.leave();
         Ok(())
+    }
+
+    /// `y` in equal parts of an axis of fixed size.
+    fn split(&self, y: &Value, axis: usize, parts: usize) -> Result<Vec<Value>> {
+        let mut dims = y.dims().to_vec();
+        let each = dims[axis].fixed().expect("the axis is of a layer") / parts;
+        dims[axis] = Dim::Fixed(each);
+        let sizes = HostTensor::from_vec([parts], vec![each as i64; parts])?;
+        let sizes = self.new.graph.constant("split", sizes);
+        let node = self.new.graph.node("Split").input(y).input(&sizes).attr("axis", axis as i64);
+        node.outputs(vec![(y.dtype(), Shape::from(dims)); parts]).build_all()
     }
 
     /// `x` as `[1, rows, width]`.

@@ -1,0 +1,117 @@
+//! Which attention is padded, and what the graph is then. Values are compared in `tests/cases_graph` and
+//! with whole models.
+
+use super::super::GraphBuilder;
+use super::*;
+use crate::export::{Consumer, OnnxModel};
+
+type Body<'a> = &'a dyn Fn(&Value) -> Result<Value>;
+
+/// Heads of 8 with queries, keys and values `[2, 4, queries or keys, 8]`; `changed` is what becomes of the
+/// scores before they are weights, and `weighed` of these.
+fn model(
+    dtype: DType,
+    [queries, keys]: [Dim; 2],
+    changed: Body<'_>,
+    weighed: Body<'_>,
+) -> OnnxModel {
+    let consumer = Consumer::tensorrt().hopper_forms(true);
+    let graph = GraphBuilder::for_consumer("model", consumer);
+    let input = |name: &str, length: &Dim| {
+        let dims = [Dim::Fixed(2), Dim::Fixed(4), length.clone(), Dim::Fixed(8)];
+        graph.input(name, dtype, dims).unwrap()
+    };
+    let (q, k, v) = (input("q", &queries), input("k", &keys), input("v", &keys));
+    let scores = q.matmul(&k.transpose(&[0, 1, 3, 2]).unwrap()).unwrap();
+    let weights = weighed(&changed(&scores).unwrap()).unwrap();
+    graph.output("y", &weights.matmul(&v).unwrap()).unwrap();
+    graph.finish().unwrap()
+}
+
+fn of_keys(dtype: DType, keys: usize) -> OnnxModel {
+    let lengths = [Dim::Fixed(10), Dim::Fixed(keys)];
+    model(dtype, lengths, &|scores| scores.affine(0.5, 0.0), &|scores| scores.softmax(-1))
+}
+
+fn operators(model: &OnnxModel) -> Vec<&str> {
+    let nodes = &model.proto().graph.as_ref().unwrap().node;
+    nodes.iter().map(|node| node.op_type()).filter(|op| *op != "Identity").collect()
+}
+
+fn is_padded(model: &OnnxModel) -> bool {
+    operators(model).contains(&"Pad")
+}
+
+fn changed(changed: Body<'_>) -> OnnxModel {
+    let lengths = [Dim::Fixed(10), Dim::Fixed(77)];
+    model(DType::F32, lengths, changed, &|scores| scores.softmax(-1))
+}
+
+/// A constant of ones.
+fn ones(x: &Value, shape: &[usize]) -> Value {
+    let ones = HostTensor::from_vec(shape, vec![1f32; shape.iter().product()]).unwrap();
+    x.graph().constant("ones", ones)
+}
+
+#[test]
+fn keys_and_values_are_padded_and_what_is_padded_is_hidden() {
+    let padded = ["Pad", "Transpose", "MatMul", "Mul", "Add", "Softmax", "Pad", "MatMul"];
+    let model = of_keys(DType::F32, 77);
+    assert_eq!(operators(&model), padded);
+    let weights = &model.proto().graph.as_ref().unwrap().initializer;
+    assert!(weights.iter().any(|weight| weight.dims == [80]), "{model}");
+}
+
+#[test]
+fn what_was_not_measured_to_gain_stays() {
+    for (keys, padded) in [(63, false), (65, true), (66, true), (68, false), (197, true)] {
+        assert_eq!(is_padded(&of_keys(DType::F32, keys)), padded, "{keys}");
+    }
+    assert!(!is_padded(&of_keys(DType::F16, 77)), "of f16");
+    let any = Dim::dynamic("keys", 1..=77).unwrap();
+    let softmax: Body<'_> = &|scores| scores.softmax(-1);
+    let lengths = [Dim::Fixed(10), any];
+    assert!(!is_padded(&model(DType::F32, lengths, &|s| Ok(s.clone()), softmax)), "any length");
+    let lengths = [Dim::dynamic("queries", 1..=77).unwrap(), Dim::Fixed(77)];
+    assert!(is_padded(&model(DType::F32, lengths, &|s| Ok(s.clone()), softmax)));
+}
+
+#[test]
+fn what_is_added_along_the_keys_is_padded() {
+    let masked = changed(&|scores| scores.add(&ones(scores, &[2, 1, 1, 77])));
+    let operators = operators(&masked);
+    assert_eq!(operators.iter().filter(|operator| **operator == "Pad").count(), 3);
+    assert!(is_padded(&changed(&|scores| scores.add(&ones(scores, &[2, 4, 10, 1])))));
+    assert!(is_padded(&changed(&|scores| ones(scores, &[10, 77]).add(scores)?.tanh())));
+}
+
+#[test]
+fn scores_that_are_more_than_weights_stay() {
+    let along: Body<'_> = &|scores| scores.mul(&ones(scores, &[77]));
+    assert!(!is_padded(&changed(along)), "times something along the keys");
+    assert!(!is_padded(&changed(&|scores| ones(scores, &[1]).div(scores))), "divided by");
+    assert!(!is_padded(&changed(&|scores| scores.add(&ones(scores, &[1, 1, 1, 1, 77])))), "rank");
+    assert!(!is_padded(&changed(&|scores| scores.slice(2, 0, Some(5)))), "not each by itself");
+    let twice: Body<'_> = &|scores| scores.softmax(-1)?.add(scores);
+    assert!(!is_padded(&changed(twice)), "read twice");
+    let lengths = || [Dim::Fixed(77), Dim::Fixed(77)];
+    let weighed = |weighed: Body<'_>| model(DType::F32, lengths(), &|s| Ok(s.clone()), weighed);
+    assert!(!is_padded(&weighed(&|scores| scores.softmax(-2))), "over queries");
+    assert!(!is_padded(&weighed(&|scores| scores.softmax(-1)?.relu())), "weights are changed");
+    assert!(!is_padded(&weighed(&|scores| scores.sigmoid())), "no softmax");
+    assert!(is_padded(&weighed(&|scores| scores.softmax(3))));
+}
+
+/// Keys that others read turned are padded as they are.
+#[test]
+fn turned_keys_may_have_other_readers() {
+    let graph = GraphBuilder::for_consumer("model", Consumer::tensorrt().hopper_forms(true));
+    let x = graph.input("x", DType::F32, [2, 77, 8]).unwrap();
+    let keys = x.transpose(&[0, 2, 1]).unwrap();
+    let weights = x.matmul(&keys).unwrap().softmax(-1).unwrap();
+    graph.output("y", &weights.matmul(&x).unwrap()).unwrap();
+    graph.output("keys", &keys).unwrap();
+    let model = graph.finish().unwrap();
+    let expected = ["Transpose", "Pad", "MatMul", "Add", "Softmax", "Pad", "MatMul"];
+    assert_eq!(operators(&model), expected);
+}

@@ -1,0 +1,110 @@
+//! Attention whose keys are padded on Hopper, in both forms, against sums in f64.
+
+use crate::common::{Sample, check_within, random, tolerance};
+use accelerant::export::{Consumer, GraphBuilder, Value};
+use accelerant::{DType, Dim, HostTensor, Result};
+use ndarray::{Array2, Array4, ArrayD, Axis, Ix4};
+
+const HEADS: usize = 3;
+const WIDTH: usize = 16;
+const SCALE: f64 = 0.5;
+
+/// How keys come, and what is added to their scores.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Keys {
+    /// As values do; nothing is added.
+    Plain,
+    /// With `[batch, 1, 1, keys]`, which hides the last ten.
+    Masked,
+    /// With a constant `[heads, queries, keys]`, and turned before.
+    Biased,
+}
+
+fn four(array: ArrayD<f32>) -> Array4<f32> {
+    array.into_dimensionality::<Ix4>().expect("four axes")
+}
+
+/// `softmax(scale q kᵗ + added) v`.
+fn attended([q, k, v]: [&Array4<f32>; 3], added: &Array4<f32>) -> Array4<f32> {
+    let mut y = Array4::zeros(q.raw_dim());
+    for (b, head) in (0..q.len_of(Axis(0))).flat_map(|b| (0..HEADS).map(move |h| (b, h))) {
+        let part = |x: &Array4<f32>| -> Array2<f64> {
+            x.index_axis(Axis(0), b).index_axis(Axis(0), head).mapv(f64::from)
+        };
+        let mut scores = part(q).dot(&part(k).t()) * SCALE + &part(added);
+        for mut row in scores.rows_mut() {
+            let most = row.fold(f64::NEG_INFINITY, |most, &score| most.max(score));
+            row.mapv_inplace(|score| (score - most).exp());
+            let sum = row.sum();
+            row /= sum;
+        }
+        let result = scores.dot(&part(v)).mapv(|value| value as f32);
+        y.index_axis_mut(Axis(0), b).index_axis_mut(Axis(0), head).assign(&result);
+    }
+    y
+}
+
+#[test]
+fn attention_over_any_number_of_keys_matches_ndarray() {
+    let batch = || Dim::dynamic("batch", 1..=4).unwrap();
+    for (batch, queries, keys, kind) in [
+        (Dim::Fixed(2), 77, 77, Keys::Plain),
+        (Dim::Fixed(2), 10, 65, Keys::Plain),
+        (batch(), 66, 66, Keys::Masked),
+        (Dim::Fixed(1), 20, 197, Keys::Masked),
+        (batch(), 67, 67, Keys::Biased),
+    ] {
+        let size = batch.fixed().unwrap_or(3);
+        let tensor = |length, seed| four(random(&[size, HEADS, length, WIDTH], seed)) * 2.0;
+        let (q, k, v) = (tensor(queries, 1), tensor(keys, 2), tensor(keys, 3));
+        let mask = Array4::from_shape_fn((size, 1, 1, keys), |(_, _, _, key)| {
+            if key + 10 < keys { 0.0 } else { -1e4 }
+        });
+        let bias = four(random(&[1, HEADS, queries, keys], 4));
+        let added = match kind {
+            Keys::Plain => Array4::zeros((1, 1, 1, 1)),
+            Keys::Masked => mask.clone(),
+            Keys::Biased => bias.clone(),
+        };
+        let whole = added.broadcast((size, HEADS, queries, keys)).expect("it is added").to_owned();
+        let expected = attended([&q, &k, &v], &whole);
+        let turned = k.clone().permuted_axes([0, 1, 3, 2]).as_standard_layout().to_owned();
+        let export = |consumer| -> Result<_> {
+            let graph = GraphBuilder::for_consumer("case", consumer);
+            let input = |name, dims: [usize; 3]| -> Result<Value> {
+                let dims = [&[batch.clone()][..], &dims.map(Dim::Fixed)].concat();
+                graph.input(name, DType::F32, dims)
+            };
+            let q = input("q", [HEADS, queries, WIDTH])?;
+            let k = match kind {
+                Keys::Biased => input("k", [HEADS, WIDTH, keys])?,
+                _ => input("k", [HEADS, keys, WIDTH])?.transpose(&[0, 1, 3, 2])?,
+            };
+            let v = input("v", [HEADS, keys, WIDTH])?;
+            let scores = q.matmul(&k)?.affine(SCALE, 0.0)?;
+            let scores = match kind {
+                Keys::Plain => scores,
+                Keys::Masked => scores.add(&input("mask", [1, 1, keys])?)?,
+                Keys::Biased => {
+                    let bias = bias.clone().remove_axis(Axis(0)).into_dyn();
+                    graph.weight("bias", bias)?.add(&scores)?
+                }
+            };
+            graph.output("y", &scores.softmax(-1)?.matmul(&v)?)?;
+            graph.finish()
+        };
+        let name = format!("{queries} queries, {keys} keys, {kind:?}");
+        let model = export(Consumer::portable().hopper_forms(true)).unwrap();
+        let nodes = &model.proto().graph.as_ref().unwrap().node;
+        let pads = nodes.iter().filter(|node| node.op_type() == "Pad").count();
+        assert_eq!(pads, if kind == Keys::Plain { 2 } else { 3 }, "{name}: {model}");
+        let k = if kind == Keys::Biased { turned } else { k };
+        let mut inputs: Vec<HostTensor> = [q, k, v].map(|x| x.into_dyn().into()).into();
+        if kind == Keys::Masked {
+            inputs.push(mask.into_dyn().into());
+        }
+        let expected = vec![expected.into_dyn().into()];
+        let sample = Sample { name: "as it is".into(), inputs, expected };
+        check_within(&name, export, &[sample], tolerance);
+    }
+}
