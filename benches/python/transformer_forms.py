@@ -28,7 +28,7 @@ A form is plain, or parts of these joined by +:
     einsum    attention as Einsum, without transpositions
     fused     attention as one operator, which TensorRT-RTX has in fp16 alone
     outN      the product after attention in N parts
-    alignN    the tokens padded to a multiple of N within attention
+    alignN    the keys and values of attention padded to a multiple of N
     tokensN   the tokens padded to a multiple of N, from the first layer to the last
     padN      the rows of every linear layer padded to a multiple of N
     keepN     rows padded to a multiple of N once, and cut off for attention alone
@@ -189,14 +189,14 @@ class Network(Graph):
         if self.parts("align") is None:
             return self.heads_attention(query, key, value, scale)
         more = -self.tokens % self.parts("align")
-        longer = [self.op("Pad", part, [0, 0, 0, 0, 0, 0, more, 0]) for part in (query, key, value)]
+        longer = [self.op("Pad", part, [0, 0, 0, 0, 0, 0, more, 0]) for part in (key, value)]
         hidden = np.zeros((1, 1, 1, self.tokens + more), self.dtype)
         hidden[..., self.tokens :] = -np.inf
         mask = self.op("Pad", self.mask, [0, 0, 0, 0, 0, 0, 0, more]) if self.mask else None
         own, self.mask = self.mask, self.op("Add", mask, hidden) if mask else self.constant(hidden)
-        context = self.heads_attention(*longer, scale)
+        context = self.heads_attention(query, *longer, scale)
         self.mask = own
-        return self.op("Slice", context, [0], [self.tokens], [2])
+        return context
 
     def heads_attention(self, query, key, value, scale):
         if "fused" in self.form:
