@@ -14,6 +14,8 @@ const SCALE: f64 = 0.5;
 enum Keys {
     /// As values do; nothing is added.
     Plain,
+    /// As `[batch, keys, heads, width]`, which are divided into heads and turned at once.
+    Divided,
     /// With `[batch, 1, 1, keys]`, which hides the last ten.
     Masked,
     /// With a constant `[heads, queries, keys]`, and turned before.
@@ -50,6 +52,7 @@ fn attention_over_any_number_of_keys_matches_ndarray() {
     for (batch, queries, keys, kind) in [
         (Dim::Fixed(2), 77, 77, Keys::Plain),
         (Dim::Fixed(2), 10, 65, Keys::Plain),
+        (Dim::Fixed(2), 10, 67, Keys::Divided),
         (batch(), 66, 66, Keys::Masked),
         (Dim::Fixed(1), 20, 197, Keys::Masked),
         (batch(), 67, 67, Keys::Biased),
@@ -57,18 +60,27 @@ fn attention_over_any_number_of_keys_matches_ndarray() {
         let size = batch.fixed().unwrap_or(3);
         let tensor = |length, seed| four(random(&[size, HEADS, length, WIDTH], seed)) * 2.0;
         let (q, k, v) = (tensor(queries, 1), tensor(keys, 2), tensor(keys, 3));
-        let mask = Array4::from_shape_fn((size, 1, 1, keys), |(_, _, _, key)| {
-            if key + 10 < keys { 0.0 } else { -1e4 }
-        });
+        let mask =
+            Array4::from_shape_fn(
+                (size, 1, 1, keys),
+                |(_, _, _, key)| {
+                    if key + 10 < keys { 0.0 } else { -1e4 }
+                },
+            );
         let bias = four(random(&[1, HEADS, queries, keys], 4));
         let added = match kind {
-            Keys::Plain => Array4::zeros((1, 1, 1, 1)),
+            Keys::Plain | Keys::Divided => Array4::zeros((1, 1, 1, 1)),
             Keys::Masked => mask.clone(),
             Keys::Biased => bias.clone(),
         };
         let whole = added.broadcast((size, HEADS, queries, keys)).expect("it is added").to_owned();
         let expected = attended([&q, &k, &v], &whole);
-        let turned = k.clone().permuted_axes([0, 1, 3, 2]).as_standard_layout().to_owned();
+        let k = k.permuted_axes(match kind {
+            Keys::Biased => [0, 1, 3, 2],
+            Keys::Divided => [0, 2, 1, 3],
+            Keys::Plain | Keys::Masked => [0, 1, 2, 3],
+        });
+        let k = k.as_standard_layout().to_owned();
         let export = |consumer| -> Result<_> {
             let graph = GraphBuilder::for_consumer("case", consumer);
             let input = |name, dims: [usize; 3]| -> Result<Value> {
@@ -78,12 +90,13 @@ fn attention_over_any_number_of_keys_matches_ndarray() {
             let q = input("q", [HEADS, queries, WIDTH])?;
             let k = match kind {
                 Keys::Biased => input("k", [HEADS, WIDTH, keys])?,
+                Keys::Divided => input("k", [keys, HEADS, WIDTH])?.transpose(&[0, 2, 3, 1])?,
                 _ => input("k", [HEADS, keys, WIDTH])?.transpose(&[0, 1, 3, 2])?,
             };
             let v = input("v", [HEADS, keys, WIDTH])?;
             let scores = q.matmul(&k)?.affine(SCALE, 0.0)?;
             let scores = match kind {
-                Keys::Plain => scores,
+                Keys::Plain | Keys::Divided => scores,
                 Keys::Masked => scores.add(&input("mask", [1, 1, keys])?)?,
                 Keys::Biased => {
                     let bias = bias.clone().remove_axis(Axis(0)).into_dyn();
@@ -97,8 +110,8 @@ fn attention_over_any_number_of_keys_matches_ndarray() {
         let model = export(Consumer::portable().hopper_forms(true)).unwrap();
         let nodes = &model.proto().graph.as_ref().unwrap().node;
         let pads = nodes.iter().filter(|node| node.op_type() == "Pad").count();
-        assert_eq!(pads, if kind == Keys::Plain { 2 } else { 3 }, "{name}: {model}");
-        let k = if kind == Keys::Biased { turned } else { k };
+        let added = matches!(kind, Keys::Masked | Keys::Biased);
+        assert_eq!(pads, 2 + usize::from(added), "{name}: {model}");
         let mut inputs: Vec<HostTensor> = [q, k, v].map(|x| x.into_dyn().into()).into();
         if kind == Keys::Masked {
             inputs.push(mask.into_dyn().into());

@@ -1,8 +1,8 @@
 //! The graph builder by hand: values against ndarray, errors that name the node.
 
+mod attention;
 #[path = "../common/mod.rs"]
 mod common;
-mod attention;
 mod convolutions;
 
 use accelerant::export::{Consumer, Conv, GraphBuilder, OnnxModel, Pool, Value};

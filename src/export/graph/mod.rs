@@ -255,9 +255,8 @@ impl GraphBuilder {
             let text = format!("graph `{}` has no outputs", state.name);
             return Err(Error::new(ErrorKind::InvalidModel, text).in_operation("finish"));
         }
-        let forms = || {
-            state.batched(self.consumer)?.convolved(self.consumer)?.aligned(self.consumer)
-        };
+        let forms =
+            || state.batched(self.consumer)?.convolved(self.consumer)?.aligned(self.consumer);
         let other = self.consumer.has_hopper_forms().then(forms).transpose()?;
         let state = other.as_ref().unwrap_or(&state);
         let used: HashSet<&str> =

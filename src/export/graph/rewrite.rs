@@ -12,8 +12,8 @@ use crate::export::onnx::NodeProto;
 use crate::spec::TensorSpec;
 use crate::tensor::HostTensor;
 
-/// The graph that is written. What a form takes and gives keeps its name; what is within, and its
-/// weights, have others.
+/// The graph that is written. What a form takes and gives keeps its name; what is within, and weights
+/// that are put together, have others.
 pub(super) struct Rewriter {
     pub(super) graph: GraphBuilder,
 }
@@ -64,10 +64,11 @@ impl State {
         if let Some((dtype, shape)) = self.computed.get(name) {
             return Some(TensorSpec::new(name, *dtype, shape.clone()));
         }
-        if let Some(known) = self.constant(name) {
-            return Some(TensorSpec::new(name, known.dtype(), known.shape().iter().copied()));
-        }
-        self.inputs.iter().find(|input| input.name == name).cloned()
+        let input = self.inputs.iter().find(|input| input.name == name).cloned();
+        input.or_else(|| {
+            let known = self.constant(name)?;
+            Some(TensorSpec::new(name, known.dtype(), known.shape().iter().copied()))
+        })
     }
 
     pub(super) fn constant(&self, name: &str) -> Option<&HostTensor> {

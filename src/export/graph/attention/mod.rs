@@ -77,10 +77,14 @@ impl<'a> Graph<'a> {
         changes.push((at, Change::Scores));
         let softmax = &nodes[at];
         let axis = softmax.attribute.iter().find(|a| a.name() == "axis").map_or(-1, |a| a.i());
-        let rank = self.state.spec(from)?.shape.rank() as i64;
-        let at = self.reader(softmax).filter(|_| axis == -1 || axis + 1 == rank)?;
+        let scores = self.state.spec(from)?.shape;
+        let last = axis == -1 || axis + 1 == scores.rank() as i64;
+        let known = scores.dims().last().and_then(Dim::fixed) == Some(keys);
+        let at = self.reader(softmax).filter(|_| last && known)?;
         changes.push((at, Change::Values));
-        let [weights, values] = &nodes[at].input[..] else { return None };
+        let ([weights, values], [_]) = (&nodes[at].input[..], &nodes[at].output[..]) else {
+            return None;
+        };
         let values = self.state.spec(values)?.shape;
         let [.., rows, _] = values.dims() else { return None };
         let fits = nodes[at].op_type() == "MatMul"
@@ -103,10 +107,11 @@ impl<'a> Graph<'a> {
         let node = &self.state.nodes[product];
         let ("MatMul", [queries, keys]) = (node.op_type(), &node.input[..]) else { return None };
         let specs = [self.state.spec(queries)?, self.state.spec(keys)?];
-        let computed = |name: &String| self.state.constant(name).is_none();
         let measured = specs.iter().all(|spec| spec.dtype == DType::F32 && spec.shape.rank() > 2);
-        let keys = specs[1].shape.dims().last()?.fixed().filter(|_| computed(keys) && measured)?;
-        (keys >= LEAST_KEYS && !keys.is_multiple_of(ALIGNED)).then_some(keys)
+        let count = specs[1].shape.dims().last()?.fixed()?;
+        let odd = count >= LEAST_KEYS && !count.is_multiple_of(ALIGNED);
+        let computed = || self.state.constant(keys).is_none();
+        (measured && odd && computed()).then_some(count)
     }
 
     /// Whether a node changes `x`, the scores, in a way that can go on with more of them: each by itself,
@@ -126,9 +131,9 @@ impl<'a> Graph<'a> {
                 return None;
             }
         }
+        // What bounds infinite scores, such as `Tanh`, would meet numbers that are none where there is no key.
         let divides = node.op_type() == "Div" && node.input[0] == x;
-        let known = matches!(node.op_type(), "Add" | "Sub" | "Mul" | "Tanh");
-        (divides || known).then_some(along)
+        (divides || matches!(node.op_type(), "Add" | "Sub" | "Mul")).then_some(along)
     }
 }
 
@@ -148,8 +153,12 @@ impl State {
                 changes.extend(each);
             }
         }
-        let mut writer =
-            Writer { new: Rewriter::new(self, consumer), state: self, rows: HashMap::new() };
+        let mut writer = Writer {
+            new: Rewriter::new(self, consumer),
+            state: self,
+            padded: HashMap::new(),
+            rows: HashMap::new(),
+        };
         for (i, node) in self.nodes.iter().enumerate() {
             match changes.get(&i) {
                 Some((change, attention)) => writer.changed(node, *change, attention)?,
@@ -170,6 +179,8 @@ impl Attention {
 struct Writer<'a> {
     new: Rewriter,
     state: &'a State,
+    /// Values that were padded, by their name and the axis from the end: all layers add the same mask.
+    padded: HashMap<(String, usize), Value>,
     /// What hides the keys that are no keys, by the number of those that are.
     rows: HashMap<usize, Value>,
 }
@@ -196,23 +207,30 @@ impl Writer<'_> {
 
     /// As their product takes them. Where they are turned for it they are padded before, as TensorRT does
     /// both at once then.
-    fn keys(&self, keys: &str, attention: &Attention) -> Result<Value> {
+    fn keys(&mut self, keys: &str, attention: &Attention) -> Result<Value> {
         let Some((node, order)) = &attention.turned else {
             return self.padded(keys, 1, attention);
         };
         let from_end = order.len() - order.last().expect("keys have axes");
-        self.padded(&self.state.nodes[*node].input[0], from_end, attention)?.transpose(order)
+        let state = self.state;
+        self.padded(&state.nodes[*node].input[0], from_end, attention)?.transpose(order)
     }
 
     /// With zeros more along an axis, which is counted from the end.
-    fn padded(&self, name: &str, from_end: usize, attention: &Attention) -> Result<Value> {
+    fn padded(&mut self, name: &str, from_end: usize, attention: &Attention) -> Result<Value> {
+        let key = (name.to_owned(), from_end);
+        if let Some(value) = self.padded.get(&key) {
+            return Ok(value.clone());
+        }
         let value = self.new.of(&self.spec(name));
         let mut pads = vec![0i64; 2 * value.rank()];
         let last = pads.len() - from_end;
         pads[last] = (attention.aligned() - attention.keys) as i64;
         let graph = &self.new.graph;
         let pads = graph.constant("pads", HostTensor::from_vec([pads.len()], pads)?);
-        graph.node("Pad").input(&value).input(&pads).build()
+        let value = graph.node("Pad").input(&value).input(&pads).build()?;
+        self.padded.insert(key, value.clone());
+        Ok(value)
     }
 
     fn hidden(&mut self, scores: &str, attention: &Attention) -> Result<Value> {

@@ -82,7 +82,9 @@ fn what_is_added_along_the_keys_is_padded() {
     let operators = operators(&masked);
     assert_eq!(operators.iter().filter(|operator| **operator == "Pad").count(), 3);
     assert!(is_padded(&changed(&|scores| scores.add(&ones(scores, &[2, 4, 10, 1])))));
-    assert!(is_padded(&changed(&|scores| ones(scores, &[10, 77]).add(scores)?.tanh())));
+    assert!(is_padded(&changed(&|scores| ones(scores, &[10, 77])
+        .add(scores)?
+        .sub(&ones(scores, &[1])))));
 }
 
 #[test]
@@ -92,6 +94,7 @@ fn scores_that_are_more_than_weights_stay() {
     assert!(!is_padded(&changed(&|scores| ones(scores, &[1]).div(scores))), "divided by");
     assert!(!is_padded(&changed(&|scores| scores.add(&ones(scores, &[1, 1, 1, 1, 77])))), "rank");
     assert!(!is_padded(&changed(&|scores| scores.slice(2, 0, Some(5)))), "not each by itself");
+    assert!(!is_padded(&changed(&|scores| scores.tanh())), "bounded");
     let twice: Body<'_> = &|scores| scores.softmax(-1)?.add(scores);
     assert!(!is_padded(&changed(twice)), "read twice");
     let lengths = || [Dim::Fixed(77), Dim::Fixed(77)];
@@ -100,6 +103,37 @@ fn scores_that_are_more_than_weights_stay() {
     assert!(!is_padded(&weighed(&|scores| scores.softmax(-1)?.relu())), "weights are changed");
     assert!(!is_padded(&weighed(&|scores| scores.sigmoid())), "no softmax");
     assert!(is_padded(&weighed(&|scores| scores.softmax(3))));
+}
+
+/// Scores and weights that are given as well keep their number.
+#[test]
+fn scores_and_weights_that_others_read_stay() {
+    for read in 0..3 {
+        let graph = GraphBuilder::for_consumer("model", Consumer::tensorrt().hopper_forms(true));
+        let x = graph.input("x", DType::F32, [2, 77, 8]).unwrap();
+        let scores = x.matmul(&x.transpose(&[0, 2, 1]).unwrap()).unwrap();
+        let scaled = scores.affine(0.5, 0.0).unwrap();
+        let weights = scaled.softmax(-1).unwrap();
+        graph.output("y", &weights.matmul(&x).unwrap()).unwrap();
+        graph.output("read", &[scores, scaled, weights][read]).unwrap();
+        assert!(!is_padded(&graph.finish().unwrap()), "{read}");
+    }
+}
+
+/// A mask that both layers add, and what is keys and values alike.
+#[test]
+fn one_value_is_padded_once() {
+    let graph = GraphBuilder::for_consumer("model", Consumer::tensorrt().hopper_forms(true));
+    let mut x = graph.input("x", DType::F32, [2, 77, 8]).unwrap();
+    let mask = graph.input("mask", DType::F32, [2, 1, 77]).unwrap();
+    for _ in 0..2 {
+        let scores = x.matmul(&x.transpose(&[0, 2, 1]).unwrap()).unwrap();
+        x = scores.add(&mask).unwrap().softmax(-1).unwrap().matmul(&x).unwrap();
+    }
+    graph.output("y", &x).unwrap();
+    let model = graph.finish().unwrap();
+    let pads = operators(&model).iter().filter(|operator| **operator == "Pad").count();
+    assert_eq!(pads, 3, "{model}");
 }
 
 /// Keys that others read turned are padded as they are.

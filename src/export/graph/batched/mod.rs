@@ -126,9 +126,12 @@ impl Linear {
     /// Whether it may be the first of a feed-forward network whose activation is in halves.
     fn is_halved(&self) -> bool {
         let rows = self.rows();
-        let many = rows > MOST_ROWS_IN_PARTS && rows.saturating_mul(self.outputs) >= LEAST_IN_HALVES;
+        let many =
+            rows > MOST_ROWS_IN_PARTS && rows.saturating_mul(self.outputs) >= LEAST_IN_HALVES;
         let wide = self.outputs >= 2 * self.inputs && self.outputs.is_multiple_of(2);
-        self.is_measured() && self.x.dtype == DType::F16 && self.bias.is_some() && many && wide
+        // A `Gemm`, which a matrix gets, may round product and bias at once.
+        let apart = self.bias.is_some() && self.x.shape.rank() > 2;
+        self.is_measured() && self.x.dtype == DType::F16 && apart && many && wide
     }
 
     /// Whether both can be stacked into one product.

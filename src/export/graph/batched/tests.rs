@@ -170,6 +170,8 @@ fn an_exact_gelu_of_many_halves_is_in_halves() {
     assert!(!in_halves(&of(DType::F16, 1024, [768, 3072], true)), "by tanh");
     assert!(!in_halves(&of(DType::F32, 1024, [768, 3072], false)), "of f32");
     assert!(!in_halves(&of(DType::F16, 4096, [768, 768], false)), "a layer that does not widen");
+    let three = of(DType::F16, 1024, [1024, 3072], false);
+    assert!(in_halves(&three) && !is_batched(&three), "as wide as query, key and value");
 }
 
 #[test]
