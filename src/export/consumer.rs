@@ -43,10 +43,10 @@ impl Consumer {
     /// The same, for which layers are written in other forms where TensorRT-RTX was measured to be faster with
     /// them on compute capability 9.0. Of linear layers: query, key and value as one batched product, also where
     /// they are one wide layer, the two layers of a feed-forward network in parts of the hidden axis, and an exact
-    /// `Gelu` between them in halves. Of attention: keys and values padded to a multiple of four, where
-    /// they are of a fixed number in fp32. Of convolutions: one over up to four channels with squares of pixels as channels, such as the first of a
-    /// network; one of few pixels as the sum of those over parts of its inputs; and two of one pixel that are
-    /// added, as one, with their batch norms in the weight.
+    /// `Gelu` between them in halves. Of attention: keys and values padded to a multiple of four, where their
+    /// number is fixed, in fp32. Of convolutions: one over up to four channels with squares of pixels as channels,
+    /// such as the first of a network; one of few pixels as the sum of those over parts of its inputs; and two of
+    /// one pixel that are added, as one, with their batch norms in the weight.
     ///
     /// The optima of the symbols' sizes decide. Results are as accurate; values within these layers and their
     /// weights, which are copied for it, have other names, or are there no more.

@@ -1,10 +1,10 @@
 //! Convolutions that have other forms on Hopper, in all forms, against sums in f64.
 
-use crate::common::{Sample, Tolerance, check_within, random, tolerance};
+use crate::common::{Sample, Tolerance, check_within, tolerance};
+use crate::typed;
 use accelerant::export::{Consumer, Conv, GraphBuilder, Value};
 use accelerant::{BackendKind, DType, Dim, HostTensor};
-use half::f16;
-use ndarray::{Array1, Array4, ArrayD, Axis, s};
+use ndarray::{Array1, Array4, Axis, s};
 
 struct Case {
     /// As the input has it, and as it runs.
@@ -82,17 +82,9 @@ fn convolved(
     })
 }
 
-/// As 16-bit floats have them, so that both types compute with the same numbers.
 fn values(shape: [usize; 4], scale: f32, seed: u64) -> Array4<f32> {
-    let values = random(&shape, seed).mapv(|v| f16::from_f32(v * scale).to_f32());
+    let values = super::values(&shape, scale, seed);
     values.into_dimensionality::<ndarray::Ix4>().expect("four axes")
-}
-
-fn typed(dtype: DType, array: ArrayD<f32>) -> HostTensor {
-    match dtype {
-        DType::F16 => HostTensor::from(array.mapv(f16::from_f32)),
-        _ => HostTensor::from(array),
-    }
 }
 
 fn within(backend: BackendKind, expected: &HostTensor) -> Tolerance {

@@ -22,6 +22,18 @@ fn build(
     graph.finish()
 }
 
+/// Random numbers as 16-bit floats have them, so that both types compute with the same.
+fn values(shape: &[usize], scale: f32, seed: u64) -> ArrayD<f32> {
+    random(shape, seed).mapv(|v| half::f16::from_f32(v * scale).to_f32())
+}
+
+fn typed(dtype: DType, array: ArrayD<f32>) -> HostTensor {
+    match dtype {
+        DType::F16 => HostTensor::from(array.mapv(half::f16::from_f32)),
+        _ => HostTensor::from(array),
+    }
+}
+
 fn fixed(sizes: &[usize]) -> Vec<Dim> {
     sizes.iter().copied().map(Dim::from).collect()
 }
@@ -94,10 +106,6 @@ fn layers_that_can_be_batched_match_ndarray() {
         (vec![batch(), Dim::Fixed(64), width()], DType::F16),
         (vec![batch(), length(), width()], DType::F32),
     ];
-    // As 16-bit floats have them, so that both types compute with the same numbers.
-    let values = |shape: &[usize], scale: f32, seed| {
-        random(shape, seed).mapv(|v| half::f16::from_f32(v * scale).to_f32())
-    };
     let sizes = [[WIDTH, WIDTH], [WIDTH, WIDTH], [WIDTH, WIDTH], [WIDTH, HIDDEN], [HIDDEN, WIDTH]];
     // The last sum is the longest, in as many bits as the others.
     let scales = [0.1, 0.1, 0.1, 0.1, 0.02];
@@ -107,10 +115,7 @@ fn layers_that_can_be_batched_match_ndarray() {
     for ((dims, dtype), (transposed, biased)) in
         layouts.iter().flat_map(|l| [(true, true), (false, true), (true, false)].map(|p| (l, p)))
     {
-        let typed = |array: ArrayD<f32>| match dtype {
-            DType::F16 => HostTensor::from(array.mapv(half::f16::from_f32)),
-            _ => HostTensor::from(array),
-        };
+        let typed = |array| typed(*dtype, array);
         let shape: Vec<usize> = dims
             .iter()
             .enumerate()
@@ -170,14 +175,8 @@ fn wide_layers_match_ndarray() {
             false,
         ),
     ];
-    let values = |shape: &[usize], scale: f32, seed| {
-        random(shape, seed).mapv(|v| half::f16::from_f32(v * scale).to_f32())
-    };
     for (dims, dtype, transposed, biased) in cases {
-        let typed = |array: ArrayD<f32>| match dtype {
-            DType::F16 => HostTensor::from(array.mapv(half::f16::from_f32)),
-            _ => HostTensor::from(array),
-        };
+        let typed = |array| typed(dtype, array);
         let shape: Vec<usize> = dims.iter().map(|d| d.fixed().unwrap_or(3)).collect();
         let x = values(&shape, 1.0, 1);
         let weight = values(&[WIDTH, 3 * WIDTH], 0.05, 2);
@@ -215,25 +214,22 @@ fn wide_layers_match_ndarray() {
 fn activations_in_halves_match_ndarray() {
     const SIZES: [usize; 2] = [384, 1536];
     let dims = vec![Dim::dynamic("batch", 1..=1024).unwrap(), Dim::Fixed(2), Dim::Fixed(SIZES[0])];
-    let values = |shape: &[usize], scale: f32, seed| {
-        random(shape, seed).mapv(|v| half::f16::from_f32(v * scale))
-    };
     let [up, down] = [values(&SIZES, 0.1, 1), values(&[SIZES[1], SIZES[0]], 0.02, 2)];
     let biases = [values(&SIZES[1..], 0.5, 3), values(&SIZES[..1], 0.5, 4)];
     let x = values(&[3, 2, SIZES[0]], 1.0, 5);
-    let wide = |array: &ArrayD<half::f16>| array.mapv(f32::from);
-    let rows = wide(&x).into_shape_with_order((6, SIZES[0])).unwrap();
-    let hidden = linear(&rows, &wide(&up), Some(&wide(&biases[0])));
-    let y = linear(&hidden.mapv(gelu), &wide(&down), Some(&wide(&biases[1])));
-    let expected = y.mapv(half::f16::from_f32).into_shape_with_order(x.raw_dim()).unwrap();
+    let rows = x.to_shape((6, SIZES[0])).unwrap().to_owned();
+    let hidden = linear(&rows, &up, Some(&biases[0])).mapv(gelu);
+    let y = linear(&hidden, &down, Some(&biases[1]));
+    let expected = y.into_shape_with_order(x.raw_dim()).unwrap();
+    let typed = |array: &ArrayD<f32>| typed(DType::F16, array.clone());
     for transposed in [true, false] {
         let export = |consumer| {
             let graph = GraphBuilder::for_consumer("case", consumer);
             let x = graph.input("x", DType::F16, dims.clone())?;
-            let layer = |x: &Value, name: &str, weight: &ArrayD<half::f16>, bias: usize| {
+            let layer = |x: &Value, name: &str, weight: &ArrayD<f32>, bias: usize| {
                 let weight = if transposed { weight.t().to_owned() } else { weight.clone() };
-                let weight = graph.weight(name, weight)?;
-                let bias = graph.weight(&format!("{name}.bias"), biases[bias].clone())?;
+                let weight = graph.weight(name, typed(&weight))?;
+                let bias = graph.weight(&format!("{name}.bias"), typed(&biases[bias]))?;
                 x.linear(&weight, Some(&bias), transposed)
             };
             let hidden = layer(&x, "up", &up, 0)?.gelu(false)?;
@@ -242,7 +238,7 @@ fn activations_in_halves_match_ndarray() {
         };
         let model = export(Consumer::tensorrt().hopper_forms(true)).unwrap().to_string();
         assert!(model.contains("Concat"), "{model}");
-        let (inputs, expected) = (vec![x.clone().into()], vec![expected.clone().into()]);
+        let (inputs, expected) = (vec![typed(&x)], vec![typed(&expected)]);
         let sample = Sample { name: "as it is".into(), inputs, expected };
         let within = |_, _: &HostTensor| Tolerance { absolute: 1.5e-2, relative: 0.0 };
         check_within(&format!("halves, transposed: {transposed}"), export, &[sample], within);

@@ -8,7 +8,7 @@ use std::{
 
 use super::{GraphBuilder, State, Value};
 use crate::export::Consumer;
-use crate::export::onnx::NodeProto;
+use crate::export::onnx::{AttributeProto, NodeProto};
 use crate::spec::TensorSpec;
 use crate::tensor::HostTensor;
 
@@ -35,6 +35,12 @@ impl Rewriter {
         self.graph.value(spec.name.as_str().into(), spec.dtype, spec.shape.clone())
     }
 
+    /// A value of the other graph that its nodes, weights or inputs have, by its name.
+    pub(super) fn known(&self, name: &str) -> Value {
+        let spec = self.graph.lock().spec(name);
+        self.of(&spec.expect("what is read has a shape"))
+    }
+
     /// Gives a value that was made last a name that others know.
     pub(super) fn named(&self, value: &Value, name: &str) {
         let mut state = self.graph.lock();
@@ -49,11 +55,26 @@ impl Rewriter {
     }
 }
 
+/// The nodes that read each value.
+pub(super) struct Readers<'a>(HashMap<&'a str, Vec<usize>>);
+
+impl Readers<'_> {
+    /// The node that alone reads a value, and once.
+    pub(super) fn only(&self, value: &str) -> Option<usize> {
+        let &[reader] = &self.0.get(value)?[..] else { return None };
+        Some(reader)
+    }
+}
+
 impl NodeProto {
+    /// An attribute that the node states.
+    pub(super) fn stated(&self, name: &str) -> Option<&AttributeProto> {
+        self.attribute.iter().find(|attribute| attribute.name() == name)
+    }
+
     /// The order that a `Transpose` of `rank` axes states.
     pub(super) fn permutation(&self, rank: usize) -> Option<Vec<usize>> {
-        let perm = self.attribute.iter().find(|a| a.name() == "perm")?;
-        let order = perm.ints.iter().map(|&axis| usize::try_from(axis).ok());
+        let order = self.stated("perm")?.ints.iter().map(|&axis| usize::try_from(axis).ok());
         order.collect::<Option<Vec<_>>>().filter(|order| order.len() == rank)
     }
 }
@@ -87,14 +108,13 @@ impl State {
         nodes.flat_map(|(i, n)| n.output.iter().map(move |name| (name.as_str(), i))).collect()
     }
 
-    /// The nodes that read each value.
-    pub(super) fn readers(&self) -> HashMap<&str, Vec<usize>> {
+    pub(super) fn readers(&self) -> Readers<'_> {
         let mut readers: HashMap<&str, Vec<usize>> = HashMap::new();
         for (i, node) in self.nodes.iter().enumerate() {
             for name in &node.input {
                 readers.entry(name).or_default().push(i);
             }
         }
-        readers
+        Readers(readers)
     }
 }

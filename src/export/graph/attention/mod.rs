@@ -11,12 +11,12 @@ use std::{
     rc::Rc,
 };
 
-use super::rewrite::Rewriter;
+use super::rewrite::{Readers, Rewriter};
 use super::{State, Value};
 use crate::error::Result;
 use crate::export::Consumer;
 use crate::export::onnx::NodeProto;
-use crate::spec::{DType, Dim, TensorSpec};
+use crate::spec::{DType, Dim};
 use crate::tensor::HostTensor;
 
 /// Numbers that are loaded at once: 16 bytes.
@@ -49,7 +49,7 @@ enum Change {
 struct Graph<'a> {
     state: &'a State,
     producers: HashMap<&'a str, usize>,
-    readers: HashMap<&'a str, Vec<usize>>,
+    readers: Readers<'a>,
 }
 
 impl<'a> Graph<'a> {
@@ -60,8 +60,7 @@ impl<'a> Graph<'a> {
     /// The only node that reads what a node gives.
     fn reader(&self, node: &NodeProto) -> Option<usize> {
         let [output] = &node.output[..] else { return None };
-        let &[reader] = &self.readers.get(output.as_str())?[..] else { return None };
-        Some(reader)
+        self.readers.only(output)
     }
 
     fn attention(&self, product: usize) -> Option<Attention> {
@@ -76,7 +75,7 @@ impl<'a> Graph<'a> {
         }
         changes.push((at, Change::Scores));
         let softmax = &nodes[at];
-        let axis = softmax.attribute.iter().find(|a| a.name() == "axis").map_or(-1, |a| a.i());
+        let axis = softmax.stated("axis").map_or(-1, |axis| axis.i());
         let scores = self.state.spec(from)?.shape;
         let last = axis == -1 || axis + 1 == scores.rank() as i64;
         let known = scores.dims().last().and_then(Dim::fixed) == Some(keys);
@@ -201,10 +200,6 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn spec(&self, name: &str) -> TensorSpec {
-        self.state.spec(name).expect("the search found its shape")
-    }
-
     /// As their product takes them. Where they are turned for it they are padded before, as TensorRT does
     /// both at once then.
     fn keys(&mut self, keys: &str, attention: &Attention) -> Result<Value> {
@@ -212,8 +207,8 @@ impl Writer<'_> {
             return self.padded(keys, 1, attention);
         };
         let from_end = order.len() - order.last().expect("keys have axes");
-        let state = self.state;
-        self.padded(&state.nodes[*node].input[0], from_end, attention)?.transpose(order)
+        let turned = &self.state.nodes[*node].input[0];
+        self.padded(turned, from_end, attention)?.transpose(order)
     }
 
     /// With zeros more along an axis, which is counted from the end.
@@ -222,7 +217,7 @@ impl Writer<'_> {
         if let Some(value) = self.padded.get(&key) {
             return Ok(value.clone());
         }
-        let value = self.new.of(&self.spec(name));
+        let value = self.new.known(name);
         let mut pads = vec![0i64; 2 * value.rank()];
         let last = pads.len() - from_end;
         pads[last] = (attention.aligned() - attention.keys) as i64;
@@ -234,7 +229,7 @@ impl Writer<'_> {
     }
 
     fn hidden(&mut self, scores: &str, attention: &Attention) -> Result<Value> {
-        let mut scores = self.spec(scores);
+        let mut scores = self.state.spec(scores).expect("the search found its shape");
         let mut dims = scores.shape.dims().to_vec();
         *dims.last_mut().expect("scores are of keys") = Dim::Fixed(attention.aligned());
         scores.shape = dims.into();

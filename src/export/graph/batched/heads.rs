@@ -1,9 +1,8 @@
 //! What becomes of the layers that are one product: where each is divided into heads and turned
 //! alike, as attention does it, that is done for all at once.
 
-use std::collections::HashMap;
-
 use super::{Linear, State};
+use crate::export::graph::rewrite::Readers;
 
 /// A `[.., outputs]` divided into `[.., count, size]`, whose axes are put into another order.
 pub(super) struct Heads {
@@ -18,11 +17,7 @@ pub(super) struct Heads {
 
 impl Heads {
     /// Those of `layers`, if nothing else is done to any of them.
-    pub(super) fn of(
-        state: &State,
-        readers: &HashMap<&str, Vec<usize>>,
-        layers: &[&Linear],
-    ) -> Option<Self> {
+    pub(super) fn of(state: &State, readers: &Readers<'_>, layers: &[&Linear]) -> Option<Self> {
         let mut heads: Option<Self> = None;
         for layer in layers {
             let mut next = Self::of_one(state, readers, layer)?;
@@ -41,10 +36,10 @@ impl Heads {
         heads
     }
 
-    fn of_one(state: &State, readers: &HashMap<&str, Vec<usize>>, layer: &Linear) -> Option<Self> {
-        let only = |value: &str, operator: &str| match readers.get(value)?[..] {
-            [at] => Some((at, &state.nodes[at])).filter(|(_, node)| node.op_type() == operator),
-            _ => None,
+    fn of_one(state: &State, readers: &Readers<'_>, layer: &Linear) -> Option<Self> {
+        let only = |value: &str, operator: &str| {
+            let reader = readers.only(value).map(|at| (at, &state.nodes[at]))?;
+            Some(reader).filter(|(_, node)| node.op_type() == operator)
         };
         let (reshape, node) = only(&layer.y, "Reshape")?;
         let sizes = state.constant(node.input.get(1)?)?.to_vec::<i64>().ok()?;

@@ -15,6 +15,7 @@ use std::{
     sync::Arc,
 };
 
+use super::rewrite::Readers;
 use super::{GraphBuilder, State, Value};
 use crate::spec::{DType, Dim, TensorSpec};
 use crate::tensor::HostTensor;
@@ -269,10 +270,10 @@ fn second_layer<'a>(
 }
 
 /// The exact `Gelu` that a layer ends in, which TensorRT would compute within its product.
-fn gelu(state: &State, readers: &HashMap<&str, Vec<usize>>, layer: &Linear) -> Option<usize> {
-    let &[at] = &readers.get(&*layer.y)?[..] else { return None };
+fn gelu(state: &State, readers: &Readers<'_>, layer: &Linear) -> Option<usize> {
+    let at = readers.only(&layer.y)?;
     let node = &state.nodes[at];
-    let exact = node.attribute.iter().all(|a| a.name() != "approximate" || a.s() == b"none");
+    let exact = node.stated("approximate").is_none_or(|form| form.s() == b"none");
     (node.op_type() == "Gelu" && exact).then_some(at)
 }
 

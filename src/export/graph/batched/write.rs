@@ -107,7 +107,7 @@ impl Writer<'_> {
 
     /// A product with nothing in it, then bias and activation of one half of the outputs and the other.
     fn halves(&mut self, layer: &Linear, activated: &str) -> Result<()> {
-        let weight = self.new.of(&self.parameter(&layer.weight));
+        let weight = self.new.known(&layer.weight);
         let weight = if layer.transposed { weight.transpose(&[1, 0])? } else { weight };
         self.new.graph.enter(format!("{}.halves", layer.y));
         let y = self.new.of(&layer.x).matmul(&weight)?;
@@ -124,11 +124,6 @@ impl Writer<'_> {
         self.new.graph.leave();
         self.new.named(&y, activated);
         Ok(())
-    }
-
-    fn parameter(&self, name: &str) -> TensorSpec {
-        let tensor = self.state.weight(name);
-        TensorSpec::new(name, tensor.dtype(), tensor.shape().iter().copied())
     }
 
     /// The parts are put side by side again, where TensorRT turns them for the heads anyway.
@@ -157,7 +152,7 @@ impl Writer<'_> {
         *dims.last_mut().expect("the rank is 2 or more") = Dim::Fixed(layer.outputs);
         let mut y = self.shaped(&sum, dims, &up.x)?;
         if let Some(bias) = &layer.bias {
-            y = y.add(&self.new.of(&self.parameter(bias)))?;
+            y = y.add(&self.new.known(bias))?;
         }
         self.new.named(&y, &layer.y);
         self.new.graph.leave();

@@ -39,8 +39,7 @@ struct Norm<'a> {
 pub(super) fn of(state: &State) -> Result<BTreeMap<usize, Sum<'_>>> {
     let (producers, readers) = (state.producers(), state.readers());
     let convolutions = state.convolutions_by_result();
-    let once = |y: &String| readers.get(y.as_str()).is_some_and(|readers| readers.len() == 1);
-    let read_once = |node: &NodeProto| matches!(&node.output[..], [y] if once(y));
+    let read_once = |node: &NodeProto| matches!(&node.output[..], [y] if readers.only(y).is_some());
     let branch = |name: &str| {
         let mut nodes = vec![*producers.get(name)?];
         let mut node = &state.nodes[nodes[0]];
@@ -108,10 +107,9 @@ impl<'a> Sum<'a> {
 impl<'a> Norm<'a> {
     fn of(state: &'a State, node: &NodeProto) -> Option<Self> {
         let [_, parameters @ ..] = &node.input[..] else { return None };
-        let attribute = |name| node.attribute.iter().find(|a| a.name() == name);
         let known: Vec<_> = parameters.iter().filter_map(|name| state.constant(name)).collect();
-        let inferring = attribute("training_mode").is_none_or(|mode| mode.i() == 0);
-        let epsilon = f64::from(attribute("epsilon").map_or(1e-5, |epsilon| epsilon.f()));
+        let inferring = node.stated("training_mode").is_none_or(|mode| mode.i() == 0);
+        let epsilon = f64::from(node.stated("epsilon").map_or(1e-5, |epsilon| epsilon.f()));
         Some(Self { parameters: known.try_into().ok()?, epsilon }).filter(|_| inferring)
     }
 

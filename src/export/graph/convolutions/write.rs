@@ -58,12 +58,6 @@ fn options(strides: [usize; 2], padding: [(usize, usize); 2], groups: usize) -> 
 }
 
 impl Writer<'_> {
-    fn parameter(&self, name: &str) -> Value {
-        let tensor = self.state.weight(name);
-        let shape = Shape::from(tensor.shape().iter().copied());
-        self.new.graph.value(name.into(), tensor.dtype(), shape)
-    }
-
     fn constant(&self, hint: &str, values: Vec<i64>) -> Result<Value> {
         Ok(self.new.graph.constant(hint, HostTensor::from_vec([values.len()], values)?))
     }
@@ -106,7 +100,7 @@ impl Writer<'_> {
         let channels = fixed(inputs * rows.stride * columns.stride);
         let x = x.reshape(&squares)?.transpose(&[0, 1, 3, 5, 2, 4])?;
         let x = x.reshape(&[None, channels, height, width])?;
-        let bias = bias.as_ref().map(|bias| self.parameter(bias));
+        let bias = bias.as_ref().map(|bias| self.new.known(bias));
         let result = x.conv(&weight, bias.as_ref(), &options([1, 1], [(0, 0); 2], 1))?;
         graph.leave();
         self.new.named(&result, &y.name);
