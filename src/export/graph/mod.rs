@@ -7,6 +7,7 @@ mod convolutions;
 mod infer;
 mod ops;
 mod rewrite;
+mod rows;
 mod tensorrt;
 
 use std::{
@@ -68,6 +69,8 @@ struct State {
     computed: HashMap<Arc<str>, (DType, Shape)>,
     linears: Vec<batched::Linear>,
     convolutions: Vec<convolutions::Convolution>,
+    /// What the layers give whose form wants more rows than there are, and how many there are.
+    few_rows: Vec<(Arc<str>, usize)>,
 }
 
 /// A tensor of a graph under construction: its type and shape, and where it comes from.
@@ -102,6 +105,7 @@ impl GraphBuilder {
             computed: HashMap::new(),
             linears: Vec::new(),
             convolutions: Vec::new(),
+            few_rows: Vec::new(),
         };
         Self { state: Arc::new(Mutex::new(state)), consumer }
     }
@@ -255,8 +259,10 @@ impl GraphBuilder {
             let text = format!("graph `{}` has no outputs", state.name);
             return Err(Error::new(ErrorKind::InvalidModel, text).in_operation("finish"));
         }
-        let forms =
-            || state.batched(self.consumer)?.convolved(self.consumer)?.aligned(self.consumer);
+        let forms = || {
+            let state = state.batched(self.consumer)?.convolved(self.consumer)?;
+            state.aligned(self.consumer)?.with_more_rows(self.consumer)
+        };
         let other = self.consumer.has_hopper_forms().then(forms).transpose()?;
         let state = other.as_ref().unwrap_or(&state);
         let used: HashSet<&str> =

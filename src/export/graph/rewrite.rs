@@ -59,9 +59,13 @@ impl Rewriter {
 pub(super) struct Readers<'a>(HashMap<&'a str, Vec<usize>>);
 
 impl Readers<'_> {
+    pub(super) fn all(&self, value: &str) -> &[usize] {
+        self.0.get(value).map_or(&[], |readers| readers)
+    }
+
     /// The node that alone reads a value, and once.
     pub(super) fn only(&self, value: &str) -> Option<usize> {
-        let &[reader] = &self.0.get(value)?[..] else { return None };
+        let &[reader] = self.all(value) else { return None };
         Some(reader)
     }
 }

@@ -16,7 +16,7 @@ use std::{
 };
 
 use super::rewrite::Readers;
-use super::{GraphBuilder, State, Value};
+use super::{GraphBuilder, State, Value, rows};
 use crate::spec::{DType, Dim, TensorSpec};
 use crate::tensor::HostTensor;
 use heads::Heads;
@@ -34,7 +34,7 @@ const STACKED: usize = 3;
 /// In half precision several layers as one are slower with 4096 rows, and even with 1024.
 const MOST_ROWS_OF_HALF: usize = 1024;
 /// From 1024 rows on a feed-forward network in parts is slower in fp32 and hardly faster in fp16; in fp32 it
-/// is slower also with rows that 64 does not divide, such as 196 or 208.
+/// is slower also with rows that 64 does not divide, such as 196 or 208, but where they become more.
 const MOST_ROWS_IN_PARTS: usize = 512;
 const ROWS_OF_F32_IN_PARTS: usize = 64;
 /// Elements of the hidden axis and all rows from which on an exact `Gelu` in half precision is better
@@ -117,7 +117,7 @@ impl Linear {
 
     /// Whether it may be the first of a feed-forward network.
     fn widens(&self) -> bool {
-        let rows = self.rows();
+        let rows = rows::more_rows(&self.x).unwrap_or(self.rows());
         let aligned = self.x.dtype != DType::F32 || rows.is_multiple_of(ROWS_OF_F32_IN_PARTS);
         let few = rows <= MOST_ROWS_IN_PARTS;
         let wide = self.outputs >= 2 * self.inputs && self.outputs.is_multiple_of(PARTS);
@@ -278,7 +278,7 @@ fn gelu(state: &State, readers: &Readers<'_>, layer: &Linear) -> Option<usize> {
 }
 
 /// What an activation is made of.
-fn is_elementwise(operator: &str) -> bool {
+pub(super) fn is_elementwise(operator: &str) -> bool {
     matches!(
         operator,
         "Add"

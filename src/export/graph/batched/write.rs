@@ -6,7 +6,7 @@ use super::{Form, Heads, Linear, PARTS, Plan, STACKED};
 use crate::error::Result;
 use crate::export::Consumer;
 use crate::export::graph::rewrite::Rewriter;
-use crate::export::graph::{State, Value};
+use crate::export::graph::{State, Value, rows};
 use crate::spec::{Dim, Shape, TensorSpec};
 use crate::tensor::HostTensor;
 
@@ -102,6 +102,9 @@ impl Writer<'_> {
         let y = self.divided(layer, PARTS)?;
         self.new.named(&y, &layer.y);
         self.in_parts.insert(layer.y.clone(), y.shape);
+        if let (Some(_), rows) = (rows::more_rows(&layer.x), layer.rows()) {
+            self.new.graph.lock().few_rows.push((layer.y.clone(), rows));
+        }
         Ok(())
     }
 
