@@ -42,9 +42,10 @@ impl Consumer {
 
     /// The same, for which layers are written in other forms where TensorRT-RTX was measured to be faster with
     /// them on compute capability 9.0. Of linear layers: query, key and value as one batched product, also where
-    /// they are one wide layer, the two layers of a feed-forward network in parts of the hidden axis, and an exact
-    /// `Gelu` between them in halves. Of attention: keys and values padded to a multiple of four, where their
-    /// number is fixed, in fp32. Of convolutions: one over up to four channels with squares of pixels as channels,
+    /// they are one wide layer, the two layers of a feed-forward network in parts of the hidden axis, an exact
+    /// `Gelu` between them in halves, and the rows of one text or picture padded to a multiple of 64, in fp32. Of
+    /// attention: keys and values padded to a multiple of four, in fp32; a number that is not fixed only for
+    /// consumers that compute how much to pad by, which tract does not. Of convolutions: one over up to four channels with squares of pixels as channels,
     /// such as the first of a network; one of few pixels as the sum of those over parts of its inputs; and two of
     /// one pixel that are added, as one, with their batch norms in the weight.
     ///

@@ -49,31 +49,38 @@ fn attended([q, k, v]: [&Array4<f32>; 3], added: &Array4<f32>) -> Array4<f32> {
 #[test]
 fn attention_over_any_number_of_keys_matches_ndarray() {
     let batch = || Dim::dynamic("batch", 1..=4).unwrap();
-    for (batch, queries, keys, kind) in [
-        (Dim::Fixed(2), 77, 77, Keys::Plain),
-        (Dim::Fixed(2), 10, 65, Keys::Plain),
-        (Dim::Fixed(2), 10, 67, Keys::Divided),
-        (batch(), 66, 66, Keys::Masked),
-        (Dim::Fixed(1), 20, 197, Keys::Masked),
-        (batch(), 67, 67, Keys::Biased),
+    // Symbols of this name are of the size that is stated.
+    let any = || Dim::dynamic("keys", 1..=80).unwrap();
+    for (batch, queries, keys, count, kind) in [
+        (Dim::Fixed(2), 77, 77.into(), 77, Keys::Plain),
+        (Dim::Fixed(2), 10, 65.into(), 65, Keys::Plain),
+        (Dim::Fixed(2), 10, 67.into(), 67, Keys::Divided),
+        (batch(), 66, 66.into(), 66, Keys::Masked),
+        (Dim::Fixed(1), 20, 197.into(), 197, Keys::Masked),
+        (batch(), 67, 67.into(), 67, Keys::Biased),
+        (Dim::Fixed(2), 10, any(), 67, Keys::Plain),
+        (batch(), 10, any(), 68, Keys::Divided),
+        (batch(), 77, any(), 77, Keys::Masked),
+        (batch(), 77, any(), 13, Keys::Masked),
     ] {
+        let fixed = keys.fixed().is_some();
         let size = batch.fixed().unwrap_or(3);
         let tensor = |length, seed| four(random(&[size, HEADS, length, WIDTH], seed)) * 2.0;
-        let (q, k, v) = (tensor(queries, 1), tensor(keys, 2), tensor(keys, 3));
+        let (q, k, v) = (tensor(queries, 1), tensor(count, 2), tensor(count, 3));
         let mask =
             Array4::from_shape_fn(
-                (size, 1, 1, keys),
+                (size, 1, 1, count),
                 |(_, _, _, key)| {
-                    if key + 10 < keys { 0.0 } else { -1e4 }
+                    if key + 10 < count { 0.0 } else { -1e4 }
                 },
             );
-        let bias = four(random(&[1, HEADS, queries, keys], 4));
+        let bias = four(random(&[1, HEADS, queries, count], 4));
         let added = match kind {
             Keys::Plain | Keys::Divided => Array4::zeros((1, 1, 1, 1)),
             Keys::Masked => mask.clone(),
             Keys::Biased => bias.clone(),
         };
-        let whole = added.broadcast((size, HEADS, queries, keys)).expect("it is added").to_owned();
+        let whole = added.broadcast((size, HEADS, queries, count)).expect("it is added").to_owned();
         let expected = attended([&q, &k, &v], &whole);
         let k = k.permuted_axes(match kind {
             Keys::Biased => [0, 1, 3, 2],
@@ -83,21 +90,22 @@ fn attention_over_any_number_of_keys_matches_ndarray() {
         let k = k.as_standard_layout().to_owned();
         let export = |consumer| -> Result<_> {
             let graph = GraphBuilder::for_consumer("case", consumer);
-            let input = |name, dims: [usize; 3]| -> Result<Value> {
-                let dims = [&[batch.clone()][..], &dims.map(Dim::Fixed)].concat();
+            let input = |name, dims: [&Dim; 3]| -> Result<Value> {
+                let dims = [&[batch.clone()][..], &dims.map(Dim::clone)].concat();
                 graph.input(name, DType::F32, dims)
             };
-            let q = input("q", [HEADS, queries, WIDTH])?;
+            let [one, heads, width, queries] = [1, HEADS, WIDTH, queries].map(Dim::Fixed);
+            let q = input("q", [&heads, &queries, &width])?;
             let k = match kind {
-                Keys::Biased => input("k", [HEADS, WIDTH, keys])?,
-                Keys::Divided => input("k", [keys, HEADS, WIDTH])?.transpose(&[0, 2, 3, 1])?,
-                _ => input("k", [HEADS, keys, WIDTH])?.transpose(&[0, 1, 3, 2])?,
+                Keys::Biased => input("k", [&heads, &width, &keys])?,
+                Keys::Divided => input("k", [&keys, &heads, &width])?.transpose(&[0, 2, 3, 1])?,
+                _ => input("k", [&heads, &keys, &width])?.transpose(&[0, 1, 3, 2])?,
             };
-            let v = input("v", [HEADS, keys, WIDTH])?;
+            let v = input("v", [&heads, &keys, &width])?;
             let scores = q.matmul(&k)?.affine(SCALE, 0.0)?;
             let scores = match kind {
                 Keys::Plain | Keys::Divided => scores,
-                Keys::Masked => scores.add(&input("mask", [1, 1, keys])?)?,
+                Keys::Masked => scores.add(&input("mask", [&one, &one, &keys])?)?,
                 Keys::Biased => {
                     let bias = bias.clone().remove_axis(Axis(0)).into_dyn();
                     graph.weight("bias", bias)?.add(&scores)?
@@ -106,12 +114,14 @@ fn attention_over_any_number_of_keys_matches_ndarray() {
             graph.output("y", &scores.softmax(-1)?.matmul(&v)?)?;
             graph.finish()
         };
-        let name = format!("{queries} queries, {keys} keys, {kind:?}");
-        let model = export(Consumer::portable().hopper_forms(true)).unwrap();
+        let name = format!("{queries} queries, {keys} keys ({count}), {kind:?}");
+        let model = export(Consumer::tensorrt().hopper_forms(true)).unwrap();
         let nodes = &model.proto().graph.as_ref().unwrap().node;
         let pads = nodes.iter().filter(|node| node.op_type() == "Pad").count();
         let added = matches!(kind, Keys::Masked | Keys::Biased);
-        assert_eq!(pads, 2 + usize::from(added), "{name}: {model}");
+        // What hides keys is computed where their number is.
+        let expected_pads = 2 + usize::from(added) + usize::from(!fixed);
+        assert_eq!(pads, expected_pads, "{name}: {model}");
         let mut inputs: Vec<HostTensor> = [q, k, v].map(|x| x.into_dyn().into()).into();
         if kind == Keys::Masked {
             inputs.push(mask.into_dyn().into());

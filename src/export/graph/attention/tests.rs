@@ -1,21 +1,28 @@
 //! Which attention is padded, and what the graph is then. Values are compared in `tests/cases_graph` and
 //! with whole models.
 
-use super::super::GraphBuilder;
+use super::super::{GraphBuilder, Value};
 use super::*;
+use crate::error::Result;
 use crate::export::{Consumer, OnnxModel};
+use crate::tensor::HostTensor;
 
 type Body<'a> = &'a dyn Fn(&Value) -> Result<Value>;
 
 /// Heads of 8 with queries, keys and values `[2, 4, queries or keys, 8]`; `changed` is what becomes of the
 /// scores before they are weights, and `weighed` of these.
-fn model(
+fn model(dtype: DType, lengths: [Dim; 2], changed: Body<'_>, weighed: Body<'_>) -> OnnxModel {
+    written_for(Consumer::tensorrt(), dtype, lengths, changed, weighed)
+}
+
+fn written_for(
+    consumer: Consumer,
     dtype: DType,
     [queries, keys]: [Dim; 2],
     changed: Body<'_>,
     weighed: Body<'_>,
 ) -> OnnxModel {
-    let consumer = Consumer::tensorrt().hopper_forms(true);
+    let consumer = consumer.hopper_forms(true);
     let graph = GraphBuilder::for_consumer("model", consumer);
     let input = |name: &str, length: &Dim| {
         let dims = [Dim::Fixed(2), Dim::Fixed(4), length.clone(), Dim::Fixed(8)];
@@ -68,12 +75,25 @@ fn what_was_not_measured_to_gain_stays() {
         assert_eq!(is_padded(&of_keys(DType::F32, keys)), padded, "{keys}");
     }
     assert!(!is_padded(&of_keys(DType::F16, 77)), "of f16");
-    let any = Dim::dynamic("keys", 1..=77).unwrap();
     let softmax: Body<'_> = &|scores| scores.softmax(-1);
-    let lengths = [Dim::Fixed(10), any];
-    assert!(!is_padded(&model(DType::F32, lengths, &|s| Ok(s.clone()), softmax)), "any length");
     let lengths = [Dim::dynamic("queries", 1..=77).unwrap(), Dim::Fixed(77)];
     assert!(is_padded(&model(DType::F32, lengths, &|s| Ok(s.clone()), softmax)));
+}
+
+/// Keys of any number, by as many as are missing when the model runs.
+#[test]
+fn keys_of_any_number_are_padded_by_what_is_missing() {
+    let keys = |most| [Dim::Fixed(10), Dim::dynamic("keys", 1..=most).unwrap()];
+    let any = |consumer, dtype, most| {
+        let same: Body<'_> = &|scores| Ok(scores.clone());
+        written_for(consumer, dtype, keys(most), same, &|scores| scores.softmax(-1))
+    };
+    let model = any(Consumer::tensorrt(), DType::F32, 77);
+    let pads = operators(&model).iter().filter(|operator| **operator == "Pad").count();
+    assert_eq!(pads, 3, "keys, values and what hides them: {model}");
+    assert!(!is_padded(&any(Consumer::tensorrt(), DType::F32, 48)), "few at the optimum");
+    assert!(!is_padded(&any(Consumer::tensorrt(), DType::F16, 77)), "of f16");
+    assert!(!is_padded(&any(Consumer::portable(), DType::F32, 77)), "tract pads by constants");
 }
 
 #[test]
