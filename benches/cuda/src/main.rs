@@ -38,6 +38,9 @@ struct Args {
     /// Whether layers are in the forms that are faster on Hopper; by default as the crate has it on the device.
     #[arg(long)]
     hopper_forms: Option<bool>,
+    /// Whether Candle's accelerated modules take texts of any number of tokens, up to those measured.
+    #[arg(long)]
+    any_length: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -166,6 +169,7 @@ pub(crate) struct Setting {
     pub runtime_cache: Option<PathBuf>,
     pub kernel_overlap: Option<bool>,
     pub hopper_forms: Option<bool>,
+    pub any_length: bool,
 }
 
 impl Setting {
@@ -189,8 +193,9 @@ impl Setting {
 }
 
 fn run(args: Args, start: Instant) -> Result<()> {
-    let Args { device, runtime_cache, kernel_overlap, hopper_forms, .. } = args;
-    let setting = Setting { device, start, runtime_cache, kernel_overlap, hopper_forms };
+    let Args { device, runtime_cache, kernel_overlap, hopper_forms, any_length, .. } = args;
+    let setting =
+        Setting { device, start, runtime_cache, kernel_overlap, hopper_forms, any_length };
     match args.framework {
         #[cfg(feature = "candle")]
         Framework::Candle => match args.command {

@@ -52,7 +52,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 /// Everybody who may be measured, with a name for people, in the order of the tables.
-const WHO: [(&str, &str); 12] = [
+const WHO: [(&str, &str); 13] = [
     ("candle", "Candle CUDA"),
     ("candle, cudnn", "Candle CUDA, cuDNN"),
     ("burn", "Burn CUDA"),
@@ -62,6 +62,7 @@ const WHO: [(&str, &str); 12] = [
     ("accelerant, burn", "accelerant, Burn tensors"),
     ("raw loop", "raw C++ loop"),
     ("accelerant, candle, graph", "accelerant, Candle tensors, graph"),
+    ("accelerant, candle, graph, any length", "the same, texts of any length"),
     ("accelerant, burn, graph", "accelerant, Burn tensors, graph"),
     ("raw loop, graph", "raw C++ loop, graph"),
     ("raw loop, graph, kernels wait", "raw C++ loop, graph, kernels wait"),

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use accelerant::Dim;
 use accelerant::candle::CandleModule;
 use candle_core::{Device, Tensor};
 
@@ -41,7 +42,14 @@ impl Case {
 
     pub(super) fn compile(&self, setting: &Setting, cuda_graph: bool) -> Result<CandleModule> {
         let examples: Vec<_> = self.inputs.iter().collect();
-        Ok(CandleModule::of_fn(examples.as_slice(), &setting.options(cuda_graph), |inputs| {
+        let mut options = setting.options(cuda_graph);
+        if let (true, Net::Bert(_)) = (setting.any_length, &self.net) {
+            let length = Dim::dynamic("length", 1..=self.inputs[0].dim(1)?)?;
+            for input in 0..self.inputs.len() {
+                options = options.dynamic_axis(input, 1, length.clone());
+            }
+        }
+        Ok(CandleModule::of_fn(examples.as_slice(), &options, |inputs| {
             Ok(vec![self.net.forward(inputs)?])
         })?)
     }
@@ -92,7 +100,9 @@ fn case(
         if !wants(Who::Accelerated) && raw.is_none() {
             continue;
         }
-        let who = if cuda_graph { "accelerant, candle, graph" } else { "accelerant, candle" };
+        let graph = if cuda_graph { ", graph" } else { "" };
+        let length = if setting.any_length { ", any length" } else { "" };
+        let who = &format!("accelerant, candle{graph}{length}");
         let module = case.compile(setting, cuda_graph)?;
         if wants(Who::Accelerated) {
             let mut got = Vec::new();

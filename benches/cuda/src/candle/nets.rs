@@ -313,7 +313,8 @@ impl Bert {
     }
 
     fn forward<T: TensorOps>(&self, tokens: &T, mask: &T) -> Result<T> {
-        let x = self.words.forward(tokens)?.broadcast_add(&T::constant(&self.positions))?;
+        let positions = T::constant(&self.positions).narrow(1, 0, tokens.dim(1)?)?;
+        let x = self.words.forward(tokens)?.broadcast_add(&positions)?;
         let x = self.norm.forward(&x)?;
         // 0 where there is a token, a large negative number where there is padding.
         let bias = mask.to_dtype(self.dtype)?.affine(1e4, -1e4)?.unsqueeze(1)?.unsqueeze(1)?;
