@@ -19,7 +19,7 @@ use std::{
     thread,
 };
 
-use accelerant::backend::tensorrt::{ProgressEvent, TensorRt, TensorRtOptions};
+use accelerant::backend::tensorrt::{Profiles, ProgressEvent, TensorRt, TensorRtOptions};
 use accelerant::backend::{Backend, Engine, Executable};
 use accelerant::cuda::cudarc::driver::CudaContext;
 use accelerant::export::{Consumer, GraphBuilder, OnnxModel, onnx};
@@ -196,7 +196,8 @@ fn a_profile_other_than_the_header_says_is_found() {
     if !gpu("a_profile_other_than_the_header_says_is_found") {
         return;
     }
-    let engine = rtx().build(&Mlp::new(1).export(batch(1, 8))).unwrap();
+    let one = TensorRt::rtx().with_options(exact().profiles(Profiles::new()));
+    let engine = one.build(&Mlp::new(1).export(batch(1, 8))).unwrap();
     let mut signature = engine.signature().clone();
     signature.inputs[0].shape = Shape::from([batch(1, 9), Dim::Fixed(FEATURES)]);
     let (library, target, plan) = (engine.library(), engine.target(), engine.plan().clone());

@@ -151,7 +151,8 @@ proptest! {
             let expected = expected(sentence);
             for got in [got, &alone] {
                 let far = (&got.scores - &expected.scores).mapv(f32::abs);
-                prop_assert!(far.iter().all(|&far| far < 1e-5), "{far}");
+                // Products may be in TF32.
+                prop_assert!(far.iter().all(|&far| far < 1e-3), "{far}");
                 prop_assert_eq!(&got.words, &expected.words);
             }
         }

@@ -14,7 +14,7 @@ mod candle;
 use std::{path::PathBuf, process::ExitCode, time::Instant};
 
 use accelerant::backend::Registry;
-use accelerant::backend::tensorrt::{TensorRt, TensorRtOptions};
+use accelerant::backend::tensorrt::{Profiles, TensorRt, TensorRtOptions};
 use accelerant::{BackendKind, OptimizeOptions};
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 
@@ -38,9 +38,12 @@ struct Args {
     /// Whether layers are in the forms that are faster on Hopper; by default as the crate has it on the device.
     #[arg(long)]
     hopper_forms: Option<bool>,
-    /// Whether Candle's accelerated modules take texts of any number of tokens, up to those measured.
+    /// Which size of Candle's accelerated modules is not fixed: any up to the one measured.
+    #[arg(long, value_enum)]
+    any: Option<Any>,
+    /// One profile for all sizes, also where single ones get their own by default.
     #[arg(long)]
-    any_length: bool,
+    one_profile: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -49,6 +52,13 @@ struct Args {
 enum Framework {
     Burn,
     Candle,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Any {
+    Batch,
+    /// Of texts.
+    Length,
 }
 
 #[derive(Subcommand)]
@@ -169,7 +179,8 @@ pub(crate) struct Setting {
     pub runtime_cache: Option<PathBuf>,
     pub kernel_overlap: Option<bool>,
     pub hopper_forms: Option<bool>,
-    pub any_length: bool,
+    pub any: Option<Any>,
+    pub one_profile: bool,
 }
 
 impl Setting {
@@ -185,6 +196,9 @@ impl Setting {
         if let Some(written) = self.hopper_forms {
             options = options.hopper_forms(written);
         }
+        if self.one_profile {
+            options = options.profiles(Profiles::new());
+        }
         let registry = Registry::empty()
             .with(TensorRt::rtx().with_options(options))
             .require(BackendKind::TensorRtRtx);
@@ -193,9 +207,9 @@ impl Setting {
 }
 
 fn run(args: Args, start: Instant) -> Result<()> {
-    let Args { device, runtime_cache, kernel_overlap, hopper_forms, any_length, .. } = args;
+    let Args { device, runtime_cache, kernel_overlap, hopper_forms, any, one_profile, .. } = args;
     let setting =
-        Setting { device, start, runtime_cache, kernel_overlap, hopper_forms, any_length };
+        Setting { device, start, runtime_cache, kernel_overlap, hopper_forms, any, one_profile };
     match args.framework {
         #[cfg(feature = "candle")]
         Framework::Candle => match args.command {

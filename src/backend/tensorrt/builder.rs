@@ -16,7 +16,7 @@ use cxx::UniquePtr;
 use super::ffi::{self, Flavor, ParserError};
 use super::library::Library;
 use super::options::TensorRtOptions;
-use super::profiles::place_of;
+use super::profiles::{Profiles, place_of};
 use super::runtime::{dtype_from_tensorrt, dtype_name};
 use super::values;
 use crate::backend::Engine;
@@ -43,10 +43,11 @@ pub(super) fn build(
     library: &Library,
     model: &OnnxModel,
     options: &TensorRtOptions,
+    profiles: &Profiles,
     target: &str,
 ) -> Result<Engine> {
     options.check()?;
-    let profile_names = options.profiles.names();
+    let profile_names = profiles.names();
     if let Some(name) = &options.profile {
         place_of(name, &profile_names)?;
     }
@@ -56,7 +57,7 @@ pub(super) fn build(
     // SAFETY: `split` is dropped after `builder`.
     unsafe { parse(&mut builder, &split) }?;
     let deciding = check_tensors(&builder, model.signature())?;
-    for profile in options.profiles.of(model.signature(), &deciding)? {
+    for profile in profiles.of(model.signature(), &deciding)? {
         builder.pin_mut().add_profile(&profile).map_err(|e| build_error(&e))?;
     }
 

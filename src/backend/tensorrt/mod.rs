@@ -246,7 +246,12 @@ impl Backend for TensorRt {
             (_, Err(e)) => return Err(e),
         };
         let target = self.target(device.as_deref())?;
-        builder::build(&library, model, &self.options, &target)
+        let profiles = match &self.options.profiles {
+            Some(stated) => stated.clone(),
+            None if self.is_for_hopper() => Profiles::usual(model.signature()),
+            None => Profiles::new(),
+        };
+        builder::build(&library, model, &self.options, &profiles, &target)
     }
 
     fn load(&self, engine: &Engine) -> Result<Box<dyn Executable>> {

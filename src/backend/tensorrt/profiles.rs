@@ -32,9 +32,22 @@ pub struct Profiles(Vec<Profile>);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Profile {
     name: Option<String>,
+    /// Made for single sizes.
+    single: bool,
     ranges: BTreeMap<String, Symbol>,
     /// By the name of the input.
     values: BTreeMap<String, ValueRange>,
+}
+
+impl Profile {
+    /// Profiles for one of these sizes of a symbol each.
+    fn with_each<'a>(&'a self, sizes: &'a [Symbol]) -> impl Iterator<Item = Self> + 'a {
+        sizes.iter().map(|size| {
+            let mut single = Self { name: None, single: true, ..self.clone() };
+            single.ranges.insert(size.name().to_owned(), size.clone());
+            single
+        })
+    }
 }
 
 impl Default for Profiles {
@@ -204,6 +217,73 @@ impl Profiles {
             last.ranges.insert(name, range);
         }
         Ok(self)
+    }
+
+    /// Puts profiles for single sizes of a symbol before the last profile, which stays for all others, and without
+    /// names. Called for another symbol it makes one of each for each size of that.
+    ///
+    /// What an engine knows when it is built decides its kernels: TensorRT-RTX has none for compute capability 9.0
+    /// where any size is open, and is up to half as fast there with sizes that no profile has alone
+    /// (`docs/measured/2026-11-forms-h200.md`).
+    ///
+    /// ```
+    /// # use accelerant::backend::tensorrt::Profiles;
+    /// // Five profiles: batches of 1 and 8 by texts of 64 and 128 tokens, and all other sizes.
+    /// let profiles = Profiles::new().sizes("batch", [1, 8])?.sizes("length", [64, 128])?;
+    /// # Ok::<(), accelerant::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] without sizes.
+    pub fn sizes(
+        mut self,
+        symbol: impl Into<String>,
+        sizes: impl IntoIterator<Item = usize>,
+    ) -> Result<Self> {
+        let name = symbol.into();
+        let sizes = sizes.into_iter().map(|size| Symbol::new(name.as_str(), size, size, size));
+        let sizes = sizes.collect::<Result<Vec<_>>>()?;
+        if sizes.is_empty() {
+            return Err(no_samples());
+        }
+        let all = self.0.pop().unwrap_or_default();
+        let of_others = |profile: &Profile| profile.single && !profile.ranges.contains_key(&name);
+        let combined = self.0.iter().any(of_others);
+        let mut profiles = Vec::new();
+        for profile in self.0 {
+            match of_others(&profile) {
+                true => profiles.extend(profile.with_each(&sizes)),
+                false => profiles.push(profile),
+            }
+        }
+        if !combined {
+            profiles.extend(all.with_each(&sizes));
+        }
+        profiles.push(all);
+        Ok(Self(profiles))
+    }
+
+    /// For the tuned sizes of a model alone, the smallest of what is on the first axis with the tuned ones of the
+    /// others, and all of the range: what is called most, where single sizes are faster.
+    pub(super) fn usual(signature: &Signature) -> Self {
+        let inputs = || signature.inputs.iter().map(|spec| spec.shape.dims());
+        let tuned: BTreeMap<&str, &Symbol> =
+            inputs().flatten().filter_map(Dim::symbol).map(|s| (s.name(), s)).collect();
+        let single = |smallest: Option<&str>| {
+            let ranges = tuned.iter().filter_map(|(name, symbol)| {
+                let size = if smallest == Some(*name) { symbol.min() } else { symbol.opt() };
+                Some(((*name).to_owned(), Symbol::new(*name, size, size, size).ok()?))
+            });
+            Profile { ranges: ranges.collect(), ..Profile::default() }
+        };
+        let mut profiles = Vec::new();
+        if !tuned.is_empty() {
+            profiles.push(single(None));
+            let first = inputs().find_map(|dims| dims.first()?.symbol());
+            profiles.extend(first.filter(|s| s.min() < s.opt()).map(|s| single(Some(s.name()))));
+        }
+        profiles.push(Profile::default());
+        Self(profiles)
     }
 
     /// States the values of an input that decides shapes, for the last profile: the smallest, the tuned and
@@ -387,6 +467,46 @@ mod tests {
         assert_eq!((of(0, 0), of(0, 1)), ([1, 2, 4], [1, 64, 64]));
         assert_eq!((of(1, 0), of(1, 1)), ([1, 64, 64], [5, 5, 5]));
         assert_eq!(told[0][0].max, [4, 8]);
+    }
+
+    fn ranges(profiles: &Profiles) -> Vec<String> {
+        let of = |profile: &Profile| format!("{:?}", profile.ranges.values().collect::<Vec<_>>());
+        profiles.0.iter().map(of).collect()
+    }
+
+    #[test]
+    fn single_sizes_come_before_all_others() {
+        let profiles = Profiles::new().named("rest").range("batch", 1, 2, 32).unwrap();
+        let batches = profiles.sizes("batch", [1, 8]).unwrap();
+        assert_eq!(ranges(&batches), ["[batch=1..=1]", "[batch=8..=8]", "[batch=1..=32]"]);
+        assert_eq!(batches.names(), ["", "", "rest"]);
+        let both = batches.clone().sizes("length", [5, 64]).unwrap();
+        let of = |batch, length| format!("[batch={batch}..={batch}, length={length}..={length}]");
+        let whole = "[batch=1..=32]".to_owned();
+        assert_eq!(ranges(&both), [of(1, 5), of(1, 64), of(8, 5), of(8, 64), whole]);
+        assert!(batches.clone().sizes("length", []).is_err());
+        let more = batches.sizes("batch", [16]).unwrap();
+        assert_eq!(ranges(&more)[1..3], ["[batch=8..=8]", "[batch=16..=16]"]);
+        let few = Profiles::new().range("batch", 1, 2, 4).unwrap().next();
+        let few = few.sizes("batch", [8]).unwrap();
+        assert_eq!(ranges(&few), ["[batch=1..=4]", "[batch=8..=8]", "[]"]);
+        let outside = Profiles::new().sizes("batch", [65]).unwrap();
+        assert!(outside.of(&signature(), &[]).is_err(), "more than the model takes");
+    }
+
+    #[test]
+    fn the_usual_sizes_are_the_tuned_ones_and_one_of_a_batch() {
+        let tuned = "[batch=64..=64, length=64..=64]";
+        let single = "[batch=1..=1, length=64..=64]";
+        assert_eq!(ranges(&Profiles::usual(&signature())), [tuned, single, "[]"]);
+        let mut fixed = signature();
+        fixed.inputs.iter_mut().for_each(|spec| spec.shape = Shape::from([3, 8]));
+        assert_eq!(Profiles::usual(&fixed), Profiles::new());
+        // What is not on the first axis has no smallest size that matters.
+        let mut length = signature();
+        let dims = [Dim::Fixed(2), Dim::dynamic("length", 1..=64).unwrap()];
+        length.inputs.iter_mut().for_each(|spec| spec.shape = Shape::from(dims.clone()));
+        assert_eq!(ranges(&Profiles::usual(&length)), ["[length=64..=64]", "[]"]);
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 /// Everybody who may be measured, with a name for people, in the order of the tables.
-const WHO: [(&str, &str); 13] = [
+const WHO: [(&str, &str); 16] = [
     ("candle", "Candle CUDA"),
     ("candle, cudnn", "Candle CUDA, cuDNN"),
     ("burn", "Burn CUDA"),
@@ -62,7 +62,10 @@ const WHO: [(&str, &str); 13] = [
     ("accelerant, burn", "accelerant, Burn tensors"),
     ("raw loop", "raw C++ loop"),
     ("accelerant, candle, graph", "accelerant, Candle tensors, graph"),
-    ("accelerant, candle, graph, any length", "the same, texts of any length"),
+    ("accelerant, candle, graph, any batch", "the same, any batch"),
+    ("accelerant, candle, graph, any batch, one profile", "any batch, one profile for all"),
+    ("accelerant, candle, graph, any length", "the same, any length"),
+    ("accelerant, candle, graph, any length, one profile", "any length, one profile for all"),
     ("accelerant, burn, graph", "accelerant, Burn tensors, graph"),
     ("raw loop, graph", "raw C++ loop, graph"),
     ("raw loop, graph, kernels wait", "raw C++ loop, graph, kernels wait"),

@@ -8,7 +8,7 @@ use accelerant::candle::CandleModule;
 use candle_core::{Device, Tensor};
 
 use super::nets::{Net, Weights};
-use crate::{Model, Plan, Precision, Result, Setting, Who, record, timing};
+use crate::{Any, Model, Plan, Precision, Result, Setting, Who, record, timing};
 
 /// Who computes natively.
 const NATIVE: &str = if cfg!(feature = "cudnn") { "candle, cudnn" } else { "candle" };
@@ -43,11 +43,16 @@ impl Case {
     pub(super) fn compile(&self, setting: &Setting, cuda_graph: bool) -> Result<CandleModule> {
         let examples: Vec<_> = self.inputs.iter().collect();
         let mut options = setting.options(cuda_graph);
-        if let (true, Net::Bert(_)) = (setting.any_length, &self.net) {
-            let length = Dim::dynamic("length", 1..=self.inputs[0].dim(1)?)?;
-            for input in 0..self.inputs.len() {
-                options = options.dynamic_axis(input, 1, length.clone());
+        let largest = |axis| self.inputs[0].dim(axis);
+        match (setting.any, &self.net) {
+            (Some(Any::Batch), _) => options = options.dynamic_batch(1..=largest(0)?)?,
+            (Some(Any::Length), Net::Bert(_)) => {
+                let length = Dim::dynamic("length", 1..=largest(1)?)?;
+                for input in 0..self.inputs.len() {
+                    options = options.dynamic_axis(input, 1, length.clone());
+                }
             }
+            _ => {}
         }
         Ok(CandleModule::of_fn(examples.as_slice(), &options, |inputs| {
             Ok(vec![self.net.forward(inputs)?])
@@ -101,8 +106,13 @@ fn case(
             continue;
         }
         let graph = if cuda_graph { ", graph" } else { "" };
-        let length = if setting.any_length { ", any length" } else { "" };
-        let who = &format!("accelerant, candle{graph}{length}");
+        let any = match setting.any {
+            Some(Any::Batch) => ", any batch",
+            Some(Any::Length) => ", any length",
+            None => "",
+        };
+        let profile = if setting.one_profile { ", one profile" } else { "" };
+        let who = &format!("accelerant, candle{graph}{any}{profile}");
         let module = case.compile(setting, cuda_graph)?;
         if wants(Who::Accelerated) {
             let mut got = Vec::new();
