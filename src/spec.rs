@@ -88,6 +88,7 @@ pub struct Symbol {
     min: usize,
     opt: usize,
     max: usize,
+    sizes: Vec<usize>,
 }
 
 impl Symbol {
@@ -105,7 +106,29 @@ impl Symbol {
                 format!("symbol `{name}` needs a name and min {min} <= opt {opt} <= max {max}");
             return Err(Error::new(ErrorKind::InvalidArgument, text));
         }
-        Ok(Self { name, min, opt, max })
+        Ok(Self { name, min, opt, max, sizes: Vec::new() })
+    }
+
+    /// The same, tuned for several sizes: for each alone, where a backend can do that, and for the largest of them
+    /// otherwise.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] without sizes, or for one that the symbol cannot take.
+    pub fn tuned_for(mut self, sizes: impl IntoIterator<Item = usize>) -> Result<Self> {
+        let mut sizes: Vec<usize> = sizes.into_iter().collect();
+        sizes.sort_unstable();
+        sizes.dedup();
+        let (Some(&least), Some(&most)) = (sizes.first(), sizes.last()) else {
+            let text = format!("symbol `{}` is tuned for no size", self.name);
+            return Err(Error::new(ErrorKind::InvalidArgument, text));
+        };
+        if least < self.min || most > self.max {
+            let text = format!("symbol {self:?} cannot be tuned for {sizes:?}");
+            return Err(Error::new(ErrorKind::InvalidArgument, text));
+        }
+        self.opt = most;
+        self.sizes = sizes;
+        Ok(self)
     }
 
     /// The name.
@@ -128,6 +151,11 @@ impl Symbol {
         self.max
     }
 
+    /// The sizes that it is [tuned for](Self::tuned_for) alone, in rising order.
+    pub fn sizes(&self) -> &[usize] {
+        &self.sizes
+    }
+
     /// Whether this is the symbol of that name, or a size computed from it: its name is the formula
     /// then.
     pub(crate) fn depends_on(&self, symbol: &str) -> bool {
@@ -144,7 +172,11 @@ impl fmt::Debug for Symbol {
         if self.max == Self::UNBOUNDED {
             return f.write_str(&self.name);
         }
-        write!(f, "{}={}..={}", self.name, self.min, self.max)
+        write!(f, "{}={}..={}", self.name, self.min, self.max)?;
+        match &self.sizes[..] {
+            [] => Ok(()),
+            sizes => write!(f, " tuned for {sizes:?}"),
+        }
     }
 }
 
@@ -172,6 +204,26 @@ impl Dim {
     pub fn dynamic(name: impl Into<Arc<str>>, range: RangeInclusive<usize>) -> Result<Self> {
         let (min, max) = range.into_inner();
         Symbol::new(name, min, max, max).map(Self::Symbol)
+    }
+
+    /// A symbolic dimension tuned for several sizes, as [`Symbol::tuned_for`].
+    ///
+    /// ```
+    /// # use accelerant::Dim;
+    /// let length = Dim::dynamic("length", 1..=512)?.tuned_for([64, 128, 512])?;
+    /// # Ok::<(), accelerant::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] as there, and for a size that is fixed.
+    pub fn tuned_for(self, sizes: impl IntoIterator<Item = usize>) -> Result<Self> {
+        match self {
+            Self::Symbol(symbol) => symbol.tuned_for(sizes).map(Self::Symbol),
+            Self::Fixed(size) => {
+                let text = format!("a fixed size, {size}, cannot be tuned for others");
+                Err(Error::new(ErrorKind::InvalidArgument, text))
+            }
+        }
     }
 
     /// The smallest size.
@@ -231,7 +283,7 @@ impl Dim {
             return Self::Fixed(min);
         }
         let opt = opt.clamp(min, max);
-        Self::Symbol(Symbol { name: formula().into(), min, opt, max })
+        Self::Symbol(Symbol { name: formula().into(), min, opt, max, sizes: Vec::new() })
     }
 }
 
@@ -444,5 +496,25 @@ impl fmt::Display for Signature {
             specs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
         };
         write!(f, "({}) -> ({})", list(&self.inputs), list(&self.outputs))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_symbol_is_tuned_for_sizes_that_it_takes() {
+        let batch = || Dim::dynamic("batch", 2..=32).unwrap();
+        let tuned = batch().tuned_for([8, 2, 8]).unwrap();
+        let symbol = tuned.symbol().unwrap();
+        assert_eq!((symbol.sizes(), symbol.opt(), symbol.max()), (&[2, 8][..], 8, 32));
+        assert_eq!(format!("{tuned:?}"), "batch=2..=32 tuned for [2, 8]");
+        assert_eq!(batch().symbol().unwrap().sizes(), [0usize; 0]);
+        for wrong in [vec![], vec![1], vec![2, 33]] {
+            let error = batch().tuned_for(wrong).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+        }
+        assert!(Dim::Fixed(8).tuned_for([8]).is_err());
     }
 }

@@ -125,6 +125,24 @@ fn a_fully_connected_network_takes_any_batch_of_its_range() {
 }
 
 #[test]
+fn a_network_is_tuned_for_batches_of_several_sizes_and_takes_all_between() {
+    let net = mlp();
+    let options = OptimizeOptions::new().batch_sizes([8, 1, 3]).unwrap();
+    let fast = net.optimize_trt_with(&tensor(&[2, 12], 1), &options).unwrap();
+    let batch = &fast.inference().signature().inputs[0].shape.dims()[0];
+    assert_eq!((batch.min(), batch.opt(), batch.max()), (1, 8, 8));
+    for size in [8, 1, 3, 5, 8, 3] {
+        let x = tensor(&[size, 12], 50 + size as u64);
+        assert_close(&fast.forward(&x).unwrap(), &net.forward(&x).unwrap());
+    }
+    assert!(fast.forward(&tensor(&[9, 12], 1)).is_err());
+    for wrong in [vec![], vec![0], vec![0, 8]] {
+        let error = OptimizeOptions::new().batch_sizes(wrong).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+    }
+}
+
+#[test]
 fn layers_are_whole_operators_with_their_names() {
     let model = export_onnx(&Cnn::new(), &tensor(&[1, 3, 8, 8], 1), &batch(1..=4)).unwrap();
     let expected = [

@@ -258,6 +258,9 @@ struct DimHeader {
     opt: u64,
     #[prost(uint64, tag = "4")]
     max: u64,
+    /// Came later, as the names of profiles did.
+    #[prost(uint64, repeated, tag = "5")]
+    sizes: Vec<u64>,
 }
 
 impl Spec {
@@ -270,6 +273,7 @@ impl Spec {
             min: dim.min() as u64,
             opt: dim.opt() as u64,
             max: dim.max() as u64,
+            sizes: dim.symbol().map_or(&[][..], Symbol::sizes).iter().map(|&s| s as u64).collect(),
         };
         Self {
             name: spec.name.clone(),
@@ -284,8 +288,14 @@ impl Spec {
         })?;
         let dim = |dim: DimHeader| match dim.name.as_str() {
             "" => Ok(Dim::Fixed(dim.opt as usize)),
-            name => Symbol::new(name, dim.min as usize, dim.opt as usize, dim.max as usize)
-                .map(Dim::from),
+            name => {
+                let [min, opt, max] = [dim.min, dim.opt, dim.max].map(|size| size as usize);
+                let symbol = Symbol::new(name, min, opt, max)?;
+                match dim.sizes.is_empty() {
+                    true => Ok(symbol.into()),
+                    false => symbol.tuned_for(dim.sizes.iter().map(|&s| s as usize)).map(Dim::from),
+                }
+            }
         };
         let dims = self.dims.into_iter().map(dim).collect::<Result<Vec<Dim>>>()?;
         Ok(TensorSpec::new(self.name, dtype, Shape::from(dims)))
@@ -340,5 +350,14 @@ mod tests {
         assert_eq!(header(&engine).encode_to_vec(), engine.head()[FIXED..]);
         assert_eq!(header(&named), header(&engine));
         assert!(Engine::from_bytes(engine.to_bytes()).unwrap().profile_names().is_empty());
+    }
+    #[test]
+    fn sizes_that_are_tuned_for_are_kept() {
+        let batch = Dim::dynamic("batch", 1..=64).unwrap().tuned_for([8, 32]).unwrap();
+        let spec = TensorSpec::new("x", DType::F32, [batch, Dim::Fixed(2)]);
+        let signature = Signature { inputs: vec![spec], outputs: Vec::new() };
+        let engine = Engine::new(BackendKind::Ort, "1", "cpu", signature, Duration::ZERO, vec![1]);
+        let read = Engine::from_bytes(engine.to_bytes()).unwrap();
+        assert_eq!(read.signature(), engine.signature());
     }
 }

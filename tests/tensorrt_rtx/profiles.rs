@@ -88,6 +88,26 @@ fn an_engine_runs_with_the_profile_of_a_name_alone() {
     assert_eq!(error.kind(), ErrorKind::EngineCorrupt);
 }
 
+/// A profile for each size that a symbol is tuned for, and one for the others: such an engine has more in it.
+#[test]
+fn an_engine_is_tuned_for_each_size_that_is_stated() {
+    let mlp = Mlp::new(1);
+    let tuned = batch(1, 16).tuned_for([8, 1]).unwrap();
+    let one = with(exact().profiles(Profiles::new()));
+    let engine = with(exact()).build(&mlp.export(tuned.clone())).unwrap();
+    assert!(engine.plan().len() > one.build(&mlp.export(tuned)).unwrap().plan().len());
+    if !gpu("an_engine_is_tuned_for_each_size_that_is_stated") {
+        return;
+    }
+    let executable = with(exact()).load(&engine).unwrap();
+    for rows in [8, 1, 5, 16, 8, 1] {
+        let x = input(rows, rows as u64);
+        assert_close(&executable.run(&[x.clone().into()]).unwrap()[0], &mlp.forward(&x));
+    }
+    let error = executable.run(&[input(17, 1).into()]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutOfProfile);
+}
+
 #[test]
 fn a_run_names_its_profile() {
     if !gpu("a_run_names_its_profile") {

@@ -248,8 +248,7 @@ impl Backend for TensorRt {
         let target = self.target(device.as_deref())?;
         let profiles = match &self.options.profiles {
             Some(stated) => stated.clone(),
-            None if self.is_for_hopper() => Profiles::usual(model.signature()),
-            None => Profiles::new(),
+            None => Profiles::usual(model.signature(), self.is_for_hopper())?,
         };
         builder::build(&library, model, &self.options, &profiles, &target)
     }

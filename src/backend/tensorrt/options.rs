@@ -226,12 +226,12 @@ impl TensorRtOptions {
         self
     }
 
-    /// The ranges of sizes to build for. By default one: each symbol's whole range, tuned for what
-    /// the symbol says.
+    /// The ranges of sizes to build for. By default one for each size that a symbol is
+    /// [tuned for](crate::Symbol::tuned_for), and then one of each symbol's whole range.
     ///
     /// An engine of TensorRT-RTX for compute capability 9.0, where [single sizes](Profiles::sizes) are up to twice
-    /// as fast, has by default those that its symbols are tuned for alone before that, and the smallest size of
-    /// the first axis with them.
+    /// as fast, has by default profiles also for the optima of symbols that are tuned for nothing else, and the
+    /// smallest size of the first axis.
     #[must_use]
     pub fn profiles(mut self, profiles: Profiles) -> Self {
         self.profiles = Some(profiles);

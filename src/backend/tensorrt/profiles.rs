@@ -263,27 +263,27 @@ impl Profiles {
         Ok(Self(profiles))
     }
 
-    /// For the tuned sizes of a model alone, the smallest of what is on the first axis with the tuned ones of the
-    /// others, and all of the range: what is called most, where single sizes are faster.
-    pub(super) fn usual(signature: &Signature) -> Self {
+    /// For the sizes that a model's symbols are [tuned for](Symbol::tuned_for) alone, and for all of the range. Where
+    /// single sizes are `faster`, for the optima of other symbols too, and the smallest of what is on the first axis.
+    pub(super) fn usual(signature: &Signature, faster: bool) -> Result<Self> {
         let inputs = || signature.inputs.iter().map(|spec| spec.shape.dims());
-        let tuned: BTreeMap<&str, &Symbol> =
+        let first = inputs().find_map(|dims| dims.first()?.symbol());
+        let symbols: BTreeMap<&str, &Symbol> =
             inputs().flatten().filter_map(Dim::symbol).map(|s| (s.name(), s)).collect();
-        let single = |smallest: Option<&str>| {
-            let ranges = tuned.iter().filter_map(|(name, symbol)| {
-                let size = if smallest == Some(*name) { symbol.min() } else { symbol.opt() };
-                Some(((*name).to_owned(), Symbol::new(*name, size, size, size).ok()?))
-            });
-            Profile { ranges: ranges.collect(), ..Profile::default() }
-        };
-        let mut profiles = Vec::new();
-        if !tuned.is_empty() {
-            profiles.push(single(None));
-            let first = inputs().find_map(|dims| dims.first()?.symbol());
-            profiles.extend(first.filter(|s| s.min() < s.opt()).map(|s| single(Some(s.name()))));
+        let mut profiles = Self::new();
+        for (name, symbol) in symbols {
+            let smallest =
+                (Some(symbol) == first && symbol.min() < symbol.opt()).then(|| symbol.min());
+            let sizes = match symbol.sizes() {
+                [] if faster => [symbol.opt()].into_iter().chain(smallest).collect(),
+                // The largest first, for which a context is made.
+                sizes => sizes.iter().rev().copied().collect::<Vec<_>>(),
+            };
+            if !sizes.is_empty() {
+                profiles = profiles.sizes(name, sizes)?;
+            }
         }
-        profiles.push(Profile::default());
-        Self(profiles)
+        Ok(profiles)
     }
 
     /// States the values of an input that decides shapes, for the last profile: the smallest, the tuned and
@@ -495,18 +495,28 @@ mod tests {
     }
 
     #[test]
-    fn the_usual_sizes_are_the_tuned_ones_and_one_of_a_batch() {
+    fn the_usual_sizes_are_those_tuned_for() {
+        let usual =
+            |signature: &Signature, faster| ranges(&Profiles::usual(signature, faster).unwrap());
         let tuned = "[batch=64..=64, length=64..=64]";
         let single = "[batch=1..=1, length=64..=64]";
-        assert_eq!(ranges(&Profiles::usual(&signature())), [tuned, single, "[]"]);
-        let mut fixed = signature();
-        fixed.inputs.iter_mut().for_each(|spec| spec.shape = Shape::from([3, 8]));
-        assert_eq!(Profiles::usual(&fixed), Profiles::new());
+        assert_eq!(usual(&signature(), true), [tuned, single, "[]"]);
+        assert_eq!(usual(&signature(), false), ["[]"]);
+        let of = |dims: [Dim; 2]| {
+            let mut signature = signature();
+            signature.inputs.iter_mut().for_each(|spec| spec.shape = Shape::from(dims.clone()));
+            signature
+        };
+        assert_eq!(usual(&of([3, 8].map(Dim::Fixed)), true), ["[]"]);
         // What is not on the first axis has no smallest size that matters.
-        let mut length = signature();
-        let dims = [Dim::Fixed(2), Dim::dynamic("length", 1..=64).unwrap()];
-        length.inputs.iter_mut().for_each(|spec| spec.shape = Shape::from(dims.clone()));
-        assert_eq!(ranges(&Profiles::usual(&length)), ["[length=64..=64]", "[]"]);
+        let length = Dim::dynamic("length", 1..=64).unwrap();
+        assert_eq!(usual(&of([2.into(), length.clone()]), true), ["[length=64..=64]", "[]"]);
+        let batch = Dim::dynamic("batch", 1..=64).unwrap().tuned_for([8, 1, 32]).unwrap();
+        let both = of([batch, length]);
+        let sizes = ["[batch=32..=32]", "[batch=8..=8]", "[batch=1..=1]", "[]"];
+        assert_eq!(usual(&both, false), sizes, "where they are stated");
+        let whole = sizes.map(|sizes| sizes.replace(']', ", length=64..=64]"));
+        assert_eq!(usual(&both, true)[..3], whole[..3]);
     }
 
     #[test]

@@ -50,7 +50,7 @@ impl BatcherOptions {
     ///
     /// TensorRT compiles or tunes kernels for each size that it meets, and keeps CUDA graphs of one size
     /// at a time: a few sizes, such as 1, 4, 16, are soon all known. TensorRT-RTX is faster with profiles for these
-    /// sizes (`Profiles::sizes`) on some devices.
+    /// sizes ([`OptimizeOptions::batch_sizes`](crate::OptimizeOptions::batch_sizes)) on some devices.
     #[must_use]
     pub fn batch_sizes(mut self, rows: impl IntoIterator<Item = usize>) -> Self {
         self.batch_sizes = rows.into_iter().collect();
