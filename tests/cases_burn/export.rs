@@ -117,25 +117,27 @@ fn parameters_are_read_once() {
 fn one_call_gives_a_module_like_the_original() {
     let net = Net::new();
     let options = OptimizeOptions::new().dynamic_batch(1..=8).unwrap();
-    let fast = net.optimize_trt_with(input([2, 1, 8, 8], 1), Net::forward, &options).unwrap();
-    for batch in [1, 3, 8] {
-        let x = input([batch, 1, 8, 8], 3);
-        let (expected, got) = (net.forward(x.clone()), fast.forward(x));
-        let place = format!("batch {batch} on {}", fast.inference().backend());
-        let tolerance =
-            if fast.inference().backend() == BackendKind::Ort { common::F32 } else { common::TF32 };
-        common::assert_close(&place, &host(got)[0], &host(expected)[0], tolerance);
-    }
-    std::thread::scope(|scope| {
-        for seed in 0..4 {
-            let (fast, net) = (fast.clone(), &net);
-            scope.spawn(move || {
-                let x = input([2, 1, 8, 8], seed);
-                let (expected, got) = (net.forward(x.clone()), fast.forward(x));
-                common::assert_close("threads", &host(got)[0], &host(expected)[0], common::TF32);
-            });
+    for options in [options, OptimizeOptions::new().batch_sizes([8, 1]).unwrap()] {
+        let fast = net.optimize_trt_with(input([2, 1, 8, 8], 1), Net::forward, &options).unwrap();
+        let on = fast.inference().backend().clone();
+        let tolerance = if on == BackendKind::Ort { common::F32 } else { common::TF32 };
+        for batch in [1, 3, 8] {
+            let x = input([batch, 1, 8, 8], 3);
+            let (expected, got) = (net.forward(x.clone()), fast.forward(x));
+            let place = format!("batch {batch} on {on}");
+            common::assert_close(&place, &host(got)[0], &host(expected)[0], tolerance);
         }
-    });
+        std::thread::scope(|scope| {
+            for seed in 0..4 {
+                let (fast, net) = (fast.clone(), &net);
+                scope.spawn(move || {
+                    let x = input([2, 1, 8, 8], seed);
+                    let (expected, got) = (net.forward(x.clone()), fast.forward(x));
+                    common::assert_close("threads", &host(got)[0], &host(expected)[0], tolerance);
+                });
+            }
+        });
+    }
 }
 
 #[test]

@@ -9,6 +9,8 @@ mod ops;
 mod rewrite;
 mod rows;
 mod tensorrt;
+#[cfg(test)]
+mod testing;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},

@@ -1,6 +1,7 @@
 //! Which attention is padded, and what the graph is then. Values are compared in `tests/cases_graph` and
 //! with whole models.
 
+use super::super::testing::operators;
 use super::super::{GraphBuilder, Value};
 use super::*;
 use crate::error::Result;
@@ -38,11 +39,6 @@ fn written_for(
 fn of_keys(dtype: DType, keys: usize) -> OnnxModel {
     let lengths = [Dim::Fixed(10), Dim::Fixed(keys)];
     model(dtype, lengths, &|scores| scores.affine(0.5, 0.0), &|scores| scores.softmax(-1))
-}
-
-fn operators(model: &OnnxModel) -> Vec<&str> {
-    let nodes = &model.proto().graph.as_ref().unwrap().node;
-    nodes.iter().map(|node| node.op_type()).filter(|op| *op != "Identity").collect()
 }
 
 fn is_padded(model: &OnnxModel) -> bool {

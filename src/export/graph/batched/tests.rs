@@ -2,6 +2,7 @@
 //! `tests/cases_graph` and with whole models.
 
 use super::super::GraphBuilder;
+use super::super::testing::{model, operators};
 use super::*;
 use crate::error::Result;
 use crate::export::{Consumer, OnnxModel};
@@ -25,22 +26,6 @@ fn layer(x: &Value, name: &str, inputs: usize, outputs: usize) -> Value {
 
 fn weight_of(x: &Value, i: usize) -> Value {
     zeros(x.graph(), &format!("weight{i}"), DType::F32, &[WIDTH, WIDTH])
-}
-
-/// A model of one input for a consumer that has batched layers.
-fn model(dtype: DType, dims: &[usize], body: impl Fn(&Value) -> Result<Vec<Value>>) -> OnnxModel {
-    let consumer = Consumer::tensorrt().hopper_forms(true);
-    let graph = GraphBuilder::for_consumer("model", consumer);
-    let x = graph.input("x", dtype, dims.iter().copied()).unwrap();
-    for (i, y) in body(&x).unwrap().iter().enumerate() {
-        graph.output(&format!("y{i}"), y).unwrap();
-    }
-    graph.finish().unwrap()
-}
-
-fn operators(model: &OnnxModel) -> Vec<&str> {
-    let nodes = &model.proto().graph.as_ref().unwrap().node;
-    nodes.iter().map(|node| node.op_type()).filter(|op| *op != "Identity").collect()
 }
 
 fn shapes(model: &OnnxModel) -> Vec<Vec<i64>> {

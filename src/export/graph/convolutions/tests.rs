@@ -1,9 +1,9 @@
 //! Which convolutions are written in another form. Values are compared in `tests/cases_graph` and with
 //! whole models.
 
-use super::super::GraphBuilder;
+use super::super::{GraphBuilder, testing};
 use super::*;
-use crate::export::{Consumer, OnnxModel};
+use crate::export::Consumer;
 use crate::tensor::HostTensor;
 
 /// The shape of the weight that a convolution of `dims` gets.
@@ -99,15 +99,8 @@ fn norm(x: &Value, channels: usize) -> Value {
 
 /// The operators of a model of one picture, of 16 channels and 16 × 16 pixels.
 fn operators(body: impl Fn(&Value) -> Vec<Value>) -> Vec<String> {
-    let graph = GraphBuilder::for_consumer("model", Consumer::tensorrt().hopper_forms(true));
-    let x = graph.input("x", DType::F32, [1, 16, 16, 16]).unwrap();
-    for (i, y) in body(&x).iter().enumerate() {
-        graph.output(&format!("y{i}"), y).unwrap();
-    }
-    let model: OnnxModel = graph.finish().unwrap();
-    let nodes = &model.proto().graph.as_ref().unwrap().node;
-    let operators = nodes.iter().map(|node| node.op_type().to_owned());
-    operators.filter(|operator| operator != "Identity").collect()
+    let model = testing::model(DType::F32, &[1, 16, 16, 16], |x| Ok(body(x)));
+    testing::operators(&model).into_iter().map(str::to_owned).collect()
 }
 
 #[test]

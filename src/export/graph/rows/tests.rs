@@ -1,10 +1,11 @@
 //! Which nodes go on with more rows, and what the graph is then. Values are compared in `tests/cases_graph`
 //! and with whole models.
 
+use super::super::testing::{model, operators};
 use super::super::{GraphBuilder, Value};
 use super::*;
 use crate::error::Result;
-use crate::export::{Consumer, OnnxModel};
+use crate::export::OnnxModel;
 use crate::tensor::HostTensor;
 
 const WIDTH: usize = 384;
@@ -33,20 +34,6 @@ fn attention(x: &Value) -> Result<Value> {
     let rank = x.rank();
     let order: Vec<usize> = (0..rank - 2).chain([rank - 1, rank - 2]).collect();
     q?.matmul(&k?.transpose(&order)?)?.softmax(-1)?.matmul(&v?)
-}
-
-fn model(dtype: DType, dims: &[usize], body: impl Fn(&Value) -> Result<Vec<Value>>) -> OnnxModel {
-    let graph = GraphBuilder::for_consumer("model", Consumer::tensorrt().hopper_forms(true));
-    let x = graph.input("x", dtype, dims.iter().copied()).unwrap();
-    for (i, y) in body(&x).unwrap().iter().enumerate() {
-        graph.output(&format!("y{i}"), y).unwrap();
-    }
-    graph.finish().unwrap()
-}
-
-fn operators(model: &OnnxModel) -> Vec<&str> {
-    let nodes = &model.proto().graph.as_ref().unwrap().node;
-    nodes.iter().map(|node| node.op_type()).filter(|op| *op != "Identity").collect()
 }
 
 /// How often rows are added, and cut off again.

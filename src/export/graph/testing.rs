@@ -1,0 +1,26 @@
+//! What the tests of the forms for Hopper share: a model in them, and its operators.
+
+use super::{GraphBuilder, Value};
+use crate::error::Result;
+use crate::export::{Consumer, OnnxModel};
+use crate::spec::DType;
+
+/// A model of one input, whose outputs `body` gives.
+pub(super) fn model(
+    dtype: DType,
+    dims: &[usize],
+    body: impl Fn(&Value) -> Result<Vec<Value>>,
+) -> OnnxModel {
+    let graph = GraphBuilder::for_consumer("model", Consumer::tensorrt().hopper_forms(true));
+    let x = graph.input("x", dtype, dims.iter().copied()).unwrap();
+    for (i, y) in body(&x).unwrap().iter().enumerate() {
+        graph.output(&format!("y{i}"), y).unwrap();
+    }
+    graph.finish().unwrap()
+}
+
+/// All but those that name the outputs.
+pub(super) fn operators(model: &OnnxModel) -> Vec<&str> {
+    let nodes = &model.proto().graph.as_ref().unwrap().node;
+    nodes.iter().map(|node| node.op_type()).filter(|op| *op != "Identity").collect()
+}
