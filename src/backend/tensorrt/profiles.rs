@@ -224,7 +224,8 @@ impl Profiles {
     ///
     /// What an engine knows when it is built decides its kernels: TensorRT-RTX has none for compute capability 9.0
     /// where any size is open, and is up to half as fast there with sizes that no profile has alone
-    /// (`docs/measured/2026-11-forms-h200.md`).
+    /// (`docs/measured/2026-11-forms-h200.md`). Going from one profile to another takes a context 1.7 ms, so sizes that are
+    /// used in turn want [one each](super::TensorRtOptions::max_contexts).
     ///
     /// ```
     /// # use accelerant::backend::tensorrt::Profiles;
