@@ -89,7 +89,7 @@ impl EngineExecutable {
     ) -> Result<Self> {
         let Loaded { engine, options, .. } = &*loaded;
         let model = model(engine, &loaded.signature, &loaded.profile_names, profile)?;
-        let contexts = contexts_within(engine, options)?;
+        let contexts = contexts_within(engine, &model.signature, options)?;
         let runtime_cache = options.runtime_cache.clone();
         let scratch_size = engine.scratch_bytes();
         let scratch = options.shared_scratch.then(|| {
@@ -196,8 +196,13 @@ fn kernels_may_overlap(device: &CudaContext, kind: &BackendKind) -> Result<bool>
 }
 
 /// How many contexts may be made.
-fn contexts_within(engine: &LoadedEngine, options: &TensorRtOptions) -> Result<usize> {
-    let Some(limit) = options.memory_limit else { return Ok(options.max_contexts) };
+fn contexts_within(
+    engine: &LoadedEngine,
+    signature: &Signature,
+    options: &TensorRtOptions,
+) -> Result<usize> {
+    let most = options.contexts(signature);
+    let Some(limit) = options.memory_limit else { return Ok(most) };
     let (weights, scratch) = (engine.weight_bytes() as u64, engine.scratch_bytes() as u64);
     let needed = weights.saturating_add(scratch);
     if needed > limit {
@@ -208,10 +213,10 @@ fn contexts_within(engine: &LoadedEngine, options: &TensorRtOptions) -> Result<u
         return Err(Error::new(ErrorKind::Device, text).in_operation("load engine"));
     }
     if options.shared_scratch {
-        return Ok(options.max_contexts);
+        return Ok(most);
     }
     let fitting = (limit - weights).checked_div(scratch).unwrap_or(u64::MAX);
-    Ok(usize::try_from(fitting).unwrap_or(usize::MAX).min(options.max_contexts))
+    Ok(usize::try_from(fitting).unwrap_or(usize::MAX).min(most))
 }
 
 /// What executions are checked against, with all profiles or one alone.
@@ -265,7 +270,12 @@ pub(super) fn memory_with(
 ) -> Result<EngineMemory> {
     let (signature, names) = (header.signature(), header.profile_names());
     let model = model(engine, signature, names, options.profile.as_deref())?;
-    Ok(memory(engine, &model.signature, contexts_within(engine, options)?, options))
+    Ok(memory(
+        engine,
+        &model.signature,
+        contexts_within(engine, &model.signature, options)?,
+        options,
+    ))
 }
 
 fn lost() -> Error {

@@ -1,10 +1,16 @@
 //! What a user may ask of TensorRT: how to build, where and how to run. Values only; what they
 //! mean to the library is the business of the files beside.
 
-use std::{fmt, ops::ControlFlow, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, fmt, ops::ControlFlow, path::PathBuf, sync::Arc};
 
 use super::profiles::Profiles;
 use crate::error::{Error, ErrorKind, Result};
+use crate::spec::{Dim, Signature};
+
+/// How many contexts there are where nobody says so: more were no gain for threads that share one size
+/// (`docs/measured/2026-11-comparison-h200.md`), and of sizes that are tuned for, so many at most.
+const CONTEXTS: usize = 2;
+const MOST_CONTEXTS: usize = 8;
 
 /// A step of a build, told while it goes on.
 ///
@@ -60,7 +66,7 @@ pub struct TensorRtOptions {
     pub(super) cuda_graph: bool,
     pub(super) kernel_overlap: Option<bool>,
     pub(super) hopper_forms: Option<bool>,
-    pub(super) max_contexts: usize,
+    pub(super) max_contexts: Option<usize>,
     pub(super) shared_scratch: bool,
     pub(super) memory_limit: Option<u64>,
     pub(super) profiles: Option<Profiles>,
@@ -83,7 +89,7 @@ impl Default for TensorRtOptions {
             cuda_graph: false,
             kernel_overlap: None,
             hopper_forms: None,
-            max_contexts: 2,
+            max_contexts: None,
             shared_scratch: false,
             memory_limit: None,
             profiles: None,
@@ -210,10 +216,11 @@ impl TensorRtOptions {
     /// Most executions of one engine at a time, at least 1; more of them wait, those on host tensors
     /// in their threads, those on the device by events. Each has its own scratch memory, unless that is
     /// [shared](Self::shared_scratch). Where executions are CUDA graphs, which are of one context and its
-    /// sizes, sizes that are used in turn should have as many. By default 2.
+    /// sizes, sizes that are used in turn should have as many. By default 2, or one for each size that the model is
+    /// [tuned for](crate::Symbol::tuned_for), up to 8. They are made when they are needed.
     #[must_use]
     pub fn max_contexts(mut self, count: usize) -> Self {
-        self.max_contexts = count;
+        self.max_contexts = Some(count);
         self
     }
 
@@ -265,6 +272,16 @@ impl TensorRtOptions {
         self
     }
 
+    /// The most contexts for a model.
+    pub(super) fn contexts(&self, signature: &Signature) -> usize {
+        let dims = signature.inputs.iter().flat_map(|spec| spec.shape.dims());
+        let symbols: BTreeMap<&str, usize> =
+            dims.filter_map(Dim::symbol).map(|s| (s.name(), s.sizes().len().max(1))).collect();
+        let stated =
+            symbols.values().fold(1, |product: usize, &sizes| product.saturating_mul(sizes));
+        self.max_contexts.unwrap_or(stated.clamp(CONTEXTS, MOST_CONTEXTS))
+    }
+
     pub(super) fn check(&self) -> Result<()> {
         let invalid = |text: String| {
             Err(Error::new(ErrorKind::InvalidArgument, text).in_operation("TensorRT options"))
@@ -272,7 +289,7 @@ impl TensorRtOptions {
         if let Some(level @ 6..) = self.optimization_level {
             return invalid(format!("optimization level {level} is not in 0..=5"));
         }
-        if self.max_contexts == 0 {
+        if self.max_contexts == Some(0) {
             return invalid("at least one context is needed, got a maximum of 0".into());
         }
         Ok(())
@@ -301,5 +318,32 @@ impl fmt::Debug for TensorRtOptions {
             .field("memory_limit", &self.memory_limit)
             .field("progress", &self.progress.is_some())
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::{DType, TensorSpec};
+
+    #[test]
+    fn sizes_that_are_tuned_for_have_a_context_each() {
+        let symbol = |name: &str, sizes: &[usize]| {
+            let dim = Dim::dynamic(name, 1..=64).unwrap();
+            if sizes.is_empty() { dim } else { dim.tuned_for(sizes.iter().copied()).unwrap() }
+        };
+        let contexts = |options: &TensorRtOptions, batch: &[usize], length: &[usize]| {
+            let dims = [symbol("batch", batch), symbol("length", length)];
+            let spec = |name: &str| TensorSpec::new(name, DType::F32, dims.clone());
+            let inputs = vec![spec("tokens"), spec("mask")];
+            options.contexts(&Signature { inputs, outputs: Vec::new() })
+        };
+        let usual = TensorRtOptions::default();
+        assert_eq!(contexts(&usual, &[], &[]), 2);
+        assert_eq!(contexts(&usual, &[8], &[]), 2);
+        assert_eq!(contexts(&usual, &[1, 8, 32], &[]), 3);
+        assert_eq!(contexts(&usual, &[1, 8, 32], &[16, 64]), 6);
+        assert_eq!(contexts(&usual, &[1, 2, 4, 8, 32], &[16, 64]), 8);
+        assert_eq!(contexts(&usual.max_contexts(1), &[1, 8, 32], &[]), 1);
     }
 }
