@@ -351,6 +351,7 @@ mod tests {
         assert_eq!(header(&named), header(&engine));
         assert!(Engine::from_bytes(engine.to_bytes()).unwrap().profile_names().is_empty());
     }
+
     #[test]
     fn sizes_that_are_tuned_for_are_kept() {
         let batch = Dim::dynamic("batch", 1..=64).unwrap().tuned_for([8, 32]).unwrap();

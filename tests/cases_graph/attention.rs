@@ -1,6 +1,7 @@
 //! Attention whose keys are padded on Hopper, in both forms, against sums in f64.
 
 use crate::common::{Sample, check_within, random, tolerance};
+use crate::softmax;
 use accelerant::export::{Consumer, GraphBuilder, Value};
 use accelerant::{DType, Dim, HostTensor, Result};
 use ndarray::{Array2, Array4, ArrayD, Axis, Ix4};
@@ -34,12 +35,7 @@ fn attended([q, k, v]: [&Array4<f32>; 3], added: &Array4<f32>) -> Array4<f32> {
             x.index_axis(Axis(0), b).index_axis(Axis(0), head).mapv(f64::from)
         };
         let mut scores = part(q).dot(&part(k).t()) * SCALE + &part(added);
-        for mut row in scores.rows_mut() {
-            let most = row.fold(f64::NEG_INFINITY, |most, &score| most.max(score));
-            row.mapv_inplace(|score| (score - most).exp());
-            let sum = row.sum();
-            row /= sum;
-        }
+        softmax(&mut scores);
         let result = scores.dot(&part(v)).mapv(|value| value as f32);
         y.index_axis_mut(Axis(0), b).index_axis_mut(Axis(0), head).assign(&result);
     }

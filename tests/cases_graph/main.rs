@@ -75,6 +75,16 @@ fn linear(x: &Array2<f32>, weight: &ArrayD<f32>, bias: Option<&ArrayD<f32>>) -> 
     }
 }
 
+/// Over each row.
+fn softmax(scores: &mut Array2<f64>) {
+    for mut row in scores.rows_mut() {
+        let most = row.fold(f64::NEG_INFINITY, |most, &score| most.max(score));
+        row.mapv_inplace(|score| (score - most).exp());
+        let sum: f64 = row.sum();
+        row /= sum;
+    }
+}
+
 /// `[.., width]` as `[heads, .., size]`.
 fn divided(x: &Value) -> Result<Value> {
     let mut dims: Vec<_> = x.dims().iter().cloned().map(Some).collect();

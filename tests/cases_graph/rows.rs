@@ -1,6 +1,7 @@
 //! An encoder of few rows, which get more of them on Hopper, against sums in f64.
 
 use crate::common::{Sample, check_within, random, tolerance};
+use crate::softmax;
 use accelerant::export::{Consumer, GraphBuilder, Value};
 use accelerant::{DType, Result};
 use ndarray::{Array2, ArrayD, Axis, Ix1, Ix2};
@@ -53,12 +54,7 @@ impl Encoder {
         for head in 0..HEADS {
             let part = ndarray::s![.., head * HEAD..(head + 1) * HEAD];
             let mut scores = q.slice(part).dot(&k.slice(part).t()) * 0.125;
-            for mut row in scores.rows_mut() {
-                let most = row.fold(f64::NEG_INFINITY, |most, &score| most.max(score));
-                row.mapv_inplace(|score| (score - most).exp());
-                let sum: f64 = row.sum();
-                row /= sum;
-            }
+            softmax(&mut scores);
             context.slice_mut(part).assign(&scores.dot(&v.slice(part)));
         }
         let x = x + &linear(3, &context);

@@ -270,12 +270,8 @@ pub(super) fn memory_with(
 ) -> Result<EngineMemory> {
     let (signature, names) = (header.signature(), header.profile_names());
     let model = model(engine, signature, names, options.profile.as_deref())?;
-    Ok(memory(
-        engine,
-        &model.signature,
-        contexts_within(engine, &model.signature, options)?,
-        options,
-    ))
+    let contexts = contexts_within(engine, &model.signature, options)?;
+    Ok(memory(engine, &model.signature, contexts, options))
 }
 
 fn lost() -> Error {

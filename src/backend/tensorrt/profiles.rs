@@ -222,10 +222,10 @@ impl Profiles {
     /// Puts profiles for single sizes of a symbol before the last profile, which stays for all others, and without
     /// names. Called for another symbol it makes one of each for each size of that.
     ///
-    /// What an engine knows when it is built decides its kernels: TensorRT-RTX has none for compute capability 9.0
-    /// where any size is open, and is up to half as fast there with sizes that no profile has alone
-    /// (`docs/measured/2026-11-forms-h200.md`). Going from one profile to another takes a context 1.7 ms, so sizes that are
-    /// used in turn want [one each](super::TensorRtOptions::max_contexts).
+    /// What an engine knows when it is built decides its kernels: TensorRT-RTX takes others on compute capability 9.0
+    /// where any size is open, and networks took up to twice as long there with sizes that no profile has alone
+    /// (`docs/measured/2026-11-forms-h200.md`). Going from one profile to another takes a context about a millisecond,
+    /// so sizes that are used in turn want [one each](super::TensorRtOptions::max_contexts).
     ///
     /// ```
     /// # use accelerant::backend::tensorrt::Profiles;

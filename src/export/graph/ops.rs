@@ -554,6 +554,13 @@ impl Value {
         self.graph.node(op).input(self).input(&axes).attr("keepdims", i64::from(keep_dims)).build()
     }
 
+    /// With zeros before and behind each axis.
+    pub(super) fn pad(&self, padding: &[(usize, usize)]) -> Result<Value> {
+        let pads = pads(padding);
+        let pads = self.graph.constant("pads", HostTensor::from_vec([pads.len()], pads)?);
+        self.graph.node("Pad").input(self).input(&pads).build()
+    }
+
     /// The part `start..end` of an axis; `end` of `None` is the axis' end.
     ///
     /// # Errors

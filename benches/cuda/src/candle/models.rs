@@ -52,7 +52,8 @@ impl Case {
                     options = options.dynamic_axis(input, 1, length.clone());
                 }
             }
-            _ => {}
+            (Some(Any::Length), _) => return Err("only texts have a length".into()),
+            (None, _) => {}
         }
         Ok(CandleModule::of_fn(examples.as_slice(), &options, |inputs| {
             Ok(vec![self.net.forward(inputs)?])

@@ -105,6 +105,7 @@ impl Writer<'_> {
         Ok(value)
     }
 
+    /// With as many more along an axis as keys are missing: zeros, or what is stated where that is computed.
     fn with_more(
         &mut self,
         value: &Value,
@@ -113,6 +114,11 @@ impl Writer<'_> {
         filled: f32,
     ) -> Result<Value> {
         let axis = value.rank() - from_end;
+        if let (Some(keys), Some(aligned)) = (attention.keys.fixed(), attention.aligned().fixed()) {
+            let mut padding = vec![(0, 0); value.rank()];
+            padding[axis].1 = aligned - keys;
+            return value.pad(&padding);
+        }
         let pads = self.pads(value, axis, attention)?;
         let filled = self.new.graph.constant("filled", HostTensor::scalar(filled));
         let mut dims = value.dims().to_vec();
@@ -121,22 +127,17 @@ impl Writer<'_> {
         node.outputs([(value.dtype(), dims.into())]).build()
     }
 
-    /// Nothing before an axis, and behind it as much as is missing.
+    /// Nothing before an axis, and behind it as much as is missing, which is computed.
     fn pads(&mut self, value: &Value, axis: usize, attention: &Attention) -> Result<Value> {
-        let (rank, at) = (value.rank(), value.rank() + axis);
-        if let (Some(keys), Some(aligned)) = (attention.keys.fixed(), attention.aligned().fixed()) {
-            let mut pads = vec![0i64; 2 * rank];
-            pads[at] = (aligned - keys) as i64;
-            return Ok(self.new.graph.constant("pads", HostTensor::from_vec([2 * rank], pads)?));
-        }
         let [_, missing] = self.sizes(value, attention)?;
         let graph = &self.new.graph;
         let none = |count| -> Result<Value> {
             Ok(graph.constant("pads", HostTensor::from_vec([count], vec![0i64; count])?))
         };
-        match 2 * rank - at - 1 {
-            0 => graph.concat(&[&none(at)?, &missing], 0),
-            behind => graph.concat(&[&none(at)?, &missing, &none(behind)?], 0),
+        let before = none(value.rank() + axis)?;
+        match value.rank() - axis - 1 {
+            0 => graph.concat(&[&before, &missing], 0),
+            behind => graph.concat(&[&before, &missing, &none(behind)?], 0),
         }
     }
 

@@ -102,8 +102,8 @@ impl Writer<'_> {
         let y = self.divided(layer, PARTS)?;
         self.new.named(&y, &layer.y);
         self.in_parts.insert(layer.y.clone(), y.shape);
-        if let (Some(_), rows) = (rows::more_rows(&layer.x), layer.rows()) {
-            self.new.graph.lock().few_rows.push((layer.y.clone(), rows));
+        if rows::more_rows(&layer.x).is_some() {
+            self.new.graph.lock().few_rows.push((layer.y.clone(), layer.rows()));
         }
         Ok(())
     }

@@ -90,9 +90,9 @@ impl Writer<'_> {
             let pixels = x.dims()[i + 2].fixed().unwrap_or_default();
             sizes[i] * axis.stride - pixels - axis.padding.0
         });
-        let pads = [0, 0, rows.padding.0, columns.padding.0, 0, 0, below, right];
-        if pads.iter().any(|&pad| pad > 0) {
-            x = graph.node("Pad").input(&x).input(&self.constant("pads", ints(&pads))?).build()?;
+        let padding = [(0, 0), (0, 0), (rows.padding.0, below), (columns.padding.0, right)];
+        if padding.iter().any(|&padding| padding != (0, 0)) {
+            x = x.pad(&padding)?;
         }
         let [height, width] = sizes.map(fixed);
         let (row, column) = (fixed(rows.stride), fixed(columns.stride));

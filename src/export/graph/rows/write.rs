@@ -95,12 +95,10 @@ impl Writer<'_> {
             return Ok(value.clone());
         }
         let value = self.new.known(name);
-        let mut pads = vec![0i64; 2 * value.rank()];
-        let last = pads.len() - 2;
-        pads[last] = (self.rows.next_multiple_of(ALIGNED) - self.rows) as i64;
+        let mut padding = vec![(0, 0); value.rank()];
+        padding[value.rank() - 2].1 = self.rows.next_multiple_of(ALIGNED) - self.rows;
         self.new.graph.enter(format!("{name}.rows"));
-        let pads = self.new.graph.constant("pads", HostTensor::from_vec([pads.len()], pads)?);
-        let value = self.new.graph.node("Pad").input(&value).input(&pads).build()?;
+        let value = value.pad(&padding)?;
         self.new.graph.leave();
         // What had no more rows is there without them.
         self.cut.insert(name.to_owned());
