@@ -41,6 +41,9 @@ struct Args {
     /// Which size of Candle's accelerated modules is not fixed: any up to the one measured.
     #[arg(long, value_enum)]
     any: Option<Any>,
+    /// Batches that one accelerated module of Candle's is tuned for; those measured are among them.
+    #[arg(long, num_args = 1.., conflicts_with = "any")]
+    batch_sizes: Vec<usize>,
     /// One profile for all sizes, also where single ones get their own by default.
     #[arg(long)]
     one_profile: bool,
@@ -180,6 +183,7 @@ pub(crate) struct Setting {
     pub kernel_overlap: Option<bool>,
     pub hopper_forms: Option<bool>,
     pub any: Option<Any>,
+    pub batch_sizes: Vec<usize>,
     pub one_profile: bool,
 }
 
@@ -207,9 +211,16 @@ impl Setting {
 }
 
 fn run(args: Args, start: Instant) -> Result<()> {
-    let Args { device, runtime_cache, kernel_overlap, hopper_forms, any, one_profile, .. } = args;
-    let setting =
-        Setting { device, start, runtime_cache, kernel_overlap, hopper_forms, any, one_profile };
+    let setting = Setting {
+        device: args.device,
+        start,
+        runtime_cache: args.runtime_cache,
+        kernel_overlap: args.kernel_overlap,
+        hopper_forms: args.hopper_forms,
+        any: args.any,
+        batch_sizes: args.batch_sizes,
+        one_profile: args.one_profile,
+    };
     match args.framework {
         #[cfg(feature = "candle")]
         Framework::Candle => match args.command {

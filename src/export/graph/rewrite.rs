@@ -55,18 +55,50 @@ impl Rewriter {
     }
 }
 
-/// The nodes that read each value.
-pub(super) struct Readers<'a>(HashMap<&'a str, Vec<usize>>);
+/// A graph with the nodes that make and read each value, for a search.
+pub(super) struct Wiring<'a> {
+    pub(super) state: &'a State,
+    producers: HashMap<&'a str, usize>,
+    readers: HashMap<&'a str, Vec<usize>>,
+}
 
-impl Readers<'_> {
-    pub(super) fn all(&self, value: &str) -> &[usize] {
-        self.0.get(value).map_or(&[], |readers| readers)
+impl<'a> Wiring<'a> {
+    pub(super) fn of(state: &'a State) -> Self {
+        let mut producers = HashMap::new();
+        let mut readers: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (i, node) in state.nodes.iter().enumerate() {
+            producers.extend(node.output.iter().map(|name| (name.as_str(), i)));
+            for name in &node.input {
+                readers.entry(name).or_default().push(i);
+            }
+        }
+        Self { state, producers, readers }
+    }
+
+    pub(super) fn node(&self, at: usize) -> &'a NodeProto {
+        &self.state.nodes[at]
+    }
+
+    /// The node that makes a value.
+    pub(super) fn producer(&self, value: &str) -> Option<usize> {
+        self.producers.get(value).copied()
+    }
+
+    /// The nodes that read a value.
+    pub(super) fn readers(&self, value: &str) -> &[usize] {
+        self.readers.get(value).map_or(&[], |readers| readers)
     }
 
     /// The node that alone reads a value, and once.
-    pub(super) fn only(&self, value: &str) -> Option<usize> {
-        let &[reader] = self.all(value) else { return None };
+    pub(super) fn only_reader(&self, value: &str) -> Option<usize> {
+        let &[reader] = self.readers(value) else { return None };
         Some(reader)
+    }
+
+    /// The node that alone reads all that another gives.
+    pub(super) fn only_reader_of(&self, node: &NodeProto) -> Option<usize> {
+        let [output] = &node.output[..] else { return None };
+        self.only_reader(output)
     }
 }
 
@@ -104,21 +136,5 @@ impl State {
     /// The value of a parameter of a layer.
     pub(super) fn weight(&self, name: &str) -> &HostTensor {
         self.constant(name).expect("a layer's parameters are weights of its graph")
-    }
-
-    /// The node that makes each value.
-    pub(super) fn producers(&self) -> HashMap<&str, usize> {
-        let nodes = self.nodes.iter().enumerate();
-        nodes.flat_map(|(i, n)| n.output.iter().map(move |name| (name.as_str(), i))).collect()
-    }
-
-    pub(super) fn readers(&self) -> Readers<'_> {
-        let mut readers: HashMap<&str, Vec<usize>> = HashMap::new();
-        for (i, node) in self.nodes.iter().enumerate() {
-            for name in &node.input {
-                readers.entry(name).or_default().push(i);
-            }
-        }
-        Readers(readers)
     }
 }

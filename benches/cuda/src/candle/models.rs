@@ -53,7 +53,8 @@ impl Case {
                 }
             }
             (Some(Any::Length), _) => return Err("only texts have a length".into()),
-            (None, _) => {}
+            (None, _) if setting.batch_sizes.is_empty() => {}
+            (None, _) => options = options.batch_sizes(setting.batch_sizes.iter().copied())?,
         }
         Ok(CandleModule::of_fn(examples.as_slice(), &options, |inputs| {
             Ok(vec![self.net.forward(inputs)?])
@@ -110,7 +111,8 @@ fn case(
         let any = match setting.any {
             Some(Any::Batch) => ", any batch",
             Some(Any::Length) => ", any length",
-            None => "",
+            None if setting.batch_sizes.is_empty() => "",
+            None => ", batch sizes",
         };
         let profile = if setting.one_profile { ", one profile" } else { "" };
         let who = &format!("accelerant, candle{graph}{any}{profile}");

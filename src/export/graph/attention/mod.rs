@@ -9,12 +9,9 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
-
 use super::State;
-use super::rewrite::Readers;
+use super::rewrite::Wiring;
 use crate::export::Consumer;
-use crate::export::onnx::NodeProto;
 use crate::spec::{DType, Dim};
 
 /// Numbers that are loaded at once: 16 bytes.
@@ -43,73 +40,64 @@ enum Change {
     Values,
 }
 
-/// The nodes and the readers of each value, for a search.
-struct Graph<'a> {
-    state: &'a State,
+struct Search<'a> {
+    wiring: Wiring<'a>,
     /// Whether keys are padded by a number that is computed: tract pads by constants alone.
     any_number: bool,
-    producers: HashMap<&'a str, usize>,
-    readers: Readers<'a>,
 }
 
-impl<'a> Graph<'a> {
+impl<'a> Search<'a> {
     fn of(state: &'a State, consumer: Consumer) -> Self {
-        let any_number = !consumer.is_portable();
-        Self { state, any_number, producers: state.producers(), readers: state.readers() }
-    }
-
-    /// The only node that reads what a node gives.
-    fn reader(&self, node: &NodeProto) -> Option<usize> {
-        let [output] = &node.output[..] else { return None };
-        self.readers.only(output)
+        Self { wiring: Wiring::of(state), any_number: !consumer.is_portable() }
     }
 
     fn attention(&self, product: usize) -> Option<Attention> {
-        let nodes = &self.state.nodes;
-        let (first, keys) = (&nodes[product], self.keys(product)?);
+        let Self { wiring, .. } = self;
+        let (first, keys) = (wiring.node(product), self.keys(product)?);
         let mut changes = vec![(product, Change::Keys)];
-        let (mut at, mut from) = (self.reader(first)?, &first.output[0]);
-        while nodes[at].op_type() != "Softmax" {
+        let (mut at, mut from) = (wiring.only_reader_of(first)?, &first.output[0]);
+        while wiring.node(at).op_type() != "Softmax" {
             let added = self.along_keys(at, from, &keys)?;
             changes.extend(added.map(|input| (at, Change::Added(input))));
-            (at, from) = (self.reader(&nodes[at])?, &nodes[at].output[0]);
+            (at, from) = (wiring.only_reader_of(wiring.node(at))?, &wiring.node(at).output[0]);
         }
         changes.push((at, Change::Scores));
-        let softmax = &nodes[at];
+        let softmax = wiring.node(at);
         let axis = softmax.stated("axis").map_or(-1, |axis| axis.i());
-        let scores = self.state.spec(from)?.shape;
+        let scores = wiring.state.spec(from)?.shape;
         let last = axis == -1 || axis + 1 == scores.rank() as i64;
         let known = scores.dims().last() == Some(&keys);
-        let at = self.reader(softmax).filter(|_| last && known)?;
+        let at = wiring.only_reader_of(softmax).filter(|_| last && known)?;
         changes.push((at, Change::Values));
-        let ([weights, values], [_]) = (&nodes[at].input[..], &nodes[at].output[..]) else {
+        let weighted = wiring.node(at);
+        let ([weights, values], [_]) = (&weighted.input[..], &weighted.output[..]) else {
             return None;
         };
-        let values = self.state.spec(values)?.shape;
+        let values = wiring.state.spec(values)?.shape;
         let [.., rows, _] = values.dims() else { return None };
-        let fits =
-            nodes[at].op_type() == "MatMul" && *weights == softmax.output[0] && *rows == keys;
+        let fits = weighted.op_type() == "MatMul" && *weights == softmax.output[0] && *rows == keys;
         fits.then(|| Attention { keys, turned: self.turned(product), changes })
     }
 
     fn turned(&self, product: usize) -> Option<(usize, Vec<usize>)> {
-        let keys = &self.state.nodes[product].input[1];
-        let at = *self.producers.get(keys.as_str())?;
-        let node = &self.state.nodes[at];
-        let alone = node.op_type() == "Transpose" && self.reader(node) == Some(product);
-        let rank = self.state.spec(keys)?.shape.rank();
+        let Self { wiring, .. } = self;
+        let keys = &wiring.node(product).input[1];
+        let at = wiring.producer(keys)?;
+        let node = wiring.node(at);
+        let alone = node.op_type() == "Transpose" && wiring.only_reader_of(node) == Some(product);
+        let rank = wiring.state.spec(keys)?.shape.rank();
         Some((at, node.permutation(rank)?)).filter(|_| alone)
     }
 
     /// How many keys a product in fp32 is of, if they cannot be loaded well, or not always.
     fn keys(&self, product: usize) -> Option<Dim> {
-        let node = &self.state.nodes[product];
+        let node = self.wiring.node(product);
         let ("MatMul", [queries, keys]) = (node.op_type(), &node.input[..]) else { return None };
-        let specs = [self.state.spec(queries)?, self.state.spec(keys)?];
+        let specs = [self.wiring.state.spec(queries)?, self.wiring.state.spec(keys)?];
         let measured = specs.iter().all(|spec| spec.dtype == DType::F32 && spec.shape.rank() > 2);
         let count = specs[1].shape.dims().last()?;
         let odd = count.fixed().map_or(self.any_number, |count| !count.is_multiple_of(ALIGNED));
-        let computed = || self.state.constant(keys).is_none();
+        let computed = || self.wiring.state.constant(keys).is_none();
         let padded = measured && odd && count.opt() >= LEAST_KEYS && computed();
         padded.then(|| count.clone())
     }
@@ -117,11 +105,11 @@ impl<'a> Graph<'a> {
     /// Whether a node changes `x`, the scores, in a way that can go on with more of them: each by itself,
     /// with the same for all keys. Or the input that it adds, which is not the same.
     fn along_keys(&self, at: usize, x: &str, keys: &Dim) -> Option<Option<usize>> {
-        let node = &self.state.nodes[at];
-        let rank = self.state.spec(x)?.shape.rank();
+        let node = self.wiring.node(at);
+        let rank = self.wiring.state.spec(x)?.shape.rank();
         let mut along = None;
         for (i, other) in node.input.iter().enumerate().filter(|(_, name)| *name != x) {
-            let shape = self.state.spec(other)?.shape;
+            let shape = self.wiring.state.spec(other)?.shape;
             match shape.dims().last() {
                 None | Some(Dim::Fixed(1)) => {}
                 Some(size) if size == keys && node.op_type() == "Add" => along = Some(i),

@@ -5,7 +5,7 @@ use std::{
     rc::Rc,
 };
 
-use super::{ALIGNED, Attention, Change, Graph};
+use super::{ALIGNED, Attention, Change, Search};
 use crate::error::Result;
 use crate::export::Consumer;
 use crate::export::graph::rewrite::Rewriter;
@@ -17,10 +17,10 @@ use crate::tensor::HostTensor;
 impl State {
     /// The same graph with keys of attention padded where that is faster.
     pub(in crate::export::graph) fn aligned(&self, consumer: Consumer) -> Result<Self> {
-        let graph = Graph::of(self, consumer);
+        let search = Search::of(self, consumer);
         let mut changes: HashMap<usize, (Change, Rc<Attention>)> = HashMap::new();
         let mut left_out = HashSet::new();
-        for attention in (0..self.nodes.len()).filter_map(|i| graph.attention(i)) {
+        for attention in (0..self.nodes.len()).filter_map(|i| search.attention(i)) {
             let attention = Rc::new(attention);
             let nodes = &attention.changes;
             // A node of two would have to be changed twice.

@@ -1,8 +1,8 @@
 //! What becomes of the layers that are one product: where each is divided into heads and turned
 //! alike, as attention does it, that is done for all at once.
 
-use super::{Linear, State};
-use crate::export::graph::rewrite::Readers;
+use super::Linear;
+use crate::export::graph::rewrite::Wiring;
 
 /// A `[.., outputs]` divided into `[.., count, size]`, whose axes are put into another order.
 pub(super) struct Heads {
@@ -17,10 +17,10 @@ pub(super) struct Heads {
 
 impl Heads {
     /// Those of `layers`, if nothing else is done to any of them.
-    pub(super) fn of(state: &State, readers: &Readers<'_>, layers: &[&Linear]) -> Option<Self> {
+    pub(super) fn of(wiring: &Wiring<'_>, layers: &[&Linear]) -> Option<Self> {
         let mut heads: Option<Self> = None;
         for layer in layers {
-            let mut next = Self::of_one(state, readers, layer)?;
+            let mut next = Self::of_one(wiring, layer)?;
             heads = Some(match heads {
                 None => next,
                 Some(mut heads) => {
@@ -36,13 +36,13 @@ impl Heads {
         heads
     }
 
-    fn of_one(state: &State, readers: &Readers<'_>, layer: &Linear) -> Option<Self> {
+    fn of_one(wiring: &Wiring<'_>, layer: &Linear) -> Option<Self> {
         let only = |value: &str, operator: &str| {
-            let reader = readers.only(value).map(|at| (at, &state.nodes[at]))?;
+            let reader = wiring.only_reader(value).map(|at| (at, wiring.node(at)))?;
             Some(reader).filter(|(_, node)| node.op_type() == operator)
         };
         let (reshape, node) = only(&layer.y, "Reshape")?;
-        let sizes = state.constant(node.input.get(1)?)?.to_vec::<i64>().ok()?;
+        let sizes = wiring.state.constant(node.input.get(1)?)?.to_vec::<i64>().ok()?;
         let (leading, &[count, size]) = sizes.split_last_chunk::<2>()?;
         let (_, dims) = layer.x.shape.dims().split_last()?;
         let (count, size) = (usize::try_from(count).ok()?, usize::try_from(size).ok()?);

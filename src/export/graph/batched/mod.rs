@@ -11,11 +11,11 @@ mod write;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     sync::Arc,
 };
 
-use super::rewrite::Readers;
+use super::rewrite::Wiring;
 use super::{GraphBuilder, State, Value, rows};
 use crate::spec::{DType, Dim, TensorSpec};
 use crate::tensor::HostTensor;
@@ -186,7 +186,7 @@ struct Plan<'a> {
 impl<'a> Plan<'a> {
     fn of(state: &'a State) -> Self {
         let mut plan = Self::default();
-        let (producers, readers) = (state.producers(), state.readers());
+        let wiring = Wiring::of(state);
         let mut stacked: HashSet<&str> = HashSet::new();
         for first in &state.linears {
             if stacked.contains(&*first.y) || !first.is_narrow() {
@@ -196,58 +196,61 @@ impl<'a> Plan<'a> {
             let group: Vec<&Linear> = like.collect();
             if group.len() == STACKED {
                 stacked.extend(group.iter().map(|l| &*l.y));
-                let heads = Heads::of(state, &readers, &group);
+                let heads = Heads::of(&wiring, &group);
                 plan.replaced.extend(heads.iter().flat_map(|heads| &heads.nodes));
-                plan.replace(&producers, &group, Form::Stacked(group.clone(), heads));
+                plan.replace(&wiring, &group, Form::Stacked(group.clone(), heads));
             }
         }
         for up in state.linears.iter().filter(|l| l.widens()) {
-            if let Some(down) = second_layer(state, &producers, up) {
-                plan.replace(&producers, &[up], Form::Up(up));
-                plan.replace(&producers, &[down], Form::Down(down, up));
+            if let Some(down) = second_layer(&wiring, up) {
+                plan.replace(&wiring, &[up], Form::Up(up));
+                plan.replace(&wiring, &[down], Form::Down(down, up));
             }
         }
         for up in state.linears.iter().filter(|l| l.is_halved()) {
-            if let Some(at) = gelu(state, &readers, up)
-                && second_layer(state, &producers, up).is_some()
+            if let Some(at) = gelu(&wiring, up)
+                && second_layer(&wiring, up).is_some()
             {
-                plan.replace(&producers, &[up], Form::Halves(up, &state.nodes[at].output[0]));
+                plan.replace(&wiring, &[up], Form::Halves(up, &state.nodes[at].output[0]));
                 plan.replaced.insert(at);
             }
         }
         for wide in state.linears.iter().filter(|l| l.is_wide()) {
-            let nodes = wide.written.iter().map(|name| &producers[name.as_str()]);
-            if !nodes.into_iter().any(|node| plan.replaced.contains(node)) {
-                plan.replace(&producers, &[wide], Form::Wide(wide));
+            if !written(&wiring, wide).any(|node| plan.replaced.contains(&node)) {
+                plan.replace(&wiring, &[wide], Form::Wide(wide));
             }
         }
         plan
     }
 
     /// Puts a form in the place of the first of `layers`, and leaves the nodes of all of them out.
-    fn replace(&mut self, producers: &HashMap<&str, usize>, layers: &[&Linear], form: Form<'a>) {
-        let nodes = layers.iter().flat_map(|l| &l.written).map(|name| producers[name.as_str()]);
-        let nodes: Vec<usize> = nodes.collect();
+    fn replace(&mut self, wiring: &Wiring<'_>, layers: &[&Linear], form: Form<'a>) {
+        let nodes: Vec<usize> = layers.iter().flat_map(|layer| written(wiring, layer)).collect();
         let first = *nodes.iter().min().expect("a layer has nodes");
         self.replaced.extend(nodes);
         self.forms.insert(first, form);
     }
 }
 
+/// The nodes of a layer.
+fn written(wiring: &Wiring<'_>, layer: &Linear) -> impl Iterator<Item = usize> {
+    layer
+        .written
+        .iter()
+        .map(|name| wiring.producer(name).expect("a layer's nodes are in its graph"))
+}
+
 /// The layer back to what `up` began, if between the two is nothing but an activation: operators on
 /// each element by itself, whose results nothing else reads.
-fn second_layer<'a>(
-    state: &'a State,
-    producers: &HashMap<&str, usize>,
-    up: &Linear,
-) -> Option<&'a Linear> {
+fn second_layer<'a>(wiring: &Wiring<'a>, up: &Linear) -> Option<&'a Linear> {
+    let state = wiring.state;
     let scalar = |name: &str| {
         let one = |tensor: &HostTensor| tensor.len() == 1 && tensor.shape().len() < 2;
         name.is_empty() || state.constant(name).is_some_and(one)
     };
     let mut between = HashSet::from([&*up.y]);
     let mut down: Option<&Linear> = None;
-    for node in &state.nodes[producers[&*up.y] + 1..] {
+    for node in &state.nodes[wiring.producer(&up.y)? + 1..] {
         if !node.input.iter().any(|name| between.contains(name.as_str())) {
             continue;
         }
@@ -270,9 +273,9 @@ fn second_layer<'a>(
 }
 
 /// The exact `Gelu` that a layer ends in, which TensorRT would compute within its product.
-fn gelu(state: &State, readers: &Readers<'_>, layer: &Linear) -> Option<usize> {
-    let at = readers.only(&layer.y)?;
-    let node = &state.nodes[at];
+fn gelu(wiring: &Wiring<'_>, layer: &Linear) -> Option<usize> {
+    let at = wiring.only_reader(&layer.y)?;
+    let node = wiring.node(at);
     let exact = node.stated("approximate").is_none_or(|form| form.s() == b"none");
     (node.op_type() == "Gelu" && exact).then_some(at)
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use half::f16;
 
 use super::super::State;
+use super::super::rewrite::Wiring;
 use super::{Convolution, LEAST_PIXELS};
 use crate::error::Result;
 use crate::export::onnx::NodeProto;
@@ -37,20 +38,20 @@ struct Norm<'a> {
 
 /// The sums of a graph, by the nodes that add.
 pub(super) fn of(state: &State) -> Result<BTreeMap<usize, Sum<'_>>> {
-    let (producers, readers) = (state.producers(), state.readers());
+    let wiring = Wiring::of(state);
     let convolutions = state.convolutions_by_result();
-    let read_once = |node: &NodeProto| matches!(&node.output[..], [y] if readers.only(y).is_some());
+    let read_once = |node: &NodeProto| wiring.only_reader_of(node).is_some();
     let branch = |name: &str| {
-        let mut nodes = vec![*producers.get(name)?];
-        let mut node = &state.nodes[nodes[0]];
+        let mut nodes = vec![wiring.producer(name)?];
+        let mut node = wiring.node(nodes[0]);
         let mut norm = None;
         if node.op_type() == "BatchNormalization" {
             if !read_once(node) {
                 return None;
             }
             norm = Some(Norm::of(state, node)?);
-            nodes.push(*producers.get(node.input[0].as_str())?);
-            node = &state.nodes[nodes[1]];
+            nodes.push(wiring.producer(&node.input[0])?);
+            node = wiring.node(nodes[1]);
         }
         let convolution = *convolutions.get(node.output.first()?.as_str())?;
         let fits = norm.as_ref().is_none_or(|norm| norm.is_of(convolution.outputs));

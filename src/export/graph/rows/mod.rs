@@ -8,10 +8,10 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use super::State;
-use super::rewrite::Readers;
+use super::rewrite::Wiring;
 use crate::export::onnx::NodeProto;
 use crate::spec::{DType, Dim, TensorSpec};
 
@@ -35,38 +35,37 @@ pub(super) fn more_rows(x: &TensorSpec) -> Option<usize> {
 type Region = BTreeMap<usize, Vec<usize>>;
 
 struct Search<'a> {
-    state: &'a State,
+    wiring: Wiring<'a>,
     rows: usize,
-    producers: HashMap<&'a str, usize>,
-    readers: Readers<'a>,
 }
 
 impl<'a> Search<'a> {
     fn of(state: &'a State, rows: usize) -> Self {
-        Self { state, rows, producers: state.producers(), readers: state.readers() }
+        Self { wiring: Wiring::of(state), rows }
     }
 
     /// All that the nodes which give `values` are connected with.
     fn region<'b>(&self, values: impl Iterator<Item = &'b str>) -> Region {
         let mut region = Region::new();
-        let mut next: Vec<usize> = values.filter_map(|v| self.producers.get(v).copied()).collect();
+        let Self { wiring, .. } = self;
+        let mut next: Vec<usize> = values.filter_map(|v| wiring.producer(v)).collect();
         while let Some(at) = next.pop() {
-            let node = &self.state.nodes[at];
+            let node = wiring.node(at);
             if region.contains_key(&at) {
                 continue;
             }
             let Some(inputs) = self.rowwise(node) else { continue };
             for name in inputs.iter().map(|&i| &node.input[i]) {
-                next.extend(self.producers.get(name.as_str()));
-                next.extend(self.readers.all(name));
+                next.extend(wiring.producer(name));
+                next.extend(wiring.readers(name));
             }
-            next.extend(node.output.iter().flat_map(|name| self.readers.all(name)));
+            next.extend(node.output.iter().flat_map(|name| wiring.readers(name)));
             region.insert(at, inputs);
         }
         // What is only divided for others is cut off before, at once.
         for at in region.keys().copied().rev().collect::<Vec<_>>() {
-            let node = &self.state.nodes[at];
-            let mut readers = node.output.iter().flat_map(|name| self.readers.all(name));
+            let node = wiring.node(at);
+            let mut readers = node.output.iter().flat_map(|name| wiring.readers(name));
             if is_layout(node.op_type()) && !readers.any(|reader| region.contains_key(reader)) {
                 region.remove(&at);
             }
@@ -76,7 +75,7 @@ impl<'a> Search<'a> {
 
     /// Whether a value has the rows on its last axis but one.
     fn has_rows(&self, name: &str) -> bool {
-        self.state.spec(name).is_some_and(|spec| {
+        self.wiring.state.spec(name).is_some_and(|spec| {
             let dims = spec.shape.dims();
             let fixed = dims.iter().all(|dim| dim.fixed().is_some());
             matches!(dims, [.., rows, _] if rows.fixed() == Some(self.rows))
@@ -88,7 +87,7 @@ impl<'a> Search<'a> {
     /// Whether a value is the same for all rows.
     fn is_for_all(&self, name: &str) -> bool {
         name.is_empty()
-            || self.state.spec(name).is_some_and(|spec| match spec.shape.dims() {
+            || self.wiring.state.spec(name).is_some_and(|spec| match spec.shape.dims() {
                 [.., rows, _] => rows.fixed() == Some(1),
                 _ => true,
             })
@@ -98,11 +97,15 @@ impl<'a> Search<'a> {
     /// place.)
     fn is_weight(&self, name: &str) -> bool {
         let turned = || {
-            let node = &self.state.nodes[*self.producers.get(name)?];
+            let node = self.wiring.node(self.wiring.producer(name)?);
             let of = (node.op_type() == "Transpose").then_some(node.input.first()?)?;
-            self.state.constant(of)
+            self.wiring.state.constant(of)
         };
-        self.state.constant(name).or_else(turned).is_some_and(|weight| weight.shape().len() > 1)
+        self.wiring
+            .state
+            .constant(name)
+            .or_else(turned)
+            .is_some_and(|weight| weight.shape().len() > 1)
     }
 
     /// The inputs of a node that have the rows, if it does the same to each row and gives as many.
@@ -119,7 +122,7 @@ impl<'a> Search<'a> {
             let all = rest.map(|i| &inputs[i]).all(|name| self.is_for_all(name));
             return (all && !with.is_empty()).then_some(with);
         }
-        let rank = self.state.spec(first)?.shape.rank();
+        let rank = self.wiring.state.spec(first)?.shape.rank();
         let others = || inputs[1..].iter().all(|name| self.is_for_all(name));
         let same = self.has_rows(first)
             && match node.op_type() {
@@ -131,8 +134,9 @@ impl<'a> Search<'a> {
                     !turned && bias && self.is_weight(inputs.get(1)?)
                 }
                 "Reshape" | "Squeeze" | "Unsqueeze" => {
-                    let last =
-                        |name: &str| Some(self.state.spec(name)?.shape.dims().last()?.clone());
+                    let last = |name: &str| {
+                        Some(self.wiring.state.spec(name)?.shape.dims().last()?.clone())
+                    };
                     last(first) == last(&node.output[0])
                 }
                 "Split" => self.axis(node, 0, rank).is_some_and(|axis| axis + 2 != rank),
@@ -150,7 +154,7 @@ impl<'a> Search<'a> {
     /// Whether a sum is not over the rows, which stay where they are, counted from the end.
     fn reduces_others(&self, node: &NodeProto, rank: usize) -> bool {
         let kept = node.stated("keepdims").is_none_or(|kept| kept.i() != 0);
-        let axes = node.input.get(1).and_then(|name| self.state.constant(name));
+        let axes = node.input.get(1).and_then(|name| self.wiring.state.constant(name));
         let Some(axes) = axes.and_then(|axes| axes.to_vec::<i64>().ok()) else { return false };
         let other = |axis: &i64| match super::infer::axis(*axis, rank) {
             Ok(axis) if axis + 1 == rank => kept,
