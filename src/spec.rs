@@ -109,8 +109,9 @@ impl Symbol {
         Ok(Self { name, min, opt, max, sizes: Vec::new() })
     }
 
-    /// The same, tuned for several sizes: for each alone, where a backend can do that, and for the largest of them
-    /// otherwise.
+    /// The same, tuned for several sizes: for each alone, where a backend can do that. What can be had for one
+    /// only, such as the form that a layer is written in, is for the middle one, or the larger of the two in the
+    /// middle; [`with_opt`](Self::with_opt) chooses another.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] without sizes, or for one that the symbol cannot take.
@@ -126,8 +127,23 @@ impl Symbol {
             let text = format!("symbol {self:?} cannot be tuned for {sizes:?}");
             return Err(Error::new(ErrorKind::InvalidArgument, text));
         }
-        self.opt = most;
+        self.opt = sizes[sizes.len() / 2];
         self.sizes = sizes;
+        Ok(self)
+    }
+
+    /// The same with another size to tune for, or to tune for most.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] for one that the symbol cannot take, or that is not among those that it is
+    /// [tuned for](Self::tuned_for).
+    pub fn with_opt(mut self, opt: usize) -> Result<Self> {
+        let among = self.sizes.is_empty() || self.sizes.contains(&opt);
+        if opt < self.min || opt > self.max || !among {
+            let text = format!("symbol {self:?} cannot be tuned for {opt}");
+            return Err(Error::new(ErrorKind::InvalidArgument, text));
+        }
+        self.opt = opt;
         Ok(self)
     }
 
@@ -211,14 +227,28 @@ impl Dim {
     /// ```
     /// # use accelerant::Dim;
     /// let length = Dim::dynamic("length", 1..=512)?.tuned_for([64, 128, 512])?;
+    /// assert_eq!(length.opt(), 128);
+    /// assert_eq!(length.with_opt(512)?.opt(), 512);
     /// # Ok::<(), accelerant::Error>(())
     /// ```
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] as there, and for a size that is fixed.
     pub fn tuned_for(self, sizes: impl IntoIterator<Item = usize>) -> Result<Self> {
+        self.into_symbol()?.tuned_for(sizes).map(Self::Symbol)
+    }
+
+    /// A symbolic dimension with another size to tune for, as [`Symbol::with_opt`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] as there, and for a size that is fixed.
+    pub fn with_opt(self, opt: usize) -> Result<Self> {
+        self.into_symbol()?.with_opt(opt).map(Self::Symbol)
+    }
+
+    fn into_symbol(self) -> Result<Symbol> {
         match self {
-            Self::Symbol(symbol) => symbol.tuned_for(sizes).map(Self::Symbol),
+            Self::Symbol(symbol) => Ok(symbol),
             Self::Fixed(size) => {
                 let text = format!("a fixed size, {size}, cannot be tuned for others");
                 Err(Error::new(ErrorKind::InvalidArgument, text))
@@ -511,6 +541,13 @@ mod tests {
         assert_eq!((symbol.sizes(), symbol.opt(), symbol.max()), (&[2, 8][..], 8, 32));
         assert_eq!(format!("{tuned:?}"), "batch=2..=32 tuned for [2, 8]");
         assert_eq!(batch().symbol().unwrap().sizes(), [0usize; 0]);
+        let three = batch().tuned_for([2, 32, 8]).unwrap();
+        assert_eq!(three.opt(), 8, "the middle one");
+        assert_eq!(three.clone().with_opt(2).unwrap().opt(), 2);
+        assert_eq!(batch().with_opt(16).unwrap().opt(), 16);
+        for error in [three.with_opt(16), batch().with_opt(1), Dim::Fixed(8).with_opt(8)] {
+            assert_eq!(error.unwrap_err().kind(), ErrorKind::InvalidArgument);
+        }
         for wrong in [vec![], vec![1], vec![2, 33]] {
             let error = batch().tuned_for(wrong).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");

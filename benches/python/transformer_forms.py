@@ -12,6 +12,7 @@ A form is plain, or parts of these joined by +:
     batched   query, key and value as one batched product
     pair      query and key as one batched product, the value by itself, so that it can run beside them
     each      query, key and value as a product for each head
+    all       all heads of query, key and value as one batched product
     apart     with each or plain: and not joined
     two       with batched: in products for two heads each
     sideN     the second layer of the feed-forward network with its outputs in N parts
@@ -123,6 +124,11 @@ class Network(Graph):
         each = [self.batch, self.tokens, self.heads, head]
         if "each" in self.form:
             return self.each_head(x, three)
+        if "all" in self.form:
+            weight, bias = (np.concatenate(part) for part in zip(*three))
+            y = self.batched(x, weight, bias, 3 * self.heads)
+            y = self.op("Reshape", y, [3, self.heads, self.batch, self.tokens, head])
+            return [self.op("Squeeze", part, [0]) for part in self.op("Split", y, [1, 1, 1], outputs=3, axis=0)]
         if "pair" in self.form:
             weight, bias = (np.concatenate(part) for part in zip(*three[:2]))
             y = self.batched(x, weight, bias, 2)
@@ -210,7 +216,7 @@ class Network(Graph):
             scores = self.op("MatMul", query, self.op("Transpose", key, perm=[0, 1, 3, 2]))
         scores = self.op("Mul", scores, scale)
         if self.mask:
-            mask = self.op("Transpose", self.mask, perm=[1, 0, 2, 3]) if "each" in self.form else self.mask
+            mask = self.op("Transpose", self.mask, perm=[1, 0, 2, 3]) if {"each", "all"} & self.form else self.mask
             scores = self.op("Add", scores, mask)
         scores = self.op("Softmax", scores, axis=-1)
         if "einsum" in self.form:
@@ -220,7 +226,7 @@ class Network(Graph):
     def attention_output(self, context, layer):
         weight, bias = layer["out"]
         parts = self.parts("out")
-        if "each" in self.form:
+        if {"each", "all"} & self.form:
             context = self.op("Transpose", context, perm=[1, 2, 0, 3])
             context = self.op("Reshape", context, [self.batch, self.tokens, self.width])
             return self.linear(context, layer["out"])
@@ -400,8 +406,8 @@ def known_forms(text):
     """The forms in a list; a misspelt part would be timed as plain."""
     for form in text.split(","):
         for part in form.split("+"):
-            if not re.fullmatch(r"plain|flat|batched|pair|wide|heads|einsum|fused|halves|turned|each|apart|two|(ffn|late|side|rows|chains|up|down|out|pad|keep|align|tokens)[1-9]\d*", part):
-                raise argparse.ArgumentTypeError(f"`{part}` in form `{form}` is none of plain, flat, batched, pair, wide, heads, einsum, fused, halves, turned, each, apart, two, sideN, lateN, rowsN, chainsN, upN, ffnN, downN, outN, alignN, tokensN, padN, keepN")
+            if not re.fullmatch(r"plain|flat|batched|pair|wide|heads|einsum|fused|halves|turned|each|all|apart|two|(ffn|late|side|rows|chains|up|down|out|pad|keep|align|tokens)[1-9]\d*", part):
+                raise argparse.ArgumentTypeError(f"`{part}` in form `{form}` is none of plain, flat, batched, pair, wide, heads, einsum, fused, halves, turned, each, all, apart, two, sideN, lateN, rowsN, chainsN, upN, ffnN, downN, outN, alignN, tokensN, padN, keepN")
     return text.split(",")
 
 

@@ -291,9 +291,10 @@ impl Spec {
             name => {
                 let [min, opt, max] = [dim.min, dim.opt, dim.max].map(|size| size as usize);
                 let symbol = Symbol::new(name, min, opt, max)?;
+                let sizes = dim.sizes.iter().map(|&size| size as usize);
                 match dim.sizes.is_empty() {
                     true => Ok(symbol.into()),
-                    false => symbol.tuned_for(dim.sizes.iter().map(|&s| s as usize)).map(Dim::from),
+                    false => symbol.tuned_for(sizes)?.with_opt(opt).map(Dim::from),
                 }
             }
         };
@@ -355,6 +356,7 @@ mod tests {
     #[test]
     fn sizes_that_are_tuned_for_are_kept() {
         let batch = Dim::dynamic("batch", 1..=64).unwrap().tuned_for([8, 32]).unwrap();
+        let batch = batch.with_opt(8).unwrap();
         let spec = TensorSpec::new("x", DType::F32, [batch, Dim::Fixed(2)]);
         let signature = Signature { inputs: vec![spec], outputs: Vec::new() };
         let engine = Engine::new(BackendKind::Ort, "1", "cpu", signature, Duration::ZERO, vec![1]);

@@ -83,7 +83,8 @@ impl OptimizeOptions {
     /// Makes axis 0 of every input the symbolic dimension `batch` of up to the largest of `sizes`, and tunes for each
     /// of them: TensorRT gets an optimization profile for each alone, and one for all others. TensorRT-RTX is up to
     /// twice as fast with them on compute capability 9.0. It compiles the kernels of each when it is first wanted, that
-    /// of the largest when the module is made.
+    /// of the middle one when the module is made. For the middle one are the forms of layers too, of which an engine has
+    /// one: [`Dim::with_opt`] chooses another size for them, and a module for each size has the best for all.
     ///
     /// ```
     /// # use accelerant::OptimizeOptions;

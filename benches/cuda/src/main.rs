@@ -41,8 +41,9 @@ struct Args {
     /// Which size of Candle's accelerated modules is not fixed: any up to the one measured.
     #[arg(long, value_enum)]
     any: Option<Any>,
-    /// Batches that one accelerated module of Candle's is tuned for; those measured are among them.
-    #[arg(long, num_args = 1.., conflicts_with = "any")]
+    /// Batches that one accelerated module of Candle's is tuned for, with layers in the forms that are for the first of
+    /// them; those measured are among them.
+    #[arg(long, value_delimiter = ',', conflicts_with = "any")]
     batch_sizes: Vec<usize>,
     /// One profile for all sizes, also where single ones get their own by default.
     #[arg(long)]

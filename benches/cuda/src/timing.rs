@@ -48,7 +48,7 @@ pub(crate) fn by_events(
     Ok(Times { device, host, first: millis(first), iterations, clock: "events" })
 }
 
-/// Wall time, for streams that are not to be had: rows of calls, each row ended by `wait`, whose own
+/// Wall time, for streams that are not to be had: the median of rows of calls, each row ended by `wait`, whose own
 /// time is spread over the row. The host's time is of rows of as many calls as CubeCL queues at once.
 #[cfg(feature = "burn-eager")]
 pub(crate) fn by_wall_clock(
@@ -58,6 +58,8 @@ pub(crate) fn by_wall_clock(
 ) -> Result<Times> {
     const ROW: usize = 50;
     const SHORT_ROW: usize = 2;
+    /// A single one that something interrupts should not count.
+    const LEAST_ROWS: usize = 7;
 
     wait()?;
     let start = Instant::now();
@@ -69,7 +71,7 @@ pub(crate) fn by_wall_clock(
     }
     wait()?;
     let (mut device, mut host) = (Vec::new(), Vec::new());
-    for _ in 0..iterations.div_ceil(ROW) {
+    for _ in 0..iterations.div_ceil(ROW).max(LEAST_ROWS) {
         let row = Instant::now();
         for _ in 0..ROW {
             call()?;

@@ -277,8 +277,12 @@ impl Profiles {
                 (Some(symbol) == first && symbol.min() < symbol.opt()).then(|| symbol.min());
             let sizes = match symbol.sizes() {
                 [] if faster => [symbol.opt()].into_iter().chain(smallest).collect(),
-                // The largest first, for which a context is made.
-                sizes => sizes.iter().rev().copied().collect::<Vec<_>>(),
+                [] => Vec::new(),
+                // The one to tune for most first, for which a context is made.
+                sizes => {
+                    let others = sizes.iter().rev().filter(|&&size| size != symbol.opt());
+                    [symbol.opt()].into_iter().chain(others.copied()).collect::<Vec<_>>()
+                }
             };
             if !sizes.is_empty() {
                 profiles = profiles.sizes(name, sizes)?;
@@ -513,11 +517,14 @@ mod tests {
         let length = Dim::dynamic("length", 1..=64).unwrap();
         assert_eq!(usual(&of([2.into(), length.clone()]), true), ["[length=64..=64]", "[]"]);
         let batch = Dim::dynamic("batch", 1..=64).unwrap().tuned_for([8, 1, 32]).unwrap();
-        let both = of([batch, length]);
-        let sizes = ["[batch=32..=32]", "[batch=8..=8]", "[batch=1..=1]", "[]"];
+        let both = of([batch.clone(), length.clone()]);
+        let sizes = ["[batch=8..=8]", "[batch=32..=32]", "[batch=1..=1]", "[]"];
         assert_eq!(usual(&both, false), sizes, "where they are stated");
         let whole = sizes.map(|sizes| sizes.replace(']', ", length=64..=64]"));
         assert_eq!(usual(&both, true)[..3], whole[..3]);
+        let [middle, largest, least, rest] = sizes;
+        let batch = batch.with_opt(1).unwrap();
+        assert_eq!(usual(&of([batch, length]), false), [least, largest, middle, rest]);
     }
 
     #[test]

@@ -44,6 +44,14 @@ impl Case {
         let examples: Vec<_> = self.inputs.iter().collect();
         let mut options = setting.options(cuda_graph);
         let largest = |axis| self.inputs[0].dim(axis);
+        if let &[first, ..] = &*setting.batch_sizes {
+            let largest = setting.batch_sizes.iter().copied().max().unwrap_or(first);
+            let sizes = setting.batch_sizes.iter().copied();
+            let batch = Dim::dynamic("batch", 1..=largest)?.tuned_for(sizes)?.with_opt(first)?;
+            for input in 0..self.inputs.len() {
+                options = options.dynamic_axis(input, 0, batch.clone());
+            }
+        }
         match (setting.any, &self.net) {
             (Some(Any::Batch), _) => options = options.dynamic_batch(1..=largest(0)?)?,
             (Some(Any::Length), Net::Bert(_)) => {
@@ -53,8 +61,7 @@ impl Case {
                 }
             }
             (Some(Any::Length), _) => return Err("only texts have a length".into()),
-            (None, _) if setting.batch_sizes.is_empty() => {}
-            (None, _) => options = options.batch_sizes(setting.batch_sizes.iter().copied())?,
+            (None, _) => {}
         }
         Ok(CandleModule::of_fn(examples.as_slice(), &options, |inputs| {
             Ok(vec![self.net.forward(inputs)?])
@@ -111,11 +118,14 @@ fn case(
         let any = match setting.any {
             Some(Any::Batch) => ", any batch",
             Some(Any::Length) => ", any length",
-            None if setting.batch_sizes.is_empty() => "",
-            None => ", batch sizes",
+            None => "",
+        };
+        let sizes = match &*setting.batch_sizes {
+            [] => String::new(),
+            [first, ..] => format!(", batch sizes, forms for {first}"),
         };
         let profile = if setting.one_profile { ", one profile" } else { "" };
-        let who = &format!("accelerant, candle{graph}{any}{profile}");
+        let who = &format!("accelerant, candle{graph}{any}{sizes}{profile}");
         let module = case.compile(setting, cuda_graph)?;
         if wants(Who::Accelerated) {
             let mut got = Vec::new();
