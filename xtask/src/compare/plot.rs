@@ -8,7 +8,8 @@ use std::fmt::Write as _;
 /// Natively blue and green, PyTorch grey, this crate red, the lower bound black.
 const COLOURS: [&str; super::WHO.len()] = [
     "#5b8ff9", "#a3c4ff", "#61c9a8", "#b8b8b8", "#8c8c8c", "#e8684a", "#f6a04d", "#404040",
-    "#c23b22", "#7a1f12", "#e8a090", "#9a2f5a", "#e0a0c0", "#d97d0d", "#000000", "#707070",
+    "#c23b22", "#7a1f12", "#e8a090", "#b87860", "#9a2f5a", "#e0a0c0", "#d97d0d", "#000000",
+    "#707070",
 ];
 
 const WIDTH: f64 = 900.0;
