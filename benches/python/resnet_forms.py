@@ -20,6 +20,7 @@ and behind a hyphen what is done about the first one, which has three channels:
     4     a fourth channel of zeros
     8     five of them
     d     squares of 2 × 2 as channels, and a convolution of 4 × 4
+    e     the same with a fourth channel of zeros, so that 16 bytes of fp16 divide the channels
 and behind another one p for a GlobalAveragePool as the mean, q for that and a convolution as the last layer.
 
 Needs numpy, onnx, the Python package tensorrt-rtx, and torch for --check, which compares with fp64.
@@ -95,12 +96,14 @@ class Network(Graph):
     def start(self):
         """The first convolution, 7 × 7 over three channels, two pixels apart."""
         weight, bias = self.stem
-        if self.first == "d":
-            x = self.op("Pad", "x", [0, 0, 3, 3, 0, 0, 3, 3])
-            x = self.op("Reshape", x, [self.batch, 3, 115, 2, 115, 2])
-            x = self.op("Reshape", self.op("Transpose", x, perm=[0, 1, 3, 5, 2, 4]), [self.batch, 12, 115, 115])
-            weight = np.pad(weight, [(0, 0), (0, 0), (0, 1), (0, 1)]).reshape(64, 3, 4, 2, 4, 2)
-            weight = weight.transpose(0, 1, 3, 5, 2, 4).reshape(64, 12, 4, 4)
+        if self.first in ("d", "e"):
+            more = int(self.first == "e")
+            colours = 3 + more
+            x = self.op("Pad", "x", [0, 0, 3, 3, 0, more, 3, 3])
+            x = self.op("Reshape", x, [self.batch, colours, 115, 2, 115, 2])
+            x = self.op("Reshape", self.op("Transpose", x, perm=[0, 1, 3, 5, 2, 4]), [self.batch, 4 * colours, 115, 115])
+            weight = np.pad(weight, [(0, 0), (0, more), (0, 1), (0, 1)]).reshape(64, colours, 4, 2, 4, 2)
+            weight = weight.transpose(0, 1, 3, 5, 2, 4).reshape(64, 4 * colours, 4, 4)
             return self.op("Conv", x, weight, bias, kernel_shape=[4, 4])
         if self.first:
             more = int(self.first) - 3
@@ -248,7 +251,7 @@ class Network(Graph):
 def known_forms(text):
     """The forms in a list; a misspelt one is refused."""
     for form in text.split(","):
-        if not re.fullmatch(r"([cnmus]|g[1-9]{2}a?)(\.([cnmus]|g[1-9]{2}a?)){3}(-[48d]?(-[pq])?)?", form):
+        if not re.fullmatch(r"([cnmus]|g[1-9]{2}a?)(\.([cnmus]|g[1-9]{2}a?)){3}(-[48de]?(-[pq])?)?", form):
             raise argparse.ArgumentTypeError(f"form `{form}` is not four of c, n, m, u, s, gIJ and gIJa, then -4, -8 or -d, then -p or -q")
     return text.split(",")
 
