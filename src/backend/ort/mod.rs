@@ -6,7 +6,7 @@
 //!
 //! tract 0.23 gets a product of matrices wrong, one of which was expanded or repeated along an axis of size 1 right
 //! before: it sums up what was there once. Random programs show it (`tests/common/programs.rs`); ONNX Runtime has it
-//! right. What it gets wrong of a `Range` is written in another way for it (`export/graph/ops.rs`).
+//! right. What it gets wrong of a `Range` is written in another way for it (`export/graph/ops/shapes.rs`).
 
 mod library;
 mod tensors;

@@ -1,13 +1,17 @@
 //! Optimization profiles as a user asks for them: ranges of sizes that an engine is tuned for, their
 //! names, and what the builder is told of them.
 
+mod samples;
+
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use super::ffi::ProfileShape;
 use super::values::{self, ValueRange};
 use crate::error::{Error, ErrorKind, Result};
-use crate::spec::{DType, Dim, Signature, Symbol};
-use crate::tensor::HostTensor;
+use crate::spec::{Dim, Signature, Symbol};
 
 /// The optimization profiles of an engine, each a range for some of its symbolic dimensions.
 ///
@@ -56,35 +60,6 @@ impl Default for Profiles {
     }
 }
 
-/// How often each size, or each tensor of values, was seen.
-struct Seen<T>(BTreeMap<T, usize>);
-
-impl<T> Default for Seen<T> {
-    fn default() -> Self {
-        Self(BTreeMap::new())
-    }
-}
-
-impl<T: Ord> Seen<T> {
-    fn count(&mut self, one: T) {
-        *self.0.entry(one).or_default() += 1;
-    }
-
-    /// Of equally frequent ones the largest.
-    fn most_frequent(&self) -> Option<&T> {
-        self.0.iter().max_by_key(|&(one, count)| (count, one)).map(|(one, _)| one)
-    }
-}
-
-impl Seen<usize> {
-    /// The smallest, the most frequent, and the largest.
-    fn range(&self) -> Option<(usize, usize, usize)> {
-        let &opt = self.most_frequent()?;
-        let ((&min, _), (&max, _)) = (self.0.first_key_value()?, self.0.last_key_value()?);
-        Some((min, opt, max))
-    }
-}
-
 fn no_samples() -> Error {
     Error::new(ErrorKind::InvalidArgument, "no sizes to make a profile of")
         .in_operation("optimization profiles")
@@ -94,100 +69,6 @@ impl Profiles {
     /// One profile, of the whole range of every symbol.
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// One profile, for the sizes of a symbol that were seen: from the smallest to the largest,
-    /// tuned for the most frequent, and of equally frequent ones for the largest.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidArgument`] without samples.
-    pub fn from_samples(
-        symbol: impl Into<String>,
-        samples: impl IntoIterator<Item = usize>,
-    ) -> Result<Self> {
-        let mut seen = Seen::default();
-        samples.into_iter().for_each(|size| seen.count(size));
-        let (min, opt, max) = seen.range().ok_or_else(no_samples)?;
-        Self::new().range(symbol, min, opt, max)
-    }
-
-    /// One profile, for inputs of a model that were seen: each of its symbols as in
-    /// [`from_samples`](Self::from_samples), and where the values of an input decide shapes, these
-    /// [values](Self::values), each element from its smallest to its largest.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidArgument`] without samples; for one that does not fit the signature as
-    /// [`Signature::check_inputs`], with its number as [`Error::item`].
-    pub fn from_inputs(
-        signature: &Signature,
-        samples: impl IntoIterator<Item: AsRef<[HostTensor]>>,
-    ) -> Result<Self> {
-        let mut seen = BTreeMap::<&str, Seen<Vec<i64>>>::new();
-        let samples = samples.into_iter().inspect(|sample| {
-            for (spec, tensor) in signature.inputs.iter().zip(sample.as_ref()) {
-                if values::may_decide(spec) {
-                    // One of another type is refused with its place.
-                    let numbers = values::integers(tensor.dtype(), tensor.bytes());
-                    let numbers = numbers.unwrap_or_default();
-                    seen.entry(&spec.name).or_default().count(numbers);
-                }
-            }
-        });
-        let mut profiles =
-            Self::seen(signature, samples, |_, tensor| (tensor.dtype(), tensor.shape()))?;
-        if let Some(profile) = profiles.0.last_mut() {
-            profile.values = seen
-                .into_iter()
-                .filter_map(|(name, seen)| {
-                    let range = ValueRange::of_samples(seen.0.keys(), seen.most_frequent()?)?;
-                    Some((name.to_owned(), range))
-                })
-                .collect();
-        }
-        Ok(profiles)
-    }
-
-    /// As [`from_inputs`](Self::from_inputs), from the shapes alone: of each sample those of all inputs,
-    /// in order.
-    ///
-    /// # Errors
-    /// As in [`from_inputs`](Self::from_inputs).
-    pub fn from_shapes<S: AsRef<[usize]>>(
-        signature: &Signature,
-        samples: impl IntoIterator<Item: AsRef<[S]>>,
-    ) -> Result<Self> {
-        // Too many are refused by their number.
-        let dtype = |i: usize| signature.inputs.get(i).map_or(DType::F32, |spec| spec.dtype);
-        Self::seen(signature, samples, |i, shape| (dtype(i), shape.as_ref()))
-    }
-
-    fn seen<T>(
-        signature: &Signature,
-        samples: impl IntoIterator<Item: AsRef<[T]>>,
-        shape: impl Fn(usize, &T) -> (DType, &[usize]),
-    ) -> Result<Self> {
-        let mut seen = BTreeMap::<&str, Seen<usize>>::new();
-        let mut count = 0;
-        for sample in samples {
-            let inputs = sample.as_ref().iter().enumerate().map(|(i, input)| shape(i, input));
-            let checked = signature.check_inputs(inputs.clone());
-            checked.map_err(|e| e.in_operation("optimization profiles").at_item(count))?;
-            for (spec, (_, sizes)) in signature.inputs.iter().zip(inputs) {
-                for (dim, &size) in spec.shape.dims().iter().zip(sizes) {
-                    if let Some(symbol) = dim.symbol() {
-                        seen.entry(symbol.name()).or_default().count(size);
-                    }
-                }
-            }
-            count += 1;
-        }
-        if count == 0 {
-            return Err(no_samples());
-        }
-        let ranges = seen.iter().filter_map(|(name, seen)| Some((name, seen.range()?)));
-        ranges.into_iter().try_fold(Self::new(), |profile, (name, (min, opt, max))| {
-            profile.range(*name, min, opt, max)
-        })
     }
 
     /// Names the last profile, so that an engine can be loaded for it
@@ -442,160 +323,4 @@ fn check_range(range: &Symbol, symbols: &[&Symbol]) -> Result<()> {
         return invalid(format!("{range:?} is outside the model's {symbol:?}"));
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::spec::{Shape, TensorSpec};
-
-    fn signature() -> Signature {
-        let dims =
-            |name: &str, width: usize| [Dim::dynamic(name, 1..=64).unwrap(), Dim::Fixed(width)];
-        let spec = |name: &str, symbol: &str| TensorSpec::new(name, DType::F32, dims(symbol, 8));
-        Signature { inputs: vec![spec("x", "batch"), spec("y", "length")], outputs: Vec::new() }
-    }
-
-    #[test]
-    fn each_profile_narrows_the_symbols_it_names() {
-        let profiles = Profiles::new()
-            .range("batch", 1, 2, 4)
-            .unwrap()
-            .next()
-            .range("length", 5, 5, 5)
-            .unwrap();
-        let told = profiles.of(&signature(), &[]).unwrap();
-        let of = |profile: usize, input: usize| {
-            let shape = &told[profile][input];
-            [shape.min[0], shape.opt[0], shape.max[0]]
-        };
-        assert_eq!((of(0, 0), of(0, 1)), ([1, 2, 4], [1, 64, 64]));
-        assert_eq!((of(1, 0), of(1, 1)), ([1, 64, 64], [5, 5, 5]));
-        assert_eq!(told[0][0].max, [4, 8]);
-    }
-
-    fn ranges(profiles: &Profiles) -> Vec<String> {
-        let of = |profile: &Profile| format!("{:?}", profile.ranges.values().collect::<Vec<_>>());
-        profiles.0.iter().map(of).collect()
-    }
-
-    #[test]
-    fn single_sizes_come_before_all_others() {
-        let profiles = Profiles::new().named("rest").range("batch", 1, 2, 32).unwrap();
-        let batches = profiles.sizes("batch", [1, 8]).unwrap();
-        assert_eq!(ranges(&batches), ["[batch=1..=1]", "[batch=8..=8]", "[batch=1..=32]"]);
-        assert_eq!(batches.names(), ["", "", "rest"]);
-        let both = batches.clone().sizes("length", [5, 64]).unwrap();
-        let of = |batch, length| format!("[batch={batch}..={batch}, length={length}..={length}]");
-        let whole = "[batch=1..=32]".to_owned();
-        assert_eq!(ranges(&both), [of(1, 5), of(1, 64), of(8, 5), of(8, 64), whole]);
-        assert!(batches.clone().sizes("length", []).is_err());
-        let more = batches.sizes("batch", [16]).unwrap();
-        assert_eq!(ranges(&more)[1..3], ["[batch=8..=8]", "[batch=16..=16]"]);
-        let few = Profiles::new().range("batch", 1, 2, 4).unwrap().next();
-        let few = few.sizes("batch", [8]).unwrap();
-        assert_eq!(ranges(&few), ["[batch=1..=4]", "[batch=8..=8]", "[]"]);
-        let outside = Profiles::new().sizes("batch", [65]).unwrap();
-        assert!(outside.of(&signature(), &[]).is_err(), "more than the model takes");
-    }
-
-    #[test]
-    fn the_usual_sizes_are_those_tuned_for() {
-        let usual =
-            |signature: &Signature, faster| ranges(&Profiles::usual(signature, faster).unwrap());
-        let tuned = "[batch=64..=64, length=64..=64]";
-        let single = "[batch=1..=1, length=64..=64]";
-        assert_eq!(usual(&signature(), true), [tuned, single, "[]"]);
-        assert_eq!(usual(&signature(), false), ["[]"]);
-        let of = |dims: [Dim; 2]| {
-            let mut signature = signature();
-            signature.inputs.iter_mut().for_each(|spec| spec.shape = Shape::from(dims.clone()));
-            signature
-        };
-        assert_eq!(usual(&of([3, 8].map(Dim::Fixed)), true), ["[]"]);
-        // What is not on the first axis has no smallest size that matters.
-        let length = Dim::dynamic("length", 1..=64).unwrap();
-        assert_eq!(usual(&of([2.into(), length.clone()]), true), ["[length=64..=64]", "[]"]);
-        let batch = Dim::dynamic("batch", 1..=64).unwrap().tuned_for([8, 1, 32]).unwrap();
-        let both = of([batch.clone(), length.clone()]);
-        let sizes = ["[batch=8..=8]", "[batch=32..=32]", "[batch=1..=1]", "[]"];
-        assert_eq!(usual(&both, false), sizes, "where they are stated");
-        let whole = sizes.map(|sizes| sizes.replace(']', ", length=64..=64]"));
-        assert_eq!(usual(&both, true)[..3], whole[..3]);
-        let [middle, largest, least, rest] = sizes;
-        let batch = batch.with_opt(1).unwrap();
-        assert_eq!(usual(&of([batch, length]), false), [least, largest, middle, rest]);
-    }
-
-    #[test]
-    fn samples_become_a_range_tuned_for_the_most_frequent() {
-        let profiles = Profiles::from_samples("batch", [7, 12, 9, 12, 9]).unwrap();
-        assert_eq!(profiles, Profiles::new().range("batch", 7, 12, 12).unwrap());
-        assert!(Profiles::from_samples("batch", []).is_err());
-    }
-
-    #[test]
-    fn a_profile_that_the_model_has_not_is_refused() {
-        for (symbol, max, said) in [("bach", 2, "`bach`"), ("batch", 65, "1..=64")] {
-            let profiles = Profiles::new().range(symbol, 1, 1, max).unwrap();
-            let error = profiles.of(&signature(), &[]).err().unwrap();
-            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
-            assert!(error.to_string().contains(said), "{error}");
-        }
-    }
-
-    #[test]
-    fn samples_of_all_inputs_become_ranges_of_all_symbols() {
-        let signature = signature();
-        let shapes = [(3, 9), (1, 9), (3, 2)].map(|(batch, length)| [[batch, 8], [length, 8]]);
-        let expected = Profiles::new().range("batch", 1, 3, 3).unwrap();
-        let expected = expected.range("length", 2, 9, 9).unwrap();
-        assert_eq!(Profiles::from_shapes(&signature, shapes).unwrap(), expected);
-        let tensor = |shape: [usize; 2]| {
-            HostTensor::from_vec(shape, vec![0.0f32; shape.iter().product()]).unwrap()
-        };
-        let inputs = shapes.map(|sample| sample.map(tensor));
-        assert_eq!(Profiles::from_inputs(&signature, &inputs).unwrap(), expected);
-
-        let kind = |result: Result<Profiles>| result.unwrap_err().kind();
-        assert_eq!(
-            kind(Profiles::from_inputs(&signature, &inputs[..0])),
-            ErrorKind::InvalidArgument
-        );
-        assert_eq!(kind(Profiles::from_shapes(&signature, [[[1, 8]]])), ErrorKind::InputMismatch);
-        let bad = Profiles::from_shapes(&signature, [[[1, 8], [1, 8]], [[1, 8], [65, 8]]]);
-        let bad = bad.unwrap_err();
-        assert_eq!((bad.kind(), bad.item()), (ErrorKind::OutOfProfile, Some(1)));
-        assert_eq!((bad.tensor(), bad.axis()), (Some("y"), Some(0)));
-        let integers = [HostTensor::scalar(1i64), HostTensor::scalar(1i64)];
-        assert_eq!(kind(Profiles::from_inputs(&signature, [integers])), ErrorKind::DTypeMismatch);
-    }
-
-    #[test]
-    fn names_are_of_one_profile_each() {
-        let two = |a: &str, b: &str| Profiles::new().named(a).next().next().named(b);
-        assert_eq!(two("a", "b").names(), ["a", "", "b"]);
-        assert!(Profiles::new().next().names().is_empty());
-        assert!(two("a", "b").of(&signature(), &[]).is_ok());
-        let mut fixed = signature();
-        fixed.inputs.iter_mut().for_each(|spec| spec.shape = Shape::from([1, 8]));
-        for (profiles, signature, said) in [
-            (two("a", "a"), signature(), "two profiles are named `a`"),
-            (two("a", ""), signature(), "empty name"),
-            (two("a", "b"), fixed, "no input has a symbolic dimension"),
-        ] {
-            let error = profiles.of(&signature, &[]).err().unwrap();
-            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
-            assert!(error.to_string().contains(said), "{error}");
-        }
-        let names = two("a", "b").names();
-        assert_eq!((place_of("a", &names).unwrap(), place_of("b", &names).unwrap()), (0, 2));
-        for (name, names, said) in [("c", &names[..], "there are: a, b"), ("", &names, "named ``")]
-        {
-            let error = place_of(name, names).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
-            assert!(error.to_string().contains(said), "{error}");
-        }
-        assert!(place_of("a", &[]).unwrap_err().to_string().contains("none"));
-    }
 }

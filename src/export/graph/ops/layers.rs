@@ -1,0 +1,193 @@
+//! Layers, with their windows along the spatial axes.
+
+use super::{ints, pads};
+use crate::error::{Error, ErrorKind, Result};
+use crate::export::graph::{Value, tensorrt};
+use crate::spec::DType;
+
+/// Parameters of a convolution along its spatial axes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conv {
+    /// Step of the window along each axis.
+    pub strides: Vec<usize>,
+    /// Zeros before and after each axis.
+    pub padding: Vec<(usize, usize)>,
+    /// Distance of the kernel's elements along each axis.
+    pub dilations: Vec<usize>,
+    /// Number of groups that the channels are divided into.
+    pub groups: usize,
+}
+
+/// Parameters of a pooling window along its spatial axes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// Size of the window along each axis.
+    pub kernel: Vec<usize>,
+    /// Step of the window along each axis.
+    pub strides: Vec<usize>,
+    /// Cells before and after each axis.
+    pub padding: Vec<(usize, usize)>,
+    /// Distance of the window's cells along each axis.
+    pub dilations: Vec<usize>,
+    /// Whether a last window that hangs over the end counts.
+    pub ceil_mode: bool,
+}
+
+impl Value {
+    /// exp(x) over its sum along `axis`, which counts from the end when negative.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] when there is no such axis.
+    pub fn softmax(&self, axis: i64) -> Result<Value> {
+        self.graph.node("Softmax").input(self).attr("axis", axis).build()
+    }
+
+    /// The logarithm of [`softmax`](Self::softmax).
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] when there is no such axis.
+    pub fn log_softmax(&self, axis: i64) -> Result<Value> {
+        self.graph.node("LogSoftmax").input(self).attr("axis", axis).build()
+    }
+
+    /// A fully connected layer: `x @ weight + bias` with `weight` as `[in, out]`, or as
+    /// `[out, in]` when `transposed`. One Gemm for a matrix, else MatMul and Add.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ShapeMismatch`] naming weight or bias.
+    pub fn linear(&self, weight: &Value, bias: Option<&Value>, transposed: bool) -> Result<Value> {
+        let from = self.graph.node_count();
+        let y = self.linear_nodes(weight, bias, transposed)?;
+        self.graph.record(from, [self, &y], weight, bias, transposed);
+        Ok(y)
+    }
+
+    fn linear_nodes(
+        &self,
+        weight: &Value,
+        bias: Option<&Value>,
+        transposed: bool,
+    ) -> Result<Value> {
+        // tract has Gemm for 32-bit floats alone.
+        let whole = self.dtype == DType::F32 || !self.graph.consumer.is_portable();
+        if whole && self.rank() == 2 && weight.rank() == 2 {
+            let node = self.graph.node("Gemm").input(self).input(weight).input_opt(bias);
+            return if transposed { node.attr("transB", 1).build() } else { node.build() };
+        }
+        let weight = if transposed { &weight.transpose(&[1, 0])? } else { weight };
+        let product = self.matmul(weight)?;
+        bias.map_or(Ok(product.clone()), |bias| product.add(bias))
+    }
+
+    /// Convolution of `[batch, channels, ..]` with `weight` as `[out, in / groups, ..]`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ShapeMismatch`] naming tensor and axis.
+    pub fn conv(&self, weight: &Value, bias: Option<&Value>, options: &Conv) -> Result<Value> {
+        let node = self.graph.node("Conv").input(self).input(weight).input_opt(bias);
+        let y = node
+            .attr("strides", ints(&options.strides))
+            .attr("pads", pads(&options.padding))
+            .attr("dilations", ints(&options.dilations))
+            .attr("group", options.groups as i64)
+            .build()?;
+        self.graph.record_convolution([self, &y], weight, bias, options);
+        Ok(y)
+    }
+
+    /// Largest value in each window.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ShapeMismatch`] when the window does not fit.
+    pub fn max_pool(&self, options: &Pool) -> Result<Value> {
+        let node =
+            self.graph.node("MaxPool").input(self).attr("kernel_shape", ints(&options.kernel));
+        node.attr("strides", ints(&options.strides))
+            .attr("pads", pads(&options.padding))
+            .attr("dilations", ints(&options.dilations))
+            .attr("ceil_mode", i64::from(options.ceil_mode))
+            .build()
+    }
+
+    /// Mean of each window; padding counts as zeros when `count_include_pad`, else not at all.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ShapeMismatch`] when the window does not fit;
+    /// [`ErrorKind::UnsupportedOperation`] for dilations, which the operator has only from
+    /// operator set 19 on.
+    pub fn average_pool(&self, options: &Pool, count_include_pad: bool) -> Result<Value> {
+        let mut node =
+            self.graph.node("AveragePool").input(self).attr("kernel_shape", ints(&options.kernel));
+        if options.dilations.iter().any(|&dilation| dilation != 1) {
+            if self.graph.consumer.opset_version() < 19 {
+                let text = "dilations need operator set 19";
+                let error =
+                    Error::new(ErrorKind::UnsupportedOperation, text).in_operation("AveragePool");
+                return Err(error.on_tensor(&*self.name));
+            }
+            node = node.attr("dilations", ints(&options.dilations));
+        }
+        node.attr("strides", ints(&options.strides))
+            .attr("pads", pads(&options.padding))
+            .attr("ceil_mode", i64::from(options.ceil_mode))
+            .attr("count_include_pad", i64::from(count_include_pad))
+            .build()
+    }
+
+    /// Batch normalization in its running form along axis 1.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ShapeMismatch`] when a parameter does not have as many values as channels.
+    pub fn batch_norm(
+        &self,
+        scale: &Value,
+        bias: &Value,
+        mean: &Value,
+        variance: &Value,
+        epsilon: f64,
+    ) -> Result<Value> {
+        let node = self.graph.node("BatchNormalization").input(self).input(scale).input(bias);
+        node.input(mean).input(variance).attr("epsilon", epsilon as f32).build()
+    }
+
+    /// Layer normalization (Ba, Kiros and Hinton, 2016) over the axes from `axis` on, with `scale`
+    /// and `bias` of their shape.
+    ///
+    /// # Errors
+    /// [`ErrorKind::DTypeMismatch`] when the types differ.
+    pub fn layer_norm(
+        &self,
+        scale: &Value,
+        bias: Option<&Value>,
+        axis: i64,
+        epsilon: f64,
+    ) -> Result<Value> {
+        let node = self.graph.node("LayerNormalization").input(self).input(scale).input_opt(bias);
+        node.attr("axis", axis).attr("epsilon", epsilon as f32).build()
+    }
+
+    /// Transposed convolution of `[batch, channels, ..]` with `weight` as `[in, out / groups, ..]`.
+    /// `output_padding` is added behind each spatial axis of the output.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ShapeMismatch`] naming tensor and axis.
+    pub fn conv_transpose(
+        &self,
+        weight: &Value,
+        bias: Option<&Value>,
+        options: &Conv,
+        output_padding: &[usize],
+    ) -> Result<Value> {
+        if let Some(value) = tensorrt::conv_transpose(self, weight, bias, options, output_padding)?
+        {
+            return Ok(value);
+        }
+        let node = self.graph.node("ConvTranspose").input(self).input(weight).input_opt(bias);
+        node.attr("strides", ints(&options.strides))
+            .attr("pads", pads(&options.padding))
+            .attr("dilations", ints(&options.dilations))
+            .attr("group", options.groups as i64)
+            .attr("output_padding", ints(output_padding))
+            .build()
+    }
+}

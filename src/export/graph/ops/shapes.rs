@@ -1,0 +1,250 @@
+//! What changes the axes of a value or picks some of it, and sizes that are known when the model runs.
+
+use super::{ints, pads};
+use crate::error::{Error, ErrorKind, Result};
+use crate::export::graph::{GraphBuilder, Value, infer};
+use crate::spec::{DType, Dim, Shape};
+use crate::tensor::HostTensor;
+
+impl Value {
+    /// Slices along `axis` at `indices`, whose axes take the place of `axis`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::DTypeMismatch`] for indices that are not i32 or i64.
+    pub fn gather(&self, indices: &Value, axis: i64) -> Result<Value> {
+        self.graph.node("Gather").input(self).input(indices).attr("axis", axis).build()
+    }
+
+    /// Position of the largest (`ArgMax`) or smallest (`ArgMin`) value along an axis, kept as
+    /// size 1, as i64; the first of several.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] when there is no such axis.
+    pub fn arg(&self, op: &'static str, axis: i64) -> Result<Value> {
+        self.graph.node(op).input(self).attr("axis", axis).build()
+    }
+
+    /// The same value repeated along axes of size 1 up to the dimensions `dims`, whose symbols are
+    /// read from this value or `sources` when the model runs.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ShapeMismatch`] when this value does not broadcast to `dims`, or a symbol is
+    /// nowhere to be read.
+    pub fn expand(&self, dims: &[Dim], sources: &[&Value]) -> Result<Value> {
+        let target = Shape::from(dims.to_vec());
+        let named = |e: Error| e.in_operation("Expand").on_tensor(&*self.name);
+        if infer::broadcast(&self.shape, &target).map_err(named)? != target {
+            let text = format!("{} does not expand to {target}", self.shape);
+            return Err(named(Error::new(ErrorKind::ShapeMismatch, text)));
+        }
+        if self.shape == target {
+            return Ok(self.clone());
+        }
+        let sources: Vec<&Value> = std::iter::once(self).chain(sources.iter().copied()).collect();
+        let shape = self.graph.shape_tensor(dims, &sources)?;
+        let node = self.graph.node("Expand").input(self).input(&shape);
+        node.outputs([(self.dtype, target)]).build()
+    }
+
+    /// The axes in another order.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] when `order` is no permutation.
+    pub fn transpose(&self, order: &[usize]) -> Result<Value> {
+        if order.iter().copied().eq(0..self.rank()) {
+            return Ok(self.clone());
+        }
+        self.graph.node("Transpose").input(self).attr("perm", ints(order)).build()
+    }
+
+    /// The same values under other dimensions; `None` stands for what is left over, once.
+    /// A symbolic dimension is read from this value when the model runs.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ShapeMismatch`] when the number of elements differs, or a symbol is not one of
+    /// this value's.
+    pub fn reshape(&self, dims: &[Option<Dim>]) -> Result<Value> {
+        let known: Vec<Dim> = dims.iter().flatten().cloned().collect();
+        let wrong = |text: String| {
+            Error::new(ErrorKind::ShapeMismatch, text)
+                .in_operation("Reshape")
+                .on_tensor(&*self.name)
+        };
+        let Some(rest) = infer::shapes::quotient(self.dims(), &known) else {
+            return Err(wrong(format!("{} cannot become {dims:?}", self.shape)));
+        };
+        let mut target: Vec<Dim> = Vec::with_capacity(dims.len());
+        let mut open = 0;
+        for dim in dims {
+            open += usize::from(dim.is_none());
+            target.push(dim.clone().unwrap_or_else(|| rest.clone()));
+        }
+        if open > 1 || (open == 0 && rest != Dim::Fixed(1)) {
+            return Err(wrong(format!("{} cannot become {dims:?}", self.shape)));
+        }
+        if target == self.dims() {
+            return Ok(self.clone());
+        }
+        let shape = self.shape_operand(&target)?;
+        let output = (self.dtype, Shape::from(target));
+        self.graph.node("Reshape").input(self).input(&shape).outputs([output]).build()
+    }
+
+    /// The target of a Reshape: fixed sizes as they are, one symbol as -1, a symbol that stays in
+    /// its place as 0, and others gathered from this value's shape.
+    fn shape_operand(&self, target: &[Dim]) -> Result<Value> {
+        let same = |i: usize, dim: &Dim| self.dims().get(i) == Some(dim);
+        let zero_sized = target.contains(&Dim::Fixed(0));
+        let mut moved =
+            target.iter().enumerate().filter(|(i, dim)| dim.fixed().is_none() && !same(*i, dim));
+        let first = moved.next().map(|(i, _)| i);
+        if moved.next().is_none() && !zero_sized {
+            let size = |(i, dim): (usize, &Dim)| match dim.fixed() {
+                Some(size) => size as i64,
+                None if Some(i) == first => -1,
+                None => 0,
+            };
+            let sizes: Vec<i64> = target.iter().enumerate().map(size).collect();
+            return Ok(self.graph.constant("shape", HostTensor::from_vec([sizes.len()], sizes)?));
+        }
+        self.graph.shape_of(target, &[self])
+    }
+
+    /// The axes from `start` to `end` (inclusive) as one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] when there are no such axes.
+    pub fn flatten(&self, start: i64, end: i64) -> Result<Value> {
+        let (start, end) = (self.axis(start)?, self.axis(end)?);
+        let kept = |dims: &[Dim]| dims.iter().cloned().map(Some).collect::<Vec<_>>();
+        let mut dims = kept(&self.dims()[..start]);
+        dims.push(None);
+        dims.extend(kept(&self.dims()[(end + 1).max(start)..]));
+        self.reshape(&dims)
+    }
+
+    /// Without the axes given, which have size 1.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ShapeMismatch`] when one has another size.
+    pub fn squeeze(&self, axes: &[i64]) -> Result<Value> {
+        let axes = self.graph.constant("axes", HostTensor::from_vec([axes.len()], axes.to_vec())?);
+        self.graph.node("Squeeze").input(self).input(&axes).build()
+    }
+
+    /// With new axes of size 1, numbered as they are afterwards.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] when an axis is beyond the new rank.
+    pub fn unsqueeze(&self, axes: &[i64]) -> Result<Value> {
+        let axes = self.graph.constant("axes", HostTensor::from_vec([axes.len()], axes.to_vec())?);
+        self.graph.node("Unsqueeze").input(self).input(&axes).build()
+    }
+
+    /// Sum, mean, smallest or largest value along axes: `op` is `ReduceSum`, `ReduceMean`, ...
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] when there is no such axis.
+    pub fn reduce(&self, op: &'static str, axes: &[i64], keep_dims: bool) -> Result<Value> {
+        let axes = self.graph.constant("axes", HostTensor::from_vec([axes.len()], axes.to_vec())?);
+        self.graph.node(op).input(self).input(&axes).attr("keepdims", i64::from(keep_dims)).build()
+    }
+
+    /// With zeros before and behind each axis.
+    pub(in crate::export::graph) fn pad(&self, padding: &[(usize, usize)]) -> Result<Value> {
+        let pads = pads(padding);
+        let pads = self.graph.constant("pads", HostTensor::from_vec([pads.len()], pads)?);
+        self.graph.node("Pad").input(self).input(&pads).build()
+    }
+
+    /// The part `start..end` of an axis; `end` of `None` is the axis' end.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] when there is no such axis.
+    pub fn slice(&self, axis: i64, start: i64, end: Option<i64>) -> Result<Value> {
+        let operand = |value: i64| {
+            Ok::<_, Error>(self.graph.constant("slice", HostTensor::from_vec([1], vec![value])?))
+        };
+        let node = self.graph.node("Slice").input(self).input(&operand(start)?);
+        node.input(&operand(end.unwrap_or(i64::MAX))?).input(&operand(axis)?).build()
+    }
+
+    /// This value with its dimensions under other names, given by one who knows that they are equal.
+    #[cfg(feature = "candle")]
+    pub(crate) fn with_dims(mut self, dims: Vec<Dim>) -> Value {
+        self.shape = dims.into();
+        self
+    }
+}
+
+impl GraphBuilder {
+    /// Values one after the other along an axis.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InputMismatch`] without values; [`ErrorKind::ShapeMismatch`] when another axis differs.
+    pub fn concat(&self, values: &[&Value], axis: i64) -> Result<Value> {
+        values
+            .iter()
+            .fold(self.node("Concat"), |node, value| node.input(value))
+            .attr("axis", axis)
+            .build()
+    }
+
+    /// `0, 1, .. dim - 1` as 64-bit integers: a constant where it is fixed, else `count` gives the size when the
+    /// model runs, as a 1-D tensor.
+    #[cfg(any(feature = "burn", feature = "candle"))]
+    pub(crate) fn range(&self, dim: &Dim, count: impl FnOnce() -> Result<Value>) -> Result<Value> {
+        if let Some(size) = dim.fixed() {
+            let values = HostTensor::from_vec([size], (0..size as i64).collect())?;
+            return Ok(self.constant("range", values));
+        }
+        let count = count()?;
+        let number = |value: i64| self.constant("range", HostTensor::scalar(value));
+        let output = (DType::I64, Shape::from([dim.clone()]));
+        if !self.consumer().is_portable() {
+            let node = self.node("Range").input(&number(0)).input(&count.squeeze(&[0])?);
+            return node.input(&number(1)).outputs([output]).build();
+        }
+        // tract 0.23 takes a part of what was made of a Range from the wrong place.
+        let ones = self.node("Expand").input(&number(1)).input(&count).outputs([output]).build()?;
+        self.node("CumSum").input(&ones).input(&number(0)).attr("exclusive", 1).build()
+    }
+
+    /// The sizes `dims` as a 1-D i64 tensor: a constant where all are fixed, else symbols read from
+    /// the first of `sources` that has them.
+    pub(crate) fn shape_tensor(&self, dims: &[Dim], sources: &[&Value]) -> Result<Value> {
+        match dims.iter().map(Dim::fixed).collect::<Option<Vec<_>>>() {
+            Some(sizes) => {
+                let sizes = HostTensor::from_vec([sizes.len()], ints(&sizes))?;
+                Ok(self.constant("shape", sizes))
+            }
+            None => self.shape_of(dims, sources),
+        }
+    }
+
+    /// A 1-D i64 tensor with the sizes `dims`, symbols read from the first of `sources` that has them.
+    fn shape_of(&self, dims: &[Dim], sources: &[&Value]) -> Result<Value> {
+        let mut parts = Vec::with_capacity(dims.len());
+        for dim in dims {
+            let index = |at: usize| HostTensor::from_vec([1], vec![at as i64]);
+            if let Dim::Fixed(size) = dim {
+                parts.push(self.constant("size", index(*size)?));
+                continue;
+            }
+            let found =
+                sources.iter().find_map(|v| Some((*v, v.dims().iter().position(|d| d == dim)?)));
+            let Some((source, at)) = found else {
+                let Some(size) = self.defined(dim) else {
+                    let text = format!("`{dim}` is no dimension of the inputs");
+                    return Err(Error::new(ErrorKind::ShapeMismatch, text).in_operation("Reshape"));
+                };
+                parts.push(size);
+                continue;
+            };
+            let shape = self.node("Shape").input(source).build()?;
+            let index = self.constant("index", index(at)?);
+            parts.push(self.node("Gather").input(&shape).input(&index).attr("axis", 0).build()?);
+        }
+        self.concat(&parts.iter().collect::<Vec<_>>(), 0)
+    }
+}

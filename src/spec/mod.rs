@@ -1,0 +1,266 @@
+//! What a tensor is without its values: element type, dimensions, name; and the signature of a
+//! model. No data, no framework, no backend.
+
+mod dim;
+
+pub use dim::{Dim, Symbol};
+
+use std::{collections::BTreeMap, fmt};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Element type of a tensor, named as ONNX and the frameworks name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum DType {
+    /// IEEE 754 binary32.
+    F32,
+    /// IEEE 754 binary16.
+    F16,
+    /// The upper half of a binary32.
+    BF16,
+    /// IEEE 754 binary64.
+    F64,
+    /// 8-bit signed integer.
+    I8,
+    /// 16-bit signed integer.
+    I16,
+    /// 32-bit signed integer.
+    I32,
+    /// 64-bit signed integer.
+    I64,
+    /// 8-bit unsigned integer.
+    U8,
+    /// 16-bit unsigned integer.
+    U16,
+    /// 32-bit unsigned integer.
+    U32,
+    /// 64-bit unsigned integer.
+    U64,
+    /// One byte, 0 or 1.
+    Bool,
+}
+
+impl DType {
+    /// Size of one element in bytes.
+    pub const fn size(self) -> usize {
+        match self {
+            Self::I8 | Self::U8 | Self::Bool => 1,
+            Self::F16 | Self::BF16 | Self::I16 | Self::U16 => 2,
+            Self::F32 | Self::I32 | Self::U32 => 4,
+            Self::F64 | Self::I64 | Self::U64 => 8,
+        }
+    }
+
+    /// Whether this is a floating point type.
+    pub const fn is_float(self) -> bool {
+        matches!(self, Self::F32 | Self::F16 | Self::BF16 | Self::F64)
+    }
+
+    /// Whether this is an integer type, signed or not.
+    pub const fn is_int(self) -> bool {
+        !self.is_float() && !matches!(self, Self::Bool)
+    }
+}
+
+impl fmt::Display for DType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::BF16 => "bf16",
+            Self::F64 => "f64",
+            Self::I8 => "i8",
+            Self::I16 => "i16",
+            Self::I32 => "i32",
+            Self::I64 => "i64",
+            Self::U8 => "u8",
+            Self::U16 => "u16",
+            Self::U32 => "u32",
+            Self::U64 => "u64",
+            Self::Bool => "bool",
+        })
+    }
+}
+
+/// Dimensions of a tensor, outermost first. A scalar has none.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Shape(Vec<Dim>);
+
+impl Shape {
+    /// The dimensions.
+    pub fn dims(&self) -> &[Dim] {
+        &self.0
+    }
+
+    /// Number of dimensions.
+    pub fn rank(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The sizes, if all are fixed.
+    pub fn fixed(&self) -> Option<Vec<usize>> {
+        self.0.iter().map(Dim::fixed).collect()
+    }
+
+    /// Whether any dimension is symbolic.
+    pub fn is_dynamic(&self) -> bool {
+        self.0.iter().any(|dim| dim.fixed().is_none())
+    }
+
+    /// Smallest, tuned and largest sizes: an optimization profile of this tensor.
+    pub fn profile(&self) -> [Vec<usize>; 3] {
+        [Dim::min, Dim::opt, Dim::max].map(|pick| self.0.iter().map(pick).collect())
+    }
+}
+
+impl<D: Into<Dim>, I: IntoIterator<Item = D>> From<I> for Shape {
+    fn from(dims: I) -> Self {
+        Self(dims.into_iter().map(Into::into).collect())
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[")?;
+        for (i, dim) in self.0.iter().enumerate() {
+            write!(f, "{}{dim}", if i > 0 { ", " } else { "" })?;
+        }
+        f.write_str("]")
+    }
+}
+
+/// Name, element type and shape of an input or output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorSpec {
+    /// The name in the ONNX graph and the engine.
+    pub name: String,
+    /// The element type.
+    pub dtype: DType,
+    /// The shape; symbolic dimensions are known when the model runs.
+    pub shape: Shape,
+}
+
+impl TensorSpec {
+    /// A spec from its parts.
+    pub fn new(name: impl Into<String>, dtype: DType, shape: impl Into<Shape>) -> Self {
+        Self { name: name.into(), dtype, shape: shape.into() }
+    }
+
+    /// Checks the type and sizes of a tensor given for this spec, and binds its symbols.
+    ///
+    /// # Errors
+    /// [`ErrorKind::DTypeMismatch`], [`ErrorKind::ShapeMismatch`] or [`ErrorKind::OutOfProfile`],
+    /// naming this tensor and the axis.
+    pub fn check<'a>(
+        &'a self,
+        dtype: DType,
+        sizes: &[usize],
+        bound: &mut BTreeMap<&'a str, usize>,
+    ) -> Result<()> {
+        let fail = |kind, text: String| Err(Error::new(kind, text).on_tensor(&self.name));
+        if dtype != self.dtype {
+            return fail(ErrorKind::DTypeMismatch, format!("expected {}, got {dtype}", self.dtype));
+        }
+        if sizes.len() != self.shape.rank() {
+            let (rank, got) = (self.shape.rank(), sizes.len());
+            let text = format!("expected rank {rank} {}, got rank {got} {sizes:?}", self.shape);
+            return fail(ErrorKind::ShapeMismatch, text);
+        }
+        for (axis, (dim, &size)) in self.shape.dims().iter().zip(sizes).enumerate() {
+            let at = |kind, text: String| {
+                Err(Error::new(kind, text).on_tensor(&self.name).at_axis(axis))
+            };
+            match dim {
+                Dim::Fixed(expected) if *expected != size => {
+                    return at(
+                        ErrorKind::ShapeMismatch,
+                        format!("expected {expected}, got {size}"),
+                    );
+                }
+                Dim::Fixed(_) => {}
+                Dim::Symbol(symbol) => {
+                    if size < symbol.min() || size > symbol.max() {
+                        let (name, min, max) = (symbol.name(), symbol.min(), symbol.max());
+                        let text =
+                            format!("`{name}` = {size} is outside the profile {min}..={max}");
+                        return at(ErrorKind::OutOfProfile, text);
+                    }
+                    let first = *bound.entry(symbol.name()).or_insert(size);
+                    if first != size {
+                        let text = format!("`{}` is {first} elsewhere, {size} here", symbol.name());
+                        return at(ErrorKind::ShapeMismatch, text);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for TensorSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} {}", self.name, self.dtype, self.shape)
+    }
+}
+
+/// Inputs and outputs of a model, in order.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Signature {
+    /// The inputs, in the order in which they are passed.
+    pub inputs: Vec<TensorSpec>,
+    /// The outputs, in the order in which they are returned.
+    pub outputs: Vec<TensorSpec>,
+}
+
+impl Signature {
+    /// Checks the types and sizes of all inputs.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InputMismatch`] for a wrong count; else as [`TensorSpec::check`].
+    pub fn check_inputs<'s, I>(&self, inputs: I) -> Result<()>
+    where
+        I: ExactSizeIterator<Item = (DType, &'s [usize])>,
+    {
+        if inputs.len() != self.inputs.len() {
+            let names: Vec<_> = self.inputs.iter().map(|spec| spec.name.as_str()).collect();
+            let (expected, got) = (names.len(), inputs.len());
+            let text = format!("expected {expected} inputs ({}), got {got}", names.join(", "));
+            return Err(Error::new(ErrorKind::InputMismatch, text));
+        }
+        let mut bound = BTreeMap::new();
+        for (spec, (dtype, sizes)) in self.inputs.iter().zip(inputs) {
+            spec.check(dtype, sizes, &mut bound)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(feature = "_tensorrt")]
+impl Signature {
+    /// Checks that no input is without elements, which TensorRT does not take. Ranks and number
+    /// must have been checked.
+    pub(crate) fn check_not_empty<'s>(
+        &self,
+        inputs: impl Iterator<Item = (DType, &'s [usize])>,
+    ) -> Result<()> {
+        for (spec, (_, sizes)) in self.inputs.iter().zip(inputs) {
+            if let Some(axis) = sizes.iter().position(|&size| size == 0) {
+                let text = "TensorRT takes no tensors without elements";
+                return Err(Error::new(ErrorKind::ShapeMismatch, text)
+                    .on_tensor(&spec.name)
+                    .at_axis(axis));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Signature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |specs: &[TensorSpec]| {
+            specs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        };
+        write!(f, "({}) -> ({})", list(&self.inputs), list(&self.outputs))
+    }
+}
