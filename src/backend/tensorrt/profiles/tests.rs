@@ -1,3 +1,5 @@
+//! Ranges that profiles become, by their text.
+
 use super::*;
 use crate::spec::{DType, Shape, TensorSpec};
 use crate::tensor::HostTensor;
