@@ -42,7 +42,7 @@ impl Profiles {
     /// tuned for the most frequent, and of equally frequent ones for the largest.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] without samples.
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) without samples.
     pub fn from_samples(
         symbol: impl Into<String>,
         samples: impl IntoIterator<Item = usize>,
@@ -58,8 +58,8 @@ impl Profiles {
     /// [values](Self::values), each element from its smallest to its largest.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] without samples; for one that does not fit the signature as
-    /// [`Signature::check_inputs`], with its number as [`Error::item`].
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) without samples; for one that does not fit the signature as
+    /// [`Signature::check_inputs`], with its number as [`Error::item`](crate::Error::item).
     pub fn from_inputs(
         signature: &Signature,
         samples: impl IntoIterator<Item: AsRef<[HostTensor]>>,
