@@ -3,7 +3,7 @@
 use super::{ints, pads};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::graph::{GraphBuilder, Value, infer};
-use crate::spec::{DType, Dim, Shape};
+use crate::spec::{Dim, Shape};
 use crate::tensor::HostTensor;
 
 impl Value {
@@ -200,7 +200,7 @@ impl GraphBuilder {
         }
         let count = count()?;
         let number = |value: i64| self.constant("range", HostTensor::scalar(value));
-        let output = (DType::I64, Shape::from([dim.clone()]));
+        let output = (crate::spec::DType::I64, Shape::from([dim.clone()]));
         if !self.consumer().is_portable() {
             let node = self.node("Range").input(&number(0)).input(&count.squeeze(&[0])?);
             return node.input(&number(1)).outputs([output]).build();
