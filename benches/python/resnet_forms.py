@@ -252,7 +252,7 @@ def known_forms(text):
     """The forms in a list; a misspelt one is refused."""
     for form in text.split(","):
         if not re.fullmatch(r"([cnmus]|g[1-9]{2}a?)(\.([cnmus]|g[1-9]{2}a?)){3}(-[48de]?(-[pq])?)?", form):
-            raise argparse.ArgumentTypeError(f"form `{form}` is not four of c, n, m, u, s, gIJ and gIJa, then -4, -8 or -d, then -p or -q")
+            raise argparse.ArgumentTypeError(f"form `{form}` is not four of c, n, m, u, s, gIJ and gIJa, then -4, -8, -d or -e, then -p or -q")
     return text.split(",")
 
 

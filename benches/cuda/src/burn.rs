@@ -67,6 +67,9 @@ pub(crate) fn device(ordinal: usize, precision: Precision) -> Result<Device> {
 }
 
 pub(crate) fn measure(setting: &Setting, plan: &Plan) -> Result<()> {
+    if setting.any.is_some() || !setting.batch_sizes.is_empty() {
+        return Err("sizes that are not fixed are measured with --framework candle".into());
+    }
     cases(setting, plan, false)
 }
 

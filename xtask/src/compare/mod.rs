@@ -64,7 +64,7 @@ const WHO: [(&str, &str); 17] = [
     ("accelerant, candle, graph", "accelerant, Candle tensors, graph"),
     ("accelerant, candle, graph, any batch", "the same, any batch"),
     ("accelerant, candle, graph, any batch, one profile", "any batch, one profile for all"),
-    ("accelerant, candle, graph, batch sizes, forms for 8", "batch sizes 1, 8 and 32 in one"),
+    ("accelerant, candle, graph, batch sizes", "several batch sizes in one engine"),
     ("accelerant, candle, graph, any length", "the same, any length"),
     ("accelerant, candle, graph, any length, one profile", "any length, one profile for all"),
     ("accelerant, burn, graph", "accelerant, Burn tensors, graph"),

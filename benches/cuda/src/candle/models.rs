@@ -42,26 +42,25 @@ impl Case {
 
     pub(super) fn compile(&self, setting: &Setting, cuda_graph: bool) -> Result<CandleModule> {
         let examples: Vec<_> = self.inputs.iter().collect();
+        let size = |axis| self.inputs[0].dim(axis);
+        let open = match (setting.any, &self.net, &*setting.batch_sizes) {
+            (Some(Any::Batch), ..) => Some((0, Dim::dynamic("batch", 1..=size(0)?)?)),
+            (Some(Any::Length), Net::Bert(_), _) => {
+                Some((1, Dim::dynamic("length", 1..=size(1)?)?))
+            }
+            (Some(Any::Length), ..) => return Err("only texts have a length".into()),
+            (None, _, []) => None,
+            (None, _, sizes @ &[first, ..]) => {
+                let most = sizes.iter().copied().max().unwrap_or(first);
+                let sizes = sizes.iter().copied();
+                Some((0, Dim::dynamic("batch", 1..=most)?.tuned_for(sizes)?.with_opt(first)?))
+            }
+        };
         let mut options = setting.options(cuda_graph);
-        let largest = |axis| self.inputs[0].dim(axis);
-        if let &[first, ..] = &*setting.batch_sizes {
-            let largest = setting.batch_sizes.iter().copied().max().unwrap_or(first);
-            let sizes = setting.batch_sizes.iter().copied();
-            let batch = Dim::dynamic("batch", 1..=largest)?.tuned_for(sizes)?.with_opt(first)?;
-            for input in 0..self.inputs.len() {
-                options = options.dynamic_axis(input, 0, batch.clone());
+        if let Some((axis, dim)) = open {
+            for input in 0..examples.len() {
+                options = options.dynamic_axis(input, axis, dim.clone());
             }
-        }
-        match (setting.any, &self.net) {
-            (Some(Any::Batch), _) => options = options.dynamic_batch(1..=largest(0)?)?,
-            (Some(Any::Length), Net::Bert(_)) => {
-                let length = Dim::dynamic("length", 1..=largest(1)?)?;
-                for input in 0..self.inputs.len() {
-                    options = options.dynamic_axis(input, 1, length.clone());
-                }
-            }
-            (Some(Any::Length), _) => return Err("only texts have a length".into()),
-            (None, _) => {}
         }
         Ok(CandleModule::of_fn(examples.as_slice(), &options, |inputs| {
             Ok(vec![self.net.forward(inputs)?])
@@ -120,10 +119,7 @@ fn case(
             Some(Any::Length) => ", any length",
             None => "",
         };
-        let sizes = match &*setting.batch_sizes {
-            [] => String::new(),
-            [first, ..] => format!(", batch sizes, forms for {first}"),
-        };
+        let sizes = if setting.batch_sizes.is_empty() { "" } else { ", batch sizes" };
         let profile = if setting.one_profile { ", one profile" } else { "" };
         let who = &format!("accelerant, candle{graph}{any}{sizes}{profile}");
         let module = case.compile(setting, cuda_graph)?;

@@ -156,18 +156,14 @@ impl Profiles {
         for (name, symbol) in symbols {
             let smallest =
                 (Some(symbol) == first && symbol.min() < symbol.opt()).then(|| symbol.min());
-            let sizes = match symbol.sizes() {
-                [] if faster => [symbol.opt()].into_iter().chain(smallest).collect(),
-                [] => Vec::new(),
-                // The one to tune for most first, for which a context is made.
-                sizes => {
-                    let others = sizes.iter().rev().filter(|&&size| size != symbol.opt());
-                    [symbol.opt()].into_iter().chain(others.copied()).collect::<Vec<_>>()
-                }
+            let opt = symbol.opt();
+            let others: Vec<usize> = match symbol.sizes() {
+                [] if faster => smallest.into_iter().collect(),
+                [] => continue,
+                stated => stated.iter().rev().copied().filter(|&size| size != opt).collect(),
             };
-            if !sizes.is_empty() {
-                profiles = profiles.sizes(name, sizes)?;
-            }
+            // The one to tune for most first, for which a context is made.
+            profiles = profiles.sizes(name, [opt].into_iter().chain(others))?;
         }
         Ok(profiles)
     }
