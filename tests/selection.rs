@@ -114,7 +114,7 @@ fn one_warning_names_every_reason() {
         .with_env_filter("accelerant=warn")
         .with_writer(move || writer.clone())
         .with_ansi(false);
-    tracing::subscriber::with_default(subscriber.finish(), || {
+    common::logs::with_subscriber(subscriber.finish(), || {
         InferenceModule::compile(&model(), &OptimizeOptions::new()).unwrap();
     });
     let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, unreachable_pub)]
 
+pub mod logs;
 pub mod minilm;
 #[cfg(feature = "ort")]
 pub mod programs;

@@ -7,6 +7,7 @@ use accelerant::DType;
 use accelerant::backend::Backend;
 use accelerant::export::{Consumer, GraphBuilder};
 
+use crate::common::logs::with_subscriber;
 use crate::{Mlp, rtx};
 
 /// Counts what TensorRT logs, and panics on it.
@@ -38,15 +39,12 @@ impl tracing::Subscriber for Noisy {
 
 #[test]
 fn logs_reach_tracing_and_a_panicking_subscriber_stops_nothing() {
-    // A subscriber that comes while another test's thread reaches a log line for the first time may not be
-    // asked about that line ever, so all of them are reached before.
-    rtx().build(&Mlp::new(1).export(4)).unwrap();
     let count = Arc::new(AtomicUsize::new(0));
     let graph = GraphBuilder::for_consumer("cast", Consumer::tensorrt());
     let x = graph.input("x", DType::U16, [4usize]).unwrap();
     graph.output("y", &x.cast(DType::F32).unwrap()).unwrap();
     let unknown_type = graph.finish().unwrap();
-    let (engine, refused) = tracing::subscriber::with_default(Noisy(count.clone()), || {
+    let (engine, refused) = with_subscriber(Noisy(count.clone()), || {
         // Where there are many cores, a build logs from the library's own threads alone; the parser does not.
         (rtx().build(&Mlp::new(1).export(4)), rtx().build(&unknown_type))
     });
