@@ -23,7 +23,9 @@ fn build(criterion: &mut Criterion, name: &str, graph: &BurnGraph) {
                 continue;
             }
         }
-        group.bench_function(backend.kind().to_string(), |b| b.iter(|| backend.build(&model)));
+        group.bench_function(backend.kind().to_string(), |b| {
+            b.iter(|| backend.build(&model).expect("it is built"))
+        });
     }
     group.finish();
 }

@@ -19,13 +19,15 @@ fn engines(criterion: &mut Criterion) {
         let mut group = criterion.benchmark_group(format!("a module, {}", backend.kind()));
         group.sample_size(10).throughput(Throughput::Bytes(engine.plan().len() as u64));
         group.bench_function("of an engine in memory", |b| {
-            b.iter(|| InferenceModule::from_engine(engine.clone(), &options))
+            b.iter_with_large_drop(|| {
+                InferenceModule::from_engine(engine.clone(), &options).expect("it loads")
+            });
         });
         group.bench_function("of an engine file", |b| {
-            b.iter(|| InferenceModule::open(&path, &options))
+            b.iter_with_large_drop(|| InferenceModule::open(&path, &options).expect("it loads"));
         });
         group.bench_function("an engine file is read and verified", |b| {
-            b.iter(|| Engine::open(&path))
+            b.iter_with_large_drop(|| Engine::open(&path).expect("it is whole"));
         });
         group.finish();
     }

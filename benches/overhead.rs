@@ -16,13 +16,15 @@ fn calls(criterion: &mut Criterion) {
         let module = module_on(backend.as_ref(), (WIDTH, 1, 8)).expect("it is compiled");
         let x = [rows(1, WIDTH)];
         let mut group = criterion.benchmark_group(format!("a call, {}", backend.kind()));
-        group.bench_function("run", |b| b.iter(|| module.run(&x)));
+        group.bench_function("run", |b| b.iter(|| module.run(&x).expect("it runs")));
         group.bench_function("submit, wait", |b| {
-            b.iter(|| module.submit(&x).and_then(|pending| pending.wait()))
+            b.iter(|| module.submit(&x).and_then(|pending| pending.wait()).expect("it runs"));
         });
         let options = BatcherOptions::new().max_delay(Duration::ZERO);
         let batcher = Batcher::new(module.clone(), &options).expect("it has a batch axis");
-        group.bench_function("batcher without a delay", |b| b.iter(|| batcher.run(&x)));
+        group.bench_function("batcher without a delay", |b| {
+            b.iter(|| batcher.run(&x).expect("it runs"))
+        });
         #[cfg(any(feature = "tensorrt-rtx", feature = "tensorrt"))]
         if let Ok(cuda) = module.cuda() {
             on_device(&mut group, &cuda);
@@ -84,7 +86,7 @@ fn sizes(criterion: &mut Criterion) {
             group.bench_function(name, |b| {
                 b.iter(|| {
                     turn = (turn + 1) % xs.len();
-                    module.run(&xs[turn])
+                    module.run(&xs[turn]).expect("it runs")
                 })
             });
         };
@@ -103,7 +105,7 @@ fn compile(criterion: &mut Criterion) {
     let model = model.expect("it is a model");
     criterion.bench_function("a module from a model, ort", |b| {
         let options = OptimizeOptions::new().require(BackendKind::Ort);
-        b.iter(|| accelerant::InferenceModule::compile(&model, &options));
+        b.iter(|| accelerant::InferenceModule::compile(&model, &options).expect("it compiles"));
     });
 }
 

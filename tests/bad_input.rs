@@ -2,7 +2,9 @@
 
 mod common;
 
-use accelerant::export::onnx::{ModelProto, StringStringEntryProto};
+use accelerant::export::onnx::{
+    ModelProto, StringStringEntryProto, tensor_shape_proto::dimension, type_proto::Value,
+};
 use accelerant::export::{GraphBuilder, OnnxModel};
 use accelerant::{
     BackendKind, DType, Dim, Engine, ErrorKind, HostTensor, InferenceModule, OptimizeOptions,
@@ -220,6 +222,53 @@ fn a_required_backend_is_never_replaced() {
         InferenceModule::compile(&model(), &OptimizeOptions::new().require(kind)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NoBackend);
     assert!(error.to_string().contains("nowhere"), "{error}");
+}
+
+#[test]
+fn sizes_are_stated_of_symbols_that_inputs_have() {
+    let opened = || OnnxModel::from_bytes(model().to_bytes()).unwrap();
+    let tuned = opened().bind("n", 1..=4).unwrap().tuned_for("n", [1, 4]).unwrap();
+    let signature = tuned.signature();
+    for spec in [&signature.inputs[0], &signature.outputs[0]] {
+        let Dim::Symbol(n) = &spec.shape.dims()[0] else { panic!("{spec:?}") };
+        assert_eq!((n.min(), n.opt(), n.max(), n.sizes()), (1, 4, 4, &[1, 4][..]));
+    }
+    let refused = |result: accelerant::Result<OnnxModel>, part: &str| {
+        let error = result.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+        assert!(error.to_string().contains(part), "{error}");
+    };
+    refused(opened().bind("m", 1..=4), "`m`");
+    refused(opened().tuned_for("m", [1]), "`m`");
+    refused(tuned.clone().tuned_for("n", [8]), "[8]");
+    refused(tuned.tuned_for("n", []), "`n`");
+    // A symbol that an output alone has.
+    let mut proto = model().proto().clone();
+    let output = &mut proto.graph.as_mut().unwrap().output[0];
+    let Some(Value::TensorType(tensor)) = &mut output.r#type.as_mut().unwrap().value else {
+        panic!("{output:?}")
+    };
+    tensor.shape.as_mut().unwrap().dim[0].value = Some(dimension::Value::DimParam("rows".into()));
+    let renamed = OnnxModel::from_bytes(proto.encode_to_vec()).unwrap();
+    assert!(renamed.signature().outputs[0].shape.to_string().contains("rows"));
+    refused(renamed.bind("rows", 1..=4), "`rows`");
+}
+
+#[test]
+fn a_model_that_is_onnx_takes_no_options_of_an_export() {
+    let new = OptimizeOptions::new;
+    for (options, name) in [
+        (new().dynamic_batch(1..=4).unwrap(), "dynamic_batch"),
+        (new().batch_sizes([1, 4]).unwrap(), "batch_sizes"),
+        (new().dynamic_axis(0, 0, 4), "dynamic_axis"),
+        (new().name("other"), "`name`"),
+        (new().input_names(["other"]), "input_names"),
+        (new().output_names(["other"]), "output_names"),
+    ] {
+        let error = InferenceModule::compile(&model(), &options).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+        assert!(error.to_string().contains(name), "{error}");
+    }
 }
 
 #[test]

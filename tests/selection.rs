@@ -5,10 +5,11 @@ mod common;
 
 use std::sync::{Arc, Mutex};
 
-use accelerant::export::{GraphBuilder, OnnxModel};
+use accelerant::backend::{Backend, Executable, ort::Ort};
+use accelerant::export::{Consumer, GraphBuilder, OnnxModel};
 use accelerant::{
-    BackendKind, DType, Dim, Engine, ErrorKind, HostTensor, InferenceModule, OptimizeOptions,
-    Registry,
+    BackendKind, DType, Dim, Engine, Error, ErrorKind, HostTensor, InferenceModule,
+    OptimizeOptions, Registry, Result,
 };
 use common::random;
 
@@ -73,6 +74,78 @@ fn files_asked_for_are_written_even_without_a_gpu() {
     let again = OnnxModel::open(&onnx).unwrap().bind("n", 1..=4).unwrap();
     assert_eq!(again.signature(), model().signature());
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "nothing else is left");
+}
+
+#[test]
+fn the_flavor_that_is_required_builds_the_engine_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = folder.path().join("m.engine");
+    let options = OptimizeOptions::new().save_engine(&plan);
+    // It may run elsewhere: what is required here is not asked to.
+    let required = options.clone().require(BackendKind::Ort);
+    let module = InferenceModule::compile(&model(), &required).unwrap();
+    assert_eq!(module.backend(), BackendKind::Ort);
+    assert_eq!(Engine::open(&plan).unwrap().kind(), &BackendKind::TensorRtRtx);
+    std::fs::remove_file(&plan).unwrap();
+
+    // TensorRT's lean runtime builds nothing, and TensorRT-RTX does not stand in for it.
+    let compiled = InferenceModule::compile(&model(), &options.require(BackendKind::TensorRt));
+    match Engine::open(&plan) {
+        Ok(engine) => assert_eq!(engine.kind(), &BackendKind::TensorRt),
+        Err(_) => {
+            let error = compiled.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::NoBackend, "{error}");
+            assert!(error.to_string().contains("m.engine"), "{error}");
+            assert!(!error.to_string().contains("tensorrt-rtx"), "{error}");
+        }
+    }
+}
+
+/// A backend that could run anything.
+#[derive(Debug)]
+struct Eager;
+
+impl Backend for Eager {
+    fn kind(&self) -> BackendKind {
+        BackendKind::Custom("eager".into())
+    }
+
+    fn description(&self) -> String {
+        "a backend of the test".into()
+    }
+
+    fn consumer(&self) -> Consumer {
+        Consumer::tensorrt()
+    }
+
+    fn probe(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn build(&self, _: &OnnxModel) -> Result<Engine> {
+        unreachable!("nothing is exported for it")
+    }
+
+    fn load(&self, _: &Engine) -> Result<Box<dyn Executable>> {
+        unreachable!("nothing is built for it")
+    }
+}
+
+#[test]
+fn a_backend_for_which_nothing_can_be_exported_is_passed_over_with_the_reason() {
+    let export = |consumer: Consumer| match consumer == Consumer::portable() {
+        true => Ok(model()),
+        false => Err(Error::new(ErrorKind::UnsupportedOperation, "not for this one")),
+    };
+    let eager = Registry::empty().with(Eager);
+    let options = OptimizeOptions::new().registry(eager.clone().with(Ort));
+    let module = InferenceModule::compile_with(export, &options).unwrap();
+    assert_eq!(module.backend(), BackendKind::Ort);
+    let rejected: Vec<_> = module.rejected().iter().map(ToString::to_string).collect();
+    assert_eq!(rejected, ["eager: not for this one"]);
+    // With no other the model's own fault is the error.
+    let alone = InferenceModule::compile_with(export, &OptimizeOptions::new().registry(eager));
+    assert_eq!(alone.unwrap_err().kind(), ErrorKind::UnsupportedOperation);
 }
 
 #[test]

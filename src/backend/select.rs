@@ -91,6 +91,11 @@ impl Registry {
         &self.backends
     }
 
+    /// The one that is [required](Self::require).
+    pub(crate) fn required(&self) -> Option<&BackendKind> {
+        self.required.as_ref()
+    }
+
     /// The backends that may be chosen, best first.
     #[cfg(feature = "burn")]
     pub(crate) fn allowed(&self) -> impl Iterator<Item = &Arc<dyn Backend>> {
@@ -147,7 +152,8 @@ impl Registry {
             let source = match engine_for(backend) {
                 Ok(source) => source,
                 Err(reason) => {
-                    refused.get_or_insert(reason);
+                    refused.get_or_insert(rejected.len());
+                    rejected.push(Rejection { kind: backend.kind(), reason });
                     continue;
                 }
             };
@@ -160,8 +166,8 @@ impl Registry {
             }
         }
         // A model that cannot be exported is the model's fault, whatever the backends say.
-        if let Some(reason) = refused {
-            return Err(reason);
+        if let Some(place) = refused {
+            return Err(rejected.swap_remove(place).reason);
         }
         let reasons: Vec<_> = rejected.iter().map(ToString::to_string).collect();
         let text = match reasons.is_empty() {

@@ -162,22 +162,41 @@ impl OnnxModel {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] when no input has the symbol, or the range is empty.
-    pub fn bind(mut self, symbol: &str, range: RangeInclusive<usize>) -> Result<Self> {
+    pub fn bind(self, symbol: &str, range: RangeInclusive<usize>) -> Result<Self> {
         let bound = Symbol::new(symbol, *range.start(), *range.end(), *range.end())?;
-        let mut found = false;
-        for spec in self.signature.inputs.iter_mut().chain(&mut self.signature.outputs) {
-            let dims = spec.shape.dims().iter().map(|dim| match dim {
-                Dim::Symbol(old) if old.name() == symbol => {
-                    found = true;
-                    Dim::Symbol(bound.clone())
-                }
-                other => other.clone(),
-            });
-            spec.shape = Shape::from(dims.collect::<Vec<_>>());
-        }
-        if !found {
-            let text = format!("no input has a dimension named `{symbol}`");
+        self.map_symbol(symbol, |_| Ok(bound.clone()))
+    }
+
+    /// Tunes for several sizes of a symbolic dimension of the inputs, as [`Symbol::tuned_for`]. Its
+    /// range is [stated](Self::bind) before.
+    ///
+    /// ```no_run
+    /// # use accelerant::OnnxModel;
+    /// let model = OnnxModel::open("model.onnx")?.bind("batch", 1..=64)?.tuned_for("batch", [1, 8, 64])?;
+    /// # Ok::<(), accelerant::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] when no input has the symbol, without sizes, and for one that
+    /// it cannot take.
+    pub fn tuned_for(self, symbol: &str, sizes: impl IntoIterator<Item = usize>) -> Result<Self> {
+        let sizes: Vec<usize> = sizes.into_iter().collect();
+        self.map_symbol(symbol, |known| known.clone().tuned_for(sizes.iter().copied()))
+    }
+
+    fn map_symbol(mut self, name: &str, f: impl Fn(&Symbol) -> Result<Symbol>) -> Result<Self> {
+        let Signature { inputs, outputs } = &mut self.signature;
+        let is = |dim: &Dim| dim.symbol().is_some_and(|symbol| symbol.name() == name);
+        if !inputs.iter().any(|spec| spec.shape.dims().iter().any(is)) {
+            let text = format!("no input has a dimension named `{name}`");
             return Err(Error::new(ErrorKind::InvalidArgument, text));
+        }
+        for spec in inputs.iter_mut().chain(outputs) {
+            let dims = spec.shape.dims().iter().map(|dim| match dim {
+                Dim::Symbol(symbol) if symbol.name() == name => f(symbol).map(Dim::Symbol),
+                other => Ok(other.clone()),
+            });
+            spec.shape = Shape::from(dims.collect::<Result<Vec<_>>>()?);
         }
         Ok(self)
     }

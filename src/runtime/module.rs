@@ -68,19 +68,24 @@ impl InferenceModule {
         Self(Arc::new(Inner { submitter, executable, loaded, origin, profile }))
     }
 
-    /// Compiles a model for the backend that `options` lead to.
+    /// Compiles a model for the backend that `options` lead to. Its names and sizes are its own:
+    /// [`OnnxModel::bind`] and [`OnnxModel::tuned_for`] state the sizes of one that was read.
     ///
     /// # Errors
-    /// As [`Registry::compile`](crate::backend::Registry::compile), and
-    /// [`ErrorKind::Io`] for the files asked for.
+    /// As [`Registry::compile`](crate::backend::Registry::compile);
+    /// [`ErrorKind::InvalidArgument`] for options about the export of a framework's model, such as
+    /// [`dynamic_batch`](OptimizeOptions::dynamic_batch); [`ErrorKind::Io`] for the files asked for,
+    /// and [`ErrorKind::NoBackend`] where no TensorRT can build the
+    /// [engine](OptimizeOptions::save_engine) asked for.
     pub fn compile(model: &OnnxModel, options: &OptimizeOptions) -> Result<Self> {
+        options.refuse_export_options()?;
         Self::compile_with(|_| Ok(model.clone()), options)
     }
 
-    /// Compiles the model that `export` writes for a consumer.
+    /// Compiles the model that `export` writes for a consumer. What `options` say of an export is left to it.
     ///
     /// # Errors
-    /// As [`compile`](Self::compile), and those of `export`.
+    /// As [`compile`](Self::compile), but for options about an export, and those of `export`.
     pub fn compile_with(
         mut export: impl FnMut(Consumer) -> Result<OnnxModel>,
         options: &OptimizeOptions,
@@ -295,18 +300,19 @@ impl Executable for InferenceModule {
     }
 }
 
-/// Builds an engine with the first backend that makes engine files and can build here, and writes it.
+/// Builds an engine with the flavor of TensorRT that is required, else the first that can build here, and writes it.
 fn build_engine(
     export: &mut impl FnMut(Consumer) -> Result<OnnxModel>,
     options: &OptimizeOptions,
     path: &Path,
 ) -> Result<Engine> {
+    let backends = options.backends();
+    let flavors = [BackendKind::TensorRtRtx, BackendKind::TensorRt];
+    let required = backends.required().filter(|kind| flavors.contains(kind));
     let mut reasons = Vec::new();
-    for kind in [BackendKind::TensorRtRtx, BackendKind::TensorRt] {
-        let built = options
-            .backends()
-            .get(&kind)
-            .and_then(|backend| backend.build(&export(backend.consumer())?));
+    for kind in flavors.iter().filter(|kind| required.is_none_or(|only| only == *kind)) {
+        let built =
+            backends.get(kind).and_then(|backend| backend.build(&export(backend.consumer())?));
         match built {
             Ok(engine) => {
                 engine.save(path)?;

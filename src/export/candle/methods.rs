@@ -1,6 +1,6 @@
 //! The list of candle's methods that [`TensorOps`](super::TensorOps) has under the same name with
 //! the same arguments, from which the trait and both of its implementations are made. Whether it
-//! is complete is checked against candle's source by `tests/candle_surface.rs`.
+//! is complete is checked against candle's source by `tests/cases_candle/surface.rs`.
 
 /// Calls `$then! { … }` with the methods that take `&self`.
 macro_rules! candle_methods {

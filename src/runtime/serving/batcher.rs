@@ -48,8 +48,8 @@ impl BatcherOptions {
     /// copies of its last row, whose results are thrown away. The largest is the most rows of a
     /// batch. By default a batch has as many rows as came together.
     ///
-    /// TensorRT compiles or tunes kernels for each size that it meets, and keeps CUDA graphs of one size
-    /// at a time: a few sizes, such as 1, 4, 16, are soon all known. TensorRT-RTX is faster with profiles for these
+    /// TensorRT compiles or tunes kernels for each size that it meets, and each context keeps the CUDA graphs of one
+    /// size: a few sizes, such as 1, 4, 16, are soon all known. TensorRT-RTX is faster with profiles for these
     /// sizes ([`OptimizeOptions::batch_sizes`](crate::OptimizeOptions::batch_sizes)) on some devices.
     #[must_use]
     pub fn batch_sizes(mut self, rows: impl IntoIterator<Item = usize>) -> Self {
@@ -66,7 +66,7 @@ impl BatcherOptions {
         self
     }
 
-    /// The most requests that wait to be run; more are refused.
+    /// The most requests that wait to be run, one at least; more are refused.
     #[must_use]
     pub fn max_queue(mut self, requests: usize) -> Self {
         self.max_queue = requests;
@@ -126,9 +126,9 @@ impl Batcher {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] naming tensor and axis, when the inputs and outputs do not all
-    /// have the same symbolic dimension as their first axis and nowhere else, when the model takes one
-    /// row at most, or when nobody stated how many it takes. [`ErrorKind::Io`] when the system gives
-    /// no thread.
+    /// have the same symbolic dimension as their first axis and nowhere else; naming the dimension,
+    /// when the model takes one row at most, when nobody stated how many it takes, or for options with
+    /// a size that it does not take. [`ErrorKind::Io`] when the system gives no thread.
     pub fn new(executable: impl Executable + 'static, options: &BatcherOptions) -> Result<Self> {
         Self::start(Arc::new(executable), options).map_err(|e| e.in_operation("batcher"))
     }
