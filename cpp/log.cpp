@@ -39,6 +39,12 @@ public:
     collectors_.erase(std::remove(collectors_.begin(), collectors_.end(), errors), collectors_.end());
   }
 
+  /// What was collected so far: another thread may be adding to it.
+  std::vector<std::string> collected(const Errors &errors) {
+    const std::lock_guard lock(mutex_);
+    return errors.messages_;
+  }
+
 private:
   void collect(const char *message) {
     const std::lock_guard lock(mutex_);
@@ -83,7 +89,7 @@ Errors::~Errors() { instance().remove(this); }
 void Errors::fail(const std::string &what) const {
   std::string text = what;
   const char *separator = ": ";
-  for (const std::string &message : messages_) {
+  for (const std::string &message : instance().collected(*this)) {
     text += separator;
     text += message;
     separator = "; ";

@@ -268,6 +268,8 @@ impl<T: Element, D: Dimension> From<Array<T, D>> for HostTensor {
             let (values, offset) = array.into_raw_vec_and_offset();
             let len = shape.iter().product::<usize>();
             match offset {
+                // An array that was made empty still has its values.
+                _ if len == 0 => Vec::new(),
                 Some(offset) if offset > 0 || values.len() != len => {
                     values[offset..offset + len].to_vec()
                 }
@@ -289,5 +291,28 @@ impl<T: Element> From<ArrayViewD<'_, T>> for HostTensor {
 impl fmt::Debug for HostTensor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "HostTensor({} {:?})", self.dtype, self.shape)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::{array, s};
+
+    #[test]
+    fn arrays_of_any_layout_give_their_values() {
+        let mut empty = array![1f32, 2., 3.];
+        empty.slice_collapse(s![0..0]);
+        let empty = HostTensor::from(empty);
+        assert_eq!((empty.shape(), empty.bytes().len()), (&[0][..], 0));
+        assert!(empty.to_vec::<f32>().unwrap().is_empty());
+        let mut part = array![1f32, 2., 3., 4.];
+        part.slice_collapse(s![1..3]);
+        assert_eq!(HostTensor::from(part).to_vec::<f32>().unwrap(), [2., 3.]);
+        let mut row = array![[1f32, 2.], [3., 4.]];
+        row.slice_collapse(s![1.., ..]);
+        assert_eq!(HostTensor::from(row).to_vec::<f32>().unwrap(), [3., 4.]);
+        let turned = array![[1f32, 2.], [3., 4.]].reversed_axes();
+        assert_eq!(HostTensor::from(turned).to_vec::<f32>().unwrap(), [1., 3., 2., 4.]);
     }
 }

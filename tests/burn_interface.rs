@@ -312,6 +312,16 @@ fn a_state_that_comes_out_again_gets_another_name() {
 }
 
 #[test]
+fn outputs_may_have_names_of_operators() {
+    let x = float::<2>([2, 3], 1);
+    let options = OptimizeOptions::new().output_names(["Tanh"]);
+    let tanh = |_: &Nothing, x: Tensor<2>| x.tanh();
+    let fast = Nothing::default().optimize_trt_with(x.clone(), tanh, &options).unwrap();
+    assert_eq!(fast.inference().signature().outputs[0].name, "Tanh");
+    assert_eq!(host(fast.forward(x)).len(), 1);
+}
+
+#[test]
 fn outputs_may_be_inputs_constants_or_the_same_twice() {
     let x = float::<2>([2, 3], 1);
     compare("identity", x.clone(), |x| x);

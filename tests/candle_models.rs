@@ -295,7 +295,7 @@ fn several_inputs_and_outputs_of_several_types() {
         Ok(vec![sum.argmax(1)?, sum])
     }
     let (a, ids) = (tensor(&[4, 3], 1), Tensor::new(&[1u32, 2, 3, 4], &Device::Cpu).unwrap());
-    let options = batch(1..=6).input_names(["a", "ids"]).output_names(["best", "sum"]);
+    let options = batch(1..=6).input_names(["a", "ids"]).output_names(["ArgMax", "Add"]);
     let fast =
         CandleModule::of_fn([&a, &ids], &options, |inputs| both(&inputs[0], &inputs[1])).unwrap();
     let (got, expected) = (fast.run([&a, &ids]).unwrap(), both(&a, &ids).unwrap());

@@ -159,6 +159,10 @@ fn an_engine_file_runs_without_its_model() {
     let x = [HostTensor::from(random(&[3, 16], 2))];
     assert_eq!(opened.run(&x).unwrap(), module.run(&x).unwrap());
     assert_eq!(opened.backend(), module.backend());
+    let other = OptimizeOptions::new().require(BackendKind::TensorRt);
+    let error = InferenceModule::open(&path, &other).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoBackend, "{error}");
+    assert!(error.to_string().contains("is required"), "{error}");
 
     let none = OptimizeOptions::new().registry(Registry::empty());
     assert_eq!(InferenceModule::open(&path, &none).unwrap_err().kind(), ErrorKind::NoBackend);

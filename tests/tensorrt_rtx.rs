@@ -227,6 +227,7 @@ fn options_reach_the_builder() {
         |options: TensorRtOptions| TensorRt::rtx().with_options(options).build(&model).unwrap_err();
     assert_eq!(refused(exact().optimization_level(6)).kind(), ErrorKind::InvalidArgument);
     assert_eq!(refused(exact().max_contexts(0)).kind(), ErrorKind::InvalidArgument);
+    assert_eq!(refused(exact().workspace(0)).kind(), ErrorKind::InvalidArgument);
     let capability = refused(exact().compute_capabilities([13]));
     assert_eq!(capability.kind(), ErrorKind::Build);
     assert!(capability.to_string().contains("13"), "{capability}");

@@ -85,7 +85,7 @@ pub struct ExecutionCounters {
 /// Executions of one stream run in the order in which they were enqueued. Those of several streams
 /// may run at the same time, as many as there are contexts; more of them wait on the device, by
 /// events. A call blocks its thread only while all contexts are in the hands of other threads,
-/// which is for the time of an enqueue.
+/// which is for the time of an enqueue, or of a whole run on [host tensors](super::Executable::run).
 pub trait DeviceExecutable: Send + Sync {
     /// The device, counted from 0.
     fn ordinal(&self) -> usize;

@@ -30,7 +30,8 @@ pub struct Engine {
 
 impl Engine {
     /// An engine from what the backend built: `library` is the exact version that can load
-    /// `plan`, `target` the device it was built for.
+    /// `plan`, `target` the device it was built for. TensorRT does not check all that it reads of a plan: an
+    /// engine is to be trusted as a program is. The checksum of a file finds damage, not forgery.
     pub fn new(
         kind: BackendKind,
         library: impl Into<String>,
@@ -283,19 +284,20 @@ impl Spec {
     }
 
     fn into_spec(self) -> Result<TensorSpec> {
-        let dtype: DType = crate::export::onnx::from_onnx(self.dtype).map_err(|e| {
-            Error::new(ErrorKind::EngineCorrupt, e.to_string()).on_tensor(&self.name)
-        })?;
+        let corrupt =
+            |e: Error| Error::new(ErrorKind::EngineCorrupt, e.to_string()).on_tensor(&self.name);
+        let dtype: DType = crate::export::onnx::from_onnx(self.dtype).map_err(corrupt)?;
         let dim = |dim: DimHeader| match dim.name.as_str() {
             "" => Ok(Dim::Fixed(dim.opt as usize)),
             name => {
                 let [min, opt, max] = [dim.min, dim.opt, dim.max].map(|size| size as usize);
-                let symbol = Symbol::new(name, min, opt, max)?;
+                let symbol = Symbol::new(name, min, opt, max);
                 let sizes = dim.sizes.iter().map(|&size| size as usize);
-                match dim.sizes.is_empty() {
-                    true => Ok(symbol.into()),
-                    false => symbol.tuned_for(sizes)?.with_opt(opt).map(Dim::from),
-                }
+                let symbol = match dim.sizes.is_empty() {
+                    true => symbol,
+                    false => symbol.and_then(|s| s.tuned_for(sizes)?.with_opt(opt)),
+                };
+                symbol.map(Dim::from).map_err(corrupt)
             }
         };
         let dims = self.dims.into_iter().map(dim).collect::<Result<Vec<Dim>>>()?;
@@ -328,6 +330,17 @@ mod tests {
         plan_len: u64,
         #[prost(bytes = "vec", tag = "9")]
         plan_hash: Vec<u8>,
+    }
+
+    #[test]
+    fn sizes_that_make_no_symbol_are_corrupt() {
+        let symbol = DimHeader { name: "n".into(), min: 1, opt: 2, max: 4, sizes: vec![] };
+        let alone = DimHeader { sizes: vec![1, 4], ..symbol.clone() };
+        for dim in [DimHeader { min: 3, ..symbol.clone() }, alone, DimHeader { max: 1, ..symbol }] {
+            let dtype = crate::export::onnx::to_onnx(DType::F32) as i32;
+            let error = Spec { name: "x".into(), dtype, dims: vec![dim] }.into_spec().unwrap_err();
+            assert_eq!((error.kind(), error.tensor()), (ErrorKind::EngineCorrupt, Some("x")));
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::onnx::{self, ModelProto};
 use super::{encode, external};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::write_atomic;
-use crate::spec::{Dim, Shape, Signature, Symbol, TensorSpec};
+use crate::spec::{Dim, Signature, Symbol, TensorSpec};
 use crate::tensor::HostTensor;
 
 /// Weights below this many bytes stay inside the model when it is [split](OnnxModel::split):
@@ -164,14 +164,14 @@ impl OnnxModel {
     /// [`ErrorKind::InvalidArgument`] when no input has the symbol, or the range is empty.
     pub fn bind(self, symbol: &str, range: RangeInclusive<usize>) -> Result<Self> {
         let bound = Symbol::new(symbol, *range.start(), *range.end(), *range.end())?;
-        self.map_symbol(symbol, |_| Ok(bound.clone()))
+        self.map_symbol(symbol, |_| Ok(bound))
     }
 
     /// Tunes for several sizes of a symbolic dimension of the inputs, as [`Symbol::tuned_for`]. Its
     /// range is [stated](Self::bind) before.
     ///
     /// ```no_run
-    /// # use accelerant::OnnxModel;
+    /// # use accelerant::export::OnnxModel;
     /// let model = OnnxModel::open("model.onnx")?.bind("batch", 1..=64)?.tuned_for("batch", [1, 8, 64])?;
     /// # Ok::<(), accelerant::Error>(())
     /// ```
@@ -180,24 +180,19 @@ impl OnnxModel {
     /// [`ErrorKind::InvalidArgument`] when no input has the symbol, without sizes, and for one that
     /// it cannot take.
     pub fn tuned_for(self, symbol: &str, sizes: impl IntoIterator<Item = usize>) -> Result<Self> {
-        let sizes: Vec<usize> = sizes.into_iter().collect();
-        self.map_symbol(symbol, |known| known.clone().tuned_for(sizes.iter().copied()))
+        self.map_symbol(symbol, |known| known.tuned_for(sizes))
     }
 
-    fn map_symbol(mut self, name: &str, f: impl Fn(&Symbol) -> Result<Symbol>) -> Result<Self> {
-        let Signature { inputs, outputs } = &mut self.signature;
-        let is = |dim: &Dim| dim.symbol().is_some_and(|symbol| symbol.name() == name);
-        if !inputs.iter().any(|spec| spec.shape.dims().iter().any(is)) {
+    fn map_symbol(mut self, name: &str, f: impl FnOnce(Symbol) -> Result<Symbol>) -> Result<Self> {
+        let dims = self.signature.inputs.iter().flat_map(|spec| spec.shape.dims());
+        let known = dims.filter_map(Dim::symbol).find(|symbol| symbol.name() == name);
+        let Some(known) = known else {
             let text = format!("no input has a dimension named `{name}`");
             return Err(Error::new(ErrorKind::InvalidArgument, text));
-        }
-        for spec in inputs.iter_mut().chain(outputs) {
-            let dims = spec.shape.dims().iter().map(|dim| match dim {
-                Dim::Symbol(symbol) if symbol.name() == name => f(symbol).map(Dim::Symbol),
-                other => Ok(other.clone()),
-            });
-            spec.shape = Shape::from(dims.collect::<Result<Vec<_>>>()?);
-        }
+        };
+        let new = f(known.clone())?;
+        self.signature =
+            self.signature.with_symbols(|symbol| (symbol.name() == name).then(|| new.clone()));
         Ok(self)
     }
 }

@@ -108,11 +108,17 @@ impl InferenceModule {
     /// Makes an engine ready to run that was built before, perhaps on another machine.
     ///
     /// # Errors
-    /// [`ErrorKind::NoBackend`] when the backend that built it was not compiled in; else as
+    /// [`ErrorKind::NoBackend`] when the backend that built it was not compiled in, or another one is
+    /// [required](OptimizeOptions::require); else as
     /// [`Backend::load`](crate::backend::Backend::load). No other backend is tried: without the
     /// model there is nothing to build anew.
     pub fn from_engine(engine: Engine, options: &OptimizeOptions) -> Result<Self> {
-        let backend = options.backends().get(engine.kind())?.clone();
+        let backends = options.backends();
+        if let Some(only) = backends.required().filter(|only| *only != engine.kind()) {
+            let text = format!("{only} is required, and the engine is of {}", engine.kind());
+            return Err(Error::new(ErrorKind::NoBackend, text).in_operation("load engine"));
+        }
+        let backend = backends.get(engine.kind())?.clone();
         let executable = backend.load(&engine)?;
         let compiled = Compiled { executable, engine, backend, rejected: Vec::new() };
         Ok(Self::new(compiled, None))
@@ -130,8 +136,8 @@ impl InferenceModule {
     /// goes to the device that has the least to do; after a failure of a device to the next, and one
     /// that failed comes last for a second. Tensors that are on one of the devices are taken there.
     ///
-    /// What is loaded on one of them already is shared, and loaded anew on the others, with the
-    /// options of this module's backend. With one device it is a module on this alone.
+    /// What is loaded on one of them already is shared, where it has its tensors there, and loaded anew on the
+    /// others, with the options of this module's backend. With one device it is a module on this alone.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] when there is no device, or one is there twice; else as

@@ -69,7 +69,7 @@ impl OptimizeOptions {
     }
 
     /// Makes axis 0 of every input the symbolic dimension `batch` with the sizes in `range`. As all options of names and
-    /// axes, this is for models of Burn and Candle; an ONNX file has [`OnnxModel::bind`](crate::OnnxModel::bind).
+    /// axes, this is for models of Burn and Candle; an ONNX file has [`OnnxModel::bind`](crate::export::OnnxModel::bind).
     ///
     /// # Errors
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) when the range is empty.

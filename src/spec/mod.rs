@@ -214,6 +214,19 @@ pub struct Signature {
 }
 
 impl Signature {
+    /// The same with other symbols where `f` gives one.
+    pub(crate) fn with_symbols(&self, f: impl Fn(&Symbol) -> Option<Symbol>) -> Self {
+        let dim = |dim: &Dim| dim.symbol().and_then(&f).map_or_else(|| dim.clone(), Dim::Symbol);
+        let spec = |spec: &TensorSpec| {
+            let shape = Shape::from(spec.shape.dims().iter().map(dim));
+            TensorSpec { shape, ..spec.clone() }
+        };
+        Self {
+            inputs: self.inputs.iter().map(spec).collect(),
+            outputs: self.outputs.iter().map(spec).collect(),
+        }
+    }
+
     /// Checks the types and sizes of all inputs.
     ///
     /// # Errors

@@ -70,6 +70,7 @@ fn statistics() {
     });
     function("extremes of magnitude", [3, 4, 5], |x| (x.clone().max_abs_dim(1), x.max_abs()));
     function("extremes of all", [3, 4], |x| (x.clone().max(), x.clone().min(), x.prod()));
+    function("sums over no axes", [3, 4, 5], |x| x.sum_dims::<i32>(&[]));
     function("sums over several axes", [3, 4, 5], |x| x.sum_dims(&[1, 2]));
     function("smallest with indices", [3, 4, 5], |x| x.min_dim_with_indices(2));
     function("degrees", [3, 4], |x| (x.clone().deg2rad(), x.rad2deg()));

@@ -1,6 +1,6 @@
 //! Slices, windows, flips, and slices that are replaced.
 
-use burn::tensor::s;
+use burn::tensor::{Slice, s};
 
 use crate::harness::*;
 
@@ -14,6 +14,10 @@ fn slices() {
     });
     function("slice from the end", [3, 9], |x| x.slice(s![.., -4..-1]));
     function_with("the dynamic axis backwards", DYNAMIC, [3, 2], |x| x.slice(s![..;-1, ..]));
+    function_with("half of the dynamic axis backwards", DYNAMIC, [3, 2], |x| {
+        let half = x.dims()[0] / 2;
+        x.slice([Slice::new(half as isize, None, -1)])
+    });
     function("flip", [3, 4, 5], |x| (x.clone().flip([1]), x.flip([1, -1])));
     function("roll", [3, 4, 5], |x| x.roll(&[1, 2], &[1, 2]));
     function("narrow, chunk, split", [3, 9], |x| {

@@ -120,6 +120,10 @@ cases_of! {
         "reshape, u32", [whole(&[2, 6], 20, DType::U32, 1)], |xs| Ok(vec![xs[0].reshape((3, 4))?]);
         "cat, i64", [whole(&[2, 3], 20, DType::I64, 1)], |xs| Ok(vec![T::cat(&[&xs[0], &xs[0]], 1)?]);
         "where_cond, u8", [whole(&[2, 3], 2, DType::U8, 1), tensor(&[2, 3], 2)], |xs| Ok(vec![xs[0].where_cond(&xs[1], &xs[1].neg()?)?]);
+        "where_cond, a comparison and u8", [tensor(&[2, 3], 2)], except [TensorRtRtx: "TensorRT has u8 for inputs and outputs alone"], |xs| {
+            let no = xs[0].zeros_like()?.to_dtype(DType::U8)?;
+            Ok(vec![xs[0].gt(0.1)?.where_cond(&xs[0].lt(0.5)?, &no)?])
+        };
         "to_dtype, u32", [whole(&[2, 3], 20, DType::U32, 1)], |xs| Ok(vec![xs[0].to_dtype(DType::F32)?]);
         "to_dtype, u8", [whole(&[2, 3], 20, DType::U8, 1)], |xs| Ok(vec![xs[0].to_dtype(DType::F32)?]);
         "index_select, i64", [whole(&[5, 3], 20, DType::I64, 1), whole(&[2], 5, DType::U32, 2)], |xs| Ok(vec![xs[0].index_select(&xs[1], 0)?]);

@@ -17,6 +17,7 @@ cases! {
         "recip", true, [2, 3, 5], |xs| xs.affine(1.0, 3.0)?.recip();
         "relu", true, [2, 3, 5], |xs| xs.relu();
         "round", true, [2, 3, 5], |xs| xs.affine(5.0, 0.0)?.round();
+        "round, infinite", true, [2, 3, 5], |xs| (xs.affine(1e30, 0.0)? * 1e30)?.round();
         "round halves", true, [2, 3, 5], |xs| xs.affine(8.0, 0.0)?.floor()?.affine(0.5, 0.0)?.round();
         "sign", true, [2, 3, 5], |xs| xs.sign();
         "silu", true, [2, 3, 5], |xs| xs.silu();

@@ -28,6 +28,10 @@ cases! {
             T::constant(&weight(&[5, 4], 1)).index_select(&xs.argmax(2)?.flatten_all()?, 0)
         };
         "gather, computed", true, [2, 3, 5], |xs| xs.gather(&xs.argmax_keepdim(2)?, 2);
+        "scatter_add, infinite", true, [2, 5], |xs| {
+            let infinite = (xs.affine(1e30, 0.0)? * 1e30)?;
+            xs.scatter_add(&xs.arg_sort_last_dim(true)?, &infinite, 1)
+        };
         "scatter_add, zeros", true, [2, 5], |xs| {
             xs.zeros_like()?.scatter_add(&xs.arg_sort_last_dim(true)?, xs, 1)
         };

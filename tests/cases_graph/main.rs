@@ -389,6 +389,84 @@ fn errors_name_node_tensor_and_axis() {
 }
 
 #[test]
+fn layers_are_checked_whole() {
+    let graph = GraphBuilder::new("bad");
+    let weight = |shape: &[usize]| graph.constant("w", random(shape, 1));
+    let x = graph.input("x", DType::F32, [1, 4, 7]).unwrap();
+    let m = graph.input("m", DType::F32, [2, 4]).unwrap();
+    let options = |axes: usize, groups| Conv {
+        strides: vec![1; axes],
+        padding: vec![(0, 0); axes],
+        dilations: vec![1; axes],
+        groups,
+    };
+    let conv = |shape: &[usize], bias: Option<&[usize]>, groups| {
+        let bias = bias.map(weight);
+        x.conv(&weight(shape), bias.as_ref(), &options(shape.len() - 2, groups))
+    };
+    let turned = |shape: &[usize], bias: Option<&[usize]>, groups| {
+        let (bias, axes) = (bias.map(weight), shape.len() - 2);
+        x.conv_transpose(&weight(shape), bias.as_ref(), &options(axes, groups), &vec![0; axes])
+    };
+    let norm = |shape: &[usize]| {
+        let p = weight(shape);
+        x.batch_norm(&p, &p, &p, &p, 1e-5)
+    };
+    let product = |a: &Value, bias: &[usize]| {
+        graph.node("Gemm").input(a).input(&weight(&[4, 3])).input(&weight(bias)).build()
+    };
+    conv(&[6, 4, 3], Some(&[6]), 1).unwrap();
+    conv(&[6, 2, 3], Some(&[6]), 2).unwrap();
+    turned(&[4, 3, 3], Some(&[6]), 2).unwrap();
+    norm(&[4]).unwrap();
+    product(&m, &[3]).unwrap();
+    for (case, result) in [
+        ("a bias of another size", conv(&[6, 4, 3], Some(&[5]), 1)),
+        ("a bias of two axes", conv(&[6, 4, 3], Some(&[1, 6]), 1)),
+        ("groups that do not divide the outputs", conv(&[5, 2, 3], None, 2)),
+        ("an empty kernel", conv(&[6, 4, 0], None, 1)),
+        ("another rank, turned", turned(&[4, 3, 3, 3], None, 1)),
+        ("an empty kernel, turned", turned(&[4, 3, 0], None, 1)),
+        ("a bias of another size, turned", turned(&[4, 3, 3], Some(&[3]), 2)),
+        ("groups that do not divide the inputs, turned", turned(&[4, 3, 3], None, 3)),
+        ("a parameter without axes", norm(&[])),
+        ("a matrix of three axes", product(&x, &[3])),
+        ("a bias of more rows", product(&graph.input("r", DType::F32, [1, 4]).unwrap(), &[2, 3])),
+    ] {
+        let error = result.err().unwrap_or_else(|| panic!("{case} was taken"));
+        assert_eq!(error.kind(), ErrorKind::ShapeMismatch, "{case}: {error}");
+        assert!(error.tensor().is_some(), "{case}: {error}");
+    }
+    assert_eq!(m.reduce("ReduceSum", &[], false).unwrap().dims(), m.dims());
+}
+
+#[test]
+fn sizes_that_are_rounded_otherwise_have_other_names() {
+    let graph = GraphBuilder::new("pools");
+    let rows = Dim::dynamic("rows", 4..=64).unwrap();
+    let x = graph.input("x", DType::F32, [1.into(), 1.into(), rows]).unwrap();
+    let pool = |ceil_mode| {
+        let pool = Pool {
+            kernel: vec![2],
+            strides: vec![2],
+            padding: vec![(0, 0)],
+            dilations: vec![1],
+            ceil_mode,
+        };
+        x.max_pool(&pool).unwrap()
+    };
+    let error = pool(false).add(&pool(true)).unwrap_err();
+    assert_eq!((error.kind(), error.axis()), (ErrorKind::ShapeMismatch, Some(2)), "{error}");
+    let w = graph.constant("w", random(&[1, 1, 3], 1));
+    let turned = |dilation| {
+        let options =
+            Conv { strides: vec![1], padding: vec![(0, 0)], dilations: vec![dilation], groups: 1 };
+        x.conv_transpose(&w, None, &options, &[0]).unwrap()
+    };
+    assert_eq!(turned(1).add(&turned(2)).unwrap_err().kind(), ErrorKind::ShapeMismatch);
+}
+
+#[test]
 fn a_symbol_has_one_range() {
     let graph = GraphBuilder::new("symbols");
     graph.input("a", DType::F32, [Dim::dynamic("n", 1..=4).unwrap()]).unwrap();

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, Wake};
 use std::time::Duration;
 use std::{pin::Pin, thread};
 
+use accelerant::serving::{Batcher, BatcherOptions};
 use accelerant::{ErrorKind, HostTensor, InferenceModule, OptimizeOptions};
 
 use super::counting::Counting;
@@ -112,6 +113,31 @@ fn a_module_may_be_dropped_by_the_task_that_its_own_thread_wakes() {
     let outputs = Pin::new(&mut handle).poll(&mut Context::from_waker(&waker));
     let Poll::Ready(outputs) = outputs else { panic!("woken before it was done") };
     assert_line(&rows(1, 1, 5), &outputs.unwrap());
+}
+
+#[test]
+fn a_task_that_panics_when_it_is_woken_takes_nothing_from_others() {
+    struct Bad;
+    impl Wake for Bad {
+        fn wake(self: Arc<Self>) {
+            panic!("a waker of the test");
+        }
+    }
+    let backend = Counting::default();
+    let options = BatcherOptions::new().max_delay(Duration::ZERO);
+    let batcher = Batcher::new(backend.compile(&model()), &options).unwrap();
+    backend.close();
+    let first = batcher.submit(&[rows(1, 1, 1)]).unwrap();
+    backend.wait_for(1);
+    let mut woken = batcher.submit(&[rows(1, 1, 2)]).unwrap();
+    let other = batcher.submit(&[rows(1, 1, 3)]).unwrap();
+    let waker = Arc::new(Bad).into();
+    assert!(Pin::new(&mut woken).poll(&mut Context::from_waker(&waker)).is_pending());
+    backend.open();
+    for (seed, pending) in [(1, first), (2, woken), (3, other)] {
+        assert_line(&rows(1, 1, seed), &pending.wait().unwrap());
+    }
+    assert_eq!(backend.shapes(), [[1, 1], [2, 1]], "both ran in one batch");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use accelerant::backend::tensorrt::{Profiles, TensorRt, TensorRtOptions};
 use accelerant::backend::{Backend, Engine, Registry};
-use accelerant::{Dim, ErrorKind, HostTensor, InferenceModule, OptimizeOptions};
+use accelerant::{Dim, ErrorKind, HostTensor, InferenceModule, OptimizeOptions, Signature};
 
 use super::{Mlp, assert_close, batch, exact, gpu, input, rtx};
 
@@ -52,7 +52,26 @@ fn samples_of_inputs_are_built_for() {
     assert_eq!(profiles, Profiles::new().range("batch", 2, 8, 8).unwrap());
     let shapes = samples.map(|[x]| [x.shape().to_vec()]);
     assert_eq!(Profiles::from_shapes(model.signature(), shapes).unwrap(), profiles);
-    with(exact().profiles(profiles)).build(&model).unwrap();
+    let backend = with(exact().profiles(profiles));
+    let engine = backend.build(&model).unwrap();
+    let Signature { inputs, outputs } = engine.signature();
+    for spec in inputs.iter().chain(outputs) {
+        let dim = &spec.shape.dims()[0];
+        assert_eq!([dim.min(), dim.opt(), dim.max()], [2, 8, 8], "{dim:?}");
+    }
+    if !gpu("an engine of one profile of samples runs") {
+        return;
+    }
+    let executable = backend.load(&engine).unwrap();
+    for rows in [2, 8] {
+        let x = input(rows, 3);
+        let y = executable.run(&[x.clone().into()]).unwrap();
+        assert_close(&y[0], &Mlp::new(1).forward(&x));
+    }
+    for rows in [1, 9] {
+        let error = executable.run(&[input(rows, 3).into()]).unwrap_err();
+        assert_eq!((error.kind(), error.axis()), (ErrorKind::OutOfProfile, Some(0)));
+    }
 }
 
 #[test]

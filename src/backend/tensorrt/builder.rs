@@ -95,7 +95,7 @@ pub(super) fn build(
     drop(builder);
     drop(split);
 
-    let signature = model.signature().clone();
+    let signature = profiles.narrowed(model.signature());
     let plan = Bytes::from_owner(Plan(plan));
     let version = library.version.to_string();
     let kind = library.flavor.kind();

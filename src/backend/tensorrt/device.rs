@@ -169,7 +169,11 @@ impl DeviceMemory {
         if self.holds(len) {
             return Ok(());
         }
-        let len = room_for(len);
+        self.allocate(room_for(len))
+    }
+
+    /// Makes room for `len` bytes and no more, under the same conditions.
+    pub(super) fn allocate(&mut self, len: usize) -> Result<()> {
         self.free();
         // SAFETY: the device is bound; `free` forgot the old memory.
         self.address = unsafe { result::malloc_sync(len) }

@@ -289,6 +289,9 @@ impl TensorRtOptions {
         if let Some(level @ 6..) = self.optimization_level {
             return invalid(format!("optimization level {level} is not in 0..=5"));
         }
+        if self.workspace == Some(0) {
+            return invalid("a workspace of 0 bytes leaves no room for any layer".into());
+        }
         if self.max_contexts == Some(0) {
             return invalid("at least one context is needed, got a maximum of 0".into());
         }

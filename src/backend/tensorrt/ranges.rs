@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::spec::{Dim, Shape, Signature, Symbol, TensorSpec};
+use crate::spec::{Signature, Symbol};
 
 /// The profiles that an engine has. None where it has no dynamic input and none whose values decide
 /// shapes.
@@ -51,18 +51,7 @@ impl Ranges {
                 narrowed.insert(symbol.name(), Symbol::new(symbol.name(), min, opt, max)?);
             }
         }
-        let narrow = |spec: &TensorSpec| {
-            let narrow = |dim: &Dim| match dim.symbol().and_then(|s| narrowed.get(s.name())) {
-                Some(symbol) => symbol.clone().into(),
-                None => dim.clone(),
-            };
-            let shape = Shape::from(spec.shape.dims().iter().map(narrow));
-            TensorSpec { shape, ..spec.clone() }
-        };
-        Ok(Signature {
-            inputs: signature.inputs.iter().map(narrow).collect(),
-            outputs: signature.outputs.iter().map(narrow).collect(),
-        })
+        Ok(signature.with_symbols(|symbol| narrowed.get(symbol.name()).cloned()))
     }
 
     /// The first profile that these sizes of all inputs fit, and these values of those that decide shapes.
@@ -98,7 +87,7 @@ impl Ranges {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::DType;
+    use crate::spec::{DType, Dim, TensorSpec};
 
     fn sizes<const N: usize>(min: [usize; N], max: [usize; N]) -> Range {
         Range { sizes: [min.to_vec(), max.to_vec()], ..Range::default() }

@@ -252,7 +252,7 @@ impl LoadedEngine {
     /// What the library tells of its layers, as JSON.
     ///
     /// # Errors
-    /// [`ErrorKind::Execution`] with the library's words.
+    /// [`ErrorKind::Execution`] with the library's words, [`ErrorKind::Device`] where they tell of CUDA.
     pub(crate) fn layer_information(&self) -> Result<String> {
         self.engine.layer_information().map_err(|e| execution(&e))
     }
@@ -334,7 +334,7 @@ impl Context {
     /// bound to this thread. The addresses are in the order of the signature.
     ///
     /// # Errors
-    /// [`ErrorKind::Execution`] with the library's words.
+    /// [`ErrorKind::Execution`] with the library's words, [`ErrorKind::Device`] where they tell of CUDA.
     ///
     /// # Safety
     /// Shapes must have been set, every address must be device memory that holds its tensor with
@@ -355,7 +355,7 @@ impl Context {
     /// Ends this context and gives the kernels that it compiled, if it was to keep them.
     ///
     /// # Errors
-    /// [`ErrorKind::Execution`] with the library's words.
+    /// [`ErrorKind::Execution`] with the library's words, [`ErrorKind::Device`] where they tell of CUDA.
     ///
     /// # Safety
     /// No execution may be pending.
@@ -377,7 +377,11 @@ impl Drop for Context {
 }
 
 fn execution(error: &cxx::Exception) -> Error {
-    Error::new(ErrorKind::Execution, error.what())
+    let kind = match is_of_device(error.what()) {
+        true => ErrorKind::Device,
+        false => ErrorKind::Execution,
+    };
+    Error::new(kind, error.what())
 }
 
 fn agrees(spec: &TensorSpec, tensor: &TensorInfo) -> bool {

@@ -26,7 +26,7 @@ impl Scratch {
     /// The device must be bound.
     pub(super) fn new(device: &Arc<CudaContext>, len: usize) -> Result<Self> {
         let mut memory = DeviceMemory::new(device.clone());
-        memory.reserve(len).map_err(|e| e.in_operation("scratch memory"))?;
+        memory.allocate(len.max(1)).map_err(|e| e.in_operation("scratch memory"))?;
         let done =
             device.new_event(None).map_err(|e| device_error("an event cannot be created", e))?;
         let last = Mutex::new(Last { done, stream: None });

@@ -51,13 +51,30 @@ impl Kind {
     }
 }
 
+/// The direction of a layer of one step.
+const EITHER: ScalarIr = ScalarIr::UInt(0);
+
+/// Gives a layer of one step the direction of the other, if they are layers.
+pub(super) fn agree(x: &mut OperationIr, y: &mut OperationIr) {
+    let (OperationIr::Custom(x), OperationIr::Custom(y)) = (x, y) else { return };
+    if layer(x).is_none() || layer(y).is_none() {
+        return;
+    }
+    let [one, other] = [&mut x.scalars[0], &mut y.scalars[0]];
+    if *one == EITHER {
+        *one = *other;
+    } else if *other == EITHER {
+        *other = *one;
+    }
+}
+
 /// The layer that an operation stands for, if [`fold`] made it.
 pub(super) fn layer(operation: &CustomOpIr) -> Option<Layer<'_>> {
-    let [ScalarIr::Bool(reverse), ScalarIr::Bool(reset_after), ScalarIr::Bool(zeros)] =
-        operation.scalars[..]
+    let [direction, ScalarIr::Bool(reset_after), ScalarIr::Bool(zeros)] = operation.scalars[..]
     else {
         return None;
     };
+    let reverse = direction == ScalarIr::Bool(true);
     let kind = match operation.id.as_str() {
         LSTM => Kind::Lstm,
         GRU => Kind::Gru { reset_after },
@@ -142,10 +159,11 @@ impl<'a> Steps<'a> {
         assigns.reverse();
         let all = &assigns[0].out;
         let [_, length, _] = all.shape[..] else { return None };
-        let reverse = length > 1 && step_of(assigns[0])? > 0;
+        // One step goes either way.
+        let reverse = if length > 1 { Some(step_of(assigns[0])? > 0) } else { None };
         let mut steps = Vec::with_capacity(length);
         for (i, assign) in assigns.iter().enumerate() {
-            let at = if reverse { length.checked_sub(i + 1)? } else { i };
+            let at = if reverse == Some(true) { length.checked_sub(i + 1)? } else { i };
             let (OperationIr::BaseFloat(Base::Reshape(lift)), true) =
                 (self.maker(&assign.value)?, step_of(assign)? == at)
             else {
@@ -192,7 +210,7 @@ impl<'a> Steps<'a> {
         end: usize,
         assigns: &[&'a SliceAssignOpIr],
         steps: &[(&'a TensorIr, Cell<'a>, &'a TensorIr)],
-        reverse: bool,
+        reverse: Option<bool>,
         outputs: &[TensorId],
     ) -> Option<(CustomOpIr, HashSet<usize>)> {
         let ((_, first, input), (hidden, last, _)) = (steps.first()?, steps.last()?);
@@ -241,7 +259,8 @@ impl<'a> Steps<'a> {
             Kind::Lstm => (LSTM, false),
             Kind::Gru { reset_after } => (GRU, reset_after),
         };
-        let scalars = [reverse, reset_after, zeros].map(ScalarIr::Bool).to_vec();
+        let reverse = reverse.map_or(EITHER, ScalarIr::Bool);
+        let scalars = vec![reverse, ScalarIr::Bool(reset_after), ScalarIr::Bool(zeros)];
         Some((CustomOpIr::with_scalars(id, &inputs, &made, scalars), inside))
     }
 

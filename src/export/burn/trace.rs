@@ -89,7 +89,8 @@ impl Trace {
         }
         let (mut ours, mut theirs) = (Normalize::of(self), Normalize::of(other));
         for (position, (a, b)) in self.operations.iter().zip(&other.operations).enumerate() {
-            let (x, y) = (ours.normalize(a), theirs.normalize(b));
+            let (mut x, mut y) = (ours.normalize(a), theirs.normalize(b));
+            recurrent::agree(&mut x, &mut y);
             let what = if std::mem::discriminant(&x) != std::mem::discriminant(&y)
                 || name(&x) != name(&y)
             {

@@ -62,6 +62,8 @@ struct State {
     inputs: Vec<TensorSpec>,
     outputs: Vec<TensorSpec>,
     names: HashSet<Arc<str>>,
+    /// Of outputs to come, which no other value gets.
+    reserved: HashSet<String>,
     symbols: BTreeMap<String, Symbol>,
     /// Sizes that are computed, as 1-D i64 tensors of one element.
     sizes: Vec<(Dim, Arc<str>)>,
@@ -100,6 +102,7 @@ impl GraphBuilder {
             inputs: Vec::new(),
             outputs: Vec::new(),
             names: HashSet::new(),
+            reserved: HashSet::new(),
             symbols: BTreeMap::new(),
             sizes: Vec::new(),
             scope: Vec::new(),
@@ -186,13 +189,19 @@ impl GraphBuilder {
         }
     }
 
+    /// Keeps the names of outputs that come from being given to other values before.
+    #[cfg(any(feature = "burn", feature = "candle"))]
+    pub(crate) fn reserve<'n>(&self, outputs: impl IntoIterator<Item = &'n String>) {
+        self.lock().reserved.extend(outputs.into_iter().cloned());
+    }
+
     /// Makes a value an output of the graph under `name`.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] when the name is taken or the value is of another graph.
     pub fn output(&self, name: &str, value: &Value) -> Result<()> {
         value.expect_in(self, "output")?;
-        let claimed = self.lock().claim(name)?;
+        let claimed = self.lock().claim(name).map_err(|e| e.in_operation("output"))?;
         // An Identity lets an input or weight be an output, and one value have two names.
         let spec = TensorSpec::new(name, value.dtype, value.shape.clone());
         self.lock().push_node(
@@ -309,7 +318,7 @@ impl State {
             } else {
                 format!("the name `{name}` is taken")
             };
-            return Err(Error::new(ErrorKind::InvalidArgument, text));
+            return Err(Error::new(ErrorKind::InvalidArgument, text).on_tensor(name));
         }
         let name: Arc<str> = name.into();
         self.names.insert(name.clone());
@@ -321,7 +330,7 @@ impl State {
         let base = format!("{prefix}{hint}");
         let mut candidate = base.clone();
         let mut number = self.nodes.len();
-        while self.names.contains(candidate.as_str()) {
+        while self.names.contains(candidate.as_str()) || self.reserved.contains(&candidate) {
             candidate = format!("{base}_{number}");
             number += 1;
         }
@@ -491,7 +500,7 @@ impl Value {
     }
 
     /// The same value under names of dimensions that are known to be equal.
-    #[cfg(feature = "burn")]
+    #[cfg(any(feature = "burn", feature = "candle"))]
     pub(crate) fn with_shape(mut self, shape: Shape) -> Self {
         self.shape = shape;
         self

@@ -2,6 +2,7 @@
 
 use std::{
     fmt, mem,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
@@ -48,9 +49,9 @@ impl Shared {
         *state = State::Done(outputs);
         drop(state);
         self.done.notify_all();
-        // What is woken may run at once, on this thread.
+        // What is woken may run at once, on this thread, where others wait for their outputs still.
         if let Some(waker) = waker {
-            waker.wake();
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
         }
     }
 }

@@ -262,6 +262,14 @@ impl Profiles {
         Ok(profiles)
     }
 
+    /// The signature of an engine with these profiles: with one alone its symbols have the ranges of that.
+    pub(super) fn narrowed(&self, signature: &Signature) -> Signature {
+        match &self.0[..] {
+            [only] => signature.with_symbols(|symbol| only.ranges.get(symbol.name()).cloned()),
+            _ => signature.clone(),
+        }
+    }
+
     /// The names, as an engine keeps them: empty for a profile without one, and none if no profile has one.
     pub(super) fn names(&self) -> Vec<String> {
         let named = self.0.iter().any(|profile| profile.name.is_some());

@@ -36,7 +36,7 @@ impl Slot {
         self.host = Some(HostSide(buffers));
         let lens = outputs?;
         done.map_err(|e| {
-            Error::new(ErrorKind::Execution, format!("the device failed: {e}")).with_source(e)
+            Error::new(ErrorKind::Device, format!("the device failed: {e}")).with_source(e)
         })?;
         let HostSide(buffers) = self.host.as_ref().ok_or_else(gone)?;
         let Shapes { outputs, ranges, .. } = &self.shapes;

@@ -55,6 +55,7 @@ pub(super) struct Owner {
 /// Lowers all operations, also after one was refused.
 pub(super) fn lower(source: &BurnGraph, consumer: Consumer) -> Result<Outcome> {
     let graph = GraphBuilder::for_consumer(&source.name, consumer);
+    graph.reserve(&source.output_names);
     let trace = &source.trace;
     let mut lowering = Lowering {
         graph: &graph,

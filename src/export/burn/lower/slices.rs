@@ -68,7 +68,15 @@ impl Lowering<'_> {
         // Before the first element lies what no index counted from the end reaches.
         let end = match starts.fixed() == Some(0) {
             true => Bound::At(i64::MIN),
-            false => self.bound(&starts, whole, -1)?,
+            false => match self.bound(&starts, whole, -1)? {
+                // Counted from the end, since a start of 0 would be -1, the last element.
+                Bound::Read(at) => {
+                    let (size, sources) = (self.sized(whole)?, self.input_values());
+                    let sources: Vec<&Value> = sources.iter().collect();
+                    Bound::Read(at.sub(&self.graph.shape_tensor(&[size], &sources)?)?)
+                }
+                at => at,
+            },
         };
         Ok(Span { start, end, step })
     }

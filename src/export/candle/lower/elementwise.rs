@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::export::Value;
 use crate::export::candle::tape::{Binary, Compare, Unary};
 use crate::export::candle::tensors::carried_dtype;
+use crate::export::graph::scalar;
 use crate::spec::DType;
 
 pub(super) fn unary(op: Unary, x: &Value) -> Result<Value> {
@@ -40,13 +41,14 @@ pub(super) fn unary(op: Unary, x: &Value) -> Result<Value> {
     }
 }
 
-/// Candle rounds halves away from zero, ONNX's Round to even. Every step here is exact:
-/// sign(x) * (floor|x| + floor(2 (|x| - floor|x|))).
+/// Candle rounds halves away from zero, ONNX's Round to even. Every step here is exact, and infinite values stay:
+/// sign(x) * (floor|x|, or 1 more where |x| - floor|x| is a half at least).
 fn round(x: &Value) -> Result<Value> {
     let size = x.abs()?;
     let whole = size.floor()?;
-    let up = size.sub(&whole)?.affine(2.0, 0.0)?.floor()?;
-    whole.add(&up)?.mul(&x.sign()?)
+    let half = x.graph().constant("half", scalar(x.dtype(), 0.5)?);
+    let up = size.sub(&whole)?.greater_equal(&half)?;
+    up.select(&whole.affine(1.0, 1.0)?, &whole)?.mul(&x.sign()?)
 }
 
 pub(super) fn binary(op: Binary, x: &Value, y: &Value) -> Result<Value> {

@@ -35,6 +35,7 @@ pub(super) struct Lowering<'t> {
 
 pub(super) fn lower(trace: &Trace, consumer: Consumer) -> Result<OnnxModel> {
     let graph = GraphBuilder::for_consumer(&*trace.name, consumer);
+    graph.reserve(trace.outputs.iter().map(|(name, _)| name));
     let values = vec![None; trace.steps.len()];
     let (known, weights, shared) = (Vec::new(), HashMap::new(), Vec::new());
     let mut lowering = Lowering { trace, graph, values, known, weights, shared };
@@ -125,7 +126,7 @@ impl Lowering<'_> {
                 }
             });
         }
-        self.values[i] = Some(value.with_dims(dims));
+        self.values[i] = Some(value.with_shape(dims.into()));
         Ok(())
     }
 
@@ -139,6 +140,12 @@ impl Lowering<'_> {
     fn operands(&self, step: &Step) -> Result<Vec<Value>> {
         let values = || step.inputs.iter().map(|&input| self.value(input));
         let is_bool = |value: &Value| value.dtype() == DType::Bool;
+        if let Op::Where = step.op {
+            let [mask, yes, no] = [0, 1, 2].map(|i| self.value(step.inputs[i]));
+            if is_bool(yes) != is_bool(no) {
+                return Ok(vec![mask.clone(), yes.cast(DType::U8)?, no.cast(DType::U8)?]);
+            }
+        }
         let keep = match step.op {
             Op::Where
             | Op::Cast

@@ -33,7 +33,7 @@ pub(super) fn rms_norm(x: &Value, weight: &Value, eps: f64) -> Result<Value> {
     normed.cast(x.dtype())?.mul(weight)
 }
 
-/// Along axis `dim`; in 32 bits for narrower types, which TensorRT's operator does not take.
+/// The sums of all up to each along axis `dim`.
 pub(super) fn cumsum(x: &Value, dim: usize) -> Result<Value> {
     let axis = x.graph().constant("axis", HostTensor::scalar(dim as i64));
     x.graph().node("CumSum").input(x).input(&axis).build()

@@ -160,7 +160,7 @@ impl Lowering<'_> {
             && (to_end || to.is_some())
         {
             let to = to.filter(|_| !to_end);
-            return Ok(x.slice(dim as i64, from, to)?.with_dims(dims.dims().to_vec()));
+            return Ok(x.slice(dim as i64, from, to)?.with_shape(dims));
         }
         // At a size that is known elsewhere, as a table is cut to the length of an input.
         let place = |number: Option<i64>, at: &Size| {

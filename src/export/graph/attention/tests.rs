@@ -92,6 +92,28 @@ fn keys_of_any_number_are_padded_by_what_is_missing() {
     assert!(!is_padded(&any(Consumer::portable(), DType::F32, 77)), "tract pads by constants");
 }
 
+/// A framework's export gives sizes that it knows to be equal one name, and the nodes before keep theirs.
+#[cfg(any(feature = "burn", feature = "candle"))]
+#[test]
+fn keys_may_have_another_name_than_what_they_are_turned_from() {
+    let consumer = Consumer::tensorrt().hopper_forms(true);
+    let graph = GraphBuilder::for_consumer("model", consumer);
+    let dims = |keys: Dim| [Dim::Fixed(2), Dim::Fixed(4), keys, Dim::Fixed(8)];
+    let input = |name, keys| graph.input(name, DType::F32, dims(keys)).unwrap();
+    let length = || Dim::dynamic("length", 1..=77).unwrap();
+    let (q, x) = (input("q", Dim::Fixed(10)), input("x", length()));
+    let joined = graph.concat(&[&x, &x], 2).unwrap();
+    let named = dims(Dim::dynamic("2*length", 2..=154).unwrap());
+    assert_ne!(joined.dims(), named);
+    let past = joined.with_shape(named.clone().into());
+    let turned = past.transpose(&[0, 1, 3, 2]).unwrap();
+    let weights = q.matmul(&turned).unwrap().softmax(-1).unwrap();
+    graph.output("y", &weights.matmul(&past.affine(0.5, 0.0).unwrap()).unwrap()).unwrap();
+    let model = graph.finish().unwrap();
+    let pads = operators(&model).iter().filter(|operator| **operator == "Pad").count();
+    assert_eq!(pads, 3, "{model}");
+}
+
 #[test]
 fn what_is_added_along_the_keys_is_padded() {
     let masked = changed(&|scores| scores.add(&ones(scores, &[2, 1, 1, 77])));

@@ -129,7 +129,7 @@ impl Writer<'_> {
 
     /// Nothing before an axis, and behind it as much as is missing, which is computed.
     fn pads(&mut self, value: &Value, axis: usize, attention: &Attention) -> Result<Value> {
-        let [_, missing] = self.sizes(value, attention)?;
+        let [_, missing] = self.sizes(value, axis, attention)?;
         let graph = &self.new.graph;
         let none = |count| -> Result<Value> {
             Ok(graph.constant("pads", HostTensor::from_vec([count], vec![0i64; count])?))
@@ -142,8 +142,13 @@ impl Writer<'_> {
     }
 
     /// How many keys there are and how many are missing, as 1-D i64 tensors of one element, read from a value
-    /// that has them as an axis.
-    fn sizes(&mut self, of: &Value, Attention { keys, .. }: &Attention) -> Result<[Value; 2]> {
+    /// that has them as an axis, maybe under another name.
+    fn sizes(
+        &mut self,
+        of: &Value,
+        axis: usize,
+        Attention { keys, .. }: &Attention,
+    ) -> Result<[Value; 2]> {
         if let Some(sizes) = self.sizes.get(keys) {
             return Ok(sizes.clone());
         }
@@ -151,7 +156,7 @@ impl Writer<'_> {
         let int = |value: usize| -> Result<Value> {
             Ok(graph.constant("size", HostTensor::from_vec([1], vec![value as i64])?))
         };
-        let size = graph.shape_tensor(std::slice::from_ref(keys), &[of])?;
+        let size = graph.shape_tensor(&of.dims()[axis..=axis], &[of])?;
         let parts = size.add(&int(ALIGNED - 1)?)?.div(&int(ALIGNED)?)?;
         let missing = parts.mul(&int(ALIGNED)?)?.sub(&size)?;
         let sizes = [size, missing];
@@ -181,7 +186,7 @@ impl Writer<'_> {
                 self.new.graph.constant("hidden", HostTensor::from_vec([row.len()], row)?)
             }
             None => {
-                let [size, _] = self.sizes(scores, attention)?;
+                let [size, _] = self.sizes(scores, scores.rank() - 1, attention)?;
                 let node = self.new.graph.node("ConstantOfShape").input(&size);
                 let row = node.outputs([(DType::F32, [keys.clone()].into())]).build()?;
                 self.with_more(&row, 1, attention, f32::NEG_INFINITY)?

@@ -191,8 +191,12 @@ fn same_as_first(node: &View<'_>) -> Result<Output> {
     if node.op == "BatchNormalization" {
         let x = node.rank_at_least(0, 2)?;
         for parameter in node.inputs[1..].iter().flatten() {
-            same_dim(&x.dims()[1], &parameter.dims()[0])
-                .map_err(|e| e.on_tensor(&*parameter.name).at_axis(0))?;
+            let [size] = parameter.dims() else {
+                let text =
+                    format!("a parameter of a batch norm has one axis, not {}", parameter.shape);
+                return Err(mismatch(text).on_tensor(&*parameter.name));
+            };
+            same_dim(&x.dims()[1], size).map_err(|e| e.on_tensor(&*parameter.name).at_axis(0))?;
         }
     }
     Ok((x.dtype, x.shape.clone()))
@@ -278,6 +282,12 @@ fn matmul(node: &View<'_>) -> Result<Output> {
 fn gemm(node: &View<'_>) -> Result<Output> {
     let (a, b) = (node.rank_at_least(0, 2)?, node.rank_at_least(1, 2)?);
     let dtype = node.one_dtype(0..3)?;
+    for value in [a, b] {
+        if value.rank() != 2 {
+            return Err(mismatch(format!("a matrix has two axes, not {}", value.shape))
+                .on_tensor(&*value.name));
+        }
+    }
     let pick = |value: &Value, transposed: &str| {
         let [first, second] = [value.dims()[0].clone(), value.dims()[1].clone()];
         if node.int(transposed, 0) == 0 { (first, second) } else { (second, first) }
@@ -286,7 +296,12 @@ fn gemm(node: &View<'_>) -> Result<Output> {
     same_dim(&k, &other).map_err(|e| e.on_tensor(&*b.name))?;
     let shape = Shape::from([m, n]);
     if let Ok(c) = node.input(2) {
-        broadcast(&shape, &c.shape).map_err(|e| e.on_tensor(&*c.name))?;
+        let whole = broadcast(&shape, &c.shape).map_err(|e| e.on_tensor(&*c.name))?;
+        if whole != shape {
+            return Err(
+                mismatch(format!("{} does not expand to {shape}", c.shape)).on_tensor(&*c.name)
+            );
+        }
     }
     Ok((dtype, shape))
 }

@@ -57,22 +57,53 @@ fn window_size(dim: &Dim, window: &Window, ceil: bool) -> Result<Dim> {
     if kernel == 1 && stride == 1 && before + after == 0 {
         return Ok(dim.clone());
     }
-    Ok(Dim::map(|| format!("({dim}+{before}+{after}-{reach})/{stride}+1"), &[dim], size))
+    let name = || {
+        let up = if ceil && stride > 1 { ", up" } else { "" };
+        format!("({dim}+{before}+{after}-{reach})/{stride}{up}+1")
+    };
+    Ok(Dim::map(name, &[dim], size))
+}
+
+fn divides(group: usize, channels: &Dim) -> Result<()> {
+    match channels.fixed() {
+        Some(size) if size % group != 0 => {
+            Err(mismatch(format!("{group} groups of {size} channels")))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn fixed_sizes(value: &Value, from: usize) -> Result<Vec<usize>> {
+    let refuse = |text: &str| mismatch(text.into()).on_tensor(&*value.name);
     let sizes = value.dims()[from..].iter().map(Dim::fixed).collect::<Option<Vec<_>>>();
-    sizes.ok_or_else(|| mismatch("the weight's shape must be fixed".into()).on_tensor(&*value.name))
+    let sizes = sizes.ok_or_else(|| refuse("the weight's shape must be fixed"))?;
+    match sizes.iter().position(|&size| size == 0) {
+        Some(axis) => Err(refuse("a kernel has a size of 0").at_axis(axis + from)),
+        None => Ok(sizes),
+    }
+}
+
+/// Input and weight have one rank, and the bias an element for each channel of the output.
+fn check_layer(node: &View<'_>, x: &Value, w: &Value, channels: &Dim) -> Result<()> {
+    if x.rank() != w.rank() {
+        return Err(mismatch(format!("the input is {}, the weight {}", x.shape, w.shape))
+            .on_tensor(&*w.name));
+    }
+    let Ok(bias) = node.input(2) else { return Ok(()) };
+    let [size] = bias.dims() else {
+        return Err(
+            mismatch(format!("a bias has one axis, not {}", bias.shape)).on_tensor(&*bias.name)
+        );
+    };
+    same_dim(channels, size).map_err(|e| e.on_tensor(&*bias.name).at_axis(0))
 }
 
 pub(super) fn conv(node: &View<'_>) -> Result<Output> {
     let (x, w) = (node.rank_at_least(0, 3)?, node.rank_at_least(1, 3)?);
     let dtype = node.one_dtype(0..3)?;
-    if x.rank() != w.rank() {
-        return Err(mismatch(format!("the input is {}, the weight {}", x.shape, w.shape))
-            .on_tensor(&*w.name));
-    }
+    check_layer(node, x, w, &w.dims()[0])?;
     let group = node.int("group", 1).max(1) as usize;
+    divides(group, &w.dims()[0]).map_err(|e| e.on_tensor(&*w.name).at_axis(0))?;
     let per_group = w.dims()[1].clone();
     let expected = Dim::map(|| format!("{per_group}*{group}"), &[&per_group], |v| v[0] * group);
     same_dim(&expected, &x.dims()[1]).map_err(|e| e.on_tensor(&*x.name).at_axis(1))?;
@@ -89,20 +120,22 @@ pub(super) fn conv_transpose(node: &View<'_>) -> Result<Output> {
     let dtype = node.one_dtype(0..3)?;
     same_dim(&x.dims()[1], &w.dims()[0]).map_err(|e| e.on_tensor(&*w.name).at_axis(0))?;
     let group = node.int("group", 1).max(1) as usize;
+    divides(group, &w.dims()[0]).map_err(|e| e.on_tensor(&*w.name).at_axis(0))?;
     let channels = &w.dims()[1];
-    let mut dims = vec![x.dims()[0].clone()];
-    dims.push(Dim::map(|| format!("{channels}*{group}"), &[channels], |v| v[0] * group));
+    let all = Dim::map(|| format!("{channels}*{group}"), &[channels], |v| v[0] * group);
+    check_layer(node, x, w, &all)?;
+    let mut dims = vec![x.dims()[0].clone(), all];
     let extra = node.ints("output_padding").unwrap_or(&[]);
     for (i, window) in windows(node, &fixed_sizes(w, 2)?)?.iter().enumerate() {
         let Window { kernel, stride, dilation, pads: (before, after) } = *window;
         let extra = extra.get(i).map_or(0, |&v| v as usize);
+        let reach = dilation * (kernel - 1) + 1;
         let dim = &x.dims()[i + 2];
         let size = |v: &[usize]| {
-            (stride * (v[0].max(1) - 1) + extra + dilation * (kernel - 1) + 1)
-                .saturating_sub(before + after)
+            (stride * (v[0].max(1) - 1) + extra + reach).saturating_sub(before + after)
         };
         dims.push(Dim::map(
-            || format!("{stride}*({dim}-1)+{extra}+{kernel}-{before}-{after}"),
+            || format!("{stride}*({dim}-1)+{extra}+{reach}-{before}-{after}"),
             &[dim],
             size,
         ));

@@ -141,11 +141,16 @@ impl Value {
         self.graph.node("Unsqueeze").input(self).input(&axes).build()
     }
 
-    /// Sum, mean, smallest or largest value along axes: `op` is `ReduceSum`, `ReduceMean`, ...
+    /// Sum, mean, smallest or largest value along axes: `op` is `ReduceSum`, `ReduceMean`, ... Along none it is the
+    /// value itself.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] when there is no such axis.
     pub fn reduce(&self, op: &'static str, axes: &[i64], keep_dims: bool) -> Result<Value> {
+        // No axes mean all of them to ONNX.
+        if axes.is_empty() {
+            return Ok(self.clone());
+        }
         let axes = self.graph.constant("axes", HostTensor::from_vec([axes.len()], axes.to_vec())?);
         self.graph.node(op).input(self).input(&axes).attr("keepdims", i64::from(keep_dims)).build()
     }
@@ -167,13 +172,6 @@ impl Value {
         };
         let node = self.graph.node("Slice").input(self).input(&operand(start)?);
         node.input(&operand(end.unwrap_or(i64::MAX))?).input(&operand(axis)?).build()
-    }
-
-    /// This value with its dimensions under other names, given by one who knows that they are equal.
-    #[cfg(feature = "candle")]
-    pub(crate) fn with_dims(mut self, dims: Vec<Dim>) -> Value {
-        self.shape = dims.into();
-        self
     }
 }
 
