@@ -98,7 +98,8 @@ mod tensorrt {
             let missing = include.join("NvInfer.h");
             println!(
                 "cargo::error=no TensorRT headers: {} is missing. Either run `cargo xtask sdk` in a clone of \
-                 accelerant, which fetches headers and libraries into a folder that all crates look in, or set {variable} to the folder of an SDK with include/ and lib/",
+                 accelerant, which fetches headers and libraries into a folder that all crates look in, or set \
+                 {variable} to the folder of an SDK with include/ and lib/",
                 missing.display()
             );
             process::exit(1);

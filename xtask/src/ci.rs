@@ -1,6 +1,7 @@
 //! `cargo xtask ci`: everything that must hold before a change goes in, in order, timed. What the
 //! single steps do lives in their own files. `burn-cuda` is not compiled here, since a dependency of it
-//! downloads a compiler when it is built, nor are the tests of `candle-cuda` and `benches/cuda`, which are linked with CUDA; `docs/burn-cuda-offline.md` tells how to.
+//! downloads a compiler when it is built (`docs/burn-cuda-offline.md` tells how to), nor are `benches/cuda`
+//! and the tests of `candle-cuda`, which are linked with CUDA.
 
 use crate::workspace::{self, FEATURES, line_of, stream};
 use crate::{demo, nvcc, sdk, test, tidy};

@@ -8,7 +8,7 @@ use super::queue::{Limits, Queue, Request};
 use super::workers::Workers;
 use crate::backend::Executable;
 use crate::error::{Error, ErrorKind, Result};
-use crate::spec::{Dim, Shape, Signature, Symbol, TensorSpec};
+use crate::spec::{Dim, Signature, Symbol};
 use crate::tensor::HostTensor;
 
 /// How a [`Batcher`] gathers.
@@ -136,7 +136,8 @@ impl Batcher {
     fn start(executable: Arc<dyn Executable>, options: &BatcherOptions) -> Result<Self> {
         let batch = batch_symbol(executable.signature())?;
         let rows = rows_of(&batch, options)?;
-        let signature = narrowed(executable.signature(), &rows);
+        let narrow = |symbol: &Symbol| (symbol.name() == rows.name()).then(|| rows.clone());
+        let signature = executable.signature().with_symbols(narrow);
         let limits = Limits {
             rows: rows.max(),
             delay: options.max_delay,
@@ -275,18 +276,4 @@ fn rows_of(batch: &Symbol, options: &BatcherOptions) -> Result<Symbol> {
         return refuse(format!("there is nothing to gather: `{name}` is {rows} at most"));
     }
     Symbol::new(name, 1, batch.opt().clamp(1, rows), rows)
-}
-
-/// The signature for so many rows.
-fn narrowed(signature: &Signature, rows: &Symbol) -> Signature {
-    let narrow = |spec: &TensorSpec| {
-        let mut dims = spec.shape.dims().to_vec();
-        dims[0] = rows.clone().into();
-        TensorSpec { shape: Shape::from(dims), ..spec.clone() }
-    };
-    let Signature { inputs, outputs } = signature;
-    Signature {
-        inputs: inputs.iter().map(narrow).collect(),
-        outputs: outputs.iter().map(narrow).collect(),
-    }
 }

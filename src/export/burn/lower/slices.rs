@@ -66,19 +66,22 @@ impl Lowering<'_> {
             false => self.bound(&ends, whole, -1)?,
         };
         // Before the first element lies what no index counted from the end reaches.
-        let end = match starts.fixed() == Some(0) {
-            true => Bound::At(i64::MIN),
-            false => match self.bound(&starts, whole, -1)? {
-                // Counted from the end, since a start of 0 would be -1, the last element.
-                Bound::Read(at) => {
-                    let (size, sources) = (self.sized(whole)?, self.input_values());
-                    let sources: Vec<&Value> = sources.iter().collect();
-                    Bound::Read(at.sub(&self.graph.shape_tensor(&[size], &sources)?)?)
-                }
-                at => at,
-            },
+        if starts.fixed() == Some(0) {
+            return Ok(Span { start, end: Bound::At(i64::MIN), step });
+        }
+        let end = match self.bound(&starts, whole, -1)? {
+            // Counted from the end, since a start of 0 would be -1, the last element.
+            Bound::Read(at) => Bound::Read(at.sub(&self.read(whole)?)?),
+            at => at,
         };
         Ok(Span { start, end, step })
+    }
+
+    /// The sizes as a 1-D i64 tensor of one element, from what the model is given.
+    fn read(&mut self, sizes: &Extent) -> Result<Value> {
+        let (dim, sources) = (self.sized(sizes)?, self.input_values());
+        let sources: Vec<&Value> = sources.iter().collect();
+        self.graph.shape_tensor(&[dim], &sources)
     }
 
     /// A place on an axis of the sizes `whole`, by where it is in each capture, moved by `offset`.
@@ -90,9 +93,7 @@ impl Lowering<'_> {
         if let Some(behind) = Extent(behind).fixed().filter(|&behind| behind as i64 > offset) {
             return Ok(Bound::At(offset - behind as i64));
         }
-        let (dim, sources) = (self.sized(places)?, self.input_values());
-        let sources: Vec<&Value> = sources.iter().collect();
-        let size = self.graph.shape_tensor(&[dim], &sources)?;
+        let size = self.read(places)?;
         let offset = self.position(offset)?;
         Ok(Bound::Read(size.add(&offset)?))
     }

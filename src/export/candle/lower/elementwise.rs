@@ -6,7 +6,6 @@ use crate::error::Result;
 use crate::export::Value;
 use crate::export::candle::tape::{Binary, Compare, Unary};
 use crate::export::candle::tensors::carried_dtype;
-use crate::export::graph::scalar;
 use crate::spec::DType;
 
 pub(super) fn unary(op: Unary, x: &Value) -> Result<Value> {
@@ -46,8 +45,7 @@ pub(super) fn unary(op: Unary, x: &Value) -> Result<Value> {
 fn round(x: &Value) -> Result<Value> {
     let size = x.abs()?;
     let whole = size.floor()?;
-    let half = x.graph().constant("half", scalar(x.dtype(), 0.5)?);
-    let up = size.sub(&whole)?.greater_equal(&half)?;
+    let up = size.sub(&whole)?.greater_equal(&x.scalar_like(0.5)?)?;
     up.select(&whole.affine(1.0, 1.0)?, &whole)?.mul(&x.sign()?)
 }
 

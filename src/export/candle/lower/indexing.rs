@@ -4,7 +4,7 @@ use super::Lowering;
 use crate::error::Result;
 use crate::export::candle::sizes::constant;
 use crate::export::candle::trace::Step;
-use crate::export::{Consumer, Value, graph::scalar};
+use crate::export::{Consumer, Value};
 use crate::spec::{DType, Dim};
 use crate::tensor::HostTensor;
 
@@ -46,8 +46,7 @@ impl Lowering<'_> {
             let places = places.unsqueeze(&behind)?.cast(indexes.dtype())?;
             let here = indexes.unsqueeze(&[axis])?.equal(&places)?;
             // Chosen, not multiplied: nothing of an infinite source goes to other places.
-            let nothing = self.graph.constant("zero", scalar(x.dtype(), 0.0)?);
-            let parts = here.select(&source.unsqueeze(&[axis])?, &nothing)?;
+            let parts = here.select(&source.unsqueeze(&[axis])?, &source.scalar_like(0.0)?)?;
             return x.add(&parts.reduce("ReduceSum", &[dim as i64], false)?);
         }
         let node = self.graph.node("ScatterElements").input(x).input(&indexes);
