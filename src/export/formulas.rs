@@ -123,6 +123,41 @@ impl Formula {
     }
 }
 
+/// `first - second + offset`: a number that follows from sizes and is none itself.
+#[cfg(feature = "burn")]
+#[derive(Clone, Debug)]
+pub(super) struct Difference {
+    of: [Dim; 2],
+    offset: i64,
+}
+
+#[cfg(feature = "burn")]
+impl Difference {
+    /// The one that gives `numbers` for the sizes of the inputs, each a column of what was tried.
+    pub(super) fn find<S: AsRef<[usize]>>(numbers: &[i64], known: &[(Dim, S)]) -> Option<Self> {
+        let at = |column: &S, i: usize| column.as_ref()[i] as i64;
+        let pairs = known.iter().flat_map(|a| known.iter().map(move |b| (a, b)));
+        let mut pairs = pairs.filter(|((a, _), (b, _))| a != b);
+        pairs.find_map(|((a, first), (b, second))| {
+            let offset = numbers[0] - at(first, 0) + at(second, 0);
+            let number = |i: usize| at(first, i) - at(second, i) + offset;
+            let holds = (0..numbers.len()).all(|i| number(i) == numbers[i]);
+            holds.then(|| Self { of: [a.clone(), b.clone()], offset })
+        })
+    }
+
+    /// The number when the model runs, as a 1-D i64 tensor; `size` gives the sizes of the inputs as such.
+    pub(super) fn value(
+        &self,
+        graph: &GraphBuilder,
+        size: impl Fn(&Dim) -> Result<Value>,
+    ) -> Result<Value> {
+        let difference = size(&self.of[0])?.sub(&size(&self.of[1])?)?;
+        let offset = graph.constant("offset", HostTensor::from_vec([1], vec![self.offset])?);
+        if self.offset == 0 { Ok(difference) } else { difference.add(&offset) }
+    }
+}
+
 /// A quotient that gives these sizes wherever they were tried, if there is none that gives them as well and
 /// others between.
 fn quotient(sizes: &[usize], of: &Dim, column: &[usize]) -> Option<Formula> {

@@ -157,7 +157,15 @@ impl CandleModule {
             )
             .map_err(|e| e.in_operation("run"));
         }
-        let host = inputs.iter().map(|input| to_host(input)).collect::<Result<Vec<_>>>()?;
+        // In place of a type that a backend does not have, it takes a wider one.
+        let host = |(i, input): (usize, &&Tensor)| {
+            let host = to_host(input)?;
+            match signature.inputs.get(i).filter(|_| host.dtype() == crate::DType::I16) {
+                Some(spec) => host.convert(spec.dtype),
+                None => Ok(host),
+            }
+        };
+        let host = inputs.iter().enumerate().map(host).collect::<Result<Vec<_>>>()?;
         let outputs = self.inference.run(&host)?;
         let device = inputs.first().map_or(&Device::Cpu, |input| input.device());
         outputs

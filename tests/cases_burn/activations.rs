@@ -27,3 +27,21 @@ fn prelu_and_transposed_1d() {
     let layer = ConvTranspose1dConfig::new([4, 3], 3).with_stride(2).init(&device());
     case("transposed 1d", &layer, [2, 4, 5], |m: &ConvTranspose1d, x| m.forward(x));
 }
+
+/// Far from zero, where a logarithm of a softmax or of a sigmoid has lost its number.
+#[test]
+fn far_logarithms() {
+    function("log softmax, far", [3, 4], |x| activation::log_softmax(x * 1e4, 1));
+    function("log softmax of a middle axis, far", [3, 4, 5], |x| {
+        activation::log_softmax(x * 1e4, 1)
+    });
+    function("log sigmoid, far", [3, 4], |x| activation::log_sigmoid(x * 1e3));
+    function("log sigmoid, small", [3, 4], |x| activation::log_sigmoid(x.abs() * 20) * 1e6);
+    function("softplus, far", [3, 4], |x| activation::softplus(x * 1e3, 1.0));
+    function("mish, far", [3, 4], |x| activation::mish(x * 1e3));
+    function("log of a sum of exponents, far", [3, 4], |x| {
+        let x = x * 1e4;
+        let most = x.clone().max_dim(1);
+        (x - most.clone()).exp().sum_dim(1).log() + most
+    });
+}

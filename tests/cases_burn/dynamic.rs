@@ -90,3 +90,28 @@ fn attention_with_a_bias() {
         );
     }
 }
+
+/// Numbers that follow from two sizes: how far the diagonal of a mask is from the corner.
+#[test]
+fn masks_of_two_lengths() {
+    let dim = |name: &str| accelerant::Dim::dynamic(name, 1..=6).unwrap();
+    let options = OptimizeOptions::new().dynamic_axis(0, 0, dim("queries"));
+    let options = options.dynamic_axis(1, 0, dim("keys"));
+    let forward = |_: &Nothing, (x, y): (Tensor<2>, Tensor<2>)| {
+        let (queries, keys) = (x.dims()[0] as i64, y.dims()[0] as i64);
+        let size = [queries as usize, keys as usize];
+        let mask = Tensor::<2, Bool>::tril_mask(size, keys - queries, &x.device());
+        let upper = Tensor::<2, Bool>::triu_mask(size, 2 * keys + 1, &x.device());
+        let scores = x.matmul(y.transpose());
+        (scores.clone().mask_fill(mask, -9.0), scores.mask_fill(upper, 9.0))
+    };
+    let inputs = |queries, keys| (input([queries, 3], queries as u64), input([keys, 3], 9));
+    let graph = BurnGraph::capture(&Nothing::default(), &inputs(2, 5), forward, &options).unwrap();
+    let sample = |(queries, keys): (usize, usize)| Sample {
+        name: format!("{queries} and {keys}"),
+        inputs: host(inputs(queries, keys)),
+        expected: host(forward(&Nothing::default(), inputs(queries, keys))),
+    };
+    let samples: Vec<_> = [(2, 5), (5, 2), (1, 1), (6, 6), (3, 4)].map(sample).into();
+    check_all("a mask of two lengths", |c| graph.to_onnx(c), &samples);
+}

@@ -214,3 +214,32 @@ fn a_size_that_steers_the_forward_is_refused_when_dynamic() {
     assert_eq!(error.kind(), ErrorKind::UnsupportedOperation);
     assert!(error.to_string().contains("MulScalar"), "{error}");
 }
+
+/// A parameter has its own name, unless an input or output has it.
+#[test]
+fn inputs_and_outputs_named_as_parameters() {
+    let layer: Linear = LinearConfig::new(3, 4).init(&device());
+    let x = input([2, 3], 1);
+    let options = OptimizeOptions::new().input_names(["weight"]).output_names(["bias"]);
+    let forward = |m: &Linear, x: Tensor<2>| m.forward(x);
+    let graph = BurnGraph::capture(&layer, &x, forward, &options).unwrap();
+    let model = graph.to_onnx(Consumer::portable()).unwrap();
+    assert_eq!(model.signature().inputs[0].name, "weight");
+    assert_eq!(model.signature().outputs[0].name, "bias");
+    check("names of parameters", |c| graph.to_onnx(c), &host(x.clone()), &host(layer.forward(x)));
+}
+
+#[test]
+fn names_that_no_runtime_takes() {
+    let layer: Linear = LinearConfig::new(3, 4).init(&device());
+    let forward = |m: &Linear, x: Tensor<2>| m.forward(x);
+    for (name, word) in [("a\0b".to_owned(), "NUL"), ("a".repeat(5000), "5000 bytes")] {
+        let options = OptimizeOptions::new().input_names([name.clone()]);
+        let error = export_onnx(&layer, &input([2, 3], 1), forward, &options).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+        assert!(error.to_string().contains(word), "{error}");
+        let options = OptimizeOptions::new().output_names([name]);
+        let error = export_onnx(&layer, &input([2, 3], 1), forward, &options).unwrap_err();
+        assert!(error.to_string().contains(word), "{error}");
+    }
+}

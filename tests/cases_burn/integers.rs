@@ -133,3 +133,17 @@ fn shapes() {
         (x.clone().mask_fill(mask.clone(), -99), x.clone().mask_where(mask, x * 2))
     });
 }
+
+/// Beyond what 32 bits hold.
+#[test]
+fn wide_integers() {
+    let wide = |batch, seed| ints([batch, 5], -(1 << 40), 1 << 40, seed);
+    of("sums of wide integers", BOTH, wide, |x: Tensor<2, Int>| {
+        (x.clone().sum_dim(1), x.clone().sum_dim(0), x.sum())
+    });
+    of("means of wide integers", BOTH, wide, |x: Tensor<2, Int>| (x.clone().mean_dim(1), x.mean()));
+    let factors = |batch, seed| ints([batch, 5], -100_000, 100_000, seed);
+    of("products of wide integers", BOTH, factors, |x: Tensor<2, Int>| {
+        (x.clone().matmul(x.clone().transpose()), x.clone() * x.clone(), x.powi_scalar(3))
+    });
+}

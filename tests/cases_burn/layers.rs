@@ -5,8 +5,8 @@ use burn::nn::conv::{
     ConvTranspose2dConfig, ConvTranspose3d, ConvTranspose3dConfig,
 };
 use burn::nn::{
-    GroupNorm, GroupNormConfig, InstanceNorm, InstanceNormConfig, LstmConfig, PaddingConfig3d,
-    RmsNorm, RmsNormConfig, gru::GruConfig,
+    BiRnnConfig, GroupNorm, GroupNormConfig, InstanceNorm, InstanceNormConfig, LstmConfig,
+    PaddingConfig3d, RmsNorm, RmsNormConfig, RnnConfig, gru::GruConfig,
 };
 use burn::tensor::activation;
 use burn::tensor::module::{interpolate, layer_norm};
@@ -78,6 +78,38 @@ fn other_interpolation() {
     }
 }
 
+/// Burn's own rounding, also where it falls below a whole multiple.
+#[test]
+fn nearest_of_any_size() {
+    let pairs =
+        [(28, 32), (28, 64), (14, 16), (21, 24), (21, 14), (28, 14), (2, 98), (5, 245), (3, 9)];
+    for (from, to) in pairs {
+        let options = InterpolateOptions::new(InterpolateMode::Nearest).with_output_size([to, 7]);
+        function(&format!("nearest, {from} to {to}"), [3, 1, from, 5], |x| {
+            interpolate(x, options.clone())
+        });
+    }
+    for mode in [InterpolateMode::Bilinear, InterpolateMode::Bicubic] {
+        let options = InterpolateOptions::new(mode.clone()).with_output_size([32, 14]);
+        function(&format!("{mode:?}, 28 to 32"), [3, 1, 28, 21], |x| {
+            interpolate(x, options.clone())
+        });
+    }
+}
+
+#[test]
+fn a_picture_resized_by_a_module() {
+    use burn::nn::interpolate::{Interpolate2d, Interpolate2dConfig, InterpolateMode as Mode};
+    for mode in [Mode::Nearest, Mode::Linear, Mode::Cubic] {
+        let config = Interpolate2dConfig::new().with_mode(mode.clone());
+        let layer = config.clone().with_output_size(Some([9, 7])).init();
+        let forward = |m: &Interpolate2d, x: Tensor<4>| m.forward(x);
+        case(&format!("interpolate 2d, {mode:?}"), &layer, [3, 2, 6, 5], forward);
+        let layer = config.with_scale_factor(Some([2.0, 3.0])).init();
+        case(&format!("interpolate 2d, {mode:?}, scaled"), &layer, [3, 2, 6, 5], forward);
+    }
+}
+
 #[test]
 fn normalization() {
     let layer = GroupNormConfig::new(2, 6).init(&device());
@@ -97,6 +129,10 @@ fn normalization() {
 fn recurrent_layers() {
     let lstm = LstmConfig::new(4, 5, true).init(&device());
     case("lstm", &lstm, [3, 6, 4], |m: &burn::nn::Lstm, x| m.forward(x, None).0);
+    let rnn = RnnConfig::new(4, 5, true).init(&device());
+    case("rnn", &rnn, [3, 3, 4], |m: &burn::nn::Rnn, x| m.forward(x, None).0);
+    let rnn = BiRnnConfig::new(4, 5, true).init(&device());
+    case("rnn in both directions", &rnn, [3, 3, 4], |m: &burn::nn::BiRnn, x| m.forward(x, None).0);
     let gru = GruConfig::new(4, 5, true).init(&device());
     case("gru", &gru, [3, 6, 4], |m: &burn::nn::gru::Gru, x| m.forward(x, None));
 }

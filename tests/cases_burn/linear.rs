@@ -79,3 +79,65 @@ fn attention_as_one_operation() {
     run("attention, capped", AttentionModuleOptions { softcap: Some(2.0), ..plain }, true);
     run("attention, scaled", AttentionModuleOptions { scale: Some(0.3), ..plain }, false);
 }
+
+/// What is hidden by a mask, a bias, or both: a row of which all is hidden gives zeros.
+#[test]
+fn attention_to_nothing() {
+    use burn::tensor::module::attention;
+    use burn::tensor::ops::AttentionModuleOptions;
+    let plain = AttentionModuleOptions::default();
+    let sizes = |batch, seed| input([batch, 2, 4, 6], seed);
+    let hide = |scores: Tensor<4>, row: i64| {
+        let rows = Tensor::<1, Int>::arange(0..4, &scores.device()).reshape([1, 1, 4, 1]);
+        let rows = rows.equal_elem(row).expand(scores.dims());
+        scores.greater_elem(0.1).bool_or(rows)
+    };
+    let scores = |x: &Tensor<4>| x.clone().matmul(x.clone().swap_dims(2, 3));
+    of("attention, a row masked", STATIC, sizes, |x: Tensor<4>| {
+        let mask = hide(scores(&x), 2);
+        attention(x.clone(), x.clone(), x, Some(mask), None, plain)
+    });
+    of("attention, a row masked beside a bias", STATIC, sizes, |x: Tensor<4>| {
+        let (mask, bias) = (hide(scores(&x), 2), scores(&x) * 3.0);
+        attention(x.clone(), x.clone(), x, Some(mask), Some(bias), plain)
+    });
+    of("attention, a mask beside the lowest bias", STATIC, sizes, |x: Tensor<4>| {
+        let mask = hide(scores(&x), 2);
+        let bias = (scores(&x) * 0.0) + f32::MIN;
+        attention(x.clone(), x.clone(), x, Some(mask), Some(bias), plain)
+    });
+    of("attention, an infinite bias", STATIC, sizes, |x: Tensor<4>| {
+        let bias = (scores(&x) * 0.0).mask_fill(hide(scores(&x), 1), f32::NEG_INFINITY);
+        attention(x.clone(), x.clone(), x, None, Some(bias), plain)
+    });
+    of("attention, low scores", STATIC, sizes, |x: Tensor<4>| {
+        let (x, low) = (x.clone().abs() + 1.0, (x.abs() + 1.0) * -1e5);
+        let mask = hide(scores(&x) - 12.0, 3);
+        attention(low, x.clone(), x, Some(mask), None, plain)
+    });
+    let grouped = |batch, seed| (input([batch, 4, 5, 6], seed), input([batch, 2, 7, 6], seed + 1));
+    of("attention, grouped", STATIC, grouped, |(q, k): (Tensor<4>, Tensor<4>)| {
+        attention(q, k.clone() * 0.5, k, None, None, plain)
+    });
+}
+
+/// tract takes a factor from before it was expanded.
+#[test]
+fn products_with_what_is_expanded() {
+    let fixed = |shape: [usize; 2], device: &Device| -> Tensor<2> {
+        let values = random(&shape, 9).into_raw_vec_and_offset().0;
+        Tensor::from_data(TensorData::new(values, shape), device)
+    };
+    function("zeros times a matrix", [3, 4], |x| {
+        let weight = fixed([4, 5], &x.device());
+        (x * 0.0).matmul(weight)
+    });
+    function("an expanded row times a matrix", [3, 4], |x| {
+        let (rows, device) = (x.dims()[0], x.device());
+        fixed([1, 4], &device).expand([rows, 4]).matmul(fixed([4, 5], &device)) + x.sum_dim(1)
+    });
+    function("a sum over what is expanded", [3, 4], |x| {
+        let rows = x.clone().sum_dim(0).sum_dim(1).expand([4, 5]);
+        x.matmul(rows)
+    });
+}

@@ -33,3 +33,19 @@ fn running_results() {
         (x.clone().cumsum(1), x.clone().cummin(1), x.clone().cummax(1), (x / 5).cumprod(1))
     });
 }
+
+/// Of which TensorRT sorts no more than the first 3840.
+#[test]
+fn the_first_of_many() {
+    function("sort, the first of many", [3, 3841], |x| x.sort_descending(1).narrow(1, 0, 5));
+    function("argsort, the first of many", [3, 4000], |x| x.argsort(1).slice([0..1, 0..50]));
+    function("sort with indices, the first of many", [3, 8400], |x| {
+        let (values, indices) = x.sort_descending_with_indices(1);
+        (values.narrow(1, 0, 300), indices.narrow(1, 2, 7))
+    });
+    function("sort, cut and whole", [3, 9], |x| {
+        let sorted = x.sort(1);
+        (sorted.clone().narrow(1, 0, 3), sorted)
+    });
+    function("topk of many", [3, 4000], |x| x.topk(5, 1));
+}

@@ -37,6 +37,22 @@ cases! {
         "batched matmul", true, [2, 3, 4, 5], |xs| xs.matmul(&xs.transpose(2, 3)?);
         "broadcast_matmul", true, [2, 4, 6], |xs| xs.broadcast_matmul(&T::constant(&weight(&[6, 3], 1)));
         "broadcast_matmul, left", true, [2, 4, 6], |xs| T::constant(&weight(&[3, 4], 1)).broadcast_matmul(xs);
+        "matmul, zeros", true, [2, 6], |xs| (xs * 0.0)?.matmul(&T::constant(&weight(&[6, 3], 1)));
+        "matmul, turned zeros", true, [2, 6], |xs| {
+            xs.affine(0.0, 0.0)?.t()?.unsqueeze(0)?.matmul(&xs.unsqueeze(0)?)
+        };
+        "matmul, expanded", true, [2, 6], |xs| {
+            let rows = T::constant(&weight(&[1, 6], 1)).broadcast_as(xs.shape())?;
+            rows.matmul(&T::constant(&weight(&[6, 3], 2)))?.broadcast_add(&xs.sum_keepdim(1)?)
+        };
+        "matmul, a sum over what is expanded", true, [2, 6], |xs| {
+            let rows = T::constant(&weight(&[1, 3], 1)).broadcast_as((6, 3))?;
+            xs.matmul(&rows)
+        };
+        "matmul, a sum over an expanded input", true, [2, 6], |xs| {
+            let rows = xs.sum_keepdim(0)?.sum_keepdim(1)?.broadcast_as((6, 3))?;
+            xs.matmul(&rows)
+        };
         "where_cond", true, [2, 3, 5], |xs| xs.gt(0.1)?.where_cond(xs, &xs.affine(0.5, 1.0)?);
         "masks", true, [2, 3, 5], |xs| {
             let mask = xs.gt(-0.5)?.mul(&xs.lt(0.5)?)?.maximum(&xs.gt(0.9)?)?;

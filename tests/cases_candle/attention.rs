@@ -27,6 +27,10 @@ cases! {
         "rope, batch as a symbol", true, [2, 3, 4, 6], |xs| xs.rope(&T::constant(&weight(&[5, 3], 1)), &T::constant(&weight(&[5, 3], 2)));
         "rope_i, batch as a symbol", true, [2, 3, 4, 6], |xs| xs.rope_i(&T::constant(&weight(&[5, 3], 1)), &T::constant(&weight(&[5, 3], 2)));
         "sdpa, batch as a symbol", true, [2, 4, 5, 8], |xs| ops::sdpa(xs, &xs.narrow(1, 0, 2)?, &xs.narrow(1, 2, 2)?, None, true, 0.35, 1.0);
+        "sdpa, causal with low scores", true, [2, 2, 5, 8], |xs| {
+            let low = xs.abs()?.affine(-1e5, -1e5)?;
+            ops::sdpa(&low, &xs.abs()?.affine(1.0, 1.0)?, xs, None, true, 0.35, 1.0)
+        };
         "layer_norm", true, [2, 3, 6], |xs| ops::layer_norm(xs, &T::constant(&weight(&[6], 1)), &T::constant(&weight(&[6], 2)), 1e-5);
         "rms_norm", true, [2, 3, 6], |xs| ops::rms_norm(xs, &T::constant(&weight(&[6], 1)), 1e-5);
     }

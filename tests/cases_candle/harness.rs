@@ -33,6 +33,11 @@ pub(crate) fn whole(shape: &[usize], below: usize, dtype: DType, seed: u64) -> T
     values.floor().unwrap().clamp(0.0, below as f64 - 1.0).unwrap().to_dtype(dtype).unwrap()
 }
 
+/// A tensor of these values.
+pub(crate) fn values<V: candle_core::WithDType>(values: &[V]) -> Tensor {
+    Tensor::from_slice(values, values.len(), &Device::Cpu).unwrap()
+}
+
 pub(crate) fn host(tensor: &Tensor) -> HostTensor {
     let flat = tensor.flatten_all().unwrap();
     let dims = tensor.dims();
@@ -42,6 +47,7 @@ pub(crate) fn host(tensor: &Tensor) -> HostTensor {
         DType::F16 => HostTensor::from_vec(dims, flat.to_vec1::<half::f16>().unwrap()),
         DType::BF16 => HostTensor::from_vec(dims, flat.to_vec1::<half::bf16>().unwrap()),
         DType::U8 => HostTensor::from_vec(dims, flat.to_vec1::<u8>().unwrap()),
+        DType::I16 => HostTensor::from_vec(dims, flat.to_vec1::<i16>().unwrap()),
         DType::I32 => HostTensor::from_vec(dims, flat.to_vec1::<i32>().unwrap()),
         DType::I64 => HostTensor::from_vec(dims, flat.to_vec1::<i64>().unwrap()),
         DType::U32 => {

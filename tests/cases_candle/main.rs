@@ -10,6 +10,8 @@ mod records;
 
 mod arithmetic;
 mod attention;
+mod bytes;
+mod casts;
 mod creation;
 mod dtypes;
 #[cfg(feature = "ort")]
@@ -18,6 +20,7 @@ mod elementwise;
 mod indexing;
 mod layers;
 mod lengths;
+mod no_index;
 #[cfg(feature = "ort")]
 mod programs;
 mod recurrent;

@@ -13,12 +13,6 @@ use crate::lengths::layer_of_lengths;
 const FEATURES: usize = 3;
 const HIDDEN: usize = 4;
 
-/// The product with the first state of zeros, as the step in the forward has it.
-const EXPANDED: &[Gap] = &[Gap {
-    runner: Tract,
-    reason: "tract does not simplify a product with a tensor that is expanded over a symbolic batch",
-}];
-
 /// Parameters for so many gates.
 fn parameters(gates: usize) -> VarBuilder<'static> {
     let rows = gates * HIDDEN;
@@ -81,12 +75,9 @@ fn sequences() {
         &All(lstm(LSTMConfig::default_no_bias())),
     );
     layer_of_lengths("LSTM, the last step", FEATURES, &[], &Last(lstm(LSTMConfig::default())));
-    layer_of_lengths(
-        "LSTM, continued",
-        FEATURES,
-        EXPANDED,
-        &Continued(lstm(LSTMConfig::default())),
-    );
+    const APART: &[Gap] =
+        &[Gap { runner: Tract, reason: "tract 0.23 fails where parts of a product are taken" }];
+    layer_of_lengths("LSTM, continued", FEATURES, APART, &Continued(lstm(LSTMConfig::default())));
     layer_of_lengths("GRU", FEATURES, &[], &All(gru(GRUConfig::default())));
     layer_of_lengths("GRU, without biases", FEATURES, &[], &All(gru(GRUConfig::default_no_bias())));
     layer("LSTM, fixed", &All(lstm(LSTMConfig::default())), &tensor(&[2, 5, FEATURES], 1));

@@ -44,5 +44,23 @@ cases! {
             let (values, positions) = xs.sort_last_dim(false)?;
             values.narrow(1, 0, 3)?.add(&positions.narrow(1, 0, 3)?.to_dtype(DType::F32)?)
         };
+        "sum, of nothing", true, [2, 5], |xs| xs.narrow(1, 2, 0)?.sum(1);
+        "mean, of nothing", true, [2, 5], |xs| xs.narrow(1, 2, 0)?.mean(1);
+        "log_softmax, far", true, [2, 5], |xs| ops::log_softmax(&xs.affine(1e4, 0.0)?, 1);
+        "log_sum_exp, far", true, [2, 5], |xs| xs.affine(1e4, 0.0)?.log_sum_exp(1);
+        "sort_last_dim, a few of many", false, [1, 3841], |xs| {
+            let (values, positions) = xs.sort_last_dim(false)?;
+            values.narrow(1, 0, 5)?.add(&positions.narrow(1, 0, 5)?.to_dtype(DType::F32)?)
+        };
+        "sort_last_dim, the smallest of many", false, [2, 8400], |xs| xs.sort_last_dim(true)?.0.narrow(D::Minus1, 0, 300);
+        "arg_sort_last_dim, a few of many", true, [2, 4000], |xs| xs.arg_sort_last_dim(false)?.narrow(1, 0, 50);
+        "sort_last_dim, two cuts", true, [2, 9], |xs| {
+            let (values, positions) = xs.sort_last_dim(false)?;
+            values.narrow(1, 1, 4)?.add(&positions.narrow(1, 0, 4)?.to_dtype(DType::F32)?)
+        };
+        "sort_last_dim, cut and whole", true, [2, 9], |xs| {
+            let sorted = xs.sort_last_dim(false)?.0;
+            T::cat(&[&sorted.narrow(1, 0, 3)?, &sorted], 1)
+        };
     }
 }

@@ -231,6 +231,38 @@ fn types_that_do_not_fit_are_refused() {
 }
 
 #[test]
+fn a_sort_that_tensorrt_cannot_do_says_so() {
+    struct Sorted;
+    impl Forward for Sorted {
+        fn forward<T: TensorOps>(&self, xs: &T) -> Result<T> {
+            Ok(xs.sort_last_dim(true)?.0)
+        }
+    }
+    let trace = Trace::of(&Sorted, &tensor(&[1, 3841], 1), &OptimizeOptions::new()).unwrap();
+    trace.to_onnx(Consumer::portable()).unwrap();
+    let error = trace.to_onnx(Consumer::tensorrt()).unwrap_err();
+    unsupported(&error, "TopK", "3841");
+    assert_eq!(error.axis(), Some(1), "{error}");
+}
+
+#[test]
+fn inputs_and_outputs_named_as_weights() {
+    let net = candle_nn::Linear::new(weight(&[4, 3], 1), Some(weight(&[4], 2)));
+    let x = tensor(&[2, 3], 1);
+    let options =
+        OptimizeOptions::new().input_names(["linear.weight"]).output_names(["linear.bias"]);
+    let options = options.require(BackendKind::Ort);
+    let got = net.optimize_trt_with(&x, &options).unwrap().forward(&x).unwrap();
+    let expected = Forward::forward(&net, &x).unwrap();
+    let difference = (got - expected).unwrap().abs().unwrap().max_all().unwrap();
+    assert!(difference.to_scalar::<f32>().unwrap() < 1e-5);
+    let options = OptimizeOptions::new().input_names(["a\0b"]);
+    let error = error(&net, &x, &options);
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+    assert!(error.to_string().contains("NUL"), "{error}");
+}
+
+#[test]
 fn strided_and_empty_tensors() {
     let net = candle_nn::Linear::new(weight(&[4, 3], 1), None);
     let options = OptimizeOptions::new().require(BackendKind::Ort);

@@ -31,6 +31,8 @@ cases! {
         "conv_transpose2d, stride", true, [2, 4, 5, 6], |xs| xs.conv_transpose2d(&T::constant(&weight(&[4, 3, 3, 3], 1)), 1, 1, 2, 1);
         "conv_transpose2d, dilation", true, [2, 4, 5, 6], |xs| xs.conv_transpose2d(&T::constant(&weight(&[4, 3, 3, 3], 1)), 1, 0, 1, 2);
         "upsample_nearest1d", true, [2, 3, 4], |xs| xs.upsample_nearest1d(8);
+        "upsample_nearest1d, below a whole multiple", true, [1, 1, 2], |xs| xs.upsample_nearest1d(98);
+        "upsample_nearest1d, smaller", true, [2, 3, 28], |xs| xs.upsample_nearest1d(21);
         "upsample_nearest1d, ragged", true, [2, 3, 4], |xs| xs.upsample_nearest1d(7);
         "interpolate1d", true, [2, 3, 4], |xs| xs.interpolate1d(12);
         "upsample_bilinear2d", true, [2, 3, 4, 5], |xs| xs.upsample_bilinear2d(8, 15, false);

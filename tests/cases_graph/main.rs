@@ -4,6 +4,7 @@ mod attention;
 #[path = "../common/mod.rs"]
 mod common;
 mod convolutions;
+mod far;
 mod rows;
 
 use accelerant::export::{Consumer, Conv, GraphBuilder, OnnxModel, Pool, Value};

@@ -55,6 +55,8 @@ pub const F32: Tolerance = Tolerance { absolute: 2e-5, relative: 2e-5 };
 pub const TF32: Tolerance = Tolerance { absolute: 5e-3, relative: 5e-3 };
 /// 16-bit floats have 11 bits of mantissa; a few roundings in a row.
 pub const F16: Tolerance = Tolerance { absolute: 5e-3, relative: 5e-3 };
+/// Integers are counted, not rounded.
+pub const EXACT: Tolerance = Tolerance { absolute: 0.0, relative: 0.0 };
 /// bfloat16 has 8 bits of mantissa.
 pub const BF16: Tolerance = Tolerance { absolute: 4e-2, relative: 4e-2 };
 
@@ -248,6 +250,7 @@ pub fn tolerance(backend: BackendKind, expected: &HostTensor) -> Tolerance {
     match (expected.dtype(), backend) {
         (DType::F16, _) => F16,
         (DType::BF16, _) => BF16,
+        (dtype, _) if dtype.is_int() => EXACT,
         (_, BackendKind::Ort) => F32,
         _ => TF32,
     }

@@ -243,8 +243,7 @@ layers, which the exporter puts together again from their steps. Written by `car
 
 Inputs that are no numbers are apart, in `tests/cases_burn/nans.rs`. tract loses a NaN in extremes, clamps, relu,
 sigmoid, tanh, hypot and atan2; ONNX Runtime gives Burn's results there. ONNX leaves open where a NaN goes in an
-order, and which integer it is, or a float beyond the range of 32 and 64-bit integers: Burn and tract take the
-nearest, ONNX Runtime another. What TensorRT makes of one was not compared.
+order. What TensorRT makes of one was not compared.
 ";
 
 const CANDLE: &str = "# Candle's operations

@@ -199,14 +199,17 @@ pub(super) fn is_panic(error: &Error) -> bool {
 fn panicked(panic: &(dyn Any + Send)) -> Error {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-    let (kind, text) =
-        if text.contains("no concrete value") || text.contains("no initialized value") {
-            let text = "it reads the value of a tensor, which is known only when the model runs: \
-                    control flow and sizes that depend on values have no place in a graph";
-            (ErrorKind::UnsupportedOperation, text.to_owned())
-        } else {
-            (ErrorKind::InvalidModel, format!("{PANICKED}{}", text.trim()))
-        };
+    let (kind, text) = if text.contains("no concrete value")
+        || text.contains("no initialized value")
+    {
+        let text = "it reads the value of a tensor, which is known only when the model runs: \
+                    control flow and sizes that depend on values have no place in a graph; of Burn's own \
+                    functions, `one_hot` reads them as a check (`one_hot_fill` does not), and `argwhere`, \
+                    `nonzero` and `all_close` do";
+        (ErrorKind::UnsupportedOperation, text.to_owned())
+    } else {
+        (ErrorKind::InvalidModel, format!("{PANICKED}{}", text.trim()))
+    };
     Error::new(kind, text).in_operation("forward")
 }
 

@@ -123,7 +123,7 @@ impl BurnGraph {
             if other.output_lengths != output_lengths || other.output_names != output_names {
                 return Err(differs("forward", "the number of its outputs", against));
             }
-            if let Some(found) = trace.difference(&other.trace) {
+            if let Some(found) = trace.difference(&other.trace, dynamic) {
                 let place = match found.position {
                     Some(position) => format!("{} (operation {position})", found.operation),
                     None => found.operation.to_owned(),

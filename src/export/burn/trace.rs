@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use ::burn::backend::capture::{CapturedGraph, TensorId};
 use ::burn::backend::ir::{
-    BaseOperationIr, IrVisitorMut, ModuleOperationIr, OperationIr, ScalarIr, TensorIr, TensorStatus,
+    BaseOperationIr, IrVisitorMut, ModuleOperationIr, NumericOperationIr as Numeric, OperationIr,
+    ScalarIr, TensorIr, TensorStatus,
 };
 use ::burn::tensor::Slice;
 
@@ -76,8 +77,9 @@ impl Trace {
         self.outputs.contains(&id) || reads.any(|tensor| tensor.id == id)
     }
 
-    /// Finds where two captures did not do the same, but for sizes.
-    pub(super) fn difference(&self, other: &Self) -> Option<Difference> {
+    /// Finds where two captures did not do the same, but for sizes and, where these are `dynamic`, whole numbers that
+    /// are added, which may follow from sizes.
+    pub(super) fn difference(&self, other: &Self, dynamic: bool) -> Option<Difference> {
         if self.operations.len() != other.operations.len() {
             let mut pairs = self.operations.iter().zip(&other.operations);
             let first = pairs.position(|(a, b)| name(a) != name(b));
@@ -87,7 +89,7 @@ impl Trace {
                 what: "the number of operations".to_owned(),
             });
         }
-        let (mut ours, mut theirs) = (Normalize::of(self), Normalize::of(other));
+        let [mut ours, mut theirs] = [self, other].map(|trace| Normalize::of(trace, dynamic));
         for (position, (a, b)) in self.operations.iter().zip(&other.operations).enumerate() {
             let (mut x, mut y) = (ours.normalize(a), theirs.normalize(b));
             recurrent::agree(&mut x, &mut y);
@@ -176,11 +178,12 @@ pub(super) struct Difference {
 /// Replaces ids by the order of their appearance, and takes sizes away.
 struct Normalize {
     order: HashMap<TensorId, u64>,
+    dynamic: bool,
 }
 
 impl Normalize {
-    fn of(trace: &Trace) -> Self {
-        Self { order: trace.inputs.iter().copied().zip(0..).collect() }
+    fn of(trace: &Trace, dynamic: bool) -> Self {
+        Self { order: trace.inputs.iter().copied().zip(0..).collect(), dynamic }
     }
 
     fn normalize(&mut self, operation: &OperationIr) -> OperationIr {
@@ -196,6 +199,14 @@ impl Normalize {
         if let OperationIr::Module(ModuleOperationIr::Interpolate(op)) = &mut operation {
             // As is the size of the picture.
             op.output_size = [0; 2];
+        }
+        if let OperationIr::NumericInt(_, Numeric::AddScalar(op) | Numeric::SubScalar(op)) =
+            &mut operation
+            && self.dynamic
+            && matches!(op.rhs, ScalarIr::Int(_) | ScalarIr::UInt(_))
+        {
+            // As is what is added.
+            op.rhs = ScalarIr::Int(0);
         }
         operation
     }

@@ -101,8 +101,8 @@ pub fn sdpa<T: TensorOps>(
         let last = keys.narrow(0, kv_length - length, length)?;
         let hidden = keys.unsqueeze(0)?.broadcast_gt(&last.unsqueeze(1)?)?;
         let hidden = hidden.broadcast_as(scores.shape())?;
-        // Lower than any score, and a number in every type.
-        let lowest = scores.zeros_like()?.affine(1.0, -3e4)?;
+        // Each query sees a key at least.
+        let lowest = scores.zeros_like()?.affine(1.0, f64::NEG_INFINITY)?;
         scores = hidden.where_cond(&lowest, &scores)?;
     }
     if let Some(mask) = mask {

@@ -168,12 +168,6 @@ pub(super) fn constant(size: &Size) -> Option<usize> {
     size.iter().all(|other| *other == size[0]).then_some(size[0])
 }
 
-/// The whole number that makes `size` of `of` in every run.
-pub(super) fn factor(size: &Size, of: &Size) -> Option<usize> {
-    let factor = size[0].checked_div(of[0]).filter(|&factor| factor > 0)?;
-    size.iter().zip(of).all(|(size, of)| *size == of * factor).then_some(factor)
-}
-
 /// An index along an axis of `size` as ONNX has it: from the front, or from the end when negative.
 pub(super) fn index(at: &Size, size: &Size) -> Option<i64> {
     let from_end = || {

@@ -119,7 +119,7 @@ impl Trace {
         let mut steps = overlay(&runs, &cases)?;
         let outputs = &runs[0].outputs;
         let names = options.names_of_outputs(outputs.len())?;
-        let outputs = names.into_iter().zip(outputs.iter().copied()).collect();
+        let outputs: Vec<_> = names.into_iter().zip(outputs.iter().copied()).collect();
         let mut weights = HashMap::new();
         names::give(&mut steps, options);
         for step in &steps {
@@ -127,6 +127,7 @@ impl Trace {
             let tensor = to_host(&constant.tensor).map_err(|e| e.on_tensor(&constant.name))?;
             weights.insert(constant.tensor.id(), tensor);
         }
+        cut_sorts(&mut steps, &outputs);
         let name = options.model_name().to_owned();
         Ok(Self { name, inputs, outputs, steps, cases, weights, input_dtypes })
     }
@@ -264,6 +265,47 @@ fn overlay(runs: &[Run], cases: &Cases) -> Result<Vec<Step>> {
         scope: step.scope.clone(),
     });
     Ok(steps.collect())
+}
+
+/// Sorts of which only the first values are taken give only these: consumers select a few faster than they sort, and
+/// TensorRT sorts no long axis.
+fn cut_sorts(steps: &mut [Step], outputs: &[(String, usize)]) {
+    let needed = super::lower::needed(steps, outputs);
+    let is_output = |i: usize| outputs.iter().any(|(_, step)| *step == i);
+    let sorts = (0..steps.len()).filter(|&i| needed[i] && matches!(steps[i].op, Op::Sort { .. }));
+    for i in sorts.collect::<Vec<_>>() {
+        let same = |step: &Step| match (&step.op, &steps[i].op) {
+            (Op::Sort { ascending, .. }, Op::Sort { ascending: other, .. }) => {
+                ascending == other && step.inputs == steps[i].inputs
+            }
+            _ => false,
+        };
+        // Values and positions are one sort.
+        let pair: Vec<usize> = (0..steps.len()).filter(|&k| needed[k] && same(&steps[k])).collect();
+        let axis = steps[i].dims.len() - 1;
+        let users = (0..steps.len()).filter(|&k| needed[k]);
+        let mut users = users.filter(|&k| steps[k].inputs.iter().any(|from| pair.contains(from)));
+        let end = |user: &Step| {
+            let (start, len) = (user.sizes.first()?, user.sizes.get(1)?);
+            let ends = start.iter().zip(len).map(|(start, len)| start + len);
+            (user.op == Op::Narrow { dim: axis }).then(|| ends.collect::<Size>())
+        };
+        let furthest = users.try_fold(Size::new(), |furthest, user| {
+            let end = end(&steps[user])?;
+            let all = |a: &Size, b: &Size| a.iter().zip(b).all(|(a, b)| a >= b);
+            if furthest.is_empty() || all(&end, &furthest) {
+                return Some(end);
+            }
+            // Of two ends that cross each other neither is enough.
+            all(&furthest, &end).then_some(furthest)
+        });
+        let Some(furthest) = furthest.filter(|end| !end.is_empty() && !end.contains(&0)) else {
+            continue;
+        };
+        if !pair.iter().any(|&k| is_output(k)) {
+            pair.into_iter().for_each(|k| steps[k].dims[axis] = furthest.clone());
+        }
+    }
 }
 
 fn depends(text: String) -> Error {

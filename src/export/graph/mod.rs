@@ -11,6 +11,7 @@ mod rows;
 mod tensorrt;
 #[cfg(test)]
 mod testing;
+mod tract;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -25,9 +26,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::spec::{DType, Dim, Shape, Signature, Symbol, TensorSpec};
 use crate::tensor::HostTensor;
 
-#[cfg(any(feature = "burn", feature = "candle"))]
-pub(crate) use ops::scalar;
 pub use ops::{Conv, Pool};
+#[cfg(any(feature = "burn", feature = "candle"))]
+pub(crate) use ops::{Resized, factor, scalar};
 
 /// Builds an ONNX graph node by node.
 ///
@@ -156,6 +157,14 @@ impl GraphBuilder {
         let mut state = self.lock();
         let name = state.claim(name)?;
         Ok(self.constant_value(&mut state, name, tensor))
+    }
+
+    /// Adds a parameter under its name, or another that begins with it where an input or output has that one.
+    #[cfg(any(feature = "burn", feature = "candle"))]
+    pub(crate) fn parameter(&self, name: &str, tensor: impl Into<HostTensor>) -> Value {
+        let mut state = self.lock();
+        let name = state.free(name.to_owned());
+        self.constant_value(&mut state, name, tensor.into())
     }
 
     /// Adds a constant under a name of the builder's choice that begins with `hint`.
@@ -312,12 +321,21 @@ impl GraphBuilder {
 
 impl State {
     fn claim(&mut self, name: &str) -> Result<Arc<str>> {
-        if name.is_empty() || self.names.contains(name) {
-            let text = if name.is_empty() {
-                "a name is empty".into()
-            } else {
-                format!("the name `{name}` is taken")
-            };
+        let text = if name.is_empty() {
+            Some("a name is empty".into())
+        } else if name.len() > LONGEST_NAME {
+            let text = format!("a name has {} bytes, and {LONGEST_NAME} at most", name.len());
+            let start: String = name.chars().take(20).collect();
+            let error = Error::new(ErrorKind::InvalidArgument, text);
+            return Err(error.on_tensor(format!("{start}…")));
+        } else if name.contains('\0') {
+            Some("a name has a NUL in it".into())
+        } else if self.names.contains(name) {
+            Some(format!("the name `{name}` is taken"))
+        } else {
+            None
+        };
+        if let Some(text) = text {
             return Err(Error::new(ErrorKind::InvalidArgument, text).on_tensor(name));
         }
         let name: Arc<str> = name.into();
@@ -327,7 +345,14 @@ impl State {
 
     fn unique(&mut self, hint: &str) -> Arc<str> {
         let prefix = self.scope.iter().fold(String::new(), |path, part| path + part + "/");
-        let base = format!("{prefix}{hint}");
+        self.free(format!("{prefix}{hint}"))
+    }
+
+    /// A name that nothing has yet, which begins with another.
+    fn free(&mut self, base: String) -> Arc<str> {
+        let mut base = base.replace('\0', "_");
+        // With room for a number.
+        base.truncate(base.floor_char_boundary(LONGEST_NAME - 32));
         let mut candidate = base.clone();
         let mut number = self.nodes.len();
         while self.names.contains(candidate.as_str()) || self.reserved.contains(&candidate) {
@@ -360,6 +385,9 @@ impl State {
         });
     }
 }
+
+/// TensorRT takes no longer ones, in bytes.
+const LONGEST_NAME: usize = 4095;
 
 /// A node being described. [`build`](Self::build) checks and adds it.
 #[must_use = "the node is added by `build`"]

@@ -26,8 +26,7 @@ impl Lowering<'_> {
             Op::Softmin(op) => (&op.out, self.value(&op.input)?.neg()?.softmax(op.axis as i64)?),
             Op::LogSigmoid(op) => {
                 // log(sigmoid(x)) = -softplus(-x), without overflow.
-                let x = self.value(&op.input)?.neg()?;
-                (&op.out, x.graph().node("Softplus").input(&x).build()?.neg()?)
+                (&op.out, self.value(&op.input)?.neg()?.softplus()?.neg()?)
             }
             Op::HardSigmoid(op) => {
                 let x = self.value(&op.tensor)?;

@@ -5,11 +5,9 @@ use std::f64::consts::{FRAC_PI_2, PI};
 use ::burn::backend::ir::{BinaryOpIr, CrossOpIr, FloatOperationIr as Op, GridSample2dOpIr};
 use ::burn::backend::ir::{GridSamplePaddingModeIr, InterpolateModeIr};
 
-use super::numeric::product;
 use super::{Lowering, number, unsupported};
 use crate::error::Result;
 use crate::export::Value;
-use crate::spec::DType;
 use crate::tensor::HostTensor;
 
 impl Lowering<'_> {
@@ -17,7 +15,7 @@ impl Lowering<'_> {
         let (out, value) = match operation {
             Op::Exp(op) => (&op.out, self.value(&op.input)?.exp()?),
             Op::Log(op) => (&op.out, self.value(&op.input)?.log()?),
-            Op::Log1p(op) => (&op.out, log1p(&self.value(&op.input)?)?),
+            Op::Log1p(op) => (&op.out, self.value(&op.input)?.log1p()?),
             Op::Erf(op) => (&op.out, self.value(&op.input)?.erf()?),
             Op::Sqrt(op) => (&op.out, self.value(&op.input)?.sqrt()?),
             Op::Cos(op) => (&op.out, self.value(&op.input)?.cos()?),
@@ -164,26 +162,11 @@ fn whole_power(x: &Value, mut exponent: u64) -> Result<Value> {
         }
         exponent /= 2;
         if exponent > 0 {
-            square = product(&square, &square)?;
+            square = square.mul(&square)?;
         }
     }
     match result {
         Some(result) => Ok(result),
         None => x.equal(x)?.cast(x.dtype()),
     }
-}
-
-/// log(1 + x) that keeps the digits of a small x.
-///
-/// Source: W. Kahan's form, `log(u) x / (u - 1)` with `u = 1 + x`; Hewlett-Packard, HP-15C Advanced
-/// Functions Handbook, 1982.
-fn log1p(x: &Value) -> Result<Value> {
-    let one = x.scalar_like(1.0)?;
-    let sum = x.add(&one)?;
-    let difference = sum.sub(&one)?;
-    // Infinity is its own difference.
-    let ratio = difference.equal(x)?.select(&one, &x.div(&difference)?)?;
-    let lost = difference.equal(&x.scalar_like(0.0)?)?;
-    debug_assert_ne!(x.dtype(), DType::Bool);
-    lost.select(x, &sum.log()?.mul(&ratio)?)
 }

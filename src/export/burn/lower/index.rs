@@ -139,7 +139,10 @@ impl Lowering<'_> {
             }
         };
         match update {
-            Update::Add => x.add(&fits(over(&x.scalar_like(0.0)?, "ReduceSum")?)?),
+            Update::Add => {
+                let chosen = hit.select(&value, &x.scalar_like(0.0)?)?;
+                x.add(&fits(chosen.sum(&[behind], false)?)?)
+            }
             Update::Mul => x.mul(&fits(over(&x.scalar_like(1.0)?, "ReduceProd")?)?),
             // A cell itself is neutral.
             Update::Min => x.minimum(&fits(over(&x.unsqueeze(&[behind])?, "ReduceMin")?)?),

@@ -56,7 +56,7 @@ impl Lowering<'_> {
                 // Backends multiply matrices of floats; products and a sum are exact for integers.
                 let (a, b) = (self.value(&op.lhs)?, self.value(&op.rhs)?);
                 let products = a.unsqueeze(&[-1])?.mul(&b.unsqueeze(&[-3])?)?;
-                (&op.out, products.reduce("ReduceSum", &[-2], false)?)
+                (&op.out, products.sum(&[-2], false)?)
             }
         };
         self.bind(out, value)

@@ -40,7 +40,7 @@ impl Lowering<'_> {
         let &[rows, columns] = data.shape() else { return Ok(None) };
         let turned = transposed(&data.to_vec::<f32>()?, rows, columns);
         let turned = HostTensor::from_vec([columns, rows], turned)?;
-        let value = self.graph.weight(&format!("{name}.transposed"), turned)?;
+        let value = self.graph.parameter(&format!("{name}.transposed"), turned);
         self.by_outputs.insert(weight.id, value.clone());
         Ok(Some(value))
     }

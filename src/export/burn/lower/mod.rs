@@ -61,6 +61,7 @@ pub(super) fn lower(source: &BurnGraph, consumer: Consumer) -> Result<Outcome> {
         graph: &graph,
         trace,
         others: source.others.iter().map(|other| trace.sizes_in(other)).collect(),
+        captures: &source.others,
         values: HashMap::new(),
         by_outputs: HashMap::new(),
         refused: HashSet::new(),
@@ -137,6 +138,8 @@ struct Lowering<'a> {
     trace: &'a Trace,
     /// Sizes of each tensor in the other captures; none when all is static.
     others: Vec<HashMap<TensorId, Vec<usize>>>,
+    /// The other captures themselves.
+    captures: &'a [Trace],
     values: HashMap<TensorId, Value>,
     /// Weights of linear layers in the other layout.
     by_outputs: HashMap<TensorId, Value>,
@@ -209,7 +212,7 @@ impl Lowering<'_> {
         };
         let data = &self.constant_data(data)?;
         let value = match self.trace.names.get(&id).filter(|name| !name.is_empty()) {
-            Some(name) => self.graph.weight(name, data.clone())?,
+            Some(name) => self.graph.parameter(name, data.clone()),
             None if self
                 .others
                 .iter()

@@ -14,10 +14,10 @@ impl Lowering<'_> {
         let (out, value) = match operation {
             Op::Add(op) => (&op.out, self.value(&op.lhs)?.add(&self.value(&op.rhs)?)?),
             Op::Sub(op) => (&op.out, self.value(&op.lhs)?.sub(&self.value(&op.rhs)?)?),
-            Op::Mul(op) => (&op.out, product(&self.value(&op.lhs)?, &self.value(&op.rhs)?)?),
+            Op::Mul(op) => (&op.out, self.value(&op.lhs)?.mul(&self.value(&op.rhs)?)?),
             Op::Div(op) => (&op.out, self.value(&op.lhs)?.div(&self.value(&op.rhs)?)?),
-            Op::AddScalar(op) => (&op.out, self.with_scalar(op, Value::add)?),
-            Op::SubScalar(op) => (&op.out, self.with_scalar(op, Value::sub)?),
+            Op::AddScalar(op) => (&op.out, self.with_number(op, Value::add)?),
+            Op::SubScalar(op) => (&op.out, self.with_number(op, Value::sub)?),
             Op::MulScalar(op) => (&op.out, self.with_scalar(op, Value::mul)?),
             Op::DivScalar(op) => (&op.out, self.with_scalar(op, Value::div)?),
             Op::Rem(op) => (&op.out, remainder(&self.value(&op.lhs)?, &self.value(&op.rhs)?)?),
@@ -44,7 +44,7 @@ impl Lowering<'_> {
             Op::PowiScalar(op) => (&op.out, float::power(&self.value(&op.lhs)?, number(&op.rhs)?)?),
             Op::Full(op) => (&op.out, self.filled(&op.out, &op.value)?),
             Op::Pad(op) => (&op.out, self.pad(op)?),
-            Op::SumDim(op) => (&op.out, self.reduce_dim(op, "ReduceSum")?),
+            Op::SumDim(op) => (&op.out, self.sum_dims(&op.input, &[op.axis])?),
             Op::MeanDim(op) => (&op.out, self.mean_dim(op)?),
             Op::MaxDim(op) => (&op.out, self.reduce_dim(op, "ReduceMax")?),
             Op::MinDim(op) => (&op.out, self.reduce_dim(op, "ReduceMin")?),
@@ -53,16 +53,13 @@ impl Lowering<'_> {
                 let x = self.value(&op.input)?.abs()?;
                 (&op.out, x.reduce("ReduceMax", &[op.axis as i64], true)?)
             }
-            Op::Sum(op) => (&op.out, self.reduce_all(op, "ReduceSum")?),
+            Op::Sum(op) => (&op.out, self.sum_all(op)?),
             Op::Mean(op) => (&op.out, self.mean_all(op)?),
             Op::Max(op) => (&op.out, self.reduce_all(op, "ReduceMax")?),
             Op::Min(op) => (&op.out, self.reduce_all(op, "ReduceMin")?),
             Op::Prod(op) => (&op.out, self.reduce_all(op, "ReduceProd")?),
             Op::MaxAbs(op) => (&op.out, self.max_abs(op)?),
-            Op::SumDims(op) => {
-                let axes: Vec<i64> = op.axes.iter().map(|&axis| axis as i64).collect();
-                (&op.out, self.value(&op.input)?.reduce("ReduceSum", &axes, true)?)
-            }
+            Op::SumDims(op) => (&op.out, self.sum_dims(&op.input, &op.axes)?),
             Op::ArgMax(op) => (&op.out, self.value(&op.input)?.arg("ArgMax", op.axis as i64)?),
             Op::ArgMin(op) => (&op.out, self.value(&op.input)?.arg("ArgMin", op.axis as i64)?),
             Op::MaxDimWithIndices(op) => return self.dim_with_indices(op, "ReduceMax", "ArgMax"),
@@ -71,12 +68,15 @@ impl Lowering<'_> {
             Op::CumProd(op) => (&op.out, self.cumulative(op, Some(1.0), Value::mul)?),
             Op::CumMin(op) => (&op.out, self.cumulative(op, None, Value::minimum)?),
             Op::CumMax(op) => (&op.out, self.cumulative(op, None, Value::maximum)?),
-            Op::Sort(op) => (&op.out, self.sorted(&op.input, op.dim, op.descending)?.0),
-            Op::ArgSort(op) => (&op.out, self.sorted(&op.input, op.dim, op.descending)?.1),
+            Op::Sort(op) => {
+                return self.sort(&op.input, op.dim, op.descending, [Some(&op.out), None]);
+            }
+            Op::ArgSort(op) => {
+                return self.sort(&op.input, op.dim, op.descending, [None, Some(&op.out)]);
+            }
             Op::SortWithIndices(op) => {
-                let (values, indices) = self.sorted(&op.input, op.dim, op.descending)?;
-                self.bind(&op.out, values)?;
-                (&op.out_indices, indices)
+                let outputs = [Some(&op.out), Some(&op.out_indices)];
+                return self.sort(&op.input, op.dim, op.descending, outputs);
             }
             Op::TopK(op) => (&op.out, self.largest(&op.input, op.axis, &op.out)?.0),
             Op::ArgTopK(op) => (&op.out, self.largest(&op.input, op.axis, &op.out)?.1),
@@ -140,7 +140,7 @@ impl Lowering<'_> {
             let even = x.graph().node("Mod").input(&rest).input(&two).build()?.equal(&zero)?;
             result = result.mul(&even.select(&one, &square)?)?;
             if bit < 31 {
-                square = product(&square, &square)?;
+                square = square.mul(&square)?;
                 rest = rest.div(&two)?;
             }
         }
@@ -162,14 +162,6 @@ impl Lowering<'_> {
             PadModeIr::Reflect => node.attr("mode", "reflect").build(),
             PadModeIr::Edge => node.attr("mode", "edge").build(),
         }
-    }
-}
-
-/// x y; the square of an integer as -(x (-x)), since tract squares floats only.
-pub(super) fn product(x: &Value, y: &Value) -> Result<Value> {
-    match x.name() == y.name() && !x.dtype().is_float() {
-        true => x.mul(&x.neg()?)?.neg(),
-        false => x.mul(y),
     }
 }
 

@@ -1,24 +1,71 @@
 //! Sorting, and running sums, products and extremes.
 
-use ::burn::backend::ir::{DimOpIr, TensorIr};
+use ::burn::backend::capture::TensorId;
+use ::burn::backend::ir::{BaseOperationIr as Base, DimOpIr, OperationIr, TensorIr};
 
-use super::Lowering;
+use super::sizes::base;
+use super::{Lowering, tensors};
 use crate::error::Result;
 use crate::export::Value;
-use crate::spec::{DType, Dim};
+use crate::spec::Dim;
 use crate::tensor::HostTensor;
 
 impl Lowering<'_> {
-    /// Values and indices along an axis in order. Burn promises no order among equals.
-    pub(super) fn sorted(
+    /// Values and indices along an axis in order, those of them that are `outputs`. Burn promises no order among
+    /// equals. Where only the first are taken, no others are ordered: consumers select a few faster, and TensorRT
+    /// orders no long axis.
+    pub(super) fn sort(
         &mut self,
         input: &TensorIr,
         axis: usize,
         descending: bool,
-    ) -> Result<(Value, Value)> {
+        outputs: [Option<&TensorIr>; 2],
+    ) -> Result<()> {
         let x = self.value(input)?;
-        let count = x.dims()[axis].clone();
-        self.top(&x, axis, count, descending)
+        let read: Vec<_> = outputs.iter().flatten().map(|out| out.id).collect();
+        let cut =
+            self.furthest(&read, axis).filter(|&end| (1..x.dims()[axis].min()).contains(&end));
+        let count = cut.map_or(x.dims()[axis].clone(), Dim::Fixed);
+        let (values, places) = self.top(&x, axis, count, descending)?;
+        for (out, value) in outputs.into_iter().zip([values, places]) {
+            let Some(out) = out else { continue };
+            match cut {
+                // Shorter than in the captures.
+                Some(_) => {
+                    let value = self.fit(&value, tensors::dtype(out.dtype)?)?;
+                    self.values.insert(out.id, value);
+                }
+                None => self.bind(out, value)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// How far along an axis tensors are read that are only sliced there, to the same place in all captures.
+    fn furthest(&self, tensors: &[TensorId], axis: usize) -> Option<usize> {
+        if self.trace.outputs.iter().any(|id| tensors.contains(id)) {
+            return None;
+        }
+        let mut furthest = None;
+        for (position, operation) in self.trace.operations.iter().enumerate() {
+            if !operation.inputs().any(|tensor| tensors.contains(&tensor.id)) {
+                continue;
+            }
+            let end = |operation: &OperationIr| match base(operation)? {
+                Base::Slice(op) => {
+                    let range = op.ranges.get(axis).filter(|range| range.step > 0)?;
+                    Some(range.to_range(op.tensor.shape[axis]).end)
+                }
+                _ => None,
+            };
+            let here = end(operation)?;
+            let twins = self.captures.iter().filter_map(|trace| trace.operations.get(position));
+            if twins.map(end).any(|end| end != Some(here)) {
+                return None;
+            }
+            furthest = furthest.max(Some(here));
+        }
+        furthest
     }
 
     /// The largest values along an axis and their indices, as many as `out` has there.
@@ -33,15 +80,9 @@ impl Lowering<'_> {
     }
 
     fn top(&mut self, x: &Value, axis: usize, count: Dim, largest: bool) -> Result<(Value, Value)> {
-        let k = self.graph.shape_tensor(std::slice::from_ref(&count), &[x])?;
-        let mut dims = x.dims().to_vec();
-        dims[axis] = count;
-        let outputs = [(x.dtype(), dims.clone().into()), (DType::I64, dims.into())];
-        let node = self.graph.node("TopK").input(x).input(&k).attr("axis", axis as i64);
-        let node = node.attr("largest", i64::from(largest)).attr("sorted", 1);
-        let mut outputs = node.outputs(outputs).build_all()?;
-        let indices = outputs.remove(1);
-        Ok((outputs.remove(0), indices))
+        let size = || self.graph.shape_tensor(std::slice::from_ref(&count), &[x]);
+        let [values, places] = x.ordered(axis, &count, largest, size)?;
+        Ok((values, places))
     }
 
     pub(super) fn cumulative_sum(&mut self, op: &DimOpIr) -> Result<Value> {

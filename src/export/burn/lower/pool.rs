@@ -98,7 +98,8 @@ impl Lowering<'_> {
             let (before, after) = pool.padding[i];
             let reach = (out.shape[axis] - 1) * stride + kernel;
             pads[axis] = before as i64;
-            pads[value.rank() + axis] = reach as i64 - (size + before) as i64;
+            // With gaps between windows the last may end before the picture does.
+            pads[value.rank() + axis] = (reach as i64 - (size + before) as i64).max(0);
             let (first, last) = match include_pad {
                 true => (0, before + size + after),
                 false => (before, before + size),

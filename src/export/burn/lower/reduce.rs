@@ -1,6 +1,6 @@
 //! Reductions: sums, products, extremes and their positions.
 
-use ::burn::backend::ir::{ReduceDimOpIr, ReduceDimWithIndicesOpIr, ReduceOpIr};
+use ::burn::backend::ir::{ReduceDimOpIr, ReduceDimWithIndicesOpIr, ReduceOpIr, TensorIr};
 
 use super::Lowering;
 use crate::error::Result;
@@ -11,6 +11,15 @@ impl Lowering<'_> {
     /// Burn keeps a reduced axis with size 1.
     pub(super) fn reduce_dim(&mut self, op: &ReduceDimOpIr, onnx: &'static str) -> Result<Value> {
         self.value(&op.input)?.reduce(onnx, &[op.axis as i64], true)
+    }
+
+    pub(super) fn sum_dims(&mut self, input: &TensorIr, axes: &[usize]) -> Result<Value> {
+        let axes: Vec<i64> = axes.iter().map(|&axis| axis as i64).collect();
+        self.value(input)?.sum(&axes, true)
+    }
+
+    pub(super) fn sum_all(&mut self, op: &ReduceOpIr) -> Result<Value> {
+        sum(&self.value(&op.input)?)
     }
 
     /// Burn reduces to a tensor of rank 1 with one element.
@@ -25,19 +34,20 @@ impl Lowering<'_> {
     pub(super) fn mean_dim(&mut self, op: &ReduceDimOpIr) -> Result<Value> {
         let x = self.value(&op.input)?;
         if x.dtype().is_float() {
-            return x.reduce("ReduceMean", &[op.axis as i64], true);
+            return x.mean(&[op.axis as i64], true);
         }
         let count = self.count(&x, &x.dims()[op.axis..=op.axis])?;
-        x.reduce("ReduceSum", &[op.axis as i64], true)?.div(&count)
+        x.sum(&[op.axis as i64], true)?.div(&count)
     }
 
     pub(super) fn mean_all(&mut self, op: &ReduceOpIr) -> Result<Value> {
         let x = self.value(&op.input)?;
         if x.dtype().is_float() {
-            return all(&x, "ReduceMean");
+            let axes: Vec<i64> = (0..x.rank() as i64).collect();
+            return x.mean(&axes, false)?.unsqueeze(&[0]);
         }
         let count = self.count(&x, x.dims())?;
-        all(&x, "ReduceSum")?.div(&count)
+        sum(&x)?.div(&count)
     }
 
     /// The mean of integers is their sum over their number, rounded towards zero.
@@ -56,6 +66,11 @@ impl Lowering<'_> {
         self.bind(&op.out, x.reduce(reduce, &[axis], true)?)?;
         self.bind(&op.out_indices, x.arg(arg, axis)?)
     }
+}
+
+fn sum(x: &Value) -> Result<Value> {
+    let axes: Vec<i64> = (0..x.rank() as i64).collect();
+    x.sum(&axes, false)?.unsqueeze(&[0])
 }
 
 fn all(x: &Value, onnx: &'static str) -> Result<Value> {

@@ -5,37 +5,44 @@ use ::burn::backend::ir::{InterpolateModeIr, InterpolateOpIr};
 use super::{Lowering, unsupported};
 use crate::error::Result;
 use crate::export::Value;
+use crate::export::graph::{Resized, factor};
+use crate::spec::Dim;
 use crate::tensor::HostTensor;
 
 impl Lowering<'_> {
     pub(super) fn interpolate(&mut self, op: &InterpolateOpIr) -> Result<Value> {
-        let corners = op.options.align_corners;
-        let linear = if corners { "align_corners" } else { "half_pixel" };
-        // ONNX rounds to the nearest with two rules: where halves go, and where cells lie.
-        let (mode, coordinates, nearest) = match op.options.mode {
-            InterpolateModeIr::Nearest => ("nearest", "asymmetric", "floor"),
-            InterpolateModeIr::NearestExact => ("nearest", "half_pixel", "round_prefer_ceil"),
-            InterpolateModeIr::Bilinear => ("linear", linear, "floor"),
-            InterpolateModeIr::Bicubic => ("cubic", linear, "floor"),
+        let linear = if op.options.align_corners { "align_corners" } else { "half_pixel" };
+        let mode = match op.options.mode {
             InterpolateModeIr::Lanczos3 => return self.lanczos(op),
+            InterpolateModeIr::Nearest => None,
+            // ONNX rounds to the nearest with two rules: where halves go, and where cells lie.
+            InterpolateModeIr::NearestExact => Some(("nearest", "half_pixel")),
+            InterpolateModeIr::Bilinear => Some(("linear", linear)),
+            InterpolateModeIr::Bicubic => Some(("cubic", linear)),
         };
         let x = self.value(&op.x)?;
-        let mut dims = x.dims()[..2].to_vec();
+        let mut axes = Vec::with_capacity(2);
         for axis in 2..4 {
-            let dim = self.sized(&self.extent(&op.out, axis));
-            dims.push(dim.map_err(|e| e.at_axis(axis))?);
+            let (from, to) = (self.extent(&op.x, axis), self.extent(&op.out, axis));
+            let dim = self.sized(&to).map_err(|e| e.at_axis(axis))?;
+            axes.push(Resized { to: dim, factor: factor(&from.0, &to.0) });
         }
         let inputs = self.input_values();
         let sources: Vec<&Value> = std::iter::once(&x).chain(&inputs).collect();
-        let sizes = self.graph.shape_tensor(&dims, &sources)?;
-        let node =
-            self.graph.node("Resize").input(&x).input_opt(None).input_opt(None).input(&sizes);
-        node.attr("mode", mode)
-            .attr("coordinate_transformation_mode", coordinates)
-            .attr("nearest_mode", nearest)
-            .attr("cubic_coeff_a", -0.75f32)
-            .outputs([(x.dtype(), dims.into())])
-            .build()
+        let Some((mode, coordinates)) = mode else {
+            let size = |dim: &Dim| self.graph.shape_tensor(std::slice::from_ref(dim), &sources);
+            return x.resize_nearest(&axes, size);
+        };
+        let attributes = [
+            ("mode", mode),
+            ("coordinate_transformation_mode", coordinates),
+            ("nearest_mode", "round_prefer_ceil"),
+        ];
+        x.resize(&axes, None, &attributes, || {
+            let spatial = axes.iter().map(|axis| axis.to.clone());
+            let dims: Vec<Dim> = x.dims()[..2].iter().cloned().chain(spatial).collect();
+            self.graph.shape_tensor(&dims, &sources)
+        })
     }
 
     /// ONNX has no such mode: a product with a matrix of weights along either axis.

@@ -2,13 +2,17 @@
 //! size. Which sizes there are is found out in `extents`.
 
 use ::burn::backend::capture::TensorId;
-use ::burn::backend::ir::{BaseOperationIr, OperationIr, RepeatDimOpIr};
+use ::burn::backend::ir::{
+    BaseOperationIr, NumericOperationIr as Numeric, OperationIr, RepeatDimOpIr, ScalarIr,
+    ScalarOpIr,
+};
 
 use super::super::sequence;
 use super::extents::Extent;
 use super::{Lowering, unsupported};
 use crate::error::Result;
 use crate::export::Value;
+use crate::export::formulas::{Difference, Formula};
 use crate::spec::Dim;
 use crate::tensor::HostTensor;
 
@@ -58,6 +62,44 @@ impl Lowering<'_> {
         let ahead = column_count.sub(&row_count)?;
         let last = self.graph.range(&rows, || Ok(row_count))?.add(&ahead)?.unsqueeze(&[1])?;
         self.graph.range(&columns, || Ok(column_count))?.unsqueeze(&[0])?.greater(&last)
+    }
+
+    /// As [`with_scalar`](Self::with_scalar), of a number that may follow from sizes.
+    pub(super) fn with_number(
+        &mut self,
+        op: &ScalarOpIr,
+        apply: impl Fn(&Value, &Value) -> Result<Value>,
+    ) -> Result<Value> {
+        let twins = self.twins.iter().filter_map(|twin| match twin {
+            OperationIr::NumericInt(_, Numeric::AddScalar(twin) | Numeric::SubScalar(twin)) => {
+                Some(&twin.rhs)
+            }
+            _ => None,
+        });
+        let all: Vec<&ScalarIr> = std::iter::once(&op.rhs).chain(twins).collect();
+        // Of floats none is here, and NaN is not what it is.
+        if all[1..].iter().all(|scalar| *scalar == all[0]) {
+            return self.with_scalar(op, apply);
+        }
+        let numbers = all.iter().map(|scalar| Ok(super::whole(scalar)? as i64));
+        let number = self.number(&numbers.collect::<Result<Vec<_>>>()?)?;
+        let x = self.value(&op.lhs)?;
+        apply(&x, &number.cast(x.dtype())?)
+    }
+
+    /// What has these values in the captures, when the model runs, as a 1-D tensor.
+    fn number(&mut self, numbers: &[i64]) -> Result<Value> {
+        let (known, inputs) = (self.input_extents(), self.input_values());
+        let sources: Vec<&Value> = inputs.iter().collect();
+        let size = |dim: &Dim| self.graph.shape_tensor(std::slice::from_ref(dim), &sources);
+        let sizes: Option<Vec<usize>> = numbers.iter().map(|&n| usize::try_from(n).ok()).collect();
+        if let Some(formula) = sizes.and_then(|sizes| Formula::find(&sizes, &known)) {
+            return formula.value(self.graph, size);
+        }
+        match Difference::find(numbers, &known) {
+            Some(difference) => difference.value(self.graph, size),
+            None => Err(unsupported(format!("the numbers {numbers:?} follow from no input"))),
+        }
     }
 
     pub(super) fn repeat(&mut self, op: &RepeatDimOpIr) -> Result<Value> {

@@ -58,45 +58,19 @@ impl Lowering<'_> {
     /// The result of an operation in the type in which it is computed, within the range of `own`.
     pub(super) fn fit(&self, value: &Value, own: DType) -> Result<Value> {
         let computed = self.computed(own)?;
-        if computed == own || !own.is_int() || !self.may_leave {
+        if !own.is_int() || !self.may_leave || value.dtype() == DType::Bool {
             return value.cast(computed);
         }
-        let bits = own.size() as i32 * 8;
-        let count = 2f64.powi(bits);
-        let lowest = if signed(own) { -count / 2.0 } else { 0.0 };
         if value.dtype().is_float() {
-            // As Burn casts on a CPU, to the nearest number there is. Not every float type has the
-            // largest one, so that it is a bound for integers; compared, since ONNX Runtime 1.29 looks
-            // at the low halves only in the Min of wide ones.
-            let bounded = value.maximum(&value.scalar_like(lowest)?)?;
-            let bounded = bounded.minimum(&value.scalar_like(lowest + count)?)?.cast(computed)?;
-            let highest = bounded.scalar_like(lowest + count - 1.0)?;
-            return bounded.greater(&highest)?.select(&highest, &bounded);
+            return value.saturated(own, computed);
         }
-        if value.dtype() == DType::Bool {
+        if computed == own {
             return value.cast(computed);
         }
         if own == DType::U64 {
             return Err(unsupported("TensorRT has no unsigned 64-bit integers to calculate with"));
         }
-        // In two's complement the lowest bits are the same in any width. A remainder has the sign
-        // of its divisor.
-        let moved = if lowest == 0.0 { value.clone() } else { value.affine_int(-lowest)? };
-        let rest = moved.graph().node("Mod").input(&moved).input(&moved.scalar_like(count)?);
-        let rest = rest.build()?;
-        let wrapped = if lowest == 0.0 { rest } else { rest.affine_int(lowest)? };
-        wrapped.cast(computed)
-    }
-}
-
-/// Integers moved by a number.
-trait Moved {
-    fn affine_int(&self, by: f64) -> Result<Value>;
-}
-
-impl Moved for Value {
-    fn affine_int(&self, by: f64) -> Result<Value> {
-        self.add(&self.scalar_like(by)?)
+        value.wrapped(own)?.cast(computed)
     }
 }
 
@@ -117,10 +91,6 @@ fn handed(dtype: DType, consumer: Consumer) -> DType {
         dtype if consumer.is_tensorrt() => computed(dtype, consumer),
         dtype => dtype,
     }
-}
-
-fn signed(dtype: DType) -> bool {
-    matches!(dtype, DType::I8 | DType::I16 | DType::I32 | DType::I64)
 }
 
 /// Whether the result may lie outside of the type's range where it is computed in a wider one.

@@ -1,11 +1,10 @@
 //! Tensors made in a forward, from the steps of a trace to ONNX: constants where their sizes are
 //! known, else computed when the model runs.
 
-use super::Lowering;
+use super::{Lowering, types};
 use crate::error::Result;
 use crate::export::Value;
 use crate::export::candle::tape::Triangle;
-use crate::export::candle::tensors::carried_dtype;
 use crate::export::candle::trace::Step;
 use crate::export::graph::scalar;
 use crate::spec::DType;
@@ -16,8 +15,8 @@ impl Lowering<'_> {
     }
 
     pub(super) fn full(&self, step: &Step, value: f64) -> Result<Value> {
-        let dtype = carried_dtype(step.dtype)?;
-        let number = self.number(dtype, value)?;
+        let dtype = types::computed(step.dtype)?;
+        let number = self.number(dtype, types::number(step.dtype, value))?;
         let output = (dtype, self.shape(step, "full")?);
         let sizes = self.sizes(step, "Expand")?;
         self.graph.node("Expand").input(&number).input(&sizes).outputs([output]).build()
@@ -25,7 +24,7 @@ impl Lowering<'_> {
 
     /// `start + i * by`, as many as the step has.
     pub(super) fn range(&self, step: &Step, start: f64, by: f64) -> Result<Value> {
-        let dtype = carried_dtype(step.dtype)?;
+        let dtype = types::computed(step.dtype)?;
         let counted = self.counting(step, 0, "arange")?;
         if dtype == DType::I64 {
             return counted.affine(by, start);
@@ -58,6 +57,6 @@ impl Lowering<'_> {
             Triangle::Upper => columns.greater_equal(&rows)?,
             Triangle::Diagonal => columns.equal(&rows)?,
         };
-        ones.cast(carried_dtype(step.dtype)?)
+        ones.cast(types::computed(step.dtype)?)
     }
 }

@@ -5,10 +5,28 @@ use candle_core::DType as CandleType;
 use crate::error::Result;
 use crate::export::Value;
 use crate::export::candle::tape::{Binary, Compare, Unary};
-use crate::export::candle::tensors::carried_dtype;
 use crate::spec::DType;
 
-pub(super) fn unary(op: Unary, x: &Value) -> Result<Value> {
+/// Integers are whole, and those of candle's unsigned types not negative.
+fn of_integers(op: Unary, x: &Value, dtype: CandleType) -> Option<Result<Value>> {
+    let unsigned = matches!(dtype, CandleType::U8 | CandleType::U32);
+    match op {
+        Unary::Ceil | Unary::Floor | Unary::Round => Some(Ok(x.clone())),
+        Unary::Abs | Unary::Relu if unsigned => Some(Ok(x.clone())),
+        Unary::Relu => {
+            let positive = |zero: Value| x.greater(&zero)?.select(x, &zero);
+            Some(x.scalar_like(0.0).and_then(positive))
+        }
+        _ => None,
+    }
+}
+
+pub(super) fn unary(op: Unary, x: &Value, dtype: CandleType) -> Result<Value> {
+    if dtype.is_int()
+        && let Some(value) = of_integers(op, x, dtype)
+    {
+        return value;
+    }
     let node = |op_type| x.graph().node(op_type).input(x).build();
     match op {
         Unary::Abs => x.abs(),
@@ -74,11 +92,4 @@ pub(super) fn compare(op: Compare, x: &Value, y: &Value) -> Result<Value> {
         Compare::Lt => node("Less"),
         Compare::Ne => x.graph().node("Not").input(&node("Equal")?).build(),
     }
-}
-
-pub(super) fn cast(x: &Value, from: CandleType, to: CandleType) -> Result<Value> {
-    // u32 travels as i64, and candle's cast of a negative float to it gives 0.
-    let negative = from.is_float() && to == CandleType::U32;
-    let x = if negative { &x.relu()? } else { x };
-    x.cast(carried_dtype(to)?)
 }

@@ -1,22 +1,105 @@
 //! Selecting and writing by index, from the steps of a trace to ONNX.
 
+use candle_core::DType as CandleType;
+
 use super::Lowering;
 use crate::error::Result;
+use crate::export::Value;
 use crate::export::candle::sizes::constant;
+use crate::export::candle::tape::Op;
 use crate::export::candle::trace::Step;
-use crate::export::{Consumer, Value};
 use crate::spec::{DType, Dim};
 use crate::tensor::HostTensor;
 
-/// Indices as ONNX takes them.
-pub(super) fn indices(value: &Value) -> Result<Value> {
-    match value.dtype() {
-        DType::I32 | DType::I64 => Ok(value.clone()),
-        _ => value.cast(DType::I64),
+/// Places along an axis, and where candle has none.
+pub(super) struct Places {
+    /// As i32 or i64; a place of the axis also where there is none, unless an index is known to be one.
+    places: Value,
+    /// Where there is none, if that may be.
+    none: Option<Value>,
+}
+
+impl Places {
+    /// What was taken from the places, with zeros where there is none. The axes of the places are the first of
+    /// those from `axis` on.
+    fn cleared(&self, taken: Value, axis: usize) -> Result<Value> {
+        let Some(none) = &self.none else { return Ok(taken) };
+        let behind = taken.rank() - axis - none.rank();
+        let axes: Vec<i64> = (0..behind).map(|i| (none.rank() + i) as i64).collect();
+        let none = if axes.is_empty() { none.clone() } else { none.unsqueeze(&axes)? };
+        none.select(&taken.scalar_like(0.0)?, &taken)
+    }
+}
+
+/// The number that candle takes for no index: the largest of the type.
+fn no_index(dtype: CandleType) -> f64 {
+    match dtype {
+        CandleType::U8 => f64::from(u8::MAX),
+        CandleType::U32 => f64::from(u32::MAX),
+        _ => i64::MAX as f64,
     }
 }
 
 impl Lowering<'_> {
+    /// The indices that a step holds, as `value`; where there are none, `instead`.
+    fn places(&self, step: usize, value: &Value, instead: f64) -> Result<Places> {
+        let places = match value.dtype() {
+            DType::I32 | DType::I64 => value.clone(),
+            _ => value.cast(DType::I64)?,
+        };
+        if !self.may_have_none(step) {
+            return Ok(Places { places, none: None });
+        }
+        let number = no_index(self.trace.steps[step].dtype);
+        let none = places.equal(&places.scalar_like(number)?)?;
+        let places = none.select(&places.scalar_like(instead)?, &places)?;
+        Ok(Places { places, none: Some(none) })
+    }
+
+    /// Whether one of the indices that a step holds may be none.
+    fn may_have_none(&self, i: usize) -> bool {
+        let step = &self.trace.steps[i];
+        match &step.op {
+            Op::ArgReduce { .. } | Op::Compare(_) | Op::Sort { positions: true, .. } => false,
+            Op::Constant(constant) => {
+                let weight = &self.trace.weights[&constant.tensor.id()];
+                match step.dtype {
+                    CandleType::U8 => weight.to_vec::<u8>().is_ok_and(|w| w.contains(&u8::MAX)),
+                    CandleType::U32 => {
+                        let none = i64::from(u32::MAX);
+                        weight.to_vec::<i64>().is_ok_and(|w| w.contains(&none))
+                    }
+                    _ => weight.to_vec::<i64>().is_ok_and(|w| w.contains(&i64::MAX)),
+                }
+            }
+            Op::Range { .. } => step.dtype == CandleType::U8,
+            Op::Triangle(_) => false,
+            Op::Broadcast
+            | Op::Cat { .. }
+            | Op::Flip { .. }
+            | Op::Narrow { .. }
+            | Op::Permute { .. }
+            | Op::Repeat
+            | Op::Reshape
+            | Op::Squeeze { .. }
+            | Op::Unfold { .. }
+            | Op::Unsqueeze { .. } => step.inputs.iter().any(|&input| self.may_have_none(input)),
+            _ => true,
+        }
+    }
+
+    /// Slices of `x` along an axis.
+    pub(super) fn index_select(
+        &self,
+        x: &Value,
+        step: usize,
+        indexes: &Value,
+        dim: usize,
+    ) -> Result<Value> {
+        let places = self.places(step, indexes, 0.0)?;
+        places.cleared(x.gather(&places.places, dim as i64)?, dim)
+    }
+
     pub(super) fn gather_elements(
         &self,
         step: &Step,
@@ -24,13 +107,13 @@ impl Lowering<'_> {
         indexes: &Value,
         dim: usize,
     ) -> Result<Value> {
-        let node = self.graph.node("GatherElements").input(x).input(&indices(indexes)?);
+        let places = self.places(step.inputs[1], indexes, 0.0)?;
+        let node = self.graph.node("GatherElements").input(x).input(&places.places);
         let output = (x.dtype(), self.shape(step, x.name())?);
-        node.attr("axis", dim as i64).outputs([output]).build()
+        places.cleared(node.attr("axis", dim as i64).outputs([output]).build()?, 0)
     }
 
-    /// TensorRT's parser, for which the newest operator set is written, takes no reductions: there,
-    /// a sum over all sources of what goes to each place.
+    /// TensorRT's parser takes no reductions: for it, a sum over all sources of what goes to each place.
     pub(super) fn scatter(
         &self,
         step: &Step,
@@ -38,21 +121,29 @@ impl Lowering<'_> {
         dim: usize,
         add: bool,
     ) -> Result<Value> {
-        let indexes = indices(indexes)?;
-        if add && self.graph.consumer().opset_version() >= Consumer::MAX_OPSET {
+        let Places { places, none } = self.places(step.inputs[1], indexes, -1.0)?;
+        if add && self.graph.consumer().is_tensorrt() {
             let axis = dim as i64 + 1;
-            let places = self.counted(step.inputs[0], dim)?;
+            let cells = self.counted(step.inputs[0], dim)?;
             let behind: Vec<i64> = (1..(x.rank() - dim) as i64).collect();
-            let places = places.unsqueeze(&behind)?.cast(indexes.dtype())?;
-            let here = indexes.unsqueeze(&[axis])?.equal(&places)?;
+            let cells = cells.unsqueeze(&behind)?.cast(places.dtype())?;
+            let here = places.unsqueeze(&[axis])?.equal(&cells)?;
             // Chosen, not multiplied: nothing of an infinite source goes to other places.
             let parts = here.select(&source.unsqueeze(&[axis])?, &source.scalar_like(0.0)?)?;
             return x.add(&parts.reduce("ReduceSum", &[dim as i64], false)?);
         }
-        let node = self.graph.node("ScatterElements").input(x).input(&indexes);
-        let node = node.input(source).attr("axis", dim as i64);
-        let node = if add { node.attr("reduction", "add") } else { node };
-        node.outputs([(x.dtype(), x.shape().clone())]).build()
+        let scattered = |x: &Value, places: &Value| {
+            let node = self.graph.node("ScatterElements").input(x).input(places);
+            let node = node.input(source).attr("axis", dim as i64);
+            let node = if add { node.attr("reduction", "add") } else { node };
+            node.outputs([(x.dtype(), x.shape().clone())]).build()
+        };
+        let Some(none) = none else { return scattered(x, &places) };
+        // What has no place goes to one behind the last, which is cut off.
+        let behind = self.read(step.inputs[0], dim)?.cast(places.dtype())?;
+        let longer = self.pad(x, dim, 0, 1, "constant")?;
+        let all = scattered(&longer, &none.select(&behind, &places)?)?;
+        Ok(all.slice(dim as i64, 0, Some(-1))?.with_shape(x.shape().clone()))
     }
 
     /// Backwards along an axis, by indices.

@@ -7,15 +7,15 @@ mod indexing;
 mod recurrent;
 mod reductions;
 mod shapes;
+mod types;
 mod windows;
 
 use std::collections::HashMap;
 
-use candle_core::TensorId;
+use candle_core::{DType as CandleType, TensorId};
 
 use super::sizes::{Size, constant};
 use super::tape::{Binary, Op, Recurrent};
-use super::tensors::carried_dtype;
 use super::trace::{Step, Trace};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{Consumer, GraphBuilder, OnnxModel, Value};
@@ -39,19 +39,19 @@ pub(super) fn lower(trace: &Trace, consumer: Consumer) -> Result<OnnxModel> {
     let values = vec![None; trace.steps.len()];
     let (known, weights, shared) = (Vec::new(), HashMap::new(), Vec::new());
     let mut lowering = Lowering { trace, graph, values, known, weights, shared };
+    let needed = needed(&trace.steps, &trace.outputs);
     // All inputs, used or not: the signature is the caller's.
     for (i, step) in trace.steps.iter().enumerate() {
         if let Op::Input(number) = step.op {
-            let spec = &trace.inputs[number];
-            let value = lowering.graph.input(&spec.name, spec.dtype, spec.shape.clone())?;
+            let floats = |(k, user): (usize, &Step)| {
+                !needed[k]
+                    || !user.inputs.contains(&i)
+                    || (user.op == Op::Cast && user.dtype.is_float())
+            };
+            let cast = trace.steps.iter().enumerate().all(floats)
+                && trace.outputs.iter().all(|(_, output)| *output != i);
+            let value = lowering.input(&trace.inputs[number], step.dtype, cast)?;
             lowering.keep(i, value)?;
-        }
-    }
-    let mut needed = vec![false; trace.steps.len()];
-    trace.outputs.iter().for_each(|(_, step)| needed[*step] = true);
-    for i in (0..needed.len()).rev() {
-        if needed[i] {
-            trace.steps[i].inputs.iter().for_each(|&input| needed[input] = true);
         }
     }
     for (i, step) in trace.steps.iter().enumerate() {
@@ -79,9 +79,21 @@ pub(super) fn lower(trace: &Trace, consumer: Consumer) -> Result<OnnxModel> {
         value?;
     }
     for (name, step) in &trace.outputs {
-        lowering.graph.output(name, lowering.value(*step))?;
+        lowering.output(name, lowering.value(*step), trace.steps[*step].dtype)?;
     }
     lowering.graph.finish()
+}
+
+/// Which steps the outputs are made from.
+pub(super) fn needed(steps: &[Step], outputs: &[(String, usize)]) -> Vec<bool> {
+    let mut needed = vec![false; steps.len()];
+    outputs.iter().for_each(|(_, step)| needed[*step] = true);
+    for i in (0..needed.len()).rev() {
+        if needed[i] {
+            steps[i].inputs.iter().for_each(|&input| needed[input] = true);
+        }
+    }
+    needed
 }
 
 impl Lowering<'_> {
@@ -93,10 +105,13 @@ impl Lowering<'_> {
     /// Keeps a step's value, with its dimensions under the names they were first known by.
     fn keep(&mut self, i: usize, value: Value) -> Result<()> {
         let step = &self.trace.steps[i];
-        let expected = carried_dtype(step.dtype)?;
-        // Comparisons stay bool: TensorRT has no u8 between operators.
-        let same_dtype =
-            value.dtype() == expected || (value.dtype() == DType::Bool && expected == DType::U8);
+        let expected = types::computed(step.dtype)?;
+        // Comparisons stay bool, and what is only cast is as it was given.
+        let same_dtype = match value.dtype() {
+            DType::Bool => step.dtype == CandleType::U8,
+            DType::U8 => matches!(step.op, Op::Input(_)),
+            dtype => dtype == expected,
+        };
         let same_rank = value.rank() == step.dims.len() && same_dtype;
         let agrees = |(size, dim)| self.trace.cases.agrees(size, dim);
         if !same_rank || !step.dims.iter().zip(value.dims()).all(agrees) {
@@ -135,7 +150,7 @@ impl Lowering<'_> {
         &self.trace.steps[step].dims
     }
 
-    /// The inputs of a step; bool only where the operator takes it, else as the u8 that it is to
+    /// The inputs of a step; bool only where the operator takes it, else as the number that it is to
     /// candle.
     fn operands(&self, step: &Step) -> Result<Vec<Value>> {
         let values = || step.inputs.iter().map(|&input| self.value(input));
@@ -143,7 +158,7 @@ impl Lowering<'_> {
         if let Op::Where = step.op {
             let [mask, yes, no] = [0, 1, 2].map(|i| self.value(step.inputs[i]));
             if is_bool(yes) != is_bool(no) {
-                return Ok(vec![mask.clone(), yes.cast(DType::U8)?, no.cast(DType::U8)?]);
+                return Ok(vec![mask.clone(), yes.cast(DType::I32)?, no.cast(DType::I32)?]);
             }
         }
         let keep = match step.op {
@@ -161,7 +176,7 @@ impl Lowering<'_> {
             _ => false,
         };
         let operand = |value: &Value| {
-            if is_bool(value) && !keep { value.cast(DType::U8) } else { Ok(value.clone()) }
+            if is_bool(value) && !keep { value.cast(DType::I32) } else { Ok(value.clone()) }
         };
         values().map(operand).collect()
     }
@@ -191,17 +206,22 @@ impl Lowering<'_> {
             if let Some(value) = self.weights.get(&id) {
                 return Ok(value.clone());
             }
-            let weight = trace.weights[&id].clone();
+            let weight = trace.weights[&id].convert(types::computed(step.dtype)?)?;
             let value = match &constant.path {
-                // Two builders may have given out the same path.
-                Some(path) => (self.graph.weight(path, weight.clone()))
-                    .unwrap_or_else(|_| self.graph.constant(path, weight)),
+                // Two builders may have given out the same path, and an input may have it.
+                Some(path) => self.graph.parameter(path, weight),
                 None => self.graph.constant(&constant.name, weight),
             };
             self.weights.insert(id, value.clone());
             return Ok(value);
         }
         let inputs = self.operands(step)?;
+        let value = self.written(step, &inputs)?;
+        types::fit(&step.op, value, step.dtype)
+    }
+
+    fn written(&mut self, step: &Step, inputs: &[Value]) -> Result<Value> {
+        let trace = self.trace;
         match &step.op {
             Op::Full { value } => return self.full(step, *value),
             Op::Range { start, step: by } => return self.range(step, *start, *by),
@@ -210,7 +230,9 @@ impl Lowering<'_> {
         }
         let x = &inputs[0];
         match &step.op {
-            Op::Affine { mul, add } => x.affine(*mul, *add),
+            Op::Affine { mul, add } => {
+                x.affine(types::number(step.dtype, *mul), types::number(step.dtype, *add))
+            }
             Op::Powf { exponent } => x.powf(*exponent),
             Op::Elu { alpha } => {
                 self.graph.node("Elu").input(x).attr("alpha", *alpha as f32).build()
@@ -220,11 +242,11 @@ impl Lowering<'_> {
                 node.attr("alpha", *alpha).attr("gamma", *gamma).build()
             }
             Op::LeakyRelu { slope } => x.leaky_relu(*slope),
-            Op::Unary(op) => elementwise::unary(*op, x),
+            Op::Unary(op) => elementwise::unary(*op, x, step.dtype),
             Op::Binary(op) => elementwise::binary(*op, x, &inputs[1]),
             Op::Compare(op) => elementwise::compare(*op, x, &inputs[1]),
             Op::Where => x.cast(DType::Bool)?.select(&inputs[1], &inputs[2]),
-            Op::Cast => elementwise::cast(x, trace.steps[step.inputs[0]].dtype, step.dtype),
+            Op::Cast => types::cast(x, trace.steps[step.inputs[0]].dtype, step.dtype),
             Op::Prelu => self.graph.node("PRelu").input(x).input(&inputs[1]).build(),
             Op::MatMul => x.matmul(&inputs[1]),
             Op::Linear => x.linear(&inputs[1], inputs.get(2), true),
@@ -237,12 +259,14 @@ impl Lowering<'_> {
                 let extra = vec![*output_padding; x.rank() - 2];
                 x.conv_transpose(&inputs[1], inputs.get(2), &options, &extra)
             }
-            Op::Pool { max, kernel, stride } => windows::pool(x, *max, *kernel, *stride),
+            Op::Pool { max, kernel, stride } => {
+                windows::pool(x, step.dtype, *max, *kernel, *stride)
+            }
             Op::UpsampleNearest => self.upsample_nearest(step, x),
             Op::UpsampleBilinear { align_corners, scales } => {
                 self.upsample_bilinear(step, x, *align_corners, *scales)
             }
-            Op::Reduce { op, dims, keepdim } => reductions::reduce(*op, x, dims, *keepdim),
+            Op::Reduce { op, dims, keepdim } => self.reduce(step, *op, x, dims, *keepdim),
             Op::Variance { dim } => self.variance(step, x, *dim),
             Op::ArgReduce { max, dim, keepdim } => {
                 let node = self.graph.node(if *max { "ArgMax" } else { "ArgMin" }).input(x);
@@ -268,8 +292,8 @@ impl Lowering<'_> {
                 reductions::group_norm(x, &inputs[1], &inputs[2], *groups, *eps)
             }
             Op::RmsNorm { eps } => reductions::rms_norm(x, &inputs[1], *eps),
-            Op::Embedding => inputs[1].gather(&indexing::indices(x)?, 0),
-            Op::IndexSelect { dim } => x.gather(&indexing::indices(&inputs[1])?, *dim as i64),
+            Op::Embedding => self.index_select(&inputs[1], step.inputs[0], x, 0),
+            Op::IndexSelect { dim } => self.index_select(x, step.inputs[1], &inputs[1], *dim),
             Op::Gather { dim } => self.gather_elements(step, x, &inputs[1], *dim),
             Op::Scatter { dim, add } => self.scatter(step, [x, &inputs[1], &inputs[2]], *dim, *add),
             Op::Flip { dim } => self.flip(step, x, *dim),
@@ -284,7 +308,7 @@ impl Lowering<'_> {
             Op::Reshape => self.reshape(step, x),
             Op::Recurrent(layer) => {
                 let all = Op::Recurrent(Recurrent { cell: false, ..*layer });
-                let outputs = self.shared(all, step, |graph| graph.recurrent(layer, &inputs))?;
+                let outputs = self.shared(all, step, |graph| graph.recurrent(layer, inputs))?;
                 match layer.cell {
                     true => outputs[2].squeeze(&[0]),
                     false => outputs[0].squeeze(&[1])?.transpose(&[1, 0, 2]),

@@ -1,6 +1,6 @@
 //! Reductions, sorting and normalization, from the steps of a trace to ONNX.
 
-use super::Lowering;
+use super::{Lowering, types};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::Value;
 use crate::export::candle::sizes::constant;
@@ -8,21 +8,6 @@ use crate::export::candle::tape::Reduce;
 use crate::export::candle::trace::Step;
 use crate::spec::DType;
 use crate::tensor::HostTensor;
-
-pub(super) fn reduce(op: Reduce, x: &Value, dims: &[usize], keepdim: bool) -> Result<Value> {
-    // No axes mean all of them to ONNX.
-    if dims.is_empty() {
-        return Ok(x.clone());
-    }
-    let axes: Vec<i64> = dims.iter().map(|&dim| dim as i64).collect();
-    let op_type = match op {
-        Reduce::Max => "ReduceMax",
-        Reduce::Mean => "ReduceMean",
-        Reduce::Min => "ReduceMin",
-        Reduce::Sum => "ReduceSum",
-    };
-    x.reduce(op_type, &axes, keepdim)
-}
 
 /// Zhang and Sennrich (2019), in 32 bits for narrower types, as candle has it.
 pub(super) fn rms_norm(x: &Value, weight: &Value, eps: f64) -> Result<Value> {
@@ -76,6 +61,46 @@ pub(super) fn group_norm(
 }
 
 impl Lowering<'_> {
+    pub(super) fn reduce(
+        &self,
+        step: &Step,
+        op: Reduce,
+        x: &Value,
+        dims: &[usize],
+        keepdim: bool,
+    ) -> Result<Value> {
+        let axes: Vec<i64> = dims.iter().map(|&dim| dim as i64).collect();
+        let op_type = match op {
+            Reduce::Max => "ReduceMax",
+            Reduce::Mean if step.dtype.is_int() => {
+                return self.mean_of_integers(step, x, dims, &axes, keepdim);
+            }
+            Reduce::Mean => return x.mean(&axes, keepdim),
+            Reduce::Min => "ReduceMin",
+            Reduce::Sum => return x.sum(&axes, keepdim),
+        };
+        x.reduce(op_type, &axes, keepdim)
+    }
+
+    /// The sum times one over the count, which is a whole number in candle: 0 for more than one.
+    fn mean_of_integers(
+        &self,
+        step: &Step,
+        x: &Value,
+        dims: &[usize],
+        axes: &[i64],
+        keepdim: bool,
+    ) -> Result<Value> {
+        let sizes = dims.iter().map(|&dim| constant(&self.dims_of(step.inputs[0])[dim]));
+        let Some(count) = sizes.product::<Option<usize>>() else {
+            let text = "the mean of integers along a dynamic axis";
+            let error = Error::new(ErrorKind::UnsupportedOperation, text);
+            return Err(error.in_operation("ReduceMean"));
+        };
+        let factor = types::number(step.dtype, 1.0 / count as f64);
+        x.sum(axes, keepdim)?.affine(factor, 0.0)
+    }
+
     /// Sum of squares around the mean, over the count less one.
     pub(super) fn variance(&self, step: &Step, x: &Value, dim: usize) -> Result<Value> {
         let axes = [dim as i64];
@@ -91,26 +116,19 @@ impl Lowering<'_> {
         }
     }
 
-    /// The last axis in order, and where each value was. Candle leaves the order of equal values open;
-    /// so does TopK.
+    /// The first values of the last axis in order, as many as the step has, and where each was. Candle leaves the
+    /// order of equal values open; so does TopK.
     pub(super) fn sort(&self, step: &Step, x: &Value, ascending: bool) -> Result<Vec<Value>> {
         let axis = step.dims.len() - 1;
-        let count = match constant(&step.dims[axis]) {
-            Some(0) => {
-                let text = "there is nothing to sort along the last axis";
-                let error = Error::new(ErrorKind::UnsupportedOperation, text);
-                return Err(error.in_operation("TopK").at_axis(axis));
+        let count = self.shape(step, x.name())?.dims()[axis].clone();
+        let ordered = x.ordered(axis, &count, !ascending, || {
+            let size = &step.dims[axis];
+            let whole = *size == self.dims_of(step.inputs[0])[axis];
+            match constant(size) {
+                None if whole => self.read(step.inputs[0], axis),
+                _ => self.operand(vec![self.part(step, axis, size, "the count", "TopK")?]),
             }
-            Some(size) => {
-                let size = HostTensor::from_vec([1], vec![size as i64])?;
-                self.graph.constant("count", size)
-            }
-            None => self.read(step.inputs[0], axis)?,
-        };
-        let node = self.graph.node("TopK").input(x).input(&count).attr("axis", -1);
-        let node = node.attr("largest", i64::from(!ascending)).attr("sorted", 1);
-        let shape = x.shape().clone();
-        let outputs = [(x.dtype(), shape.clone()), (DType::I64, shape)];
-        node.outputs(outputs).build_all()
+        });
+        ordered.map(Vec::from)
     }
 }

@@ -3,9 +3,10 @@
 use super::Lowering;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::Value;
-use crate::export::candle::sizes::{Size, constant, factor, index};
+use crate::export::candle::sizes::{Size, constant, index};
 use crate::export::candle::trace::Step;
 use crate::export::formulas::Formula;
+use crate::export::graph::factor;
 use crate::spec::{Dim, Shape};
 use crate::tensor::HostTensor;
 
@@ -57,8 +58,8 @@ impl Lowering<'_> {
             return Ok(dim.clone());
         }
         let name = self.known.iter().find_map(|(known, dim, _)| {
-            let times = factor(size, known).map(|factor| format!("{dim}*{factor}"));
-            times.or_else(|| factor(known, size).map(|factor| format!("{dim}/{factor}")))
+            let times = factor(known, size).map(|factor| format!("{dim}*{factor}"));
+            times.or_else(|| factor(size, known).map(|factor| format!("{dim}/{factor}")))
         });
         let name = name.or_else(|| Some(self.formula(size)?.dim().to_string()));
         self.trace.cases.symbol(name.unwrap_or_else(|| fallback.to_owned()), size)

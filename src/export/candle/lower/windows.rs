@@ -1,11 +1,13 @@
 //! Convolution, pooling and up-sampling, from the steps of a trace to ONNX.
 
+use candle_core::DType as CandleType;
+
 use super::Lowering;
-use crate::error::Result;
-use crate::export::candle::sizes::{constant, factor};
+use crate::error::{Error, ErrorKind, Result};
 use crate::export::candle::trace::Step;
+use crate::export::graph::{Resized, factor};
 use crate::export::{Conv, Pool, Value};
-use crate::tensor::HostTensor;
+use crate::spec::{DType, Dim};
 
 /// Padding, stride, dilation and groups, the same along all spatial axes.
 pub(super) fn conv(x: &Value, numbers: [usize; 4]) -> Conv {
@@ -19,7 +21,25 @@ pub(super) fn conv(x: &Value, numbers: [usize; 4]) -> Conv {
     }
 }
 
-pub(super) fn pool(x: &Value, max: bool, kernel: [usize; 2], stride: [usize; 2]) -> Result<Value> {
+pub(super) fn pool(
+    x: &Value,
+    dtype: CandleType,
+    max: bool,
+    kernel: [usize; 2],
+    stride: [usize; 2],
+) -> Result<Value> {
+    if dtype.is_int() {
+        // 32-bit floats hold them; ONNX pools nothing else.
+        let narrow = matches!(dtype, CandleType::U8 | CandleType::I16);
+        if !max || !narrow {
+            let text = format!("windows of {}", dtype.as_str());
+            let operator = if max { "MaxPool" } else { "AveragePool" };
+            let error = Error::new(ErrorKind::UnsupportedOperation, text);
+            return Err(error.in_operation(operator).on_tensor(x.name()));
+        }
+        let floats = x.cast(DType::F32)?;
+        return pool(&floats, CandleType::F32, max, kernel, stride)?.cast(x.dtype());
+    }
     let options = Pool {
         kernel: kernel.to_vec(),
         strides: stride.to_vec(),
@@ -30,54 +50,31 @@ pub(super) fn pool(x: &Value, max: bool, kernel: [usize; 2], stride: [usize; 2])
     if max { x.max_pool(&options) } else { x.average_pool(&options, false) }
 }
 
-/// The smallest scale, close to `to / from`, with which a Resize gives this size: it rounds down.
-fn scale(from: usize, to: usize) -> f64 {
-    let mut scale = to as f32 / from as f32;
-    while ((from as f32 * scale).floor() as usize) < to {
-        scale = scale.next_up();
-    }
-    f64::from(scale)
-}
-
 impl Lowering<'_> {
-    /// The whole numbers by which the spatial axes grow, if they are.
-    fn factors(&self, step: &Step) -> Option<Vec<usize>> {
+    fn resized(&self, step: &Step, x: &Value) -> Result<Vec<Resized>> {
         let from = self.dims_of(step.inputs[0]);
-        from.iter().zip(&step.dims).skip(2).map(|(from, to)| factor(to, from)).collect()
+        let shape = self.shape(step, x.name())?;
+        let axis = |i: usize| Resized {
+            to: shape.dims()[i].clone(),
+            factor: factor(&from[i], &step.dims[i]),
+        };
+        Ok((2..x.rank()).map(axis).collect())
     }
 
-    fn scales(&self, scales: &[f64]) -> Result<Value> {
-        let all: Vec<f32> =
-            [1.0, 1.0].into_iter().chain(scales.iter().map(|&s| s as f32)).collect();
-        Ok(self.graph.constant("scales", HostTensor::from_vec([all.len()], all)?))
+    /// The size of an axis of a step or of its input, by its dimension, as a 1-D i64 tensor.
+    fn size(&self, step: &Step, x: &Value, axes: &[Resized], dim: &Dim) -> Result<Value> {
+        if let Some(axis) = x.dims().iter().position(|known| known == dim) {
+            return self.read(step.inputs[0], axis);
+        }
+        let axis = axes.iter().position(|axis| axis.to == *dim).map_or(0, |i| i + 2);
+        self.operand(vec![self.part(step, axis, &step.dims[axis], "the target", "Resize")?])
     }
 
-    /// Whole multiples are a Resize; other sizes take candle's own indices, because the two round
-    /// differently.
     pub(super) fn upsample_nearest(&self, step: &Step, x: &Value) -> Result<Value> {
-        if let Some(factors) = self.factors(step) {
-            let scales: Vec<f64> = factors.into_iter().map(|factor| factor as f64).collect();
-            let node = self.graph.node("Resize").input(x).input_opt(None);
-            let node = node.input(&self.scales(&scales)?);
-            let node = node.attr("mode", "nearest").attr("nearest_mode", "floor");
-            let node = node.attr("coordinate_transformation_mode", "asymmetric");
-            return node.outputs([(x.dtype(), self.shape(step, x.name())?)]).build();
-        }
-        let from = self.dims_of(step.inputs[0]);
-        let mut value = x.clone();
-        for (axis, (source, target)) in from.iter().zip(&step.dims).enumerate().skip(2) {
-            let (Some(source), Some(target)) = (constant(source), constant(target)) else {
-                return Err(self.unresolved(step, "the target").in_operation("Resize"));
-            };
-            let scale = source as f64 / target as f64;
-            let indices = (0..target).map(|i| ((i as f64 * scale) as usize).min(source - 1) as i64);
-            let indices = HostTensor::from_vec([target], indices.collect())?;
-            value = value.gather(&self.graph.constant("indices", indices), axis as i64)?;
-        }
-        Ok(value)
+        let axes = self.resized(step, x)?;
+        x.resize_nearest(&axes, |dim| self.size(step, x, &axes, dim))
     }
 
-    /// By the scale where one is given or the axes grow by whole numbers, else to the size.
     pub(super) fn upsample_bilinear(
         &self,
         step: &Step,
@@ -85,22 +82,12 @@ impl Lowering<'_> {
         align_corners: bool,
         scales: Option<[f64; 2]>,
     ) -> Result<Value> {
-        let from = self.dims_of(step.inputs[0]);
-        // Sizes as scales, which leave batch and channels alone.
-        let growth = |axis: usize| match (constant(&from[axis]), constant(&step.dims[axis])) {
-            (Some(from), Some(to)) => Some(scale(from, to)),
-            _ => factor(&step.dims[axis], &from[axis]).map(|factor| factor as f64),
-        };
-        let growth = || Some([growth(2)?, growth(3)?]);
-        let node = self.graph.node("Resize").input(x).input_opt(None);
         // With aligned corners candle goes by the sizes alone.
-        let scales = scales.filter(|_| !align_corners).or_else(growth);
-        let node = match scales {
-            Some(scales) => node.input(&self.scales(&scales)?),
-            None => node.input_opt(None).input(&self.sizes(step, "Resize")?),
-        };
+        let scales = scales.filter(|_| !align_corners);
+        let scales = scales.map(|scales| scales.iter().map(|&scale| scale as f32).collect());
         let corners = if align_corners { "align_corners" } else { "half_pixel" };
-        let node = node.attr("mode", "linear").attr("coordinate_transformation_mode", corners);
-        node.outputs([(x.dtype(), self.shape(step, x.name())?)]).build()
+        let attributes = [("mode", "linear"), ("coordinate_transformation_mode", corners)];
+        let axes = self.resized(step, x)?;
+        x.resize(&axes, scales, &attributes, || self.sizes(step, "Resize"))
     }
 }

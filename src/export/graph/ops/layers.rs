@@ -2,7 +2,7 @@
 
 use super::{ints, pads};
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::graph::{Value, tensorrt};
+use crate::export::graph::{Value, tensorrt, tract};
 use crate::spec::DType;
 
 /// Parameters of a convolution along its spatial axes.
@@ -42,12 +42,51 @@ impl Value {
         self.graph.node("Softmax").input(self).attr("axis", axis).build()
     }
 
-    /// The logarithm of [`softmax`](Self::softmax).
+    /// The logarithm of [`softmax`](Self::softmax), by its parts: runtimes that take the logarithm of a softmax lose
+    /// what lies far below the largest value. Half precision is computed in 32 bits.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] when there is no such axis.
     pub fn log_softmax(&self, axis: i64) -> Result<Value> {
-        self.graph.node("LogSoftmax").input(self).attr("axis", axis).build()
+        let x = self.wide()?;
+        let shifted = x.sub(&x.reduce("ReduceMax", &[axis], true)?)?;
+        let sum = shifted.exp()?.reduce("ReduceSum", &[axis], true)?;
+        shifted.sub(&sum.log()?)?.cast(self.dtype)
+    }
+
+    /// log(1 + exp(x)), elementwise, without an exponential that overflows. Half precision is computed in 32 bits.
+    ///
+    /// # Errors
+    /// When the graph refuses a node.
+    pub fn softplus(&self) -> Result<Value> {
+        let x = self.wide()?;
+        let small = x.abs()?.neg()?.exp()?;
+        x.relu()?.add(&small.log1p()?)?.cast(self.dtype)
+    }
+
+    /// log(1 + x), elementwise, with the digits of a small x.
+    ///
+    /// Source: W. Kahan's form, `log(u) x / (u - 1)` with `u = 1 + x`; Hewlett-Packard, HP-15C Advanced Functions
+    /// Handbook, 1982.
+    ///
+    /// # Errors
+    /// [`ErrorKind::DTypeMismatch`] for types that are not floating point.
+    pub fn log1p(&self) -> Result<Value> {
+        let one = self.scalar_like(1.0)?;
+        let sum = self.add(&one)?;
+        let difference = sum.sub(&one)?;
+        // Infinity is its own difference.
+        let ratio = difference.equal(self)?.select(&one, &self.div(&difference)?)?;
+        let lost = difference.equal(&self.scalar_like(0.0)?)?;
+        lost.select(self, &sum.log()?.mul(&ratio)?)
+    }
+
+    /// In 32 bits at least.
+    pub(super) fn wide(&self) -> Result<Value> {
+        match self.dtype {
+            DType::F16 | DType::BF16 => self.cast(DType::F32),
+            _ => Ok(self.clone()),
+        }
     }
 
     /// A fully connected layer: `x @ weight + bias` with `weight` as `[in, out]`, or as
@@ -71,7 +110,8 @@ impl Value {
         // tract has Gemm for 32-bit floats alone.
         let whole = self.dtype == DType::F32 || !self.graph.consumer.is_portable();
         if whole && self.rank() == 2 && weight.rank() == 2 {
-            let node = self.graph.node("Gemm").input(self).input(weight).input_opt(bias);
+            let x = tract::factor(self)?;
+            let node = self.graph.node("Gemm").input(&x).input(weight).input_opt(bias);
             return if transposed { node.attr("transB", 1).build() } else { node.build() };
         }
         let weight = if transposed { &weight.transpose(&[1, 0])? } else { weight };

@@ -2,13 +2,21 @@
 //! the few that stand for it where the consumer's operator set has no word for it.
 
 mod layers;
+#[cfg(any(feature = "burn", feature = "candle"))]
+mod order;
+#[cfg(any(feature = "burn", feature = "candle"))]
+mod ranges;
+#[cfg(any(feature = "burn", feature = "candle"))]
+mod resize;
 mod shapes;
 
 use half::{bf16, f16};
 
 pub use layers::{Conv, Pool};
+#[cfg(any(feature = "burn", feature = "candle"))]
+pub(crate) use resize::{Resized, factor};
 
-use super::Value;
+use super::{Value, tract};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::onnx;
 use crate::spec::DType;
@@ -117,14 +125,8 @@ impl Value {
         add => "Add";
         /// x - y with numpy's broadcasting.
         sub => "Sub";
-        /// x * y with numpy's broadcasting.
-        mul => "Mul";
         /// x / y with numpy's broadcasting.
         div => "Div";
-        /// The larger of the two, with numpy's broadcasting.
-        maximum => "Max";
-        /// The smaller of the two, with numpy's broadcasting.
-        minimum => "Min";
         /// x to the power of y, with numpy's broadcasting.
         pow => "Pow";
         /// x = y as bool, with numpy's broadcasting.
@@ -143,8 +145,53 @@ impl Value {
         or => "Or";
         /// Only one of the two, of bools, with numpy's broadcasting.
         xor => "Xor";
-        /// Matrix product `[.., m, k] x [.., k, n]`, with numpy's broadcasting of the leading axes.
-        matmul => "MatMul";
+    }
+
+    /// x * y with numpy's broadcasting.
+    ///
+    /// # Errors
+    /// [`ErrorKind::DTypeMismatch`] or [`ErrorKind::ShapeMismatch`] when the two do not broadcast.
+    pub fn mul(&self, other: &Value) -> Result<Value> {
+        let square = self.name == other.name && self.dtype.is_int();
+        if square && self.graph.consumer.is_portable() {
+            // -(x (-x)): tract squares floats only.
+            let negative = self.graph.node("Mul").input(self).input(&self.neg()?).build()?;
+            return negative.neg();
+        }
+        self.graph.node("Mul").input(self).input(other).build()
+    }
+
+    /// The larger of the two, with numpy's broadcasting.
+    ///
+    /// # Errors
+    /// [`ErrorKind::DTypeMismatch`] or [`ErrorKind::ShapeMismatch`] when the two do not broadcast.
+    pub fn maximum(&self, other: &Value) -> Result<Value> {
+        self.extreme("Max", "Greater", other)
+    }
+
+    /// The smaller of the two, with numpy's broadcasting.
+    ///
+    /// # Errors
+    /// [`ErrorKind::DTypeMismatch`] or [`ErrorKind::ShapeMismatch`] when the two do not broadcast.
+    pub fn minimum(&self, other: &Value) -> Result<Value> {
+        self.extreme("Min", "Less", other)
+    }
+
+    /// ONNX Runtime 1.29 looks at the low halves alone in extremes of 64-bit integers.
+    fn extreme(&self, op: &'static str, first: &'static str, other: &Value) -> Result<Value> {
+        if self.dtype != DType::I64 || self.graph.consumer.is_tensorrt() {
+            return self.graph.node(op).input(self).input(other).build();
+        }
+        self.graph.node(first).input(self).input(other).build()?.select(self, other)
+    }
+
+    /// Matrix product `[.., m, k] x [.., k, n]`, with numpy's broadcasting of the leading axes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::DTypeMismatch`] or [`ErrorKind::ShapeMismatch`] when the two do not fit.
+    pub fn matmul(&self, other: &Value) -> Result<Value> {
+        let (x, y) = (tract::factor(self)?, tract::factor(other)?);
+        self.graph.node("MatMul").input(&x).input(&y).build()
     }
 
     /// A constant scalar of this value's element type.

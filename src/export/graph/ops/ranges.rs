@@ -1,0 +1,94 @@
+//! Integers in the range of a type that is computed in a wider one, and floats cast to integers as Rust's `as`
+//! casts them, which both frameworks do on a CPU. What runtimes do beyond a range differs. Sums of wide integers.
+
+use crate::error::Result;
+use crate::export::graph::Value;
+use crate::spec::{DType, Dim};
+
+/// The smallest number of an integer type, and how many numbers it has.
+fn range(dtype: DType) -> (f64, f64) {
+    let count = 2f64.powi(dtype.size() as i32 * 8);
+    let signed = matches!(dtype, DType::I8 | DType::I16 | DType::I32 | DType::I64);
+    (if signed { -count / 2.0 } else { 0.0 }, count)
+}
+
+impl Value {
+    /// Integers with the lowest bits alone that `own` has, as its arithmetic leaves them: in two's complement these
+    /// are the same in any width.
+    pub(crate) fn wrapped(&self, own: DType) -> Result<Value> {
+        let (lowest, count) = range(own);
+        let moved = self.affine(1.0, -lowest)?;
+        // A remainder has the sign of its divisor.
+        let node = self.graph.node("Mod").input(&moved).input(&moved.scalar_like(count)?);
+        node.build()?.affine(1.0, lowest)
+    }
+
+    /// Floats as integers of `own`, held in the type `computed`: without their fraction, NaN as 0, and what is
+    /// beyond the range as its end.
+    pub(crate) fn saturated(&self, own: DType, computed: DType) -> Result<Value> {
+        // The narrow types end before most integers do.
+        let x = self.wide()?;
+        let zero = x.scalar_like(0.0)?;
+        let x = match x.dtype {
+            // tract asks 32-bit floats alone.
+            DType::F64 => x.equal(&x)?.select(&x, &zero)?,
+            _ => x.is_nan()?.select(&zero, &x)?,
+        };
+        let (lowest, count) = range(own);
+        let x = x.maximum(&x.scalar_like(lowest)?)?;
+        if count <= f64::from(1 << 24) {
+            return x.minimum(&x.scalar_like(lowest + count - 1.0)?)?.cast(computed);
+        }
+        // The largest number is none of 32-bit floats, the one behind it is.
+        let (first, all) = range(computed);
+        let beyond = (lowest + count).min(first + all);
+        let over = x.greater_equal(&x.scalar_like(beyond)?)?;
+        let whole = over.select(&zero, &x)?.cast(computed)?;
+        // Of 64 bits, the number behind the largest, which its type takes for the largest.
+        let last = whole.scalar_like(beyond - 1.0)?;
+        over.select(&last, &whole)
+    }
+
+    /// The sum along axes: of nothing 0, and of integers in all their bits. tract fails at the first where another axis
+    /// is dynamic, and adds 64-bit integers up in 32.
+    pub(crate) fn sum(&self, axes: &[i64], keep_dims: bool) -> Result<Value> {
+        if let Some(sum) = self.of_nothing(0.0, axes, keep_dims)? {
+            return Ok(sum);
+        }
+        if self.dtype != DType::I64 || !self.graph.consumer().is_portable() {
+            return self.reduce("ReduceSum", axes, keep_dims);
+        }
+        // Halves of 32 bits as 64-bit floats, which are exact for sums of up to two million of them.
+        let count = self.scalar_like(2f64.powi(32))?;
+        let low = self.graph.node("Mod").input(self).input(&count).build()?;
+        let high = self.sub(&low)?.div(&count)?;
+        let [low, high] = [low, high].map(|half| {
+            half.cast(DType::F64)?.reduce("ReduceSum", axes, keep_dims)?.cast(DType::I64)
+        });
+        high?.mul(&count)?.add(&low?)
+    }
+
+    /// The mean along axes; of nothing it is no number, which runtimes disagree on.
+    pub(crate) fn mean(&self, axes: &[i64], keep_dims: bool) -> Result<Value> {
+        match self.of_nothing(f64::NAN, axes, keep_dims)? {
+            Some(mean) => Ok(mean),
+            None => self.reduce("ReduceMean", axes, keep_dims),
+        }
+    }
+
+    /// What a reduction along these axes gives, if one of them has no cells.
+    fn of_nothing(&self, number: f64, axes: &[i64], keep_dims: bool) -> Result<Option<Value>> {
+        let rank = self.rank() as i64;
+        let reduced = |at: usize| axes.iter().any(|axis| axis.rem_euclid(rank) == at as i64);
+        let dims = || self.dims().iter().enumerate();
+        if !dims().any(|(at, dim)| reduced(at) && dim.fixed() == Some(0)) {
+            return Ok(None);
+        }
+        let left = dims().filter_map(|(at, dim)| match reduced(at) {
+            true => keep_dims.then_some(Dim::Fixed(1)),
+            false => Some(dim.clone()),
+        });
+        let left: Vec<Dim> = left.collect();
+        self.scalar_like(number)?.expand(&left, &[self]).map(Some)
+    }
+}
