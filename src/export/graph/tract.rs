@@ -86,7 +86,7 @@ fn is_elementwise(node: &NodeProto) -> bool {
     #[rustfmt::skip]
     let known = [
         "Abs", "Add", "Clip", "Div", "Erf", "Exp", "LeakyRelu", "Log", "Max", "Min", "Mul", "Neg", "Pow",
-        "Reciprocal", "Relu", "Sigmoid", "Sqrt", "Sub", "Tanh",
+        "Reciprocal", "Relu", "Sigmoid", "Sqrt", "Sub", "Tanh", "Where",
     ];
     known.contains(&node.op_type())
 }
