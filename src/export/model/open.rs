@@ -88,6 +88,7 @@ fn settled(mut proto: ModelProto) -> Result<OnnxModel> {
         normalize::order::sort(graph)?;
         check::names(graph)?;
         normalize::outputs::give_names(graph);
+        normalize::loops::give_conditions(graph);
         normalize::order::name_nodes_apart(graph);
         normalize::sizes::name_sizes(graph)?
     };

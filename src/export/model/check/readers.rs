@@ -10,10 +10,12 @@ use crate::export::onnx::{GraphProto, NodeProto};
 
 /// TensorRT's largest rank, `nvinfer1::Dims::MAX_DIMS`.
 const MAX_RANK: usize = 8;
-/// Element-wise nodes in a row. TensorRT-RTX 1.6 follows them by recursion: about 1,000 take a stack of
-/// 2 MiB, which threads of Rust have.
+/// TensorRT takes names of 4,095 bytes, and its parser puts a few before some.
+const MOST_LETTERS: usize = 4080;
+/// Element-wise nodes in a row, which TensorRT-RTX 1.6 follows by recursion: on a stack of 2 MiB, which
+/// threads of Rust have, 500 were built and 800 were not.
 const MOST_IN_A_ROW: usize = 500;
-/// Inputs of a node that tract 0.23 follows by recursion.
+/// Inputs of one node. tract 0.23 follows those of a sum by recursion; 20,000 take TensorRT-RTX 1.6 minutes.
 const MOST_TERMS: usize = 1000;
 
 fn unsupported(node: &NodeProto, text: impl Into<String>) -> Error {
@@ -29,6 +31,13 @@ impl OnnxModel {
     pub(crate) fn check_for_tensorrt(&self) -> Result<()> {
         let facts = infer::facts(&self.proto)?;
         let Some(graph) = &self.proto.graph else { return Ok(()) };
+        let inputs = graph.input.iter().map(|input| input.name());
+        if let Some(name) = inputs.into_iter().find(|name| name.len() > MOST_LETTERS) {
+            let text = format!("TensorRT takes names of up to {MOST_LETTERS} bytes");
+            return Err(Error::new(ErrorKind::UnsupportedOperation, text).on_tensor(short(name)));
+        }
+        // What `Identity` gives is the same tensor to TensorRT.
+        let mut sources: HashMap<&str, &str> = HashMap::new();
         for node in &graph.node {
             for name in node.input.iter().chain(&node.output) {
                 let rank = facts.get(name).and_then(Fact::rank).unwrap_or(0);
@@ -36,9 +45,33 @@ impl OnnxModel {
                     let text = format!("TensorRT takes ranks up to {MAX_RANK}, not {rank}");
                     return Err(unsupported(node, text).on_tensor(short(name)));
                 }
+                if name.len() > MOST_LETTERS {
+                    let text = format!("TensorRT takes names of up to {MOST_LETTERS} bytes");
+                    return Err(unsupported(node, text).on_tensor(short(name)));
+                }
             }
-            if node.op_type() == "Attention" && node.domain().is_empty() {
-                attention(node, self.opset())?;
+            check_terms(node, "TensorRT")?;
+            if !matches!(node.domain(), "" | "ai.onnx") {
+                continue;
+            }
+            let same = |a: &str, b: &str| {
+                sources.get(a).copied().unwrap_or(a) == sources.get(b).copied().unwrap_or(b)
+            };
+            match (node.op_type(), &*node.input) {
+                ("Identity", [from]) if node.output.len() == 1 => {
+                    let from = sources.get(from.as_str()).copied().unwrap_or(from);
+                    sources.insert(&node.output[0], from);
+                }
+                ("Attention", _) if self.opset() < 23 => {
+                    let text =
+                        format!("operator set {} has no Attention; 23 is the first", self.opset());
+                    return Err(unsupported(node, text));
+                }
+                ("Attention", [q, k, ..]) if same(q, k) => {
+                    let text = "TensorRT takes queries and keys that are different tensors";
+                    return Err(unsupported(node, text).on_tensor(short(q)));
+                }
+                _ => {}
             }
         }
         in_a_row(graph)
@@ -48,18 +81,9 @@ impl OnnxModel {
     ///
     /// # Errors
     /// [`ErrorKind::UnsupportedOperation`] with the node.
-
     pub(crate) fn check_for_tract(&self) -> Result<()> {
-        let nodes = self.proto.graph.iter().flat_map(|graph| &graph.node);
-        for node in nodes {
-            let terms = node.input.len();
-            let summed = matches!(node.op_type(), "Sum" | "Max" | "Min" | "Mean");
-            if summed && terms > MOST_TERMS {
-                let text = format!("tract takes up to {MOST_TERMS} inputs of it, not {terms}");
-                return Err(unsupported(node, text));
-            }
-        }
-        Ok(())
+        let mut nodes = self.proto.graph.iter().flat_map(|graph| &graph.node);
+        nodes.try_for_each(|node| check_terms(node, "tract"))
     }
 
     fn opset(&self) -> i64 {
@@ -69,16 +93,10 @@ impl OnnxModel {
     }
 }
 
-fn attention(node: &NodeProto, opset: i64) -> Result<()> {
-    if opset < 23 {
-        let text = format!("operator set {opset} has no Attention; 23 is the first");
-        return Err(unsupported(node, text));
-    }
-    let mut inputs: Vec<&String> = node.input.iter().take(3).collect();
-    inputs.sort();
-    inputs.dedup();
-    if inputs.len() < 3 {
-        let text = "TensorRT takes queries, keys and values that are different tensors";
+fn check_terms(node: &NodeProto, consumer: &str) -> Result<()> {
+    let terms = node.input.len();
+    if matches!(node.op_type(), "Sum" | "Max" | "Min" | "Mean") && terms > MOST_TERMS {
+        let text = format!("{consumer} takes up to {MOST_TERMS} inputs of a node, not {terms}");
         return Err(unsupported(node, text));
     }
     Ok(())

@@ -129,7 +129,8 @@ fn endless(call: &Call<'_>, body: &GraphProto) -> Result<()> {
     Ok(())
 }
 
-fn always_goes_on(body: &GraphProto) -> bool {
+/// Whether the condition that a body gives is the one that it was given, or true.
+pub(in crate::export::model) fn always_goes_on(body: &GraphProto) -> bool {
     let condition = body.input.get(1).map(|value| value.name());
     let mut name = body.output.first().map_or("", |value| value.name());
     let makers: HashMap<&str, &NodeProto> = body

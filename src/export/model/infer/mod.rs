@@ -3,7 +3,7 @@
 //! nothing: only what is wrong for every consumer is an error.
 
 mod call;
-mod control;
+pub(super) mod control;
 mod fact;
 mod rules;
 mod types;

@@ -2,6 +2,7 @@
 //! ways. [`open`](super::open) has the order.
 
 pub(super) mod functions;
+pub(super) mod loops;
 pub(super) mod names;
 pub(super) mod order;
 pub(super) mod outputs;
