@@ -5,6 +5,7 @@
 //! `tests/data/import/cases/index.json` lists the models with the sizes to bind, inputs and outputs;
 //! `hostile` has models on which a consumer was seen to end its process.
 
+mod checks;
 mod child;
 mod hostile;
 mod opening;

@@ -4,8 +4,10 @@ use std::rc::Rc;
 
 use crate::export::onnx::{TensorProto, tensor_proto::DataType};
 
-/// Weights with more elements are not looked into.
-const MOST_ELEMENTS: usize = 1 << 16;
+/// Weights with more integers are not looked into.
+const MOST_INTS: usize = 1 << 16;
+/// Floats are looked into where they are scales or limits.
+const MOST_FLOATS: usize = 64;
 
 /// A size of a shape.
 #[derive(Clone, Debug, PartialEq)]
@@ -100,7 +102,11 @@ fn read(tensor: &TensorProto) -> Option<Values> {
         DataType::Int8 | DataType::Uint8 | DataType::Bool => 1,
         _ => return None,
     };
-    if raw.len() / size > MOST_ELEMENTS {
+    let most = match kind {
+        DataType::Float | DataType::Double => MOST_FLOATS,
+        _ => MOST_INTS,
+    };
+    if raw.len() / size > most {
         return None;
     }
     let wide = |chunk: &[u8]| {
