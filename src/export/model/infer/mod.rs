@@ -20,6 +20,8 @@ pub(super) use fact::{Fact, Size};
 
 /// The most bytes of one value. Files of a few hundred bytes ask for more.
 const MOST_BYTES: u64 = 1 << 36;
+/// The largest size along one axis, also beside one of 0.
+const MOST_ALONG: i64 = 1 << 48;
 
 /// What is known of every value in the main graph.
 ///
@@ -32,7 +34,9 @@ pub(super) fn facts(model: &ModelProto) -> Result<HashMap<String, Fact>> {
     let inference = Inference { opset: standard.map(|import| import.version()), functions: own };
     let mut scope = Scope { outer: None, facts: HashMap::new() };
     for input in &graph.input {
-        scope.facts.insert(input.name(), stated(input, true));
+        let fact = stated(input, true);
+        check_volume(&fact).map_err(|e| e.on_tensor(walk::short(input.name())))?;
+        scope.facts.insert(input.name(), fact);
     }
     inference.run(graph, &mut scope)?;
     Ok(scope.facts.into_iter().map(|(name, fact)| (name.to_owned(), fact)).collect())
@@ -139,24 +143,20 @@ fn check_volume(fact: &Fact) -> Result<()> {
     let Some(shape) = &fact.shape else { return Ok(()) };
     let invalid = |text: String| Err(Error::new(ErrorKind::InvalidModel, text));
     if shape.len() > tensors::MAX_RANK {
-        return invalid(format!(
-            "the result has rank {}, more than {}",
-            shape.len(),
-            tensors::MAX_RANK
-        ));
+        return invalid(format!("rank {}, more than {}", shape.len(), tensors::MAX_RANK));
     }
     // Sizes that are not known are at least 1 somewhere; with a 0 there is nothing.
     let known = shape.iter().filter_map(Size::known);
+    if let Some(size) = known.clone().find(|&size| size > MOST_ALONG) {
+        return invalid(format!("a size of {size} in {}", fact::list(shape)));
+    }
     if known.clone().any(|size| size == 0) {
         return Ok(());
     }
     let count = known.fold(1u64, |count, size| count.saturating_mul(size.unsigned_abs()));
     let bits = tensors::bits(fact.dtype).unwrap_or(8);
     if count.saturating_mul(bits) / 8 > MOST_BYTES {
-        return invalid(format!(
-            "the result has a shape of {}, more than any memory",
-            fact::list(shape)
-        ));
+        return invalid(format!("a shape of {}, more than any memory", fact::list(shape)));
     }
     Ok(())
 }

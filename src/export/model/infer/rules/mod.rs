@@ -6,6 +6,7 @@ mod indexing;
 mod layout;
 mod making;
 mod norms;
+mod parts;
 mod products;
 mod reductions;
 mod windows;
@@ -13,7 +14,7 @@ mod windows;
 use super::call::{Call, Dims};
 use super::fact::Size;
 use crate::error::Result;
-pub(super) use layout::cuts;
+pub(super) use parts::cuts;
 
 /// The shape of each output; `None` where it is not known.
 pub(super) type Shapes = Vec<Option<Dims>>;
@@ -26,6 +27,7 @@ pub(super) fn shapes(call: &Call<'_>) -> Result<Shapes> {
     let families = [
         elementwise::shapes,
         layout::shapes,
+        parts::shapes,
         indexing::shapes,
         reductions::shapes,
         products::shapes,

@@ -85,7 +85,8 @@ impl<'c> Window<'c> {
     }
 
     fn extent(&self, axis: usize, kernel: i64) -> i64 {
-        self.dilations.map_or(1, |dilations| dilations[axis]) * (kernel - 1) + 1
+        let dilation = self.dilations.map_or(1, |dilations| dilations[axis]);
+        dilation.saturating_mul(kernel - 1).saturating_add(1)
     }
 
     fn padding(&self, axis: usize, axes: usize) -> i64 {
@@ -110,7 +111,7 @@ impl<'c> Window<'c> {
             b"VALID" => size,
             _ => size.saturating_add(self.padding(axis, axes)),
         };
-        let room = padded - extent;
+        let room = padded.saturating_sub(extent);
         if room < 0 && size > 0 {
             let text =
                 format!("a window of {extent} over {padded} elements of spatial axis {axis}");
@@ -221,11 +222,14 @@ fn transposed(call: &Call<'_>) -> Result<Option<Dims>> {
         let stride = window.stride(axis);
         let more =
             call.list("output_padding").and_then(|more| more.get(axis).copied()).unwrap_or(0);
-        let full = (size - 1).saturating_mul(stride) + window.extent(axis, kernel) + more;
+        let full = (size - 1)
+            .saturating_mul(stride)
+            .saturating_add(window.extent(axis, kernel))
+            .saturating_add(more);
         result.push(match window.auto {
             auto if auto.starts_with(b"SAME") => Size::Known(size.saturating_mul(stride)),
             b"VALID" => Size::Known(full),
-            _ => Size::Known(full - window.padding(axis, axes)),
+            _ => Size::Known(full.saturating_sub(window.padding(axis, axes))),
         });
         if let Some(Size::Known(..0)) = result.last() {
             return call
