@@ -39,6 +39,8 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("tract", "shape_input", "Reshape"),
     ("tract", "topk_computed_k", "Topk"),
     ("tract", "loop", "Loop"),
+    ("tract", "loop_scans", "Loop"),
+    ("tract", "function_with_branch", "If"),
 ];
 
 /// What a backend gets wrong, or ends its process on.
