@@ -27,7 +27,6 @@ impl OnnxModel {
     ///
     /// # Errors
     /// [`ErrorKind::UnsupportedOperation`] with node and tensor; [`ErrorKind::InvalidModel`].
-
     pub(crate) fn check_for_tensorrt(&self) -> Result<()> {
         let facts = infer::facts(&self.proto)?;
         let Some(graph) = &self.proto.graph else { return Ok(()) };
@@ -103,7 +102,6 @@ fn check_terms(node: &NodeProto, consumer: &str) -> Result<()> {
 }
 
 /// Refuses long chains of nodes that compute element by element.
-
 fn in_a_row(graph: &GraphProto) -> Result<()> {
     let mut length: HashMap<&str, usize> = HashMap::new();
     for node in &graph.node {

@@ -51,10 +51,10 @@ pub(super) fn shapes(call: &Call<'_>) -> Result<Option<Shapes>> {
                 if call.rank(0) != Some(0) {
                     call.axis_of("axis", -1, 0)?;
                 }
-            } else if let (Some(axis), Some(rank)) = (call.int("axis"), call.rank(0)) {
-                if axis != rank as i64 {
-                    call.axis(axis, rank)?;
-                }
+            } else if let (Some(axis), Some(rank)) = (call.int("axis"), call.rank(0))
+                && axis != rank as i64
+            {
+                call.axis(axis, rank)?;
             }
             same(call)
         }

@@ -152,7 +152,7 @@ fn convolution(call: &Call<'_>, input: usize, weight: usize) -> Result<Option<Di
         return call.wrong(weight, format!("its outputs are in {group} groups"));
     }
     kernel_agrees(call, weight)?;
-    bias(call, weight, if call.node.op_type() == "Conv" { 2 } else { usize::MAX }, w[0].known())?;
+    bias(call, if call.node.op_type() == "Conv" { 2 } else { usize::MAX }, w[0].known())?;
     let mut result = vec![x[0].clone(), w[0].clone()];
     let axes = x.len() - 2;
     for axis in 0..axes {
@@ -164,7 +164,7 @@ fn convolution(call: &Call<'_>, input: usize, weight: usize) -> Result<Option<Di
     Ok(Some(result))
 }
 
-fn bias(call: &Call<'_>, _weight: usize, i: usize, outputs: Option<i64>) -> Result<()> {
+fn bias(call: &Call<'_>, i: usize, outputs: Option<i64>) -> Result<()> {
     if i == usize::MAX || !call.has(i) {
         return Ok(());
     }
@@ -205,7 +205,7 @@ fn transposed(call: &Call<'_>) -> Result<Option<Dims>> {
     }
     kernel_agrees(call, 1)?;
     let outputs = w[1].known().map(|each| each.saturating_mul(group));
-    bias(call, 1, 2, outputs)?;
+    bias(call, 2, outputs)?;
     let axes = x.len() - 2;
     let mut result = vec![x[0].clone(), outputs.map_or(Size::Unknown, Size::Known)];
     let stated = call.list("output_shape").filter(|shape| !shape.is_empty());
@@ -277,7 +277,7 @@ fn resize(call: &Call<'_>) -> Result<Option<Dims>> {
         Some(axes) => call.axes(axes, shape.len())?,
         None => (0..shape.len()).collect(),
     };
-    let plain = !call.text("keep_aspect_ratio_policy").is_some_and(|policy| policy != b"stretch");
+    let plain = call.text("keep_aspect_ratio_policy").is_none_or(|policy| policy == b"stretch");
     let mut result = shape.to_vec();
     let given = |count: usize| {
         if count == axes.len() {
