@@ -5,25 +5,40 @@ use std::collections::{HashMap, HashSet};
 use crate::export::model::walk;
 use crate::export::onnx::{GraphProto, NodeProto};
 
-/// All names of values in a graph and its bodies.
-pub(in crate::export::model) struct Names(HashSet<String>);
+/// Names that are taken, such as those of all values in a graph and its bodies.
+#[derive(Default)]
+pub(in crate::export::model) struct Names {
+    taken: HashSet<String>,
+    /// By what a name begins with: the number to try next. Files may have one name thousands of times.
+    next: HashMap<String, usize>,
+}
 
 impl Names {
     pub(in crate::export::model) fn of(graph: &GraphProto) -> Self {
         let mut names = HashSet::new();
         collect(graph, &mut names);
-        Self(names)
+        Self::from(names)
     }
 
     /// Takes a name that begins with `hint` and that nothing has.
     pub(in crate::export::model) fn unique(&mut self, hint: &str) -> String {
-        let mut name = hint.to_owned();
-        let mut number = 1;
-        while !self.0.insert(name.clone()) {
-            name = format!("{hint}_{number}");
-            number += 1;
+        if self.taken.insert(hint.to_owned()) {
+            return hint.to_owned();
         }
-        name
+        let number = self.next.entry(hint.to_owned()).or_insert(1);
+        loop {
+            let name = format!("{hint}_{number}");
+            *number += 1;
+            if self.taken.insert(name.clone()) {
+                return name;
+            }
+        }
+    }
+}
+
+impl From<HashSet<String>> for Names {
+    fn from(taken: HashSet<String>) -> Self {
+        Self { taken, next: HashMap::new() }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
-use super::names;
+use super::names::{self, Names};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::model::walk;
 use crate::export::onnx::GraphProto;
@@ -65,19 +65,13 @@ pub(in crate::export::model) fn sort(graph: &mut GraphProto) -> Result<()> {
 
 /// Gives nodes of one graph that share a name another; ONNX Runtime refuses such graphs.
 pub(in crate::export::model) fn name_nodes_apart(graph: &mut GraphProto) {
-    let mut taken: HashSet<String> = graph.node.iter().map(|node| node.name().to_owned()).collect();
+    let names: HashSet<String> = graph.node.iter().map(|node| node.name().to_owned()).collect();
+    let mut names = Names::from(names);
     let mut seen = HashSet::new();
     for node in &mut graph.node {
         walk::bodies_mut(node).for_each(name_nodes_apart);
-        if node.name().is_empty() || seen.insert(node.name().to_owned()) {
-            continue;
+        if !node.name().is_empty() && !seen.insert(node.name().to_owned()) {
+            node.name = Some(names.unique(node.name()));
         }
-        let mut number = 1;
-        let mut name = format!("{}_{number}", node.name());
-        while !taken.insert(name.clone()) {
-            number += 1;
-            name = format!("{}_{number}", node.name());
-        }
-        node.name = Some(name);
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::names::Names;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::model::walk;
 use crate::export::onnx::{
@@ -46,7 +47,8 @@ pub(in crate::export::model) fn name_sizes(
         Some(Value::DimParam(name)) => Some(name.clone()),
         _ => None,
     };
-    let mut taken: HashSet<String> = dims_mut(graph.input.iter_mut()).filter_map(param).collect();
+    let taken: HashSet<String> = dims_mut(graph.input.iter_mut()).filter_map(param).collect();
+    let mut taken = Names::from(taken);
     let mut named = Vec::new();
     for input in &mut graph.input {
         let name = input.name().to_owned();
@@ -65,10 +67,7 @@ pub(in crate::export::model) fn name_sizes(
                 Some(Value::DimParam(param)) => param.clone(),
                 None => String::new(),
             };
-            let mut symbol = format!("{name}_{axis}");
-            while !taken.insert(symbol.clone()) {
-                symbol.push('_');
-            }
+            let symbol = taken.unique(&format!("{name}_{axis}"));
             named.push((symbol.clone(), written));
             dim.value = Some(Value::DimParam(symbol));
         }
