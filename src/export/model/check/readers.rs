@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::export::NodeRefusal;
 use crate::export::model::OnnxModel;
 use crate::export::model::infer::{self, Fact};
 use crate::export::model::walk::{label, short};
-use crate::export::onnx::{GraphProto, NodeProto};
+use crate::export::onnx::NodeProto;
 
 /// TensorRT's largest rank, `nvinfer1::Dims::MAX_DIMS`.
 const MAX_RANK: usize = 8;
@@ -23,57 +24,25 @@ fn unsupported(node: &NodeProto, text: impl Into<String>) -> Error {
 }
 
 impl OnnxModel {
-    /// Refuses what ends the process in the parser or builder of TensorRT-RTX 1.6.
-    ///
-    /// # Errors
-    /// [`ErrorKind::UnsupportedOperation`] with node and tensor; [`ErrorKind::InvalidModel`].
-    pub(crate) fn check_for_tensorrt(&self) -> Result<()> {
-        let facts = infer::facts(&self.proto)?;
-        let Some(graph) = &self.proto.graph else { return Ok(()) };
-        let inputs = graph.input.iter().map(|input| input.name());
-        if let Some(name) = inputs.into_iter().find(|name| name.len() > MOST_LETTERS) {
-            let text = format!("TensorRT takes names of up to {MOST_LETTERS} bytes");
-            return Err(Error::new(ErrorKind::UnsupportedOperation, text).on_tensor(short(name)));
+    /// What ends the process in the parser or builder of TensorRT-RTX 1.6, with its node.
+    pub(crate) fn refused_by_tensorrt(&self) -> Option<NodeRefusal> {
+        let facts = match infer::facts(&self.proto) {
+            Ok(facts) => facts,
+            Err(error) => return Some(NodeRefusal::new(None, error)),
+        };
+        let graph = self.proto.graph.as_ref()?;
+        let mut inputs = graph.input.iter().map(|input| input.name());
+        if let Some(name) = inputs.find(|name| name.len() > MOST_LETTERS) {
+            return Some(NodeRefusal::new(None, long_name(name)));
         }
-        // What `Identity` gives is the same tensor to TensorRT.
-        let mut sources: HashMap<&str, &str> = HashMap::new();
-        for node in &graph.node {
-            for name in node.input.iter().chain(&node.output) {
-                let rank = facts.get(name).and_then(Fact::rank).unwrap_or(0);
-                if rank > MAX_RANK {
-                    let text = format!("TensorRT takes ranks up to {MAX_RANK}, not {rank}");
-                    return Err(unsupported(node, text).on_tensor(short(name)));
-                }
-                if name.len() > MOST_LETTERS {
-                    let text = format!("TensorRT takes names of up to {MOST_LETTERS} bytes");
-                    return Err(unsupported(node, text).on_tensor(short(name)));
-                }
-            }
-            check_terms(node, "TensorRT")?;
-            if !matches!(node.domain(), "" | "ai.onnx") {
-                continue;
-            }
-            let same = |a: &str, b: &str| {
-                sources.get(a).copied().unwrap_or(a) == sources.get(b).copied().unwrap_or(b)
-            };
-            match (node.op_type(), &*node.input) {
-                ("Identity", [from]) if node.output.len() == 1 => {
-                    let from = sources.get(from.as_str()).copied().unwrap_or(from);
-                    sources.insert(&node.output[0], from);
-                }
-                ("Attention", _) if self.opset() < 23 => {
-                    let text =
-                        format!("operator set {} has no Attention; 23 is the first", self.opset());
-                    return Err(unsupported(node, text));
-                }
-                ("Attention", [q, k, ..]) if same(q, k) => {
-                    let text = "TensorRT takes queries and keys that are different tensors";
-                    return Err(unsupported(node, text).on_tensor(short(q)));
-                }
-                _ => {}
-            }
-        }
-        in_a_row(graph)
+        let mut seen = Seen { opset: self.opset(), ..Seen::default() };
+        graph.node.iter().enumerate().find_map(|(i, node)| {
+            let checked = ranks_and_names(node, &facts)
+                .and_then(|()| check_terms(node, "TensorRT"))
+                .and_then(|()| seen.attention(node))
+                .and_then(|()| seen.in_a_row(node));
+            checked.err().map(|error| NodeRefusal::new(Some(i), error.in_operation(label(node))))
+        })
     }
 
     /// Refuses what ends the process in tract 0.23, where not even a panic can be caught.
@@ -92,6 +61,25 @@ impl OnnxModel {
     }
 }
 
+fn long_name(name: &str) -> Error {
+    let text = format!("TensorRT takes names of up to {MOST_LETTERS} bytes");
+    Error::new(ErrorKind::UnsupportedOperation, text).on_tensor(short(name))
+}
+
+fn ranks_and_names(node: &NodeProto, facts: &HashMap<String, Fact>) -> Result<()> {
+    for name in node.input.iter().chain(&node.output) {
+        let rank = facts.get(name).and_then(Fact::rank).unwrap_or(0);
+        if rank > MAX_RANK {
+            let text = format!("TensorRT takes up to {MAX_RANK} dimensions, not {rank}");
+            return Err(unsupported(node, text).on_tensor(short(name)));
+        }
+        if name.len() > MOST_LETTERS {
+            return Err(long_name(name));
+        }
+    }
+    Ok(())
+}
+
 fn check_terms(node: &NodeProto, consumer: &str) -> Result<()> {
     let terms = node.input.len();
     if matches!(node.op_type(), "Sum" | "Max" | "Min" | "Mean") && terms > MOST_TERMS {
@@ -101,64 +89,95 @@ fn check_terms(node: &NodeProto, consumer: &str) -> Result<()> {
     Ok(())
 }
 
-/// Refuses long chains of nodes that compute element by element.
-fn in_a_row(graph: &GraphProto) -> Result<()> {
-    let mut length: HashMap<&str, usize> = HashMap::new();
-    for node in &graph.node {
-        let pointwise = matches!(
-            node.op_type(),
-            "Abs"
-                | "Add"
-                | "And"
-                | "Ceil"
-                | "Clip"
-                | "Cos"
-                | "Div"
-                | "Elu"
-                | "Equal"
-                | "Erf"
-                | "Exp"
-                | "Floor"
-                | "Gelu"
-                | "HardSigmoid"
-                | "HardSwish"
-                | "LeakyRelu"
-                | "Log"
-                | "Max"
-                | "Min"
-                | "Mul"
-                | "Neg"
-                | "Not"
-                | "Or"
-                | "Pow"
-                | "Reciprocal"
-                | "Relu"
-                | "Round"
-                | "Selu"
-                | "Sigmoid"
-                | "Sign"
-                | "Sin"
-                | "Softplus"
-                | "Softsign"
-                | "Sqrt"
-                | "Sub"
-                | "Sum"
-                | "Tan"
-                | "Tanh"
-                | "Where"
-        );
-        if !pointwise {
-            continue;
+/// What was seen of the nodes before.
+#[derive(Default)]
+struct Seen<'m> {
+    opset: i64,
+    /// What `Identity` gives is the same tensor to TensorRT.
+    sources: HashMap<&'m str, &'m str>,
+    /// How many element-wise nodes in a row make a value.
+    in_a_row: HashMap<&'m str, usize>,
+}
+
+impl<'m> Seen<'m> {
+    fn source(&self, name: &'m str) -> &'m str {
+        self.sources.get(name).copied().unwrap_or(name)
+    }
+
+    /// Attention over one tensor, and before the operator set that defines it.
+    fn attention(&mut self, node: &'m NodeProto) -> Result<()> {
+        match (node.op_type(), &*node.input) {
+            _ if !matches!(node.domain(), "" | "ai.onnx") => Ok(()),
+            ("Identity", [from]) if node.output.len() == 1 => {
+                self.sources.insert(&node.output[0], self.source(from));
+                Ok(())
+            }
+            ("Attention", _) if self.opset < 23 => {
+                let text = format!("operator set {} has no Attention; 23 is the first", self.opset);
+                Err(unsupported(node, text))
+            }
+            ("Attention", [q, k, ..]) if self.source(q) == self.source(k) => {
+                let text = "TensorRT takes queries and keys that are different tensors";
+                Err(unsupported(node, text).on_tensor(short(q)))
+            }
+            _ => Ok(()),
         }
-        let before = node.input.iter().filter_map(|name| length.get(name.as_str())).max();
+    }
+
+    /// Long chains of nodes that compute element by element.
+    fn in_a_row(&mut self, node: &'m NodeProto) -> Result<()> {
+        if !POINTWISE.contains(&node.op_type()) {
+            return Ok(());
+        }
+        let before = node.input.iter().filter_map(|name| self.in_a_row.get(name.as_str())).max();
         let here = before.copied().unwrap_or(0) + 1;
         if here > MOST_IN_A_ROW {
             let text = format!("TensorRT takes up to {MOST_IN_A_ROW} element-wise nodes in a row");
             return Err(unsupported(node, text));
         }
-        for name in &node.output {
-            length.insert(name, here);
-        }
+        self.in_a_row.extend(node.output.iter().map(|name| (name.as_str(), here)));
+        Ok(())
     }
-    Ok(())
 }
+
+const POINTWISE: &[&str] = &[
+    "Abs",
+    "Add",
+    "And",
+    "Ceil",
+    "Clip",
+    "Cos",
+    "Div",
+    "Elu",
+    "Equal",
+    "Erf",
+    "Exp",
+    "Floor",
+    "Gelu",
+    "HardSigmoid",
+    "HardSwish",
+    "LeakyRelu",
+    "Log",
+    "Max",
+    "Min",
+    "Mul",
+    "Neg",
+    "Not",
+    "Or",
+    "Pow",
+    "Reciprocal",
+    "Relu",
+    "Round",
+    "Selu",
+    "Sigmoid",
+    "Sign",
+    "Sin",
+    "Softplus",
+    "Softsign",
+    "Sqrt",
+    "Sub",
+    "Sum",
+    "Tan",
+    "Tanh",
+    "Where",
+];
