@@ -1,8 +1,6 @@
 //! From a framework's model, or by hand, to ONNX. No unsafe code, no CUDA, no backend.
 
 mod consumer;
-mod encode;
-mod external;
 #[cfg(any(feature = "burn", feature = "candle"))]
 mod formulas;
 mod graph;

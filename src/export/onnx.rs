@@ -12,9 +12,9 @@ use crate::tensor::HostTensor;
 mod generated;
 
 pub use generated::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto,
-    TensorProto, TensorShapeProto, TypeProto, ValueInfoProto, attribute_proto, tensor_proto,
-    tensor_shape_proto, type_proto,
+    AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
+    StringStringEntryProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto,
+    attribute_proto, tensor_proto, tensor_shape_proto, type_proto,
 };
 
 use tensor_proto::DataType;
@@ -195,5 +195,5 @@ pub fn spec_from_proto(value: &ValueInfoProto) -> Result<TensorSpec> {
 }
 
 fn unbounded(name: &str) -> Result<Dim> {
-    Symbol::new(name, 1, 1, Symbol::UNBOUNDED).map(Dim::from)
+    Symbol::new(name, 0, 1, Symbol::UNBOUNDED).map(Dim::from)
 }

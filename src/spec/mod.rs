@@ -216,7 +216,12 @@ pub struct Signature {
 impl Signature {
     /// The same with other symbols where `f` gives one.
     pub(crate) fn with_symbols(&self, f: impl Fn(&Symbol) -> Option<Symbol>) -> Self {
-        let dim = |dim: &Dim| dim.symbol().and_then(&f).map_or_else(|| dim.clone(), Dim::Symbol);
+        self.with_dims(|symbol| f(symbol).map(Dim::Symbol))
+    }
+
+    /// The same with other dimensions for the symbols that `f` gives one for.
+    pub(crate) fn with_dims(&self, f: impl Fn(&Symbol) -> Option<Dim>) -> Self {
+        let dim = |dim: &Dim| dim.symbol().and_then(&f).unwrap_or_else(|| dim.clone());
         let spec = |spec: &TensorSpec| {
             let shape = Shape::from(spec.shape.dims().iter().map(dim));
             TensorSpec { shape, ..spec.clone() }

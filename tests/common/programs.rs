@@ -3,7 +3,7 @@
 
 use accelerant::backend::{Backend, Registry};
 use accelerant::export::{Consumer, OnnxModel};
-use accelerant::{BackendKind, Error, HostTensor};
+use accelerant::{BackendKind, Error, ErrorKind, HostTensor};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
@@ -272,6 +272,14 @@ fn verify(
     let executable = match executable {
         Ok(executable) => executable,
         Err(error) if is_of_tract(&error) => return tally.pass_over(program, &error),
+        // No size makes an index be there that is fixed, nor lets the framework run.
+        Err(error)
+            if error.kind() == ErrorKind::InvalidModel
+                && sizes.iter().all(|&sizes| framework.reference(program, sizes, 7).is_none()) =>
+        {
+            tally.failed += 1;
+            return Ok(());
+        }
         Err(error) => return fail(format!("{error}\n{model}")),
     };
     let mut compared = false;

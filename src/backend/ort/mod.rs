@@ -67,7 +67,10 @@ impl Backend for Ort {
     fn load(&self, engine: &Engine) -> Result<Box<dyn Executable>> {
         let library = library::load()?;
         engine.expect(&BackendKind::Ort, &library.version)?;
-        Ok(Box::new(OrtExecutable::new(session(library, engine.plan())?, engine)))
+        // A file like any other: its bytes are ONNX.
+        let model = OnnxModel::from_bytes(engine.plan().clone())?;
+        check(library, &model)?;
+        Ok(Box::new(OrtExecutable::new(session(library, &model.to_bytes())?, engine)))
     }
 }
 
@@ -75,12 +78,17 @@ impl Backend for Ort {
 fn build(model: &OnnxModel) -> Result<(Engine, Session)> {
     let library = library::load()?;
     let start = Instant::now();
+    check(library, model)?;
     let bytes = model.to_bytes();
     let session = session(library, &bytes)?;
     let signature = model.signature().clone();
     let engine =
         Engine::new(BackendKind::Ort, &*library.version, "cpu", signature, start.elapsed(), bytes);
     Ok((engine, session))
+}
+
+fn check(library: &Library, model: &OnnxModel) -> Result<()> {
+    if library.native { Ok(()) } else { model.check_for_tract() }
 }
 
 /// Runs `call`, which may panic: ort and tract do on some models, such as those with outputs of a

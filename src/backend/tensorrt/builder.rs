@@ -52,6 +52,9 @@ pub(super) fn build(
         place_of(name, &profile_names)?;
     }
     let start = Instant::now();
+    if let Some(refusal) = model.refused_by_tensorrt() {
+        return Err(refusal.reason);
+    }
     let split = model.split();
     let mut builder = library.create_builder()?;
     // SAFETY: `split` is dropped after `builder`.
@@ -106,6 +109,9 @@ pub(super) fn build(
 /// Finds what the parser refuses: every operator that it does not have, else the first node that it
 /// cannot convert, where it stops.
 pub(super) fn check(library: &Library, model: &OnnxModel) -> Result<Vec<NodeRefusal>> {
+    if let Some(refusal) = model.refused_by_tensorrt() {
+        return Ok(vec![refusal]);
+    }
     let split = model.split();
     let mut builder = library.create_builder()?;
     // SAFETY: `split` is dropped after `builder`.

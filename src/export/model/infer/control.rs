@@ -1,0 +1,160 @@
+//! Branches and loops: their bodies are gone through with what is known around them.
+
+use std::collections::HashMap;
+
+use super::call::Call;
+use super::fact::{Fact, Size};
+use super::{Inference, Scope, stated};
+use crate::error::Result;
+use crate::export::onnx::{GraphProto, NodeProto};
+
+/// The most repetitions of a loop that never ends by itself.
+const MOST_TRIPS: i64 = 1 << 32;
+
+/// What a node with bodies gives; `None` for one without.
+pub(super) fn bodies(
+    inference: &Inference<'_>,
+    call: &Call<'_>,
+    scope: &Scope<'_>,
+) -> Result<Option<Vec<Fact>>> {
+    let body = |name: &str| {
+        call.node.attribute.iter().find(|a| a.name() == name).and_then(|a| a.g.as_ref())
+    };
+    match call.node.op_type() {
+        "If" => {
+            let (Some(yes), Some(no)) = (body("then_branch"), body("else_branch")) else {
+                return call.fail("a branch is missing");
+            };
+            let yes = run(inference, yes, scope, |_, fact| fact)?;
+            let no = run(inference, no, scope, |_, fact| fact)?;
+            Ok(Some(yes.into_iter().zip(no).map(|(a, b)| either(a, b)).collect()))
+        }
+        "Loop" => {
+            let Some(graph) = body("body") else { return call.fail("`body` is missing") };
+            endless(call, graph)?;
+            let given = run(inference, graph, scope, |i, fact| match i {
+                // The number of the repetition, and whether to go on.
+                0 | 1 => Fact { shape: None, ..fact },
+                i => loop_state(fact, call.input(i)),
+            })?;
+            let states = call.node.input.len().saturating_sub(2);
+            let facts = given.into_iter().skip(1).enumerate().map(|(i, fact)| match i < states {
+                true => rank_alone(fact),
+                false => scanned(fact),
+            });
+            Ok(Some(facts.collect()))
+        }
+        "Scan" => {
+            let Some(graph) = body("body") else { return call.fail("`body` is missing") };
+            let scans = call.int("num_scan_inputs").unwrap_or(1).max(0) as usize;
+            let states = graph.input.len().saturating_sub(scans);
+            let given = run(inference, graph, scope, |_, fact| rank_alone(fact))?;
+            let old = call.opset < 9;
+            let facts = given.into_iter().enumerate().map(|(i, fact)| match (old, i < states) {
+                (true, _) => Fact { shape: None, values: None, ..fact },
+                (_, true) => rank_alone(fact),
+                (_, false) => scanned(fact),
+            });
+            Ok(Some(facts.collect()))
+        }
+        "SequenceMap" => {
+            Ok(Some(vec![Fact { other: true, ..Fact::default() }; call.node.output.len()]))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn run(
+    inference: &Inference<'_>,
+    body: &GraphProto,
+    scope: &Scope<'_>,
+    input: impl Fn(usize, Fact) -> Fact,
+) -> Result<Vec<Fact>> {
+    let mut inner = Scope { outer: Some(scope), facts: HashMap::new() };
+    for (i, value) in body.input.iter().enumerate() {
+        inner.facts.insert(value.name(), input(i, stated(value, false)));
+    }
+    inference.run(body, &mut inner)?;
+    let given = body.output.iter().map(|output| inner.get(output.name()).cloned());
+    Ok(given.map(Option::unwrap_or_default).collect())
+}
+
+/// What stays of a fact when a loop may change sizes and elements.
+fn rank_alone(fact: Fact) -> Fact {
+    let shape = fact.shape.map(|shape| vec![Size::Unknown; shape.len()]);
+    Fact { shape, values: None, ..fact }
+}
+
+fn loop_state(stated: Fact, first: Option<&Fact>) -> Fact {
+    let mut fact = rank_alone(stated);
+    if let Some(first) = first {
+        fact.other |= first.other;
+        if fact.dtype == 0 {
+            fact.dtype = first.dtype;
+        }
+    }
+    fact
+}
+
+/// One more axis in front: all repetitions together.
+fn scanned(fact: Fact) -> Fact {
+    let shape = fact.shape.map(|shape| vec![Size::Unknown; shape.len() + 1]);
+    Fact { shape, values: None, ..fact }
+}
+
+fn either(a: Fact, b: Fact) -> Fact {
+    let shape = match (a.shape, b.shape) {
+        (Some(a), Some(b)) if a.len() == b.len() => Some(
+            a.into_iter().zip(b).map(|(a, b)| if a == b { a } else { Size::Unknown }).collect(),
+        ),
+        _ => None,
+    };
+    let dtype = if a.dtype == b.dtype { a.dtype } else { 0 };
+    Fact { dtype, other: a.other || b.other, shape, values: None }
+}
+
+/// Refuses a loop that goes on for ever, or as good as.
+fn endless(call: &Call<'_>, body: &GraphProto) -> Result<()> {
+    let trips = match call.has(0) {
+        true => match call.ints(0) {
+            Some(&[trips]) => trips,
+            _ => return Ok(()),
+        },
+        false => i64::MAX,
+    };
+    let begins = !call.has(1) || call.ints(1).is_some_and(|condition| condition == [1]);
+    if trips > MOST_TRIPS && begins && always_goes_on(body) {
+        return call.fail(format!("a loop of {trips} repetitions whose condition never changes"));
+    }
+    Ok(())
+}
+
+/// Whether the condition that a body gives is the one that it was given, or true.
+pub(in crate::export::model) fn always_goes_on(body: &GraphProto) -> bool {
+    let condition = body.input.get(1).map(|value| value.name());
+    let mut name = body.output.first().map_or("", |value| value.name());
+    let makers: HashMap<&str, &NodeProto> = body
+        .node
+        .iter()
+        .flat_map(|node| node.output.iter().map(move |name| (name.as_str(), node)))
+        .collect();
+    for _ in 0..=body.node.len() {
+        if Some(name) == condition {
+            return true;
+        }
+        if let Some(weight) = body.initializer.iter().find(|weight| weight.name() == name) {
+            return Fact::of_tensor(weight).ints() == Some(&[1]);
+        }
+        match makers.get(name) {
+            Some(node) if node.op_type() == "Identity" => {
+                name = node.input.first().map_or("", String::as_str);
+            }
+            Some(node) if node.op_type() == "Constant" => {
+                let value = node.attribute.iter().find_map(|a| a.t.as_ref());
+                return value.is_some_and(|value| Fact::of_tensor(value).ints() == Some(&[1]));
+            }
+            _ => return false,
+        }
+    }
+    false
+}

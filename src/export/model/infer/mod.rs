@@ -1,0 +1,162 @@
+//! Types, shapes and small integer values of all that a graph computes, as far as they follow from
+//! the model alone; and what cannot be, refused with node and tensor. A rule that does not know says
+//! nothing: only what is wrong for every consumer is an error.
+
+mod call;
+pub(super) mod control;
+mod fact;
+mod rules;
+mod types;
+mod values;
+
+use std::collections::HashMap;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::export::model::check::schema;
+use crate::export::model::{tensors, walk};
+use crate::export::onnx::{GraphProto, ModelProto, NodeProto, ValueInfoProto, type_proto};
+use call::Call;
+pub(super) use fact::{Fact, Size};
+
+/// The most bytes of one value. Files of a few hundred bytes ask for more.
+const MOST_BYTES: u64 = 1 << 36;
+/// The largest size along one axis, also beside one of 0.
+const MOST_ALONG: i64 = 1 << 48;
+
+/// What is known of every value in the main graph.
+///
+/// # Errors
+/// [`ErrorKind::InvalidModel`] for nodes that no consumer can run.
+pub(super) fn facts(model: &ModelProto) -> Result<HashMap<String, Fact>> {
+    let Some(graph) = &model.graph else { return Ok(HashMap::new()) };
+    let standard = model.opset_import.iter().find(|i| matches!(i.domain(), "" | "ai.onnx"));
+    let own = model.functions.iter().map(|f| (f.domain(), f.name())).collect();
+    let inference = Inference { opset: standard.map(|import| import.version()), functions: own };
+    let mut scope = Scope { outer: None, facts: HashMap::new() };
+    for input in &graph.input {
+        let fact = stated(input, true);
+        check_volume(&fact).map_err(|e| e.on_tensor(walk::short(input.name())))?;
+        scope.facts.insert(input.name(), fact);
+    }
+    inference.run(graph, &mut scope)?;
+    Ok(scope.facts.into_iter().map(|(name, fact)| (name.to_owned(), fact)).collect())
+}
+
+/// What a file says of a value. Names of sizes are kept where they can be trusted.
+fn stated(value: &ValueInfoProto, named: bool) -> Fact {
+    use crate::export::onnx::tensor_shape_proto::dimension::Value;
+    match value.r#type.as_ref().and_then(|kind| kind.value.as_ref()) {
+        Some(type_proto::Value::TensorType(tensor)) => {
+            let size = |value: &Option<Value>| match value {
+                Some(Value::DimValue(size)) if named && *size >= 0 => Size::Known(*size),
+                Some(Value::DimParam(name)) if named => Size::Named(name.as_str().into()),
+                _ => Size::Unknown,
+            };
+            let shape = tensor.shape.as_ref();
+            let shape = shape.map(|shape| shape.dim.iter().map(|dim| size(&dim.value)).collect());
+            Fact { dtype: tensor.elem_type(), shape, ..Fact::default() }
+        }
+        Some(_) => Fact { other: true, ..Fact::default() },
+        None => Fact::default(),
+    }
+}
+
+/// What is known in a graph, then in those around it.
+struct Scope<'s> {
+    outer: Option<&'s Scope<'s>>,
+    facts: HashMap<&'s str, Fact>,
+}
+
+impl Scope<'_> {
+    fn get(&self, name: &str) -> Option<&Fact> {
+        self.facts.get(name).or_else(|| self.outer.and_then(|outer| outer.get(name)))
+    }
+}
+
+struct Inference<'m> {
+    opset: Option<i64>,
+    functions: std::collections::HashSet<(&'m str, &'m str)>,
+}
+
+impl Inference<'_> {
+    /// Goes through the nodes of a graph, whose inputs are in `scope` already.
+    fn run<'s>(&self, graph: &'s GraphProto, scope: &mut Scope<'s>) -> Result<()> {
+        for tensor in &graph.initializer {
+            scope.facts.insert(tensor.name(), Fact::of_tensor(tensor));
+        }
+        for sparse in &graph.sparse_initializer {
+            if let Some(values) = &sparse.values {
+                let shape = sparse.dims.iter().map(|&size| Size::Known(size)).collect();
+                let dtype = values.data_type();
+                let fact = Fact { dtype, shape: Some(shape), ..Fact::default() };
+                check_volume(&fact).map_err(|e| e.on_tensor(walk::short(values.name())))?;
+                scope.facts.insert(values.name(), fact);
+            }
+        }
+        for node in &graph.node {
+            let facts = self.node(node, scope).map_err(|e| e.in_operation(walk::label(node)))?;
+            for (name, fact) in node.output.iter().zip(facts) {
+                if name.is_empty() {
+                    continue;
+                }
+                let named =
+                    |e: Error| e.in_operation(walk::label(node)).on_tensor(walk::short(name));
+                check_volume(&fact).map_err(named)?;
+                scope.facts.insert(name, fact);
+            }
+        }
+        Ok(())
+    }
+
+    fn node(&self, node: &NodeProto, scope: &Scope<'_>) -> Result<Vec<Fact>> {
+        let unknown = || vec![Fact::default(); node.output.len()];
+        let standard = matches!(node.domain(), "" | "ai.onnx");
+        let (Some(opset), true) = (self.opset, standard) else { return Ok(unknown()) };
+        if self.functions.contains(&(node.domain(), node.op_type())) {
+            return Ok(unknown());
+        }
+        let Some(schema) = schema::find(node.op_type(), opset) else { return Ok(unknown()) };
+        let inputs: Vec<Option<&Fact>> = node
+            .input
+            .iter()
+            .map(|name| if name.is_empty() { None } else { scope.get(name) })
+            .collect();
+        let found = schema.check(node, &inputs)?;
+        let call = Call { node, opset, inputs };
+        if let Some(facts) = control::bodies(self, &call, scope)? {
+            return Ok(facts);
+        }
+        let shapes = rules::shapes(&call)?;
+        let mut facts = unknown();
+        for (i, (fact, dtype)) in facts.iter_mut().zip(found).enumerate() {
+            fact.other = dtype.is_none();
+            fact.dtype = types::of_output(&call, i).or(dtype).unwrap_or(0);
+            fact.shape = shapes.get(i).cloned().flatten();
+        }
+        values::fold(&call, &mut facts)?;
+        Ok(facts)
+    }
+}
+
+/// Refuses a value that no machine has room for.
+fn check_volume(fact: &Fact) -> Result<()> {
+    let Some(shape) = &fact.shape else { return Ok(()) };
+    let invalid = |text: String| Err(Error::new(ErrorKind::InvalidModel, text));
+    if shape.len() > tensors::MAX_RANK {
+        return invalid(format!("rank {}, more than {}", shape.len(), tensors::MAX_RANK));
+    }
+    // Sizes that are not known are at least 1 somewhere; with a 0 there is nothing.
+    let known = shape.iter().filter_map(Size::known);
+    if let Some(size) = known.clone().find(|&size| size > MOST_ALONG) {
+        return invalid(format!("a size of {size} in {}", fact::list(shape)));
+    }
+    if known.clone().any(|size| size == 0) {
+        return Ok(());
+    }
+    let count = known.fold(1u64, |count, size| count.saturating_mul(size.unsigned_abs()));
+    let bits = tensors::bits(fact.dtype).unwrap_or(8);
+    if count.saturating_mul(bits) / 8 > MOST_BYTES {
+        return invalid(format!("a shape of {}, more than any memory", fact::list(shape)));
+    }
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! A finished ONNX model: its protobuf and its signature. [`open`] reads and checks one, [`normalize`]
+//! brings it into one form, [`infer`] finds types and shapes, [`write`] gives it out. How a model is
+//! made from a framework's lives elsewhere.
+
+mod check;
+mod encode;
+mod external;
+mod infer;
+mod normalize;
+mod open;
+mod sizes;
+mod tensors;
+mod walk;
+mod write;
+
+use std::{collections::BTreeMap, fmt};
+
+use super::onnx::ModelProto;
+use crate::spec::{Signature, TensorSpec};
+use crate::tensor::HostTensor;
+
+/// An ONNX model whose weights are shared with whoever made it.
+#[derive(Clone, PartialEq)]
+pub struct OnnxModel {
+    proto: ModelProto,
+    signature: Signature,
+    /// Sizes that the file has no usable name for: the symbol here, and what the file writes.
+    unnamed: Vec<(String, String)>,
+    /// Symbols that are one size since [`bind`](Self::bind).
+    fixed: BTreeMap<String, usize>,
+}
+
+/// A model and its weights apart, for consumers that take weights by pointer.
+#[derive(Clone, Debug)]
+pub struct SplitModel {
+    /// The serialized model. The initializers in `weights` have name, type and shape, no data.
+    pub bytes: Vec<u8>,
+    /// Weights by initializer name.
+    pub weights: Vec<(String, HostTensor)>,
+}
+
+impl OnnxModel {
+    pub(crate) fn from_parts(proto: ModelProto, signature: Signature) -> Self {
+        Self { proto, signature, unnamed: Vec::new(), fixed: BTreeMap::new() }
+    }
+
+    /// Inputs and outputs, in order.
+    pub fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    /// The protobuf.
+    pub fn proto(&self) -> &ModelProto {
+        &self.proto
+    }
+}
+
+impl fmt::Debug for OnnxModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nodes = self.proto.graph.as_ref().map_or(0, |graph| graph.node.len());
+        write!(f, "OnnxModel({} nodes, {})", nodes, self.signature)
+    }
+}
+
+impl fmt::Display for OnnxModel {
+    /// The graph as text, a line for each node.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(graph) = &self.proto.graph else { return Ok(()) };
+        let list = |specs: &[TensorSpec]| {
+            specs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        };
+        writeln!(f, "{}({})", graph.name(), list(&self.signature.inputs))?;
+        for node in &graph.node {
+            writeln!(
+                f,
+                "  {} = {}({})",
+                node.output.join(", "),
+                node.op_type(),
+                node.input.join(", ")
+            )?;
+        }
+        writeln!(f, "  -> {}", list(&self.signature.outputs))
+    }
+}

@@ -1,0 +1,98 @@
+//! From bytes or a file to a model: read, checked, and brought into the form that every consumer
+//! gets. The order of the steps is here; each is a file of its own.
+
+use std::{io::Read, path::Path};
+
+use bytes::Bytes;
+use prost::Message;
+
+use super::{OnnxModel, check, external, infer, normalize, tensors, walk};
+use crate::error::{Error, ErrorKind, Result};
+use crate::export::onnx::ModelProto;
+
+const READ: &str = "read ONNX";
+
+impl OnnxModel {
+    /// Takes over a model: checks it, brings it into the form that every consumer reads, and reads its
+    /// signature.
+    ///
+    /// Weights that are listed as inputs are no inputs. An output that is a weight keeps its name; one
+    /// that is an input, or comes a second time, gets a name of its own (`x_output`). Nodes are put in
+    /// order, calls of functions become nodes, and types and shapes that outputs lack are inferred.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidModel`], [`ErrorKind::UnsupportedOperation`], with node and tensor.
+    pub fn from_proto(proto: ModelProto) -> Result<Self> {
+        settled(proto).map_err(|e| e.in_operation(READ))
+    }
+
+    /// Reads a serialized model. Its weights are not copied out of `bytes`.
+    ///
+    /// # Errors
+    /// As [`from_proto`](Self::from_proto); also when its weights lie in other files, which
+    /// [`open`](Self::open) reads.
+    pub fn from_bytes(bytes: impl Into<Bytes>) -> Result<Self> {
+        Self::from_proto(decode(bytes.into())?)
+    }
+
+    /// Reads an `.onnx` file, and the tensors that it keeps in other files of its folder, wherever in
+    /// the model they stand.
+    ///
+    /// A path that leaves the folder, also through a link, is refused, as is what is no plain file. Where
+    /// the model's own file is a link, files beside what it leads to are in its folder too.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`], or as [`from_proto`](Self::from_proto).
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let (file, size) = external::open_plain(path).map_err(|e| e.in_operation(READ))?;
+        let mut bytes = Vec::new();
+        let room = bytes.try_reserve_exact(size as usize);
+        room.map_err(|e| {
+            let text = format!("{} has {size} bytes: {e}", path.display());
+            Error::new(ErrorKind::Io, text)
+        })?;
+        // No more than it had, should it grow meanwhile.
+        file.take(size).read_to_end(&mut bytes).map_err(|e| Error::io("read", path, e))?;
+        let mut proto = decode(bytes.into())?;
+        external::load(&mut proto, path).map_err(|e| e.in_operation(READ))?;
+        Self::from_proto(proto)
+    }
+}
+
+fn decode(bytes: Bytes) -> Result<ModelProto> {
+    ModelProto::decode(bytes).map_err(|e| {
+        let text = format!("these bytes are not an ONNX model: {e}");
+        Error::new(ErrorKind::InvalidModel, text).in_operation(READ).with_source(e)
+    })
+}
+
+fn settled(mut proto: ModelProto) -> Result<OnnxModel> {
+    let invalid = |text: &str| Error::new(ErrorKind::InvalidModel, text);
+    if proto.graph.is_none() {
+        return Err(invalid("the model has no graph"));
+    }
+    if proto.opset_import.is_empty() {
+        return Err(invalid("the model names no operator set"));
+    }
+    // Of no use here, and a place where tensors may stand.
+    proto.training_info.clear();
+    walk::tensors_mut(&mut proto, &mut tensors::settle)?;
+    normalize::functions::inline(&mut proto)?;
+    let unnamed = {
+        let graph = proto.graph.get_or_insert_default();
+        if graph.output.is_empty() {
+            return Err(invalid("the graph has no outputs"));
+        }
+        normalize::weights::keep_as_weights(graph)?;
+        normalize::order::sort(graph)?;
+        check::names(graph)?;
+        normalize::outputs::give_names(graph);
+        normalize::loops::give_conditions(graph);
+        normalize::order::name_nodes_apart(graph);
+        normalize::sizes::name_sizes(graph)?
+    };
+    let facts = infer::facts(&proto)?;
+    let signature = normalize::signature::settle(&mut proto, &facts)?;
+    Ok(OnnxModel { proto, signature, unnamed, fixed: Default::default() })
+}

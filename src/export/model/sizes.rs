@@ -1,0 +1,92 @@
+//! What a caller states of a model's sizes: ranges, single sizes, sizes to tune for.
+
+use std::ops::RangeInclusive;
+
+use super::{OnnxModel, infer, normalize};
+use crate::error::{Error, ErrorKind, Result};
+use crate::spec::{Dim, Symbol};
+
+impl OnnxModel {
+    /// States the sizes that a symbolic dimension of the inputs takes, tuned for the largest. One size
+    /// alone, as `8..=8`, is written into the model: a backend knows it when it builds.
+    ///
+    /// Sizes that a file has no name for are named after tensor and axis, such as `x_0`. A name that
+    /// stands for no one size in a file, such as `?`, is taken here for all sizes that the file gives it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] when no input has the symbol, or the range is empty;
+    /// [`ErrorKind::InvalidModel`] where shapes do not fit a single size.
+    pub fn bind(self, symbol: &str, range: RangeInclusive<usize>) -> Result<Self> {
+        let all =
+            self.unnamed.iter().filter(|(_, written)| written == symbol && !symbol.is_empty());
+        let names: Vec<String> = all.map(|(name, _)| name.clone()).collect();
+        if names.is_empty() {
+            return self.bind_one(symbol, range);
+        }
+        names.iter().try_fold(self, |model, name| model.bind_one(name, range.clone()))
+    }
+
+    fn bind_one(mut self, symbol: &str, range: RangeInclusive<usize>) -> Result<Self> {
+        let bound = Symbol::new(symbol, *range.start(), *range.end(), *range.end())?;
+        if let Some(&size) = self.fixed.get(symbol) {
+            return match range == (size..=size) {
+                true => Ok(self),
+                false => Err(Error::new(
+                    ErrorKind::InvalidArgument,
+                    format!("`{symbol}` is {size} already, and cannot become {range:?}"),
+                )),
+            };
+        }
+        if range.start() != range.end() {
+            return self.map_symbol(symbol, |_| Ok(bound));
+        }
+        self.expect_symbol(symbol)?;
+        let size = *range.start();
+        self.signature =
+            self.signature.with_dims(|known| (known.name() == symbol).then_some(Dim::Fixed(size)));
+        self.fixed.insert(symbol.to_owned(), size);
+        if let Some(graph) = &mut self.proto.graph {
+            normalize::sizes::fix(graph, symbol, size);
+        }
+        let stated = |e: Error| e.in_operation(format!("bind `{symbol}` to {size}"));
+        let facts = infer::facts(&self.proto).map_err(stated)?;
+        normalize::signature::refine(&mut self.signature, &mut self.proto, &facts);
+        Ok(self)
+    }
+
+    /// Tunes for several sizes of a symbolic dimension of the inputs, as [`Symbol::tuned_for`]. Its
+    /// range is [stated](Self::bind) before.
+    ///
+    /// ```no_run
+    /// # use accelerant::export::OnnxModel;
+    /// let model = OnnxModel::open("model.onnx")?.bind("batch", 1..=64)?.tuned_for("batch", [1, 8, 64])?;
+    /// # Ok::<(), accelerant::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] when no input has the symbol, without sizes, and for one that
+    /// it cannot take.
+    pub fn tuned_for(self, symbol: &str, sizes: impl IntoIterator<Item = usize>) -> Result<Self> {
+        if let Some(&size) = self.fixed.get(symbol) {
+            // Nothing is left to tune; the sizes are checked all the same.
+            Symbol::new(symbol, size, size, size)?.tuned_for(sizes)?;
+            return Ok(self);
+        }
+        self.map_symbol(symbol, |known| known.tuned_for(sizes))
+    }
+
+    fn expect_symbol(&self, name: &str) -> Result<&Symbol> {
+        let dims = self.signature.inputs.iter().flat_map(|spec| spec.shape.dims());
+        dims.filter_map(Dim::symbol).find(|symbol| symbol.name() == name).ok_or_else(|| {
+            let text = format!("no input has a dimension named `{name}`");
+            Error::new(ErrorKind::InvalidArgument, text)
+        })
+    }
+
+    fn map_symbol(mut self, name: &str, f: impl FnOnce(Symbol) -> Result<Symbol>) -> Result<Self> {
+        let new = f(self.expect_symbol(name)?.clone())?;
+        let changed = |symbol: &Symbol| (symbol.name() == name).then(|| new.clone().into());
+        self.signature = self.signature.with_dims(changed);
+        Ok(self)
+    }
+}
