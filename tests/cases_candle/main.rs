@@ -12,13 +12,13 @@ mod arithmetic;
 mod attention;
 mod creation;
 mod dtypes;
-#[cfg(feature = "ort")]
+#[cfg(feature = "tract")]
 mod dynamic_programs;
 mod elementwise;
 mod indexing;
 mod layers;
 mod lengths;
-#[cfg(feature = "ort")]
+#[cfg(feature = "tract")]
 mod programs;
 mod recurrent;
 mod reductions;

@@ -1,7 +1,7 @@
 //! Small random programs of operations on shapes, over tensors of rank 3, and the search for one whose
 //! exported model is wrong at sizes that no trace had. Each framework says how it runs a program.
 
-use accelerant::backend::{Backend, Registry};
+use accelerant::backend::Backend;
 use accelerant::export::{Consumer, OnnxModel};
 use accelerant::{BackendKind, Error, HostTensor};
 use proptest::prelude::*;
@@ -306,7 +306,7 @@ fn cases() -> u32 {
 /// has all right.
 fn lost_by_tract(program: &[Step]) -> bool {
     let has = |wanted: fn(&Step) -> bool| program.iter().any(wanted);
-    std::env::var_os("ORT_DYLIB_PATH").is_none()
+    super::portable() == BackendKind::Tract
         && has(|step| matches!(step, Step::Expand(..) | Step::Repeat(..)))
         && has(|step| matches!(step, Step::Products))
 }
@@ -318,12 +318,10 @@ pub(crate) fn search(
     sizes: impl Strategy<Value = [[usize; 3]; 4]>,
 ) {
     let cases = cases();
-    if std::env::var_os("ORT_DYLIB_PATH").is_none() {
+    if super::portable() == BackendKind::Tract {
         eprintln!("skipped: programs that multiply what was expanded, which tract 0.23 gets wrong");
     }
-    let backends = Registry::default();
-    let backend = backends.backends().iter().find(|backend| backend.kind() == BackendKind::Ort);
-    let backend = backend.expect("the portable backend is compiled in");
+    let backend = super::portable_backend();
     let tally = std::cell::RefCell::new(Tally::default());
     // A framework fails in many programs, which is no news.
     let config = Config { cases, failure_persistence: None, ..Config::default() };
