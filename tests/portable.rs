@@ -195,8 +195,6 @@ fn a_panic_of_tract_names_the_node() {
 
 #[test]
 fn what_tract_gets_wrong_is_refused_by_name_and_runs_on_onnx_runtime() {
-    let mut reduce = node("GlobalLpPool", &["x"], "y");
-    reduce.domain = Some(String::new());
     let image = |name: &str| value(name, DataType::Float, &[Some(1), Some(2), Some(3), Some(3)]);
     let pooled = value("y", DataType::Float, &[Some(1), Some(2), Some(1), Some(1)]);
     let model = model(vec![node("Relu", &["x"], "r"), node("GlobalLpPool", &["r"], "y")], vec![image("x")], vec![pooled]);

@@ -129,6 +129,18 @@ fn outcome(folder: &Path, case: &Case) -> Outcome {
     difference.map_or(Outcome::Right, Outcome::Wrong)
 }
 
+/// Operators in which tract loses a NaN, as the README says. Their cases of numbers that are none must stay wrong, or this
+/// list and the README are out of date.
+const LOSE_NAN: [&str; 8] = ["Relu", "Sigmoid", "Tanh", "Celu", "HardSigmoid", "Max", "Min", "Clip"];
+
+fn is_known_gap(name: &str) -> bool {
+    let name = name.strip_prefix("grid_").unwrap_or_default();
+    let (op, rest) = name.split_once('_').unwrap_or_default();
+    // tract has a kernel of its own for 64-bit sigmoids, which keeps a NaN.
+    let wide = rest.contains("float64") && matches!(op, "Sigmoid" | "Tanh" | "Celu");
+    rest.contains("odd") && !wide && LOSE_NAN.contains(&op)
+}
+
 #[test]
 fn no_case_of_onnx_is_wrong_without_a_word() {
     let folder = match Folder::new() {
@@ -158,6 +170,11 @@ fn no_case_of_onnx_is_wrong_without_a_word() {
             Err(RecvTimeoutError::Disconnected) => Outcome::Wrong(format!("{:?}", worker.join())),
         };
         let (kind, text) = match outcome {
+            Outcome::Wrong(_) if is_known_gap(&name) => ("loses a NaN, as is known", None),
+            Outcome::Right if is_known_gap(&name) => {
+                wrong.push(format!("{name}: right, though a gap is stated"));
+                ("right", None)
+            }
             Outcome::Right => ("right", None),
             Outcome::Refused => ("refused by the table", None),
             Outcome::Unread => ("not read", None),

@@ -12,7 +12,7 @@ use crate::tensor::HostTensor;
 mod generated;
 
 pub use generated::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto,
+    AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto,
     TensorProto, TensorShapeProto, TypeProto, ValueInfoProto, attribute_proto, tensor_proto,
     tensor_shape_proto, type_proto,
 };

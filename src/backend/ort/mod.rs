@@ -4,6 +4,7 @@
 //! Looked for, in this order: `ORT_DYLIB_PATH`, the cache that `cargo xtask sdk` fills, and the system's loader.
 
 mod library;
+mod refused;
 mod tensors;
 mod version;
 
@@ -26,6 +27,14 @@ use library::Library;
 /// The portable backend on ONNX Runtime.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ort;
+
+/// The environment of ONNX Runtime, of which a process has one: for programs that call the same `ort` themselves.
+///
+/// # Errors
+/// [`ErrorKind::LibraryNotFound`] and [`ErrorKind::VersionMismatch`], as of [`Backend::probe`].
+pub fn environment() -> Result<&'static ort::environment::Environment> {
+    library::load().map(|library| &library.environment)
+}
 
 impl Backend for Ort {
     fn kind(&self) -> BackendKind {
@@ -60,7 +69,7 @@ impl Backend for Ort {
     fn load(&self, engine: &Engine) -> Result<Box<dyn Executable>> {
         let library = library::load()?;
         engine.expect(&BackendKind::Ort, &library.version.to_string())?;
-        model_of(engine)?;
+        refused::check(model_of(engine)?.proto())?;
         Ok(Box::new(OrtExecutable::new(session(library, engine.plan())?, engine)))
     }
 }
@@ -69,6 +78,7 @@ impl Backend for Ort {
 fn build(model: &OnnxModel) -> Result<(Engine, Session)> {
     let library = library::load()?;
     let start = Instant::now();
+    refused::check(model.proto())?;
     let bytes = model.to_bytes();
     let session = session(library, &bytes)?;
     let signature = model.signature().clone();

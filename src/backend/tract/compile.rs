@@ -10,7 +10,8 @@ use tract_onnx::prelude::{
 };
 use tract_onnx::tract_hir::internal::{Framework as _, ToDim as _};
 
-use super::{gaps, tensors};
+use super::gaps::{self, view::View};
+use super::{kept, rewrite, tensors};
 use crate::backend::portable::guarded;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::onnx::{GraphProto, ModelProto, ValueInfoProto};
@@ -26,10 +27,12 @@ pub(super) type Plan = Arc<TypedSimplePlan>;
 /// # Errors
 /// [`ErrorKind::Build`] with the node, and the cause.
 pub(super) fn compile(model: &ModelProto, signature: &Signature) -> Result<Plan> {
-    if let Some(refusal) = gaps::refused(model).into_iter().next() {
+    // What a hostile model makes of this crate's own steps is an error as well.
+    let refused_nodes = guarded(ErrorKind::Build, || gaps::refused(model))?;
+    if let Some(refusal) = refused_nodes.into_iter().next() {
         return Err(refusal.reason);
     }
-    let proto = prepared(model, signature);
+    let proto = guarded(ErrorKind::Build, || prepared(model, signature))?;
     let facts = signature.inputs.iter().map(fact_of).collect::<Result<Vec<_>>>()?;
     match guarded(ErrorKind::Build, || plan(&proto, &facts)) {
         Ok(Ok(plan)) => Ok(plan),
@@ -76,16 +79,22 @@ fn plan(proto: &ModelProto, facts: &[Fact]) -> TractResult<Plan> {
         let dims: Vec<TDim> = dims.collect();
         model.set_input_fact(i, InferenceFact::dt_shape(fact.datum_type, dims))?;
     }
-    model.into_optimized()?.into_runnable()
+    let mut typed = model.into_typed()?;
+    kept::keep_expanded(&mut typed)?;
+    typed.into_decluttered()?.into_optimized()?.into_runnable()
 }
 
-/// The graph as tract reads it best: a name of its own for each node, the inputs alone that are no weights, and
+/// The graph as tract reads it best: what tract gets wrong in other operators, a name of its own for each node, the inputs alone that are no weights, and
 /// nothing said of sizes, which tract finds by itself and believes before it looks.
 fn prepared(proto: &ModelProto, signature: &Signature) -> ModelProto {
     let mut proto = proto.clone();
     if let Some(graph) = &mut proto.graph {
         let known: HashSet<&str> = signature.inputs.iter().map(|spec| &*spec.name).collect();
         graph.input.retain(|input| known.contains(input.name()));
+        rewrite::widen(graph);
+        let standard = |domain: &str| domain.is_empty() || domain == "ai.onnx";
+        let opset = proto.opset_import.iter().find(|import| standard(import.domain()));
+        rewrite::rewrite(graph, opset.map_or(0, |import| import.version()), &View::default());
         graph.value_info.clear();
         rename(graph);
     }
@@ -129,7 +138,7 @@ fn culprit(proto: &ModelProto, facts: &[Fact]) -> Option<String> {
         let middle = fine + (wrong - fine) / 2;
         if panics(middle) { wrong = middle } else { fine = middle }
     }
-    graph.node.get(wrong - 1).map(|node| gaps::label(wrong - 1, node))
+    graph.node.get(wrong - 1).map(|node| format!("{} `{}`", node.op_type(), node.name()))
 }
 
 /// An error of tract's while it runs.

@@ -8,6 +8,8 @@
 
 mod compile;
 mod gaps;
+mod kept;
+mod rewrite;
 mod tensors;
 
 use std::{cell::RefCell, fmt, thread, time::Instant};

@@ -9,15 +9,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::spec::DType;
 use crate::tensor::{Element, HostTensor};
 
-/// tract's name of an element type.
+/// tract's name of an element type. 16-bit floats are 32-bit ones there, as `rewrite` makes them.
 ///
 /// # Errors
 /// [`ErrorKind::Build`] for bfloat16, which tract does not have.
 pub(super) fn datum_type(dtype: DType) -> Result<DatumType> {
     Ok(match dtype {
-        DType::F32 => DatumType::F32,
+        DType::F32 | DType::F16 => DatumType::F32,
         DType::F64 => DatumType::F64,
-        DType::F16 => DatumType::F16,
         DType::BF16 => {
             let text = "tract has no bfloat16; use ONNX Runtime";
             return Err(Error::new(ErrorKind::Build, text));
@@ -43,7 +42,11 @@ pub(super) fn to_tract(tensor: &HostTensor) -> Result<Tensor> {
     match tensor.dtype() {
         DType::F32 => copied::<f32>(tensor),
         DType::F64 => copied::<f64>(tensor),
-        DType::F16 => copied::<f16>(tensor),
+        DType::F16 => {
+            let values = tensor.view::<f16>()?;
+            let wide: Vec<f32> = values.iter().copied().map(f32::from).collect();
+            Tensor::from_shape(tensor.shape(), &wide).map_err(failed)
+        }
         DType::BF16 => datum_type(DType::BF16).and_then(|_| Err(Error::new(ErrorKind::Build, "tract has no bfloat16"))),
         DType::I8 => copied::<i8>(tensor),
         DType::I16 => copied::<i16>(tensor),
@@ -75,7 +78,11 @@ pub(super) fn from_tract(tensor: &Tensor, dtype: DType) -> Result<HostTensor> {
         match dtype {
             DType::F32 => copied::<f32>(&tensor),
             DType::F64 => copied::<f64>(&tensor),
-            DType::F16 | DType::BF16 => copied::<f16>(&tensor),
+            DType::F16 | DType::BF16 => {
+                let wide = tensor.try_as_plain_ram()?.as_slice::<f32>()?;
+                let values: Vec<f16> = wide.iter().copied().map(f16::from_f32).collect();
+                Ok(HostTensor::from_vec(tensor.shape(), values))
+            }
             DType::I8 => copied::<i8>(&tensor),
             DType::I16 => copied::<i16>(&tensor),
             DType::I32 => copied::<i32>(&tensor),

@@ -3,7 +3,7 @@
 
 mod rules;
 mod table;
-mod view;
+pub(super) mod view;
 
 use crate::error::{Error, ErrorKind};
 use crate::export::NodeRefusal;
@@ -49,7 +49,7 @@ fn in_graph(graph: &GraphProto, opset: i64, outer: &View<'_>) -> Vec<NodeRefusal
 }
 
 /// A node for people.
-pub(super) fn label(index: usize, node: &NodeProto) -> String {
+fn label(index: usize, node: &NodeProto) -> String {
     match node.name() {
         "" => format!("node {index}, {}", node.op_type()),
         name => format!("node {index}, {} `{name}`", node.op_type()),

@@ -10,15 +10,14 @@ use crate::tensor::HostTensor;
 
 /// Values by name, those of the graphs around included.
 #[derive(Clone, Default)]
-pub(super) struct View<'g> {
+pub(in crate::backend::tract) struct View<'g> {
     types: HashMap<&'g str, DType>,
     constants: HashMap<&'g str, &'g TensorProto>,
-    makers: HashMap<&'g str, &'g NodeProto>,
 }
 
 impl<'g> View<'g> {
     /// What is known inside a graph whose surroundings this knows.
-    pub(super) fn with(&self, graph: &'g GraphProto) -> Self {
+    pub(in crate::backend::tract) fn with(&self, graph: &'g GraphProto) -> Self {
         let mut view = self.clone();
         for tensor in &graph.initializer {
             view.constants.insert(tensor.name(), tensor);
@@ -40,7 +39,6 @@ impl<'g> View<'g> {
             }
             let dtype = view.output_type(node);
             for (i, output) in node.output.iter().enumerate() {
-                view.makers.insert(output, node);
                 let dtype = match (node.op_type(), i) {
                     ("TopK" | "MaxPool", 1) => Some(DType::I64),
                     ("Dropout", 1) => Some(DType::Bool),
@@ -84,12 +82,12 @@ impl<'g> View<'g> {
     }
 
     /// The element type of a node's input, if known.
-    pub(super) fn dtype(&self, node: &NodeProto, input: usize) -> Option<DType> {
+    pub(in crate::backend::tract) fn dtype(&self, node: &NodeProto, input: usize) -> Option<DType> {
         self.types.get(node.input.get(input)?.as_str()).copied()
     }
 
     /// The values of a node's input as 64-bit integers, if they are constant integers.
-    pub(super) fn ints(&self, node: &NodeProto, input: usize) -> Option<Vec<i64>> {
+    pub(in crate::backend::tract) fn ints(&self, node: &NodeProto, input: usize) -> Option<Vec<i64>> {
         let tensor = self.constant(node, input)?;
         match tensor.dtype() {
             DType::I64 => tensor.to_vec().ok(),
@@ -99,18 +97,8 @@ impl<'g> View<'g> {
     }
 
     /// A node's input, if it is constant and its data is as long as its shape.
-    pub(super) fn constant(&self, node: &NodeProto, input: usize) -> Option<HostTensor> {
+    pub(in crate::backend::tract) fn constant(&self, node: &NodeProto, input: usize) -> Option<HostTensor> {
         values(self.constants.get(node.input.get(input)?.as_str())?)
-    }
-
-    /// The sizes of a node's input, if it is constant.
-    pub(super) fn constant_shape(&self, node: &NodeProto, input: usize) -> Option<&'g [i64]> {
-        Some(&self.constants.get(node.input.get(input)?.as_str())?.dims)
-    }
-
-    /// The node that makes a node's input.
-    pub(super) fn maker(&self, node: &NodeProto, input: usize) -> Option<&'g NodeProto> {
-        self.makers.get(node.input.get(input)?.as_str()).copied()
     }
 }
 
@@ -144,14 +132,9 @@ fn values(proto: &TensorProto) -> Option<HostTensor> {
 }
 
 /// An attribute by its name.
-pub(super) fn attribute<'n>(
+pub(in crate::backend::tract) fn attribute<'n>(
     node: &'n NodeProto,
     name: &str,
 ) -> Option<&'n AttributeProto> {
     node.attribute.iter().find(|attribute| attribute.name() == name)
-}
-
-/// Whether a node has an input.
-pub(super) fn has(node: &NodeProto, input: usize) -> bool {
-    node.input.get(input).is_some_and(|name| !name.is_empty())
 }
