@@ -90,7 +90,7 @@ fn sizes(criterion: &mut Criterion) {
                 })
             });
         };
-        if backend.kind() == BackendKind::Ort {
+        if matches!(backend.kind(), BackendKind::Ort | BackendKind::Tract) {
             turns("run", 1);
         } else {
             (1..=sizes.len()).for_each(|most| turns(&format!("run, up to {most} contexts"), most));
@@ -103,8 +103,8 @@ fn sizes(criterion: &mut Criterion) {
 fn compile(criterion: &mut Criterion) {
     let model = shared::layers(accelerant::export::Consumer::portable(), (WIDTH, 1, 8));
     let model = model.expect("it is a model");
-    criterion.bench_function("a module from a model, ort", |b| {
-        let options = OptimizeOptions::new().require(BackendKind::Ort);
+    criterion.bench_function("a module from a model, tract", |b| {
+        let options = OptimizeOptions::new().require(BackendKind::Tract);
         b.iter(|| accelerant::InferenceModule::compile(&model, &options).expect("it compiles"));
     });
 }

@@ -1,4 +1,4 @@
-//! Files written whole or not at all.
+//! Files written whole or not at all, and the folder of the user's cache.
 
 use std::{
     fs::File,
@@ -33,4 +33,21 @@ pub(crate) fn write_atomic(
         Ok(())
     };
     attempt().map_err(|e| Error::io("write", path, e))
+}
+
+/// The folder that a variable of the environment names.
+#[cfg(any(feature = "ort", feature = "_tensorrt"))]
+pub(crate) fn folder_in(variable: &str) -> Option<std::path::PathBuf> {
+    std::env::var_os(variable).filter(|value| !value.is_empty()).map(Into::into)
+}
+
+/// The folder in which `cargo xtask sdk` puts libraries for all crates: `$ACCELERANT_CACHE_DIR`, else `accelerant` in
+/// the user's cache.
+#[cfg(any(feature = "ort", feature = "_tensorrt"))]
+pub(crate) fn cache_folder() -> Option<std::path::PathBuf> {
+    folder_in("ACCELERANT_CACHE_DIR").or_else(|| {
+        let cache =
+            folder_in("XDG_CACHE_HOME").or_else(|| Some(folder_in("HOME")?.join(".cache")))?;
+        Some(cache.join("accelerant"))
+    })
 }

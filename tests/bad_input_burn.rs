@@ -10,7 +10,7 @@ use accelerant::burn::{BurnGraph, BurnTensors, OptimizeTrt, ParserCheck};
 use accelerant::{BackendKind, Dim, Error, ErrorKind, OptimizeOptions};
 use burn::module::{Module, Param};
 use burn::tensor::{Bool, Device, Distribution, Int, Tensor};
-use common::random;
+use common::{portable, random};
 
 #[derive(Module, Debug, Default)]
 struct Nothing {
@@ -136,7 +136,7 @@ fn captures_within_captures_and_from_threads() {
     std::thread::scope(|scope| {
         for factor in 1..=8 {
             scope.spawn(move || {
-                let options = OptimizeOptions::new().require(BackendKind::Ort);
+                let options = OptimizeOptions::new().require(portable());
                 let forward = move |_: &Nothing, x: Tensor<2>| x * factor;
                 let fast =
                     Nothing::default().optimize_trt_with(input([2, 3]), forward, &options).unwrap();
@@ -206,7 +206,7 @@ fn names_that_clash() {
 
 #[test]
 fn inputs_that_do_not_fit_at_run_time() {
-    let options = OptimizeOptions::new().require(BackendKind::Ort).input_names(["x", "i"]);
+    let options = OptimizeOptions::new().require(portable()).input_names(["x", "i"]);
     let ids = Tensor::<1, Int>::from_data([0, 1], &Device::flex());
     let gather = |_: &Nothing, (x, i): (Tensor<2>, Tensor<1, Int>)| x.select(0, i);
     let fast = Nothing::default()
@@ -312,7 +312,7 @@ fn a_branch_on_a_combination_is_seen_where_every_size_is_tried() {
     let options = |max: usize| {
         let options =
             OptimizeOptions::new().dynamic_axis(0, 0, Dim::dynamic("n", 1..=max).unwrap());
-        options.dynamic_axis(0, 1, Dim::dynamic("m", 2..=30).unwrap()).require(BackendKind::Ort)
+        options.dynamic_axis(0, 1, Dim::dynamic("m", 2..=30).unwrap()).require(portable())
     };
     // Known not to be seen otherwise; where it is some day, the documents have to say so.
     assert!(Nothing::default().optimize_trt_with(input([2, 3]), forward, &options(20)).is_ok());
@@ -335,7 +335,7 @@ fn sizes_at_which_burn_itself_fails_are_left_out() {
         x.tanh()
     };
     let fast = Nothing::default()
-        .optimize_trt_with(input([4, 3]), forward, &even.require(BackendKind::Ort))
+        .optimize_trt_with(input([4, 3]), forward, &even.require(portable()))
         .unwrap();
     let got = fast.forward(input([6, 3]));
     let expected = forward(&Nothing::default(), input([6, 3]));
@@ -384,7 +384,7 @@ fn everything_refused_is_reported_at_once() {
     let text = report.to_string();
     assert!(text.starts_with(&format!("all {} operations can be", report.operations)), "{text}");
     // A parser is asked only where there is a model to read, and a registry has one.
-    let ort = OptimizeOptions::new().require(BackendKind::Ort);
+    let ort = OptimizeOptions::new().require(portable());
     let report = module.check_trt_with(input([2, 3]), plain, &ort).unwrap();
     assert!(matches!(&report.parser, ParserCheck::NotAsked(why) if why.contains("no backend")));
     assert!(report.to_string().contains("TensorRT's parser was not asked"), "{report}");
@@ -448,7 +448,7 @@ fn an_output_that_depends_on_no_input() {
     let forward =
         |_: &Nothing, x: Tensor<2>| Tensor::<2>::from_data([[1.0, 2.0, 3.0]], &x.device()) * 2;
     let options = OptimizeOptions::new().dynamic_batch(1..=8).unwrap();
-    let options = options.require(BackendKind::Ort);
+    let options = options.require(portable());
     let fast = Nothing::default().optimize_trt_with(input([2, 3]), forward, &options).unwrap();
     let signature = fast.inference().signature().to_string();
     assert_eq!(signature, "(input_0: f32 [batch, 3]) -> (output_0: f32 [1, 3])");
@@ -465,7 +465,7 @@ fn an_output_that_depends_on_no_input() {
 #[test]
 fn inputs_of_another_kind() {
     use accelerant::HostTensor;
-    let options = OptimizeOptions::new().require(BackendKind::Ort).input_names(["x", "i", "m"]);
+    let options = OptimizeOptions::new().require(portable()).input_names(["x", "i", "m"]);
     let (ids, mask) =
         (Tensor::<1, Int>::from_data([0, 1], &Device::flex()), input([2, 3]).greater_elem(0.0));
     let forward = |_: &Nothing, (x, i, m): (Tensor<2>, Tensor<1, Int>, Tensor<2, Bool>)| {
@@ -497,7 +497,7 @@ fn inputs_of_another_kind() {
 
 #[test]
 fn a_symbol_bound_to_two_sizes_at_run_time() {
-    let options = OptimizeOptions::new().dynamic_batch(1..=8).unwrap().require(BackendKind::Ort);
+    let options = OptimizeOptions::new().dynamic_batch(1..=8).unwrap().require(portable());
     let forward = |_: &Nothing, (a, b): (Tensor<2>, Tensor<2>)| a + b;
     let fast = Nothing::default()
         .optimize_trt_with((input([2, 3]), input([2, 3])), forward, &options)

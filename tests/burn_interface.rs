@@ -4,7 +4,7 @@
 
 mod common;
 
-use accelerant::backend::ort::Ort;
+use accelerant::backend::tract::Tract;
 use accelerant::backend::{Backend, Executable};
 use accelerant::burn::{BurnGraph, BurnTensors, OptimizeTrt};
 use accelerant::export::{Consumer, OnnxModel};
@@ -52,7 +52,7 @@ fn compare<I: BurnTensors + Clone, O: BurnTensors>(
     check(name, |consumer| graph.to_onnx(consumer), &host(example.clone()), &expected);
 
     // The module takes and gives the same types.
-    let options = options.require(BackendKind::Ort);
+    let options = options.require(common::portable());
     let fast = module.optimize_trt_with(example.clone(), forward, &options).unwrap();
     let got = host(fast.forward(example));
     assert_eq!(got.len(), expected.len(), "{name}");
@@ -110,7 +110,7 @@ impl Backend for LikeTensorRt {
     }
 
     fn description(&self) -> String {
-        Ort.description()
+        Tract.description()
     }
 
     fn consumer(&self) -> Consumer {
@@ -118,15 +118,15 @@ impl Backend for LikeTensorRt {
     }
 
     fn probe(&self) -> Result<()> {
-        Ort.probe()
+        Tract.probe()
     }
 
     fn build(&self, model: &OnnxModel) -> Result<Engine> {
-        Ort.build(model)
+        Tract.build(model)
     }
 
     fn load(&self, engine: &Engine) -> Result<Box<dyn Executable>> {
-        Ort.load(engine)
+        Tract.load(engine)
     }
 }
 
@@ -144,7 +144,7 @@ fn like_tensorrt<I: BurnTensors + Clone, O: BurnTensors>(
         .unwrap_or_else(|e| panic!("{name}: {e}"));
     let (got, expected) = (host(fast.forward(example.clone())), host(f(example)));
     for (got, expected) in got.iter().zip(&expected) {
-        let tolerance = common::tolerance(BackendKind::Ort, expected);
+        let tolerance = common::tolerance(BackendKind::Tract, expected);
         common::assert_close(name, got, expected, tolerance);
     }
     fast.inference().signature().to_string()
@@ -366,7 +366,7 @@ fn an_input_that_forward_never_uses_stays_an_input() {
 fn lists_of_another_length_are_refused_at_run_time() {
     let pair = || vec![float::<2>([2, 3], 1), float([2, 3], 2)];
     let sum = |_: &Nothing, x: Vec<Tensor<2>>| x.into_iter().reduce(|a, b| a + b).unwrap();
-    let options = OptimizeOptions::new().require(BackendKind::Ort);
+    let options = OptimizeOptions::new().require(common::portable());
     let fast = Nothing::default().optimize_trt_with(pair(), sum, &options).unwrap();
     assert!(fast.try_forward(pair()).is_ok());
     let error = fast.try_forward(pair()[..1].to_vec()).unwrap_err();

@@ -1,7 +1,7 @@
 //! `#[accelerant::trace]` on ordinary Candle code: what it was is what it is, and what is exported
 //! gives the same values. What the attribute refuses is in the tests of `accelerant-macros`.
 
-#![cfg(all(feature = "candle", feature = "ort"))]
+#![cfg(all(feature = "candle", feature = "tract"))]
 
 mod common;
 

@@ -481,13 +481,13 @@ fn long_the_cost_of_a_call_is_printed() {
     }
 }
 
-#[cfg(feature = "ort")]
+#[cfg(feature = "tract")]
 #[test]
 fn a_backend_on_the_host_has_no_device_memory() {
     let graph = GraphBuilder::new("double");
     let x = graph.input("x", DType::F32, [3]).unwrap();
     graph.output("y", &x.affine(2.0, 0.0).unwrap()).unwrap();
-    let options = OptimizeOptions::new().require(BackendKind::Ort);
+    let options = OptimizeOptions::new().require(BackendKind::Tract);
     let module = InferenceModule::compile(&graph.finish().unwrap(), &options).unwrap();
     assert!(module.device().is_none());
     assert_eq!(module.cuda().unwrap_err().kind(), ErrorKind::Device);

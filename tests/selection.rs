@@ -1,11 +1,11 @@
 //! Which backend runs, and what is said of the others.
-#![cfg(all(feature = "ort", feature = "tensorrt-rtx"))]
+#![cfg(all(feature = "ort", feature = "tract", feature = "tensorrt-rtx"))]
 
 mod common;
 
 use std::sync::{Arc, Mutex};
 
-use accelerant::backend::{Backend, Executable, ort::Ort};
+use accelerant::backend::{Backend, Executable, ort::Ort, tract::Tract};
 use accelerant::export::{Consumer, GraphBuilder, OnnxModel};
 use accelerant::{
     BackendKind, DType, Dim, Engine, Error, ErrorKind, HostTensor, InferenceModule,
@@ -21,6 +21,11 @@ fn model() -> OnnxModel {
     graph.finish().unwrap()
 }
 
+/// What runs where no GPU is: ONNX Runtime, or tract where no library of it is found.
+fn on_the_cpu() -> BackendKind {
+    if Ort.probe().is_ok() { BackendKind::Ort } else { BackendKind::Tract }
+}
+
 /// Whether TensorRT-RTX can run here, asked of the backend itself.
 fn gpu() -> bool {
     let registry = Registry::default();
@@ -34,7 +39,7 @@ fn the_best_backend_that_works_is_taken_and_the_others_have_reasons() {
         assert_eq!(module.backend(), BackendKind::TensorRtRtx);
         assert!(module.rejected().is_empty());
     } else {
-        assert_eq!(module.backend(), BackendKind::Ort);
+        assert_eq!(module.backend(), on_the_cpu());
         let first = &module.rejected()[0];
         assert_eq!(
             (&first.kind, first.reason.kind()),
@@ -56,8 +61,8 @@ fn a_required_backend_runs_or_says_why_not() {
             assert_eq!(error.kind(), ErrorKind::Device, "{error}");
         }
     }
-    let options = OptimizeOptions::new().require(BackendKind::Ort);
-    assert_eq!(InferenceModule::compile(&model(), &options).unwrap().backend(), BackendKind::Ort);
+    let options = OptimizeOptions::new().require(BackendKind::Tract);
+    assert_eq!(InferenceModule::compile(&model(), &options).unwrap().backend(), BackendKind::Tract);
 }
 
 #[test]
@@ -82,9 +87,9 @@ fn the_flavor_that_is_required_builds_the_engine_file() {
     let plan = folder.path().join("m.engine");
     let options = OptimizeOptions::new().save_engine(&plan);
     // It may run elsewhere: what is required here is not asked to.
-    let required = options.clone().require(BackendKind::Ort);
+    let required = options.clone().require(BackendKind::Tract);
     let module = InferenceModule::compile(&model(), &required).unwrap();
-    assert_eq!(module.backend(), BackendKind::Ort);
+    assert_eq!(module.backend(), BackendKind::Tract);
     assert_eq!(Engine::open(&plan).unwrap().kind(), &BackendKind::TensorRtRtx);
     std::fs::remove_file(&plan).unwrap();
 
@@ -136,9 +141,9 @@ fn a_backend_for_which_nothing_can_be_exported_is_passed_over_with_the_reason() 
         false => Err(Error::new(ErrorKind::UnsupportedOperation, "not for this one")),
     };
     let eager = Registry::empty().with(Eager);
-    let options = OptimizeOptions::new().registry(eager.clone().with(Ort));
+    let options = OptimizeOptions::new().registry(eager.clone().with(Tract));
     let module = InferenceModule::compile_with(export, &options).unwrap();
-    assert_eq!(module.backend(), BackendKind::Ort);
+    assert_eq!(module.backend(), BackendKind::Tract);
     let rejected: Vec<_> = module.rejected().iter().map(ToString::to_string).collect();
     assert_eq!(rejected, ["eager: not for this one"]);
     // With no other the model's own fault is the error.

@@ -1,6 +1,6 @@
 //! Background runs, batches, replicas on several devices, and pipelines. The portable backend computes, behind a
 //! backend that counts and can be held up, so that what happens at the same time is decided here.
-#![cfg(feature = "ort")]
+#![cfg(feature = "tract")]
 
 #[path = "serving/batcher.rs"]
 mod batcher;

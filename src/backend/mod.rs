@@ -7,8 +7,12 @@ mod select;
 
 #[cfg(feature = "ort")]
 pub mod ort;
+#[cfg(any(feature = "ort", feature = "tract"))]
+mod portable;
 #[cfg(feature = "_tensorrt")]
 pub mod tensorrt;
+#[cfg(feature = "tract")]
+pub mod tract;
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
@@ -32,8 +36,10 @@ pub enum BackendKind {
     TensorRtRtx,
     /// NVIDIA TensorRT, the Enterprise flavor.
     TensorRt,
-    /// ONNX through `ort`: pure Rust, or a real ONNX Runtime. Runs on the CPU everywhere.
+    /// ONNX Runtime, through `ort`. Runs on the CPU, where its library is found.
     Ort,
+    /// ONNX in pure Rust, through tract. Runs on the CPU everywhere.
+    Tract,
     /// A backend from outside this crate, by its name.
     Custom(Cow<'static, str>),
 }
@@ -45,13 +51,14 @@ impl BackendKind {
             Self::TensorRtRtx => "tensorrt-rtx",
             Self::TensorRt => "tensorrt",
             Self::Ort => "ort",
+            Self::Tract => "tract",
             Self::Custom(name) => name,
         }
     }
 
     /// The kind with this [name](Self::name).
     pub fn from_name(name: &str) -> Self {
-        [Self::TensorRtRtx, Self::TensorRt, Self::Ort]
+        [Self::TensorRtRtx, Self::TensorRt, Self::Ort, Self::Tract]
             .into_iter()
             .find(|kind| kind.name() == name)
             .unwrap_or_else(|| Self::Custom(name.to_owned().into()))

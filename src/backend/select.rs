@@ -8,7 +8,7 @@ use crate::export::{Consumer, OnnxModel};
 
 /// The backends to choose from, best first.
 ///
-/// [`Registry::default`] holds those this crate was compiled with: TensorRT-RTX, TensorRT, ort.
+/// [`Registry::default`] holds those this crate was compiled with: TensorRT-RTX, TensorRT, ONNX Runtime, tract.
 #[derive(Clone, Debug)]
 pub struct Registry {
     backends: Vec<Arc<dyn Backend>>,
@@ -53,6 +53,8 @@ impl Default for Registry {
         registry.push(super::tensorrt::TensorRt::enterprise());
         #[cfg(feature = "ort")]
         registry.push(super::ort::Ort);
+        #[cfg(feature = "tract")]
+        registry.push(super::tract::Tract);
         registry
     }
 }
@@ -171,7 +173,7 @@ impl Registry {
         }
         let reasons: Vec<_> = rejected.iter().map(ToString::to_string).collect();
         let text = match reasons.is_empty() {
-            true => "no backend was compiled in; enable a feature such as `ort`".to_owned(),
+            true => "no backend was compiled in; enable a feature such as `tract`".to_owned(),
             false => format!("no backend can run the model here: {}", reasons.join("; ")),
         };
         Err(Error::new(ErrorKind::NoBackend, text).in_operation("compile"))

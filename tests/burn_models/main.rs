@@ -49,7 +49,7 @@ fn host<T: BurnTensors>(tensors: T) -> Vec<HostTensor> {
 /// Relative to the largest value of the output: rounding adds up over dozens of layers.
 fn tolerance(backend: BackendKind, expected: &HostTensor) -> Tolerance {
     let scale = to_f64(expected).into_iter().fold(0.0, |scale: f64, x| scale.max(x.abs()));
-    let part = if backend == BackendKind::Ort { 1e-4 } else { 2e-2 };
+    let part = if common::is_portable(&backend) { 1e-4 } else { 2e-2 };
     Tolerance { absolute: part * scale, relative: 0.0 }
 }
 

@@ -84,7 +84,7 @@ pub(crate) fn host(tensor: &Tensor) -> HostTensor {
 /// Relative to the largest value of the output: rounding adds up over dozens of layers.
 pub(crate) fn tolerance(backend: BackendKind, expected: &HostTensor) -> Tolerance {
     let scale = to_f64(expected).into_iter().fold(0.0, |scale: f64, x| scale.max(x.abs()));
-    let part = if backend == BackendKind::Ort { 1e-4 } else { 2e-2 };
+    let part = if common::is_portable(&backend) { 1e-4 } else { 2e-2 };
     Tolerance { absolute: part * scale, relative: 0.0 }
 }
 
@@ -95,7 +95,7 @@ pub(crate) fn agree(place: &str, got: &Tensor, expected: &Tensor) {
     let spread = values.iter().map(|x| (x - mean).abs()).sum::<f64>() / values.len() as f64;
     // Values that hardly differ would agree whatever the model did.
     assert!(spread > 0.01 * mean.abs() && spread > 1e-3, "{place}: spread {spread}");
-    common::assert_close(place, &got, &expected, tolerance(BackendKind::Ort, &expected));
+    common::assert_close(place, &got, &expected, tolerance(BackendKind::Tract, &expected));
 }
 
 /// Exports with the sizes of the first inputs, and compares with the native results for all.

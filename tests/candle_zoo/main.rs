@@ -2,7 +2,7 @@
 //! same weights, and exported against the native result, through every consumer. The networks are
 //! in `examples/candle_models`.
 
-#![cfg(all(feature = "candle", feature = "ort"))]
+#![cfg(all(feature = "candle", feature = "tract"))]
 
 #[path = "../common/mod.rs"]
 mod common;

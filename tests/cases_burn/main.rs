@@ -11,7 +11,7 @@ mod activations;
 mod bools;
 mod dtypes;
 mod dynamic;
-#[cfg(feature = "ort")]
+#[cfg(feature = "tract")]
 mod dynamic_programs;
 mod export;
 mod floats;
@@ -19,13 +19,13 @@ mod index;
 mod integers;
 mod layers;
 mod linear;
-#[cfg(feature = "ort")]
+#[cfg(feature = "tract")]
 mod nans;
 mod norms;
 mod numeric;
 mod order;
 mod pooling;
-#[cfg(feature = "ort")]
+#[cfg(feature = "tract")]
 mod programs;
 mod refusals;
 mod shapes;

@@ -3,14 +3,12 @@
 //! it does. What TensorRT makes of a NaN is not compared.
 
 use accelerant::BackendKind;
-use accelerant::backend::Backend as _;
-use accelerant::backend::ort::Ort;
 use accelerant::burn::OptimizeTrt as _;
 use burn::nn::pool::MaxPool1dConfig;
 use burn::tensor::activation::{gelu, leaky_relu, relu, sigmoid, softmax};
 use burn::tensor::ops::PadMode;
 
-use crate::common::{F32, Runner, compare};
+use crate::common::{F32, Runner, compare, portable};
 use crate::harness::*;
 
 /// A row with a NaN first, between and last, beside infinities; and a row of numbers.
@@ -21,8 +19,8 @@ fn inputs() -> (Tensor<2>, Tensor<2>) {
 
 /// Compares with Burn's result, which the runners in `others` must not agree with.
 fn agree<O: BurnTensors>(name: &str, others: &[Runner], f: impl Fn(Tensor<2>, Tensor<2>) -> O) {
-    let runner = if Ort.description().starts_with("tract") { Tract } else { OnnxRuntime };
-    let options = OptimizeOptions::new().require(BackendKind::Ort);
+    let runner = if portable() == BackendKind::Tract { Tract } else { OnnxRuntime };
+    let options = OptimizeOptions::new().require(portable());
     let forward = |_: &Nothing, (x, y)| f(x, y);
     let fast = Nothing::default().optimize_trt_with(inputs(), forward, &options);
     let got = host(fast.unwrap_or_else(|e| panic!("{name}: {e}")).forward(inputs()));

@@ -14,14 +14,14 @@ mod bytes;
 mod casts;
 mod creation;
 mod dtypes;
-#[cfg(feature = "ort")]
+#[cfg(feature = "tract")]
 mod dynamic_programs;
 mod elementwise;
 mod indexing;
 mod layers;
 mod lengths;
 mod no_index;
-#[cfg(feature = "ort")]
+#[cfg(feature = "tract")]
 mod programs;
 mod recurrent;
 mod reductions;

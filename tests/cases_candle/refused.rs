@@ -2,9 +2,10 @@
 
 use accelerant::candle::{CandleModule, OptimizeTrt, Trace, Traced};
 use accelerant::export::Consumer;
-use accelerant::{BackendKind, Error, ErrorKind};
+use accelerant::{Error, ErrorKind};
 use candle_core::quantized::{GgmlDType, QMatMul, QTensor};
 
+use crate::common::portable;
 use crate::harness::*;
 
 /// The error of tracing or exporting a forward of one input.
@@ -88,7 +89,7 @@ fn a_change_after_tracing_does_not_reach_the_export() {
     let before = Forward::forward(&net, &x).unwrap().to_vec2::<f32>().unwrap();
     let trace = Trace::of(&net, &x, &OptimizeOptions::new()).unwrap();
     variable.set(&weight(&[4, 3], 2)).unwrap();
-    let require = OptimizeOptions::new().require(BackendKind::Ort);
+    let require = OptimizeOptions::new().require(portable());
     let fast = CandleModule::compile(&trace, &require).unwrap();
     let got = fast.forward(&x).unwrap().to_vec2::<f32>().unwrap();
     for (got, before) in got.iter().flatten().zip(before.iter().flatten()) {
@@ -265,7 +266,7 @@ fn inputs_and_outputs_named_as_weights() {
 #[test]
 fn strided_and_empty_tensors() {
     let net = candle_nn::Linear::new(weight(&[4, 3], 1), None);
-    let options = OptimizeOptions::new().require(BackendKind::Ort);
+    let options = OptimizeOptions::new().require(portable());
     // An example and an input that are views.
     let x = tensor(&[3, 2], 1).t().unwrap();
     assert!(!x.is_contiguous());

@@ -5,14 +5,13 @@
 
 pub mod logs;
 pub mod minilm;
-#[cfg(feature = "ort")]
+#[cfg(feature = "tract")]
 pub mod programs;
 
-#[cfg(feature = "tensorrt-rtx")]
-use std::sync::Arc;
 use std::{
     fmt::Display,
     io::Write as _,
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -129,13 +128,13 @@ pub fn check_with_gaps(
     let mut outcomes = Vec::new();
     for backend in Registry::default().backends() {
         let runner = match backend.kind() {
-            BackendKind::Ort if backend.description().starts_with("tract") => Runner::Tract,
+            BackendKind::Tract => Runner::Tract,
             BackendKind::Ort => Runner::OnnxRuntime,
             BackendKind::TensorRtRtx => Runner::TensorRtRtx,
             _ => continue,
         };
         let place = format!("{name}: {}", backend.kind());
-        if !is_asked_for(runner) {
+        if !is_asked_for(runner) || !is_installed(backend.as_ref()) {
             continue;
         }
         let forms = [false, true].map(|forms| backend.consumer().hopper_forms(forms));
@@ -178,10 +177,40 @@ fn nodes(model: &OnnxModel) -> &[NodeProto] {
     model.proto().graph.as_ref().map_or(&[], |graph| &graph.node)
 }
 
-/// Whether the cases go through a runner: all of them, but where `ACCELERANT_CASES_ON` names one, as in
-/// a second run of what TensorRT-RTX has built in the first.
+/// Whether the cases go through a runner: all of them, but where `ACCELERANT_CASES_ON` names some, separated by commas, as
+/// in a second run of what TensorRT-RTX has built in the first.
 fn is_asked_for(runner: Runner) -> bool {
-    std::env::var("ACCELERANT_CASES_ON").map_or(true, |name| name == format!("{runner:?}"))
+    let named = |names: String| names.split(',').any(|name| name == format!("{runner:?}"));
+    std::env::var("ACCELERANT_CASES_ON").map_or(true, named)
+}
+
+/// Whether a portable backend is there: ONNX Runtime's library may not be.
+fn is_installed(backend: &dyn Backend) -> bool {
+    if backend.kind() != BackendKind::Ort {
+        return true;
+    }
+    let Err(reason) = backend.probe() else { return true };
+    static TOLD: std::sync::Once = std::sync::Once::new();
+    TOLD.call_once(|| skipped("cases on ONNX Runtime", reason));
+    false
+}
+
+/// The backend on the CPU that tests use where one is enough: tract, and ONNX Runtime in a run of the cases on this alone.
+pub fn portable() -> BackendKind {
+    match is_asked_for(Runner::Tract) {
+        true => BackendKind::Tract,
+        false => BackendKind::Ort,
+    }
+}
+
+/// The registry's own [portable] backend.
+pub fn portable_backend() -> Arc<dyn Backend> {
+    Registry::default().get(&portable()).expect("it is compiled in").clone()
+}
+
+/// Whether a backend computes on the CPU.
+pub fn is_portable(kind: &BackendKind) -> bool {
+    matches!(kind, BackendKind::Ort | BackendKind::Tract)
 }
 
 fn run_on(
@@ -192,7 +221,7 @@ fn run_on(
 ) -> Result<(), String> {
     let text = |e: accelerant::Error| e.to_string();
     let engine = backend.build(model).map_err(text)?;
-    let optional = backend.kind() != BackendKind::Ort && !require_gpu();
+    let optional = !is_portable(&backend.kind()) && !require_gpu();
     if let (true, Err(reason)) = (optional, backend.probe()) {
         static TOLD: std::sync::Once = std::sync::Once::new();
         TOLD.call_once(|| skipped("running on TensorRT-RTX, models are only built", reason));
@@ -251,7 +280,7 @@ pub fn tolerance(backend: BackendKind, expected: &HostTensor) -> Tolerance {
         (DType::F16, _) => F16,
         (DType::BF16, _) => BF16,
         (dtype, _) if dtype.is_int() => EXACT,
-        (_, BackendKind::Ort) => F32,
+        (_, BackendKind::Ort | BackendKind::Tract) => F32,
         _ => TF32,
     }
 }
@@ -299,7 +328,8 @@ pub fn compare(
         return Err(format!("got {:?}, expected {:?}", specs[0], specs[1]));
     }
     for (i, (&x, &y)) in to_f64(got).iter().zip(&to_f64(expected)).enumerate() {
-        let close = (x - y).abs() <= tolerance.absolute + tolerance.relative * y.abs();
+        // A difference from infinity is infinite, as is what the tolerance would be.
+        let close = y.is_finite() && (x - y).abs() <= tolerance.absolute + tolerance.relative * y.abs();
         if !(close || x == y || (x.is_nan() && y.is_nan())) {
             return Err(format!("element {i}: got {x}, expected {y}"));
         }

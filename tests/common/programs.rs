@@ -1,9 +1,9 @@
 //! Small random programs of operations on shapes, over tensors of rank 3, and the search for one whose
 //! exported model is wrong at sizes that no trace had. Each framework says how it runs a program.
 
-use accelerant::backend::{Backend, Registry};
+use accelerant::backend::Backend;
 use accelerant::export::{Consumer, OnnxModel};
-use accelerant::{BackendKind, Error, ErrorKind, HostTensor};
+use accelerant::{Error, ErrorKind, HostTensor};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
@@ -310,15 +310,6 @@ fn cases() -> u32 {
     asked.and_then(|count| count.parse().ok()).unwrap_or(3000)
 }
 
-/// tract 0.23 forgets that an axis of size 1 was expanded or repeated before a product of matrices. The export keeps
-/// the plain forms apart, but not those whose masks were expanded as well. ONNX Runtime has all right.
-fn lost_by_tract(program: &[Step]) -> bool {
-    let has = |wanted: fn(&Step) -> bool| program.iter().any(wanted);
-    std::env::var_os("ORT_DYLIB_PATH").is_none()
-        && has(|step| matches!(step, Step::Expand(..) | Step::Repeat(..)))
-        && has(|step| matches!(step, Step::Products))
-}
-
 /// Looks for a program that goes wrong at one of the sizes drawn for it.
 pub(crate) fn search(
     framework: &dyn Runs,
@@ -326,18 +317,12 @@ pub(crate) fn search(
     sizes: impl Strategy<Value = [[usize; 3]; 4]>,
 ) {
     let cases = cases();
-    if std::env::var_os("ORT_DYLIB_PATH").is_none() {
-        eprintln!("skipped: programs that multiply what was expanded, which tract 0.23 gets wrong");
-    }
-    let backends = Registry::default();
-    let backend = backends.backends().iter().find(|backend| backend.kind() == BackendKind::Ort);
-    let backend = backend.expect("the portable backend is compiled in");
+    let backend = super::portable_backend();
     let tally = std::cell::RefCell::new(Tally::default());
     // A framework fails in many programs, which is no news.
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     let random = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let mut runner = TestRunner::new_with_rng(config, random);
-    let programs = programs.prop_filter("lost by tract", |program| !lost_by_tract(program));
     let result = runner.run(&(programs, sizes), |(program, sizes)| {
         verify(framework, &program, &sizes, backend.as_ref(), &mut tally.borrow_mut())
     });

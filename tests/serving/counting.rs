@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use accelerant::backend::ort::Ort;
+use accelerant::backend::tract::Tract;
 use accelerant::backend::{Backend, Executable, Registry};
 use accelerant::export::{Consumer, OnnxModel};
 use accelerant::{
@@ -85,23 +85,23 @@ impl Counting {
 
 impl Backend for Counting {
     fn kind(&self) -> BackendKind {
-        BackendKind::Ort
+        BackendKind::Tract
     }
 
     fn description(&self) -> String {
-        format!("{}, counted", Ort.description())
+        format!("{}, counted", Tract.description())
     }
 
     fn consumer(&self) -> Consumer {
-        Ort.consumer()
+        Tract.consumer()
     }
 
     fn probe(&self) -> Result<()> {
-        Ort.probe()
+        Tract.probe()
     }
 
     fn build(&self, model: &OnnxModel) -> Result<Engine> {
-        Ort.build(model)
+        Tract.build(model)
     }
 
     fn load(&self, engine: &Engine) -> Result<Box<dyn Executable>> {
@@ -117,7 +117,7 @@ impl Backend for Counting {
             return Err(Error::new(ErrorKind::Device, format!("no device {device}")));
         }
         self.lock().loaded.push(device);
-        Ok(Box::new(Counted { device, inner: Ort.load(engine)?, backend: self.clone() }))
+        Ok(Box::new(Counted { device, inner: Tract.load(engine)?, backend: self.clone() }))
     }
 }
 

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use accelerant::serving::{Batcher, BatcherOptions};
-use accelerant::{BackendKind, ErrorKind, InferenceModule, OptimizeOptions};
+use accelerant::{ErrorKind, InferenceModule, OptimizeOptions};
 
 use super::counting::Counting;
 use super::{assert_line, model, number, rows};
@@ -84,7 +84,7 @@ fn devices_are_chosen_by_their_numbers() {
     let missing = module.on_devices(&[0, 3]).unwrap_err();
     assert_eq!((missing.kind(), missing.message()), (ErrorKind::Device, "no device 3"));
 
-    let options = OptimizeOptions::new().require(BackendKind::Ort);
+    let options = OptimizeOptions::new().require(portable());
     let portable = InferenceModule::compile(&model(), &options).unwrap();
     assert_line(&number(3.0), &portable.on_all_devices().unwrap().run(&[number(3.0)]).unwrap());
     let error = portable.on_devices(&[1]).unwrap_err();

@@ -10,9 +10,11 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Feature sets that must compile without a warning, besides the full one.
-const MATRIX: [(&str, &[&str]); 6] = [
+const MATRIX: [(&str, &[&str]); 8] = [
     ("clippy default", &[]),
     ("clippy no features", &["--no-default-features"]),
+    ("clippy tract", &["--no-default-features", "--features", "tract"]),
+    ("clippy ort", &["--no-default-features", "--features", "ort"]),
     ("clippy tensorrt-rtx", &["--no-default-features", "--features", "tensorrt-rtx"]),
     ("clippy burn", &["--features", "burn"]),
     ("clippy candle", &["--features", "candle"]),

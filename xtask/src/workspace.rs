@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 /// Built, tested, measured and demonstrated alike, so that nothing compiles twice.
-pub(crate) const FEATURES: &str = "burn,candle,ort,tensorrt-rtx,tensorrt";
+pub(crate) const FEATURES: &str = "burn,candle,ort,tract,tensorrt-rtx,tensorrt";
 
 pub(crate) fn root() -> &'static Path {
     let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -58,7 +58,7 @@ fn host(tensors: impl BurnTensors) -> Vec<HostTensor> {
 
 /// Runs a file on the portable backend.
 fn error(path: &Path, inputs: &[HostTensor], expected: &[HostTensor]) -> Result<f64, String> {
-    let options = OptimizeOptions::new().require(BackendKind::Ort);
+    let options = OptimizeOptions::new().require(BackendKind::Tract);
     let model = OnnxModel::open(path).map_err(|e| e.to_string())?;
     let module = InferenceModule::compile(&model, &options).map_err(|e| e.to_string())?;
     let outputs = module.run(inputs).map_err(|e| e.to_string())?;

@@ -1,56 +1,135 @@
-//! Which library stands behind `ort`: chosen once a process, since its function table is global.
+//! Which ONNX Runtime runs: found and loaded once a process, since the function table of `ort` is global.
 
-use std::{env, sync::OnceLock};
+use std::{
+    env,
+    fmt,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
 
 use ort::environment::Environment;
 
+use super::version::Version;
+use crate::backend::portable::guarded;
 use crate::error::{Error, ErrorKind, Result};
+use crate::files;
 
-/// The environment variable that names an ONNX Runtime library.
+/// The environment variable that names an ONNX Runtime library. A library that was named is the only one tried.
 const DYLIB: &str = "ORT_DYLIB_PATH";
+/// What a folder of the cache is called that holds an ONNX Runtime.
+const FOLDER: &str = "onnxruntime-";
 
 pub(super) struct Library {
     pub(super) environment: Environment,
-    /// For people.
-    pub(super) description: String,
-    /// What an engine has to agree with.
-    pub(super) version: String,
-    /// A real ONNX Runtime.
-    pub(super) native: bool,
+    pub(super) version: Version,
+    path: PathBuf,
+}
+
+impl fmt::Display for Library {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ONNX Runtime {} from {}", self.version, self.path.display())
+    }
 }
 
 pub(super) fn load() -> Result<&'static Library> {
     static LIBRARY: OnceLock<Result<Library>> = OnceLock::new();
-    LIBRARY.get_or_init(open).as_ref().map_err(|e| Error::new(e.kind(), e.to_string()))
+    LIBRARY.get_or_init(open).as_ref().map_err(Clone::clone)
 }
 
 fn open() -> Result<Library> {
-    let failed =
-        |text: String| Error::new(ErrorKind::LibraryNotFound, text).in_operation("load ort");
-    let path = env::var(DYLIB).ok().filter(|path| !path.is_empty());
-    let builder = match &path {
-        Some(path) => ort::init_from(path).map_err(|e| failed(format!("{DYLIB}={path}: {e}")))?,
-        None => {
-            ort::set_api(ort_tract::api());
-            ort::init()
-        }
+    let (path, version) = find()?;
+    let failed = |reason: &dyn fmt::Display| {
+        Error::new(ErrorKind::LibraryNotFound, format!("{}: {reason}", path.display()))
     };
-    let environment = builder.build().map_err(|e| failed(e.to_string()))?;
-    let (version, description) = match &path {
-        Some(path) => {
-            let version = version(ort::info());
-            (format!("onnxruntime {version}"), format!("ONNX Runtime {version} from {path}"))
-        }
-        None => ("tract 0.23".to_owned(), "tract 0.23 (pure Rust)".to_owned()),
+    let build = || -> Result<Environment> {
+        let builder = ort::init_from(&path).map_err(|e| failed(&e).with_source(e))?;
+        builder.with_telemetry(false).build().map_err(|e| failed(&e).with_source(e))
     };
-    Ok(Library { environment, description, version, native: path.is_some() })
+    let environment = guarded(ErrorKind::LibraryNotFound, build)??;
+    Ok(Library { environment, version, path })
 }
 
-/// The release that ONNX Runtime's build information names, e.g. `rel-1.24.1`.
-fn version(info: &str) -> String {
-    let branch = info.split("git-branch=").nth(1).and_then(|rest| rest.split(',').next());
-    branch.map_or_else(
-        || "of unknown version".to_owned(),
-        |name| name.trim_start_matches("rel-").to_owned(),
-    )
+/// The library that was named; else the newest of the cache; else the one that the system's loader finds.
+fn find() -> Result<(PathBuf, Version)> {
+    if let Some(named) = env::var_os(DYLIB).filter(|path| !path.is_empty()) {
+        let path = PathBuf::from(named);
+        return match Version::of(&path) {
+            Ok(version) if version.is_new_enough() => Ok((path, version)),
+            Ok(version) => Err(too_old(&format!("{DYLIB}={}", path.display()), &version)),
+            Err(reason) => {
+                let text = format!("{DYLIB}={}: {reason}", path.display());
+                Err(Error::new(ErrorKind::LibraryNotFound, text))
+            }
+        };
+    }
+    let cached = files::cache_folder().map(|cache| libraries_in(&cache)).unwrap_or_default();
+    let mut old = None;
+    for path in cached.into_iter().chain(system_names()) {
+        let Ok(version) = Version::of(&path) else { continue };
+        if version.is_new_enough() {
+            return Ok((path, version));
+        }
+        old.get_or_insert_with(|| too_old(&path.display().to_string(), &version));
+    }
+    Err(old.unwrap_or_else(|| {
+        let text = format!(
+            "no ONNX Runtime is found: set {DYLIB} to its library, or install it where the system's loader looks"
+        );
+        Error::new(ErrorKind::LibraryNotFound, text)
+    }))
+}
+
+fn too_old(what: &str, version: &Version) -> Error {
+    let needed = ort::MINOR_VERSION;
+    let text = format!("{what} is ONNX Runtime {version}; 1.{needed} or newer is needed");
+    Error::new(ErrorKind::VersionMismatch, text)
+}
+
+/// The libraries below the cache, the newest first: `onnxruntime-VERSION/lib/libonnxruntime.so*`.
+fn libraries_in(cache: &Path) -> Vec<PathBuf> {
+    let entries = |folder: &Path| {
+        let entries = folder.read_dir().into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect::<Vec<_>>()
+    };
+    let starts = |path: &Path, start: &str| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(start))
+    };
+    let stem = format!("{}onnxruntime{}", env::consts::DLL_PREFIX, env::consts::DLL_SUFFIX);
+    let named = |path: &PathBuf| {
+        let name = path.file_name()?.to_str()?.strip_prefix(FOLDER)?.to_owned();
+        Some((Version::from(name).numbers(), path.clone()))
+    };
+    let mut folders: Vec<_> = entries(cache).iter().filter_map(named).collect();
+    folders.sort_unstable_by(|a, b| b.cmp(a));
+    let files = folders.iter().flat_map(|(_, folder)| entries(&folder.join("lib")));
+    files.filter(|path| starts(path, &stem) && path.is_file()).collect()
+}
+
+fn system_names() -> impl Iterator<Item = PathBuf> {
+    let stem = format!("{}onnxruntime{}", env::consts::DLL_PREFIX, env::consts::DLL_SUFFIX);
+    let versioned = cfg!(target_os = "linux").then(|| format!("{stem}.1"));
+    std::iter::once(stem).chain(versioned).map(PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_is_searched_for_libraries_alone_the_newest_first() {
+        let cache = tempfile::tempdir().unwrap();
+        let [lib, older] = ["1.29.0", "1.9.0"]
+            .map(|version| cache.path().join(format!("onnxruntime-{version}/lib")));
+        for folder in [&lib, &older, &cache.path().join("tensorrt-rtx/lib")] {
+            std::fs::create_dir_all(folder).unwrap();
+        }
+        let stem = format!("{}onnxruntime{}", env::consts::DLL_PREFIX, env::consts::DLL_SUFFIX);
+        let [name, older] = [lib.join(format!("{stem}.1.29.0")), older.join(&stem)];
+        for path in [&name, &older, &lib.join("libother.so"), &cache.path().join("tensorrt-rtx/lib/x")] {
+            std::fs::write(path, "no library").unwrap();
+        }
+        assert_eq!(libraries_in(cache.path()), [name.clone(), older]);
+        let reason = Version::of(&name).unwrap_err();
+        assert!(reason.contains("onnxruntime"), "{reason}");
+    }
 }

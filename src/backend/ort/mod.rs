@@ -1,35 +1,40 @@
-//! The portable backend: ONNX through `ort`. Pure Rust (tract) unless `ORT_DYLIB_PATH` names an
-//! ONNX Runtime. Runs on the CPU; nothing of TensorRT.
+//! The portable backend on ONNX Runtime, which is loaded when a library of it is found. Runs on the CPU; nothing of
+//! TensorRT.
 //!
-//! A panic of `ort` is caught. One within tract while a model runs is not: `ort-tract`'s functions
-//! are `extern "system"`, so that the process aborts, as with an index out of range in a `Gather`.
-//!
-//! tract 0.23 gets a product of matrices wrong, one of which was expanded or repeated along an axis of size 1 right
-//! before: it sums up what was there once. Random programs show it (`tests/common/programs.rs`); ONNX Runtime has it
-//! right. What it gets wrong of a `Range` is written in another way for it (`export/graph/ops/shapes.rs`).
+//! Looked for, in this order: `ORT_DYLIB_PATH`, the cache that `cargo xtask sdk` fills, and the system's loader.
 
 mod library;
+mod refused;
 mod tensors;
+mod version;
 
 use std::{
     fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Mutex, PoisonError},
     time::Instant,
 };
 
 use ort::session::{Session, SessionInputValue, builder::GraphOptimizationLevel};
 
+use super::portable::{guarded, model_of};
 use super::{Backend, BackendKind, Engine, Executable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{Consumer, OnnxModel};
-use crate::spec::Signature;
+use crate::spec::{Signature, TensorSpec};
 use crate::tensor::HostTensor;
 use library::Library;
 
-/// The portable backend.
+/// The portable backend on ONNX Runtime.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ort;
+
+/// The environment of ONNX Runtime, of which a process has one: for programs that call the same `ort` themselves.
+///
+/// # Errors
+/// [`ErrorKind::LibraryNotFound`] and [`ErrorKind::VersionMismatch`], as of [`Backend::probe`].
+pub fn environment() -> Result<&'static ort::environment::Environment> {
+    library::load().map(|library| &library.environment)
+}
 
 impl Backend for Ort {
     fn kind(&self) -> BackendKind {
@@ -38,16 +43,13 @@ impl Backend for Ort {
 
     fn description(&self) -> String {
         match library::load() {
-            Ok(library) => library.description.clone(),
+            Ok(library) => library.to_string(),
             Err(error) => error.to_string(),
         }
     }
 
     fn consumer(&self) -> Consumer {
-        match library::load() {
-            Ok(library) if library.native => Consumer::opset(Consumer::MAX_OPSET),
-            _ => Consumer::portable(),
-        }
+        Consumer::opset(Consumer::MAX_OPSET)
     }
 
     fn probe(&self) -> Result<()> {
@@ -66,10 +68,9 @@ impl Backend for Ort {
 
     fn load(&self, engine: &Engine) -> Result<Box<dyn Executable>> {
         let library = library::load()?;
-        engine.expect(&BackendKind::Ort, &library.version)?;
-        // A file like any other: its bytes are ONNX.
-        let model = OnnxModel::from_bytes(engine.plan().clone())?;
-        check(library, &model)?;
+        engine.expect(&BackendKind::Ort, &library.version.to_string())?;
+        let model = model_of(engine)?;
+        refused::check(model.proto())?;
         Ok(Box::new(OrtExecutable::new(session(library, &model.to_bytes())?, engine)))
     }
 }
@@ -78,27 +79,14 @@ impl Backend for Ort {
 fn build(model: &OnnxModel) -> Result<(Engine, Session)> {
     let library = library::load()?;
     let start = Instant::now();
-    check(library, model)?;
+    refused::check(model.proto())?;
     let bytes = model.to_bytes();
     let session = session(library, &bytes)?;
     let signature = model.signature().clone();
+    let version = library.version.to_string();
     let engine =
-        Engine::new(BackendKind::Ort, &*library.version, "cpu", signature, start.elapsed(), bytes);
+        Engine::new(BackendKind::Ort, version, "cpu", signature, start.elapsed(), bytes);
     Ok((engine, session))
-}
-
-fn check(library: &Library, model: &OnnxModel) -> Result<()> {
-    if library.native { Ok(()) } else { model.check_for_tract() }
-}
-
-/// Runs `call`, which may panic: ort and tract do on some models, such as those with outputs of a
-/// type they do not know.
-fn guarded<T>(kind: ErrorKind, call: impl FnOnce() -> T) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-        Error::new(kind, format!("it panicked: {text}"))
-    })
 }
 
 fn session(library: &Library, bytes: &[u8]) -> Result<Session> {
@@ -107,7 +95,7 @@ fn session(library: &Library, bytes: &[u8]) -> Result<Session> {
         builder.with_optimization_level(GraphOptimizationLevel::Level3)?.commit_from_memory(bytes)
     };
     let refused = |reason: &dyn fmt::Display| {
-        let text = format!("{} refuses the model: {reason}", library.description);
+        let text = format!("ONNX Runtime {} refuses the model: {reason}", library.version);
         Error::new(ErrorKind::Build, text).in_operation("build")
     };
     let built = guarded(ErrorKind::Build, build).map_err(|panic| refused(&panic))?;
@@ -137,17 +125,19 @@ impl Executable for OrtExecutable {
         let failed = |e: ort::Error| {
             Error::new(ErrorKind::Execution, e.to_string()).in_operation("run").with_source(e)
         };
-        let values = self.signature.inputs.iter().zip(inputs).map(|(spec, tensor)| {
-            let value =
-                tensors::to_ort(tensor).map_err(|e| e.in_operation("run").on_tensor(&spec.name))?;
-            Ok((spec.name.as_str(), SessionInputValue::from(value)))
+        let specs = self.signature.inputs.iter();
+        let values = specs.clone().zip(inputs).map(|(spec, tensor)| {
+            tensors::to_ort(tensor).map_err(|e| e.in_operation("run").on_tensor(&spec.name))
         });
-        let values = values.collect::<Result<Vec<_>>>()?;
+        // They live until the outputs have been read, which may be the same memory.
+        let values = values.collect::<Result<Vec<SessionInputValue<'_>>>>()?;
+        let named = specs.zip(&values).map(|(spec, value)| (spec.name.as_str(), &**value));
+        let named: Vec<_> = named.collect();
         let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        let outputs = guarded(ErrorKind::Execution, || session.run(values))
+        let outputs = guarded(ErrorKind::Execution, || session.run(named))
             .map_err(|e| e.in_operation("run"))?
             .map_err(failed)?;
-        let read = |spec: &crate::spec::TensorSpec| {
+        let read = |spec: &TensorSpec| {
             let value = outputs.get(&spec.name).ok_or_else(|| {
                 let text = "the backend did not return this output";
                 Error::new(ErrorKind::Execution, text).in_operation("run").on_tensor(&spec.name)

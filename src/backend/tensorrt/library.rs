@@ -3,7 +3,6 @@
 
 use std::{
     collections::HashMap,
-    env,
     fmt::{self, Write as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -14,6 +13,7 @@ use cxx::SharedPtr;
 use super::ffi::{self, Flavor, Version};
 use crate::backend::BackendKind;
 use crate::error::{Error, ErrorKind, Result};
+use crate::files;
 
 impl Flavor {
     pub(super) fn kind(self) -> BackendKind {
@@ -170,9 +170,9 @@ impl fmt::Debug for Library {
 /// Library and parser files to try, in order.
 fn candidates(flavor: Flavor, version: Version, root: Option<&Path>) -> Vec<[PathBuf; 2]> {
     let names = flavor.names(version.major);
-    let named = root.map(Path::to_owned).or_else(|| folder_in(flavor.variable()));
+    let named = root.map(Path::to_owned).or_else(|| files::folder_in(flavor.variable()));
     let from_system = named.is_none();
-    let root = named.or_else(|| Some(cache_folder()?.join(flavor.folder(version))));
+    let root = named.or_else(|| Some(files::cache_folder()?.join(flavor.folder(version))));
     let mut all = Vec::new();
     for folder in root.iter().flat_map(|root| [root.join("lib"), root.join("lib64"), root.clone()])
     {
@@ -182,16 +182,4 @@ fn candidates(flavor: Flavor, version: Version, root: Option<&Path>) -> Vec<[Pat
         all.extend(names.iter().map(|pair| pair.each_ref().map(PathBuf::from)));
     }
     all
-}
-
-fn folder_in(variable: &str) -> Option<PathBuf> {
-    env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
-}
-
-fn cache_folder() -> Option<PathBuf> {
-    folder_in("ACCELERANT_CACHE_DIR").or_else(|| {
-        let cache =
-            folder_in("XDG_CACHE_HOME").or_else(|| Some(folder_in("HOME")?.join(".cache")))?;
-        Some(cache.join("accelerant"))
-    })
 }

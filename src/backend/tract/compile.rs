@@ -1,0 +1,148 @@
+//! From an ONNX model to what tract runs. What tract gets wrong is refused before, in `gaps`.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use prost::Message as _;
+use tract_onnx::prelude::{
+    DatumType, InferenceFact, InferenceModelExt as _, IntoRunnable as _, TDim, TractError,
+    TractResult, TypedSimplePlan,
+};
+use tract_onnx::tract_hir::internal::{Framework as _, ToDim as _};
+
+use super::gaps::{self, view::View};
+use super::{kept, rewrite, tensors};
+use crate::backend::portable::guarded;
+use crate::error::{Error, ErrorKind, Result};
+use crate::export::onnx::{GraphProto, ModelProto, ValueInfoProto};
+use crate::spec::{Dim, Signature, TensorSpec};
+
+/// A model larger than this many nodes is not compiled again and again to find the node that panicked.
+const SEARCHED_NODES: usize = 2000;
+
+pub(super) type Plan = Arc<TypedSimplePlan>;
+
+/// Compiles a model.
+///
+/// # Errors
+/// [`ErrorKind::Build`] with the node, and the cause.
+pub(super) fn compile(model: &ModelProto, signature: &Signature) -> Result<Plan> {
+    // What a hostile model makes of this crate's own steps is an error as well.
+    let refused_nodes = guarded(ErrorKind::Build, || gaps::refused(model))?;
+    if let Some(refusal) = refused_nodes.into_iter().next() {
+        return Err(refusal.reason);
+    }
+    let proto = guarded(ErrorKind::Build, || prepared(model, signature))?;
+    let facts = signature.inputs.iter().map(fact_of).collect::<Result<Vec<_>>>()?;
+    match guarded(ErrorKind::Build, || plan(&proto, &facts)) {
+        Ok(Ok(plan)) => Ok(plan),
+        Ok(Err(cause)) => Err(refused(&format!("{cause:#}")).with_source(cause)),
+        Err(panic) => {
+            let error = refused(panic.message()).with_source(panic);
+            Err(match culprit(&proto, &facts) {
+                Some(node) => error.in_operation(node),
+                None => error,
+            })
+        }
+    }
+    .map_err(|e| e.in_operation("build"))
+}
+
+fn refused(reason: &str) -> Error {
+    // tract tells a node that it does not know whole, with its weights.
+    let short: String = reason.chars().take(1000).collect();
+    Error::new(ErrorKind::Build, format!("{} refuses the model: {short}", super::NAME))
+}
+
+/// The type and the sizes of an input: numbers where they are fixed, and else the symbols.
+struct Fact {
+    datum_type: DatumType,
+    dims: Vec<Dim>,
+}
+
+fn fact_of(spec: &TensorSpec) -> Result<Fact> {
+    let datum_type = tensors::datum_type(spec.dtype).map_err(|e| e.on_tensor(&spec.name))?;
+    Ok(Fact { datum_type, dims: spec.shape.dims().to_vec() })
+}
+
+fn plan(proto: &ModelProto, facts: &[Fact]) -> TractResult<Plan> {
+    let bytes = proto.encode_to_vec();
+    let framework = tract_onnx::onnx().with_ignore_value_info(true);
+    let mut model = framework.model_for_read(&mut &bytes[..])?;
+    drop(bytes);
+    for (i, fact) in facts.iter().enumerate() {
+        let dims = fact.dims.iter().map(|dim| match dim {
+            Dim::Fixed(size) => size.to_dim(),
+            Dim::Symbol(symbol) if symbol.min() == symbol.max() => symbol.min().to_dim(),
+            Dim::Symbol(symbol) => TDim::from(model.symbols.sym(symbol.name())),
+        });
+        let dims: Vec<TDim> = dims.collect();
+        model.set_input_fact(i, InferenceFact::dt_shape(fact.datum_type, dims))?;
+    }
+    let mut typed = model.into_typed()?;
+    kept::keep_expanded(&mut typed)?;
+    typed.into_decluttered()?.into_optimized()?.into_runnable()
+}
+
+/// The graph as tract reads it best: what tract gets wrong in other operators, a name of its own for each node, the inputs alone that are no weights, and
+/// nothing said of sizes, which tract finds by itself and believes before it looks.
+fn prepared(proto: &ModelProto, signature: &Signature) -> ModelProto {
+    let mut proto = proto.clone();
+    if let Some(graph) = &mut proto.graph {
+        let known: HashSet<&str> = signature.inputs.iter().map(|spec| &*spec.name).collect();
+        graph.input.retain(|input| known.contains(input.name()));
+        rewrite::widen(graph);
+        let standard = |domain: &str| domain.is_empty() || domain == "ai.onnx";
+        let opset = proto.opset_import.iter().find(|import| standard(import.domain()));
+        rewrite::rewrite(graph, opset.map_or(0, |import| import.version()), &View::default());
+        graph.value_info.clear();
+        rename(graph);
+    }
+    proto
+}
+
+fn rename(graph: &mut GraphProto) {
+    let mut taken = HashSet::new();
+    for (i, node) in graph.node.iter_mut().enumerate() {
+        let name = match node.name() {
+            "" => format!("{}_{i}", node.op_type()),
+            name => name.to_owned(),
+        };
+        let name = if taken.contains(&name) { format!("{name}#{i}") } else { name };
+        taken.insert(name.clone());
+        node.name = Some(name);
+    }
+}
+
+/// The node at which tract panics: the last one of the shortest beginning of the graph that it panics on.
+fn culprit(proto: &ModelProto, facts: &[Fact]) -> Option<String> {
+    let graph = proto.graph.as_ref()?;
+    if graph.node.len() > SEARCHED_NODES {
+        return None;
+    }
+    let panics = |count: usize| {
+        let mut part = proto.clone();
+        if let Some(graph) = &mut part.graph {
+            graph.node.truncate(count);
+            let made = graph.node.last().into_iter().flat_map(|node| &node.output);
+            let named = |name: &String| ValueInfoProto { name: Some(name.clone()), ..Default::default() };
+            graph.output = made.filter(|name| !name.is_empty()).map(named).collect();
+        }
+        guarded(ErrorKind::Build, || plan(&part, facts).map(drop)).is_err()
+    };
+    let (mut fine, mut wrong) = (0, graph.node.len());
+    if !panics(wrong) {
+        return None;
+    }
+    while wrong - fine > 1 {
+        let middle = fine + (wrong - fine) / 2;
+        if panics(middle) { wrong = middle } else { fine = middle }
+    }
+    graph.node.get(wrong - 1).map(|node| format!("{} `{}`", node.op_type(), node.name()))
+}
+
+/// An error of tract's while it runs.
+pub(super) fn run_error(cause: TractError) -> Error {
+    let short: String = format!("{cause:#}").chars().take(1000).collect();
+    Error::new(ErrorKind::Execution, short).with_source(cause)
+}

@@ -1,0 +1,108 @@
+//! What tract gets wrong of operators that it has, by operator, type and constants. The table beside lists the
+//! operators and attributes.
+
+use super::view::{View, attribute};
+use crate::backend::tract::rewrite;
+use crate::export::onnx::NodeProto;
+use crate::spec::DType;
+
+/// Tensors whose size the model's own constants say may have as many elements.
+const MOST: i64 = 1 << 28;
+/// The largest window, stride, dilation or pad.
+const WIDEST: i64 = 1 << 16;
+
+/// Why tract does not compute a node right; `None` where it does.
+pub(super) fn reason(node: &NodeProto, opset: i64, view: &View<'_>) -> Option<String> {
+    let dtype = view.dtype(node, 0);
+    let is = |types: &[DType]| dtype.is_some_and(|dtype| types.contains(&dtype));
+    let integers = dtype.is_some_and(DType::is_int);
+    let text = |name: &str| attribute(node, name).map(|value| String::from_utf8_lossy(value.s()).into_owned());
+    let wrong = match node.op_type() {
+        "ReduceL1" | "ReduceL2" | "ReduceLogSum" | "ReduceLogSumExp" | "ReduceMean" | "ReduceSumSquare"
+            if integers =>
+        {
+            Some("tract sums integers in 32 bits")
+        }
+        "ReduceSum" if is(&[DType::I64]) && !rewrite::sums_integers(node, view) => {
+            Some("tract sums integers in 32 bits, unless the axes are constant")
+        }
+        "ReduceSum" if is(&[DType::U32, DType::U64]) => Some("tract sums integers in 32 bits"),
+        "LogSoftmax" if opset < 13 => Some("tract loses the logarithms of far numbers"),
+        "Softplus" | "ReduceLogSumExp" if dtype.is_none() => {
+            Some("tract loses the exponentials of far numbers, and the type is not known")
+        }
+        "Shrink" if integers => Some("tract shrinks integers beyond their range"),
+        "Mod" if !integers && view.constant(node, 0).is_some() => {
+            Some("tract computes the remainders of a constant wrongly")
+        }
+        "Einsum" if text("equation").is_none_or(|equation| !has_axes_left(&equation)) => {
+            Some("tract does not sum up along all axes")
+        }
+        "Resize" => {
+            let scales = view.constant(node, if opset >= 11 { 2 } else { 1 });
+            let scales = scales.and_then(|scales| scales.to_vec::<f32>().ok()).unwrap_or_default();
+            let mode = text("coordinate_transformation_mode");
+            let (mode, cubic) = (mode.as_deref(), text("mode").as_deref() == Some("cubic"));
+            let whole = scales.iter().all(|scale| scale.fract() == 0.0);
+            match mode {
+                Some("align_corners") if !whole => {
+                    Some("tract resizes by a scale that is no whole number to other corners")
+                }
+                Some("pytorch_half_pixel") if cubic => {
+                    Some("tract resizes to a single point wrongly with these coordinates")
+                }
+                _ if scales.iter().any(|&scale| scale > WIDEST as f32) => Some("the result is too large"),
+                _ => None,
+            }
+        }
+        "ConvTranspose" if attribute(node, "output_shape").is_some() => {
+            Some("tract places an output of a stated shape wrongly")
+        }
+        "Pad" if view.ints(node, 1).is_some_and(|pads| pads.iter().any(|&pad| !(0..=MOST).contains(&pad))) => {
+            Some("tract takes negative pads for huge ones")
+        }
+        "Slice" => {
+            let (starts, steps) = (view.ints(node, 1).unwrap_or_default(), view.ints(node, 4).unwrap_or_default());
+            let backwards = starts.iter().zip(&steps).any(|(&start, &step)| step < 0 && start < -1);
+            backwards.then_some("tract slices backwards from before the first element in another way")
+        }
+        _ => None,
+    };
+    wrong.map(str::to_owned).or_else(|| too_large(node, view))
+}
+
+/// Whether an equation's result has an axis.
+fn has_axes_left(equation: &str) -> bool {
+    equation.split_once("->").is_some_and(|(_, result)| !result.trim().is_empty())
+}
+
+/// What would take memory or time without bound, by the constants of the model.
+fn too_large(node: &NodeProto, view: &View<'_>) -> Option<String> {
+    let product = |values: Vec<i64>| values.iter().try_fold(1i64, |n, &v| n.checked_mul(v.max(1)));
+    let fits = |size: Option<i64>| size.is_some_and(|size| size <= MOST);
+    let constant = |input: usize| view.ints(node, input);
+    let fine = match node.op_type() {
+        "ConstantOfShape" => constant(0).is_none_or(|shape| fits(product(shape))),
+        "Expand" | "Tile" => constant(1).is_none_or(|sizes| fits(product(sizes))),
+        "OneHot" => constant(1).is_none_or(|depth| fits(product(depth))),
+        "Range" => match [0, 1, 2].map(constant) {
+            [Some(first), Some(limit), Some(step)] => match (&first[..], &limit[..], &step[..]) {
+                (&[first], &[limit], &[step]) => {
+                    step != 0 && fits(limit.checked_sub(first).and_then(|length| length.checked_div(step)))
+                }
+                _ => true,
+            },
+            _ => true,
+        },
+        _ => true,
+    };
+    if !fine {
+        return Some("the result is too large".to_owned());
+    }
+    let windows = ["kernel_shape", "pads", "strides", "dilations", "output_padding"];
+    let wide = windows.iter().filter_map(|name| attribute(node, name)).find(|values| {
+        let window = values.name() == "kernel_shape" && !fits(product(values.ints.clone()));
+        window || values.ints.iter().any(|value| !(-WIDEST..=WIDEST).contains(value))
+    });
+    wide.map(|values| format!("the attribute `{}` is too large", values.name()))
+}

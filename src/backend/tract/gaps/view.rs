@@ -1,0 +1,140 @@
+//! What is known of the values of a graph before it runs: element types and constants. No rules.
+
+use std::collections::HashMap;
+
+use crate::export::onnx::{
+    self, AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto, type_proto,
+};
+use crate::spec::DType;
+use crate::tensor::HostTensor;
+
+/// Values by name, those of the graphs around included.
+#[derive(Clone, Default)]
+pub(in crate::backend::tract) struct View<'g> {
+    types: HashMap<&'g str, DType>,
+    constants: HashMap<&'g str, &'g TensorProto>,
+}
+
+impl<'g> View<'g> {
+    /// What is known inside a graph whose surroundings this knows.
+    pub(in crate::backend::tract) fn with(&self, graph: &'g GraphProto) -> Self {
+        let mut view = self.clone();
+        for tensor in &graph.initializer {
+            view.constants.insert(tensor.name(), tensor);
+            if let Ok(dtype) = onnx::from_onnx(tensor.data_type()) {
+                view.types.insert(tensor.name(), dtype);
+            }
+        }
+        for value in graph.input.iter().chain(&graph.value_info) {
+            if let Some(dtype) = declared(value) {
+                view.types.insert(value.name(), dtype);
+            }
+        }
+        for node in &graph.node {
+            if let Some(value) = attribute(node, "value").and_then(|a| a.t.as_ref())
+                && node.op_type() == "Constant"
+                && let [output] = &node.output[..]
+            {
+                view.constants.insert(output, value);
+            }
+            let dtype = view.output_type(node);
+            for (i, output) in node.output.iter().enumerate() {
+                let dtype = match (node.op_type(), i) {
+                    ("TopK" | "MaxPool", 1) => Some(DType::I64),
+                    ("Dropout", 1) => Some(DType::Bool),
+                    _ => dtype,
+                };
+                if let Some(dtype) = dtype {
+                    view.types.insert(output, dtype);
+                }
+            }
+        }
+        view
+    }
+
+    fn output_type(&self, node: &NodeProto) -> Option<DType> {
+        let named = |name| attribute(node, name).and_then(|a| onnx::from_onnx(a.i() as i32).ok());
+        let of = |i: usize| self.dtype(node, i);
+        match node.op_type() {
+            "Cast" => named("to"),
+            "CastLike" | "Where" | "OneHot" => of(if node.op_type() == "OneHot" { 2 } else { 1 }),
+            "Shape" | "Size" | "NonZero" | "ArgMax" | "ArgMin" | "NonMaxSuppression" => Some(DType::I64),
+            "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" | "Not" | "And" | "Or" | "Xor"
+            | "IsNaN" | "IsInf" => Some(DType::Bool),
+            "Constant" | "ConstantOfShape" => {
+                let value = attribute(node, "value").and_then(|a| a.t.as_ref());
+                let ints = ["value_int", "value_ints"].iter().any(|name| attribute(node, name).is_some());
+                match value {
+                    Some(value) => onnx::from_onnx(value.data_type()).ok(),
+                    None if ints => Some(DType::I64),
+                    None => Some(DType::F32),
+                }
+            }
+            "EyeLike" => named("dtype").or_else(|| of(0)),
+            "QuantizeLinear" => of(2).or(Some(DType::U8)),
+            "DynamicQuantizeLinear" => Some(DType::U8),
+            "DequantizeLinear" => Some(DType::F32),
+            "ConvInteger" | "MatMulInteger" => Some(DType::I32),
+            "QLinearConv" | "QLinearMatMul" => of(7),
+            "If" | "Scan" => None,
+            _ => of(0),
+        }
+    }
+
+    /// The element type of a node's input, if known.
+    pub(in crate::backend::tract) fn dtype(&self, node: &NodeProto, input: usize) -> Option<DType> {
+        self.types.get(node.input.get(input)?.as_str()).copied()
+    }
+
+    /// The values of a node's input as 64-bit integers, if they are constant integers.
+    pub(in crate::backend::tract) fn ints(&self, node: &NodeProto, input: usize) -> Option<Vec<i64>> {
+        let tensor = self.constant(node, input)?;
+        match tensor.dtype() {
+            DType::I64 => tensor.to_vec().ok(),
+            DType::I32 => Some(tensor.to_vec::<i32>().ok()?.into_iter().map(i64::from).collect()),
+            _ => None,
+        }
+    }
+
+    /// A node's input, if it is constant and its data is as long as its shape.
+    pub(in crate::backend::tract) fn constant(&self, node: &NodeProto, input: usize) -> Option<HostTensor> {
+        values(self.constants.get(node.input.get(input)?.as_str())?)
+    }
+}
+
+fn declared(value: &ValueInfoProto) -> Option<DType> {
+    match value.r#type.as_ref()?.value.as_ref()? {
+        type_proto::Value::TensorType(tensor) => onnx::from_onnx(tensor.elem_type()).ok(),
+        _ => None,
+    }
+}
+
+/// The values of a tensor that lie in the model itself.
+fn values(proto: &TensorProto) -> Option<HostTensor> {
+    let dtype = onnx::from_onnx(proto.data_type()).ok()?;
+    let sizes = proto.dims.iter().map(|&size| usize::try_from(size));
+    let shape = sizes.collect::<Result<Vec<_>, _>>().ok()?;
+    if let Some(bytes) = proto.raw_data.as_ref().filter(|bytes| !bytes.is_empty()) {
+        return HostTensor::from_bytes(dtype, shape, bytes.clone()).ok();
+    }
+    let narrow = || proto.int32_data.iter().copied();
+    match dtype {
+        DType::F32 => HostTensor::from_vec(shape, proto.float_data.clone()),
+        DType::F64 => HostTensor::from_vec(shape, proto.double_data.clone()),
+        DType::I64 => HostTensor::from_vec(shape, proto.int64_data.clone()),
+        DType::I32 => HostTensor::from_vec(shape, narrow().collect()),
+        DType::I8 => HostTensor::from_vec(shape, narrow().map(|value| value as i8).collect()),
+        DType::U8 => HostTensor::from_vec(shape, narrow().map(|value| value as u8).collect()),
+        DType::Bool => HostTensor::from_vec(shape, narrow().map(|value| value != 0).collect()),
+        _ => return None,
+    }
+    .ok()
+}
+
+/// An attribute by its name.
+pub(in crate::backend::tract) fn attribute<'n>(
+    node: &'n NodeProto,
+    name: &str,
+) -> Option<&'n AttributeProto> {
+    node.attribute.iter().find(|attribute| attribute.name() == name)
+}

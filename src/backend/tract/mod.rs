@@ -1,0 +1,131 @@
+//! The portable backend in pure Rust: ONNX through tract, on the CPU, with nothing to install.
+//!
+//! tract panics on some models and on some inputs, such as an index out of range. Each panic is caught and told as an
+//! error with the node. In a program that is compiled with `panic = "abort"` nothing can be caught.
+//!
+//! tract ignores some attributes and computes some operators wrongly. `gaps` knows them by name and refuses them before
+//! tract sees the model.
+
+mod compile;
+mod gaps;
+mod kept;
+mod rewrite;
+mod tensors;
+
+use std::{cell::RefCell, fmt, thread, time::Instant};
+
+use tract_onnx::prelude::{TValue, TVec};
+use tract_onnx::tract_core::plan::{SimpleState, eval};
+
+use super::portable::{guarded, model_of};
+use super::{Backend, BackendKind, Engine, Executable};
+use crate::error::{Error, ErrorKind, Result};
+use crate::export::{Consumer, NodeRefusal, OnnxModel};
+use crate::spec::{Signature, TensorSpec};
+use crate::tensor::HostTensor;
+
+/// Library and version: what an engine has to agree with. The manifest pins the version.
+const NAME: &str = "tract 0.23.9";
+
+/// The portable backend in pure Rust.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tract;
+
+impl Backend for Tract {
+    fn kind(&self) -> BackendKind {
+        BackendKind::Tract
+    }
+
+    fn description(&self) -> String {
+        format!("{NAME} (pure Rust)")
+    }
+
+    fn consumer(&self) -> Consumer {
+        Consumer::portable()
+    }
+
+    fn probe(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn check(&self, model: &OnnxModel) -> Result<Option<Vec<NodeRefusal>>> {
+        Ok(Some(gaps::refused(model.proto())))
+    }
+
+    fn build(&self, model: &OnnxModel) -> Result<Engine> {
+        self.build_and_load(model).map(|(engine, _)| engine)
+    }
+
+    fn build_and_load(&self, model: &OnnxModel) -> Result<(Engine, Box<dyn Executable>)> {
+        let start = Instant::now();
+        model.check_for_tract()?;
+        let plan = compile::compile(model.proto(), model.signature())?;
+        let signature = model.signature().clone();
+        let bytes = model.to_bytes();
+        let took = start.elapsed();
+        let engine = Engine::new(BackendKind::Tract, NAME, "cpu", signature.clone(), took, bytes);
+        Ok((engine, Box::new(TractExecutable { plan, signature })))
+    }
+
+    fn load(&self, engine: &Engine) -> Result<Box<dyn Executable>> {
+        engine.expect(&BackendKind::Tract, NAME)?;
+        let signature = engine.signature().clone();
+        let model = model_of(engine)?;
+        model.check_for_tract()?;
+        let plan = compile::compile(model.proto(), &signature)?;
+        Ok(Box::new(TractExecutable { plan, signature }))
+    }
+}
+
+/// A plan, which any number of threads run at the same time: what a run writes is its own.
+struct TractExecutable {
+    plan: compile::Plan,
+    signature: Signature,
+}
+
+impl Executable for TractExecutable {
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>> {
+        self.signature
+            .check_inputs(inputs.iter().map(|tensor| (tensor.dtype(), tensor.shape())))?;
+        let tensors = self.signature.inputs.iter().zip(inputs).map(|(spec, tensor)| {
+            let tensor = tensors::to_tract(tensor);
+            tensor.map(TValue::from).map_err(|e| e.in_operation("run").on_tensor(&spec.name))
+        });
+        let tensors = tensors.collect::<Result<TVec<TValue>>>()?;
+        // The node that tract works on, for the error that a panic becomes.
+        let node = RefCell::new(String::new());
+        let run = || {
+            let mut state = SimpleState::new(&self.plan)?;
+            state.run_plan_with_eval(tensors, |context, state, here, inputs| {
+                node.borrow_mut().clone_from(&here.name);
+                eval(context, state, here, inputs)
+            })
+        };
+        let outputs = guarded(ErrorKind::Execution, run)
+            .map_err(|e| e.in_operation(format!("run, node `{}`", node.borrow())))?
+            .map_err(|e| compile::run_error(e).in_operation("run"))?;
+        let read = |(i, spec): (usize, &TensorSpec)| {
+            let found = outputs.get(i).ok_or_else(|| {
+                Error::new(ErrorKind::Execution, "tract did not return this output")
+            });
+            found
+                .and_then(|value| tensors::from_tract(value, spec.dtype))
+                .map_err(|e| e.in_operation("run").on_tensor(&spec.name))
+        };
+        self.signature.outputs.iter().enumerate().map(read).collect()
+    }
+
+    fn concurrency(&self) -> usize {
+        thread::available_parallelism().map_or(1, usize::from)
+    }
+}
+
+impl fmt::Debug for TractExecutable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TractExecutable({})", self.signature)
+    }
+}
