@@ -10,8 +10,45 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <stdexcept>
+#include <string>
 
 #include "rust/cxx.h"
+
+namespace accelerant {
+
+/// What failed, and CUDA's number of it; 0 where CUDA has no part in it or the library gives no number.
+class Failure final : public std::runtime_error {
+public:
+  Failure(const std::string &text, std::int32_t cuda_error) : std::runtime_error(text), cuda_error_(cuda_error) {}
+  std::int32_t cuda_error() const noexcept { return cuda_error_; }
+
+private:
+  std::int32_t cuda_error_;
+};
+
+/// Rust's: CUDA's number of the failure that this thread is about to tell.
+void note_cuda_error(std::int32_t number) noexcept;
+
+} // namespace accelerant
+
+namespace rust::behavior {
+
+/// How the bridge turns an exception into an error: the text, and CUDA's number beside it.
+template <typename Try, typename Fail>
+static void trycatch(Try &&attempt, Fail &&fail) noexcept {
+  try {
+    attempt();
+  } catch (const accelerant::Failure &e) {
+    accelerant::note_cuda_error(e.cuda_error());
+    fail(e.what());
+  } catch (const std::exception &e) {
+    accelerant::note_cuda_error(0);
+    fail(e.what());
+  }
+}
+
+} // namespace rust::behavior
 
 namespace accelerant {
 
@@ -58,6 +95,8 @@ public:
   virtual ~Context() = default;
   /// Forgets the shapes that were set before.
   virtual void set_profile(std::int32_t index, std::size_t stream) = 0;
+  /// Has the library record events between kernels, which do not overlap then.
+  virtual void set_serial() = 0;
   /// Sets the shapes of all inputs and gives those of all outputs, sizes one tensor after the other;
   /// -1 stands for a size that depends on what is computed. `values` are those of the inputs that
   /// decide shapes, one tensor after the other; no execution that had others may be pending.

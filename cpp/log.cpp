@@ -3,8 +3,9 @@
 #include "log.h"
 
 #include <algorithm>
+#include <charconv>
 #include <mutex>
-#include <stdexcept>
+#include <string_view>
 
 #include "accelerant/cpp/api.h"
 #include "accelerant/src/backend/tensorrt/ffi.rs.h"
@@ -73,6 +74,19 @@ private:
 };
 
 namespace {
+/// CUDA's number in a message of the library, which prints it as `cudaError 901: …`; 0 if it has none. The library
+/// tells it nowhere else: an `IErrorRecorder` is given 1 for everything of CUDA's (TensorRT-RTX 1.6.1).
+std::int32_t cuda_error_in(std::string_view message) noexcept {
+  constexpr std::string_view sign = "cudaError ";
+  const std::size_t place = message.find(sign);
+  std::int32_t number = 0;
+  if (place != std::string_view::npos) {
+    const char *digits = message.data() + place + sign.size();
+    std::from_chars(digits, message.data() + message.size(), number);
+  }
+  return number;
+}
+
 Logger &instance() noexcept {
   // Never destroyed: TensorRT's threads may log while the process exits.
   static Logger *const logger = new Logger;
@@ -89,12 +103,14 @@ Errors::~Errors() { instance().remove(this); }
 void Errors::fail(const std::string &what) const {
   std::string text = what;
   const char *separator = ": ";
+  std::int32_t cuda_error = 0;
   for (const std::string &message : instance().collected(*this)) {
     text += separator;
     text += message;
     separator = "; ";
+    cuda_error = cuda_error != 0 ? cuda_error : cuda_error_in(message);
   }
-  throw std::runtime_error(text);
+  throw Failure(text, cuda_error);
 }
 
 } // namespace accelerant::ACCELERANT_FLAVOR

@@ -22,7 +22,7 @@ public:
   Errors(const Errors &) = delete;
   Errors &operator=(const Errors &) = delete;
 
-  /// Throws `what` with the errors collected.
+  /// Throws `what` with the errors collected, and CUDA's number of the first that has one.
   [[noreturn]] void fail(const std::string &what) const;
 
 private:

@@ -65,6 +65,9 @@ pub struct ExecutionCounters {
     /// Copies on the device: of inputs whose address was not aligned, and of outputs whose shape was
     /// computed.
     pub device_copies: u64,
+    /// Executions on memory of the context's own, to and from which all tensors were copied on the device: the first at
+    /// new addresses where kernels may not overlap.
+    pub staged: u64,
     /// Times that a context was told other input shapes than before.
     pub reshapes: u64,
     /// Times that a stream was made to wait for another one.
@@ -75,7 +78,7 @@ pub struct ExecutionCounters {
     pub graph_launches: u64,
     /// CUDA graphs captured.
     pub graph_captures: u64,
-    /// Captures that failed. The context enqueues plainly, and tries again after a pause that is
+    /// Captures that failed. The execution goes on without a graph, and the context tries again after a pause that is
     /// doubled with each failure.
     pub graph_refusals: u64,
 }

@@ -174,6 +174,25 @@ impl CudaWrite for CudaTensor {
     }
 }
 
+/// Calls `f` while no module captures an execution, and has captures wait for its end.
+///
+/// CUDA refuses what waits for a whole device while a thread captures on an ordinary stream: `cuCtxSynchronize`, with it
+/// [`CudaContext::synchronize`] and the first [`CudaContext::new_stream`] of a handle. Driver 580.159 may crash then. This
+/// crate captures on streams that such calls leave alone, where the driver has them (from 12.5 on). For older
+/// drivers, make such calls here.
+///
+/// ```no_run
+/// use accelerant::cuda::{cudarc::driver::CudaContext, without_captures};
+///
+/// let context = CudaContext::new(0)?;
+/// let stream = without_captures(|| context.new_stream())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn without_captures<T>(f: impl FnOnce() -> T) -> T {
+    let _plainly = crate::backend::tensorrt::captures::not_captured();
+    f()
+}
+
 /// A module on CUDA memory, borrowed from [`InferenceModule::cuda`].
 ///
 /// Nothing here waits for the device, and nothing is copied: work is enqueued on the stream given,

@@ -23,22 +23,10 @@ use accelerant::export::{Consumer, OnnxModel, onnx::NodeProto};
 use accelerant::{BackendKind, DType, ErrorKind, HostTensor, Result};
 use ndarray::ArrayD;
 
-/// A stream.
+/// A stream of a handle of its own, which waits for the device: also while another test captures an execution.
 #[cfg(feature = "tensorrt-rtx")]
 pub fn new_stream(context: &Arc<CudaContext>) -> Arc<CudaStream> {
-    granted(|| context.new_stream())
-}
-
-/// What CUDA refuses while an execution is captured, since it waits for the whole device.
-pub fn granted<T, E: Display>(ask: impl Fn() -> Result<T, E>) -> T {
-    let start = Instant::now();
-    loop {
-        match ask() {
-            Ok(granted) => return granted,
-            Err(e) => assert!(start.elapsed() < Duration::from_secs(10), "refused: {e}"),
-        }
-        thread::sleep(Duration::from_micros(100));
-    }
+    context.new_stream().unwrap()
 }
 
 /// How far a result may be from the framework's: `absolute + relative * |expected|`.

@@ -6,7 +6,6 @@ use accelerant::{BackendKind, ErrorKind, OptimizeOptions, Registry};
 use candle_core::{DType, Device, Result, Shape, Tensor};
 use candle_nn::{Embedding, Linear};
 
-use crate::common::granted;
 use crate::{gpu, shared};
 
 struct Net {
@@ -40,13 +39,9 @@ fn dynamic(net: &Net, example: &Tensor) -> CandleModule {
     net.optimize_trt_with(example, &options().dynamic_batch(1..=32).unwrap()).unwrap()
 }
 
-fn device(make: fn(usize) -> Result<Device>) -> Device {
-    granted(|| make(0))
-}
-
 /// Candle's default stream and one of its own.
 fn devices() -> [Device; 2] {
-    [device(Device::new_cuda), device(Device::new_cuda_with_stream)]
+    [Device::new_cuda, Device::new_cuda_with_stream].map(|make| make(0).unwrap())
 }
 
 fn input(rows: usize, device: &Device) -> Tensor {
@@ -145,7 +140,7 @@ fn candle_indices_are_converted_on_the_device() {
         }
     }
     let _shared = shared();
-    let device = device(Device::new_cuda);
+    let device = Device::new_cuda(0).unwrap();
     let table = random(1.0, (50, 16), &device).unwrap();
     let net = Words(Embedding::new(table, 16));
     let x = Tensor::new(&[[1u32, 49, 7], [0, 3, 3]], &device).unwrap();

@@ -37,10 +37,10 @@ thread_local! {
 }
 
 /// Held while the library is given work that is not captured.
-pub(super) struct NotCaptured(#[allow(dead_code)] Option<RwLockReadGuard<'static, ()>>);
+pub(crate) struct NotCaptured(#[allow(dead_code)] Option<RwLockReadGuard<'static, ()>>);
 
 /// Waits for the end of a capture.
-pub(super) fn not_captured() -> NotCaptured {
+pub(crate) fn not_captured() -> NotCaptured {
     let first = HELD.get() == 0;
     let guard = first.then(|| CAPTURES.read().unwrap_or_else(PoisonError::into_inner));
     HELD.set(HELD.get() + 1);

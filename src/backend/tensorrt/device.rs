@@ -226,8 +226,18 @@ impl Buffer {
         self.on_device.address()
     }
 
-    /// Makes room for `len` bytes; what was there is lost. The device must be bound, and nothing
-    /// enqueued may use the memory.
+    /// Whether there is room for `len` bytes on the device.
+    pub(super) fn holds(&self, len: usize) -> bool {
+        self.on_device.holds(len)
+    }
+
+    /// As [`reserve`](Self::reserve), on the device alone.
+    pub(super) fn reserve_on_device(&mut self, len: usize) -> Result<()> {
+        self.on_device.reserve(len)
+    }
+
+    /// Makes room for `len` bytes; what was there is lost. The device must be bound, and unless it
+    /// [holds](Self::holds) them already, nothing enqueued may use the memory.
     pub(super) fn reserve(&mut self, len: usize) -> Result<()> {
         self.on_device.reserve(len)?;
         let len = room_for(len);

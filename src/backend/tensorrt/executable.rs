@@ -294,7 +294,9 @@ impl Executable for EngineExecutable {
         let mut lease = self.lease(Wish::Idle, shapes, &values)?;
         let slot = lease.doubt().ok_or_else(lost)?;
         let outputs = slot.run(&self.model, inputs, &values, &self.counters)?;
-        lease.trust();
+        if !slot.is_spent() {
+            lease.trust();
+        }
         Ok(outputs)
     }
 
@@ -370,7 +372,9 @@ impl DeviceExecutable for EngineExecutable {
         let slot = lease.doubt().ok_or_else(lost)?;
         // SAFETY: the caller's promise; the device is bound.
         unsafe { slot.enqueue(&self.model, queue, output, &self.counters) }?;
-        lease.trust();
+        if !slot.is_spent() {
+            lease.trust();
+        }
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 //! C++ calls back. Everything safe is built upon it in the files beside; nothing else calls it.
 
 use std::{
+    cell::Cell,
     ops::ControlFlow,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -112,6 +113,8 @@ mod bridge {
         fn reserve(self: &mut OutputMemory, output: usize, size: u64, alignment: u64) -> u64;
         fn shape_known(self: &mut OutputMemory, output: usize, sizes: &[i64]);
 
+        fn note_cuda_error(number: i32);
+
         fn log_enabled(severity: i32) -> bool;
         fn log_message(severity: i32, text: &str);
     }
@@ -147,6 +150,7 @@ mod bridge {
         /// # Safety
         /// `stream` must be a live stream of the current device.
         unsafe fn set_profile(self: Pin<&mut Context>, index: i32, stream: usize) -> Result<()>;
+        fn set_serial(self: Pin<&mut Context>) -> Result<()>;
         /// # Safety
         /// No execution may be pending that was given other values.
         unsafe fn set_shapes(
@@ -291,6 +295,19 @@ macro_rules! by_severity {
             _ => $each!(TRACE),
         }
     };
+}
+
+thread_local! {
+    static CUDA_ERROR: Cell<i32> = const { Cell::new(0) };
+}
+
+fn note_cuda_error(number: i32) {
+    CUDA_ERROR.set(number);
+}
+
+/// CUDA's number of what this thread's last failing call told, if it told one. Every exception sets it anew.
+pub(super) fn cuda_error(_: &cxx::Exception) -> Option<i32> {
+    Some(CUDA_ERROR.get()).filter(|&number| number != 0)
 }
 
 fn log_enabled(severity: i32) -> bool {

@@ -1,6 +1,7 @@
 //! Executions as CUDA graphs: what was captured, for which addresses, and when it pays to capture.
 //! The capture itself is the slot's, which has the context.
 
+use std::fmt;
 use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use cudarc::driver::{CudaContext, DriverError, result, sys};
 
 use super::captures::capturing;
 use super::device::{Queue, device_error};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 
 /// How many graphs a context keeps. A loop that holds on to the last few outputs meets as many
 /// addresses, and so does each thread that uses the context; a graph takes some hundred kilobytes.
@@ -27,15 +28,39 @@ pub(super) struct Graph {
 // SAFETY: bound to no thread; a slot uses it from one thread at a time.
 unsafe impl Send for Graph {}
 
+/// Why a capture gave no graph. Nothing was executed, and the stream is as it was.
+#[derive(Debug)]
+pub(super) enum NoGraph {
+    /// Other threads load, and nothing was tried.
+    Loading,
+    /// CUDA ended the capture, for a call that waits for the whole device: of another thread, or of the execution.
+    Broken(Error),
+    /// The device has no room for the graph, or the execution fails by itself.
+    Failed(Error),
+}
+
+impl NoGraph {
+    fn of(what: &str, error: DriverError) -> Self {
+        let number = error.0 as u32;
+        let told = device_error(what, error);
+        // From `CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED` to `CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD`.
+        if (900..=908).contains(&number) { Self::Broken(told) } else { Self::Failed(told) }
+    }
+}
+
+impl fmt::Display for NoGraph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Loading => f.write_str("other threads load"),
+            Self::Broken(e) | Self::Failed(e) => e.fmt(f),
+        }
+    }
+}
+
 impl Graph {
     /// Captures what `enqueue` gives to `queue`. Unless kernels may overlap, each waits for the end of those
-    /// that it comes after, also where they were launched to start earlier. `None` when other threads load for
-    /// longer than `patience`, and nothing was tried.
-    ///
-    /// # Errors
-    /// [`Execution`](crate::ErrorKind::Execution) when what is enqueued cannot be captured, and
-    /// [`Device`](crate::ErrorKind::Device) when the device has no room for the graph. Nothing was
-    /// executed, and the stream is as it was.
+    /// that it comes after, also where they were launched to start earlier. Other threads that load are waited for as
+    /// long as `patience`.
     ///
     /// # Safety
     /// The device must be bound, and `queue` a stream of it that nobody else uses and that is no
@@ -46,36 +71,31 @@ impl Graph {
         overlap: bool,
         patience: Duration,
         enqueue: impl FnOnce() -> Result<()>,
-    ) -> Result<Option<Self>> {
-        let Some(_alone) = capturing(patience) else { return Ok(None) };
+    ) -> Result<Self, NoGraph> {
+        let _alone = capturing(patience).ok_or(NoGraph::Loading)?;
         // Other threads may go on allocating meanwhile; what this one does must be capturable.
         let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
         // SAFETY: the caller's promise.
         unsafe { result::stream::begin_capture(queue.raw(), mode) }
-            .map_err(|e| device_error("a capture cannot be started", e))?;
+            .map_err(|e| NoGraph::of("a capture cannot be started", e))?;
         let enqueued = enqueue();
         // Also after a failure: only this ends the capture.
         // SAFETY: as above.
-        let captured = unsafe { result::stream::end_capture(queue.raw()) };
-        let made = captured.map_err(|e| {
-            let text = format!("the execution cannot be captured: {e}");
-            Error::new(ErrorKind::Execution, text).with_source(e)
-        });
-        let graph = made.and_then(|graph| {
-            // SAFETY: just made, and not needed any more once it is instantiated.
-            let executable = unsafe {
-                let waits = if overlap { Ok(()) } else { wait_for_ends(graph) };
-                let flags = sys::CUgraphInstantiate_flags(0);
-                let executable = waits.and_then(|()| result::graph::instantiate(graph, flags));
-                let _ = result::graph::destroy(graph);
-                executable
+        let graph = unsafe { result::stream::end_capture(queue.raw()) };
+        // CUDA's number says whether the capture was broken. If it was, what the library says follows from that.
+        let graph = graph.map_err(|e| NoGraph::of("the execution cannot be captured", e))?;
+        // SAFETY: just made, and not needed any more once it is instantiated.
+        let executable = unsafe {
+            let made = match enqueued {
+                Ok(()) => instantiate(graph, overlap)
+                    .map_err(|e| NoGraph::of("a graph cannot be instantiated", e)),
+                // A graph of half an execution.
+                Err(e) => Err(NoGraph::Failed(e)),
             };
-            let executable =
-                executable.map_err(|e| device_error("a graph cannot be instantiated", e))?;
-            Ok(Self { executable, device: device.clone() })
-        });
-        // The first error is the cause; a graph of half an execution is dropped.
-        enqueued.and(graph).map(Some)
+            let _ = result::graph::destroy(graph);
+            made
+        }?;
+        Ok(Self { executable, device: device.clone() })
     }
 
     /// Enqueues it.
@@ -87,6 +107,21 @@ impl Graph {
         // SAFETY: the caller's promise.
         unsafe { result::graph::launch(self.executable, queue.raw()) }
             .map_err(|e| device_error("a graph cannot be launched", e))
+    }
+}
+
+/// # Safety
+/// It must be a graph that nobody else uses.
+unsafe fn instantiate(
+    graph: sys::CUgraph,
+    overlap: bool,
+) -> Result<sys::CUgraphExec, DriverError> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if !overlap {
+            wait_for_ends(graph)?;
+        }
+        result::graph::instantiate(graph, sys::CUgraphInstantiate_flags(0))
     }
 }
 
@@ -146,7 +181,8 @@ pub(super) enum Wanted {
     Never,
     /// When their addresses come back.
     Again,
-    /// At once, and nothing is executed in another way: kernels may not overlap.
+    /// As `Again`, and kernels may not overlap: an execution at other addresses works on memory of the context's own,
+    /// whose addresses are captured at once.
     Always,
 }
 
@@ -167,8 +203,7 @@ pub(super) enum Step {
 /// loads kernels, and addresses that never come back are not worth a graph.
 ///
 /// A capture may fail for what others do meanwhile, such as waiting for the whole device. It is tried
-/// again after a pause, which is doubled each time: what can never be captured costs little then. Where
-/// all must be captured there are no pauses.
+/// again after a pause, which is doubled each time: what can never be captured costs little then.
 pub(super) struct Recent<G> {
     wanted: Wanted,
     /// Captures that failed since the last that did not.
@@ -200,19 +235,18 @@ impl<G> Recent<G> {
         self.failures
     }
 
-    /// What to do with an execution at these addresses.
-    pub(super) fn step(&mut self, addresses: &[u64]) -> Step {
+    /// What to do with an execution at these addresses. Those that are `lasting` come back for sure.
+    pub(super) fn step(&mut self, addresses: &[u64], lasting: bool) -> Step {
         if self.wanted == Wanted::Never {
             return Step::Plain;
         }
-        let always = self.wanted == Wanted::Always;
         match self.met.iter().rposition(|(known, _)| **known == *addresses) {
             Some(i) => {
                 // Those met last are at the end, so this moves few.
                 self.met[i..].rotate_left(1);
                 if self.current().is_some() {
                     Step::Launch
-                } else if self.pause > 0 && !always {
+                } else if self.pause > 0 && !lasting {
                     self.pause -= 1;
                     Step::Plain
                 } else {
@@ -224,7 +258,7 @@ impl<G> Recent<G> {
                     self.met.remove(0);
                 }
                 self.met.push((addresses.into(), None));
-                if always { Step::Capture } else { Step::Plain }
+                if lasting { Step::Capture } else { Step::Plain }
             }
         }
     }
@@ -249,7 +283,7 @@ mod tests {
 
     /// One execution: 'p'lain, 'c'aptured, or the graph that was launched.
     fn run(recent: &mut Recent<u64>, address: u64) -> String {
-        match recent.step(&[address, 1]) {
+        match recent.step(&[address, 1], false) {
             Step::Plain => "p".into(),
             Step::Capture => {
                 recent.keep(address);
@@ -301,13 +335,18 @@ mod tests {
     }
 
     #[test]
-    fn where_all_must_be_captured_nothing_is_plain() {
+    fn lasting_addresses_are_captured_at_once_and_without_pauses() {
         let recent = &mut Recent::new(Wanted::Always);
-        assert_eq!(all(recent, [3, 4, 3, 4, 5]), "cc34c");
-        assert_eq!(recent.step(&[6, 1]), Step::Capture);
-        recent.failed();
-        assert_eq!(recent.step(&[6, 1]), Step::Capture);
-        assert_eq!(all(recent, [6, 3, 6]), "c36");
+        assert_eq!(all(recent, [3, 4]), "pp");
+        for _ in 0..3 {
+            assert_eq!(recent.step(&[6, 1], true), Step::Capture);
+            recent.failed();
+        }
+        assert_eq!(all(recent, [3, 4]), "pp");
+        assert_eq!(recent.step(&[6, 1], true), Step::Capture);
+        recent.keep(6);
+        assert_eq!(recent.step(&[6, 1], true), Step::Launch);
+        assert_eq!(all(recent, [6]), "6");
     }
 
     #[test]
@@ -317,7 +356,7 @@ mod tests {
         let mut pauses = Vec::new();
         for _ in 0..20 {
             let mut pause = 0;
-            while recent.step(&[5, 1]) == Step::Plain {
+            while recent.step(&[5, 1], false) == Step::Plain {
                 pause += 1;
                 // What was captured before is launched all the same.
                 assert_eq!(run(recent, 7), "7");
@@ -330,7 +369,7 @@ mod tests {
         // One that succeeds begins anew.
         recent.pause = 0;
         assert_eq!(all(recent, [5, 5, 6]), "c5p");
-        assert_eq!(recent.step(&[6, 1]), Step::Capture);
+        assert_eq!(recent.step(&[6, 1], false), Step::Capture);
         recent.failed();
         assert_eq!(all(recent, [6, 6, 6, 6]), "ppc6");
     }

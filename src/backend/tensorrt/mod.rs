@@ -13,8 +13,9 @@
 //! TensorRT-RTX builds engines without a GPU; running takes one, and so does building with the
 //! Enterprise flavor.
 
+mod apart;
 mod builder;
-mod captures;
+pub(crate) mod captures;
 mod computed;
 mod counters;
 mod device;

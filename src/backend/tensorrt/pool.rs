@@ -2,6 +2,7 @@
 //! in the hands of one thread at a time and only while it enqueues.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::error::{ErrorKind, Result};
 
@@ -27,6 +28,36 @@ struct State<S> {
     free: Vec<S>,
     made: usize,
     max: usize,
+    scarcity: Option<Scarcity>,
+}
+
+/// The device had no memory for another slot. It may have some later.
+#[derive(Clone, Copy)]
+struct Scarcity {
+    /// No slot is made before.
+    until: Instant,
+    pause: Duration,
+}
+
+impl Scarcity {
+    const FIRST_PAUSE: Duration = Duration::from_millis(100);
+    const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+    fn after(before: Option<Self>) -> Self {
+        let pause = match before {
+            Some(Self { pause, .. }) => (2 * pause).min(Self::LONGEST_PAUSE),
+            None => Self::FIRST_PAUSE,
+        };
+        Self { until: Instant::now() + pause, pause }
+    }
+}
+
+impl<S> State<S> {
+    /// Whether another slot may be made.
+    fn has_room(&self) -> bool {
+        let scarce = || self.scarcity.is_some_and(|scarcity| Instant::now() < scarcity.until);
+        self.made < self.max && (self.made == 0 || !scarce())
+    }
 }
 
 /// What somebody would like a slot for.
@@ -43,7 +74,7 @@ pub(super) enum Wish {
 impl<S: Member> Pool<S> {
     /// An empty pool of at most `max` slots, at least 1.
     pub(super) fn new(max: usize, shapes_are_dear: bool) -> Self {
-        let state = State { free: Vec::new(), made: 0, max: max.max(1) };
+        let state = State { free: Vec::new(), made: 0, max: max.max(1), scarcity: None };
         Self { state: Mutex::new(state), freed: Condvar::new(), shapes_are_dear }
     }
 
@@ -57,7 +88,7 @@ impl<S: Member> Pool<S> {
     /// others. Blocks only while all of them are in the hands of other threads.
     ///
     /// # Errors
-    /// Those of `make`. A device that has no memory for another slot makes do with those it has.
+    /// Those of `make`. A device that has no memory for another slot makes do with those it has for a while.
     pub(super) fn lease(
         &self,
         wish: Wish,
@@ -77,14 +108,20 @@ impl<S: Member> Pool<S> {
                 Ok(slot) => {
                     lease.slot = Some(slot);
                     lease.keep = true;
+                    self.lock().scarcity = None;
                     return Ok(lease);
                 }
                 Err(e) if others > 0 && e.kind() == ErrorKind::Device => {
-                    tracing::warn!(
-                        target: "accelerant::tensorrt",
-                        "{others} contexts must do, another one cannot be made: {e}"
-                    );
-                    self.lock().max = others;
+                    let mut state = self.lock();
+                    let before = state.scarcity;
+                    state.scarcity = Some(Scarcity::after(before));
+                    drop(state);
+                    if before.is_none() {
+                        tracing::warn!(
+                            target: "accelerant::tensorrt",
+                            "{others} contexts must do for now, another one cannot be made: {e}"
+                        );
+                    }
                 }
                 Err(e) => return Err(e),
             }
@@ -95,7 +132,7 @@ impl<S: Member> Pool<S> {
     fn choose(&self, wish: Wish, suits: &impl Fn(&S) -> bool) -> Result<S, usize> {
         let mut state = self.lock();
         loop {
-            let room = state.made < state.max;
+            let room = state.has_room();
             if let Some(i) = self.place(&mut state.free, room, wish, suits) {
                 return Ok(state.free.remove(i));
             }
@@ -196,8 +233,10 @@ impl<S> Drop for Lease<'_, S> {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+    use std::thread;
 
     use super::*;
+    use crate::error::Error;
 
     /// A slot with a number, for executions of one size.
     struct Slot {
@@ -310,6 +349,46 @@ mod tests {
             assert_eq!(slots.used(Wish::Any, 8, true), 0);
             assert_eq!(slots.used(Wish::Any, 5, true), 1);
         }
+    }
+
+    #[test]
+    fn a_device_that_was_full_gets_its_slots_back() {
+        let slots = Slots::new(8, true);
+        let [first, second] = [0, 1].map(|_| slots.lease(Wish::Idle, 1));
+        let tries = Cell::new(0);
+        let full = || {
+            tries.set(tries.get() + 1);
+            Err(Error::new(ErrorKind::Device, "full"))
+        };
+        let wanted = |make: &dyn Fn() -> Result<Slot>| {
+            // One comes back, which is taken where no other can be made.
+            let mut lease = slots.pool.lease(Wish::Idle, |_| false, make).unwrap();
+            lease.slot().unwrap().number
+        };
+        drop(first);
+        assert_eq!(wanted(&full), 0);
+        // Not tried again at once, nor is the number lowered for good.
+        assert_eq!((wanted(&full), tries.get(), slots.pool.max()), (0, 1, 8));
+        let pause = || slots.pool.lock().scarcity.map(|scarcity| scarcity.pause);
+        assert_eq!(pause(), Some(Scarcity::FIRST_PAUSE));
+        thread::sleep(Scarcity::FIRST_PAUSE);
+        assert_eq!((wanted(&full), tries.get()), (0, 2));
+        assert_eq!(pause(), Some(2 * Scarcity::FIRST_PAUSE));
+        thread::sleep(2 * Scarcity::FIRST_PAUSE);
+        let more: Vec<_> = (0..7).map(|_| slots.lease(Wish::Idle, 1)).collect();
+        assert_eq!((slots.made.get(), pause()), (8, None));
+        drop((second, more));
+    }
+
+    #[test]
+    fn the_first_slot_is_always_tried() {
+        let slots = Slots::new(2, true);
+        let full = || Err(Error::new(ErrorKind::Device, "full"));
+        for _ in 0..3 {
+            let error = slots.pool.lease(Wish::Idle, |_| true, full).err();
+            assert_eq!(error.map(|e| e.kind()), Some(ErrorKind::Device));
+        }
+        assert_eq!(slots.used(Wish::Idle, 1, false), 0);
     }
 
     #[test]

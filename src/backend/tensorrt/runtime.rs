@@ -85,7 +85,7 @@ impl LoadedEngine {
         invalidity.check_bytes()?;
         // SAFETY: the caller's promise.
         let engine = unsafe { runtime.deserialize(plan) };
-        let engine = engine.map_err(|e| invalidity.explain(not_deserialized(e.what())))?;
+        let engine = engine.map_err(|e| invalidity.explain(not_deserialized(&e)))?;
         Ok(Self { engine, device })
     }
 
@@ -225,13 +225,9 @@ impl LoadedEngine {
         device::bind(&self.device)?;
         // SAFETY: the caller's promise.
         let context = unsafe { self.engine.create_context(options) }.map_err(|e| {
-            let kind = match is_of_device(e.what()) {
-                true => ErrorKind::Device,
-                false => ErrorKind::EngineIncompatible,
-            };
-            Error::new(kind, e.what()).in_operation("create context")
+            failure(&e, ErrorKind::EngineIncompatible).in_operation("create context")
         })?;
-        Ok(Context { context, device: self.device.clone() })
+        Ok(Context { context, device: self.device.clone(), serial: false })
     }
 
     /// How many optimization profiles it was built with.
@@ -252,7 +248,7 @@ impl LoadedEngine {
     /// What the library tells of its layers, as JSON.
     ///
     /// # Errors
-    /// [`ErrorKind::Execution`] with the library's words, [`ErrorKind::Device`] where they tell of CUDA.
+    /// [`ErrorKind::Execution`] with the library's words, [`ErrorKind::Device`] where CUDA failed.
     pub(crate) fn layer_information(&self) -> Result<String> {
         self.engine.layer_information().map_err(|e| execution(&e))
     }
@@ -282,9 +278,26 @@ pub(super) const COMPUTED: usize = usize::MAX;
 pub(crate) struct Context {
     context: UniquePtr<ffi::Context>,
     device: Arc<CudaContext>,
+    serial: bool,
 }
 
 impl Context {
+    /// Has each kernel of later executions wait for the end of the one before, also where it was launched to start
+    /// earlier. Executions take longer then, and cannot be captured.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Execution`] when the library refuses.
+    pub(super) fn set_serial(&mut self) -> Result<()> {
+        let _loading = loading();
+        self.context.pin_mut().set_serial().map_err(|e| execution(&e))?;
+        self.serial = true;
+        Ok(())
+    }
+
+    pub(super) fn is_serial(&self) -> bool {
+        self.serial
+    }
+
     /// Chooses an optimization profile, counted from 0, which forgets the shapes set before. It
     /// holds when `stream`, a raw `CUstream`, has come to it.
     ///
@@ -334,7 +347,7 @@ impl Context {
     /// bound to this thread. The addresses are in the order of the signature.
     ///
     /// # Errors
-    /// [`ErrorKind::Execution`] with the library's words, [`ErrorKind::Device`] where they tell of CUDA.
+    /// [`ErrorKind::Execution`] with the library's words, [`ErrorKind::Device`] where CUDA failed.
     ///
     /// # Safety
     /// Shapes must have been set, every address must be device memory that holds its tensor with
@@ -355,7 +368,7 @@ impl Context {
     /// Ends this context and gives the kernels that it compiled, if it was to keep them.
     ///
     /// # Errors
-    /// [`ErrorKind::Execution`] with the library's words, [`ErrorKind::Device`] where they tell of CUDA.
+    /// [`ErrorKind::Execution`] with the library's words, [`ErrorKind::Device`] where CUDA failed.
     ///
     /// # Safety
     /// No execution may be pending.
@@ -377,10 +390,12 @@ impl Drop for Context {
 }
 
 fn execution(error: &cxx::Exception) -> Error {
-    let kind = match is_of_device(error.what()) {
-        true => ErrorKind::Device,
-        false => ErrorKind::Execution,
-    };
+    failure(error, ErrorKind::Execution)
+}
+
+/// An error of the device where the library gives a number of CUDA's, else of `kind`.
+fn failure(error: &cxx::Exception, kind: ErrorKind) -> Error {
+    let kind = ffi::cuda_error(error).map_or(kind, |_| ErrorKind::Device);
     Error::new(kind, error.what())
 }
 
@@ -393,24 +408,15 @@ fn agrees(spec: &TensorSpec, tensor: &TensorInfo) -> bool {
         && spec.shape.dims().iter().zip(&tensor.dims).all(size)
 }
 
-/// Whether the library's words tell of CUDA rather than of the engine.
-fn is_of_device(words: &str) -> bool {
-    ["cudaError", "OutOfMemory", "out of memory"].iter().any(|sign| words.contains(sign))
-}
-
-/// The library tells only in words why it cannot deserialize.
-fn not_deserialized(words: &str) -> Error {
-    let kind = match words {
-        _ if is_of_device(words) => ErrorKind::Device,
-        _ if ["ncompatible", "not compatible", "ersion tag"]
-            .iter()
-            .any(|sign| words.contains(sign)) =>
-        {
-            ErrorKind::EngineIncompatible
-        }
-        _ => ErrorKind::EngineCorrupt,
+/// Where CUDA has no part in it, the library tells only in words why it cannot deserialize.
+fn not_deserialized(error: &cxx::Exception) -> Error {
+    let words = error.what();
+    let of_another = ["ncompatible", "not compatible", "ersion tag"];
+    let kind = match of_another.iter().any(|sign| words.contains(sign)) {
+        true => ErrorKind::EngineIncompatible,
+        false => ErrorKind::EngineCorrupt,
     };
-    Error::new(kind, words).in_operation("load engine")
+    failure(error, kind).in_operation("load engine")
 }
 
 /// What the library says against a plan, from the header that it wrote.
@@ -437,7 +443,7 @@ impl Invalidity {
     const OF_MACHINE: [usize; 5] = [1, 2, 3, 4, 6];
 
     fn of(runtime: &ffi::Runtime, plan: &[u8]) -> Result<Self> {
-        runtime.invalidity(plan).map(Self).map_err(|e| not_deserialized(e.what()))
+        runtime.invalidity(plan).map(Self).map_err(|e| not_deserialized(&e))
     }
 
     fn first(&self, bits: &[usize]) -> Option<(ErrorKind, &'static str)> {
@@ -471,13 +477,13 @@ mod tests {
     #[test]
     fn a_full_device_is_not_taken_for_the_wrong_one() {
         let unlisted = Invalidity(1 << 1);
-        let full = not_deserialized("allocateAsync (cudaError 2: out of memory)");
+        let full = Error::new(ErrorKind::Device, "allocateAsync (cudaError 2: out of memory)");
         assert_eq!(unlisted.explain(full).kind(), ErrorKind::Device);
-        let other = unlisted.explain(not_deserialized("no kernel image"));
+        let corrupt = || Error::new(ErrorKind::EngineCorrupt, "no kernel image");
+        let other = unlisted.explain(corrupt());
         assert_eq!(other.kind(), ErrorKind::EngineIncompatible);
         assert!(other.message().contains("compute capability"), "{other}");
         assert!(other.message().contains("no kernel image"), "{other}");
-        let corrupt = Invalidity(0).explain(not_deserialized("no kernel image"));
-        assert_eq!(corrupt.kind(), ErrorKind::EngineCorrupt);
+        assert_eq!(Invalidity(0).explain(corrupt()).kind(), ErrorKind::EngineCorrupt);
     }
 }

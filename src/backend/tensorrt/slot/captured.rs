@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use super::Slot;
 use crate::backend::tensorrt::counters::Counters;
 use crate::backend::tensorrt::device::Queue;
-use crate::backend::tensorrt::graphs::{Graph, Step, Wanted};
-use crate::error::{Error, ErrorKind, Result};
+use crate::backend::tensorrt::graphs::{Graph, NoGraph, Step, Wanted};
+use crate::error::Result;
 
 /// After so many captures in a row that failed the user is warned: one or two may be others' doing.
 const FAILURES_TOLD: u32 = 3;
 
-/// A capture that must be made is tried again for so long, if the engine was captured before.
+/// A capture that other threads break is tried again for so long, if the engine was captured before.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// And for so long if it never was.
@@ -35,25 +35,19 @@ impl Slot {
             // The host has a part in it.
             return false;
         }
-        match self.graphs.step(&self.addresses) {
+        match self.graphs.step(&self.addresses, false) {
             Step::Plain => false,
             Step::Launch => true,
-            // In the order of the stream, by the execution itself.
-            Step::Capture if self.graphs.wanted() == Wanted::Always => false,
             Step::Capture => match self.capture(Duration::ZERO) {
+                Ok(graph) => self.keep(graph, counters),
                 // Later, when nobody loads.
-                Ok(None) => false,
-                Ok(Some(graph)) => {
-                    self.graphs.keep(graph);
-                    Counters::count(&counters.graph_captures);
-                    true
-                }
+                Err(NoGraph::Loading) => false,
                 Err(e) => {
                     Counters::count(&counters.graph_refusals);
                     match self.graphs.failed() {
                         FAILURES_TOLD => tracing::warn!(
                             target: "accelerant::tensorrt",
-                            "no CUDA graph can be made, executions are enqueued plainly for now: {e}"
+                            "no CUDA graph can be made, executions go without for now: {e}"
                         ),
                         _ => {
                             tracing::debug!(target: "accelerant::tensorrt", "no CUDA graph for now: {e}")
@@ -65,12 +59,19 @@ impl Slot {
         }
     }
 
-    fn capture(&mut self, patience: Duration) -> Result<Option<Graph>> {
-        let (queue, context, addresses) = (self.own, &mut self.context, &self.addresses);
+    fn keep(&mut self, graph: Graph, counters: &Counters) -> bool {
+        self.graphs.keep(graph);
+        Counters::count(&counters.graph_captures);
+        true
+    }
+
+    fn capture(&mut self, patience: Duration) -> Result<Graph, NoGraph> {
+        let queue = self.apart.unwrap_or(self.own);
+        let (context, addresses) = (&mut self.context, &self.addresses);
         let (stream, computed) = (queue.raw() as usize, &mut self.computed);
         // TensorRT-RTX 1.6 answers `isStreamCapturable` with no for engines that are: it is tried.
-        // SAFETY: our own stream, which only this slot uses. Shapes were set and every tensor has an
-        // address; nothing is executed before it is launched.
+        // SAFETY: our own stream, which only this slot uses, or only who captures. Shapes were set and every tensor has
+        // an address; nothing is executed before it is launched.
         unsafe {
             let overlap = self.graphs.wanted() != Wanted::Always;
             Graph::capture(self.stream.context(), queue, overlap, patience, || {
@@ -79,8 +80,15 @@ impl Slot {
         }
     }
 
-    /// Captures where everything must be, and keeps the graph. False for an engine that was never captured and
-    /// cannot be, it seems: one with a loop may wait for the device in every turn.
+    /// Whether this execution should be a graph in any case. Not where the engine cannot be captured, it seems: one with
+    /// a loop may wait for the device in every turn.
+    pub(super) fn is_to_be_captured(&self, counters: &Counters) -> bool {
+        self.graphs.wanted() == Wanted::Always
+            && !self.shapes.computed.contains(&true)
+            && !counters.graphs_given_up.load(Ordering::Relaxed)
+    }
+
+    /// Captures where kernels may not overlap, and keeps the graph. False when that cannot be.
     ///
     /// # Safety
     /// As `enqueue_on`.
@@ -89,10 +97,8 @@ impl Slot {
         queue: Queue,
         counters: &Counters,
     ) -> Result<bool> {
-        // What could be captured before is kept from it by others alone, who come to an end.
-        let insist = counters.graph_captures.load(Ordering::Relaxed) > 0;
-        if !insist && counters.graphs_given_up.load(Ordering::Relaxed) {
-            return Ok(false);
+        if self.graphs.step(&self.addresses, true) == Step::Launch {
+            return Ok(true);
         }
         let known = (self.shapes.inputs.clone(), self.shapes.values.clone());
         if !self.executed.contains(&known) {
@@ -104,41 +110,35 @@ impl Slot {
             }
             self.executed.insert(known);
         }
-        let patience = if insist { PATIENCE } else { FIRST_PATIENCE };
+        // What could be captured before is kept from it by others alone, who come to an end.
+        let before = counters.graph_captures.load(Ordering::Relaxed) > 0;
+        let patience = if before { PATIENCE } else { FIRST_PATIENCE };
         let (mut first, mut pause) = (None, Duration::from_micros(50));
         let why = loop {
             let why = match self.capture(LOADS) {
-                Ok(Some(graph)) => {
-                    self.graphs.keep(graph);
-                    Counters::count(&counters.graph_captures);
-                    return Ok(true);
-                }
-                Ok(None) => {
-                    let text =
-                        "no CUDA graph can be made: another thread has been loading for a minute";
-                    return Err(Error::new(ErrorKind::Execution, text));
-                }
-                // There is no room for it.
-                Err(e) if e.kind() == ErrorKind::Device => return Err(e),
-                Err(e) => e,
+                Ok(graph) => return Ok(self.keep(graph, counters)),
+                Err(why) => why,
             };
             Counters::count(&counters.graph_refusals);
-            if first.get_or_insert_with(Instant::now).elapsed() >= patience {
+            let broken = matches!(why, NoGraph::Broken(_));
+            if !broken || first.get_or_insert_with(Instant::now).elapsed() >= patience {
                 break why;
             }
             thread::sleep(pause);
             pause = (2 * pause).min(LONGEST_PAUSE);
         };
-        let text = format!(
-            "{}; executed in another way, kernels of this library overlap on this device and may compute \
-             wrongly (`TensorRtOptions::kernel_overlap`)",
-            why.message()
-        );
-        if insist {
-            return Err(Error::new(ErrorKind::Execution, text).with_source(why));
-        }
-        if !counters.graphs_given_up.swap(true, Ordering::Relaxed) {
-            tracing::warn!(target: "accelerant::tensorrt", "executed all the same: {text}");
+        if before {
+            tracing::warn!(
+                target: "accelerant::tensorrt",
+                "kernels wait for each other by events, which is slower than the CUDA graph that cannot be made: {why}"
+            );
+            self.context.set_serial()?;
+        } else if !counters.graphs_given_up.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                target: "accelerant::tensorrt",
+                "executed all the same: {why}; kernels of this library overlap on this device and may compute \
+                 wrongly (`TensorRtOptions::kernel_overlap`)"
+            );
         }
         Ok(false)
     }

@@ -5,12 +5,9 @@ use bytes::Bytes;
 use super::{Model, Shapes, Slot, byte_len};
 use crate::backend::DeviceTensor;
 use crate::backend::tensorrt::counters::Counters;
-use crate::backend::tensorrt::device::Buffer;
+use crate::backend::tensorrt::device::{Buffer, device_error};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::HostTensor;
-
-/// Buffers of an execution on host tensors: inputs, then outputs.
-pub(super) struct HostSide(Vec<Buffer>);
 
 impl Slot {
     /// Runs on host tensors and waits for the result. `values` are those of the inputs that decide shapes.
@@ -25,23 +22,24 @@ impl Slot {
         let own = self.own;
         self.order.begin(own, counters)?;
         self.order.user = Some(own.id());
-        let HostSide(mut buffers) = self.host.take().unwrap_or_else(|| {
-            let device = self.stream.context();
-            HostSide(self.addresses.iter().map(|_| Buffer::new(device.clone())).collect())
-        });
+        if self.order.last.is_some() {
+            // Tensors of the device may be on their way to the buffers, or from there.
+            let waited = self.order.done.synchronize();
+            waited.map_err(|e| device_error("earlier work failed", e))?;
+        }
+        let mut buffers = std::mem::take(&mut self.buffers);
         let outputs = self.run_through(model, tensors, values, &mut buffers, counters);
         // Whatever happened: the buffers must not be reused or freed before the copies are done.
         let done = self.stream.synchronize();
         self.order.last = done.is_err().then_some(own.id());
-        self.host = Some(HostSide(buffers));
+        self.buffers = buffers;
         let lens = outputs?;
         done.map_err(|e| {
             Error::new(ErrorKind::Device, format!("the device failed: {e}")).with_source(e)
         })?;
-        let HostSide(buffers) = self.host.as_ref().ok_or_else(gone)?;
         let Shapes { outputs, ranges, .. } = &self.shapes;
         let specs = model.signature.outputs.iter();
-        let tensors = specs.zip(&buffers[tensors.len()..]).zip(lens).zip(ranges);
+        let tensors = specs.zip(&self.buffers[tensors.len()..]).zip(lens).zip(ranges);
         let tensors = tensors.map(|(((spec, buffer), len), range)| {
             // SAFETY: downloaded, and the stream is done.
             let bytes = Bytes::copy_from_slice(unsafe { buffer.host(len) });
@@ -96,8 +94,4 @@ impl Slot {
         }
         Ok(lens)
     }
-}
-
-fn gone() -> Error {
-    Error::new(ErrorKind::Execution, "the buffers are gone")
 }

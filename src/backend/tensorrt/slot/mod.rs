@@ -4,6 +4,7 @@
 mod captured;
 mod host;
 mod order;
+mod own_memory;
 mod shapes;
 
 use std::{collections::HashSet, sync::Arc};
@@ -11,10 +12,11 @@ use std::{collections::HashSet, sync::Arc};
 use cudarc::driver::{CudaContext, CudaStream, result};
 use cxx::UniquePtr;
 
+use super::apart;
 use super::captures::not_captured;
 use super::computed::OutputMemory;
 use super::counters::Counters;
-use super::device::{self, DeviceMemory, Queue, device_error};
+use super::device::{self, Buffer, Queue, device_error};
 use super::ffi::HostMemory;
 use super::graphs::{Graph, Recent, Wanted};
 use super::pool::Member;
@@ -24,7 +26,7 @@ use super::scratch::Scratch;
 use crate::backend::{ADDRESS_ALIGNMENT, DeviceTensor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::{DType, Signature, TensorSpec};
-use host::HostSide;
+use own_memory::Copy;
 use order::Order;
 use shapes::Shapes;
 
@@ -68,23 +70,18 @@ pub(super) struct Slot {
     shapes: Shapes,
     /// As the context is told them: inputs, then outputs.
     addresses: Vec<u64>,
-    /// Where inputs whose address is not aligned are copied to.
-    aligned: Vec<DeviceMemory>,
-    /// The copies that the next execution needs.
-    copies: Vec<Copy>,
+    /// The copies before the next execution, and after it.
+    copies: [Vec<Copy>; 2],
     computed: OutputMemory,
-    host: Option<HostSide>,
+    /// Memory of the slot's own for each tensor, which is made when it is needed.
+    buffers: Vec<Buffer>,
     /// For what does not come with a stream that TensorRT likes.
     own: Queue,
+    /// To capture on, by the one who captures.
+    apart: Option<Queue>,
     stream: Arc<CudaStream>,
 }
 
-/// An input to be copied to where its address is aligned.
-struct Copy {
-    input: usize,
-    from: u64,
-    len: usize,
-}
 
 impl Slot {
     pub(super) fn new(
@@ -105,6 +102,7 @@ impl Slot {
             // SAFETY: our own stream, and nothing was enqueued yet.
             unsafe { context.select_profile(0, stream.cu_stream() as usize) }?;
         }
+        let tensors = signature.inputs.len() + signature.outputs.len();
         let mut slot = Self {
             order: Order { done: event()?, last: None, user: None, moved: event()? },
             context,
@@ -112,12 +110,12 @@ impl Slot {
             shapes: Shapes::new(signature),
             graphs: Recent::new(graphs),
             executed: HashSet::new(),
-            copies: Vec::new(),
+            copies: Default::default(),
             computed: OutputMemory::new(signature.outputs.len(), device),
-            addresses: vec![0; signature.inputs.len() + signature.outputs.len()],
-            aligned: signature.inputs.iter().map(|_| DeviceMemory::new(device.clone())).collect(),
-            host: None,
+            addresses: vec![0; tensors],
+            buffers: (0..tensors).map(|_| Buffer::new(device.clone())).collect(),
             own,
+            apart: apart::stream(device),
             stream,
         };
         slot.order.enqueued(own)?;
@@ -132,6 +130,11 @@ impl Slot {
         values: &[i64],
     ) -> bool {
         !self.shapes.set || self.shapes.are(&model.signature, inputs, values)
+    }
+
+    /// Whether the next execution is better off with another slot: this one cannot capture any more.
+    pub(super) fn is_spent(&self) -> bool {
+        self.context.is_serial()
     }
 
     /// Ends the context and gives the kernels that it compiled, if they are to be kept.
@@ -255,6 +258,9 @@ impl Slot {
         self.order.user = Some(queue.id());
         self.align(&model.signature)?;
         let launch = self.has_graph(counters);
+        if !launch && self.is_to_be_captured(counters) {
+            self.stage(model, counters)?;
+        }
         // TensorRT waits for the device on a default stream; the launch of a graph is just a launch.
         let detour = queue.is_default() && !launch;
         let on = if detour { self.own } else { queue };
@@ -279,31 +285,6 @@ impl Slot {
             queue.wait(&self.order.done)?;
         }
         enqueued
-    }
-
-    /// Gives every input an aligned address, and notes what must be copied there.
-    fn align(&mut self, signature: &Signature) -> Result<()> {
-        self.copies.clear();
-        let mut sizes = self.shapes.inputs.as_slice();
-        for (i, spec) in signature.inputs.iter().enumerate() {
-            let (own, rest) = sizes.split_at(spec.shape.rank());
-            sizes = rest;
-            let from = self.addresses[i];
-            if from.is_multiple_of(ADDRESS_ALIGNMENT) {
-                continue;
-            }
-            let len = byte_len(spec, own)?;
-            let aligned = &mut self.aligned[i];
-            if !aligned.holds(len) {
-                // Every work of this slot is in the order of the one before.
-                let waited = self.order.done.synchronize();
-                waited.map_err(|e| device_error("earlier work failed", e))?;
-            }
-            aligned.reserve(len).map_err(|e| e.on_tensor(&spec.name))?;
-            self.addresses[i] = aligned.address();
-            self.copies.push(Copy { input: i, from, len });
-        }
-        Ok(())
     }
 
     /// Copies the outputs whose shape was computed to the memory that `output` gives, which `on` comes
@@ -346,16 +327,8 @@ impl Slot {
         launch: bool,
         counters: &Counters,
     ) -> Result<()> {
-        for &Copy { input, from, len } in &self.copies {
-            // SAFETY: `len` bytes on both sides; the copy and whoever uses our side later are in
-            // the order of this slot.
-            unsafe { result::memcpy_dtod_async(self.addresses[input], from, len, queue.raw()) }
-                .map_err(|e| {
-                    let name = &signature.inputs[input].name;
-                    device_error("an input cannot be copied", e).on_tensor(name)
-                })?;
-            Counters::count(&counters.device_copies);
-        }
+        // SAFETY: the caller's promise.
+        unsafe { self.copy(&self.copies[0], signature, queue, counters) }?;
         let scratch = self.scratch.clone();
         let turn = scratch.as_ref().map(|scratch| scratch.turn(queue)).transpose()?;
         // SAFETY: the caller's promise.
@@ -365,6 +338,8 @@ impl Slot {
             turn.over()?;
         }
         executed?;
+        // SAFETY: the caller's promise.
+        unsafe { self.copy(&self.copies[1], signature, queue, counters) }?;
         Counters::count(&counters.executions);
         Ok(())
     }
@@ -372,15 +347,14 @@ impl Slot {
     /// # Safety
     /// As [`enqueue_on`](Self::enqueue_on).
     unsafe fn execute(&mut self, queue: Queue, launch: bool, counters: &Counters) -> Result<()> {
-        let computed = self.shapes.computed.contains(&true);
-        if computed {
+        if self.shapes.computed.contains(&true) {
             // Its memory may grow, and the execution before writes there.
             let waited = self.order.done.synchronize();
             waited.map_err(|e| device_error("earlier work failed", e))?;
         }
-        let always = self.graphs.wanted() == Wanted::Always && !computed;
+        let capture = !launch && self.is_to_be_captured(counters);
         // SAFETY: the caller's promise.
-        let launch = launch || (always && unsafe { self.capture_at_once(queue, counters) }?);
+        let launch = launch || (capture && unsafe { self.capture_at_once(queue, counters) }?);
         match self.graphs.current().filter(|_| launch) {
             Some(graph) => {
                 // SAFETY: it is of these shapes and addresses, which are as the caller promises or
