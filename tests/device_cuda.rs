@@ -146,6 +146,8 @@ fn results_equal_the_host_path_and_nothing_is_copied() {
             assert_eq!(got, layer.forward(&x));
             let after = cuda.counters();
             assert_eq!((after.host_copies, after.device_copies), (before.host_copies, 0));
+            // A context is idle for sure once its stream is.
+            stream.synchronize().unwrap();
             let host = HostTensor::from_vec([rows, FEATURES], x).unwrap();
             assert_eq!(module.run(&[host]).unwrap()[0].to_vec::<f32>().unwrap(), got);
             // What the host path copies is counted: one input, one output.

@@ -4,22 +4,22 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use accelerant::cuda::CudaRead;
 use accelerant::cuda::cudarc::driver::{CudaContext, CudaSlice, CudaStream};
+use accelerant::cuda::{CudaRead, without_captures};
 use accelerant::{HostTensor, InferenceModule};
 
 use crate::networks::Sample;
 use crate::{Result, Service, Soak, add, only};
 
-/// What may be done, and how often in a hundred.
+/// What may be done, and how often in a thousand.
 const CHOICES: [(Action, usize); ACTIONS] = [
-    (Action::Allocating, 36),
-    (Action::InPlace, 24),
-    (Action::Host, 16),
-    (Action::Submit, 10),
-    (Action::Batch, 10),
-    (Action::Load, 3),
-    (Action::Stream, 1),
+    (Action::Allocating, 365),
+    (Action::InPlace, 240),
+    (Action::Host, 180),
+    (Action::Submit, 100),
+    (Action::Batch, 100),
+    (Action::Load, 5),
+    (Action::Stream, 10),
 ];
 
 pub(crate) const ACTIONS: usize = 7;
@@ -92,17 +92,16 @@ pub(crate) fn work(soak: &Soak, thread: usize, seed: u64) -> Result<()> {
             Action::Stream => self::stream(device).map(|new| stream = new),
         };
         let name = service.network.name;
-        did.map_err(|e| {
-            format!("{}, {name}, size {}: {e}", NAMES[action as usize], sample.size)
-        })?;
+        did.map_err(|e| format!("{}, {name}, size {}: {e}", NAMES[action as usize], sample.size))?;
         soak.done[action as usize].fetch_add(1, Ordering::Relaxed);
     }
     Ok(())
 }
 
-/// A stream of a handle of its own, which waits for the whole device.
+/// A stream of a handle of its own. The first of a handle waits for the whole device.
 fn stream(device: usize) -> Result<Arc<CudaStream>> {
-    Ok(CudaContext::new(device)?.new_stream()?)
+    let context = CudaContext::new(device)?;
+    Ok(without_captures(|| context.new_stream())?)
 }
 
 fn uploaded(stream: &Arc<CudaStream>, sample: &Sample) -> Result<Vec<CudaSlice<f32>>> {
@@ -154,9 +153,10 @@ fn in_place(
         let mut written: Vec<_> = outputs.iter_mut().map(|y| y as _).collect();
         cuda.run_on(stream, &with_shapes(&inputs, sample), &mut written)?;
     }
-    let outputs = outputs.iter().zip(&sample.expected).map(|(output, y)| {
-        Ok(HostTensor::from_vec(y.shape(), stream.clone_dtoh(output)?)?)
-    });
+    let outputs = outputs
+        .iter()
+        .zip(&sample.expected)
+        .map(|(output, y)| Ok(HostTensor::from_vec(y.shape(), stream.clone_dtoh(output)?)?));
     compare(soak, sample, &outputs.collect::<Result<Vec<_>>>()?)
 }
 
@@ -169,6 +169,12 @@ fn submit(soak: &Soak, service: &Service, sample: &Sample) -> Result<()> {
 fn batch(soak: &Soak, service: &Service, sample: &Sample) -> Result<()> {
     let Some(batcher) = &service.batcher else { return Ok(()) };
     compare(soak, sample, &batcher.run(&sample.inputs)?)
+}
+
+/// As a thread loads an engine, on the first device.
+pub(crate) fn load_once(soak: &Soak, service: &Service, sample: &Sample) -> Result<()> {
+    let device = soak.devices[0];
+    load(soak, service, device, &stream(device)?, sample)
 }
 
 /// The engine once more, on a host and a device tensor, and gone again.

@@ -176,10 +176,10 @@ impl CudaWrite for CudaTensor {
 
 /// Calls `f` while no module captures an execution, and has captures wait for its end.
 ///
-/// CUDA refuses what waits for a whole device while a thread captures on an ordinary stream: `cuCtxSynchronize`, with it
-/// [`CudaContext::synchronize`] and the first [`CudaContext::new_stream`] of a handle. Driver 580.159 may crash then. This
-/// crate captures on streams that such calls leave alone, where the driver has them (from 12.5 on). For older
-/// drivers, make such calls here.
+/// Use it for what waits for a whole device: `cuCtxSynchronize`, [`CudaContext::synchronize`] and the first
+/// [`CudaContext::new_stream`] of a handle. CUDA refuses such a call while another thread captures, the capture has to be made
+/// again, and driver 580.159 may crash. Where such calls cannot be told,
+/// [`isolated_captures`](crate::backend::tensorrt::TensorRtOptions::isolated_captures) keeps captures apart from them.
 ///
 /// ```no_run
 /// use accelerant::cuda::{cudarc::driver::CudaContext, without_captures};

@@ -8,13 +8,8 @@ pub mod minilm;
 #[cfg(feature = "tract")]
 pub mod programs;
 
-use std::{
-    fmt::Display,
-    io::Write as _,
-    sync::Arc,
-    thread,
-    time::{Duration, Instant},
-};
+use std::io::Write as _;
+use std::sync::Arc;
 
 use accelerant::backend::{Backend, Registry};
 #[cfg(feature = "tensorrt-rtx")]
@@ -23,10 +18,10 @@ use accelerant::export::{Consumer, OnnxModel, onnx::NodeProto};
 use accelerant::{BackendKind, DType, ErrorKind, HostTensor, Result};
 use ndarray::ArrayD;
 
-/// A stream of a handle of its own, which waits for the device: also while another test captures an execution.
+/// A stream. The first of a handle waits for the device, which must not be while another test captures an execution.
 #[cfg(feature = "tensorrt-rtx")]
 pub fn new_stream(context: &Arc<CudaContext>) -> Arc<CudaStream> {
-    context.new_stream().unwrap()
+    accelerant::cuda::without_captures(|| context.new_stream()).unwrap()
 }
 
 /// How far a result may be from the framework's: `absolute + relative * |expected|`.

@@ -2,6 +2,7 @@
 
 use accelerant::backend::tensorrt::{TensorRt, TensorRtOptions};
 use accelerant::candle::{CandleModule, Forward, OptimizeTrt, TensorOps};
+use accelerant::cuda::without_captures;
 use accelerant::{BackendKind, ErrorKind, OptimizeOptions, Registry};
 use candle_core::{DType, Device, Result, Shape, Tensor};
 use candle_nn::{Embedding, Linear};
@@ -41,7 +42,8 @@ fn dynamic(net: &Net, example: &Tensor) -> CandleModule {
 
 /// Candle's default stream and one of its own.
 fn devices() -> [Device; 2] {
-    [Device::new_cuda, Device::new_cuda_with_stream].map(|make| make(0).unwrap())
+    [Device::new_cuda, Device::new_cuda_with_stream]
+        .map(|make| without_captures(|| make(0)).unwrap())
 }
 
 fn input(rows: usize, device: &Device) -> Tensor {

@@ -144,7 +144,7 @@ fn captures_and_waits_for_the_device_leave_each_other_alone() {
     let layer = Layer::new(33);
     for overlap in [true, false] {
         let options = TensorRtOptions::default().cuda_graph(true).kernel_overlap(overlap);
-        let module = module_with(&layer.export(), options).unwrap();
+        let module = module_with(&layer.export(), options.isolated_captures(true)).unwrap();
         let cuda = module.cuda().unwrap();
         let context = context();
         let stream = new_stream(&context);
@@ -154,7 +154,7 @@ fn captures_and_waits_for_the_device_leave_each_other_alone() {
                 scope.spawn(|| {
                     while !done.load(Ordering::Relaxed) {
                         context.synchronize().unwrap();
-                        drop(new_stream(&crate::context()));
+                        drop(crate::context().new_stream().unwrap());
                     }
                 });
             }

@@ -1,9 +1,13 @@
-//! Streams to capture on. A capture on an ordinary stream is ended by any thread that waits for the whole device
-//! (`cuCtxSynchronize`, and with it cudarc's first `CudaContext::new_stream`): the call fails, so does the capture, and
-//! driver 580.159 crashes in some of these cases. A stream of a green context stands apart: both go on undisturbed.
+//! Streams to capture on that other threads leave alone.
+//!
+//! A capture on an ordinary stream is ended by any thread that waits for the whole device (`cuCtxSynchronize`, and with it
+//! cudarc's first `CudaContext::new_stream` of a handle): the call fails, so does the capture, and driver 580.159 crashes in
+//! some of these cases. On a stream of a green context both go on undisturbed. What is captured there starts some
+//! microseconds later and keeps some of the host's memory, so it is only done where it was asked for or a capture was broken.
 
 use std::mem::MaybeUninit;
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cudarc::driver::{CudaContext, DriverError, result, sys};
@@ -12,6 +16,9 @@ use super::device::Queue;
 
 /// The first driver that makes streams of green contexts, 12.5.
 const FIRST_VERSION: i32 = 12050;
+
+/// Whether a capture was broken in this process.
+static BROKEN: AtomicBool = AtomicBool::new(false);
 
 /// One for each device, and none where the driver makes none. They stay until the process ends.
 static STREAMS: Mutex<Vec<Apart>> = Mutex::new(Vec::new());
@@ -23,9 +30,22 @@ struct Apart {
     _device: Arc<CudaContext>,
 }
 
-/// The stream of a device to capture on, for one thread at a time; `None` where the driver has no such thing. The
-/// device must be bound.
-pub(super) fn stream(device: &Arc<CudaContext>) -> Option<Queue> {
+/// Notes that another thread broke a capture: it will again.
+pub(super) fn broken() {
+    if !BROKEN.swap(true, Ordering::Relaxed) {
+        tracing::debug!(
+            target: "accelerant::tensorrt",
+            "another thread waited for the whole device during a capture: captures are made apart from now on"
+        );
+    }
+}
+
+/// The stream of a device to capture on, for one thread at a time, if captures are `isolated` or one was broken. `None`
+/// where the driver has no such thing. The device must be bound.
+pub(super) fn stream(device: &Arc<CudaContext>, isolated: bool) -> Option<Queue> {
+    if !isolated && !BROKEN.load(Ordering::Relaxed) {
+        return None;
+    }
     let mut streams = STREAMS.lock().unwrap_or_else(PoisonError::into_inner);
     let ordinal = device.ordinal();
     if let Some(known) = streams.iter().find(|known| known.ordinal == ordinal) {
@@ -51,7 +71,8 @@ fn create(ordinal: usize) -> Result<Option<Queue>, DriverError> {
     let default = sys::CUgreenCtxCreate_flags::CU_GREEN_CTX_DEFAULT_STREAM as u32;
     let plain = sys::CUstream_flags::CU_STREAM_NON_BLOCKING as u32;
     let mut resource = MaybeUninit::uninit();
-    let (mut description, mut context, mut stream) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
+    let mut description = ptr::null_mut();
+    let (mut context, mut stream) = (ptr::null_mut(), ptr::null_mut());
     // SAFETY: each call gets what the one before gave, and all multiprocessors stay at the primary context's
     // disposal as well.
     unsafe {

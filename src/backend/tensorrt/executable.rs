@@ -146,7 +146,9 @@ impl EngineExecutable {
         let signature = &self.model.signature;
         let graphs = self.loaded.graphs;
         let scratch = self.scratch.clone();
-        let slot = Slot::new(context, profiles, &self.device, signature, graphs, scratch)?;
+        let isolated = self.loaded.options.isolated_captures;
+        let slot =
+            Slot::new(context, profiles, &self.device, signature, graphs, isolated, scratch)?;
         Counters::count(&self.counters.contexts);
         Ok(slot)
     }

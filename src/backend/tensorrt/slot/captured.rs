@@ -5,6 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Slot;
+use crate::backend::tensorrt::apart;
 use crate::backend::tensorrt::counters::Counters;
 use crate::backend::tensorrt::device::Queue;
 use crate::backend::tensorrt::graphs::{Graph, NoGraph, Step, Wanted};
@@ -66,7 +67,7 @@ impl Slot {
     }
 
     fn capture(&mut self, patience: Duration) -> Result<Graph, NoGraph> {
-        let queue = self.apart.unwrap_or(self.own);
+        let queue = apart::stream(self.stream.context(), self.isolated).unwrap_or(self.own);
         let (context, addresses) = (&mut self.context, &self.addresses);
         let (stream, computed) = (queue.raw() as usize, &mut self.computed);
         // TensorRT-RTX 1.6 answers `isStreamCapturable` with no for engines that are: it is tried.
@@ -74,9 +75,13 @@ impl Slot {
         // an address; nothing is executed before it is launched.
         unsafe {
             let overlap = self.graphs.wanted() != Wanted::Always;
-            Graph::capture(self.stream.context(), queue, overlap, patience, || {
+            let graph = Graph::capture(self.stream.context(), queue, overlap, patience, || {
                 context.enqueue(addresses, computed, stream)
-            })
+            });
+            if let Err(NoGraph::Broken(_)) = &graph {
+                apart::broken();
+            }
+            graph
         }
     }
 

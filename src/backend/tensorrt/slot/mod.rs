@@ -12,7 +12,6 @@ use std::{collections::HashSet, sync::Arc};
 use cudarc::driver::{CudaContext, CudaStream, result};
 use cxx::UniquePtr;
 
-use super::apart;
 use super::captures::not_captured;
 use super::computed::OutputMemory;
 use super::counters::Counters;
@@ -26,8 +25,8 @@ use super::scratch::Scratch;
 use crate::backend::{ADDRESS_ALIGNMENT, DeviceTensor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::{DType, Signature, TensorSpec};
-use own_memory::Copy;
 use order::Order;
+use own_memory::Copy;
 use shapes::Shapes;
 
 /// What every execution is checked against.
@@ -77,11 +76,10 @@ pub(super) struct Slot {
     buffers: Vec<Buffer>,
     /// For what does not come with a stream that TensorRT likes.
     own: Queue,
-    /// To capture on, by the one who captures.
-    apart: Option<Queue>,
+    /// Whether captures are kept apart from what other threads do.
+    isolated: bool,
     stream: Arc<CudaStream>,
 }
-
 
 impl Slot {
     pub(super) fn new(
@@ -90,6 +88,7 @@ impl Slot {
         device: &Arc<CudaContext>,
         signature: &Signature,
         graphs: Wanted,
+        isolated: bool,
         scratch: Option<Arc<Scratch>>,
     ) -> Result<Self> {
         let stream =
@@ -115,7 +114,7 @@ impl Slot {
             addresses: vec![0; tensors],
             buffers: (0..tensors).map(|_| Buffer::new(device.clone())).collect(),
             own,
-            apart: apart::stream(device),
+            isolated,
             stream,
         };
         slot.order.enqueued(own)?;
