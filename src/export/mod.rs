@@ -1,6 +1,5 @@
 //! From a framework's model, or by hand, to ONNX. No unsafe code, no CUDA, no backend.
 
-mod consumer;
 mod encode;
 mod external;
 #[cfg(any(feature = "burn", feature = "candle"))]
@@ -8,13 +7,14 @@ mod formulas;
 mod graph;
 mod model;
 pub mod onnx;
+mod target;
 
 #[cfg(feature = "burn")]
 pub mod burn;
 #[cfg(feature = "candle")]
 pub mod candle;
 
-pub use consumer::{Consumer, NodeRefusal};
 pub use graph::{Conv, GraphBuilder, Node, Pool, Value};
 pub use model::{OnnxModel, SplitModel};
 pub use onnx::Attribute;
+pub use target::{NodeRefusal, Reader, Target};

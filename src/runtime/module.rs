@@ -12,7 +12,7 @@ use crate::backend::{
     Backend, BackendKind, Compiled, DeviceExecutable, Engine, Executable, Rejection,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::{Consumer, OnnxModel};
+use crate::export::{OnnxModel, Target};
 use crate::spec::Signature;
 use crate::tensor::HostTensor;
 
@@ -82,16 +82,16 @@ impl InferenceModule {
         Self::compile_with(|_| Ok(model.clone()), options)
     }
 
-    /// Compiles the model that `export` writes for a consumer. What `options` say of an export is left to it.
+    /// Compiles the model that `export` writes for a target. What `options` say of an export is left to it.
     ///
     /// # Errors
     /// As [`compile`](Self::compile), but for options about an export, and those of `export`.
     pub fn compile_with(
-        mut export: impl FnMut(Consumer) -> Result<OnnxModel>,
+        mut export: impl FnMut(Target) -> Result<OnnxModel>,
         options: &OptimizeOptions,
     ) -> Result<Self> {
         if let Some(path) = options.onnx_path() {
-            let model = export(Consumer::portable())?;
+            let model = export(Target::portable())?;
             match options.external_threshold() {
                 Some(threshold) => model.save_external(path, threshold)?,
                 None => model.save(path)?,
@@ -308,7 +308,7 @@ impl Executable for InferenceModule {
 
 /// Builds an engine with the flavor of TensorRT that is required, else the first that can build here, and writes it.
 fn build_engine(
-    export: &mut impl FnMut(Consumer) -> Result<OnnxModel>,
+    export: &mut impl FnMut(Target) -> Result<OnnxModel>,
     options: &OptimizeOptions,
     path: &Path,
 ) -> Result<Engine> {
@@ -318,7 +318,7 @@ fn build_engine(
     let mut reasons = Vec::new();
     for kind in flavors.iter().filter(|kind| required.is_none_or(|only| only == *kind)) {
         let built =
-            backends.get(kind).and_then(|backend| backend.build(&export(backend.consumer())?));
+            backends.get(kind).and_then(|backend| backend.build(&export(backend.target())?));
         match built {
             Ok(engine) => {
                 engine.save(path)?;

@@ -1,7 +1,7 @@
 //! What surrounds the operations: names, modules, errors.
 
 use accelerant::burn::{OptimizeTrt, export_onnx};
-use accelerant::export::Consumer;
+use accelerant::export::Target;
 use accelerant::{BackendKind, Dim, ErrorKind, HostTensor};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
@@ -102,13 +102,12 @@ fn parameters_are_read_once() {
     let forward = |m: &Linear, x: Tensor<2>| m.forward(x);
     let graph = BurnGraph::capture(&layer, &input([1, 32], 1), forward, &OptimizeOptions::new());
     let graph = graph.unwrap();
-    let weight = |consumer| {
-        let split = graph.to_onnx(consumer).unwrap().split();
+    let weight = |target| {
+        let split = graph.to_onnx(target).unwrap().split();
         let weight = split.weights.into_iter().find(|(name, _)| name == "weight");
         weight.expect("it is an initializer").1
     };
-    let (first, second) =
-        (weight(Consumer::portable()), weight(Consumer::opset(Consumer::MAX_OPSET)));
+    let (first, second) = (weight(Target::portable()), weight(Target::onnx_runtime()));
     assert_eq!(first.bytes().as_ptr(), second.bytes().as_ptr());
     assert_eq!(first, host(layer.weight.val()).remove(0));
 }

@@ -1,7 +1,7 @@
 //! What cannot be exported is refused with an error that names the call.
 
 use accelerant::candle::{CandleModule, OptimizeTrt, Trace, Traced};
-use accelerant::export::Consumer;
+use accelerant::export::Target;
 use accelerant::{BackendKind, Error, ErrorKind};
 use candle_core::quantized::{GgmlDType, QMatMul, QTensor};
 
@@ -24,7 +24,7 @@ macro_rules! refusal {
 }
 
 fn error(model: &impl Forward, x: &Tensor, options: &OptimizeOptions) -> Error {
-    let onnx = Trace::of(model, x, options).and_then(|t| t.to_onnx(Consumer::portable()));
+    let onnx = Trace::of(model, x, options).and_then(|t| t.to_onnx(Target::portable()));
     onnx.expect_err("the model is refused")
 }
 

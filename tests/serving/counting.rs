@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use accelerant::backend::ort::Ort;
 use accelerant::backend::{Backend, Executable, Registry};
-use accelerant::export::{Consumer, OnnxModel};
+use accelerant::export::{OnnxModel, Target};
 use accelerant::{
     BackendKind, Engine, Error, ErrorKind, HostTensor, InferenceModule, OptimizeOptions, Result,
     Signature,
@@ -92,8 +92,8 @@ impl Backend for Counting {
         format!("{}, counted", Ort.description())
     }
 
-    fn consumer(&self) -> Consumer {
-        Ort.consumer()
+    fn target(&self) -> Target {
+        Ort.target()
     }
 
     fn probe(&self) -> Result<()> {

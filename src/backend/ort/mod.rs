@@ -22,7 +22,7 @@ use ort::session::{Session, SessionInputValue, builder::GraphOptimizationLevel};
 
 use super::{Backend, BackendKind, Engine, Executable};
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::{Consumer, OnnxModel};
+use crate::export::{OnnxModel, Target};
 use crate::spec::Signature;
 use crate::tensor::HostTensor;
 use library::Library;
@@ -43,10 +43,10 @@ impl Backend for Ort {
         }
     }
 
-    fn consumer(&self) -> Consumer {
+    fn target(&self) -> Target {
         match library::load() {
-            Ok(library) if library.native => Consumer::opset(Consumer::MAX_OPSET),
-            _ => Consumer::portable(),
+            Ok(library) if library.native => Target::onnx_runtime(),
+            _ => Target::portable(),
         }
     }
 

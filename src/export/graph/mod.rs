@@ -18,9 +18,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::consumer::Consumer;
 use super::model::OnnxModel;
 use super::onnx::{self, Attribute, GraphProto, ModelProto, NodeProto};
+use super::target::Target;
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::{DType, Dim, Shape, Signature, Symbol, TensorSpec};
 use crate::tensor::HostTensor;
@@ -51,7 +51,7 @@ pub use ops::{Conv, Pool};
 #[derive(Clone)]
 pub struct GraphBuilder {
     state: Arc<Mutex<State>>,
-    consumer: Consumer,
+    target: Target,
 }
 
 #[derive(Clone)]
@@ -69,7 +69,7 @@ struct State {
     sizes: Vec<(Dim, Arc<str>)>,
     scope: Vec<String>,
     metadata: Vec<(String, String)>,
-    /// For a consumer that has them in other forms: types and shapes of what nodes give, and layers.
+    /// For a target that has them in other forms: types and shapes of what nodes give, and layers.
     computed: HashMap<Arc<str>, (DType, Shape)>,
     linears: Vec<batched::Linear>,
     convolutions: Vec<convolutions::Convolution>,
@@ -88,13 +88,13 @@ pub struct Value {
 }
 
 impl GraphBuilder {
-    /// An empty graph for every consumer.
+    /// An empty graph for every target.
     pub fn new(name: impl Into<String>) -> Self {
-        Self::for_consumer(name, Consumer::portable())
+        Self::for_target(name, Target::portable())
     }
 
-    /// An empty graph for one consumer.
-    pub fn for_consumer(name: impl Into<String>, consumer: Consumer) -> Self {
+    /// An empty graph for one target.
+    pub fn for_target(name: impl Into<String>, target: Target) -> Self {
         let state = State {
             name: name.into(),
             nodes: Vec::new(),
@@ -112,12 +112,12 @@ impl GraphBuilder {
             convolutions: Vec::new(),
             few_rows: Vec::new(),
         };
-        Self { state: Arc::new(Mutex::new(state)), consumer }
+        Self { state: Arc::new(Mutex::new(state)), target }
     }
 
     /// Whom this graph is written for.
-    pub fn consumer(&self) -> Consumer {
-        self.consumer
+    pub fn target(&self) -> Target {
+        self.target
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -260,7 +260,7 @@ impl GraphBuilder {
     }
 
     /// The model. Weights are shared with the arrays they came from, but for those of
-    /// [layers in other forms](Consumer::hopper_forms).
+    /// [layers in other forms](Target::for_compute_capability).
     ///
     /// # Errors
     /// [`ErrorKind::InvalidModel`] when the graph has no outputs.
@@ -271,10 +271,10 @@ impl GraphBuilder {
             return Err(Error::new(ErrorKind::InvalidModel, text).in_operation("finish"));
         }
         let forms = || {
-            let state = state.batched(self.consumer)?.convolved(self.consumer)?;
-            state.aligned(self.consumer)?.with_more_rows(self.consumer)
+            let state = state.batched(self.target)?.convolved(self.target)?;
+            state.aligned(self.target)?.with_more_rows(self.target)
         };
-        let other = self.consumer.has_hopper_forms().then(forms).transpose()?;
+        let other = self.target.has_forms().then(forms).transpose()?;
         let state = other.as_ref().unwrap_or(&state);
         let used: HashSet<&str> =
             state.nodes.iter().flat_map(|n| &n.input).map(String::as_str).collect();
@@ -294,10 +294,10 @@ impl GraphBuilder {
             value: Some(value.clone()),
         };
         let proto = ModelProto {
-            ir_version: Some(self.consumer.ir_version()),
+            ir_version: Some(self.target.ir_version()),
             opset_import: vec![onnx::OperatorSetIdProto {
                 domain: Some(String::new()),
-                version: Some(self.consumer.opset_version()),
+                version: Some(self.target.opset_version()),
             }],
             producer_name: Some(env!("CARGO_PKG_NAME").to_owned()),
             producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
@@ -454,7 +454,7 @@ impl Node<'_> {
         let names: Vec<_> = outputs.iter().map(|_| state.unique(&hint)).collect();
         let inputs: Vec<_> = self.inputs.iter().map(Option::as_ref).collect();
         state.push_node(self.op_type, self.name, &inputs, &self.attributes, &names);
-        if self.graph.consumer.has_hopper_forms() {
+        if self.graph.target.has_forms() {
             state.computed.extend(names.iter().cloned().zip(outputs.iter().cloned()));
         }
         drop(state);

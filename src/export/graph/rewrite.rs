@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{GraphBuilder, State, Value};
-use crate::export::Consumer;
+use crate::export::Target;
 use crate::export::onnx::{AttributeProto, NodeProto};
 use crate::spec::TensorSpec;
 use crate::tensor::HostTensor;
@@ -20,9 +20,9 @@ pub(super) struct Rewriter {
 
 impl Rewriter {
     /// Begins with the weights of another graph, and none of its nodes.
-    pub(super) fn new(state: &State, consumer: Consumer) -> Self {
+    pub(super) fn new(state: &State, target: Target) -> Self {
         let start = State { nodes: Vec::new(), scope: Vec::new(), ..state.clone() };
-        Self { graph: GraphBuilder { state: Arc::new(Mutex::new(start)), consumer } }
+        Self { graph: GraphBuilder { state: Arc::new(Mutex::new(start)), target } }
     }
 
     /// Adds a node as it was.
@@ -116,7 +116,7 @@ impl NodeProto {
 }
 
 impl State {
-    /// Type and shape of a value, for a consumer that has other forms.
+    /// Type and shape of a value, for a target that has other forms.
     pub(super) fn spec(&self, name: &str) -> Option<TensorSpec> {
         if let Some((dtype, shape)) = self.computed.get(name) {
             return Some(TensorSpec::new(name, *dtype, shape.clone()));

@@ -3,6 +3,7 @@
 use super::ops::scalar;
 use super::{Conv, GraphBuilder, State, Value};
 use crate::error::Result;
+use crate::export::Reader;
 use crate::tensor::HostTensor;
 
 /// The factors of a product, with something between where TensorRT-RTX 1.6.1 would compute another
@@ -10,7 +11,7 @@ use crate::tensor::HostTensor;
 /// of percent on an H200, in fp32 and fp16, whatever the other factor is. Without bias, with any
 /// other activation, or with a bound between activation and product they are right.
 pub(super) fn factors(graph: &GraphBuilder, inputs: &mut [Option<Value>]) -> Result<()> {
-    if !graph.consumer().is_tensorrt() {
+    if graph.target().reader() != Reader::TensorRt {
         return Ok(());
     }
     let mut bounded: Option<(String, Value)> = None;
@@ -44,7 +45,7 @@ pub(super) fn conv_transpose(
 ) -> Result<Option<Value>> {
     let any_batch = x.rank() == 3 && x.dims()[0].fixed().is_none();
     let (graph, groups) = (&x.graph, options.groups);
-    if !graph.consumer().is_tensorrt() || groups < 2 || !any_batch {
+    if graph.target().reader() != Reader::TensorRt || groups < 2 || !any_batch {
         return Ok(None);
     }
     let Some(values) = weight.as_constant() else { return Ok(None) };
@@ -87,11 +88,11 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::export::Consumer;
+    use crate::export::Target;
     use crate::spec::{DType, Dim};
 
-    fn operators(consumer: Consumer, biased: bool) -> Vec<String> {
-        let graph = GraphBuilder::for_consumer("products", consumer);
+    fn operators(target: Target, biased: bool) -> Vec<String> {
+        let graph = GraphBuilder::for_target("products", target);
         let x = graph.input("x", DType::F16, [2, 4]).unwrap();
         let weight = HostTensor::from_vec([4, 4], vec![half::f16::ONE; 16]).unwrap();
         let bias = HostTensor::from_vec([4], vec![half::f16::ONE; 4]).unwrap();
@@ -109,10 +110,10 @@ mod tests {
     #[test]
     fn a_product_with_the_activation_of_a_biased_layer_is_kept_apart_for_tensorrt() {
         let apart = ["MatMul", "Add", "Relu", "Clip", "Mul", "Identity"];
-        assert_eq!(operators(Consumer::tensorrt(), true), apart);
+        assert_eq!(operators(Target::tensorrt(), true), apart);
         let whole = ["MatMul", "Add", "Relu", "Mul", "Identity"];
-        assert_eq!(operators(Consumer::portable(), true), whole);
-        assert_eq!(operators(Consumer::tensorrt(), false), ["MatMul", "Relu", "Mul", "Identity"]);
+        assert_eq!(operators(Target::portable(), true), whole);
+        assert_eq!(operators(Target::tensorrt(), false), ["MatMul", "Relu", "Mul", "Identity"]);
     }
 
     #[test]
@@ -121,7 +122,7 @@ mod tests {
             (Dim::dynamic("batch", 1..=4).unwrap(), vec![vec![2, 3, 3], vec![2, 3, 3]]),
             (Dim::Fixed(2), vec![vec![4, 3, 3]]),
         ] {
-            let graph = GraphBuilder::for_consumer("layer", Consumer::tensorrt());
+            let graph = GraphBuilder::for_target("layer", Target::tensorrt());
             let x = graph.input("x", DType::F32, [batch, Dim::Fixed(4), Dim::Fixed(7)]).unwrap();
             let weight = HostTensor::from_vec([4, 3, 3], vec![1f32; 36]).unwrap();
             let options =

@@ -2,7 +2,7 @@
 
 use super::{GraphBuilder, Value};
 use crate::error::Result;
-use crate::export::{Consumer, OnnxModel};
+use crate::export::{OnnxModel, Target};
 use crate::spec::DType;
 
 /// A model of one input, whose outputs `body` gives.
@@ -11,7 +11,8 @@ pub(super) fn model(
     dims: &[usize],
     body: impl Fn(&Value) -> Result<Vec<Value>>,
 ) -> OnnxModel {
-    let graph = GraphBuilder::for_consumer("model", Consumer::tensorrt().hopper_forms(true));
+    let graph =
+        GraphBuilder::for_target("model", Target::tensorrt().for_compute_capability(Some(90)));
     let x = graph.input("x", dtype, dims.iter().copied()).unwrap();
     for (i, y) in body(&x).unwrap().iter().enumerate() {
         graph.output(&format!("y{i}"), y).unwrap();

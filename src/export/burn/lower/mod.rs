@@ -32,7 +32,7 @@ use super::tensors;
 use super::trace::{self, Trace};
 use super::{BurnGraph, modules};
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::{Consumer, GraphBuilder, OnnxModel, Value};
+use crate::export::{GraphBuilder, OnnxModel, Target, Value};
 use crate::spec::{DType, Dim};
 
 /// What lowering came to.
@@ -53,8 +53,8 @@ pub(super) struct Owner {
 }
 
 /// Lowers all operations, also after one was refused.
-pub(super) fn lower(source: &BurnGraph, consumer: Consumer) -> Result<Outcome> {
-    let graph = GraphBuilder::for_consumer(&source.name, consumer);
+pub(super) fn lower(source: &BurnGraph, target: Target) -> Result<Outcome> {
+    let graph = GraphBuilder::for_target(&source.name, target);
     graph.reserve(&source.output_names);
     let trace = &source.trace;
     let mut lowering = Lowering {

@@ -2,9 +2,9 @@
 
 use super::Lowering;
 use crate::error::Result;
+use crate::export::Value;
 use crate::export::candle::sizes::constant;
 use crate::export::candle::trace::Step;
-use crate::export::{Consumer, Value};
 use crate::spec::{DType, Dim};
 use crate::tensor::HostTensor;
 
@@ -29,8 +29,7 @@ impl Lowering<'_> {
         node.attr("axis", dim as i64).outputs([output]).build()
     }
 
-    /// TensorRT's parser, for which the newest operator set is written, takes no reductions: there,
-    /// a sum over all sources of what goes to each place.
+    /// Where no reductions are taken, a sum over all sources of what goes to each place.
     pub(super) fn scatter(
         &self,
         step: &Step,
@@ -39,7 +38,7 @@ impl Lowering<'_> {
         add: bool,
     ) -> Result<Value> {
         let indexes = indices(indexes)?;
-        if add && self.graph.consumer().opset_version() >= Consumer::MAX_OPSET {
+        if add && !self.graph.target().has_scatter_reduction() {
             let axis = dim as i64 + 1;
             let places = self.counted(step.inputs[0], dim)?;
             let behind: Vec<i64> = (1..(x.rank() - dim) as i64).collect();

@@ -18,7 +18,7 @@ use super::tape::{Binary, Op, Recurrent};
 use super::tensors::carried_dtype;
 use super::trace::{Step, Trace};
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::{Consumer, GraphBuilder, OnnxModel, Value};
+use crate::export::{GraphBuilder, OnnxModel, Target, Value};
 use crate::spec::{DType, Dim};
 
 /// A graph being written from a trace.
@@ -33,8 +33,8 @@ pub(super) struct Lowering<'t> {
     shared: Vec<(Op, Vec<usize>, Vec<Value>)>,
 }
 
-pub(super) fn lower(trace: &Trace, consumer: Consumer) -> Result<OnnxModel> {
-    let graph = GraphBuilder::for_consumer(&*trace.name, consumer);
+pub(super) fn lower(trace: &Trace, target: Target) -> Result<OnnxModel> {
+    let graph = GraphBuilder::for_target(&*trace.name, target);
     graph.reserve(trace.outputs.iter().map(|(name, _)| name));
     let values = vec![None; trace.steps.len()];
     let (known, weights, shared) = (Vec::new(), HashMap::new(), Vec::new());

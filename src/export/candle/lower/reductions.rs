@@ -40,8 +40,7 @@ pub(super) fn cumsum(x: &Value, dim: usize) -> Result<Value> {
 }
 
 /// Wu and He (2018). As one operator where the operator set has it with a scale for each channel,
-/// which is from 21 on; else as an instance normalization of the groups. TensorRT's parser gives the
-/// number of groups to a layer that takes 1 for "each channel by itself", so one group is not left to it.
+/// and one group is normalized whole; else as an instance normalization of the groups.
 pub(super) fn group_norm(
     x: &Value,
     weight: &Value,
@@ -49,8 +48,8 @@ pub(super) fn group_norm(
     groups: usize,
     eps: f64,
 ) -> Result<Value> {
-    let consumer = x.graph().consumer();
-    if consumer.opset_version() >= 21 && !(consumer.is_tensorrt() && groups == 1) {
+    let target = x.graph().target();
+    if target.has_group_norm() && (groups != 1 || target.has_group_norm_of_one_group()) {
         let node = x.graph().node("GroupNormalization").input(x).input(weight).input(bias);
         return node.attr("num_groups", groups as i64).attr("epsilon", eps as f32).build();
     }

@@ -11,7 +11,7 @@ mod tests;
 
 use super::State;
 use super::rewrite::Wiring;
-use crate::export::Consumer;
+use crate::export::Target;
 use crate::spec::{DType, Dim};
 
 /// Numbers that are loaded at once: 16 bytes.
@@ -47,8 +47,8 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn of(state: &'a State, consumer: Consumer) -> Self {
-        Self { wiring: Wiring::of(state), any_number: !consumer.is_portable() }
+    fn of(state: &'a State, target: Target) -> Self {
+        Self { wiring: Wiring::of(state), any_number: target.has_computed_pads() }
     }
 
     fn attention(&self, product: usize) -> Option<Attention> {

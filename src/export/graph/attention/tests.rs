@@ -5,7 +5,7 @@ use super::super::testing::operators;
 use super::super::{GraphBuilder, Value};
 use super::*;
 use crate::error::Result;
-use crate::export::{Consumer, OnnxModel};
+use crate::export::{OnnxModel, Target};
 use crate::tensor::HostTensor;
 
 type Body<'a> = &'a dyn Fn(&Value) -> Result<Value>;
@@ -13,18 +13,18 @@ type Body<'a> = &'a dyn Fn(&Value) -> Result<Value>;
 /// Heads of 8 with queries, keys and values `[2, 4, queries or keys, 8]`; `changed` is what becomes of the
 /// scores before they are weights, and `weighed` of these.
 fn model(dtype: DType, lengths: [Dim; 2], changed: Body<'_>, weighed: Body<'_>) -> OnnxModel {
-    written_for(Consumer::tensorrt(), dtype, lengths, changed, weighed)
+    written_for(Target::tensorrt(), dtype, lengths, changed, weighed)
 }
 
 fn written_for(
-    consumer: Consumer,
+    target: Target,
     dtype: DType,
     [queries, keys]: [Dim; 2],
     changed: Body<'_>,
     weighed: Body<'_>,
 ) -> OnnxModel {
-    let consumer = consumer.hopper_forms(true);
-    let graph = GraphBuilder::for_consumer("model", consumer);
+    let target = target.for_compute_capability(Some(90));
+    let graph = GraphBuilder::for_target("model", target);
     let input = |name: &str, length: &Dim| {
         let dims = [Dim::Fixed(2), Dim::Fixed(4), length.clone(), Dim::Fixed(8)];
         graph.input(name, dtype, dims).unwrap()
@@ -80,24 +80,24 @@ fn what_was_not_measured_to_gain_stays() {
 #[test]
 fn keys_of_any_number_are_padded_by_what_is_missing() {
     let keys = |most| [Dim::Fixed(10), Dim::dynamic("keys", 1..=most).unwrap()];
-    let any = |consumer, dtype, most| {
+    let any = |target, dtype, most| {
         let same: Body<'_> = &|scores| Ok(scores.clone());
-        written_for(consumer, dtype, keys(most), same, &|scores| scores.softmax(-1))
+        written_for(target, dtype, keys(most), same, &|scores| scores.softmax(-1))
     };
-    let model = any(Consumer::tensorrt(), DType::F32, 77);
+    let model = any(Target::tensorrt(), DType::F32, 77);
     let pads = operators(&model).iter().filter(|operator| **operator == "Pad").count();
     assert_eq!(pads, 3, "keys, values and what hides them: {model}");
-    assert!(!is_padded(&any(Consumer::tensorrt(), DType::F32, 48)), "few at the optimum");
-    assert!(!is_padded(&any(Consumer::tensorrt(), DType::F16, 77)), "of f16");
-    assert!(!is_padded(&any(Consumer::portable(), DType::F32, 77)), "tract pads by constants");
+    assert!(!is_padded(&any(Target::tensorrt(), DType::F32, 48)), "few at the optimum");
+    assert!(!is_padded(&any(Target::tensorrt(), DType::F16, 77)), "of f16");
+    assert!(!is_padded(&any(Target::portable(), DType::F32, 77)), "tract pads by constants");
 }
 
 /// A framework's export gives sizes that it knows to be equal one name, and the nodes before keep theirs.
 #[cfg(any(feature = "burn", feature = "candle"))]
 #[test]
 fn keys_may_have_another_name_than_what_they_are_turned_from() {
-    let consumer = Consumer::tensorrt().hopper_forms(true);
-    let graph = GraphBuilder::for_consumer("model", consumer);
+    let target = Target::tensorrt().for_compute_capability(Some(90));
+    let graph = GraphBuilder::for_target("model", target);
     let dims = |keys: Dim| [Dim::Fixed(2), Dim::Fixed(4), keys, Dim::Fixed(8)];
     let input = |name, keys| graph.input(name, DType::F32, dims(keys)).unwrap();
     let length = || Dim::dynamic("length", 1..=77).unwrap();
@@ -147,7 +147,8 @@ fn scores_that_are_more_than_weights_stay() {
 #[test]
 fn scores_and_weights_that_others_read_stay() {
     for read in 0..3 {
-        let graph = GraphBuilder::for_consumer("model", Consumer::tensorrt().hopper_forms(true));
+        let graph =
+            GraphBuilder::for_target("model", Target::tensorrt().for_compute_capability(Some(90)));
         let x = graph.input("x", DType::F32, [2, 77, 8]).unwrap();
         let scores = x.matmul(&x.transpose(&[0, 2, 1]).unwrap()).unwrap();
         let scaled = scores.affine(0.5, 0.0).unwrap();
@@ -161,7 +162,8 @@ fn scores_and_weights_that_others_read_stay() {
 /// A mask that both layers add, and what is keys and values alike.
 #[test]
 fn one_value_is_padded_once() {
-    let graph = GraphBuilder::for_consumer("model", Consumer::tensorrt().hopper_forms(true));
+    let graph =
+        GraphBuilder::for_target("model", Target::tensorrt().for_compute_capability(Some(90)));
     let mut x = graph.input("x", DType::F32, [2, 77, 8]).unwrap();
     let mask = graph.input("mask", DType::F32, [2, 1, 77]).unwrap();
     for _ in 0..2 {
@@ -177,7 +179,8 @@ fn one_value_is_padded_once() {
 /// Keys that others read turned are padded as they are.
 #[test]
 fn turned_keys_may_have_other_readers() {
-    let graph = GraphBuilder::for_consumer("model", Consumer::tensorrt().hopper_forms(true));
+    let graph =
+        GraphBuilder::for_target("model", Target::tensorrt().for_compute_capability(Some(90)));
     let x = graph.input("x", DType::F32, [2, 77, 8]).unwrap();
     let keys = x.transpose(&[0, 2, 1]).unwrap();
     let weights = x.matmul(&keys).unwrap().softmax(-1).unwrap();

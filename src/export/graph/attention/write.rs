@@ -7,7 +7,7 @@ use std::{
 
 use super::{ALIGNED, Attention, Change, Search};
 use crate::error::Result;
-use crate::export::Consumer;
+use crate::export::Target;
 use crate::export::graph::rewrite::Rewriter;
 use crate::export::graph::{State, Value};
 use crate::export::onnx::NodeProto;
@@ -16,8 +16,8 @@ use crate::tensor::HostTensor;
 
 impl State {
     /// The same graph with keys of attention padded where that is faster.
-    pub(in crate::export::graph) fn aligned(&self, consumer: Consumer) -> Result<Self> {
-        let search = Search::of(self, consumer);
+    pub(in crate::export::graph) fn aligned(&self, target: Target) -> Result<Self> {
+        let search = Search::of(self, target);
         let mut changes: HashMap<usize, (Change, Rc<Attention>)> = HashMap::new();
         let mut left_out = HashSet::new();
         for attention in (0..self.nodes.len()).filter_map(|i| search.attention(i)) {
@@ -31,7 +31,7 @@ impl State {
             }
         }
         let mut writer = Writer {
-            new: Rewriter::new(self, consumer),
+            new: Rewriter::new(self, target),
             state: self,
             padded: HashMap::new(),
             rows: HashMap::new(),

@@ -152,7 +152,7 @@ impl GraphBuilder {
         bias: Option<&Value>,
         transposed: bool,
     ) {
-        if self.consumer.has_hopper_forms() {
+        if self.target.has_forms() {
             let mut state = self.lock();
             let layer = Linear::of(&state, from, ends, weight, bias, transposed);
             state.linears.extend(layer);

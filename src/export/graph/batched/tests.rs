@@ -5,7 +5,7 @@ use super::super::GraphBuilder;
 use super::super::testing::{model, operators};
 use super::*;
 use crate::error::Result;
-use crate::export::{Consumer, OnnxModel};
+use crate::export::{OnnxModel, Target};
 use crate::tensor::HostTensor;
 
 const WIDTH: usize = 384;
@@ -228,7 +228,7 @@ fn names_of_values_stay_and_shared_weights_are_stacked_once() {
     let count = |op| operators(&batched).iter().filter(|other| **other == op).count();
     assert_eq!([count("MatMul"), count("Transpose")], [2, 1]);
 
-    let graph = GraphBuilder::for_consumer("model", Consumer::tensorrt());
+    let graph = GraphBuilder::for_target("model", Target::tensorrt());
     let x = graph.input("x", DType::F32, [1, 128, WIDTH]).unwrap();
     graph.output("y0", &body(&x).unwrap()[0]).unwrap();
     let plain = graph.finish().unwrap();
@@ -264,7 +264,8 @@ fn layers_of_unlike_or_unknown_parameters_stay() {
 
 #[test]
 fn what_another_thread_writes_is_no_part_of_a_layer() {
-    let graph = GraphBuilder::for_consumer("model", Consumer::tensorrt().hopper_forms(true));
+    let graph =
+        GraphBuilder::for_target("model", Target::tensorrt().for_compute_capability(Some(90)));
     let x = graph.input("x", DType::F32, [128, WIDTH]).unwrap();
     let weight = weight_of(&x, 0);
     let y = x.linear(&weight, None, true).unwrap();
@@ -277,8 +278,8 @@ fn what_another_thread_writes_is_no_part_of_a_layer() {
 #[test]
 fn sizes_to_tune_for_decide() {
     for (opt, expected) in [(3, false), (4, true)] {
-        let consumer = Consumer::tensorrt().hopper_forms(true);
-        let graph = GraphBuilder::for_consumer("model", consumer);
+        let target = Target::tensorrt().for_compute_capability(Some(90));
+        let graph = GraphBuilder::for_target("model", target);
         let batch = crate::spec::Symbol::new("batch", 1, opt, 8).unwrap();
         let dims = [Dim::from(batch), Dim::Fixed(4), Dim::Fixed(WIDTH)];
         let x = graph.input("x", DType::F32, dims).unwrap();

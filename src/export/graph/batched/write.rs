@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use super::{Form, Heads, Linear, PARTS, Plan, STACKED};
 use crate::error::Result;
-use crate::export::Consumer;
+use crate::export::Target;
 use crate::export::graph::rewrite::Rewriter;
 use crate::export::graph::{State, Value, rows};
 use crate::spec::{Dim, Shape, TensorSpec};
@@ -12,10 +12,10 @@ use crate::tensor::HostTensor;
 
 impl State {
     /// The same graph with its linear layers in the forms that are faster.
-    pub(in crate::export::graph) fn batched(&self, consumer: Consumer) -> Result<Self> {
+    pub(in crate::export::graph) fn batched(&self, target: Target) -> Result<Self> {
         let plan = Plan::of(self);
         let mut writer = Writer {
-            new: Rewriter::new(self, consumer),
+            new: Rewriter::new(self, target),
             state: self,
             weights: HashMap::new(),
             in_parts: HashMap::new(),

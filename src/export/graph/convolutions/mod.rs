@@ -172,7 +172,7 @@ impl GraphBuilder {
         bias: Option<&Value>,
         options: &Conv,
     ) {
-        if self.consumer.has_hopper_forms() {
+        if self.target.has_forms() {
             let found = Convolution::of(ends, weight, bias, options);
             self.lock().convolutions.extend(found);
         }

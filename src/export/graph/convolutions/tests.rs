@@ -3,7 +3,7 @@
 
 use super::super::{GraphBuilder, testing};
 use super::*;
-use crate::export::Consumer;
+use crate::export::Target;
 use crate::tensor::HostTensor;
 
 /// The shape of the weight that a convolution of `dims` gets.
@@ -14,7 +14,8 @@ fn weight(
     kernel: usize,
     options: &Conv,
 ) -> Vec<i64> {
-    let graph = GraphBuilder::for_consumer("model", Consumer::tensorrt().hopper_forms(true));
+    let graph =
+        GraphBuilder::for_target("model", Target::tensorrt().for_compute_capability(Some(90)));
     let x = graph.input("x", dtype, dims).unwrap();
     let shape = [outputs, dims[1] / options.groups, kernel, kernel];
     let bytes = vec![0u8; shape.iter().product::<usize>() * dtype.size()];
@@ -171,7 +172,8 @@ fn sums_that_are_not_of_two_such_convolutions_stay() {
 #[test]
 fn a_norm_that_16_bits_cannot_hold_stays() {
     let operators = |variance: f32| {
-        let graph = GraphBuilder::for_consumer("model", Consumer::tensorrt().hopper_forms(true));
+        let graph =
+            GraphBuilder::for_target("model", Target::tensorrt().for_compute_capability(Some(90)));
         let x = graph.input("x", DType::F16, [1, 1, 8, 8]).unwrap();
         let half = |shape: Vec<usize>, value: f32| {
             let values = vec![half::f16::from_f32(value); shape.iter().product()];
@@ -205,7 +207,8 @@ fn sizes_of_zero_stay() {
 
 #[test]
 fn convolutions_that_share_a_weight_share_it_in_groups() {
-    let graph = GraphBuilder::for_consumer("model", Consumer::tensorrt().hopper_forms(true));
+    let graph =
+        GraphBuilder::for_target("model", Target::tensorrt().for_compute_capability(Some(90)));
     let weight = HostTensor::from_vec([16, 256, 3, 3], vec![1f32; 16 * 256 * 9]).unwrap();
     let weight = graph.weight("weight", weight).unwrap();
     for (i, size) in [14, 7].into_iter().enumerate() {

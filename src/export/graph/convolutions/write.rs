@@ -8,7 +8,7 @@ use std::{
 use super::sums::{self, Sum};
 use super::{Convolution, Form};
 use crate::error::Result;
-use crate::export::Consumer;
+use crate::export::Target;
 use crate::export::graph::rewrite::Rewriter;
 use crate::export::graph::{Conv, State, Value, ops::ints};
 use crate::spec::{Dim, Shape};
@@ -16,12 +16,12 @@ use crate::tensor::HostTensor;
 
 impl State {
     /// The same graph with its convolutions in the forms that are faster.
-    pub(in crate::export::graph) fn convolved(&self, consumer: Consumer) -> Result<Self> {
+    pub(in crate::export::graph) fn convolved(&self, target: Target) -> Result<Self> {
         let sums = sums::of(self)?;
         let branches = sums.values().flat_map(|sum| &sum.branches);
         let in_sums: HashSet<usize> = branches.flat_map(|branch| branch.nodes.clone()).collect();
         let convolutions = self.convolutions_by_result();
-        let new = Rewriter::new(self, consumer);
+        let new = Rewriter::new(self, target);
         let mut writer = Writer { new, state: self, weights: HashMap::new() };
         for (i, node) in self.nodes.iter().enumerate() {
             if in_sums.contains(&i) {

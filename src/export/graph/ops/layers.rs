@@ -3,7 +3,6 @@
 use super::{ints, pads};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::graph::{Value, tensorrt};
-use crate::spec::DType;
 
 /// Parameters of a convolution along its spatial axes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,8 +67,7 @@ impl Value {
         bias: Option<&Value>,
         transposed: bool,
     ) -> Result<Value> {
-        // tract has Gemm for 32-bit floats alone.
-        let whole = self.dtype == DType::F32 || !self.graph.consumer.is_portable();
+        let whole = self.graph.target.has_gemm(self.dtype);
         if whole && self.rank() == 2 && weight.rank() == 2 {
             let node = self.graph.node("Gemm").input(self).input(weight).input_opt(bias);
             return if transposed { node.attr("transB", 1).build() } else { node.build() };
@@ -119,7 +117,7 @@ impl Value {
         let mut node =
             self.graph.node("AveragePool").input(self).attr("kernel_shape", ints(&options.kernel));
         if options.dilations.iter().any(|&dilation| dilation != 1) {
-            if self.graph.consumer.opset_version() < 19 {
+            if !self.graph.target.has_dilated_average_pool() {
                 let text = "dilations need operator set 19";
                 let error =
                     Error::new(ErrorKind::UnsupportedOperation, text).in_operation("AveragePool");

@@ -1,5 +1,5 @@
 //! Operators as methods of a value, by the names the frameworks use. Each adds one ONNX node, or
-//! the few that stand for it where the consumer's operator set has no word for it.
+//! the few that stand for it where the target's operator set has no word for it.
 
 mod layers;
 mod shapes;
@@ -209,7 +209,7 @@ impl Value {
     /// # Errors
     /// [`ErrorKind::DTypeMismatch`] for types that are not floating point.
     pub fn gelu(&self, tanh: bool) -> Result<Value> {
-        if self.graph.consumer.opset_version() >= 20 {
+        if self.graph.target.has_gelu() {
             let node = self.graph.node("Gelu").input(self);
             return node.attr("approximate", if tanh { "tanh" } else { "none" }).build();
         }
@@ -239,7 +239,7 @@ impl Value {
         if dtype == self.dtype {
             return Ok(self.clone());
         }
-        if dtype == DType::I64 && self.graph.consumer.is_portable() {
+        if dtype == DType::I64 && !self.graph.target.has_cast_to_i64() {
             return self.counted();
         }
         self.graph.node("Cast").input(self).attr("to", onnx::to_onnx(dtype) as i64).build()

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{ALIGNED, Search};
 use crate::error::Result;
-use crate::export::Consumer;
+use crate::export::Target;
 use crate::export::graph::rewrite::Rewriter;
 use crate::export::graph::{State, Value};
 use crate::export::onnx::NodeProto;
@@ -13,14 +13,14 @@ use crate::tensor::HostTensor;
 
 impl State {
     /// The same graph with more rows around the layers that were written for that.
-    pub(in crate::export::graph) fn with_more_rows(&self, consumer: Consumer) -> Result<Self> {
+    pub(in crate::export::graph) fn with_more_rows(&self, target: Target) -> Result<Self> {
         let mut state = self.clone();
         let counts: BTreeSet<usize> = self.few_rows.iter().map(|(_, rows)| *rows).collect();
         for rows in counts {
             let layers = self.few_rows.iter().filter(|(_, of)| *of == rows);
             let region = Search::of(&state, rows).region(layers.map(|(y, _)| &**y));
             let mut writer = Writer {
-                new: Rewriter::new(&state, consumer),
+                new: Rewriter::new(&state, target),
                 state: &state,
                 rows,
                 more: HashMap::new(),
