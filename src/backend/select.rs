@@ -118,7 +118,8 @@ impl Registry {
     }
 
     /// Compiles with the first backend that can run the model here. `export` writes the model for
-    /// the target it is given.
+    /// the target it is given; one that was not written for it, such as one from a file, goes through
+    /// [`OnnxModel::for_target`].
     ///
     /// # Errors
     /// An error of `export`; the required backend's own error; else
@@ -133,9 +134,16 @@ impl Registry {
         built: Option<&Engine>,
         mut export: impl FnMut(Target) -> Result<OnnxModel>,
     ) -> Result<Compiled> {
-        let mut engine_for = |backend: &Arc<dyn Backend>| match built {
-            Some(engine) if *engine.kind() == backend.kind() => Ok(Source::Engine(engine.clone())),
-            _ => export(backend.target()).map(|model| Source::Model(Box::new(model))),
+        let mut engine_for = |backend: &Arc<dyn Backend>| -> Result<Source> {
+            match built {
+                Some(engine) if *engine.kind() == backend.kind() => {
+                    Ok(Source::Engine(engine.clone()))
+                }
+                _ => {
+                    let model = export(backend.target())?.for_target(backend.target())?;
+                    Ok(Source::Model(Box::new(model)))
+                }
+            }
         };
         if let Some(kind) = &self.required {
             let backend = self.get(kind)?;

@@ -7,6 +7,7 @@ mod formulas;
 mod graph;
 mod model;
 pub mod onnx;
+mod passes;
 mod target;
 
 #[cfg(feature = "burn")]

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use prost::Message;
 
 use super::onnx::{self, ModelProto};
-use super::{encode, external};
+use super::{Target, encode, external};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::write_atomic;
 use crate::spec::{Dim, Signature, Symbol, TensorSpec};
@@ -21,10 +21,19 @@ const INLINE_LIMIT: usize = 1024;
 const MESSAGE_LIMIT: usize = (2 << 30) - (1 << 20);
 
 /// An ONNX model whose weights are shared with whoever made it.
-#[derive(Clone, PartialEq)]
+#[derive(Clone)]
 pub struct OnnxModel {
     proto: ModelProto,
     signature: Signature,
+    /// Whom it is right for as it is.
+    written_for: Option<Target>,
+}
+
+/// Whom a model is right for is no part of it.
+impl PartialEq for OnnxModel {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.proto, &self.signature) == (&other.proto, &other.signature)
+    }
 }
 
 /// A model and its weights apart, for consumers that take weights by pointer.
@@ -62,11 +71,21 @@ impl OnnxModel {
         if outputs.is_empty() {
             return Err(invalid("the graph has no outputs"));
         }
-        Ok(Self { proto, signature: Signature { inputs, outputs } })
+        Ok(Self { proto, signature: Signature { inputs, outputs }, written_for: None })
     }
 
     pub(crate) fn from_parts(proto: ModelProto, signature: Signature) -> Self {
-        Self { proto, signature }
+        Self { proto, signature, written_for: None }
+    }
+
+    /// States that the model is right for a target as it is.
+    pub(crate) fn written_for(self, target: Target) -> Self {
+        Self { written_for: Some(target), ..self }
+    }
+
+    /// Whether the model was written for a target.
+    pub(crate) fn is_written_for(&self, target: Target) -> bool {
+        self.written_for == Some(target)
     }
 
     /// Reads a serialized model. Its weights are not copied out of `bytes`.
@@ -191,6 +210,8 @@ impl OnnxModel {
             return Err(Error::new(ErrorKind::InvalidArgument, text));
         };
         let new = f(known.clone())?;
+        // Other sizes may want other forms.
+        self.written_for = None;
         self.signature =
             self.signature.with_symbols(|symbol| (symbol.name() == name).then(|| new.clone()));
         Ok(self)

@@ -107,11 +107,6 @@ impl Target {
         }
     }
 
-    /// Whether layers have forms that are faster on the GPU the model is for.
-    pub(crate) const fn has_forms(self) -> bool {
-        matches!(self.compute_capability, Some(90))
-    }
-
     const fn is_tract(self) -> bool {
         matches!(self.reader, Reader::Any)
     }
@@ -132,13 +127,6 @@ impl Target {
     #[cfg(feature = "candle")]
     pub(crate) const fn has_group_norm(self) -> bool {
         self.opset >= 21
-    }
-
-    /// Whether `GroupNormalization` of one group normalizes over all channels. TensorRT's parser gives the
-    /// number of groups to a layer that takes 1 for "each channel by itself".
-    #[cfg(feature = "candle")]
-    pub(crate) const fn has_group_norm_of_one_group(self) -> bool {
-        self.has_group_norm() && !self.is_tensorrt()
     }
 
     /// `AveragePool` with dilations, from operator set 19 on.

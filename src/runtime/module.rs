@@ -317,8 +317,10 @@ fn build_engine(
     let required = backends.required().filter(|kind| flavors.contains(kind));
     let mut reasons = Vec::new();
     for kind in flavors.iter().filter(|kind| required.is_none_or(|only| only == *kind)) {
-        let built =
-            backends.get(kind).and_then(|backend| backend.build(&export(backend.target())?));
+        let built = backends.get(kind).and_then(|backend| {
+            let target = backend.target();
+            backend.build(&export(target)?.for_target(target)?)
+        });
         match built {
             Ok(engine) => {
                 engine.save(path)?;

@@ -193,9 +193,11 @@ impl BurnGraph {
         let Outcome { mut report, owners, model } = lower::lower(self, target)?;
         if let Some((model, _)) = model {
             let (parser, refusals) = parse(&model);
+            let nodes = model.proto().graph.as_ref().map_or(&[][..], |graph| &graph.node);
             let refusal = |refusal: NodeRefusal| {
-                let owner = refusal.node.and_then(|node| owners.get(node).cloned().flatten());
-                Refusal::of_parser(owner, refusal.reason)
+                let node = refusal.node.and_then(|node| nodes.get(node));
+                let owner = node.and_then(|node| owners.get(node.output.first()?));
+                Refusal::of_parser(owner.cloned(), refusal.reason)
             };
             report.refusals = refusals.into_iter().map(refusal).collect();
             report.refusals.sort_by_key(|refusal| refusal.position);

@@ -264,9 +264,7 @@ impl Lowering<'_> {
                 let node = self.graph.node("LayerNormalization").input(x).input(&inputs[1]);
                 node.input_opt(inputs.get(2)).attr("axis", -1).attr("epsilon", *eps as f32).build()
             }
-            Op::GroupNorm { groups, eps } => {
-                reductions::group_norm(x, &inputs[1], &inputs[2], *groups, *eps)
-            }
+            Op::GroupNorm { groups, eps } => x.group_norm(&inputs[1], &inputs[2], *groups, *eps),
             Op::RmsNorm { eps } => reductions::rms_norm(x, &inputs[1], *eps),
             Op::Embedding => inputs[1].gather(&indexing::indices(x)?, 0),
             Op::IndexSelect { dim } => x.gather(&indexing::indices(&inputs[1])?, *dim as i64),

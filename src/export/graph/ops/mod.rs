@@ -14,7 +14,7 @@ use crate::export::onnx;
 use crate::spec::DType;
 use crate::tensor::HostTensor;
 
-pub(super) fn ints(values: &[usize]) -> Vec<i64> {
+pub(in crate::export) fn ints(values: &[usize]) -> Vec<i64> {
     values.iter().map(|&value| value as i64).collect()
 }
 

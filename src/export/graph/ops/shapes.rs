@@ -156,7 +156,7 @@ impl Value {
     }
 
     /// With zeros before and behind each axis.
-    pub(in crate::export::graph) fn pad(&self, padding: &[(usize, usize)]) -> Result<Value> {
+    pub(in crate::export) fn pad(&self, padding: &[(usize, usize)]) -> Result<Value> {
         let pads = pads(padding);
         let pads = self.graph.constant("pads", HostTensor::from_vec([pads.len()], pads)?);
         self.graph.node("Pad").input(self).input(&pads).build()

@@ -9,15 +9,29 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-use super::State;
-use super::rewrite::Wiring;
+use super::thresholds::attention::{ALIGNED, LEAST_KEYS};
+use crate::error::Result;
 use crate::export::Target;
+use crate::export::graph::{Graph, Wiring};
+use crate::export::passes::Pass;
 use crate::spec::{DType, Dim};
 
-/// Numbers that are loaded at once: 16 bytes.
-const ALIGNED: usize = 4;
-/// The fewest that were measured: a window of Swin. One picture of 50, CLIP's, is no gain.
-const LEAST_KEYS: usize = 49;
+/// Keys of attention, padded.
+pub(in crate::export::passes) struct AlignedKeys(pub(in crate::export::passes) Target);
+
+impl Pass for AlignedKeys {
+    fn name(&self) -> &'static str {
+        "aligned keys"
+    }
+
+    fn run(&self, graph: &mut Graph) -> Result<usize> {
+        let (written, count) = write::written(graph, self.0)?;
+        if count > 0 {
+            *graph = written;
+        }
+        Ok(count)
+    }
+}
 
 /// `softmax(q kᵗ, changed elementwise) v`, by the nodes that are changed.
 struct Attention {
@@ -47,8 +61,8 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn of(state: &'a State, target: Target) -> Self {
-        Self { wiring: Wiring::of(state), any_number: target.has_computed_pads() }
+    fn of(graph: &'a Graph, target: Target) -> Self {
+        Self { wiring: Wiring::of(graph), any_number: target.has_computed_pads() }
     }
 
     fn attention(&self, product: usize) -> Option<Attention> {
@@ -56,7 +70,7 @@ impl<'a> Search<'a> {
         let (first, keys) = (wiring.node(product), self.keys(product)?);
         let mut changes = vec![(product, Change::Keys)];
         let (mut at, mut from) = (wiring.only_reader_of(first)?, &first.output[0]);
-        while wiring.node(at).op_type() != "Softmax" {
+        while !wiring.node(at).is("Softmax") {
             let added = self.along_keys(at, from, &keys)?;
             changes.extend(added.map(|input| (at, Change::Added(input))));
             (at, from) = (wiring.only_reader_of(wiring.node(at))?, &wiring.node(at).output[0]);
@@ -64,7 +78,7 @@ impl<'a> Search<'a> {
         changes.push((at, Change::Scores));
         let softmax = wiring.node(at);
         let axis = softmax.stated("axis").map_or(-1, |axis| axis.i());
-        let scores = wiring.state.spec(from)?.shape;
+        let scores = wiring.graph.spec(from)?.shape;
         let last = axis == -1 || axis + 1 == scores.rank() as i64;
         let known = scores.dims().last() == Some(&keys);
         let at = wiring.only_reader_of(softmax).filter(|_| last && known)?;
@@ -73,7 +87,7 @@ impl<'a> Search<'a> {
         let ([weights, values], [_]) = (&weighted.input[..], &weighted.output[..]) else {
             return None;
         };
-        let values = wiring.state.spec(values)?.shape;
+        let values = wiring.graph.spec(values)?.shape;
         let [.., rows, _] = values.dims() else { return None };
         let fits = weighted.op_type() == "MatMul" && *weights == softmax.output[0] && *rows == keys;
         fits.then(|| Attention { keys, turned: self.turned(product), changes })
@@ -85,7 +99,7 @@ impl<'a> Search<'a> {
         let at = wiring.producer(keys)?;
         let node = wiring.node(at);
         let alone = node.op_type() == "Transpose" && wiring.only_reader_of(node) == Some(product);
-        let rank = wiring.state.spec(keys)?.shape.rank();
+        let rank = wiring.graph.spec(keys)?.shape.rank();
         Some((at, node.permutation(rank)?)).filter(|_| alone)
     }
 
@@ -93,11 +107,11 @@ impl<'a> Search<'a> {
     fn keys(&self, product: usize) -> Option<Dim> {
         let node = self.wiring.node(product);
         let ("MatMul", [queries, keys]) = (node.op_type(), &node.input[..]) else { return None };
-        let specs = [self.wiring.state.spec(queries)?, self.wiring.state.spec(keys)?];
+        let specs = [self.wiring.graph.spec(queries)?, self.wiring.graph.spec(keys)?];
         let measured = specs.iter().all(|spec| spec.dtype == DType::F32 && spec.shape.rank() > 2);
         let count = specs[1].shape.dims().last()?;
         let odd = count.fixed().map_or(self.any_number, |count| !count.is_multiple_of(ALIGNED));
-        let computed = || self.wiring.state.constant(keys).is_none();
+        let computed = || self.wiring.graph.constant(keys).is_none();
         let padded = measured && odd && count.opt() >= LEAST_KEYS && computed();
         padded.then(|| count.clone())
     }
@@ -106,10 +120,10 @@ impl<'a> Search<'a> {
     /// with the same for all keys. Or the input that it adds, which is not the same.
     fn along_keys(&self, at: usize, x: &str, keys: &Dim) -> Option<Option<usize>> {
         let node = self.wiring.node(at);
-        let rank = self.wiring.state.spec(x)?.shape.rank();
+        let rank = self.wiring.graph.spec(x)?.shape.rank();
         let mut along = None;
         for (i, other) in node.input.iter().enumerate().filter(|(_, name)| *name != x) {
-            let shape = self.wiring.state.spec(other)?.shape;
+            let shape = self.wiring.graph.spec(other)?.shape;
             match shape.dims().last() {
                 None | Some(Dim::Fixed(1)) => {}
                 Some(size) if size == keys && node.op_type() == "Add" => along = Some(i),

@@ -1,12 +1,10 @@
 //! Which layers are written in another form, and what the graph is then. Values are compared in
 //! `tests/cases_graph` and with whole models.
 
-use super::super::GraphBuilder;
-use super::super::testing::{model, operators};
 use super::*;
-use crate::error::Result;
-use crate::export::{OnnxModel, Target};
-use crate::tensor::HostTensor;
+use crate::export::passes::testing::{model, operators};
+use crate::export::{GraphBuilder, OnnxModel, Value};
+use crate::spec::{DType, Dim};
 
 const WIDTH: usize = 384;
 const HIDDEN: usize = 1536;
@@ -243,7 +241,7 @@ fn names_of_values_stay_and_shared_weights_are_stacked_once() {
 #[test]
 fn layers_of_unlike_or_unknown_parameters_stay() {
     type Body = fn(&Value, usize) -> Result<Value>;
-    let bodies: [(&str, Body, bool); 4] = [
+    let bodies: [(&str, Body, bool); 5] = [
         ("alike", |x, i| x.linear(&weight_of(x, i), None, true), true),
         ("one of them turned", |x, i| x.linear(&weight_of(x, i), None, i > 0), false),
         (
@@ -254,25 +252,20 @@ fn layers_of_unlike_or_unknown_parameters_stay() {
             },
             false,
         ),
+        (
+            "a bias that is computed, and added to the product",
+            |x, i| {
+                let bias = zeros(x.graph(), &format!("bias{i}"), DType::F32, &[WIDTH]);
+                x.linear(&weight_of(x, i), Some(&bias.neg()?), true)
+            },
+            true,
+        ),
         ("a weight that is computed", |x, i| x.linear(&weight_of(x, i).neg()?, None, true), false),
     ];
     for (name, body, expected) in bodies {
         let model = model(DType::F32, &[1, 128, WIDTH], |x| (0..3).map(|i| body(x, i)).collect());
         assert_eq!(is_batched(&model), expected, "{name}");
     }
-}
-
-#[test]
-fn what_another_thread_writes_is_no_part_of_a_layer() {
-    let graph =
-        GraphBuilder::for_target("model", Target::tensorrt().for_compute_capability(Some(90)));
-    let x = graph.input("x", DType::F32, [128, WIDTH]).unwrap();
-    let weight = weight_of(&x, 0);
-    let y = x.linear(&weight, None, true).unwrap();
-    let layer = |from| Linear::of(&graph.lock(), from, [&x, &y], &weight, None, true).is_some();
-    assert!(layer(0));
-    x.relu().unwrap();
-    assert!(!layer(0));
 }
 
 #[test]

@@ -2,44 +2,42 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{Form, Heads, Linear, PARTS, Plan, STACKED};
+use super::super::thresholds::batched::{PARTS, STACKED};
+use super::{Form, Heads, Linear, Plan};
 use crate::error::Result;
 use crate::export::Target;
-use crate::export::graph::rewrite::Rewriter;
-use crate::export::graph::{State, Value, rows};
+use crate::export::graph::{Graph, Value};
+use crate::export::passes::rewrite::Rewriter;
 use crate::spec::{Dim, Shape, TensorSpec};
 use crate::tensor::HostTensor;
 
-impl State {
-    /// The same graph with its linear layers in the forms that are faster.
-    pub(in crate::export::graph) fn batched(&self, target: Target) -> Result<Self> {
-        let plan = Plan::of(self);
-        let mut writer = Writer {
-            new: Rewriter::new(self, target),
-            state: self,
-            weights: HashMap::new(),
-            in_parts: HashMap::new(),
-        };
-        for (i, node) in self.nodes.iter().enumerate() {
-            match plan.forms.get(&i) {
-                Some(Form::Stacked(layers, heads)) => writer.stacked(layers, heads.as_ref())?,
-                Some(Form::Up(layer)) => writer.up(layer)?,
-                Some(Form::Down(layer, up)) => writer.down(layer, up)?,
-                Some(Form::Halves(layer, y)) => writer.halves(layer, y)?,
-                Some(Form::Wide(layer)) => writer.wide(layer)?,
-                None => {}
-            }
-            if !plan.replaced.contains(&i) {
-                writer.new.keep(node);
-            }
+/// The same graph with its linear layers in the forms that are faster.
+pub(super) fn written(graph: &Graph, plan: &Plan<'_>, target: Target) -> Result<Graph> {
+    let mut writer = Writer {
+        new: Rewriter::new(graph, target),
+        graph,
+        weights: HashMap::new(),
+        in_parts: HashMap::new(),
+    };
+    for (i, node) in graph.nodes.iter().enumerate() {
+        match plan.forms.get(&i) {
+            Some(Form::Stacked(layers, heads)) => writer.stacked(layers, heads.as_ref())?,
+            Some(Form::Up(layer)) => writer.up(layer)?,
+            Some(Form::Down(layer, up)) => writer.down(layer, up)?,
+            Some(Form::Halves(layer, y)) => writer.halves(layer, y)?,
+            Some(Form::Wide(layer)) => writer.wide(layer)?,
+            None => {}
         }
-        Ok(writer.new.finish())
+        if !plan.replaced.contains(&i) {
+            writer.new.keep(node);
+        }
     }
+    Ok(writer.new.finish())
 }
 
 struct Writer<'a> {
     new: Rewriter,
-    state: &'a State,
+    graph: &'a Graph,
     /// Those of the products, by the names of the layers' own, whether they are transposed, and their parts.
     weights: HashMap<(Vec<Arc<str>>, bool, usize), Value>,
     /// The shapes of feed-forward networks' first layers, by the name of their output.
@@ -50,14 +48,15 @@ impl Writer<'_> {
     fn stacked(&mut self, layers: &[&Linear], heads: Option<&Heads>) -> Result<()> {
         let first = &layers[0];
         let weights: Vec<&Arc<str>> = layers.iter().map(|l| &l.weight).collect();
-        let weight = self.weight(&weights, first.transposed, layers.len(), |state| {
-            stack(weights.iter().map(|name| state.weight(name)))
+        let weight = self.weight(&weights, first.transposed, layers.len(), |graph| {
+            stack(weights.iter().map(|name| parameter(graph, name)))
         })?;
         self.new.graph.enter(format!("{}.batched", first.y));
         let x = self.rows(&first.x)?;
         let mut y = x.matmul(&weight)?;
         if first.bias.is_some() {
-            let biases = layers.iter().flat_map(|l| &l.bias).map(|name| self.state.weight(name));
+            let biases =
+                layers.iter().flat_map(|l| &l.bias).map(|name| parameter(self.graph, name));
             let bias = stack(biases)?.reshape([layers.len(), 1, first.outputs])?;
             y = y.add(&self.new.graph.constant("bias", bias))?;
         }
@@ -85,13 +84,13 @@ impl Writer<'_> {
     /// What a layer gives, as `[parts, rows, outputs / parts]`.
     fn divided(&mut self, layer: &Linear, parts: usize) -> Result<Value> {
         let outputs = usize::from(!layer.transposed);
-        let weight = self.weight(&[&layer.weight], layer.transposed, parts, |state| {
-            in_parts(state.weight(&layer.weight), outputs, parts)
+        let weight = self.weight(&[&layer.weight], layer.transposed, parts, |graph| {
+            in_parts(parameter(graph, &layer.weight), outputs, parts)
         })?;
         self.new.graph.enter(format!("{}.batched", layer.y));
         let mut y = self.rows(&layer.x)?.matmul(&weight)?;
         if let Some(bias) = &layer.bias {
-            let bias = self.state.weight(bias).reshape([parts, 1, layer.outputs / parts])?;
+            let bias = parameter(self.graph, bias).reshape([parts, 1, layer.outputs / parts])?;
             y = y.add(&self.new.graph.constant("bias", bias))?;
         }
         self.new.graph.leave();
@@ -101,10 +100,7 @@ impl Writer<'_> {
     fn up(&mut self, layer: &Linear) -> Result<()> {
         let y = self.divided(layer, PARTS)?;
         self.new.named(&y, &layer.y);
-        self.in_parts.insert(layer.y.clone(), y.shape);
-        if rows::more_rows(&layer.x).is_some() {
-            self.new.graph.lock().few_rows.push((layer.y.clone(), layer.rows()));
-        }
+        self.in_parts.insert(layer.y.clone(), y.shape().clone());
         Ok(())
     }
 
@@ -115,7 +111,7 @@ impl Writer<'_> {
         self.new.graph.enter(format!("{}.halves", layer.y));
         let y = self.new.of(&layer.x).matmul(&weight)?;
         let bias = layer.bias.as_ref().expect("the layer has a bias");
-        let bias = self.state.weight(bias);
+        let bias = parameter(self.graph, bias);
         let (half, bytes) = (layer.outputs / 2, bias.bytes().len() / 2);
         let mut halves = Vec::with_capacity(2);
         for (i, y) in self.split(&y, y.rank() - 1, 2)?.iter().enumerate() {
@@ -146,8 +142,8 @@ impl Writer<'_> {
         let x = TensorSpec { shape: self.in_parts[&up.y].clone(), ..layer.x.clone() };
         let x = self.new.of(&x);
         let inputs = usize::from(layer.transposed);
-        let weight = self.weight(&[&layer.weight], layer.transposed, PARTS, |state| {
-            in_parts(state.weight(&layer.weight), inputs, PARTS)
+        let weight = self.weight(&[&layer.weight], layer.transposed, PARTS, |graph| {
+            in_parts(parameter(graph, &layer.weight), inputs, PARTS)
         })?;
         self.new.graph.enter(format!("{}.batched", layer.y));
         let sum = x.matmul(&weight)?.reduce("ReduceSum", &[0], false)?;
@@ -200,20 +196,25 @@ impl Writer<'_> {
         names: &[&Arc<str>],
         transposed: bool,
         parts: usize,
-        make: impl FnOnce(&State) -> Result<HostTensor>,
+        make: impl FnOnce(&Graph) -> Result<HostTensor>,
     ) -> Result<Value> {
         let key = (names.iter().map(|&name| name.clone()).collect(), transposed, parts);
         if let Some(weight) = self.weights.get(&key) {
             return Ok(weight.clone());
         }
         let mut weight =
-            self.new.graph.constant(&format!("{}.batched", names[0]), make(self.state)?);
+            self.new.graph.constant(&format!("{}.batched", names[0]), make(self.graph)?);
         if transposed {
             weight = weight.transpose(&[0, 2, 1])?;
         }
         self.weights.insert(key, weight.clone());
         Ok(weight)
     }
+}
+
+/// The value of a parameter of a layer.
+fn parameter<'a>(graph: &'a Graph, name: &str) -> &'a HostTensor {
+    graph.constant(name).expect("a layer's parameters are known")
 }
 
 /// Tensors of one type and shape along a new first axis.

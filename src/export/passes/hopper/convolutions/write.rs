@@ -9,44 +9,52 @@ use super::sums::{self, Sum};
 use super::{Convolution, Form};
 use crate::error::Result;
 use crate::export::Target;
-use crate::export::graph::rewrite::Rewriter;
-use crate::export::graph::{Conv, State, Value, ops::ints};
+use crate::export::graph::{Conv, Graph, Value, ints};
+use crate::export::passes::rewrite::Rewriter;
 use crate::spec::{Dim, Shape};
 use crate::tensor::HostTensor;
 
-impl State {
-    /// The same graph with its convolutions in the forms that are faster.
-    pub(in crate::export::graph) fn convolved(&self, target: Target) -> Result<Self> {
-        let sums = sums::of(self)?;
-        let branches = sums.values().flat_map(|sum| &sum.branches);
-        let in_sums: HashSet<usize> = branches.flat_map(|branch| branch.nodes.clone()).collect();
-        let convolutions = self.convolutions_by_result();
-        let new = Rewriter::new(self, target);
-        let mut writer = Writer { new, state: self, weights: HashMap::new() };
-        for (i, node) in self.nodes.iter().enumerate() {
-            if in_sums.contains(&i) {
+/// The same graph with its convolutions in the forms that are faster, and how many those are.
+pub(super) fn written(graph: &Graph, target: Target) -> Result<(Graph, usize)> {
+    let convolutions = super::by_result(graph);
+    let sums = sums::of(graph, &convolutions)?;
+    let branches = sums.values().flat_map(|sum| &sum.branches);
+    let in_sums: HashSet<usize> = branches.flat_map(|branch| branch.nodes.clone()).collect();
+    let mut writer = Writer { new: Rewriter::new(graph, target), graph, weights: HashMap::new() };
+    let mut count = 0;
+    for (i, node) in graph.nodes.iter().enumerate() {
+        if in_sums.contains(&i) {
+            continue;
+        }
+        if let Some(sum) = sums.get(&i) {
+            writer.sum(sum)?;
+            count += 1;
+            continue;
+        }
+        let known = node.output.first().and_then(|y| convolutions.get(y.as_str()));
+        match known.and_then(|convolution| Some((convolution, convolution.form()?))) {
+            Some((convolution, Form::Squares(sizes))) => writer.squares(convolution, sizes)?,
+            Some((convolution, Form::Groups(groups))) => writer.groups(convolution, groups)?,
+            None => {
+                writer.new.keep(node);
                 continue;
-            }
-            if let Some(sum) = sums.get(&i) {
-                writer.sum(sum)?;
-                continue;
-            }
-            let known = node.output.first().and_then(|y| convolutions.get(y.as_str()));
-            match known.and_then(|convolution| Some((convolution, convolution.form()?))) {
-                Some((convolution, Form::Squares(sizes))) => writer.squares(convolution, sizes)?,
-                Some((convolution, Form::Groups(groups))) => writer.groups(convolution, groups)?,
-                None => writer.new.keep(node),
             }
         }
-        Ok(writer.new.finish())
+        count += 1;
     }
+    Ok((writer.new.finish(), count))
 }
 
 struct Writer<'a> {
     new: Rewriter,
-    state: &'a State,
+    graph: &'a Graph,
     /// Those of the forms, by the convolutions' own, for convolutions that share theirs.
     weights: HashMap<(Arc<str>, [usize; 3]), Value>,
+}
+
+/// The value of a parameter of a layer.
+pub(super) fn parameter<'a>(graph: &'a Graph, name: &str) -> &'a HostTensor {
+    graph.constant(name).expect("a layer's parameters are known")
 }
 
 fn fixed(size: usize) -> Option<Dim> {
@@ -73,7 +81,7 @@ impl Writer<'_> {
         if let Some(weight) = self.weights.get(&key) {
             return Ok(weight.clone());
         }
-        let weight = make(self.state.weight(&convolution.weight))?;
+        let weight = make(parameter(self.graph, &convolution.weight))?;
         let weight = self.new.graph.constant("weight", weight);
         self.weights.insert(key, weight.clone());
         Ok(weight)
@@ -122,7 +130,7 @@ impl Writer<'_> {
         debug_assert_eq!(dims[2], fixed(*outputs));
         let mut sum = parts.reshape(&dims)?.reduce("ReduceSum", &[1], false)?;
         if let Some(bias) = &convolution.bias {
-            let bias = self.state.weight(bias).reshape([*outputs, 1, 1])?;
+            let bias = parameter(self.graph, bias).reshape([*outputs, 1, 1])?;
             sum = sum.add(&graph.constant("bias", bias))?;
         }
         graph.leave();
@@ -162,7 +170,7 @@ impl Writer<'_> {
         ] {
             node = node.input(&self.constant(hint, values)?);
         }
-        node.outputs([(x.dtype, Shape::from(dims))]).build()
+        node.outputs([(x.dtype(), Shape::from(dims))]).build()
     }
 }
 

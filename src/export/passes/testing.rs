@@ -1,7 +1,7 @@
 //! What the tests of the forms for Hopper share: a model in them, and its operators.
 
-use super::{GraphBuilder, Value};
 use crate::error::Result;
+use crate::export::graph::{GraphBuilder, Value};
 use crate::export::{OnnxModel, Target};
 use crate::spec::DType;
 

@@ -1,11 +1,9 @@
 //! Which attention is padded, and what the graph is then. Values are compared in `tests/cases_graph` and
 //! with whole models.
 
-use super::super::testing::operators;
-use super::super::{GraphBuilder, Value};
 use super::*;
-use crate::error::Result;
-use crate::export::{OnnxModel, Target};
+use crate::export::passes::testing::operators;
+use crate::export::{GraphBuilder, OnnxModel, Value};
 use crate::tensor::HostTensor;
 
 type Body<'a> = &'a dyn Fn(&Value) -> Result<Value>;

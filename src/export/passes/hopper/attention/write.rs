@@ -8,44 +8,44 @@ use std::{
 use super::{ALIGNED, Attention, Change, Search};
 use crate::error::Result;
 use crate::export::Target;
-use crate::export::graph::rewrite::Rewriter;
-use crate::export::graph::{State, Value};
+use crate::export::graph::{Graph, Value};
 use crate::export::onnx::NodeProto;
+use crate::export::passes::rewrite::Rewriter;
 use crate::spec::{DType, Dim};
 use crate::tensor::HostTensor;
 
-impl State {
-    /// The same graph with keys of attention padded where that is faster.
-    pub(in crate::export::graph) fn aligned(&self, target: Target) -> Result<Self> {
-        let search = Search::of(self, target);
-        let mut changes: HashMap<usize, (Change, Rc<Attention>)> = HashMap::new();
-        let mut left_out = HashSet::new();
-        for attention in (0..self.nodes.len()).filter_map(|i| search.attention(i)) {
-            let attention = Rc::new(attention);
-            let nodes = &attention.changes;
-            // A node of two would have to be changed twice.
-            if !nodes.iter().any(|(node, _)| changes.contains_key(node)) {
-                left_out.extend(attention.turned.iter().map(|(node, _)| *node));
-                let each = nodes.iter().map(|&(i, change)| (i, (change, attention.clone())));
-                changes.extend(each);
-            }
+/// The same graph with keys of attention padded where that is faster, and how many attentions those are.
+pub(super) fn written(graph: &Graph, target: Target) -> Result<(Graph, usize)> {
+    let search = Search::of(graph, target);
+    let mut changes: HashMap<usize, (Change, Rc<Attention>)> = HashMap::new();
+    let mut left_out = HashSet::new();
+    let mut count = 0;
+    for attention in (0..graph.nodes.len()).filter_map(|i| search.attention(i)) {
+        let attention = Rc::new(attention);
+        let nodes = &attention.changes;
+        // A node of two would have to be changed twice.
+        if !nodes.iter().any(|(node, _)| changes.contains_key(node)) {
+            left_out.extend(attention.turned.iter().map(|(node, _)| *node));
+            let each = nodes.iter().map(|&(i, change)| (i, (change, attention.clone())));
+            changes.extend(each);
+            count += 1;
         }
-        let mut writer = Writer {
-            new: Rewriter::new(self, target),
-            state: self,
-            padded: HashMap::new(),
-            rows: HashMap::new(),
-            sizes: HashMap::new(),
-        };
-        for (i, node) in self.nodes.iter().enumerate() {
-            match changes.get(&i) {
-                Some((change, attention)) => writer.changed(node, *change, attention)?,
-                None if left_out.contains(&i) => {}
-                None => writer.new.keep(node),
-            }
-        }
-        Ok(writer.new.finish())
     }
+    let mut writer = Writer {
+        new: Rewriter::new(graph, target),
+        graph,
+        padded: HashMap::new(),
+        rows: HashMap::new(),
+        sizes: HashMap::new(),
+    };
+    for (i, node) in graph.nodes.iter().enumerate() {
+        match changes.get(&i) {
+            Some((change, attention)) => writer.changed(node, *change, attention)?,
+            None if left_out.contains(&i) => {}
+            None => writer.new.keep(node),
+        }
+    }
+    Ok((writer.new.finish(), count))
 }
 
 impl Attention {
@@ -57,7 +57,7 @@ impl Attention {
 
 struct Writer<'a> {
     new: Rewriter,
-    state: &'a State,
+    graph: &'a Graph,
     /// Values that were padded, by their name and the axis from the end: all layers add the same mask.
     padded: HashMap<(String, usize), Value>,
     /// What hides the keys that are no keys, by the number of those that are.
@@ -89,7 +89,7 @@ impl Writer<'_> {
             return self.padded(keys, 1, attention);
         };
         let from_end = order.len() - order.last().expect("keys have axes");
-        let turned = &self.state.nodes[*node].input[0];
+        let turned = &self.graph.nodes[*node].input[0];
         self.padded(turned, from_end, attention)?.transpose(order)
     }
 
@@ -165,7 +165,7 @@ impl Writer<'_> {
     }
 
     fn hidden(&mut self, scores: &str, attention: &Attention) -> Result<Value> {
-        let mut spec = self.state.spec(scores).expect("the search found its shape");
+        let mut spec = self.graph.spec(scores).expect("the search found its shape");
         let row = self.row(&self.new.of(&spec), attention)?;
         let mut dims = spec.shape.dims().to_vec();
         *dims.last_mut().expect("scores are of keys") = attention.aligned();

@@ -2,7 +2,7 @@
 //! alike, as attention does it, that is done for all at once.
 
 use super::Linear;
-use crate::export::graph::rewrite::Wiring;
+use crate::export::graph::Wiring;
 
 /// A `[.., outputs]` divided into `[.., count, size]`, whose axes are put into another order.
 pub(super) struct Heads {
@@ -42,7 +42,7 @@ impl Heads {
             Some(reader).filter(|(_, node)| node.op_type() == operator)
         };
         let (reshape, node) = only(&layer.y, "Reshape")?;
-        let sizes = wiring.state.constant(node.input.get(1)?)?.to_vec::<i64>().ok()?;
+        let sizes = wiring.graph.constant(node.input.get(1)?)?.to_vec::<i64>().ok()?;
         let (leading, &[count, size]) = sizes.split_last_chunk::<2>()?;
         let (_, dims) = layer.x.shape.dims().split_last()?;
         let (count, size) = (usize::try_from(count).ok()?, usize::try_from(size).ok()?);

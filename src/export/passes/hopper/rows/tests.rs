@@ -1,11 +1,9 @@
 //! Which nodes go on with more rows, and what the graph is then. Values are compared in `tests/cases_graph`
 //! and with whole models.
 
-use super::super::testing::{model, operators};
-use super::super::{GraphBuilder, Value};
 use super::*;
-use crate::error::Result;
-use crate::export::OnnxModel;
+use crate::export::passes::testing::{model, operators};
+use crate::export::{GraphBuilder, OnnxModel, Value};
 use crate::tensor::HostTensor;
 
 const WIDTH: usize = 384;

@@ -8,19 +8,64 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::State;
-use super::rewrite::Wiring;
+use super::thresholds::batched::PARTS;
+use super::thresholds::rows::{ALIGNED, LEAST_ROWS, MOST_ROWS};
+use crate::error::Result;
+use crate::export::Target;
+use crate::export::graph::{Graph, Wiring, axis};
 use crate::export::onnx::NodeProto;
+use crate::export::passes::Pass;
 use crate::spec::{DType, Dim, TensorSpec};
 
-/// What divides rows that are computed fast.
-pub(super) const ALIGNED: usize = 64;
-/// The fewest that were measured: CLIP's, of a picture.
-const LEAST_ROWS: usize = 50;
-/// From here on a feed-forward network in parts, without which some numbers of rows gain nothing, is slower.
-const MOST_ROWS: usize = 512;
+/// Rows of one text or picture, padded.
+pub(in crate::export::passes) struct AlignedRows(pub(in crate::export::passes) Target);
+
+impl Pass for AlignedRows {
+    fn name(&self) -> &'static str {
+        "aligned rows"
+    }
+
+    fn run(&self, graph: &mut Graph) -> Result<usize> {
+        let layers = few_rows(graph);
+        for rows in layers.keys() {
+            let region = Search::of(graph, *rows).region(layers[rows].iter().map(String::as_str));
+            let written = write::written(graph, &region, *rows, self.0)?;
+            *graph = written;
+        }
+        Ok(layers.len())
+    }
+}
+
+/// What the products of feed-forward networks in parts give whose rows should be more, by their number.
+fn few_rows(graph: &Graph) -> BTreeMap<usize, BTreeSet<String>> {
+    let wiring = Wiring::of(graph);
+    let mut found: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
+    for node in graph.nodes.iter().filter(|node| node.is("MatMul")) {
+        let [x, weight] = &node.input[..] else { continue };
+        let in_parts = |weight: &str| {
+            let turned = wiring.producer(weight).map(|at| wiring.node(at));
+            let of = match turned {
+                Some(node) if node.is("Transpose") => node.input.first().map(String::as_str),
+                Some(_) => None,
+                None => Some(weight),
+            };
+            let shape = of.and_then(|name| graph.constant(name)).map(|weight| weight.shape());
+            matches!(shape, Some([PARTS, _, _]))
+        };
+        let rows = |name: &str| {
+            let spec = graph.spec(name)?;
+            more_rows(&spec)?;
+            let [.., rows, _] = spec.shape.dims() else { return None };
+            rows.fixed()
+        };
+        if let (true, Some(rows), [y]) = (in_parts(weight), rows(x), &node.output[..]) {
+            found.entry(rows).or_default().insert(y.clone());
+        }
+    }
+    found
+}
 
 /// How many rows `x` should have instead, whose last axis is of a linear layer.
 pub(super) fn more_rows(x: &TensorSpec) -> Option<usize> {
@@ -40,8 +85,8 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn of(state: &'a State, rows: usize) -> Self {
-        Self { wiring: Wiring::of(state), rows }
+    fn of(graph: &'a Graph, rows: usize) -> Self {
+        Self { wiring: Wiring::of(graph), rows }
     }
 
     /// All that the nodes which give `values` are connected with.
@@ -75,7 +120,7 @@ impl<'a> Search<'a> {
 
     /// Whether a value has the rows on its last axis but one.
     fn has_rows(&self, name: &str) -> bool {
-        self.wiring.state.spec(name).is_some_and(|spec| {
+        self.wiring.graph.spec(name).is_some_and(|spec| {
             let dims = spec.shape.dims();
             let fixed = dims.iter().all(|dim| dim.fixed().is_some());
             matches!(dims, [.., rows, _] if rows.fixed() == Some(self.rows))
@@ -87,7 +132,7 @@ impl<'a> Search<'a> {
     /// Whether a value is the same for all rows.
     fn is_for_all(&self, name: &str) -> bool {
         name.is_empty()
-            || self.wiring.state.spec(name).is_some_and(|spec| match spec.shape.dims() {
+            || self.wiring.graph.spec(name).is_some_and(|spec| match spec.shape.dims() {
                 [.., rows, _] => rows.fixed() == Some(1),
                 _ => true,
             })
@@ -99,10 +144,10 @@ impl<'a> Search<'a> {
         let turned = || {
             let node = self.wiring.node(self.wiring.producer(name)?);
             let of = (node.op_type() == "Transpose").then_some(node.input.first()?)?;
-            self.wiring.state.constant(of)
+            self.wiring.graph.constant(of)
         };
         self.wiring
-            .state
+            .graph
             .constant(name)
             .or_else(turned)
             .is_some_and(|weight| weight.shape().len() > 1)
@@ -122,7 +167,7 @@ impl<'a> Search<'a> {
             let all = rest.map(|i| &inputs[i]).all(|name| self.is_for_all(name));
             return (all && !with.is_empty()).then_some(with);
         }
-        let rank = self.wiring.state.spec(first)?.shape.rank();
+        let rank = self.wiring.graph.spec(first)?.shape.rank();
         let others = || inputs[1..].iter().all(|name| self.is_for_all(name));
         let same = self.has_rows(first)
             && match node.op_type() {
@@ -135,7 +180,7 @@ impl<'a> Search<'a> {
                 }
                 "Reshape" | "Squeeze" | "Unsqueeze" => {
                     let last = |name: &str| {
-                        Some(self.wiring.state.spec(name)?.shape.dims().last()?.clone())
+                        Some(self.wiring.graph.spec(name)?.shape.dims().last()?.clone())
                     };
                     last(first) == last(&node.output[0])
                 }
@@ -148,17 +193,17 @@ impl<'a> Search<'a> {
 
     /// The axis that a node states, from the front.
     fn axis(&self, node: &NodeProto, usual: i64, rank: usize) -> Option<usize> {
-        super::infer::axis(node.stated("axis").map_or(usual, |axis| axis.i()), rank).ok()
+        axis(node.stated("axis").map_or(usual, |axis| axis.i()), rank).ok()
     }
 
     /// Whether a sum is not over the rows, which stay where they are, counted from the end.
     fn reduces_others(&self, node: &NodeProto, rank: usize) -> bool {
         let kept = node.stated("keepdims").is_none_or(|kept| kept.i() != 0);
-        let axes = node.input.get(1).and_then(|name| self.wiring.state.constant(name));
+        let axes = node.input.get(1).and_then(|name| self.wiring.graph.constant(name));
         let Some(axes) = axes.and_then(|axes| axes.to_vec::<i64>().ok()) else { return false };
-        let other = |axis: &i64| match super::infer::axis(*axis, rank) {
-            Ok(axis) if axis + 1 == rank => kept,
-            Ok(axis) => axis + 2 < rank,
+        let other = |at: &i64| match axis(*at, rank) {
+            Ok(last) if last + 1 == rank => kept,
+            Ok(other) => other + 2 < rank,
             Err(_) => false,
         };
         !axes.is_empty() && axes.iter().all(other)
@@ -171,6 +216,6 @@ fn is_layout(operator: &str) -> bool {
 }
 
 fn is_elementwise(operator: &str) -> bool {
-    super::batched::is_elementwise(operator)
+    super::is_elementwise(operator)
         || matches!(operator, "Abs" | "Max" | "Min" | "Reciprocal" | "Sqrt")
 }

@@ -1,9 +1,9 @@
 //! Which convolutions are written in another form. Values are compared in `tests/cases_graph` and with
 //! whole models.
 
-use super::super::{GraphBuilder, testing};
 use super::*;
-use crate::export::Target;
+use crate::export::passes::testing;
+use crate::export::{Conv, GraphBuilder, Value};
 use crate::tensor::HostTensor;
 
 /// The shape of the weight that a convolution of `dims` gets.

@@ -1,14 +1,13 @@
 //! Two convolutions of one pixel that are added, as where a residual block changes its size: one over the
 //! inputs of both. A batch norm between convolution and sum is multiplied into the weight, in f64.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use half::f16;
 
-use super::super::State;
-use super::super::rewrite::Wiring;
 use super::{Convolution, LEAST_PIXELS};
 use crate::error::Result;
+use crate::export::graph::{Graph, Wiring};
 use crate::export::onnx::NodeProto;
 use crate::spec::DType;
 use crate::tensor::HostTensor;
@@ -37,9 +36,11 @@ struct Norm<'a> {
 }
 
 /// The sums of a graph, by the nodes that add.
-pub(super) fn of(state: &State) -> Result<BTreeMap<usize, Sum<'_>>> {
-    let wiring = Wiring::of(state);
-    let convolutions = state.convolutions_by_result();
+pub(super) fn of<'a>(
+    graph: &'a Graph,
+    convolutions: &'a HashMap<&str, Convolution>,
+) -> Result<BTreeMap<usize, Sum<'a>>> {
+    let wiring = Wiring::of(graph);
     let read_once = |node: &NodeProto| wiring.only_reader_of(node).is_some();
     let branch = |name: &str| {
         let mut nodes = vec![wiring.producer(name)?];
@@ -49,21 +50,21 @@ pub(super) fn of(state: &State) -> Result<BTreeMap<usize, Sum<'_>>> {
             if !read_once(node) {
                 return None;
             }
-            norm = Some(Norm::of(state, node)?);
+            norm = Some(Norm::of(graph, node)?);
             nodes.push(wiring.producer(&node.input[0])?);
             node = wiring.node(nodes[1]);
         }
-        let convolution = *convolutions.get(node.output.first()?.as_str())?;
+        let convolution = convolutions.get(node.output.first()?.as_str())?;
         let fits = norm.as_ref().is_none_or(|norm| norm.is_of(convolution.outputs));
         (fits && read_once(node)).then_some(Branch { convolution, norm, nodes })
     };
     let mut sums = BTreeMap::new();
-    for (i, node) in state.nodes.iter().enumerate() {
+    for (i, node) in graph.nodes.iter().enumerate() {
         let ("Add", [one, other], [y]) = (node.op_type(), &node.input[..], &node.output[..]) else {
             continue;
         };
         if let (Some(one), Some(other)) = (branch(one), branch(other))
-            && let Some(sum) = Sum::of(state, [one, other], y)?
+            && let Some(sum) = Sum::of(graph, [one, other], y)?
         {
             sums.insert(i, sum);
         }
@@ -78,7 +79,7 @@ impl Convolution {
 }
 
 impl<'a> Sum<'a> {
-    fn of(state: &State, branches: [Branch<'a>; 2], y: &'a str) -> Result<Option<Self>> {
+    fn of(graph: &Graph, branches: [Branch<'a>; 2], y: &'a str) -> Result<Option<Self>> {
         let [first, second] = [&branches[0], &branches[1]].map(|branch| branch.convolution);
         let alike = first.y.shape == second.y.shape && first.x.dtype == second.x.dtype;
         let measured = first.is_of_one_pixel() && second.is_of_one_pixel();
@@ -86,7 +87,7 @@ impl<'a> Sum<'a> {
             return Ok(None);
         }
         let (outputs, dtype) = (first.outputs, first.x.dtype);
-        let [one, other] = [branches[0].parameters(state)?, branches[1].parameters(state)?];
+        let [one, other] = [branches[0].parameters(graph)?, branches[1].parameters(graph)?];
         let mut weight = Vec::with_capacity(one.0.len() + other.0.len());
         for (one, other) in
             one.0.chunks_exact(first.inputs).zip(other.0.chunks_exact(second.inputs))
@@ -106,9 +107,9 @@ impl<'a> Sum<'a> {
 }
 
 impl<'a> Norm<'a> {
-    fn of(state: &'a State, node: &NodeProto) -> Option<Self> {
+    fn of(graph: &'a Graph, node: &NodeProto) -> Option<Self> {
         let [_, parameters @ ..] = &node.input[..] else { return None };
-        let known: Vec<_> = parameters.iter().filter_map(|name| state.constant(name)).collect();
+        let known: Vec<_> = parameters.iter().filter_map(|name| graph.constant(name)).collect();
         let inferring = node.stated("training_mode").is_none_or(|mode| mode.i() == 0);
         let epsilon = f64::from(node.stated("epsilon").map_or(1e-5, |epsilon| epsilon.f()));
         Some(Self { parameters: known.try_into().ok()?, epsilon }).filter(|_| inferring)
@@ -124,10 +125,11 @@ impl<'a> Norm<'a> {
 
 impl Branch<'_> {
     /// Weight and bias, with the norm in them: Ioffe and Szegedy, "Batch Normalization", 2015.
-    fn parameters(&self, state: &State) -> Result<(Vec<f64>, Vec<f64>)> {
+    fn parameters(&self, graph: &Graph) -> Result<(Vec<f64>, Vec<f64>)> {
         let Convolution { weight, bias, inputs, outputs, .. } = self.convolution;
-        let mut weight = numbers(state.weight(weight))?;
-        let bias = bias.as_ref().map(|bias| numbers(state.weight(bias))).transpose()?;
+        let mut weight = numbers(super::write::parameter(graph, weight))?;
+        let bias =
+            bias.as_ref().map(|bias| numbers(super::write::parameter(graph, bias))).transpose()?;
         let mut bias = bias.unwrap_or_else(|| vec![0.0; *outputs]);
         if let Some(Norm { parameters: [scale, shift, mean, variance], epsilon }) = &self.norm {
             let [scale, shift, mean, variance] =

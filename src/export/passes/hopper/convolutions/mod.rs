@@ -1,5 +1,5 @@
 //! Convolutions in the forms that TensorRT-RTX was measured to be faster with on Hopper
-//! (`docs/measured/2026-11-forms-h200.md`), in a model that was built whole: a first one over few
+//! (`docs/measured/2026-11-forms-h200.md`): a first one over few
 //! channels with squares of pixels as channels, one of few pixels as the sum of those over parts of its
 //! inputs, and two that are added as one. Here is which form a convolution gets; the last is found in
 //! `sums`, and how each is written is in `write`.
@@ -15,28 +15,33 @@ mod tests;
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{Conv, GraphBuilder, State, Value};
+use super::thresholds::convolutions::{
+    FEW_CHANNELS, FEW_TILES_OF_HALF, GROUPS, LEAST_INPUTS_OF_A_GROUP, LEAST_PIXELS,
+    LEAST_PRODUCTS_OF_HALF, LEAST_WINDOW_OF_FEW, MANY_PRODUCTS_OF_HALF, MULTIPROCESSORS, TILE,
+};
+use crate::error::Result;
+use crate::export::Target;
+use crate::export::graph::Graph;
+use crate::export::onnx::NodeProto;
+use crate::export::passes::Pass;
 use crate::spec::{DType, Dim, TensorSpec};
 
-/// Kernels for tensor cores load 16 bytes of channels at once, which three or four have not got.
-const FEW_CHANNELS: usize = 4;
-/// Of 3 × 3 it is no gain.
-const LEAST_WINDOW_OF_FEW: usize = 16;
+/// Convolutions in other forms.
+pub(in crate::export::passes) struct Convolutions(pub(in crate::export::passes) Target);
 
-/// What the kernels compute at once, and how many of these a Hopper GPU does at a time.
-const TILE: [usize; 2] = [64, 128];
-const MULTIPROCESSORS: usize = 132;
-/// Groups, with the least products a result in fp32 from which their sum is not dearer than what they
-/// save. Eight groups are hardly ever a gain over four.
-const GROUPS: [(usize, usize); 2] = [(4, 1024), (2, 1152)];
-const LEAST_INPUTS_OF_A_GROUP: usize = 64;
-/// In half precision sums are twice as long before they gain, and longer where there are fewer tiles,
-/// for which its kernels are good.
-const LEAST_PRODUCTS_OF_HALF: usize = 2048;
-const MANY_PRODUCTS_OF_HALF: usize = 4096;
-const FEW_TILES_OF_HALF: usize = 16;
-/// The last stage of a ResNet, for one picture.
-const LEAST_PIXELS: usize = 49;
+impl Pass for Convolutions {
+    fn name(&self) -> &'static str {
+        "convolutions"
+    }
+
+    fn run(&self, graph: &mut Graph) -> Result<usize> {
+        let (written, count) = write::written(graph, self.0)?;
+        if count > 0 {
+            *graph = written;
+        }
+        Ok(count)
+    }
+}
 
 /// A convolution over the two axes of pictures as it was written, of a weight and a bias that are known.
 #[derive(Clone)]
@@ -68,32 +73,44 @@ enum Form {
 }
 
 impl Convolution {
-    /// What the graph's rules have found to be right, if its parameters are known and it may have another form.
-    fn of(
-        [x, y]: [&Value; 2],
-        weight: &Value,
-        bias: Option<&Value>,
-        options: &Conv,
-    ) -> Option<Self> {
-        let &[outputs, inputs, rows, columns] = weight.as_constant()?.shape() else { return None };
-        let (&[s0, s1], &[p0, p1]) = (&options.strides[..], &options.padding[..]) else {
+    /// The convolution that a node is, if its parameters are known and it may have another form.
+    fn of(graph: &Graph, node: &NodeProto) -> Option<Self> {
+        let ([x, weight, rest @ ..], [y]) = (&node.input[..], &node.output[..]) else {
             return None;
         };
-        let plain = options.groups == 1 && options.dilations.iter().all(|&d| d == 1);
-        let known = |bias: &Value| bias.as_constant().is_some_and(|b| b.shape() == [outputs]);
+        let plain = node.is("Conv")
+            && node.int("group", 1) == 1
+            && node.stated("dilations").is_none_or(|d| d.ints.iter().all(|&d| d == 1))
+            && node.stated("auto_pad").is_none_or(|pad| pad.s() == b"NOTSET");
+        let &[outputs, inputs, rows, columns] = graph.constant(weight)?.shape() else {
+            return None;
+        };
+        let bias = rest.first().filter(|name| !name.is_empty());
+        let known = |bias: &String| graph.constant(bias).is_some_and(|b| b.shape() == [outputs]);
         let known = bias.is_none_or(known) && ![inputs, outputs, rows, columns].contains(&0);
-        let spec = |value: &Value| TensorSpec::new(&*value.name, value.dtype, value.shape.clone());
-        (plain && known && matches!(x.dtype, DType::F32 | DType::F16)).then(|| Self {
-            x: spec(x),
-            weight: weight.name.clone(),
-            bias: bias.map(|bias| bias.name.clone()),
+        let (x, y) = (graph.spec(x)?, graph.spec(y)?);
+        if !plain || !known || !matches!(x.dtype, DType::F32 | DType::F16) {
+            return None;
+        }
+        let stated = |name: &str, usual: &[i64]| -> Option<Vec<usize>> {
+            let values = node.stated(name).map_or(usual, |attribute| &attribute.ints);
+            values.iter().map(|&value| usize::try_from(value).ok()).collect()
+        };
+        let (strides, pads) = (stated("strides", &[1; 2])?, stated("pads", &[0; 4])?);
+        let (&[s0, s1], &[top, left, bottom, right]) = (&strides[..], &pads[..]) else {
+            return None;
+        };
+        Some(Self {
+            x,
+            weight: weight.as_str().into(),
+            bias: bias.map(|bias| bias.as_str().into()),
             inputs,
             outputs,
             axes: [
-                Axis { kernel: rows, stride: s0, padding: p0 },
-                Axis { kernel: columns, stride: s1, padding: p1 },
+                Axis { kernel: rows, stride: s0, padding: (top, bottom) },
+                Axis { kernel: columns, stride: s1, padding: (left, right) },
             ],
-            y: spec(y),
+            y,
         })
     }
 
@@ -157,24 +174,11 @@ impl Convolution {
     }
 }
 
-impl State {
-    fn convolutions_by_result(&self) -> HashMap<&str, &Convolution> {
-        self.convolutions.iter().map(|c| (c.y.name.as_str(), c)).collect()
-    }
-}
-
-impl GraphBuilder {
-    /// Remembers a convolution, if that is of use.
-    pub(super) fn record_convolution(
-        &self,
-        ends: [&Value; 2],
-        weight: &Value,
-        bias: Option<&Value>,
-        options: &Conv,
-    ) {
-        if self.target.has_forms() {
-            let found = Convolution::of(ends, weight, bias, options);
-            self.lock().convolutions.extend(found);
-        }
-    }
+/// The convolutions of a graph, by their results.
+fn by_result(graph: &Graph) -> HashMap<&str, Convolution> {
+    let found = graph
+        .nodes
+        .iter()
+        .filter_map(|node| Some((node.output.first()?.as_str(), Convolution::of(graph, node)?)));
+    found.collect()
 }

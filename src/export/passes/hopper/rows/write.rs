@@ -1,43 +1,42 @@
 //! The nodes with more rows, with the operators of the builder.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
-use super::{ALIGNED, Search};
+use super::{ALIGNED, Region};
 use crate::error::Result;
 use crate::export::Target;
-use crate::export::graph::rewrite::Rewriter;
-use crate::export::graph::{State, Value};
+use crate::export::graph::{Graph, Value};
 use crate::export::onnx::NodeProto;
+use crate::export::passes::rewrite::Rewriter;
 use crate::spec::Dim;
 use crate::tensor::HostTensor;
 
-impl State {
-    /// The same graph with more rows around the layers that were written for that.
-    pub(in crate::export::graph) fn with_more_rows(&self, target: Target) -> Result<Self> {
-        let mut state = self.clone();
-        let counts: BTreeSet<usize> = self.few_rows.iter().map(|(_, rows)| *rows).collect();
-        for rows in counts {
-            let layers = self.few_rows.iter().filter(|(_, of)| *of == rows);
-            let region = Search::of(&state, rows).region(layers.map(|(y, _)| &**y));
-            let mut writer = Writer {
-                new: Rewriter::new(&state, target),
-                state: &state,
-                rows,
-                more: HashMap::new(),
-                cut: HashSet::new(),
-            };
-            for (i, node) in state.nodes.iter().enumerate() {
-                writer.node(node, region.get(&i))?;
-            }
-            state = writer.new.finish();
-        }
-        Ok(state)
+/// The same graph with more rows in a region.
+pub(super) fn written(
+    graph: &Graph,
+    region: &Region,
+    rows: usize,
+    target: Target,
+) -> Result<Graph> {
+    let mut writer = Writer {
+        new: Rewriter::new(graph, target),
+        graph,
+        rows,
+        more: HashMap::new(),
+        cut: HashSet::new(),
+    };
+    for (i, node) in graph.nodes.iter().enumerate() {
+        writer.node(node, region.get(&i))?;
     }
+    for output in &graph.outputs {
+        writer.without(&output.name)?;
+    }
+    Ok(writer.new.finish())
 }
 
 struct Writer<'a> {
     new: Rewriter,
-    state: &'a State,
+    graph: &'a Graph,
     rows: usize,
     /// Values with more rows, by the name of what has not got them.
     more: HashMap<String, Value>,
@@ -73,17 +72,15 @@ impl Writer<'_> {
 
     /// What a node that goes on with more rows gives.
     fn given(&mut self, name: &str) -> Value {
-        let mut spec = self.state.spec(name).expect("the search found its shape");
+        let mut spec = self.graph.spec(name).expect("the search found its shape");
         let mut dims = spec.shape.dims().to_vec();
         let rows = dims.len() - 2;
         dims[rows] = Dim::Fixed(self.rows.next_multiple_of(ALIGNED));
         spec.shape = dims.into();
-        {
-            let mut state = self.new.graph.lock();
-            let unique = state.unique(&format!("{name}.rows"));
-            state.computed.insert(unique.clone(), (spec.dtype, spec.shape.clone()));
-            spec.name = (*unique).to_owned();
-        }
+        spec.name = self.new.graph.unique(&format!("{name}.rows")).to_string();
+        self.new.graph.with_graph(|graph| {
+            graph.set_spec(&spec.name, spec.dtype, spec.shape.clone());
+        });
         let value = self.new.of(&spec);
         self.more.insert(name.to_owned(), value.clone());
         value
