@@ -7,6 +7,7 @@ mod formulas;
 mod graph;
 mod model;
 pub mod onnx;
+mod options;
 mod passes;
 mod target;
 
@@ -18,4 +19,5 @@ pub mod candle;
 pub use graph::{Conv, GraphBuilder, Node, Pool, Value};
 pub use model::{OnnxModel, SplitModel};
 pub use onnx::Attribute;
+pub use options::{ExportOptions, InputKey};
 pub use target::{NodeRefusal, Reader, Target};

@@ -78,7 +78,7 @@ impl InferenceModule {
     /// and [`ErrorKind::NoBackend`] where no TensorRT can build the
     /// [engine](OptimizeOptions::save_engine) asked for.
     pub fn compile(model: &OnnxModel, options: &OptimizeOptions) -> Result<Self> {
-        options.refuse_export_options()?;
+        options.expect_no_export()?;
         Self::compile_with(|_| Ok(model.clone()), options)
     }
 

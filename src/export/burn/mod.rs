@@ -29,9 +29,8 @@ pub use tensors::{BurnTensors, TensorSource, TensorVisitor};
 #[cfg(feature = "burn-cuda")]
 pub(crate) use tensors::{burn_dtype, dtype};
 
-use super::{NodeRefusal, OnnxModel, Target};
+use super::{ExportOptions, NodeRefusal, OnnxModel, Target};
 use crate::error::{Error, ErrorKind, Result};
-use crate::runtime::OptimizeOptions;
 use crate::spec::{DType, TensorSpec};
 use capture::{Captured, Capturer, describe};
 use lower::Outcome;
@@ -75,13 +74,14 @@ impl BurnGraph {
         module: &M,
         example: &I,
         forward: impl Fn(&M, I) -> O,
-        options: &OptimizeOptions,
+        options: &impl AsRef<ExportOptions>,
     ) -> Result<Self>
     where
         M: Module,
         I: BurnTensors,
         O: BurnTensors,
     {
+        let options = options.as_ref();
         let (described, lengths, device) = describe(example)?;
         let device = device.or_else(|| module.devices().into_iter().next()).unwrap_or_default();
         let settings = device.settings();
@@ -250,7 +250,7 @@ pub fn export_onnx<M, I, O>(
     module: &M,
     example: &I,
     forward: impl Fn(&M, I) -> O,
-    options: &OptimizeOptions,
+    options: &impl AsRef<ExportOptions>,
 ) -> Result<OnnxModel>
 where
     M: Module,

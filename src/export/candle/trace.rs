@@ -13,8 +13,7 @@ use super::tape::{Op, Recorded};
 use super::tensors::{carried_dtype, to_host};
 use super::traced::{Recorder, Traced};
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::{OnnxModel, Target};
-use crate::runtime::OptimizeOptions;
+use crate::export::{ExportOptions, OnnxModel, Target};
 use crate::spec::TensorSpec;
 use crate::tensor::HostTensor;
 
@@ -70,9 +69,9 @@ impl Trace {
     pub fn of<'a, M: Traceable + ?Sized>(
         model: &M,
         examples: impl Into<Examples<'a>>,
-        options: &OptimizeOptions,
+        options: &impl AsRef<ExportOptions>,
     ) -> Result<Self> {
-        Self::build(&examples.into(), options, |inputs| model.trace(inputs))
+        Self::build(&examples.into(), options.as_ref(), |inputs| model.trace(inputs))
             .map_err(|e| e.in_operation("trace"))
     }
 
@@ -82,16 +81,16 @@ impl Trace {
     /// As [`of`](Self::of).
     pub fn of_fn<'a>(
         examples: impl Into<Examples<'a>>,
-        options: &OptimizeOptions,
+        options: &impl AsRef<ExportOptions>,
         forward: impl Fn(&[Traced]) -> candle_core::Result<Vec<Traced>>,
     ) -> Result<Self> {
-        Self::build(&examples.into(), options, |inputs| forward(inputs.take_all()))
+        Self::build(&examples.into(), options.as_ref(), |inputs| forward(inputs.take_all()))
             .map_err(|e| e.in_operation("trace"))
     }
 
     fn build(
         Examples(examples): &Examples<'_>,
-        options: &OptimizeOptions,
+        options: &ExportOptions,
         forward: impl Fn(&mut Inputs<'_>) -> candle_core::Result<Vec<Traced>>,
     ) -> Result<Self> {
         let given = examples
@@ -159,7 +158,7 @@ impl Trace {
 pub fn export_onnx<'a, M: Traceable + ?Sized>(
     model: &M,
     examples: impl Into<Examples<'a>>,
-    options: &OptimizeOptions,
+    options: &impl AsRef<ExportOptions>,
 ) -> Result<OnnxModel> {
     Trace::of(model, examples, options)?.to_onnx(Target::portable())
 }
