@@ -15,7 +15,7 @@ fn build(criterion: &mut Criterion, name: &str, graph: &BurnGraph) {
     let mut group = criterion.benchmark_group(format!("an engine of {name}"));
     group.sample_size(10);
     for backend in Registry::default().backends() {
-        let model = graph.to_onnx(backend.consumer()).expect("it is exported");
+        let model = graph.to_onnx(backend.target()).expect("it is exported");
         match backend.build(&model) {
             Ok(engine) => println!("{}: {} bytes", backend.description(), engine.plan().len()),
             Err(reason) => {

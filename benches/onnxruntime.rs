@@ -29,7 +29,7 @@ fn compare(criterion: &mut Criterion) {
         return;
     }
     for (width, depth) in NETWORKS {
-        let model = layers(Ort.consumer(), (width, depth, 8)).expect("it is a model");
+        let model = layers(Ort.target(), (width, depth, 8)).expect("it is a model");
         let bytes = model.to_bytes();
         let x = [rows(8, width)];
         let values: Vec<f32> = x[0].to_vec().expect("32-bit floats");

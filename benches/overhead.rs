@@ -101,7 +101,7 @@ fn sizes(criterion: &mut Criterion) {
 
 /// From a graph in memory to a module, for a network with nothing to build.
 fn compile(criterion: &mut Criterion) {
-    let model = shared::layers(accelerant::export::Consumer::portable(), (WIDTH, 1, 8));
+    let model = shared::layers(accelerant::export::Target::portable(), (WIDTH, 1, 8));
     let model = model.expect("it is a model");
     criterion.bench_function("a module from a model, tract", |b| {
         let options = OptimizeOptions::new().require(BackendKind::Tract);

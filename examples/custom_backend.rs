@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use accelerant::backend::{Backend, Executable};
-use accelerant::export::{Consumer, GraphBuilder, OnnxModel, onnx::NodeProto};
+use accelerant::export::{GraphBuilder, OnnxModel, Target, onnx::NodeProto};
 use accelerant::{
     BackendKind, DType, Dim, Engine, Error, ErrorKind, HostTensor, InferenceModule,
     OptimizeOptions, Registry, Result, Signature,
@@ -29,8 +29,8 @@ impl Backend for NdArray {
         "ndarray on one core".to_owned()
     }
 
-    fn consumer(&self) -> Consumer {
-        Consumer::portable()
+    fn target(&self) -> Target {
+        Target::portable()
     }
 
     fn probe(&self) -> Result<()> {

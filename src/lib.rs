@@ -55,6 +55,7 @@ pub mod cuda {
 pub use accelerant_macros::trace;
 pub use backend::{BackendKind, Engine, Registry};
 pub use error::{Error, ErrorKind, Result};
-pub use runtime::{InferenceModule, InputKey, OptimizeOptions};
+pub use export::InputKey;
+pub use runtime::{InferenceModule, OptimizeOptions};
 pub use spec::{DType, Dim, Shape, Signature, Symbol, TensorSpec};
 pub use tensor::{Element, HostTensor};

@@ -7,7 +7,7 @@ mod common;
 use accelerant::backend::tract::Tract;
 use accelerant::backend::{Backend, Executable};
 use accelerant::burn::{BurnGraph, BurnTensors, OptimizeTrt};
-use accelerant::export::{Consumer, OnnxModel};
+use accelerant::export::{OnnxModel, Target};
 use accelerant::{
     BackendKind, Dim, Engine, ErrorKind, HostTensor, OptimizeOptions, Registry, Result,
 };
@@ -49,7 +49,7 @@ fn compare<I: BurnTensors + Clone, O: BurnTensors>(
     let graph = BurnGraph::capture(&module, &example, forward, &options)
         .unwrap_or_else(|e| panic!("{name}: {e}"));
     let expected = host(f(example.clone()));
-    check(name, |consumer| graph.to_onnx(consumer), &host(example.clone()), &expected);
+    check(name, |target| graph.to_onnx(target), &host(example.clone()), &expected);
 
     // The module takes and gives the same types.
     let options = options.require(common::portable());
@@ -113,8 +113,8 @@ impl Backend for LikeTensorRt {
         Tract.description()
     }
 
-    fn consumer(&self) -> Consumer {
-        Consumer::tensorrt()
+    fn target(&self) -> Target {
+        Target::tensorrt()
     }
 
     fn probe(&self) -> Result<()> {
@@ -352,7 +352,7 @@ fn a_parameter_may_be_an_output() {
     let x = float([2, 3], 1);
     let graph = BurnGraph::capture(&module, &x, forward, &OptimizeOptions::new()).unwrap();
     let expected = host(forward(&module, x.clone()));
-    check("parameter", |consumer| graph.to_onnx(consumer), &host(x), &expected);
+    check("parameter", |target| graph.to_onnx(target), &host(x), &expected);
 }
 
 #[test]
@@ -394,7 +394,7 @@ fn at_sizes<const D: usize, O: BurnTensors>(
         common::Sample { name: format!("{shape:?}"), inputs: host(x), expected }
     };
     let samples: Vec<_> = shapes.iter().map(sample).collect();
-    common::check_all(name, |consumer| graph.to_onnx(consumer), &samples);
+    common::check_all(name, |target| graph.to_onnx(target), &samples);
 }
 
 #[test]

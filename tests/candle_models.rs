@@ -8,7 +8,7 @@ mod common;
 use accelerant::candle::{
     CandleModule, Forward, OptimizeTrt, TensorOps, Trace, WeightNames, error_of, export_onnx,
 };
-use accelerant::export::{Consumer, OnnxModel};
+use accelerant::export::{OnnxModel, Target};
 use accelerant::{BackendKind, Dim, ErrorKind, OptimizeOptions};
 use candle_core::{DType, Device, ModuleT, Result, Tensor};
 use candle_nn::{BatchNorm, Conv2d, Conv2dConfig, LayerNorm, Linear, VarBuilder, VarMap};
@@ -352,7 +352,7 @@ fn symbols_keep_their_names_through_reshapes() {
     let options = batch(1..=4).dynamic_axis(0, 1, Dim::dynamic("length", 1..=300).unwrap());
     let x = tensor(&[3, 5, 8], 1);
     let trace = Trace::of(&net, &x, &options).unwrap();
-    let model = trace.to_onnx(Consumer::portable()).unwrap();
+    let model = trace.to_onnx(Target::portable()).unwrap();
     assert_eq!(model.signature().outputs[0].to_string(), "output_0: f32 [batch, length, 8]");
     let fast = CandleModule::compile(&trace, &options).unwrap();
     for (b, s) in [(1, 1), (3, 5), (4, 300), (2, 2)] {
@@ -378,7 +378,7 @@ fn masks_and_wide_numbers_come_back_as_candle_has_them() {
 
 fn refusal(net: impl Forward, shape: &[usize], options: &OptimizeOptions) -> (ErrorKind, String) {
     let error = Trace::of(&net, &tensor(shape, 1), options)
-        .and_then(|trace| trace.to_onnx(Consumer::portable()));
+        .and_then(|trace| trace.to_onnx(Target::portable()));
     let error = error.expect_err("the model is refused");
     (error.kind(), error.to_string())
 }

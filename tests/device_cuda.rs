@@ -24,7 +24,7 @@ use accelerant::backend::Registry;
 use accelerant::backend::tensorrt::{Profiles, TensorRt, TensorRtOptions};
 use accelerant::cuda::cudarc::driver::{CudaContext, CudaStream, sys};
 use accelerant::cuda::{CudaRead, CudaTensor};
-use accelerant::export::{Consumer, GraphBuilder, OnnxModel};
+use accelerant::export::{GraphBuilder, OnnxModel, Target};
 use accelerant::{
     BackendKind, DType, Dim, ErrorKind, HostTensor, InferenceModule, OptimizeOptions,
 };
@@ -71,7 +71,7 @@ impl Layer {
     }
 
     fn export(&self) -> OnnxModel {
-        let graph = GraphBuilder::for_consumer("layer", Consumer::tensorrt());
+        let graph = GraphBuilder::for_target("layer", Target::tensorrt());
         let batch = Dim::dynamic("batch", 1..=LARGEST).unwrap();
         let x = graph.input("x", DType::F32, [batch, Dim::Fixed(FEATURES)]).unwrap();
         let weight = graph.weight("weight", self.weight.clone()).unwrap();

@@ -6,7 +6,7 @@ mod common;
 use std::sync::{Arc, Mutex};
 
 use accelerant::backend::{Backend, Executable, ort::Ort, tract::Tract};
-use accelerant::export::{Consumer, GraphBuilder, OnnxModel};
+use accelerant::export::{GraphBuilder, OnnxModel, Target};
 use accelerant::{
     BackendKind, DType, Dim, Engine, Error, ErrorKind, HostTensor, InferenceModule,
     OptimizeOptions, Registry, Result,
@@ -117,8 +117,8 @@ impl Backend for Eager {
         "a backend of the test".into()
     }
 
-    fn consumer(&self) -> Consumer {
-        Consumer::tensorrt()
+    fn target(&self) -> Target {
+        Target::tensorrt()
     }
 
     fn probe(&self) -> Result<()> {
@@ -136,7 +136,7 @@ impl Backend for Eager {
 
 #[test]
 fn a_backend_for_which_nothing_can_be_exported_is_passed_over_with_the_reason() {
-    let export = |consumer: Consumer| match consumer == Consumer::portable() {
+    let export = |target: Target| match target == Target::portable() {
         true => Ok(model()),
         false => Err(Error::new(ErrorKind::UnsupportedOperation, "not for this one")),
     };

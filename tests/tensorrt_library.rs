@@ -14,11 +14,11 @@ use std::{
 
 use accelerant::backend::tensorrt::TensorRt;
 use accelerant::backend::{Backend, Engine};
-use accelerant::export::{Consumer, GraphBuilder, OnnxModel};
+use accelerant::export::{GraphBuilder, OnnxModel, Target};
 use accelerant::{BackendKind, DType, ErrorKind, Signature};
 
 fn relu() -> OnnxModel {
-    let graph = GraphBuilder::for_consumer("relu", Consumer::tensorrt());
+    let graph = GraphBuilder::for_target("relu", Target::tensorrt());
     let x = graph.input("x", DType::F32, [4usize]).unwrap();
     graph.output("y", &x.relu().unwrap()).unwrap();
     graph.finish().unwrap()

@@ -27,7 +27,7 @@ use std::{
 use accelerant::backend::tensorrt::{Profiles, ProgressEvent, TensorRt, TensorRtOptions};
 use accelerant::backend::{Backend, Engine, Executable};
 use accelerant::cuda::cudarc::driver::CudaContext;
-use accelerant::export::{Consumer, GraphBuilder, OnnxModel, onnx};
+use accelerant::export::{GraphBuilder, OnnxModel, Target, onnx};
 use accelerant::{BackendKind, DType, Dim, ErrorKind, HostTensor, Result, Shape};
 use ndarray::{Array1, Array2};
 
@@ -70,7 +70,7 @@ impl Mlp {
     }
 
     fn export(&self, batch: impl Into<Dim>) -> OnnxModel {
-        let graph = GraphBuilder::for_consumer("mlp", Consumer::tensorrt());
+        let graph = GraphBuilder::for_target("mlp", Target::tensorrt());
         let model = || -> Result<OnnxModel> {
             let x = graph.input("x", DType::F32, [batch.into(), Dim::Fixed(FEATURES)])?;
             let first = graph.weight("first.weight", self.first.clone())?;
@@ -228,24 +228,32 @@ fn options_reach_the_builder() {
     assert_eq!(refused(exact().optimization_level(6)).kind(), ErrorKind::InvalidArgument);
     assert_eq!(refused(exact().max_contexts(0)).kind(), ErrorKind::InvalidArgument);
     assert_eq!(refused(exact().workspace(0)).kind(), ErrorKind::InvalidArgument);
-    let capability = refused(exact().compute_capabilities([13]));
-    assert_eq!(capability.kind(), ErrorKind::Build);
-    assert!(capability.to_string().contains("13"), "{capability}");
+    // The builder has no target of 9.0, though its engines run there.
+    for unknown in [13, 90] {
+        let capability = refused(exact().compute_capabilities([80, unknown]));
+        assert_eq!(capability.kind(), ErrorKind::InvalidArgument);
+        assert!(capability.to_string().contains(&format!("not for {unknown}")), "{capability}");
+    }
+    for known in [75, 80, 86, 89, 120, 121] {
+        let options = exact().optimization_level(0).compute_capabilities([known]);
+        assert!(TensorRt::rtx().with_options(options).build(&model).is_ok(), "{known}");
+    }
 }
 
 #[test]
 fn layers_are_in_other_forms_for_hopper_unless_told_otherwise() {
     let in_forms = |options: TensorRtOptions| {
-        let consumer = rtx().with_options(options).consumer();
-        let [plain, forms] = [false, true].map(|on| Consumer::tensorrt().hopper_forms(on));
-        assert!(consumer == plain || consumer == forms);
-        consumer == forms
+        let target = rtx().with_options(options).target();
+        let [plain, forms] =
+            [None, Some(90)].map(|built_for| Target::tensorrt().for_compute_capability(built_for));
+        assert!(target == plain || target == forms);
+        target == forms
     };
     let options = TensorRtOptions::default;
     assert!(in_forms(options().hopper_forms(true)));
-    assert!(in_forms(options().compute_capabilities([90])));
-    assert!(!in_forms(options().compute_capabilities([90]).hopper_forms(false)));
-    assert!(!in_forms(options().compute_capabilities([80, 90])));
+    assert!(in_forms(options().compute_capabilities([89]).hopper_forms(true)));
+    assert!(!in_forms(options().hopper_forms(false)));
+    assert!(!in_forms(options().compute_capabilities([80, 89])), "for other devices");
     let here = match gpu("layers are in other forms on Hopper") {
         true => CudaContext::new(0).unwrap().compute_capability().unwrap() == (9, 0),
         false => false,
@@ -253,8 +261,7 @@ fn layers_are_in_other_forms_for_hopper_unless_told_otherwise() {
     assert_eq!(in_forms(options()), here);
     #[cfg(feature = "tensorrt")]
     {
-        let enterprise = TensorRt::enterprise().with_options(options().compute_capabilities([90]));
-        assert_eq!(enterprise.consumer(), Consumer::tensorrt());
+        assert_eq!(TensorRt::enterprise().target(), Target::tensorrt());
     }
 }
 

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use accelerant::backend::{Backend, Registry};
-use accelerant::export::{Consumer, GraphBuilder, OnnxModel};
+use accelerant::export::{GraphBuilder, OnnxModel, Target};
 use accelerant::{DType, Dim, HostTensor, InferenceModule, OptimizeOptions};
 use ndarray::Array2;
 
@@ -33,10 +33,10 @@ pub(crate) fn rows(rows: usize, width: usize) -> HostTensor {
 
 /// Fully connected layers with rectifiers, `[batch, width]` to the same, up to `largest` rows.
 pub(crate) fn layers(
-    consumer: Consumer,
+    target: Target,
     (width, depth, largest): (usize, usize, usize),
 ) -> accelerant::Result<OnnxModel> {
-    let graph = GraphBuilder::for_consumer("layers", consumer);
+    let graph = GraphBuilder::for_target("layers", target);
     let batch = Dim::dynamic("batch", 1..=largest)?;
     let mut x = graph.input("x", DType::F32, [batch, Dim::Fixed(width)])?;
     for i in 0..depth {
@@ -63,7 +63,7 @@ pub(crate) fn module_from(
     sizes: (usize, usize, usize),
 ) -> accelerant::Result<InferenceModule> {
     let options = OptimizeOptions::new().registry(registry).require(backend.kind());
-    InferenceModule::compile_with(|consumer| layers(consumer, sizes), &options)
+    InferenceModule::compile_with(|target| layers(target, sizes), &options)
 }
 
 /// The default backends; TensorRT with up to so many contexts.

@@ -76,7 +76,7 @@ fn service(network: &'static Network, second: bool, devices: &[usize]) -> Result
         false => options,
     };
     let backend = TensorRt::rtx().with_options(options.clone());
-    let model = network.export(backend.consumer())?;
+    let model = network.export(backend.target())?;
     let module = InferenceModule::compile(&model, &only(options.clone()))?;
     let module = if devices.len() > 1 { module.on_devices(devices)? } else { module };
     let batcher = network.batches.then(|| {

@@ -1,13 +1,13 @@
 //! The networks of the soak, with inputs of several sizes and the results that the portable backend gives for them.
 
-use accelerant::export::{Consumer, Conv, GraphBuilder, OnnxModel, Value};
+use accelerant::export::{Conv, GraphBuilder, OnnxModel, Target, Value};
 use accelerant::{DType, Dim, HostTensor, InferenceModule, OptimizeOptions, Result};
 use ndarray::{ArrayD, IxDyn};
 
 /// A network, and how its sizes are chosen.
 pub(crate) struct Network {
     pub(crate) name: &'static str,
-    export: fn(Consumer) -> Result<OnnxModel>,
+    export: fn(Target) -> Result<OnnxModel>,
     /// The sizes of all inputs for the size of the dynamic axis.
     shapes: fn(usize) -> Vec<Vec<usize>>,
     /// The sizes of the dynamic axis that are run.
@@ -55,15 +55,15 @@ pub(crate) const NETWORKS: [Network; 4] = [
 ];
 
 impl Network {
-    /// The model, in the dialect of `consumer`.
-    pub(crate) fn export(&self, consumer: Consumer) -> Result<OnnxModel> {
-        (self.export)(consumer)
+    /// The model, in the dialect of `target`.
+    pub(crate) fn export(&self, target: Target) -> Result<OnnxModel> {
+        (self.export)(target)
     }
 
     /// Inputs of each size with the results of the portable backend.
     pub(crate) fn samples(&self) -> Result<Vec<Sample>> {
-        let options = OptimizeOptions::new().require(accelerant::BackendKind::Ort);
-        let module = InferenceModule::compile(&self.export(Consumer::portable())?, &options)?;
+        let options = OptimizeOptions::new().require(accelerant::BackendKind::Tract);
+        let module = InferenceModule::compile(&self.export(Target::portable())?, &options)?;
         let sample = |&size: &usize| {
             let shapes = (self.shapes)(size);
             let inputs = shapes.iter().enumerate().map(|(i, shape)| values(shape, size + i));
@@ -99,8 +99,8 @@ fn linear(x: &Value, name: &str, from: usize, to: usize, seed: usize) -> Result<
 }
 
 /// Fully connected layers.
-fn layers(consumer: Consumer) -> Result<OnnxModel> {
-    let graph = GraphBuilder::for_consumer("layers", consumer);
+fn layers(target: Target) -> Result<OnnxModel> {
+    let graph = GraphBuilder::for_target("layers", target);
     let x = graph.input("x", DType::F32, [Dim::dynamic("batch", 1..=32)?, Dim::from(256)])?;
     let hidden = linear(&x, "first", 256, 512, 1)?.relu()?;
     let hidden = linear(&hidden, "second", 512, 256, 3)?.gelu(false)?;
@@ -110,8 +110,8 @@ fn layers(consumer: Consumer) -> Result<OnnxModel> {
 }
 
 /// Convolutions with a shortcut, and a mean over all pixels.
-fn convolutions(consumer: Consumer) -> Result<OnnxModel> {
-    let graph = GraphBuilder::for_consumer("convolutions", consumer);
+fn convolutions(target: Target) -> Result<OnnxModel> {
+    let graph = GraphBuilder::for_target("convolutions", target);
     let batch = Dim::dynamic("batch", 1..=8)?;
     let x = graph.input("x", DType::F32, [batch, 3.into(), 32.into(), 32.into()])?;
     let conv = |x: &Value, name: &str, from: usize, to: usize, seed| {
@@ -130,10 +130,10 @@ fn convolutions(consumer: Consumer) -> Result<OnnxModel> {
 }
 
 /// Attention of four heads over a text of any length, with a feed-forward network behind it.
-fn attention(consumer: Consumer) -> Result<OnnxModel> {
+fn attention(target: Target) -> Result<OnnxModel> {
     const WIDTH: usize = 128;
     const HEADS: usize = 4;
-    let graph = GraphBuilder::for_consumer("attention", consumer);
+    let graph = GraphBuilder::for_target("attention", target);
     let length = Dim::dynamic("length", 1..=64)?;
     let x = graph.input("x", DType::F32, [1.into(), length.clone(), WIDTH.into()])?;
     let heads = |name: &str, seed| -> Result<Value> {
@@ -154,8 +154,8 @@ fn attention(consumer: Consumer) -> Result<OnnxModel> {
 }
 
 /// A gate on another input, with two outputs.
-fn gated(consumer: Consumer) -> Result<OnnxModel> {
-    let graph = GraphBuilder::for_consumer("gated", consumer);
+fn gated(target: Target) -> Result<OnnxModel> {
+    let graph = GraphBuilder::for_target("gated", target);
     let batch = Dim::dynamic("batch", 1..=12)?;
     let x = graph.input("x", DType::F32, [batch.clone(), 192.into()])?;
     let other = graph.input("other", DType::F32, [batch, 192.into()])?;

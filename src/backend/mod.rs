@@ -24,7 +24,7 @@ pub use engine::Engine;
 pub use select::{Compiled, Registry, Rejection};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::{Consumer, NodeRefusal, OnnxModel};
+use crate::export::{NodeRefusal, OnnxModel, Target};
 use crate::spec::Signature;
 use crate::tensor::HostTensor;
 
@@ -83,7 +83,7 @@ pub trait Backend: Send + Sync + fmt::Debug {
     fn description(&self) -> String;
 
     /// Which ONNX it reads best.
-    fn consumer(&self) -> Consumer;
+    fn target(&self) -> Target;
 
     /// Whether it can run anything on this machine.
     ///

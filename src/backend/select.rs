@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use super::{Backend, BackendKind, Engine, Executable};
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::{Consumer, OnnxModel};
+use crate::export::{OnnxModel, Target};
 
 /// The backends to choose from, best first.
 ///
@@ -120,12 +120,13 @@ impl Registry {
     }
 
     /// Compiles with the first backend that can run the model here. `export` writes the model for
-    /// the consumer it is given.
+    /// the target it is given; one that was not written for it, such as one from a file, goes through
+    /// [`OnnxModel::for_target`].
     ///
     /// # Errors
     /// An error of `export`; the required backend's own error; else
     /// [`ErrorKind::NoBackend`] with every backend's reason.
-    pub fn compile(&self, export: impl FnMut(Consumer) -> Result<OnnxModel>) -> Result<Compiled> {
+    pub fn compile(&self, export: impl FnMut(Target) -> Result<OnnxModel>) -> Result<Compiled> {
         self.compile_with(None, export)
     }
 
@@ -133,11 +134,18 @@ impl Registry {
     pub(crate) fn compile_with(
         &self,
         built: Option<&Engine>,
-        mut export: impl FnMut(Consumer) -> Result<OnnxModel>,
+        mut export: impl FnMut(Target) -> Result<OnnxModel>,
     ) -> Result<Compiled> {
-        let mut engine_for = |backend: &Arc<dyn Backend>| match built {
-            Some(engine) if *engine.kind() == backend.kind() => Ok(Source::Engine(engine.clone())),
-            _ => export(backend.consumer()).map(|model| Source::Model(Box::new(model))),
+        let mut engine_for = |backend: &Arc<dyn Backend>| -> Result<Source> {
+            match built {
+                Some(engine) if *engine.kind() == backend.kind() => {
+                    Ok(Source::Engine(engine.clone()))
+                }
+                _ => {
+                    let model = export(backend.target())?.for_target(backend.target())?;
+                    Ok(Source::Model(Box::new(model)))
+                }
+            }
         };
         if let Some(kind) = &self.required {
             let backend = self.get(kind)?;

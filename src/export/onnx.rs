@@ -100,6 +100,20 @@ attribute_from!(i64 => Int, f32 => Float, &str => String, Vec<i64> => Ints, &[i6
     Vec<f32> => Floats, HostTensor => Tensor);
 
 impl Attribute {
+    /// What a node states, where this crate has a word for it.
+    pub(crate) fn from_proto(proto: &AttributeProto) -> Option<Self> {
+        use attribute_proto::AttributeType;
+        Some(match proto.r#type() {
+            AttributeType::Int => Self::Int(proto.i()),
+            AttributeType::Float => Self::Float(proto.f()),
+            AttributeType::String => Self::String(String::from_utf8(proto.s().to_vec()).ok()?),
+            AttributeType::Ints => Self::Ints(proto.ints.clone()),
+            AttributeType::Floats => Self::Floats(proto.floats.clone()),
+            AttributeType::Tensor => Self::Tensor(tensor_from_proto(proto.t.as_ref()?)?),
+            _ => return None,
+        })
+    }
+
     pub(crate) fn to_proto(&self, name: &str) -> AttributeProto {
         use attribute_proto::AttributeType;
         let mut proto = AttributeProto { name: Some(name.to_owned()), ..Default::default() };
@@ -143,6 +157,34 @@ pub fn tensor_to_proto(name: &str, tensor: &HostTensor) -> TensorProto {
         raw_data: Some(tensor.bytes().clone()),
         ..Default::default()
     }
+}
+
+/// The tensor, whose bytes are shared where they are in one piece; `None` for types that this crate does not
+/// have, for data in other files, and where data and shape do not fit.
+pub fn tensor_from_proto(proto: &TensorProto) -> Option<HostTensor> {
+    let dtype = from_onnx(proto.data_type()).ok()?;
+    let sizes = proto.dims.iter().map(|&size| usize::try_from(size).ok());
+    let shape = sizes.collect::<Option<Vec<_>>>()?;
+    if proto.data_location() == tensor_proto::DataLocation::External {
+        return None;
+    }
+    if let Some(data) = &proto.raw_data {
+        return HostTensor::from_bytes(dtype, shape, data.clone()).ok();
+    }
+    let words = || proto.int32_data.iter();
+    let bytes: Vec<u8> = match dtype {
+        DType::F32 => proto.float_data.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        DType::F64 => proto.double_data.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        DType::I64 => proto.int64_data.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        DType::U64 => proto.uint64_data.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        DType::U32 => proto.uint64_data.iter().flat_map(|&v| (v as u32).to_le_bytes()).collect(),
+        DType::I32 => words().flat_map(|v| v.to_le_bytes()).collect(),
+        DType::I16 | DType::U16 | DType::F16 | DType::BF16 => {
+            words().flat_map(|&v| (v as u16).to_le_bytes()).collect()
+        }
+        DType::I8 | DType::U8 | DType::Bool => words().map(|&v| v as u8).collect(),
+    };
+    HostTensor::from_bytes(dtype, shape, bytes).ok()
 }
 
 /// Name, type and shape as an ONNX value.

@@ -13,7 +13,7 @@ use crate::export::burn::{
     AnyTensor, BurnGraph, BurnTensors, Layout, Lengths, Material, ParserCheck, Place, Report,
     TensorSource, TensorVisitor,
 };
-use crate::export::{Consumer, NodeRefusal, OnnxModel};
+use crate::export::{NodeRefusal, OnnxModel, Reader, Target};
 use crate::spec::{DType, TensorSpec};
 use crate::tensor::HostTensor;
 
@@ -185,7 +185,7 @@ fn visit(
 /// What the first of TensorRT's parsers that can be used says to a model that was written for it.
 fn ask_parser(backends: &Registry, model: &OnnxModel) -> (ParserCheck, Vec<NodeRefusal>) {
     let mut reasons = Vec::new();
-    for backend in backends.allowed().filter(|b| b.consumer().is_tensorrt()) {
+    for backend in backends.allowed().filter(|b| b.target().reader() == Reader::TensorRt) {
         match backend.check(model) {
             Ok(Some(refusals)) => return (ParserCheck::Asked(backend.description()), refusals),
             Ok(None) => {}
@@ -277,7 +277,7 @@ pub trait OptimizeTrt: Module + Sized {
         O: BurnTensors,
     {
         let graph = BurnGraph::capture(self, &example, forward, options)?;
-        graph.check_parsed(Consumer::tensorrt(), |model| ask_parser(options.backends(), model))
+        graph.check_parsed(Target::tensorrt(), |model| ask_parser(options.backends(), model))
     }
 
     /// As [`optimize_trt`](Self::optimize_trt), with options.
@@ -295,7 +295,7 @@ pub trait OptimizeTrt: Module + Sized {
         O: BurnTensors,
     {
         let graph = BurnGraph::capture(self, &example, forward, options)?;
-        let inference = InferenceModule::compile_with(|consumer| graph.to_onnx(consumer), options)?;
+        let inference = InferenceModule::compile_with(|target| graph.to_onnx(target), options)?;
         Ok(BurnModule { inference, layout: Arc::new(graph.layout), types: PhantomData })
     }
 }

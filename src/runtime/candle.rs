@@ -65,7 +65,7 @@ impl CandleModule {
     /// # Errors
     /// Those of [`Trace::to_onnx`] and [`InferenceModule::compile`].
     pub fn compile(trace: &Trace, options: &OptimizeOptions) -> Result<Self> {
-        let inference = InferenceModule::compile_with(|consumer| trace.to_onnx(consumer), options)?;
+        let inference = InferenceModule::compile_with(|target| trace.to_onnx(target), options)?;
         Ok(Self { inference, inputs: trace.input_dtypes(), outputs: trace.output_dtypes() })
     }
 

@@ -20,4 +20,4 @@ pub(crate) mod cuda;
 mod output_pool;
 
 pub use module::InferenceModule;
-pub use options::{InputKey, OptimizeOptions};
+pub use options::OptimizeOptions;

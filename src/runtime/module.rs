@@ -12,7 +12,7 @@ use crate::backend::{
     Backend, BackendKind, Compiled, DeviceExecutable, Engine, Executable, Rejection,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::{Consumer, OnnxModel};
+use crate::export::{OnnxModel, Target};
 use crate::spec::Signature;
 use crate::tensor::HostTensor;
 
@@ -78,20 +78,20 @@ impl InferenceModule {
     /// and [`ErrorKind::NoBackend`] where no TensorRT can build the
     /// [engine](OptimizeOptions::save_engine) asked for.
     pub fn compile(model: &OnnxModel, options: &OptimizeOptions) -> Result<Self> {
-        options.refuse_export_options()?;
+        options.expect_no_export()?;
         Self::compile_with(|_| Ok(model.clone()), options)
     }
 
-    /// Compiles the model that `export` writes for a consumer. What `options` say of an export is left to it.
+    /// Compiles the model that `export` writes for a target. What `options` say of an export is left to it.
     ///
     /// # Errors
     /// As [`compile`](Self::compile), but for options about an export, and those of `export`.
     pub fn compile_with(
-        mut export: impl FnMut(Consumer) -> Result<OnnxModel>,
+        mut export: impl FnMut(Target) -> Result<OnnxModel>,
         options: &OptimizeOptions,
     ) -> Result<Self> {
         if let Some(path) = options.onnx_path() {
-            let model = export(Consumer::portable())?;
+            let model = export(Target::portable())?;
             match options.external_threshold() {
                 Some(threshold) => model.save_external(path, threshold)?,
                 None => model.save(path)?,
@@ -308,7 +308,7 @@ impl Executable for InferenceModule {
 
 /// Builds an engine with the flavor of TensorRT that is required, else the first that can build here, and writes it.
 fn build_engine(
-    export: &mut impl FnMut(Consumer) -> Result<OnnxModel>,
+    export: &mut impl FnMut(Target) -> Result<OnnxModel>,
     options: &OptimizeOptions,
     path: &Path,
 ) -> Result<Engine> {
@@ -317,8 +317,10 @@ fn build_engine(
     let required = backends.required().filter(|kind| flavors.contains(kind));
     let mut reasons = Vec::new();
     for kind in flavors.iter().filter(|kind| required.is_none_or(|only| only == *kind)) {
-        let built =
-            backends.get(kind).and_then(|backend| backend.build(&export(backend.consumer())?));
+        let built = backends.get(kind).and_then(|backend| {
+            let target = backend.target();
+            backend.build(&export(target)?.for_target(target)?)
+        });
         match built {
             Ok(engine) => {
                 engine.save(path)?;

@@ -1,4 +1,5 @@
-//! What a user may say about an optimization, the same for every framework.
+//! What a user may say about an optimization, the same for every framework: what is said of its export, which
+//! backends there are to choose from, and which files are written.
 
 use std::{
     ops::RangeInclusive,
@@ -7,9 +8,8 @@ use std::{
 
 use crate::backend::{BackendKind, Registry};
 use crate::error::{Error, ErrorKind, Result};
+use crate::export::{ExportOptions, InputKey};
 use crate::spec::Dim;
-#[cfg(any(feature = "burn", feature = "candle"))]
-use crate::spec::{DType, Symbol, TensorSpec};
 
 /// Options of `.optimize_trt_with(…)`.
 ///
@@ -24,42 +24,11 @@ use crate::spec::{DType, Symbol, TensorSpec};
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct OptimizeOptions {
+    export: ExportOptions,
     registry: Registry,
-    name: Option<String>,
-    batch: Option<Dim>,
-    axes: Vec<(InputKey, usize, Dim)>,
-    input_names: Vec<String>,
-    output_names: Vec<String>,
     onnx_path: Option<PathBuf>,
     external: Option<usize>,
     engine_path: Option<PathBuf>,
-    #[cfg(feature = "burn")]
-    narrow_f64: bool,
-    #[cfg(feature = "burn")]
-    every_size: bool,
-    #[cfg(feature = "candle")]
-    weight_names: crate::candle::WeightNames,
-}
-
-/// Which input of a model: by position, counted from 0, or by name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum InputKey {
-    /// The position.
-    Position(usize),
-    /// The name.
-    Name(String),
-}
-
-impl From<usize> for InputKey {
-    fn from(position: usize) -> Self {
-        Self::Position(position)
-    }
-}
-
-impl From<&str> for InputKey {
-    fn from(name: &str) -> Self {
-        Self::Name(name.to_owned())
-    }
 }
 
 impl OptimizeOptions {
@@ -68,13 +37,20 @@ impl OptimizeOptions {
         Self::default()
     }
 
+    /// What is said of the export, all at once.
+    #[must_use]
+    pub fn export(mut self, options: ExportOptions) -> Self {
+        self.export = options;
+        self
+    }
+
     /// Makes axis 0 of every input the symbolic dimension `batch` with the sizes in `range`. As all options of names and
     /// axes, this is for models of Burn and Candle; an ONNX file has [`OnnxModel::bind`](crate::export::OnnxModel::bind).
     ///
     /// # Errors
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) when the range is empty.
     pub fn dynamic_batch(mut self, range: RangeInclusive<usize>) -> Result<Self> {
-        self.batch = Some(Dim::dynamic("batch", range)?);
+        self.export = self.export.dynamic_batch(range)?;
         Ok(self)
     }
 
@@ -93,9 +69,7 @@ impl OptimizeOptions {
     /// # Errors
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) without sizes, and for one of zero.
     pub fn batch_sizes(mut self, sizes: impl IntoIterator<Item = usize>) -> Result<Self> {
-        let sizes: Vec<usize> = sizes.into_iter().collect();
-        let most = sizes.iter().copied().max().unwrap_or(1);
-        self.batch = Some(Dim::dynamic("batch", 1..=most)?.tuned_for(sizes)?);
+        self.export = self.export.batch_sizes(sizes)?;
         Ok(self)
     }
 
@@ -118,7 +92,7 @@ impl OptimizeOptions {
         axis: usize,
         dim: impl Into<Dim>,
     ) -> Self {
-        self.axes.push((input.into(), axis, dim.into()));
+        self.export = self.export.dynamic_axis(input, axis, dim);
         self
     }
 
@@ -139,21 +113,21 @@ impl OptimizeOptions {
     /// Names the model.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
+        self.export = self.export.name(name);
         self
     }
 
     /// Names the inputs, in order, instead of `input_0`, `input_1`, ...
     #[must_use]
     pub fn input_names<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
-        self.input_names = names.into_iter().map(Into::into).collect();
+        self.export = self.export.input_names(names);
         self
     }
 
     /// Names the outputs, in order, instead of `output_0`, `output_1`, ...
     #[must_use]
     pub fn output_names<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
-        self.output_names = names.into_iter().map(Into::into).collect();
+        self.export = self.export.output_names(names);
         self
     }
 
@@ -163,7 +137,7 @@ impl OptimizeOptions {
     #[cfg(feature = "burn")]
     #[must_use]
     pub fn narrow_f64(mut self, narrow: bool) -> Self {
-        self.narrow_f64 = narrow;
+        self.export = self.export.narrow_f64(narrow);
         self
     }
 
@@ -177,7 +151,7 @@ impl OptimizeOptions {
     #[cfg(feature = "burn")]
     #[must_use]
     pub fn probe_every_size(mut self, every: bool) -> Self {
-        self.every_size = every;
+        self.export = self.export.probe_every_size(every);
         self
     }
 
@@ -185,7 +159,7 @@ impl OptimizeOptions {
     #[cfg(feature = "candle")]
     #[must_use]
     pub fn weight_names(mut self, names: &crate::candle::WeightNames) -> Self {
-        self.weight_names = names.clone();
+        self.export = self.export.weight_names(names);
         self
     }
 
@@ -218,20 +192,9 @@ impl OptimizeOptions {
         &self.registry
     }
 
-    /// Refuses what an export of a framework's model alone can obey.
-    pub(crate) fn refuse_export_options(&self) -> Result<()> {
-        let stated = [
-            (self.batch.is_some(), "`dynamic_batch` or `batch_sizes`"),
-            (!self.axes.is_empty(), "`dynamic_axis`"),
-            (self.name.is_some(), "`name`"),
-            (!self.input_names.is_empty(), "`input_names`"),
-            (!self.output_names.is_empty(), "`output_names`"),
-            #[cfg(feature = "burn")]
-            (self.narrow_f64, "`narrow_f64`"),
-            #[cfg(feature = "burn")]
-            (self.every_size, "`probe_every_size`"),
-        ];
-        let Some((_, option)) = stated.iter().find(|(stated, _)| *stated) else { return Ok(()) };
+    /// Refuses what only an export can obey, for a model that is ONNX already.
+    pub(crate) fn expect_no_export(&self) -> Result<()> {
+        let Some(option) = self.export.stated() else { return Ok(()) };
         let text = format!(
             "{option}: a model that is ONNX has its names and sizes; `OnnxModel::bind` states those \
              of a symbol"
@@ -252,151 +215,9 @@ impl OptimizeOptions {
     }
 }
 
-/// What the frameworks' exports read.
-#[cfg(any(feature = "burn", feature = "candle"))]
-impl OptimizeOptions {
-    pub(crate) fn model_name(&self) -> &str {
-        self.name.as_deref().unwrap_or("model")
+/// What an export reads of them.
+impl AsRef<ExportOptions> for OptimizeOptions {
+    fn as_ref(&self) -> &ExportOptions {
+        &self.export
     }
-
-    /// The specs of inputs with these types and sizes, with the symbols asked for. Inputs may have
-    /// names of their own.
-    pub(crate) fn named_input_specs(
-        &self,
-        own: &[Option<String>],
-        inputs: &[(DType, Vec<usize>)],
-    ) -> Result<Vec<TensorSpec>> {
-        let names = names("input", &self.input_names, own)?;
-        let mut specs = Vec::with_capacity(inputs.len());
-        for (name, (dtype, sizes)) in names.into_iter().zip(inputs) {
-            let mut dims: Vec<Dim> = sizes.iter().copied().map(Dim::Fixed).collect();
-            if let (Some(batch), Some(first)) = (&self.batch, dims.first_mut()) {
-                *first = batch.clone();
-            }
-            specs.push(TensorSpec::new(name, *dtype, dims));
-        }
-        for (input, axis, dim) in &self.axes {
-            let found = match input {
-                InputKey::Position(position) => specs.get_mut(*position),
-                InputKey::Name(name) => specs.iter_mut().find(|spec| spec.name == *name),
-            };
-            let Some(spec) = found else {
-                let known: Vec<_> = specs.iter().map(|spec| spec.name.as_str()).collect();
-                let text = format!("dynamic axis of {input:?}; there are: {}", known.join(", "));
-                return Err(Error::new(ErrorKind::InvalidArgument, text));
-            };
-            let mut dims = spec.shape.dims().to_vec();
-            let Some(place) = dims.get_mut(*axis) else {
-                let error = Error::new(
-                    ErrorKind::InvalidArgument,
-                    format!("{} has no such axis", spec.shape),
-                );
-                return Err(error.on_tensor(&spec.name).at_axis(*axis));
-            };
-            *place = dim.clone();
-            spec.shape = dims.into();
-        }
-        bind_symbols(&specs, inputs)?;
-        for spec in &mut specs {
-            // A symbol of one size is that size.
-            let fix = |dim: &Dim| {
-                if dim.min() == dim.max() { Dim::Fixed(dim.min()) } else { dim.clone() }
-            };
-            spec.shape = spec.shape.dims().iter().map(fix).collect::<Vec<_>>().into();
-        }
-        Ok(specs)
-    }
-
-    #[cfg(feature = "burn")]
-    pub(crate) fn narrows_f64(&self) -> bool {
-        self.narrow_f64
-    }
-
-    #[cfg(feature = "burn")]
-    pub(crate) fn probes_every_size(&self) -> bool {
-        self.every_size
-    }
-
-    /// The path of a weight.
-    #[cfg(feature = "candle")]
-    pub(crate) fn weight_name(&self, weight: &candle_core::Tensor) -> Option<String> {
-        self.weight_names.get(weight)
-    }
-
-    /// The names of `count` outputs.
-    #[cfg(feature = "candle")]
-    pub(crate) fn names_of_outputs(&self, count: usize) -> Result<Vec<String>> {
-        names("output", &self.output_names, &vec![None; count])
-    }
-
-    /// The names of outputs that may have names of their own, beside these inputs.
-    #[cfg(feature = "burn")]
-    pub(crate) fn named_outputs(
-        &self,
-        own: &[Option<String>],
-        inputs: &[TensorSpec],
-    ) -> Result<Vec<String>> {
-        let mut names = names("output", &self.output_names, own)?;
-        if self.output_names.is_empty() {
-            // A state that goes in and comes out has the same name twice.
-            for name in &mut names {
-                if inputs.iter().any(|input| input.name == *name) {
-                    name.push_str("_out");
-                }
-            }
-        }
-        Ok(names)
-    }
-}
-
-/// Checks that the example lies in the ranges, and that equal names have one range and one size.
-#[cfg(any(feature = "burn", feature = "candle"))]
-fn bind_symbols(specs: &[TensorSpec], inputs: &[(DType, Vec<usize>)]) -> Result<()> {
-    let mut bound: Vec<(&Symbol, usize, &str)> = Vec::new();
-    for (spec, (_, sizes)) in specs.iter().zip(inputs) {
-        for (axis, (dim, &size)) in spec.shape.dims().iter().zip(sizes).enumerate() {
-            let fail = |kind, text: String| {
-                Err(Error::new(kind, text).on_tensor(&spec.name).at_axis(axis))
-            };
-            let (min, max) = (dim.min(), dim.max());
-            if size < min || size > max {
-                let text = format!("the example has {size}, outside `{dim}` = {min}..={max}");
-                return fail(ErrorKind::OutOfProfile, text);
-            }
-            let Dim::Symbol(symbol) = dim else { continue };
-            match bound.iter().find(|(known, ..)| known.name() == symbol.name()) {
-                None => bound.push((symbol, size, &spec.name)),
-                Some((known, ..)) if *known != symbol => {
-                    let text = format!("symbol {symbol:?} was declared before as {known:?}");
-                    return fail(ErrorKind::InvalidArgument, text);
-                }
-                Some((_, first, tensor)) if *first != size => {
-                    let text = format!(
-                        "`{}` is {size} here, but {first} in `{tensor}`: equal names mean equal \
-                         sizes",
-                        symbol.name()
-                    );
-                    return fail(ErrorKind::ShapeMismatch, text);
-                }
-                Some(_) => {}
-            }
-        }
-    }
-    Ok(())
-}
-
-#[cfg(any(feature = "burn", feature = "candle"))]
-fn names(what: &str, given: &[String], own: &[Option<String>]) -> Result<Vec<String>> {
-    let count = own.len();
-    if given.is_empty() {
-        let name = |(i, own): (usize, &Option<String>)| {
-            own.clone().unwrap_or_else(|| format!("{what}_{i}"))
-        };
-        return Ok(own.iter().enumerate().map(name).collect());
-    }
-    if given.len() != count {
-        let text = format!("{} {what} names for {count} {what}s", given.len());
-        return Err(Error::new(ErrorKind::InvalidArgument, text));
-    }
-    Ok(given.to_vec())
 }

@@ -2,7 +2,7 @@
 
 use accelerant::OptimizeOptions;
 use accelerant::burn::BurnGraph;
-use accelerant::export::Consumer;
+use accelerant::export::Target;
 use models::resnet::ResNet;
 
 use crate::{
@@ -33,7 +33,7 @@ fn resnet_50() {
 
     // The stem is over squares, four shortcuts are in the convolutions that they are added to, and of the
     // second stage 4, of the third 6 + 5, and of the last 3 + 3 convolutions are in groups.
-    let forms = Consumer::tensorrt().hopper_forms(true);
+    let forms = Target::tensorrt().for_compute_capability(Some(90));
     let forward = |m: &ResNet, x| m.forward(x);
     let graph = BurnGraph::capture(&model, &images[0], forward, &OptimizeOptions::new());
     let onnx = graph.expect("it is captured").to_onnx(forms).expect("it is exported");

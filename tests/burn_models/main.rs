@@ -1,5 +1,5 @@
 //! Whole Burn networks: static and with dynamic sizes, each against Burn's own result on the CPU,
-//! through every consumer.
+//! through every target.
 #![cfg(feature = "burn")]
 
 #[path = "../common/mod.rs"]
@@ -16,7 +16,7 @@ mod transformers;
 use std::collections::HashSet;
 
 use accelerant::burn::{BurnGraph, BurnTensors};
-use accelerant::export::{Consumer, OnnxModel};
+use accelerant::export::{OnnxModel, Target};
 use accelerant::{BackendKind, HostTensor, OptimizeOptions};
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -78,7 +78,7 @@ fn compare<M: Module, I: BurnTensors + Clone, O: BurnTensors>(
         let spread = values.iter().map(|x| (x - mean).abs()).sum::<f64>() / values.len() as f64;
         assert!(spread > 0.01 * mean.abs() && spread > 1e-3, "{name}: {sizes}: spread {spread}");
     }
-    check_within(name, |consumer| graph.to_onnx(consumer), &samples, tolerance);
+    check_within(name, |target| graph.to_onnx(target), &samples, tolerance);
     eprintln!("{name}: {:.1} s", start.elapsed().as_secs_f64());
 }
 
@@ -107,7 +107,7 @@ fn export<M: Module, I: BurnTensors, O: BurnTensors>(
     options: &OptimizeOptions,
 ) -> OnnxModel {
     let graph = BurnGraph::capture(module, example, forward, options).expect("it is captured");
-    graph.to_onnx(Consumer::tensorrt()).expect("it is exported")
+    graph.to_onnx(Target::tensorrt()).expect("it is exported")
 }
 
 /// How many nodes of an operator there are.

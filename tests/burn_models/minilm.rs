@@ -1,5 +1,5 @@
 //! A trained sentence encoder: its embeddings of real sentences against those of PyTorch, natively and
-//! on every consumer.
+//! on every target.
 
 use accelerant::backend::Registry;
 use accelerant::burn::{BurnGraph, OptimizeTrt};
@@ -81,7 +81,7 @@ fn embeddings_agree_with_pytorch() {
             continue;
         }
         let place = backend.kind().to_string();
-        let onnx = graph.to_onnx(backend.consumer()).unwrap_or_else(|e| panic!("{place}: {e}"));
+        let onnx = graph.to_onnx(backend.target()).unwrap_or_else(|e| panic!("{place}: {e}"));
         let engine = backend.build(&onnx).unwrap_or_else(|e| panic!("{place}: {e}"));
         if !common::runs("embeddings_agree_with_pytorch", backend.as_ref()) {
             continue;

@@ -46,7 +46,7 @@ fn a_deep_network_computes_the_same_beside_itself() {
         let registry = Registry::empty().with(TensorRt::rtx().with_options(options));
         let options = OptimizeOptions::new().registry(registry).require(BackendKind::TensorRtRtx);
         let module =
-            InferenceModule::compile_with(|consumer| graph.to_onnx(consumer), &options).unwrap();
+            InferenceModule::compile_with(|target| graph.to_onnx(target), &options).unwrap();
         let run = || difference(&module.run(&inputs).unwrap(), &expected);
         let alone: Vec<_> = (0..10).map(|_| run()).collect();
         let beside: Vec<f64> = thread::scope(|scope| {

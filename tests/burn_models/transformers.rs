@@ -1,7 +1,7 @@
 //! Transformers, with dynamic lengths where they take sequences.
 
 use accelerant::burn::BurnGraph;
-use accelerant::export::Consumer;
+use accelerant::export::Target;
 use accelerant::{Dim, OptimizeOptions};
 use burn::tensor::{Int, Tensor, TensorData};
 
@@ -72,7 +72,7 @@ fn bert() {
 
     // Query, key and value are one product, divided into heads as one; the networks are in parts.
     let graph = BurnGraph::capture(&base, &text([1, 128], 1), forward, &OptimizeOptions::new());
-    let batched = Consumer::tensorrt().hopper_forms(true);
+    let batched = Target::tensorrt().for_compute_capability(Some(90));
     let onnx = graph.expect("it is captured").to_onnx(batched).expect("it is exported");
     assert_eq!(count(&onnx, "MatMul") + count(&onnx, "Gemm"), 12 * 6, "{onnx}");
     let parts = ["Split", "Squeeze", "ReduceSum"].map(|op| count(&onnx, op));

@@ -1,5 +1,5 @@
 //! How a network is compared: natively with candle-transformers' on the same weights, and exported
-//! with its own native result, through every consumer. No networks here.
+//! with its own native result, through every target. No networks here.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -115,7 +115,7 @@ pub(crate) fn exported(
         Sample { name: shapes.join(", "), inputs: inputs.iter().map(host).collect(), expected }
     };
     let samples: Vec<Sample> = inputs.iter().map(sample).collect();
-    check_within(name, |consumer| trace.to_onnx(consumer), &samples, tolerance);
+    check_within(name, |target| trace.to_onnx(target), &samples, tolerance);
     eprintln!("{name}: {:.1} s", start.elapsed().as_secs_f64());
 }
 

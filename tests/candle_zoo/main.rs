@@ -1,5 +1,5 @@
 //! Whole Candle networks under `#[accelerant::trace]`: natively against candle-transformers on the
-//! same weights, and exported against the native result, through every consumer. The networks are
+//! same weights, and exported against the native result, through every target. The networks are
 //! in `examples/candle_models`.
 
 #![cfg(all(feature = "candle", feature = "tract"))]

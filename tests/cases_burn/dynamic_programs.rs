@@ -3,7 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use accelerant::export::Consumer;
+use accelerant::export::Target;
 use accelerant::{Dim, ErrorKind, HostTensor};
 use proptest::prelude::*;
 
@@ -14,10 +14,10 @@ use crate::programs::interpret;
 struct Programs(OptimizeOptions);
 
 impl Runs for Programs {
-    fn export(&self, program: &[Step], consumer: Consumer) -> Result<Exported, String> {
+    fn export(&self, program: &[Step], target: Target) -> Result<Exported, String> {
         let forward = |_: &Nothing, x| interpret(program, x);
         let graph = BurnGraph::capture(&Nothing::default(), &input([4, 5, 6], 1), forward, &self.0);
-        match graph.and_then(|graph| graph.to_onnx(consumer)) {
+        match graph.and_then(|graph| graph.to_onnx(target)) {
             Ok(model) => Ok(Exported::Model(Box::new(model))),
             Err(error) => match error.kind() {
                 ErrorKind::UnsupportedOperation => Ok(Exported::Refused),

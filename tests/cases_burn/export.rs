@@ -1,7 +1,7 @@
 //! What surrounds the operations: names, modules, errors.
 
 use accelerant::burn::{OptimizeTrt, export_onnx};
-use accelerant::export::Consumer;
+use accelerant::export::Target;
 use accelerant::{Dim, ErrorKind, HostTensor};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
@@ -102,13 +102,12 @@ fn parameters_are_read_once() {
     let forward = |m: &Linear, x: Tensor<2>| m.forward(x);
     let graph = BurnGraph::capture(&layer, &input([1, 32], 1), forward, &OptimizeOptions::new());
     let graph = graph.unwrap();
-    let weight = |consumer| {
-        let split = graph.to_onnx(consumer).unwrap().split();
+    let weight = |target| {
+        let split = graph.to_onnx(target).unwrap().split();
         let weight = split.weights.into_iter().find(|(name, _)| name == "weight");
         weight.expect("it is an initializer").1
     };
-    let (first, second) =
-        (weight(Consumer::portable()), weight(Consumer::opset(Consumer::MAX_OPSET)));
+    let (first, second) = (weight(Target::portable()), weight(Target::onnx_runtime()));
     assert_eq!(first.bytes().as_ptr(), second.bytes().as_ptr());
     assert_eq!(first, host(layer.weight.val()).remove(0));
 }
@@ -223,7 +222,7 @@ fn inputs_and_outputs_named_as_parameters() {
     let options = OptimizeOptions::new().input_names(["weight"]).output_names(["bias"]);
     let forward = |m: &Linear, x: Tensor<2>| m.forward(x);
     let graph = BurnGraph::capture(&layer, &x, forward, &options).unwrap();
-    let model = graph.to_onnx(Consumer::portable()).unwrap();
+    let model = graph.to_onnx(Target::portable()).unwrap();
     assert_eq!(model.signature().inputs[0].name, "weight");
     assert_eq!(model.signature().outputs[0].name, "bias");
     check("names of parameters", |c| graph.to_onnx(c), &host(x.clone()), &host(layer.forward(x)));

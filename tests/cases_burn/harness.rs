@@ -1,4 +1,4 @@
-//! One forward pass through every consumer, static and with a dynamic batch, against Burn's own
+//! One forward pass through every target, static and with a dynamic batch, against Burn's own
 //! result on the CPU. No cases here.
 
 #![allow(dead_code, unreachable_pub, unused_imports)]
@@ -216,7 +216,7 @@ pub fn refused<I: BurnTensors + Clone, O: BurnTensors>(
         |_: &Nothing, x| f(x),
         &OptimizeOptions::new(),
     );
-    let error = graph.and_then(|graph| graph.to_onnx(accelerant::export::Consumer::portable()));
+    let error = graph.and_then(|graph| graph.to_onnx(accelerant::export::Target::portable()));
     let error = error.map(drop).expect_err(operation);
     assert_eq!(error.kind(), ErrorKind::UnsupportedOperation, "{error}");
     assert!(error.to_string().contains(reason), "{error}");

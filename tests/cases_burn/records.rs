@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use accelerant::burn::{BurnGraph, Operation};
-use accelerant::export::Consumer;
+use accelerant::export::Target;
 
 use crate::common::Runner;
 
@@ -14,16 +14,16 @@ use crate::common::Runner;
 /// of the capture: runner, family, operation, ONNX operators, case, reason.
 pub(crate) fn passed(case: &str, graph: &BurnGraph, runner: Runner, gap: Option<&str>) {
     let Some(folder) = folder() else { return };
-    let consumer = match runner {
-        Runner::Tract => Consumer::portable(),
-        Runner::OnnxRuntime => Consumer::opset(Consumer::MAX_OPSET),
-        Runner::TensorRtRtx => Consumer::tensorrt(),
+    let target = match runner {
+        Runner::Tract => Target::portable(),
+        Runner::OnnxRuntime => Target::onnx_runtime(),
+        Runner::TensorRtRtx => Target::tensorrt(),
     };
     let mut lines = String::new();
-    let lowered = match (graph.lowered(consumer), gap) {
+    let lowered = match (graph.lowered(target), gap) {
         (Ok(lowered), _) => lowered,
         // Refused for this runner: what the others take is what it lacks.
-        (Err(_), Some(_)) => graph.lowered(Consumer::portable()).expect("others take it"),
+        (Err(_), Some(_)) => graph.lowered(Target::portable()).expect("others take it"),
         (Err(error), None) => panic!("the model was just exported: {error}"),
     };
     for lowered in lowered {

@@ -4,7 +4,7 @@
 use std::ops::RangeInclusive;
 
 use accelerant::candle::{Trace, Traced};
-use accelerant::export::Consumer;
+use accelerant::export::Target;
 use accelerant::{Dim, ErrorKind, HostTensor};
 use proptest::prelude::*;
 
@@ -36,15 +36,11 @@ impl Programs {
 }
 
 impl Runs for Programs {
-    fn export(
-        &self,
-        program: &[Step],
-        consumer: Consumer,
-    ) -> std::result::Result<Exported, String> {
+    fn export(&self, program: &[Step], target: Target) -> std::result::Result<Exported, String> {
         let example = tensor(&EXAMPLE, 1);
         let traced = |inputs: &[Traced]| Ok(vec![interpret(program, &inputs[0])?]);
         let trace = Trace::of_fn(&[&example][..], &self.options, traced);
-        match trace.and_then(|trace| trace.to_onnx(consumer)) {
+        match trace.and_then(|trace| trace.to_onnx(target)) {
             Ok(model) => Ok(Exported::Model(Box::new(model))),
             Err(error) if error.kind() == ErrorKind::UnsupportedOperation => Ok(Exported::Refused),
             Err(_) if self.fails(program) => Ok(Exported::Failed),

@@ -1,4 +1,4 @@
-//! One forward through every consumer, static and with a dynamic batch, against Candle's own
+//! One forward through every target, static and with a dynamic batch, against Candle's own
 //! result on the CPU. No cases here.
 
 pub(crate) use accelerant::OptimizeOptions;
@@ -7,7 +7,7 @@ pub(crate) use candle_core::{D, DType, Device, Result, Tensor};
 
 use accelerant::HostTensor;
 use accelerant::candle::{Trace, Traced};
-use accelerant::export::Consumer;
+use accelerant::export::Target;
 
 pub(crate) use crate::common::Gap;
 #[allow(unused_imports, reason = "for the tables, whichever of them have gaps")]
@@ -107,7 +107,7 @@ pub(crate) fn run(
     let trace =
         Trace::of_fn(&examples[..], options, traced).unwrap_or_else(|e| panic!("{name}: {e}"));
     // A mask is bool as an output, where candle has 1 or 0.
-    let model = trace.to_onnx(Consumer::portable()).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let model = trace.to_onnx(Target::portable()).unwrap_or_else(|e| panic!("{name}: {e}"));
     let is_mask: Vec<bool> = model
         .signature()
         .outputs

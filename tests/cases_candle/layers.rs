@@ -1,7 +1,7 @@
 //! Layers of candle_nn, each as one operator.
 
 use accelerant::candle::{GroupNorm, Trace, func, func_t, seq};
-use accelerant::export::Consumer;
+use accelerant::export::Target;
 use candle_core::quantized::QMatMul;
 use candle_nn::ops::Identity;
 use candle_nn::{
@@ -163,18 +163,18 @@ fn group_normalization_layers() {
 
 #[test]
 fn one_group_is_not_left_to_tensorrt() {
-    let operators = |groups, consumer| {
+    let operators = |groups, target| {
         let net = GroupNorm::new(weight(&[6], 1), weight(&[6], 2), 6, groups, 1e-5).unwrap();
         let trace = Trace::of(&net, &tensor(&[2, 6, 5], 1), &OptimizeOptions::new()).unwrap();
-        let model = trace.to_onnx(consumer).unwrap();
+        let model = trace.to_onnx(target).unwrap();
         let nodes = &model.proto().graph.as_ref().unwrap().node;
         nodes.iter().map(|node| node.op_type().to_owned()).collect::<Vec<_>>()
     };
-    let newest = Consumer::opset(Consumer::MAX_OPSET);
+    let newest = Target::onnx_runtime();
     assert_eq!(operators(1, newest), ["GroupNormalization", "Identity"]);
-    assert_eq!(operators(2, Consumer::tensorrt()), ["GroupNormalization", "Identity"]);
+    assert_eq!(operators(2, Target::tensorrt()), ["GroupNormalization", "Identity"]);
     // Its parser reads one group as one group a channel.
-    let one = operators(1, Consumer::tensorrt());
+    let one = operators(1, Target::tensorrt());
     assert!(!one.contains(&"GroupNormalization".to_owned()), "{one:?}");
 }
 

@@ -1,4 +1,4 @@
-//! Candle forwards through every consumer, against Candle's own results on the CPU: methods and
+//! Candle forwards through every target, against Candle's own results on the CPU: methods and
 //! layers with their attributes, static and dynamic. One module a family; how a case is run is in
 //! `harness`. Tracing errors and whole models are in `candle_models`.
 #![cfg(feature = "candle")]

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use accelerant::candle::Trace;
-use accelerant::export::Consumer;
+use accelerant::export::Target;
 
 use crate::common::{Outcome, Runner};
 
@@ -17,12 +17,12 @@ pub(crate) fn passed(family: &str, case: &str, trace: &Trace, outcomes: &[Outcom
     let operation = case.split(", ").next().unwrap_or(case);
     for (runner, gap) in outcomes {
         let Some(folder) = folder() else { return };
-        let consumer = match runner {
-            Runner::Tract => Consumer::portable(),
-            Runner::OnnxRuntime => Consumer::opset(Consumer::MAX_OPSET),
-            Runner::TensorRtRtx => Consumer::tensorrt(),
+        let target = match runner {
+            Runner::Tract => Target::portable(),
+            Runner::OnnxRuntime => Target::onnx_runtime(),
+            Runner::TensorRtRtx => Target::tensorrt(),
         };
-        let model = trace.to_onnx(consumer).expect("the model was just exported");
+        let model = trace.to_onnx(target).expect("the model was just exported");
         let nodes = model.proto().graph.iter().flat_map(|graph| &graph.node);
         let mut operators: Vec<&str> = nodes.map(|node| node.op_type()).collect();
         // Those at the end name the outputs.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use accelerant::candle::{GRU, LSTM, RNN, Trace, export_onnx};
-use accelerant::export::Consumer;
+use accelerant::export::Target;
 use accelerant::{Dim, ErrorKind};
 use candle_nn::{GRUConfig, LSTMConfig, VarBuilder};
 
@@ -129,7 +129,7 @@ fn a_cell_state_within_a_sequence_is_refused() {
     }
     let x = tensor(&[2, 5, FEATURES], 1);
     let trace = Trace::of(&Early(lstm(LSTMConfig::default())), &x, &OptimizeOptions::new());
-    let error = trace.unwrap().to_onnx(Consumer::portable()).unwrap_err();
+    let error = trace.unwrap().to_onnx(Target::portable()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UnsupportedOperation);
     assert!(error.to_string().contains("cell state of an LSTM before its last step"), "{error}");
 }

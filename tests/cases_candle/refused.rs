@@ -1,7 +1,7 @@
 //! What cannot be exported is refused with an error that names the call.
 
 use accelerant::candle::{CandleModule, OptimizeTrt, Trace, Traced};
-use accelerant::export::Consumer;
+use accelerant::export::Target;
 use accelerant::{Error, ErrorKind};
 use candle_core::quantized::{GgmlDType, QMatMul, QTensor};
 
@@ -25,7 +25,7 @@ macro_rules! refusal {
 }
 
 fn error(model: &impl Forward, x: &Tensor, options: &OptimizeOptions) -> Error {
-    let onnx = Trace::of(model, x, options).and_then(|t| t.to_onnx(Consumer::portable()));
+    let onnx = Trace::of(model, x, options).and_then(|t| t.to_onnx(Target::portable()));
     onnx.expect_err("the model is refused")
 }
 
@@ -240,8 +240,8 @@ fn a_sort_that_tensorrt_cannot_do_says_so() {
         }
     }
     let trace = Trace::of(&Sorted, &tensor(&[1, 3841], 1), &OptimizeOptions::new()).unwrap();
-    trace.to_onnx(Consumer::portable()).unwrap();
-    let error = trace.to_onnx(Consumer::tensorrt()).unwrap_err();
+    trace.to_onnx(Target::portable()).unwrap();
+    let error = trace.to_onnx(Target::tensorrt()).unwrap_err();
     unsupported(&error, "TopK", "3841");
     assert_eq!(error.axis(), Some(1), "{error}");
 }

@@ -2,7 +2,7 @@
 
 use crate::common::{Sample, check_within, random, tolerance};
 use crate::softmax;
-use accelerant::export::{Consumer, GraphBuilder, Value};
+use accelerant::export::{GraphBuilder, Target, Value};
 use accelerant::{DType, Dim, HostTensor, Result};
 use ndarray::{Array2, Array4, ArrayD, Axis, Ix4};
 
@@ -84,8 +84,8 @@ fn attention_over_any_number_of_keys_matches_ndarray() {
             Keys::Plain | Keys::Masked => [0, 1, 2, 3],
         });
         let k = k.as_standard_layout().to_owned();
-        let export = |consumer| -> Result<_> {
-            let graph = GraphBuilder::for_consumer("case", consumer);
+        let export = |target| -> Result<_> {
+            let graph = GraphBuilder::for_target("case", target);
             let input = |name, dims: [&Dim; 3]| -> Result<Value> {
                 let dims = [&[batch.clone()][..], &dims.map(Dim::clone)].concat();
                 graph.input(name, DType::F32, dims)
@@ -111,7 +111,7 @@ fn attention_over_any_number_of_keys_matches_ndarray() {
             graph.finish()
         };
         let name = format!("{queries} queries, {keys} keys ({count}), {kind:?}");
-        let model = export(Consumer::tensorrt().hopper_forms(true)).unwrap();
+        let model = export(Target::tensorrt().for_compute_capability(Some(90))).unwrap();
         let nodes = &model.proto().graph.as_ref().unwrap().node;
         let pads = nodes.iter().filter(|node| node.op_type() == "Pad").count();
         let added = matches!(kind, Keys::Masked | Keys::Biased);

@@ -2,7 +2,7 @@
 
 use crate::common::{Sample, Tolerance, check_within, tolerance};
 use crate::typed;
-use accelerant::export::{Consumer, Conv, GraphBuilder, Value};
+use accelerant::export::{Conv, GraphBuilder, Target, Value};
 use accelerant::{BackendKind, DType, Dim, HostTensor};
 use ndarray::{Array1, Array4, Axis, s};
 
@@ -130,8 +130,8 @@ fn convolutions_with_other_forms_match_ndarray() {
         let bias = values([case.outputs, 1, 1, 1], 0.5, 3).remove_axis(Axis(3));
         let bias = bias.remove_axis(Axis(2)).remove_axis(Axis(1));
         let expected = convolved(&x, &weight, &bias, case);
-        let export = |consumer| {
-            let graph = GraphBuilder::for_consumer("case", consumer);
+        let export = |target| {
+            let graph = GraphBuilder::for_target("case", target);
             let x = graph.input("x", case.dtype, case.dims.to_vec())?;
             let weight = graph.weight("weight", typed(weight.clone().into_dyn()))?;
             let bias = graph.weight("bias", typed(bias.clone().into_dyn()))?;
@@ -145,7 +145,8 @@ fn convolutions_with_other_forms_match_ndarray() {
             graph.finish()
         };
         let name = format!("{} {:?}, kernel {:?}", case.dtype, case.dims, case.kernel);
-        let model = export(Consumer::portable().hopper_forms(true)).expect("it is exported");
+        let model =
+            export(Target::portable().for_compute_capability(Some(90))).expect("it is exported");
         let nodes = &model.proto().graph.as_ref().expect("a graph").node;
         for &(operator, count) in case.operators {
             let found = nodes.iter().filter(|node| node.op_type() == operator).count();
@@ -197,8 +198,8 @@ fn sums_of_two_convolutions_match_ndarray() {
             y
         };
         let expected = normed(0, &main, &bias) + normed(1, &shortcut, &zero);
-        let export = |consumer| {
-            let graph = GraphBuilder::for_consumer("case", consumer);
+        let export = |target| {
+            let graph = GraphBuilder::for_target("case", target);
             let input = |name: &str, case: &Case| {
                 let mut dims = case.dims.to_vec();
                 if dynamic {
@@ -227,7 +228,8 @@ fn sums_of_two_convolutions_match_ndarray() {
             graph.output("y", &sum)?;
             graph.finish()
         };
-        let model = export(Consumer::portable().hopper_forms(true)).expect("it is exported");
+        let model =
+            export(Target::portable().for_compute_capability(Some(90))).expect("it is exported");
         let text = model.to_string();
         let found = ["Concat", "BatchNormalization"].map(|operator| text.contains(operator));
         assert_eq!(found, [true, false], "{text}");

@@ -7,17 +7,17 @@ mod convolutions;
 mod far;
 mod rows;
 
-use accelerant::export::{Consumer, Conv, GraphBuilder, OnnxModel, Pool, Value};
+use accelerant::export::{Conv, GraphBuilder, OnnxModel, Pool, Target, Value};
 use accelerant::{DType, Dim, ErrorKind, HostTensor, Result};
 use common::{Sample, Tolerance, check, check_within, random, tolerance};
 use ndarray::{Array2, ArrayD, Ix2};
 
 fn build(
-    consumer: Consumer,
+    target: Target,
     dims: Vec<Dim>,
     body: impl Fn(&GraphBuilder, &Value) -> Result<Value>,
 ) -> Result<OnnxModel> {
-    let graph = GraphBuilder::for_consumer("case", consumer);
+    let graph = GraphBuilder::for_target("case", target);
     let x = graph.input("x", DType::F32, dims)?;
     let y = body(&graph, &x)?;
     graph.output("y", &y)?;
@@ -52,8 +52,8 @@ fn a_fully_connected_layer_matches_ndarray() {
     for dims in [fixed(&[5, 7]), vec![Dim::dynamic("batch", 1..=9).unwrap(), Dim::Fixed(7)]] {
         check(
             "linear",
-            |consumer| {
-                build(consumer, dims.clone(), |graph, x| {
+            |target| {
+                build(target, dims.clone(), |graph, x| {
                     x.linear(
                         &graph.weight("w", w.clone())?,
                         Some(&graph.weight("b", b.clone())?),
@@ -141,8 +141,8 @@ fn layers_that_can_be_batched_match_ndarray() {
         let hidden = linear(&mixed, &weights[3], bias(3)).mapv(f32::tanh);
         let y = linear(&hidden, &weights[4], bias(4));
         let expected = y.into_shape_with_order(shape.clone()).unwrap();
-        let export = |consumer| {
-            let graph = GraphBuilder::for_consumer("case", consumer);
+        let export = |target| {
+            let graph = GraphBuilder::for_target("case", target);
             let x = graph.input("x", *dtype, dims.clone())?;
             let layer = |x: &Value, i: usize| {
                 let weight = &weights[i];
@@ -159,7 +159,8 @@ fn layers_that_can_be_batched_match_ndarray() {
             graph.finish()
         };
         let name = format!("{dtype} {shape:?}, transposed: {transposed}, biased: {biased}");
-        let batched = export(Consumer::portable().hopper_forms(true)).unwrap().to_string();
+        let batched =
+            export(Target::portable().for_compute_capability(Some(90))).unwrap().to_string();
         let found = ["Split", "Squeeze", "ReduceSum"].map(|op| batched.contains(op));
         assert_eq!(found, [true, !biased, true], "{batched}");
         let (inputs, expected) = (vec![typed(x)], vec![typed(expected)]);
@@ -197,8 +198,8 @@ fn wide_layers_match_ndarray() {
         let mut wide = shape.clone();
         *wide.last_mut().unwrap() = 3 * WIDTH;
         let expected = linear(&rows, &weight, bias.as_ref()).into_shape_with_order(wide).unwrap();
-        let export = |consumer| {
-            let graph = GraphBuilder::for_consumer("case", consumer);
+        let export = |target| {
+            let graph = GraphBuilder::for_target("case", target);
             let x = graph.input("x", dtype, dims.clone())?;
             let weight = if transposed { weight.t().to_owned() } else { weight.clone() };
             let weight = graph.weight("weight", typed(weight))?;
@@ -207,7 +208,8 @@ fn wide_layers_match_ndarray() {
             graph.finish()
         };
         let name = format!("a wide layer, {dtype} {shape:?}");
-        let model = export(Consumer::portable().hopper_forms(true)).unwrap().to_string();
+        let model =
+            export(Target::portable().for_compute_capability(Some(90))).unwrap().to_string();
         assert!(model.contains("batched"), "{model}");
         let sample = Sample {
             name: "as it is".into(),
@@ -235,8 +237,8 @@ fn activations_in_halves_match_ndarray() {
     let expected = y.into_shape_with_order(x.raw_dim()).unwrap();
     let typed = |array: &ArrayD<f32>| typed(DType::F16, array.clone());
     for transposed in [true, false] {
-        let export = |consumer| {
-            let graph = GraphBuilder::for_consumer("case", consumer);
+        let export = |target| {
+            let graph = GraphBuilder::for_target("case", target);
             let x = graph.input("x", DType::F16, dims.clone())?;
             let layer = |x: &Value, name: &str, weight: &ArrayD<f32>, bias: usize| {
                 let weight = if transposed { weight.t().to_owned() } else { weight.clone() };
@@ -248,7 +250,8 @@ fn activations_in_halves_match_ndarray() {
             graph.output("y", &layer(&hidden, "down", &down, 1)?)?;
             graph.finish()
         };
-        let model = export(Consumer::tensorrt().hopper_forms(true)).unwrap().to_string();
+        let model =
+            export(Target::tensorrt().for_compute_capability(Some(90))).unwrap().to_string();
         assert!(model.contains("Concat"), "{model}");
         let (inputs, expected) = (vec![typed(&x)], vec![typed(&expected)]);
         let sample = Sample { name: "as it is".into(), inputs, expected };
@@ -306,7 +309,7 @@ fn elementwise_operators_match_std() {
     ];
     for (i, (name, graph, std)) in cases.iter().enumerate() {
         let x = random(&[3, 4, 5], 10 + i as u64);
-        let export = |consumer| build(consumer, fixed(&[3, 4, 5]), |_, x| graph(x));
+        let export = |target| build(target, fixed(&[3, 4, 5]), |_, x| graph(x));
         check(name, export, &[x.clone().into()], &[x.mapv(*std).into()]);
     }
 }
@@ -314,25 +317,24 @@ fn elementwise_operators_match_std() {
 #[test]
 fn shapes_follow_the_symbol_through_windows_and_reshapes() {
     let batch = Dim::dynamic("batch", 1..=8).unwrap();
-    let model =
-        build(Consumer::portable(), vec![batch, 3.into(), 9.into(), 9.into()], |graph, x| {
-            let w = graph.weight("w", random(&[4, 3, 3, 3], 1))?;
-            let conv = Conv {
-                strides: vec![2, 2],
-                padding: vec![(1, 1); 2],
-                dilations: vec![1; 2],
-                groups: 1,
-            };
-            let y = x.conv(&w, None, &conv)?;
-            let pool = Pool {
-                kernel: vec![2; 2],
-                strides: vec![2; 2],
-                padding: vec![(0, 0); 2],
-                dilations: vec![1; 2],
-                ceil_mode: true,
-            };
-            y.max_pool(&pool)?.flatten(1, -1)
-        });
+    let model = build(Target::portable(), vec![batch, 3.into(), 9.into(), 9.into()], |graph, x| {
+        let w = graph.weight("w", random(&[4, 3, 3, 3], 1))?;
+        let conv = Conv {
+            strides: vec![2, 2],
+            padding: vec![(1, 1); 2],
+            dilations: vec![1; 2],
+            groups: 1,
+        };
+        let y = x.conv(&w, None, &conv)?;
+        let pool = Pool {
+            kernel: vec![2; 2],
+            strides: vec![2; 2],
+            padding: vec![(0, 0); 2],
+            dilations: vec![1; 2],
+            ceil_mode: true,
+        };
+        y.max_pool(&pool)?.flatten(1, -1)
+    });
     assert_eq!(model.unwrap().signature().outputs[0].to_string(), "y: f32 [batch, 36]");
 }
 
@@ -347,8 +349,8 @@ fn a_symbol_may_move_in_a_reshape() {
         .into_shape_with_order(vec![12, 2])
         .unwrap();
     let dims = vec![Dim::dynamic("n", 1..=5).unwrap(), 3.into(), 4.into()];
-    let export = |consumer| {
-        build(consumer, dims.clone(), |_, x| {
+    let export = |target| {
+        build(target, dims.clone(), |_, x| {
             let n = x.dims()[0].clone();
             x.transpose(&[1, 0, 2])?.reshape(&[None, Some(n)])
         })
@@ -490,7 +492,7 @@ fn weights_are_shared_not_copied() {
 #[test]
 fn a_model_survives_its_file() {
     let model =
-        build(Consumer::portable(), vec![Dim::dynamic("n", 1..=4).unwrap(), 3.into()], |_, x| {
+        build(Target::portable(), vec![Dim::dynamic("n", 1..=4).unwrap(), 3.into()], |_, x| {
             x.relu()
         })
         .unwrap();
@@ -506,8 +508,8 @@ fn a_model_survives_its_file() {
 
 #[test]
 fn a_model_carries_its_metadata_and_its_consumers_versions() {
-    for (consumer, opset, ir) in [(Consumer::portable(), 18, 8), (Consumer::tensorrt(), 21, 10)] {
-        let graph = GraphBuilder::for_consumer("tagged", consumer);
+    for (target, opset, ir) in [(Target::portable(), 18, 8), (Target::tensorrt(), 21, 10)] {
+        let graph = GraphBuilder::for_target("tagged", target);
         graph.metadata("licence", "CC0");
         let x = graph.input("x", DType::F32, [2]).unwrap();
         graph.output("y", &x).unwrap();

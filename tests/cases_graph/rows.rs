@@ -2,7 +2,7 @@
 
 use crate::common::{Sample, check_within, random, tolerance};
 use crate::softmax;
-use accelerant::export::{Consumer, GraphBuilder, Value};
+use accelerant::export::{GraphBuilder, Target, Value};
 use accelerant::{DType, Result};
 use ndarray::{Array2, ArrayD, Axis, Ix1, Ix2};
 
@@ -92,13 +92,13 @@ fn an_encoder_of_few_rows_matches_ndarray() {
         let matrix = x.mapv(f64::from).into_dimensionality::<Ix2>().expect("a matrix");
         let y = encoder.in_fp64(&encoder.in_fp64(&matrix));
         let y = y.mapv(|value| value as f32).insert_axis(Axis(0)).into_dyn();
-        let export = |consumer| -> Result<_> {
-            let graph = GraphBuilder::for_consumer("case", consumer);
+        let export = |target| -> Result<_> {
+            let graph = GraphBuilder::for_target("case", target);
             let x = graph.input("x", DType::F32, [1, rows, WIDTH])?;
             graph.output("y", &encoder.written(&encoder.written(&x)?)?)?;
             graph.finish()
         };
-        let model = export(Consumer::portable().hopper_forms(true)).unwrap();
+        let model = export(Target::portable().for_compute_capability(Some(90))).unwrap();
         let nodes = &model.proto().graph.as_ref().unwrap().node;
         let cut = nodes.iter().filter(|node| node.op_type() == "Slice").count();
         assert_eq!(cut, 3, "query, key and value of each layer at once, and the result: {model}");

@@ -1,4 +1,4 @@
-//! What the tables of cases share: one model goes through every consumer, and each result is
+//! What the tables of cases share: one model goes through every target, and each result is
 //! compared with the framework's own. No cases here.
 
 #![allow(dead_code, unreachable_pub)]
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use accelerant::backend::{Backend, Registry};
 #[cfg(feature = "tensorrt-rtx")]
 use accelerant::cuda::cudarc::driver::{CudaContext, CudaStream};
-use accelerant::export::{Consumer, OnnxModel, onnx::NodeProto};
+use accelerant::export::{OnnxModel, Target, onnx::NodeProto};
 use accelerant::{BackendKind, DType, ErrorKind, HostTensor, Result};
 use ndarray::ArrayD;
 
@@ -71,7 +71,7 @@ pub type Outcome = (Runner, Option<&'static str>);
 /// As [`check_all`], with one sample.
 pub fn check(
     name: &str,
-    export: impl FnMut(Consumer) -> Result<OnnxModel>,
+    export: impl FnMut(Target) -> Result<OnnxModel>,
     inputs: &[HostTensor],
     expected: &[HostTensor],
 ) {
@@ -80,18 +80,14 @@ pub fn check(
 }
 
 /// As [`check_with_gaps`], with none.
-pub fn check_all(
-    name: &str,
-    export: impl FnMut(Consumer) -> Result<OnnxModel>,
-    samples: &[Sample],
-) {
+pub fn check_all(name: &str, export: impl FnMut(Target) -> Result<OnnxModel>, samples: &[Sample]) {
     check_with_gaps(name, export, samples, &[], tolerance);
 }
 
 /// As [`check_all`], with the tolerance that a backend has for an expected result.
 pub fn check_within(
     name: &str,
-    export: impl FnMut(Consumer) -> Result<OnnxModel>,
+    export: impl FnMut(Target) -> Result<OnnxModel>,
     samples: &[Sample],
     tolerance: impl Fn(BackendKind, &HostTensor) -> Tolerance,
 ) {
@@ -103,7 +99,7 @@ pub fn check_within(
 /// layers have other forms on Hopper goes through each once more so.
 pub fn check_with_gaps(
     name: &str,
-    mut export: impl FnMut(Consumer) -> Result<OnnxModel>,
+    mut export: impl FnMut(Target) -> Result<OnnxModel>,
     samples: &[Sample],
     gaps: &[Gap],
     tolerance: impl Fn(BackendKind, &HostTensor) -> Tolerance,
@@ -120,7 +116,9 @@ pub fn check_with_gaps(
         if !is_asked_for(runner) || !is_installed(backend.as_ref()) {
             continue;
         }
-        let forms = [false, true].map(|forms| backend.consumer().hopper_forms(forms));
+        let capabilities = [None, Some(90)];
+        let forms =
+            capabilities.map(|built_for| backend.target().for_compute_capability(built_for));
         let (result, model) = match forms.map(&mut export) {
             [Ok(plain), Ok(other)] => {
                 let run = |model| run_on(backend.as_ref(), model, samples, &tolerance);
@@ -152,7 +150,7 @@ pub fn check_with_gaps(
         }
         outcomes.push((runner, gap));
     }
-    assert!(!outcomes.is_empty(), "{name}: no consumer was compiled in");
+    assert!(!outcomes.is_empty(), "{name}: no target was compiled in");
     outcomes
 }
 

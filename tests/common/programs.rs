@@ -2,7 +2,7 @@
 //! exported model is wrong at sizes that no trace had. Each framework says how it runs a program.
 
 use accelerant::backend::Backend;
-use accelerant::export::{Consumer, OnnxModel};
+use accelerant::export::{OnnxModel, Target};
 use accelerant::{Error, ErrorKind, HostTensor};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -243,7 +243,7 @@ pub(crate) enum Exported {
 /// A framework that runs and exports programs.
 pub(crate) trait Runs {
     /// An error is none of those that may be.
-    fn export(&self, program: &[Step], consumer: Consumer) -> Result<Exported, String>;
+    fn export(&self, program: &[Step], target: Target) -> Result<Exported, String>;
     /// A random input of these sizes, and what the framework makes of it, where it does not fail.
     fn reference(&self, program: &[Step], sizes: [usize; 3], seed: u64) -> Option<[HostTensor; 2]>;
 }
@@ -256,7 +256,7 @@ fn verify(
     tally: &mut Tally,
 ) -> Result<(), TestCaseError> {
     let fail = |text: String| Err(TestCaseError::fail(text));
-    let model = match framework.export(program, backend.consumer()) {
+    let model = match framework.export(program, backend.target()) {
         Ok(Exported::Model(model)) => model,
         Ok(Exported::Refused) => {
             tally.refused += 1;

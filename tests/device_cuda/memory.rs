@@ -8,7 +8,7 @@ use accelerant::backend::tensorrt::{TensorRt, TensorRtOptions};
 use accelerant::backend::{Backend, Registry};
 use accelerant::cuda::CudaRead;
 use accelerant::cuda::cudarc::driver::{CudaContext, CudaSlice, CudaStream};
-use accelerant::export::{Consumer, GraphBuilder, OnnxModel};
+use accelerant::export::{GraphBuilder, OnnxModel, Target};
 use accelerant::{
     BackendKind, DType, Dim, ErrorKind, HostTensor, InferenceModule, OptimizeOptions,
 };
@@ -48,7 +48,7 @@ fn memory_is_told_and_limited() {
 
 /// Layers in a row, with values between them that must be kept somewhere.
 fn deep(layers: &[Layer]) -> OnnxModel {
-    let graph = GraphBuilder::for_consumer("deep", Consumer::tensorrt());
+    let graph = GraphBuilder::for_target("deep", Target::tensorrt());
     let batch = Dim::dynamic("batch", 1..=LARGEST).unwrap();
     let mut x = graph.input("x", DType::F32, [batch, Dim::Fixed(FEATURES)]).unwrap();
     for (i, layer) in layers.iter().enumerate() {

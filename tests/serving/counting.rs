@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use accelerant::backend::tract::Tract;
 use accelerant::backend::{Backend, Executable, Registry};
-use accelerant::export::{Consumer, OnnxModel};
+use accelerant::export::{OnnxModel, Target};
 use accelerant::{
     BackendKind, Engine, Error, ErrorKind, HostTensor, InferenceModule, OptimizeOptions, Result,
     Signature,
@@ -92,8 +92,8 @@ impl Backend for Counting {
         format!("{}, counted", Tract.description())
     }
 
-    fn consumer(&self) -> Consumer {
-        Tract.consumer()
+    fn target(&self) -> Target {
+        Tract.target()
     }
 
     fn probe(&self) -> Result<()> {

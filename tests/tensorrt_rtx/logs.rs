@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use accelerant::DType;
 use accelerant::backend::Backend;
-use accelerant::export::{Consumer, GraphBuilder};
+use accelerant::export::{GraphBuilder, Target};
 
 use crate::common::logs::with_subscriber;
 use crate::{Mlp, rtx};
@@ -40,7 +40,7 @@ impl tracing::Subscriber for Noisy {
 #[test]
 fn logs_reach_tracing_and_a_panicking_subscriber_stops_nothing() {
     let count = Arc::new(AtomicUsize::new(0));
-    let graph = GraphBuilder::for_consumer("cast", Consumer::tensorrt());
+    let graph = GraphBuilder::for_target("cast", Target::tensorrt());
     let x = graph.input("x", DType::U16, [4usize]).unwrap();
     graph.output("y", &x.cast(DType::F32).unwrap()).unwrap();
     let unknown_type = graph.finish().unwrap();

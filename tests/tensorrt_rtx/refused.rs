@@ -2,7 +2,7 @@
 
 use accelerant::backend::tensorrt::TensorRt;
 use accelerant::backend::{Backend, Engine};
-use accelerant::export::{Consumer, GraphBuilder, OnnxModel};
+use accelerant::export::{GraphBuilder, OnnxModel, Target};
 use accelerant::{BackendKind, DType, ErrorKind, Result};
 
 use super::{Mlp, common, exact, noise, raw, rtx};
@@ -67,7 +67,7 @@ fn an_operator_set_of_the_future_does_not_abort() {
 #[test]
 fn types_that_tensorrt_has_not_are_refused() {
     for dtype in [DType::I16, DType::U16, DType::U32, DType::U64, DType::F64] {
-        let graph = GraphBuilder::for_consumer("cast", Consumer::tensorrt());
+        let graph = GraphBuilder::for_target("cast", Target::tensorrt());
         let x = graph.input("x", dtype, [4usize]).unwrap();
         graph.output("y", &x.cast(DType::F32).unwrap()).unwrap();
         let error = rtx().build(&graph.finish().unwrap()).expect_err("no such type");

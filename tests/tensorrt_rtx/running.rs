@@ -4,7 +4,7 @@ use std::thread;
 
 use accelerant::backend::Backend;
 use accelerant::backend::tensorrt::TensorRt;
-use accelerant::export::{Consumer, GraphBuilder};
+use accelerant::export::{GraphBuilder, Target};
 use accelerant::{Dim, ErrorKind, HostTensor, Shape};
 use ndarray::Array2;
 
@@ -137,7 +137,7 @@ fn element_types_go_through_as_they_are() {
         return;
     }
     let check = |values: HostTensor| {
-        let graph = GraphBuilder::for_consumer("neg", Consumer::tensorrt());
+        let graph = GraphBuilder::for_target("neg", Target::tensorrt());
         let x =
             graph.input("x", values.dtype(), Shape::from(values.shape().iter().copied())).unwrap();
         let y = graph.node("Concat").input(&x).input(&x).attr("axis", 0i64).build().unwrap();

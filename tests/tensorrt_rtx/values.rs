@@ -4,7 +4,7 @@
 use accelerant::backend::tensorrt::{Profiles, TensorRt};
 use accelerant::backend::{Backend, Executable, Registry};
 use accelerant::cuda::cudarc::driver::CudaContext;
-use accelerant::export::{Consumer, GraphBuilder, OnnxModel, Value};
+use accelerant::export::{GraphBuilder, OnnxModel, Target, Value};
 use accelerant::{
     BackendKind, DType, Dim, ErrorKind, HostTensor, InferenceModule, OptimizeOptions, Result, Shape,
 };
@@ -24,7 +24,7 @@ fn any<const N: usize>(names: [&'static str; N]) -> Shape {
 
 /// `y = reshape(relu(x), sizes)`.
 fn reshaped(dtype: DType) -> OnnxModel {
-    let graph = GraphBuilder::for_consumer("reshaped", Consumer::tensorrt());
+    let graph = GraphBuilder::for_target("reshaped", Target::tensorrt());
     let x = graph.input("x", DType::F32, [batch(1, MOST), FEATURES.into()]).unwrap();
     let sizes = graph.input("sizes", dtype, [2usize]).unwrap();
     let sizes = sizes.cast(DType::I64).unwrap();
@@ -36,7 +36,7 @@ fn reshaped(dtype: DType) -> OnnxModel {
 
 /// The largest `k` of each row, and where they are.
 fn largest() -> OnnxModel {
-    let graph = GraphBuilder::for_consumer("largest", Consumer::tensorrt());
+    let graph = GraphBuilder::for_target("largest", Target::tensorrt());
     let rows = batch(1, MOST);
     let x = graph.input("x", DType::F32, [rows.clone(), FEATURES.into()]).unwrap();
     let k = graph.input("k", DType::I64, [1usize]).unwrap();
@@ -259,7 +259,7 @@ fn samples_tell_the_values() {
     let rows = &engine.signature().inputs[0].shape.dims()[0];
     assert_eq!([rows.min(), rows.opt(), rows.max()], [2, 2, 4]);
     // A few integers that decide nothing are no matter.
-    let graph = GraphBuilder::for_consumer("sum", Consumer::tensorrt());
+    let graph = GraphBuilder::for_target("sum", Target::tensorrt());
     let x = graph.input("x", DType::I64, [4usize]).unwrap();
     graph.output("y", &x.add(&x).unwrap()).unwrap();
     let model = graph.finish().unwrap();
@@ -270,7 +270,7 @@ fn samples_tell_the_values() {
 
 #[test]
 fn what_tensorrt_cannot_take_shapes_from_is_refused() {
-    let graph = GraphBuilder::for_consumer("long", Consumer::tensorrt());
+    let graph = GraphBuilder::for_target("long", Target::tensorrt());
     let x = graph.input("x", DType::I64, [65usize]).unwrap();
     count_to(&graph, &x);
     let error = with(Profiles::new()).build(&graph.finish().unwrap()).unwrap_err();
@@ -290,7 +290,7 @@ fn count_to(graph: &GraphBuilder, x: &Value) {
 
 /// The shape of `y` is computed from the values of `x`, that of `z` is not.
 fn computed() -> OnnxModel {
-    let graph = GraphBuilder::for_consumer("computed", Consumer::tensorrt());
+    let graph = GraphBuilder::for_target("computed", Target::tensorrt());
     let x = graph.input("x", DType::I64, [batch(1, MOST)]).unwrap();
     count_to(&graph, &x);
     graph.output("z", &x.add(&x).unwrap()).unwrap();

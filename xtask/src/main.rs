@@ -12,6 +12,7 @@ mod fetch;
 mod hash;
 mod nvcc;
 mod progress;
+mod rooms;
 mod sdk;
 mod tables;
 mod test;

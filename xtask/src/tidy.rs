@@ -1,6 +1,7 @@
 //! `cargo xtask tidy`: the rules about files that no compiler checks. Rules about code belong to
 //! rustfmt and clippy.
 
+use crate::rooms::Rooms;
 use crate::workspace::{capture, root};
 use anyhow::{Context, Result, bail};
 use std::fs;
@@ -20,12 +21,15 @@ const REGISTRIES: [&str; 5] = [
 ];
 
 pub(crate) fn run() -> Result<()> {
+    let table = fs::read_to_string(root().join("ARCHITECTURE.md")).context("ARCHITECTURE.md")?;
+    let rooms = Rooms::of(&table)?;
     let mut found = Vec::new();
     for path in files()? {
         let bytes = fs::read(root().join(&path)).with_context(|| format!("reading {path}"))?;
         // Pictures and the like have no lines.
         if let Ok(text) = std::str::from_utf8(&bytes) {
             found.extend(problems(&path, text));
+            found.extend(rooms.breaches(&path, text));
         }
     }
     if !found.is_empty() {

@@ -19,7 +19,7 @@ use ort::session::{Session, SessionInputValue, builder::GraphOptimizationLevel};
 use super::portable::{guarded, model_of};
 use super::{Backend, BackendKind, Engine, Executable};
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::{Consumer, OnnxModel};
+use crate::export::{OnnxModel, Target};
 use crate::spec::{Signature, TensorSpec};
 use crate::tensor::HostTensor;
 use library::Library;
@@ -48,8 +48,8 @@ impl Backend for Ort {
         }
     }
 
-    fn consumer(&self) -> Consumer {
-        Consumer::opset(Consumer::MAX_OPSET)
+    fn target(&self) -> Target {
+        Target::onnx_runtime()
     }
 
     fn probe(&self) -> Result<()> {

@@ -47,6 +47,9 @@ pub(super) fn build(
     target: &str,
 ) -> Result<Engine> {
     options.check()?;
+    if library.flavor == Flavor::Rtx {
+        options.check_compute_capabilities()?;
+    }
     let profile_names = profiles.names();
     if let Some(name) = &options.profile {
         place_of(name, &profile_names)?;

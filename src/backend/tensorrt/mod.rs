@@ -42,11 +42,14 @@ pub use profiles::Profiles;
 
 use super::{Backend, BackendKind, Engine, EngineMemory, Executable};
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::{Consumer, NodeRefusal, OnnxModel};
+use crate::export::{NodeRefusal, OnnxModel, Target};
 use executable::EngineExecutable;
 use ffi::Flavor;
 use library::Library;
 use runtime::LoadedEngine;
+
+/// The compute capability that some layers have forms for.
+const HOPPER: u16 = 90;
 
 /// TensorRT, with its options.
 #[derive(Clone, Debug)]
@@ -160,7 +163,7 @@ impl TensorRt {
         library: &Library,
         device: Arc<CudaContext>,
     ) -> Result<LoadedEngine> {
-        let found = self.target(Some(&device))?;
+        let found = self.built_for(Some(&device))?;
         if self.flavor == Flavor::Enterprise && engine.target() != found {
             let text = format!("the engine was built for {}, found {found}", engine.target());
             return Err(Error::new(ErrorKind::EngineIncompatible, text).in_operation("load engine"));
@@ -183,20 +186,18 @@ impl TensorRt {
         Error::new(error.kind(), text).in_operation("load engine").with_source(error)
     }
 
-    /// Whether an engine built now is one of TensorRT-RTX for compute capability 9.0.
+    /// Whether an engine built now is one of TensorRT-RTX that runs on compute capability 9.0 next: its builder
+    /// has no such target, so that the device at hand tells.
     fn is_for_hopper(&self) -> bool {
         if self.flavor != Flavor::Rtx {
             return false;
         }
-        match self.options.compute_capabilities[..] {
-            [] => matches!(device::compute_capability(self.options.device), Ok((9, 0))),
-            [only] => only == 90,
-            _ => false,
-        }
+        let here = || matches!(device::compute_capability(self.options.device), Ok((9, 0)));
+        self.options.compute_capabilities.is_empty() && here()
     }
 
     /// What an engine built now is for.
-    fn target(&self, device: Option<&CudaContext>) -> Result<String> {
+    fn built_for(&self, device: Option<&CudaContext>) -> Result<String> {
         let capabilities = &self.options.compute_capabilities;
         if !capabilities.is_empty() {
             let names: Vec<_> = capabilities.iter().map(|sm| format!("sm_{sm}")).collect();
@@ -225,9 +226,9 @@ impl Backend for TensorRt {
         }
     }
 
-    fn consumer(&self) -> Consumer {
+    fn target(&self) -> Target {
         let forms = self.options.hopper_forms.unwrap_or_else(|| self.is_for_hopper());
-        Consumer::tensorrt().hopper_forms(forms)
+        Target::tensorrt().for_compute_capability(forms.then_some(HOPPER))
     }
 
     fn probe(&self) -> Result<()> {
@@ -246,7 +247,7 @@ impl Backend for TensorRt {
             (Flavor::Rtx, Err(_)) => None,
             (_, Err(e)) => return Err(e),
         };
-        let target = self.target(device.as_deref())?;
+        let target = self.built_for(device.as_deref())?;
         let profiles = match &self.options.profiles {
             Some(stated) => stated.clone(),
             None => Profiles::usual(model.signature(), self.is_for_hopper())?,

@@ -75,6 +75,9 @@ pub struct TensorRtOptions {
     pub(super) progress: Option<Arc<ProgressFn>>,
 }
 
+/// What TensorRT-RTX 1.6 builds for: its `ComputeCapability`.
+const CAPABILITIES: [u16; 6] = [75, 80, 86, 89, 120, 121];
+
 impl Default for TensorRtOptions {
     fn default() -> Self {
         Self {
@@ -152,7 +155,8 @@ impl TensorRtOptions {
     }
 
     /// Compute capabilities to build for, as 10 × major + minor, such as 89. TensorRT-RTX only.
-    /// By default its engines run on every device that it supports.
+    /// By default its engines run on every device that it supports. There are 75, 80, 86, 89, 120 and 121;
+    /// devices of 9.0, which it does not support officially, run engines of the default alone.
     #[must_use]
     pub fn compute_capabilities(mut self, capabilities: impl IntoIterator<Item = u16>) -> Self {
         self.compute_capabilities = capabilities.into_iter().collect();
@@ -219,10 +223,10 @@ impl TensorRtOptions {
         self
     }
 
-    /// Whether a model is exported with [layers in the forms](crate::export::Consumer::hopper_forms) that are
+    /// Whether a model is exported with [layers in the forms](crate::export::Target::for_compute_capability) that are
     /// faster on compute capability 9.0, by the optima of its symbols' sizes, whatever the [profiles](Self::profiles) say.
-    /// By default so for TensorRT-RTX, where the engine is for that: it is built on such a device, or
-    /// [for it alone](Self::compute_capabilities).
+    /// By default so for TensorRT-RTX on such a device, unless the engine is for
+    /// [others](Self::compute_capabilities).
     #[must_use]
     pub fn hopper_forms(mut self, written: bool) -> Self {
         self.hopper_forms = Some(written);
@@ -312,6 +316,17 @@ impl TensorRtOptions {
             return invalid("at least one context is needed, got a maximum of 0".into());
         }
         Ok(())
+    }
+
+    /// The library names a number that it does not know, but not those that it does.
+    pub(super) fn check_compute_capabilities(&self) -> Result<()> {
+        let unknown = self.compute_capabilities.iter().find(|sm| !CAPABILITIES.contains(sm));
+        let Some(unknown) = unknown else { return Ok(()) };
+        let text = format!(
+            "TensorRT-RTX builds for compute capabilities {CAPABILITIES:?}, not for {unknown}; without \
+             any its engines run on every device that it can run on"
+        );
+        Err(Error::new(ErrorKind::InvalidArgument, text).in_operation("TensorRT options"))
     }
 }
 

@@ -20,7 +20,7 @@ use tract_onnx::tract_core::plan::{SimpleState, eval};
 use super::portable::{guarded, model_of};
 use super::{Backend, BackendKind, Engine, Executable};
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::{Consumer, NodeRefusal, OnnxModel};
+use crate::export::{NodeRefusal, OnnxModel, Target};
 use crate::spec::{Signature, TensorSpec};
 use crate::tensor::HostTensor;
 
@@ -40,8 +40,8 @@ impl Backend for Tract {
         format!("{NAME} (pure Rust)")
     }
 
-    fn consumer(&self) -> Consumer {
-        Consumer::portable()
+    fn target(&self) -> Target {
+        Target::portable()
     }
 
     fn probe(&self) -> Result<()> {

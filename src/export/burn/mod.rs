@@ -29,9 +29,8 @@ pub use tensors::{BurnTensors, TensorSource, TensorVisitor};
 #[cfg(feature = "burn-cuda")]
 pub(crate) use tensors::{burn_dtype, dtype};
 
-use super::{Consumer, NodeRefusal, OnnxModel};
+use super::{ExportOptions, NodeRefusal, OnnxModel, Target};
 use crate::error::{Error, ErrorKind, Result};
-use crate::runtime::OptimizeOptions;
 use crate::spec::{DType, TensorSpec};
 use capture::{Captured, Capturer, describe};
 use lower::Outcome;
@@ -39,7 +38,7 @@ use parameters::Parameters;
 use probes::Probe;
 use trace::Trace;
 
-/// A captured forward pass, from which a model can be written for any consumer.
+/// A captured forward pass, from which a model can be written for any target.
 #[derive(Debug)]
 pub struct BurnGraph {
     name: String,
@@ -57,7 +56,7 @@ pub struct BurnGraph {
 pub(crate) struct Layout {
     pub(crate) inputs: Lengths,
     pub(crate) outputs: Lengths,
-    /// The types as Burn has them; a consumer may be handed others.
+    /// The types as Burn has them; a target may be handed others.
     pub(crate) input_types: Vec<DType>,
     pub(crate) output_types: Vec<DType>,
 }
@@ -75,13 +74,14 @@ impl BurnGraph {
         module: &M,
         example: &I,
         forward: impl Fn(&M, I) -> O,
-        options: &OptimizeOptions,
+        options: &impl AsRef<ExportOptions>,
     ) -> Result<Self>
     where
         M: Module,
         I: BurnTensors,
         O: BurnTensors,
     {
+        let options = options.as_ref();
         let (described, lengths, device) = describe(example)?;
         let device = device.or_else(|| module.devices().into_iter().next()).unwrap_or_default();
         let settings = device.settings();
@@ -157,45 +157,47 @@ impl BurnGraph {
         })
     }
 
-    /// Writes the model for one consumer. The weights are shared, not copied.
+    /// Writes the model for one target. The weights are shared, not copied.
     ///
     /// # Errors
     /// [`UnsupportedOperation`](crate::ErrorKind::UnsupportedOperation) naming every operation
     /// that cannot be exported.
-    pub fn to_onnx(&self, consumer: Consumer) -> Result<OnnxModel> {
-        Ok(self.lower(consumer)?.0)
+    pub fn to_onnx(&self, target: Target) -> Result<OnnxModel> {
+        Ok(self.lower(target)?.0)
     }
 
     /// The captured operations in order, each with the ONNX operators that stand for it. A layer
     /// that Burn takes apart is one operation again. Layers are as they are before
-    /// [other forms](Consumer::hopper_forms) are written for them.
+    /// [other forms](Target::for_compute_capability) are written for them.
     ///
     /// # Errors
     /// As [`to_onnx`](Self::to_onnx).
-    pub fn lowered(&self, consumer: Consumer) -> Result<Vec<Lowered>> {
-        Ok(self.lower(consumer)?.1)
+    pub fn lowered(&self, target: Target) -> Result<Vec<Lowered>> {
+        Ok(self.lower(target)?.1)
     }
 
     /// Finds everything that cannot be exported, without exporting.
     ///
     /// # Errors
     /// Where the names of inputs and outputs clash.
-    pub fn check(&self, consumer: Consumer) -> Result<Report> {
-        Ok(lower::lower(self, consumer)?.report)
+    pub fn check(&self, target: Target) -> Result<Report> {
+        Ok(lower::lower(self, target)?.report)
     }
 
     /// As [`check`](Self::check), and where all can be exported also what a parser makes of it.
     pub(crate) fn check_parsed(
         &self,
-        consumer: Consumer,
+        target: Target,
         parse: impl FnOnce(&OnnxModel) -> (ParserCheck, Vec<NodeRefusal>),
     ) -> Result<Report> {
-        let Outcome { mut report, owners, model } = lower::lower(self, consumer)?;
+        let Outcome { mut report, owners, model } = lower::lower(self, target)?;
         if let Some((model, _)) = model {
             let (parser, refusals) = parse(&model);
+            let nodes = model.proto().graph.as_ref().map_or(&[][..], |graph| &graph.node);
             let refusal = |refusal: NodeRefusal| {
-                let owner = refusal.node.and_then(|node| owners.get(node).cloned().flatten());
-                Refusal::of_parser(owner, refusal.reason)
+                let node = refusal.node.and_then(|node| nodes.get(node));
+                let owner = node.and_then(|node| owners.get(node.output.first()?));
+                Refusal::of_parser(owner.cloned(), refusal.reason)
             };
             report.refusals = refusals.into_iter().map(refusal).collect();
             report.refusals.sort_by_key(|refusal| refusal.position);
@@ -204,8 +206,8 @@ impl BurnGraph {
         Ok(report)
     }
 
-    fn lower(&self, consumer: Consumer) -> Result<(OnnxModel, Vec<Lowered>)> {
-        let Outcome { report, model, .. } = lower::lower(self, consumer)?;
+    fn lower(&self, target: Target) -> Result<(OnnxModel, Vec<Lowered>)> {
+        let Outcome { report, model, .. } = lower::lower(self, target)?;
         model.ok_or_else(|| {
             let nothing = || Error::new(ErrorKind::InvalidModel, "nothing was exported");
             report.into_error().unwrap_or_else(nothing)
@@ -240,7 +242,7 @@ fn differs(operation: &str, what: &str, probes: Option<(&Probe, &Probe)>) -> Err
     Error::new(ErrorKind::UnsupportedOperation, text).in_operation(operation)
 }
 
-/// Exports a module to an ONNX model for every consumer.
+/// Exports a module to an ONNX model for every target.
 ///
 /// # Errors
 /// As [`BurnGraph::capture`] and [`BurnGraph::to_onnx`].
@@ -248,12 +250,12 @@ pub fn export_onnx<M, I, O>(
     module: &M,
     example: &I,
     forward: impl Fn(&M, I) -> O,
-    options: &OptimizeOptions,
+    options: &impl AsRef<ExportOptions>,
 ) -> Result<OnnxModel>
 where
     M: Module,
     I: BurnTensors,
     O: BurnTensors,
 {
-    BurnGraph::capture(module, example, forward, options)?.to_onnx(Consumer::portable())
+    BurnGraph::capture(module, example, forward, options)?.to_onnx(Target::portable())
 }

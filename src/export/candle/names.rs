@@ -9,7 +9,7 @@ use candle_nn::{Init, VarBuilder, VarMap};
 
 use super::tape::{Constant, Op};
 use super::trace::Step;
-use crate::runtime::OptimizeOptions;
+use crate::export::ExportOptions;
 
 /// The paths of a model's weights, such as `encoder.layer.0.output.dense.weight`, for
 /// [`OptimizeOptions::weight_names`](crate::OptimizeOptions::weight_names).
@@ -68,7 +68,7 @@ impl WeightNames {
 }
 
 /// Gives the constants of a trace their paths.
-pub(super) fn give(steps: &mut [Step], options: &OptimizeOptions) {
+pub(super) fn give(steps: &mut [Step], options: &ExportOptions) {
     fn constants(steps: &mut [Step]) -> impl Iterator<Item = &mut Constant> {
         steps.iter_mut().filter_map(|step| match &mut step.op {
             Op::Constant(constant) => Some(constant),

@@ -13,22 +13,21 @@ use super::tape::{Op, Recorded};
 use super::tensors::{carried_dtype, to_host};
 use super::traced::{Recorder, Traced};
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::{Consumer, OnnxModel};
-use crate::runtime::OptimizeOptions;
+use crate::export::{ExportOptions, OnnxModel, Target};
 use crate::spec::TensorSpec;
 use crate::tensor::HostTensor;
 
-/// A traced model, ready to be written as ONNX for any consumer.
+/// A traced model, ready to be written as ONNX for any target.
 ///
 /// ```
-/// use accelerant::{OptimizeOptions, candle::Trace, export::Consumer};
+/// use accelerant::{OptimizeOptions, candle::Trace, export::Target};
 /// use candle_core::{DType, Device, Tensor};
 ///
 /// let weight = Tensor::ones((10, 64), DType::F32, &Device::Cpu)?;
 /// let model = candle_nn::Linear::new(weight, None);
 /// let example = Tensor::zeros((1, 64), DType::F32, &Device::Cpu)?;
 /// let trace = Trace::of(&model, &example, &OptimizeOptions::new().dynamic_batch(1..=8)?)?;
-/// let onnx = trace.to_onnx(Consumer::portable())?;
+/// let onnx = trace.to_onnx(Target::portable())?;
 /// assert_eq!(onnx.signature().to_string(), "(input_0: f32 [batch, 64]) -> (output_0: f32 [batch, 10])");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -70,9 +69,9 @@ impl Trace {
     pub fn of<'a, M: Traceable + ?Sized>(
         model: &M,
         examples: impl Into<Examples<'a>>,
-        options: &OptimizeOptions,
+        options: &impl AsRef<ExportOptions>,
     ) -> Result<Self> {
-        Self::build(&examples.into(), options, |inputs| model.trace(inputs))
+        Self::build(&examples.into(), options.as_ref(), |inputs| model.trace(inputs))
             .map_err(|e| e.in_operation("trace"))
     }
 
@@ -82,16 +81,16 @@ impl Trace {
     /// As [`of`](Self::of).
     pub fn of_fn<'a>(
         examples: impl Into<Examples<'a>>,
-        options: &OptimizeOptions,
+        options: &impl AsRef<ExportOptions>,
         forward: impl Fn(&[Traced]) -> candle_core::Result<Vec<Traced>>,
     ) -> Result<Self> {
-        Self::build(&examples.into(), options, |inputs| forward(inputs.take_all()))
+        Self::build(&examples.into(), options.as_ref(), |inputs| forward(inputs.take_all()))
             .map_err(|e| e.in_operation("trace"))
     }
 
     fn build(
         Examples(examples): &Examples<'_>,
-        options: &OptimizeOptions,
+        options: &ExportOptions,
         forward: impl Fn(&mut Inputs<'_>) -> candle_core::Result<Vec<Traced>>,
     ) -> Result<Self> {
         let given = examples
@@ -132,14 +131,14 @@ impl Trace {
         Ok(Self { name, inputs, outputs, steps, cases, weights, input_dtypes })
     }
 
-    /// The model as ONNX for a consumer. Weights were copied once, when the trace was made, and
+    /// The model as ONNX for a target. Weights were copied once, when the trace was made, and
     /// are shared by all models written from it.
     ///
     /// # Errors
     /// [`ErrorKind::UnsupportedOperation`] when a size cannot be expressed in symbols, or the
-    /// consumer has no word for an operation.
-    pub fn to_onnx(&self, consumer: Consumer) -> Result<OnnxModel> {
-        super::lower::lower(self, consumer).map_err(|e| e.in_operation("export"))
+    /// target has no word for an operation.
+    pub fn to_onnx(&self, target: Target) -> Result<OnnxModel> {
+        super::lower::lower(self, target).map_err(|e| e.in_operation("export"))
     }
 
     /// Candle's types of the inputs.
@@ -153,16 +152,16 @@ impl Trace {
     }
 }
 
-/// Exports a model to ONNX for every consumer, traced on inputs like the examples.
+/// Exports a model to ONNX for every target, traced on inputs like the examples.
 ///
 /// # Errors
 /// As [`Trace::of`] and [`Trace::to_onnx`].
 pub fn export_onnx<'a, M: Traceable + ?Sized>(
     model: &M,
     examples: impl Into<Examples<'a>>,
-    options: &OptimizeOptions,
+    options: &impl AsRef<ExportOptions>,
 ) -> Result<OnnxModel> {
-    Trace::of(model, examples, options)?.to_onnx(Consumer::portable())
+    Trace::of(model, examples, options)?.to_onnx(Target::portable())
 }
 
 /// A forward, and what is fed to it.

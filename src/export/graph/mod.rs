@@ -1,325 +1,163 @@
-//! The typed graph builder: values with type and shape, nodes that are checked when they are
-//! added. Operators by name are in `ops`, shape rules in `infer`.
+//! A model in memory, the same whoever gave it: the builder, an exporter or a file. It has nodes in order,
+//! weights, inputs and outputs, and what is known of the type and shape of each value, all found by name.
+//! `builder` makes one node by node, with `ops` (operators by name) and `infer` (shape rules); `read` takes one
+//! from an ONNX model and gives one back. No reader's quirk and no GPU's name: those are in `passes`.
 
-mod attention;
-mod batched;
-mod convolutions;
+mod builder;
 mod infer;
 mod ops;
-mod rewrite;
-mod rows;
-mod tensorrt;
-#[cfg(test)]
-mod testing;
-mod tract;
+mod read;
+mod weights;
+mod wiring;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::{HashMap, HashSet},
+    sync::Arc,
 };
 
-use super::consumer::Consumer;
-use super::model::OnnxModel;
-use super::onnx::{self, Attribute, GraphProto, ModelProto, NodeProto};
+use super::onnx::{ModelProto, NodeProto};
 use crate::error::{Error, ErrorKind, Result};
-use crate::spec::{DType, Dim, Shape, Signature, Symbol, TensorSpec};
+use crate::spec::{DType, Shape, TensorSpec};
 use crate::tensor::HostTensor;
 
+pub use builder::{GraphBuilder, Node, Value};
+pub(in crate::export) use infer::axis;
 pub use ops::{Conv, Pool};
 #[cfg(any(feature = "burn", feature = "candle"))]
-pub(crate) use ops::{Resized, factor, scalar};
+pub(crate) use ops::{Resized, factor};
+pub(in crate::export) use ops::{ints, scalar};
+pub(in crate::export) use weights::Weights;
+pub(in crate::export) use wiring::{Wiring, captured};
 
-/// Builds an ONNX graph node by node.
-///
-/// Every node is checked when it is added: types, ranks and sizes must fit, and the error names
-/// the node. Cloning gives another handle to the same graph.
-///
-/// ```
-/// use accelerant::{Dim, DType, export::GraphBuilder};
-/// use ndarray::Array2;
-///
-/// let graph = GraphBuilder::new("classifier");
-/// let x = graph.input("pixels", DType::F32, [Dim::dynamic("batch", 1..=64)?, Dim::from(64)])?;
-/// let weight = graph.weight("fc.weight", Array2::<f32>::ones((64, 10)))?;
-/// let bias = graph.weight("fc.bias", ndarray::Array1::<f32>::zeros(10))?;
-/// let scores = x.matmul(&weight)?.add(&bias)?.softmax(-1)?;
-/// graph.output("scores", &scores)?;
-/// let model = graph.finish()?;
-/// assert_eq!(model.signature().to_string(), "(pixels: f32 [batch, 64]) -> (scores: f32 [batch, 10])");
-/// # Ok::<(), accelerant::Error>(())
-/// ```
-#[derive(Clone)]
-pub struct GraphBuilder {
-    state: Arc<Mutex<State>>,
-    consumer: Consumer,
+/// The version of the default operator set of a model; 0 where it names none.
+pub(in crate::export) fn opset(model: &ModelProto) -> i64 {
+    let sets = model.opset_import.iter();
+    let default = sets.filter(|set| matches!(set.domain(), "" | "ai.onnx"));
+    default.map(|set| set.version()).max().unwrap_or(0)
 }
 
-#[derive(Clone)]
-struct State {
-    name: String,
-    nodes: Vec<NodeProto>,
-    weights: Vec<(Arc<str>, HostTensor)>,
-    inputs: Vec<TensorSpec>,
-    outputs: Vec<TensorSpec>,
+/// TensorRT takes no longer names, in bytes.
+const LONGEST_NAME: usize = 4095;
+
+/// The graph of a model.
+#[derive(Clone, Debug)]
+pub(in crate::export) struct Graph {
+    /// In an order in which each reads only what others before it make.
+    pub(in crate::export) nodes: Vec<NodeProto>,
+    pub(in crate::export) inputs: Vec<TensorSpec>,
+    pub(in crate::export) outputs: Vec<TensorSpec>,
+    weights: Weights,
+    /// Types and shapes of inputs and of what nodes give, as far as they are known.
+    values: HashMap<Arc<str>, (DType, Shape)>,
+    /// Every name that is taken.
     names: HashSet<Arc<str>>,
-    /// Of outputs to come, which no other value gets.
-    reserved: HashSet<String>,
-    symbols: BTreeMap<String, Symbol>,
-    /// Sizes that are computed, as 1-D i64 tensors of one element.
-    sizes: Vec<(Dim, Arc<str>)>,
-    scope: Vec<String>,
-    metadata: Vec<(String, String)>,
-    /// For a consumer that has them in other forms: types and shapes of what nodes give, and layers.
-    computed: HashMap<Arc<str>, (DType, Shape)>,
-    linears: Vec<batched::Linear>,
-    convolutions: Vec<convolutions::Convolution>,
-    /// What the layers give whose form wants more rows than there are, and how many there are.
-    few_rows: Vec<(Arc<str>, usize)>,
+    /// All else of the model: its operator sets, functions, metadata, and what has no type here.
+    rest: ModelProto,
 }
 
-/// A tensor of a graph under construction: its type and shape, and where it comes from.
-#[derive(Clone)]
-pub struct Value {
-    graph: GraphBuilder,
-    name: Arc<str>,
-    dtype: DType,
-    shape: Shape,
-    constant: Option<HostTensor>,
-}
-
-impl GraphBuilder {
-    /// An empty graph for every consumer.
-    pub fn new(name: impl Into<String>) -> Self {
-        Self::for_consumer(name, Consumer::portable())
+impl Graph {
+    /// The version of the default operator set; 0 for a model that names none.
+    pub(in crate::export) fn opset(&self) -> i64 {
+        opset(&self.rest)
     }
 
-    /// An empty graph for one consumer.
-    pub fn for_consumer(name: impl Into<String>, consumer: Consumer) -> Self {
-        let state = State {
-            name: name.into(),
+    /// Its name.
+    pub(in crate::export) fn name(&self) -> &str {
+        self.rest.graph.as_ref().map_or("", |graph| graph.name())
+    }
+
+    /// The same but for its nodes, of which it has none.
+    pub(in crate::export) fn without_nodes(&self) -> Self {
+        Self {
             nodes: Vec::new(),
-            weights: Vec::new(),
-            inputs: Vec::new(),
-            outputs: Vec::new(),
-            names: HashSet::new(),
-            reserved: HashSet::new(),
-            symbols: BTreeMap::new(),
-            sizes: Vec::new(),
-            scope: Vec::new(),
-            metadata: Vec::new(),
-            computed: HashMap::new(),
-            linears: Vec::new(),
-            convolutions: Vec::new(),
-            few_rows: Vec::new(),
-        };
-        Self { state: Arc::new(Mutex::new(state)), consumer }
+            inputs: self.inputs.clone(),
+            outputs: self.outputs.clone(),
+            weights: self.weights.clone(),
+            values: self.values.clone(),
+            names: self.names.clone(),
+            rest: self.rest.clone(),
+        }
     }
 
-    /// Whom this graph is written for.
-    pub fn consumer(&self) -> Consumer {
-        self.consumer
+    /// Type and shape of a value, where they are known.
+    pub(in crate::export) fn spec(&self, name: &str) -> Option<TensorSpec> {
+        if let Some((dtype, shape)) = self.values.get(name) {
+            return Some(TensorSpec::new(name, *dtype, shape.clone()));
+        }
+        let known = self.constant(name)?;
+        Some(TensorSpec::new(name, known.dtype(), known.shape().iter().copied()))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// States type and shape of a value.
+    pub(in crate::export) fn set_spec(&mut self, name: &str, dtype: DType, shape: Shape) {
+        self.values.insert(name.into(), (dtype, shape));
     }
 
-    /// Adds an input.
+    /// The value of a weight.
+    pub(in crate::export) fn constant(&self, name: &str) -> Option<&HostTensor> {
+        self.weights.get(name)
+    }
+
+    /// A name that nothing has yet, which begins with `hint`.
+    pub(in crate::export) fn fresh(&mut self, hint: &str) -> String {
+        let mut name = hint.to_owned();
+        let mut number = 0;
+        while self.names.contains(name.as_str()) {
+            number += 1;
+            name = format!("{hint}_{number}");
+        }
+        self.names.insert(name.as_str().into());
+        name
+    }
+
+    /// Adds a weight under a name that begins with `hint`.
+    pub(in crate::export) fn add_constant(&mut self, hint: &str, tensor: HostTensor) -> String {
+        let name = self.fresh(hint);
+        self.weights.push(name.as_str().into(), tensor);
+        name
+    }
+
+    /// Whether nodes, weights and outputs fit together: every name is made once, before it is read.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] when the name is taken, or a symbol has two ranges.
-    pub fn input(&self, name: &str, dtype: DType, shape: impl Into<Shape>) -> Result<Value> {
-        let shape = shape.into();
-        let mut state = self.lock();
-        for (axis, dim) in shape.dims().iter().enumerate() {
-            let Dim::Symbol(symbol) = dim else { continue };
-            let known =
-                state.symbols.entry(symbol.name().to_owned()).or_insert_with(|| symbol.clone());
-            if known != symbol {
-                let text = format!("symbol {symbol:?} was declared before as {known:?}");
-                return Err(Error::new(ErrorKind::InvalidArgument, text)
-                    .on_tensor(name)
-                    .at_axis(axis));
+    /// [`ErrorKind::InvalidModel`] naming the value.
+    pub(in crate::export) fn check(&self) -> Result<()> {
+        let invalid = |text: String, tensor: &str| {
+            Err(Error::new(ErrorKind::InvalidModel, text).on_tensor(tensor))
+        };
+        let mut known: HashSet<&str> = self.weights.iter().map(|(name, _)| &**name).collect();
+        known.extend(self.rest_of_weights());
+        known.extend(self.inputs.iter().map(|input| input.name.as_str()));
+        for (i, node) in self.nodes.iter().enumerate() {
+            let label = || format!("node {i}, {} `{}`", node.op_type(), node.name());
+            let read = node.input.iter().filter(|name| !name.is_empty());
+            if let Some(name) = read.clone().find(|name| !known.contains(name.as_str())) {
+                return invalid(format!("{} reads it, but nothing before makes it", label()), name);
+            }
+            for name in node.output.iter().filter(|name| !name.is_empty()) {
+                if !known.insert(name) {
+                    return invalid(format!("{} makes it a second time", label()), name);
+                }
             }
         }
-        let name = state.claim(name)?;
-        state.inputs.push(TensorSpec::new(&*name, dtype, shape.clone()));
-        Ok(self.value(name, dtype, shape))
-    }
-
-    /// Adds a weight or another constant. An owned array or shared tensor is not copied.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidArgument`] when the name is taken.
-    pub fn weight(&self, name: &str, tensor: impl Into<HostTensor>) -> Result<Value> {
-        let tensor = tensor.into();
-        let mut state = self.lock();
-        let name = state.claim(name)?;
-        Ok(self.constant_value(&mut state, name, tensor))
-    }
-
-    /// Adds a parameter under its name, or another that begins with it where an input or output has that one.
-    #[cfg(any(feature = "burn", feature = "candle"))]
-    pub(crate) fn parameter(&self, name: &str, tensor: impl Into<HostTensor>) -> Value {
-        let mut state = self.lock();
-        let name = state.free(name.to_owned());
-        self.constant_value(&mut state, name, tensor.into())
-    }
-
-    /// Adds a constant under a name of the builder's choice that begins with `hint`.
-    pub fn constant(&self, hint: &str, tensor: impl Into<HostTensor>) -> Value {
-        let mut state = self.lock();
-        let name = state.unique(hint);
-        self.constant_value(&mut state, name, tensor.into())
-    }
-
-    fn constant_value(&self, state: &mut State, name: Arc<str>, tensor: HostTensor) -> Value {
-        state.weights.push((name.clone(), tensor.clone()));
-        let mut value =
-            self.value(name, tensor.dtype(), Shape::from(tensor.shape().iter().copied()));
-        value.constant = Some(tensor);
-        value
-    }
-
-    fn value(&self, name: Arc<str>, dtype: DType, shape: Shape) -> Value {
-        Value { graph: self.clone(), name, dtype, shape, constant: None }
-    }
-
-    /// Starts a node of an operator of the default ONNX operator set.
-    pub fn node(&self, op_type: &'static str) -> Node<'_> {
-        Node {
-            graph: self,
-            op_type,
-            name: None,
-            inputs: Vec::new(),
-            attributes: Vec::new(),
-            outputs: None,
+        match self.outputs.iter().find(|output| !known.contains(output.name.as_str())) {
+            Some(output) => invalid("it is an output, but nothing makes it".into(), &output.name),
+            None => Ok(()),
         }
     }
 
-    /// Keeps the names of outputs that come from being given to other values before.
-    #[cfg(any(feature = "burn", feature = "candle"))]
-    pub(crate) fn reserve<'n>(&self, outputs: impl IntoIterator<Item = &'n String>) {
-        self.lock().reserved.extend(outputs.into_iter().cloned());
+    /// Names of the weights that are kept as they were read.
+    fn rest_of_weights(&self) -> impl Iterator<Item = &str> {
+        let graph = self.rest.graph.iter();
+        let dense = graph.clone().flat_map(|graph| &graph.initializer);
+        let sparse = graph.flat_map(|graph| &graph.sparse_initializer);
+        dense.chain(sparse.filter_map(|tensor| tensor.values.as_ref())).map(|tensor| tensor.name())
     }
 
-    /// Makes a value an output of the graph under `name`.
+    /// Takes a name, which nothing else may have.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] when the name is taken or the value is of another graph.
-    pub fn output(&self, name: &str, value: &Value) -> Result<()> {
-        value.expect_in(self, "output")?;
-        let claimed = self.lock().claim(name).map_err(|e| e.in_operation("output"))?;
-        // An Identity lets an input or weight be an output, and one value have two names.
-        let spec = TensorSpec::new(name, value.dtype, value.shape.clone());
-        self.lock().push_node(
-            "Identity",
-            None,
-            &[Some(value)],
-            &[],
-            std::slice::from_ref(&claimed),
-        );
-        self.lock().outputs.push(spec);
-        Ok(())
-    }
-
-    /// States that `size`, a 1-D i64 tensor of one element, computes the dimension `dim`.
-    #[cfg(feature = "burn")]
-    pub(crate) fn define(&self, dim: &Dim, size: &Value) {
-        self.lock().sizes.push((dim.clone(), size.name.clone()));
-    }
-
-    /// Whether a dimension is computed by some value.
-    #[cfg(feature = "burn")]
-    pub(crate) fn is_defined(&self, dim: &Dim) -> bool {
-        self.defined(dim).is_some()
-    }
-
-    /// The value that computes a dimension.
-    pub(crate) fn defined(&self, dim: &Dim) -> Option<Value> {
-        let state = self.lock();
-        let (_, name) = state.sizes.iter().find(|(known, _)| known == dim)?;
-        Some(self.value(name.clone(), DType::I64, [1].into()))
-    }
-
-    /// Enters a scope: nodes that follow are named `path/…` until [`leave`](Self::leave).
-    pub fn enter(&self, path: impl Into<String>) {
-        self.lock().scope.push(path.into());
-    }
-
-    /// Leaves the scope entered last.
-    pub fn leave(&self) {
-        self.lock().scope.pop();
-    }
-
-    /// Adds a key and a value to the model's metadata.
-    pub fn metadata(&self, key: impl Into<String>, value: impl Into<String>) {
-        self.lock().metadata.push((key.into(), value.into()));
-    }
-
-    /// The operators of the nodes from the `from`-th on.
-    #[cfg(feature = "burn")]
-    pub(crate) fn operators(&self, from: usize) -> Vec<String> {
-        self.lock().nodes[from..].iter().map(|node| node.op_type().to_owned()).collect()
-    }
-
-    pub(crate) fn node_count(&self) -> usize {
-        self.lock().nodes.len()
-    }
-
-    /// The model. Weights are shared with the arrays they came from, but for those of
-    /// [layers in other forms](Consumer::hopper_forms).
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidModel`] when the graph has no outputs.
-    pub fn finish(&self) -> Result<OnnxModel> {
-        let state = self.lock();
-        if state.outputs.is_empty() {
-            let text = format!("graph `{}` has no outputs", state.name);
-            return Err(Error::new(ErrorKind::InvalidModel, text).in_operation("finish"));
-        }
-        let forms = || {
-            let state = state.batched(self.consumer)?.convolved(self.consumer)?;
-            state.aligned(self.consumer)?.with_more_rows(self.consumer)
-        };
-        let other = self.consumer.has_hopper_forms().then(forms).transpose()?;
-        let state = other.as_ref().unwrap_or(&state);
-        let used: HashSet<&str> =
-            state.nodes.iter().flat_map(|n| &n.input).map(String::as_str).collect();
-        let weights = state.weights.iter().filter(|(name, _)| used.contains(&**name));
-        let graph = GraphProto {
-            name: Some(state.name.clone()),
-            node: state.nodes.clone(),
-            initializer: weights
-                .map(|(name, tensor)| onnx::tensor_to_proto(name, tensor))
-                .collect(),
-            input: state.inputs.iter().map(onnx::spec_to_proto).collect(),
-            output: state.outputs.iter().map(onnx::spec_to_proto).collect(),
-            ..Default::default()
-        };
-        let entry = |(key, value): &(String, String)| onnx::StringStringEntryProto {
-            key: Some(key.clone()),
-            value: Some(value.clone()),
-        };
-        let proto = ModelProto {
-            ir_version: Some(self.consumer.ir_version()),
-            opset_import: vec![onnx::OperatorSetIdProto {
-                domain: Some(String::new()),
-                version: Some(self.consumer.opset_version()),
-            }],
-            producer_name: Some(env!("CARGO_PKG_NAME").to_owned()),
-            producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
-            metadata_props: state.metadata.iter().map(entry).collect(),
-            graph: Some(graph),
-            ..Default::default()
-        };
-        let signature = Signature { inputs: state.inputs.clone(), outputs: state.outputs.clone() };
-        Ok(OnnxModel::from_parts(proto, signature))
-    }
-}
-
-impl State {
+    /// [`ErrorKind::InvalidArgument`] when it is empty or taken.
     fn claim(&mut self, name: &str) -> Result<Arc<str>> {
         let text = if name.is_empty() {
             Some("a name is empty".into())
@@ -341,225 +179,5 @@ impl State {
         let name: Arc<str> = name.into();
         self.names.insert(name.clone());
         Ok(name)
-    }
-
-    fn unique(&mut self, hint: &str) -> Arc<str> {
-        let prefix = self.scope.iter().fold(String::new(), |path, part| path + part + "/");
-        self.free(format!("{prefix}{hint}"))
-    }
-
-    /// A name that nothing has yet, which begins with another.
-    fn free(&mut self, base: String) -> Arc<str> {
-        let mut base = base.replace('\0', "_");
-        // With room for a number.
-        base.truncate(base.floor_char_boundary(LONGEST_NAME - 32));
-        let mut candidate = base.clone();
-        let mut number = self.nodes.len();
-        while self.names.contains(candidate.as_str()) || self.reserved.contains(&candidate) {
-            candidate = format!("{base}_{number}");
-            number += 1;
-        }
-        let name: Arc<str> = candidate.into();
-        self.names.insert(name.clone());
-        name
-    }
-
-    fn push_node(
-        &mut self,
-        op_type: &str,
-        name: Option<String>,
-        inputs: &[Option<&Value>],
-        attributes: &[(&str, Attribute)],
-        outputs: &[Arc<str>],
-    ) {
-        self.nodes.push(NodeProto {
-            name: Some(name.unwrap_or_else(|| outputs[0].to_string())),
-            op_type: Some(op_type.to_owned()),
-            input: inputs
-                .iter()
-                .map(|i| i.map_or_else(String::new, |v| v.name.to_string()))
-                .collect(),
-            output: outputs.iter().map(ToString::to_string).collect(),
-            attribute: attributes.iter().map(|(name, value)| value.to_proto(name)).collect(),
-            ..Default::default()
-        });
-    }
-}
-
-/// TensorRT takes no longer ones, in bytes.
-const LONGEST_NAME: usize = 4095;
-
-/// A node being described. [`build`](Self::build) checks and adds it.
-#[must_use = "the node is added by `build`"]
-pub struct Node<'g> {
-    graph: &'g GraphBuilder,
-    op_type: &'static str,
-    name: Option<String>,
-    inputs: Vec<Option<Value>>,
-    attributes: Vec<(&'static str, Attribute)>,
-    outputs: Option<Vec<(DType, Shape)>>,
-}
-
-impl Node<'_> {
-    /// Names the node in the model and in errors.
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
-        self
-    }
-
-    /// Adds an input.
-    pub fn input(mut self, value: &Value) -> Self {
-        self.inputs.push(Some(value.clone()));
-        self
-    }
-
-    /// Adds an optional input, left empty when `None`.
-    pub fn input_opt(mut self, value: Option<&Value>) -> Self {
-        self.inputs.push(value.cloned());
-        self
-    }
-
-    /// Sets an attribute.
-    pub fn attr(mut self, name: &'static str, value: impl Into<Attribute>) -> Self {
-        self.attributes.push((name, value.into()));
-        self
-    }
-
-    /// States types and shapes of the outputs, for operators without a shape rule here, or whose
-    /// output sizes depend on computed values.
-    pub fn outputs(mut self, outputs: impl IntoIterator<Item = (DType, Shape)>) -> Self {
-        self.outputs = Some(outputs.into_iter().collect());
-        self
-    }
-
-    /// Adds the node and returns its first output.
-    ///
-    /// # Errors
-    /// As [`build_all`](Self::build_all).
-    pub fn build(self) -> Result<Value> {
-        let op_type = self.op_type;
-        let mut outputs = self.build_all()?;
-        if outputs.is_empty() {
-            return Err(Error::new(ErrorKind::InvalidModel, "the node has no outputs")
-                .in_operation(op_type));
-        }
-        Ok(outputs.swap_remove(0))
-    }
-
-    /// Adds the node and returns its outputs.
-    ///
-    /// # Errors
-    /// [`ErrorKind::ShapeMismatch`], [`ErrorKind::DTypeMismatch`] or [`ErrorKind::InvalidArgument`]
-    /// with the node's name; [`ErrorKind::UnsupportedOperation`] when there is no shape rule for
-    /// the operator and [`outputs`](Self::outputs) was not called.
-    pub fn build_all(mut self) -> Result<Vec<Value>> {
-        while let Some(None) = self.inputs.last() {
-            self.inputs.pop();
-        }
-        let label = match &self.name {
-            Some(name) => format!("{} `{name}`", self.op_type),
-            None => self.op_type.to_owned(),
-        };
-        for value in self.inputs.iter().flatten() {
-            value.expect_in(self.graph, &label)?;
-        }
-        if self.op_type == "Mul" {
-            tensorrt::factors(self.graph, &mut self.inputs)?;
-        }
-        let outputs = match self.outputs {
-            Some(outputs) => outputs,
-            None => {
-                let view = infer::View {
-                    op: self.op_type,
-                    inputs: &self.inputs,
-                    attributes: &self.attributes,
-                };
-                infer::infer(&view).map_err(|e| e.in_operation(&*label))?
-            }
-        };
-        let mut state = self.graph.lock();
-        let hint = self.name.clone().unwrap_or_else(|| self.op_type.to_owned());
-        let names: Vec<_> = outputs.iter().map(|_| state.unique(&hint)).collect();
-        let inputs: Vec<_> = self.inputs.iter().map(Option::as_ref).collect();
-        state.push_node(self.op_type, self.name, &inputs, &self.attributes, &names);
-        if self.graph.consumer.has_hopper_forms() {
-            state.computed.extend(names.iter().cloned().zip(outputs.iter().cloned()));
-        }
-        drop(state);
-        let outputs = names.into_iter().zip(outputs);
-        Ok(outputs.map(|(name, (dtype, shape))| self.graph.value(name, dtype, shape)).collect())
-    }
-}
-
-impl Value {
-    /// The name in the graph.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The element type.
-    pub fn dtype(&self) -> DType {
-        self.dtype
-    }
-
-    /// The shape.
-    pub fn shape(&self) -> &Shape {
-        &self.shape
-    }
-
-    /// The dimensions.
-    pub fn dims(&self) -> &[Dim] {
-        self.shape.dims()
-    }
-
-    /// Number of dimensions.
-    pub fn rank(&self) -> usize {
-        self.shape.rank()
-    }
-
-    /// The graph this value belongs to.
-    pub fn graph(&self) -> &GraphBuilder {
-        &self.graph
-    }
-
-    /// The values, where they are known while building.
-    pub fn as_constant(&self) -> Option<&HostTensor> {
-        self.constant.as_ref()
-    }
-
-    /// The same value under names of dimensions that are known to be equal.
-    #[cfg(any(feature = "burn", feature = "candle"))]
-    pub(crate) fn with_shape(mut self, shape: Shape) -> Self {
-        self.shape = shape;
-        self
-    }
-
-    fn expect_in(&self, graph: &GraphBuilder, operation: &str) -> Result<()> {
-        if Arc::ptr_eq(&self.graph.state, &graph.state) {
-            return Ok(());
-        }
-        let error = Error::new(ErrorKind::InvalidArgument, "the value belongs to another graph");
-        Err(error.in_operation(operation).on_tensor(&*self.name))
-    }
-
-    /// `axis` counted from the end when negative.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidArgument`] when the value has no such axis.
-    pub fn axis(&self, axis: i64) -> Result<usize> {
-        infer::axis(axis, self.rank()).map_err(|e| e.on_tensor(&*self.name))
-    }
-}
-
-impl fmt::Debug for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} {}", self.name, self.dtype, self.shape)
-    }
-}
-
-impl fmt::Debug for GraphBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.lock();
-        write!(f, "GraphBuilder({}, {} nodes)", state.name, state.nodes.len())
     }
 }

@@ -15,12 +15,13 @@ mod write;
 
 use std::{collections::BTreeMap, fmt};
 
+use super::Target;
 use super::onnx::ModelProto;
 use crate::spec::{Signature, TensorSpec};
 use crate::tensor::HostTensor;
 
 /// An ONNX model whose weights are shared with whoever made it.
-#[derive(Clone, PartialEq)]
+#[derive(Clone)]
 pub struct OnnxModel {
     proto: ModelProto,
     signature: Signature,
@@ -28,6 +29,16 @@ pub struct OnnxModel {
     unnamed: Vec<(String, String)>,
     /// Symbols that are one size since [`bind`](Self::bind).
     fixed: BTreeMap<String, usize>,
+    /// Whom it is right for as it is.
+    written_for: Option<Target>,
+}
+
+/// Whom a model is right for is no part of it.
+impl PartialEq for OnnxModel {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.proto, &self.signature, &self.unnamed, &self.fixed)
+            == (&other.proto, &other.signature, &other.unnamed, &other.fixed)
+    }
 }
 
 /// A model and its weights apart, for consumers that take weights by pointer.
@@ -41,7 +52,23 @@ pub struct SplitModel {
 
 impl OnnxModel {
     pub(crate) fn from_parts(proto: ModelProto, signature: Signature) -> Self {
-        Self { proto, signature, unnamed: Vec::new(), fixed: BTreeMap::new() }
+        let (unnamed, fixed) = Default::default();
+        Self { proto, signature, unnamed, fixed, written_for: None }
+    }
+
+    /// States that the model is right for a target as it is.
+    pub(crate) fn written_for(self, target: Target) -> Self {
+        Self { written_for: Some(target), ..self }
+    }
+
+    /// Whether the model was written for a target.
+    pub(crate) fn is_written_for(&self, target: Target) -> bool {
+        self.written_for == Some(target)
+    }
+
+    /// The same model in another form, with the names of sizes that this one has.
+    pub(crate) fn in_form(&self, other: Self) -> Self {
+        Self { unnamed: self.unnamed.clone(), fixed: self.fixed.clone(), ..other }
     }
 
     /// Inputs and outputs, in order.

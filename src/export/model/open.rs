@@ -94,5 +94,6 @@ fn settled(mut proto: ModelProto) -> Result<OnnxModel> {
     };
     let facts = infer::facts(&proto)?;
     let signature = normalize::signature::settle(&mut proto, &facts)?;
-    Ok(OnnxModel { proto, signature, unnamed, fixed: Default::default() })
+    let fixed = Default::default();
+    Ok(OnnxModel { proto, signature, unnamed, fixed, written_for: None })
 }

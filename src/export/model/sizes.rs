@@ -41,6 +41,8 @@ impl OnnxModel {
             return self.map_symbol(symbol, |_| Ok(bound));
         }
         self.expect_symbol(symbol)?;
+        // Other sizes may want other forms.
+        self.written_for = None;
         let size = *range.start();
         self.signature =
             self.signature.with_dims(|known| (known.name() == symbol).then_some(Dim::Fixed(size)));
@@ -85,6 +87,7 @@ impl OnnxModel {
 
     fn map_symbol(mut self, name: &str, f: impl FnOnce(Symbol) -> Result<Symbol>) -> Result<Self> {
         let new = f(self.expect_symbol(name)?.clone())?;
+        self.written_for = None;
         let changed = |symbol: &Symbol| (symbol.name() == name).then(|| new.clone().into());
         self.signature = self.signature.with_dims(changed);
         Ok(self)

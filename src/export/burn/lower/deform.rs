@@ -123,7 +123,7 @@ impl Lowering<'_> {
         let scale = self.graph.constant("scale", HostTensor::from_vec([2], scale.to_vec())?);
         let grid = offset.mul(&scale.cast(x.dtype())?)?.add(&shift)?;
 
-        let mode = if self.graph.consumer().opset_version() >= 20 { "linear" } else { "bilinear" };
+        let mode = self.graph.target().linear_sampling();
         let mut dims = x.dims()[..2].to_vec();
         dims.extend([rows, width].map(Dim::Fixed));
         let node = self.graph.node("GridSample").input(x).input(&grid).attr("mode", mode);

@@ -102,11 +102,9 @@ impl Lowering<'_> {
 
     fn grid_sample(&mut self, op: &GridSample2dOpIr) -> Result<Value> {
         let (x, grid) = (self.value(&op.tensor)?, self.value(&op.grid)?);
-        let renamed = self.graph.consumer().opset_version() >= 20;
         let mode = match &op.options.mode {
             InterpolateModeIr::Nearest => "nearest",
-            InterpolateModeIr::Bilinear if renamed => "linear",
-            InterpolateModeIr::Bilinear => "bilinear",
+            InterpolateModeIr::Bilinear => self.graph.target().linear_sampling(),
             mode => return Err(unsupported(format!("sampling by {mode:?} has no ONNX form yet"))),
         };
         let padding = match op.options.padding_mode {

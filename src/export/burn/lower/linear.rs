@@ -1,4 +1,4 @@
-//! Fully connected layers, with the weight laid out as the consumer computes fastest.
+//! Fully connected layers, with the weight laid out as the target computes fastest.
 
 use ::burn::backend::ir::{LinearOpIr, TensorIr};
 
@@ -18,12 +18,9 @@ impl Lowering<'_> {
         }
     }
 
-    /// A weight of Burn's layout, `[in, out]`, as `[out, in]`, where that is worth a copy: the tensor
-    /// cores of Hopper take TF32 only with both factors' rows along the sum, and TensorRT-RTX 1.6
-    /// does not lay out weights anew. (BERT-base at batch 8 takes 1.65 ms so on an H200, and 2.53 ms
-    /// as Burn has the weights; half precision is as fast either way.)
+    /// A weight of Burn's layout, `[in, out]`, as `[out, in]`, where that is worth a copy.
     fn by_outputs(&mut self, weight: &TensorIr) -> Result<Option<Value>> {
-        if !self.graph.consumer().is_tensorrt() {
+        if !self.graph.target().wants_weights_by_outputs() {
             return Ok(None);
         }
         if let Some(value) = self.by_outputs.get(&weight.id) {

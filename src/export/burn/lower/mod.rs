@@ -32,14 +32,14 @@ use super::tensors;
 use super::trace::{self, Trace};
 use super::{BurnGraph, modules};
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::{Consumer, GraphBuilder, OnnxModel, Value};
+use crate::export::{GraphBuilder, OnnxModel, Target, Value};
 use crate::spec::{DType, Dim};
 
 /// What lowering came to.
 pub(super) struct Outcome {
     pub(super) report: Report,
-    /// Which operation each node of the graph was written for, up to the last that was for one.
-    pub(super) owners: Vec<Option<Owner>>,
+    /// Which operation a node was written for, by the first value that the node gives.
+    pub(super) owners: HashMap<String, Owner>,
     /// The model, and what became of each operation, if there are no refusals.
     pub(super) model: Option<(OnnxModel, Vec<Lowered>)>,
 }
@@ -53,8 +53,8 @@ pub(super) struct Owner {
 }
 
 /// Lowers all operations, also after one was refused.
-pub(super) fn lower(source: &BurnGraph, consumer: Consumer) -> Result<Outcome> {
-    let graph = GraphBuilder::for_consumer(&source.name, consumer);
+pub(super) fn lower(source: &BurnGraph, target: Target) -> Result<Outcome> {
+    let graph = GraphBuilder::for_target(&source.name, target);
     graph.reserve(&source.output_names);
     let trace = &source.trace;
     let mut lowering = Lowering {
@@ -122,6 +122,11 @@ pub(super) fn lower(source: &BurnGraph, consumer: Consumer) -> Result<Outcome> {
         }
     }
     let report = Report::new(trace.operations.len(), refusals);
+    let owners = graph.with_graph(|graph| {
+        let owned = graph.nodes.iter().zip(owners);
+        let named = owned.filter_map(|(node, owner)| Some((node.output.first()?.clone(), owner?)));
+        named.collect()
+    });
     if !report.is_exportable() {
         return Ok(Outcome { report, owners, model: None });
     }

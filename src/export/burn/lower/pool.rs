@@ -62,7 +62,7 @@ impl Lowering<'_> {
     fn largest_of(&mut self, x: &TensorIr, pool: &Pool, out: &TensorIr) -> Result<Value> {
         let value = self.value(x)?;
         let plain = pool.dilations.iter().all(|&dilation| dilation == 1);
-        if plain || !self.graph.consumer().is_tensorrt() {
+        if plain || self.graph.target().has_dilated_max_pool() {
             return value.max_pool(pool);
         }
         if let Some(axis) = value.dims()[2..].iter().position(|dim| dim.fixed().is_none()) {

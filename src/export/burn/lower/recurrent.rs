@@ -32,9 +32,8 @@ impl Lowering<'_> {
         // ONNX puts time first.
         let x = self.value(layer.input)?.transpose(&[1, 0, 2])?;
         let (length, batch) = (x.dims()[0].clone(), x.dims()[1].clone());
-        // The portable backend runs a layer of direction `reverse` forward.
-        let portable = self.graph.consumer().is_portable();
-        let flipped = layer.reverse && portable;
+        let target = self.graph.target();
+        let flipped = layer.reverse && !target.has_reverse_recurrence();
         let x = if flipped { self.backwards(&x)? } else { x };
         let direction = if layer.reverse && !flipped { "reverse" } else { "forward" };
         let state = || Shape::from(vec![Dim::Fixed(1), batch.clone(), Dim::Fixed(hidden)]);
@@ -65,8 +64,8 @@ impl Lowering<'_> {
         let made = layer_node()?;
         let is_read = |out: &&TensorIr| self.trace.is_read(out.id);
         let [all, last, cell] = [0, 1, 2].map(|i| layer.outputs.get(i).filter(is_read));
-        // The portable backend gives the last cell state, or the other results.
-        let apart = portable && cell.is_some() && (all.is_some() || last.is_some());
+        let rest = all.is_some() || last.is_some();
+        let apart = !target.gives_cell_with_the_rest() && cell.is_some() && rest;
         let made_apart = if apart { layer_node()? } else { made.clone() };
         if let Some(out) = all {
             let steps = made[0].squeeze(&[1])?;

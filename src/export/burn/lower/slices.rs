@@ -112,7 +112,7 @@ impl Lowering<'_> {
     }
 
     fn take(&mut self, x: &Value, axis: usize, span: Span, dim: Dim) -> Result<Value> {
-        if span.step != 1 && !self.graph.consumer().is_tensorrt() {
+        if span.step != 1 && !self.graph.target().has_slices_in_steps() {
             return self.places(x, axis, span.start, span.step, &dim);
         }
         let mut operand = |bound: Bound| match bound {
@@ -172,7 +172,7 @@ impl Lowering<'_> {
 
     pub(super) fn flip(&mut self, op: &FlipOpIr) -> Result<Value> {
         let x = self.value(&op.input)?;
-        if !self.graph.consumer().is_tensorrt() {
+        if !self.graph.target().has_slices_in_steps() {
             return op.axes.iter().try_fold(x, |x, &axis| {
                 let dim = x.dims()[axis].clone();
                 self.places(&x, axis, Bound::At(-1), -1, &dim)

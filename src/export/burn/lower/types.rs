@@ -10,7 +10,7 @@ use ::burn::backend::ir::{
 
 use super::{Lowering, tensors, unsupported};
 use crate::error::{Error, Result};
-use crate::export::{Consumer, Value};
+use crate::export::{Target, Value};
 use crate::spec::DType;
 use crate::tensor::HostTensor;
 
@@ -21,24 +21,24 @@ impl Lowering<'_> {
     }
 
     fn computed(&self, dtype: DType) -> Result<DType> {
-        match computed(dtype, self.graph.consumer()) {
+        match computed(dtype, self.graph.target()) {
             DType::F32 if dtype == DType::F64 && !self.narrow_f64 => Err(no_f64()),
             computed => Ok(computed),
         }
     }
 
-    /// Adds an input in the type that the consumer takes, and gives it in the one it computes in.
+    /// Adds an input in the type that the target takes, and gives it in the one it computes in.
     pub(super) fn input(&self, spec: &crate::TensorSpec) -> Result<Value> {
         let computed = self.computed(spec.dtype).map_err(|e| e.on_tensor(&spec.name))?;
         let bytes = spec.dtype == DType::U8;
-        let dtype = if bytes { DType::U8 } else { handed(spec.dtype, self.graph.consumer()) };
+        let dtype = if bytes { DType::U8 } else { handed(spec.dtype, self.graph.target()) };
         let value = self.graph.input(&spec.name, dtype, spec.shape.clone())?;
         self.of_bytes(&value)?.cast(computed)
     }
 
-    /// Makes a value of Burn's type `own` an output, in the type that the consumer gives.
+    /// Makes a value of Burn's type `own` an output, in the type that the target gives.
     pub(super) fn output(&self, name: &str, value: &Value, own: DType) -> Result<()> {
-        let dtype = handed(own, self.graph.consumer());
+        let dtype = handed(own, self.graph.target());
         self.graph.output(name, &value.cast(dtype)?)
     }
 
@@ -50,7 +50,7 @@ impl Lowering<'_> {
     /// TensorRT casts bytes to floats only.
     fn of_bytes(&self, value: &Value) -> Result<Value> {
         match value.dtype() {
-            DType::U8 if self.graph.consumer().is_tensorrt() => value.cast(DType::F32),
+            DType::U8 if !self.graph.target().casts_bytes_to_integers() => value.cast(DType::F32),
             _ => Ok(value.clone()),
         }
     }
@@ -74,21 +74,21 @@ impl Lowering<'_> {
     }
 }
 
-/// The type in which a consumer computes with tensors of a type.
-fn computed(dtype: DType, consumer: Consumer) -> DType {
+/// The type in which a target computes with tensors of a type.
+fn computed(dtype: DType, target: Target) -> DType {
     match dtype {
         DType::I8 | DType::I16 | DType::U8 | DType::U16 => DType::I32,
         DType::U32 => DType::I64,
-        DType::U64 if consumer.is_tensorrt() => DType::I64,
-        DType::F64 if consumer.is_tensorrt() => DType::F32,
+        DType::U64 if !target.computes_u64() => DType::I64,
+        DType::F64 if !target.computes_f64() => DType::F32,
         dtype => dtype,
     }
 }
 
-/// The type in which a consumer gives tensors of a type, and takes all but bytes.
-fn handed(dtype: DType, consumer: Consumer) -> DType {
+/// The type in which a target gives tensors of a type, and takes all but bytes.
+fn handed(dtype: DType, target: Target) -> DType {
     match dtype {
-        dtype if consumer.is_tensorrt() => computed(dtype, consumer),
+        dtype if !target.takes_any_type() => computed(dtype, target),
         dtype => dtype,
     }
 }

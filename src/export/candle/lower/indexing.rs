@@ -113,7 +113,7 @@ impl Lowering<'_> {
         places.cleared(node.attr("axis", dim as i64).outputs([output]).build()?, 0)
     }
 
-    /// TensorRT's parser takes no reductions: for it, a sum over all sources of what goes to each place.
+    /// Where no reductions are taken, a sum over all sources of what goes to each place.
     pub(super) fn scatter(
         &self,
         step: &Step,
@@ -122,7 +122,7 @@ impl Lowering<'_> {
         add: bool,
     ) -> Result<Value> {
         let Places { places, none } = self.places(step.inputs[1], indexes, -1.0)?;
-        if add && self.graph.consumer().is_tensorrt() {
+        if add && !self.graph.target().has_scatter_reduction() {
             let axis = dim as i64 + 1;
             let cells = self.counted(step.inputs[0], dim)?;
             let behind: Vec<i64> = (1..(x.rank() - dim) as i64).collect();

@@ -18,7 +18,7 @@ use super::sizes::{Size, constant};
 use super::tape::{Binary, Op, Recurrent};
 use super::trace::{Step, Trace};
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::{Consumer, GraphBuilder, OnnxModel, Value};
+use crate::export::{GraphBuilder, OnnxModel, Target, Value};
 use crate::spec::{DType, Dim};
 
 /// A graph being written from a trace.
@@ -33,8 +33,8 @@ pub(super) struct Lowering<'t> {
     shared: Vec<(Op, Vec<usize>, Vec<Value>)>,
 }
 
-pub(super) fn lower(trace: &Trace, consumer: Consumer) -> Result<OnnxModel> {
-    let graph = GraphBuilder::for_consumer(&*trace.name, consumer);
+pub(super) fn lower(trace: &Trace, target: Target) -> Result<OnnxModel> {
+    let graph = GraphBuilder::for_target(&*trace.name, target);
     graph.reserve(trace.outputs.iter().map(|(name, _)| name));
     let values = vec![None; trace.steps.len()];
     let (known, weights, shared) = (Vec::new(), HashMap::new(), Vec::new());
@@ -288,9 +288,7 @@ impl Lowering<'_> {
                 let node = self.graph.node("LayerNormalization").input(x).input(&inputs[1]);
                 node.input_opt(inputs.get(2)).attr("axis", -1).attr("epsilon", *eps as f32).build()
             }
-            Op::GroupNorm { groups, eps } => {
-                reductions::group_norm(x, &inputs[1], &inputs[2], *groups, *eps)
-            }
+            Op::GroupNorm { groups, eps } => x.group_norm(&inputs[1], &inputs[2], *groups, *eps),
             Op::RmsNorm { eps } => reductions::rms_norm(x, &inputs[1], *eps),
             Op::Embedding => self.index_select(&inputs[1], step.inputs[0], x, 0),
             Op::IndexSelect { dim } => self.index_select(x, step.inputs[1], &inputs[1], *dim),

@@ -24,42 +24,6 @@ pub(super) fn cumsum(x: &Value, dim: usize) -> Result<Value> {
     x.graph().node("CumSum").input(x).input(&axis).build()
 }
 
-/// Wu and He (2018). As one operator where the operator set has it with a scale for each channel,
-/// which is from 21 on; else as an instance normalization of the groups. TensorRT's parser gives the
-/// number of groups to a layer that takes 1 for "each channel by itself", so one group is not left to it.
-pub(super) fn group_norm(
-    x: &Value,
-    weight: &Value,
-    bias: &Value,
-    groups: usize,
-    eps: f64,
-) -> Result<Value> {
-    let consumer = x.graph().consumer();
-    if consumer.opset_version() >= 21 && !(consumer.is_tensorrt() && groups == 1) {
-        let node = x.graph().node("GroupNormalization").input(x).input(weight).input(bias);
-        return node.attr("num_groups", groups as i64).attr("epsilon", eps as f32).build();
-    }
-    // Candle normalizes in 32 bits.
-    let narrow = matches!(x.dtype(), DType::F16 | DType::BF16);
-    let wide = if narrow { x.cast(DType::F32)? } else { x.clone() };
-    let ones = x.graph().constant("ones", HostTensor::from_vec([groups], vec![1f32; groups])?);
-    let zeros = x.graph().constant("zeros", HostTensor::from_vec([groups], vec![0f32; groups])?);
-    let (ones, zeros) = (ones.cast(wide.dtype())?, zeros.cast(wide.dtype())?);
-    let batch = wide.dims()[0].clone();
-    let grouped = wide.reshape(&[Some(batch), Some(groups.into()), None])?;
-    let node = x.graph().node("InstanceNormalization").input(&grouped).input(&ones);
-    let normed = node.input(&zeros).attr("epsilon", eps as f32).build()?;
-    let dims: Vec<_> = x.dims().iter().cloned().map(Some).collect();
-    let shape = x.graph().shape_tensor(x.dims(), &[x])?;
-    let node = x.graph().node("Reshape").input(&normed).input(&shape);
-    let normed = node.outputs([(wide.dtype(), x.shape().clone())]).build()?.cast(x.dtype())?;
-    let channels = |parameter: &Value| {
-        let axes: Vec<i64> = (1..dims.len() as i64 - 1).collect();
-        parameter.unsqueeze(&axes)
-    };
-    normed.mul(&channels(weight)?)?.add(&channels(bias)?)
-}
-
 impl Lowering<'_> {
     pub(super) fn reduce(
         &self,

@@ -83,12 +83,13 @@ impl Lowering<'_> {
     /// Adds an input in the type that the consumer takes, and gives it in the one it computes in; as it is where it
     /// is only cast to floats.
     pub(super) fn input(&self, spec: &TensorSpec, dtype: CandleType, cast: bool) -> Result<Value> {
-        let tensorrt = self.graph.consumer().is_tensorrt();
-        let taken = if tensorrt && spec.dtype == DType::I16 { DType::I32 } else { spec.dtype };
+        let target = self.graph.target();
+        let narrow = spec.dtype == DType::I16 && !target.takes_any_type();
+        let taken = if narrow { DType::I32 } else { spec.dtype };
         let value = self.graph.input(&spec.name, taken, spec.shape.clone())?;
         match taken {
             DType::U8 if cast => Ok(value),
-            DType::U8 if tensorrt => value.cast(DType::F32)?.cast(computed(dtype)?),
+            DType::U8 if !target.casts_bytes_to_integers() => value.cast(DType::F32)?.cast(computed(dtype)?),
             _ => value.cast(computed(dtype)?),
         }
     }
@@ -97,7 +98,7 @@ impl Lowering<'_> {
     /// where the consumer does not give them.
     pub(super) fn output(&self, name: &str, value: &Value, dtype: CandleType) -> Result<()> {
         let own = carried_dtype(dtype)?;
-        let wider = self.graph.consumer().is_tensorrt() && matches!(own, DType::U8 | DType::I16);
+        let wider = !self.graph.target().takes_any_type() && matches!(own, DType::U8 | DType::I16);
         if value.dtype() == DType::Bool || wider {
             return self.graph.output(name, value);
         }

@@ -13,9 +13,9 @@ type Output = (DType, Shape);
 
 /// A node as its shape rule sees it.
 pub(super) struct View<'a> {
-    pub(super) op: &'static str,
+    pub(super) op: &'a str,
     pub(super) inputs: &'a [Option<Value>],
-    pub(super) attributes: &'a [(&'static str, Attribute)],
+    pub(super) attributes: &'a [(&'a str, Attribute)],
 }
 
 pub(super) fn infer(node: &View<'_>) -> Result<Vec<Output>> {
@@ -33,6 +33,7 @@ pub(super) fn infer(node: &View<'_>) -> Result<Vec<Output>> {
         | "Cos"
         | "Cosh"
         | "CumSum"
+        | "Dropout"
         | "Elu"
         | "Erf"
         | "Exp"
@@ -95,6 +96,9 @@ pub(super) fn infer(node: &View<'_>) -> Result<Vec<Output>> {
         "Slice" => one(shapes::slice(node)),
         "Gather" => one(shapes::gather(node)),
         "Pad" => one(shapes::pad(node)),
+        "Split" => shapes::split(node),
+        "Expand" => one(shapes::expand(node)),
+        "CastLike" => one(cast_like(node)),
         "Shape" => one(node.input(0).map(|x| (DType::I64, Shape::from([x.rank()])))),
         other => {
             let text = format!("there is no shape rule for {other}; state its outputs");
@@ -107,7 +111,7 @@ fn mismatch(text: String) -> Error {
     Error::new(ErrorKind::ShapeMismatch, text)
 }
 
-pub(super) fn axis(axis: i64, rank: usize) -> Result<usize> {
+pub(in crate::export) fn axis(axis: i64, rank: usize) -> Result<usize> {
     let signed = rank as i64;
     if axis < -signed || axis >= signed {
         let text = format!("axis {axis} does not exist in a tensor of rank {rank}");
@@ -149,6 +153,14 @@ impl<'a> View<'a> {
             Error::new(ErrorKind::InvalidArgument, text).on_tensor(&*value.name)
         })?;
         constant.to_vec().map_err(|e| e.on_tensor(&*value.name))
+    }
+
+    /// Axes, as an input or, in older operator sets, as an attribute.
+    fn axes(&self, index: usize) -> Result<Option<Vec<i64>>> {
+        match (self.inputs.get(index), self.ints("axes")) {
+            (Some(Some(_)), _) => self.constant(index).map(Some),
+            (_, stated) => Ok(stated.map(<[i64]>::to_vec)),
+        }
     }
 
     fn rank_at_least(&self, index: usize, rank: usize) -> Result<&'a Value> {
@@ -257,6 +269,10 @@ fn where_(node: &View<'_>) -> Result<Output> {
 fn cast(node: &View<'_>) -> Result<Output> {
     let dtype = onnx::from_onnx(node.int("to", 0) as i32)?;
     Ok((dtype, node.input(0)?.shape.clone()))
+}
+
+fn cast_like(node: &View<'_>) -> Result<Output> {
+    Ok((node.input(1)?.dtype, node.input(0)?.shape.clone()))
 }
 
 fn matmul(node: &View<'_>) -> Result<Output> {

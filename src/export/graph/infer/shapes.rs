@@ -1,6 +1,6 @@
 //! What changes the axes of a tensor or picks some of it.
 
-use super::{Output, View, axis, mismatch, same_dim};
+use super::{Output, View, axis, broadcast, mismatch, same_dim};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::graph::Value;
 use crate::spec::{DType, Dim, Shape, Symbol};
@@ -20,9 +20,10 @@ fn axes(values: &[i64], rank: usize) -> Result<Vec<usize>> {
 
 pub(super) fn reduce(node: &View<'_>) -> Result<Output> {
     let x = node.input(0)?;
-    let axes = match node.inputs.get(1) {
-        Some(Some(_)) => axes(&node.constant(1)?, x.rank()).map_err(|e| e.on_tensor(&*x.name))?,
-        _ => (0..x.rank()).collect(),
+    let axes = match node.axes(1)? {
+        Some(list) => axes(&list, x.rank()).map_err(|e| e.on_tensor(&*x.name))?,
+        None if node.int("noop_with_empty_axes", 0) != 0 => Vec::new(),
+        None => (0..x.rank()).collect(),
     };
     Ok((x.dtype, reduced(x, &axes, node.int("keepdims", 1) != 0)))
 }
@@ -137,7 +138,12 @@ pub(super) fn transpose(node: &View<'_>) -> Result<Output> {
 
 pub(super) fn squeeze(node: &View<'_>) -> Result<Output> {
     let x = node.input(0)?;
-    let axes = axes(&node.constant(1)?, x.rank()).map_err(|e| e.on_tensor(&*x.name))?;
+    let one = |(_, dim): &(usize, &Dim)| dim.fixed() == Some(1);
+    let axes = match node.axes(1)? {
+        Some(list) => axes(&list, x.rank()).map_err(|e| e.on_tensor(&*x.name))?,
+        None if x.shape.is_dynamic() => return Err(mismatch("its axes are not stated".into())),
+        None => x.dims().iter().enumerate().filter(one).map(|(i, _)| i).collect(),
+    };
     for &i in &axes {
         same_dim(&Dim::Fixed(1), &x.dims()[i]).map_err(|e| e.on_tensor(&*x.name).at_axis(i))?;
     }
@@ -146,7 +152,7 @@ pub(super) fn squeeze(node: &View<'_>) -> Result<Output> {
 
 pub(super) fn unsqueeze(node: &View<'_>) -> Result<Output> {
     let x = node.input(0)?;
-    let new = node.constant(1)?;
+    let new = node.axes(1)?.ok_or_else(|| mismatch("its axes are not stated".into()))?;
     let rank = x.rank() + new.len();
     let axes = axes(&new, rank).map_err(|e| e.on_tensor(&*x.name))?;
     let mut rest = x.dims().iter().cloned();
@@ -223,6 +229,40 @@ pub(super) fn slice(node: &View<'_>) -> Result<Output> {
     Ok((x.dtype, dims.into()))
 }
 
+/// Parts of an axis, where their sizes are stated.
+pub(super) fn split(node: &View<'_>) -> Result<Vec<Output>> {
+    let x = node.input(0)?;
+    let at = x.axis(node.int("axis", 0))?;
+    let (size, count) = (x.dims()[at].fixed(), node.int("num_outputs", 0).max(0) as usize);
+    let sizes = match (node.inputs.get(1), size) {
+        (Some(Some(_)), _) => node.constant(1)?,
+        (_, Some(size)) if count > 0 => {
+            let each = size.div_ceil(count);
+            let before = |i: usize| (i * each).min(size);
+            (0..count).map(|i| (before(i + 1) - before(i)) as i64).collect()
+        }
+        _ => {
+            node.ints("split").ok_or_else(|| mismatch("its sizes are not stated".into()))?.to_vec()
+        }
+    };
+    let part = |size: &i64| {
+        let size = usize::try_from(*size).map_err(|_| mismatch(format!("{size} is no size")))?;
+        let mut dims = x.dims().to_vec();
+        dims[at] = Dim::Fixed(size);
+        Ok((x.dtype, Shape::from(dims)))
+    };
+    sizes.iter().map(part).collect()
+}
+
+/// Up to sizes that are known.
+pub(super) fn expand(node: &View<'_>) -> Result<Output> {
+    let x = node.input(0)?;
+    let sizes = node.constant(1)?;
+    let fixed = sizes.iter().map(|&size| usize::try_from(size).map(Dim::Fixed));
+    let target = fixed.collect::<Result<Vec<_>, _>>().map_err(|_| mismatch("no sizes".into()))?;
+    Ok((x.dtype, broadcast(&x.shape, &Shape::from(target))?))
+}
+
 pub(super) fn gather(node: &View<'_>) -> Result<Output> {
     let (x, indices) = (node.rank_at_least(0, 1)?, node.input(1)?);
     if !matches!(indices.dtype, DType::I32 | DType::I64) {
@@ -243,12 +283,12 @@ pub(super) fn pad(node: &View<'_>) -> Result<Output> {
     }
     let mut dims = Vec::with_capacity(x.rank());
     for (i, dim) in x.dims().iter().enumerate() {
-        let sum = pads[i] + pads[x.rank() + i];
+        let sum = pads[i].saturating_add(pads[x.rank() + i]);
         if sum == 0 {
             dims.push(dim.clone());
             continue;
         }
-        let size = |v: &[usize]| (v[0] as i64 + sum).max(0) as usize;
+        let size = |v: &[usize]| (v[0] as i64).saturating_add(sum).max(0) as usize;
         dims.push(Dim::map(|| format!("{dim}+{sum}"), &[dim], size));
     }
     Ok((x.dtype, dims.into()))

@@ -2,8 +2,9 @@
 
 use super::{ints, pads};
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::graph::{Value, tensorrt, tract};
+use crate::export::graph::Value;
 use crate::spec::DType;
+use crate::tensor::HostTensor;
 
 /// Parameters of a convolution along its spatial axes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,23 +96,9 @@ impl Value {
     /// # Errors
     /// [`ErrorKind::ShapeMismatch`] naming weight or bias.
     pub fn linear(&self, weight: &Value, bias: Option<&Value>, transposed: bool) -> Result<Value> {
-        let from = self.graph.node_count();
-        let y = self.linear_nodes(weight, bias, transposed)?;
-        self.graph.record(from, [self, &y], weight, bias, transposed);
-        Ok(y)
-    }
-
-    fn linear_nodes(
-        &self,
-        weight: &Value,
-        bias: Option<&Value>,
-        transposed: bool,
-    ) -> Result<Value> {
-        // tract has Gemm for 32-bit floats alone.
-        let whole = self.dtype == DType::F32 || !self.graph.consumer.is_portable();
+        let whole = self.graph.target.has_gemm(self.dtype);
         if whole && self.rank() == 2 && weight.rank() == 2 {
-            let x = tract::factor(self)?;
-            let node = self.graph.node("Gemm").input(&x).input(weight).input_opt(bias);
+            let node = self.graph.node("Gemm").input(self).input(weight).input_opt(bias);
             return if transposed { node.attr("transB", 1).build() } else { node.build() };
         }
         let weight = if transposed { &weight.transpose(&[1, 0])? } else { weight };
@@ -125,14 +112,11 @@ impl Value {
     /// [`ErrorKind::ShapeMismatch`] naming tensor and axis.
     pub fn conv(&self, weight: &Value, bias: Option<&Value>, options: &Conv) -> Result<Value> {
         let node = self.graph.node("Conv").input(self).input(weight).input_opt(bias);
-        let y = node
-            .attr("strides", ints(&options.strides))
+        node.attr("strides", ints(&options.strides))
             .attr("pads", pads(&options.padding))
             .attr("dilations", ints(&options.dilations))
             .attr("group", options.groups as i64)
-            .build()?;
-        self.graph.record_convolution([self, &y], weight, bias, options);
-        Ok(y)
+            .build()
     }
 
     /// Largest value in each window.
@@ -159,7 +143,7 @@ impl Value {
         let mut node =
             self.graph.node("AveragePool").input(self).attr("kernel_shape", ints(&options.kernel));
         if options.dilations.iter().any(|&dilation| dilation != 1) {
-            if self.graph.consumer.opset_version() < 19 {
+            if !self.graph.target.has_dilated_average_pool() {
                 let text = "dilations need operator set 19";
                 let error =
                     Error::new(ErrorKind::UnsupportedOperation, text).in_operation("AveragePool");
@@ -206,6 +190,49 @@ impl Value {
         node.attr("axis", axis).attr("epsilon", epsilon as f32).build()
     }
 
+    /// Group normalization (Wu and He, 2018) of the channels, axis 1, with a scale and a bias for each.
+    #[cfg(feature = "candle")]
+    pub(crate) fn group_norm(
+        &self,
+        scale: &Value,
+        bias: &Value,
+        groups: usize,
+        epsilon: f64,
+    ) -> Result<Value> {
+        if !self.graph.target.has_group_norm() {
+            return self.group_norm_in_parts(scale, bias, groups, epsilon);
+        }
+        let node = self.graph.node("GroupNormalization").input(self).input(scale).input(bias);
+        node.attr("num_groups", groups as i64).attr("epsilon", epsilon as f32).build()
+    }
+
+    /// The same as an instance normalization of the groups, in 32 bits for narrower types. Scale and bias may also
+    /// have one element.
+    pub(crate) fn group_norm_in_parts(
+        &self,
+        scale: &Value,
+        bias: &Value,
+        groups: usize,
+        epsilon: f64,
+    ) -> Result<Value> {
+        let graph = &self.graph;
+        let narrow = matches!(self.dtype, DType::F16 | DType::BF16);
+        let wide = if narrow { self.cast(DType::F32)? } else { self.clone() };
+        let ones = graph.constant("ones", HostTensor::from_vec([groups], vec![1f32; groups])?);
+        let zeros = graph.constant("zeros", HostTensor::from_vec([groups], vec![0f32; groups])?);
+        let (ones, zeros) = (ones.cast(wide.dtype)?, zeros.cast(wide.dtype)?);
+        let batch = wide.dims()[0].clone();
+        let grouped = wide.reshape(&[Some(batch), Some(groups.into()), None])?;
+        let node = graph.node("InstanceNormalization").input(&grouped).input(&ones);
+        let normed = node.input(&zeros).attr("epsilon", epsilon as f32).build()?;
+        let shape = graph.shape_tensor(self.dims(), &[self])?;
+        let node = graph.node("Reshape").input(&normed).input(&shape);
+        let normed = node.outputs([(wide.dtype, self.shape.clone())]).build()?.cast(self.dtype)?;
+        let axes: Vec<i64> = (1..self.rank() as i64 - 1).collect();
+        let channels = |parameter: &Value| parameter.unsqueeze(&axes);
+        normed.mul(&channels(scale)?)?.add(&channels(bias)?)
+    }
+
     /// Transposed convolution of `[batch, channels, ..]` with `weight` as `[in, out / groups, ..]`.
     /// `output_padding` is added behind each spatial axis of the output.
     ///
@@ -218,10 +245,6 @@ impl Value {
         options: &Conv,
         output_padding: &[usize],
     ) -> Result<Value> {
-        if let Some(value) = tensorrt::conv_transpose(self, weight, bias, options, output_padding)?
-        {
-            return Ok(value);
-        }
         let node = self.graph.node("ConvTranspose").input(self).input(weight).input_opt(bias);
         node.attr("strides", ints(&options.strides))
             .attr("pads", pads(&options.padding))

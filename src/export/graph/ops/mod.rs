@@ -1,5 +1,5 @@
 //! Operators as methods of a value, by the names the frameworks use. Each adds one ONNX node, or
-//! the few that stand for it where the consumer's operator set has no word for it.
+//! the few that stand for it where the target's operator set has no word for it.
 
 mod layers;
 #[cfg(any(feature = "burn", feature = "candle"))]
@@ -16,13 +16,13 @@ pub use layers::{Conv, Pool};
 #[cfg(any(feature = "burn", feature = "candle"))]
 pub(crate) use resize::{Resized, factor};
 
-use super::{Value, tract};
+use super::Value;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::onnx;
 use crate::spec::DType;
 use crate::tensor::HostTensor;
 
-pub(super) fn ints(values: &[usize]) -> Vec<i64> {
+pub(in crate::export) fn ints(values: &[usize]) -> Vec<i64> {
     values.iter().map(|&value| value as i64).collect()
 }
 
@@ -153,7 +153,7 @@ impl Value {
     /// [`ErrorKind::DTypeMismatch`] or [`ErrorKind::ShapeMismatch`] when the two do not broadcast.
     pub fn mul(&self, other: &Value) -> Result<Value> {
         let square = self.name == other.name && self.dtype.is_int();
-        if square && self.graph.consumer.is_portable() {
+        if square && !self.graph.target.squares_integers() {
             // -(x (-x)): tract squares floats only.
             let negative = self.graph.node("Mul").input(self).input(&self.neg()?).build()?;
             return negative.neg();
@@ -179,7 +179,7 @@ impl Value {
 
     /// ONNX Runtime 1.29 looks at the low halves alone in extremes of 64-bit integers.
     fn extreme(&self, op: &'static str, first: &'static str, other: &Value) -> Result<Value> {
-        if self.dtype != DType::I64 || self.graph.consumer.is_tensorrt() {
+        if self.dtype != DType::I64 || self.graph.target.has_extremes_of_i64() {
             return self.graph.node(op).input(self).input(other).build();
         }
         self.graph.node(first).input(self).input(other).build()?.select(self, other)
@@ -190,8 +190,7 @@ impl Value {
     /// # Errors
     /// [`ErrorKind::DTypeMismatch`] or [`ErrorKind::ShapeMismatch`] when the two do not fit.
     pub fn matmul(&self, other: &Value) -> Result<Value> {
-        let (x, y) = (tract::factor(self)?, tract::factor(other)?);
-        self.graph.node("MatMul").input(&x).input(&y).build()
+        self.graph.node("MatMul").input(self).input(other).build()
     }
 
     /// A constant scalar of this value's element type.
@@ -256,7 +255,7 @@ impl Value {
     /// # Errors
     /// [`ErrorKind::DTypeMismatch`] for types that are not floating point.
     pub fn gelu(&self, tanh: bool) -> Result<Value> {
-        if self.graph.consumer.opset_version() >= 20 {
+        if self.graph.target.has_gelu() {
             let node = self.graph.node("Gelu").input(self);
             return node.attr("approximate", if tanh { "tanh" } else { "none" }).build();
         }
@@ -286,7 +285,7 @@ impl Value {
         if dtype == self.dtype {
             return Ok(self.clone());
         }
-        if dtype == DType::I64 && self.graph.consumer.is_portable() {
+        if dtype == DType::I64 && !self.graph.target.has_cast_to_i64() {
             return self.counted();
         }
         self.graph.node("Cast").input(self).attr("to", onnx::to_onnx(dtype) as i64).build()

@@ -4,9 +4,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::export::graph::Value;
 use crate::spec::{DType, Dim};
 
-/// How many values a TopK of TensorRT gives at most. Its parser takes more, its builder does not.
-const MOST: usize = 3840;
-
 impl Value {
     /// The first `count` values of an axis in order, and where each was, as i64. `size` gives the count when the model
     /// runs, as a 1-D tensor.
@@ -27,9 +24,11 @@ impl Value {
         if count.max() == 0 {
             return refused("there is nothing to sort".into());
         }
-        if self.graph.consumer().is_tensorrt() && count.max() > MOST {
+        if let Some(most) = self.graph.target().most_sorted()
+            && count.max() > most
+        {
             return refused(format!(
-                "TensorRT sorts no more than the first {MOST} values of an axis, and these are {}",
+                "TensorRT sorts no more than the first {most} values of an axis, and these are {}",
                 count.max()
             ));
         }

@@ -55,7 +55,7 @@ impl Value {
         if let Some(sum) = self.of_nothing(0.0, axes, keep_dims)? {
             return Ok(sum);
         }
-        if self.dtype != DType::I64 || !self.graph.consumer().is_portable() {
+        if self.dtype != DType::I64 || self.graph.target().sums_i64() {
             return self.reduce("ReduceSum", axes, keep_dims);
         }
         // Halves of 32 bits as 64-bit floats, which are exact for sums of up to two million of them.

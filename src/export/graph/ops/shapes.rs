@@ -156,7 +156,7 @@ impl Value {
     }
 
     /// With zeros before and behind each axis.
-    pub(in crate::export::graph) fn pad(&self, padding: &[(usize, usize)]) -> Result<Value> {
+    pub(in crate::export) fn pad(&self, padding: &[(usize, usize)]) -> Result<Value> {
         let pads = pads(padding);
         let pads = self.graph.constant("pads", HostTensor::from_vec([pads.len()], pads)?);
         self.graph.node("Pad").input(self).input(&pads).build()
@@ -199,11 +199,10 @@ impl GraphBuilder {
         let count = count()?;
         let number = |value: i64| self.constant("range", HostTensor::scalar(value));
         let output = (crate::spec::DType::I64, Shape::from([dim.clone()]));
-        if !self.consumer().is_portable() {
+        if self.target().has_range() {
             let node = self.node("Range").input(&number(0)).input(&count.squeeze(&[0])?);
             return node.input(&number(1)).outputs([output]).build();
         }
-        // tract 0.23 takes a part of what was made of a Range from the wrong place.
         let ones = self.node("Expand").input(&number(1)).input(&count).outputs([output]).build()?;
         self.node("CumSum").input(&ones).input(&number(0)).attr("exclusive", 1).build()
     }

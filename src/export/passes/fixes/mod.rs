@@ -1,0 +1,9 @@
+//! What a target computes wrongly, and what is written for it instead: a file each, with the case that shows it.
+
+mod gated_activation;
+mod group_norm;
+mod grouped_conv_transpose;
+
+pub(super) use gated_activation::GatedActivation;
+pub(super) use group_norm::GroupNormOfOneGroup;
+pub(super) use grouped_conv_transpose::GroupedConvTranspose;

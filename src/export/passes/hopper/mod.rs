@@ -1,0 +1,43 @@
+//! Forms of layers that TensorRT-RTX was measured to be faster with on compute capability 9.0
+//! (`docs/measured/2026-11-forms-h200.md`): a folder each, found on the graph and written with the builder's
+//! operators. From which sizes on each is a gain is in `thresholds`. Another GPU is another folder.
+
+mod attention;
+mod batched;
+mod convolutions;
+mod rows;
+mod thresholds;
+
+pub(super) use attention::AlignedKeys;
+pub(super) use batched::BatchedLayers;
+pub(super) use convolutions::Convolutions;
+pub(super) use rows::AlignedRows;
+
+/// What an activation is made of.
+fn is_elementwise(operator: &str) -> bool {
+    matches!(
+        operator,
+        "Add"
+            | "Celu"
+            | "Clip"
+            | "Div"
+            | "Elu"
+            | "Erf"
+            | "Exp"
+            | "Gelu"
+            | "HardSigmoid"
+            | "HardSwish"
+            | "LeakyRelu"
+            | "Mish"
+            | "Mul"
+            | "Neg"
+            | "Pow"
+            | "Relu"
+            | "Selu"
+            | "Sigmoid"
+            | "Softplus"
+            | "Softsign"
+            | "Sub"
+            | "Tanh"
+    )
+}

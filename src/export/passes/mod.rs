@@ -1,0 +1,124 @@
+//! What becomes of a graph before a target reads it: passes that work around what the target computes wrongly
+//! (`fixes`), and passes that write layers as its GPU runs them fastest (`hopper`). Every graph goes through
+//! the same ones, whether it comes from a framework, from the builder or from a file.
+
+mod activation;
+mod fixes;
+mod hopper;
+mod rewrite;
+#[cfg(test)]
+mod testing;
+
+use super::graph::{self, Graph, GraphBuilder};
+use super::{OnnxModel, Reader, Target};
+use crate::error::{Error, ErrorKind, Result};
+
+/// One change to a graph, wherever it applies.
+trait Pass {
+    /// For errors and logs.
+    fn name(&self) -> &'static str;
+
+    /// Changes the graph, and counts in how many places.
+    fn run(&self, graph: &mut Graph) -> Result<usize>;
+}
+
+/// The passes for one target, in order.
+struct Pipeline(Vec<Box<dyn Pass>>);
+
+/// The oldest operator set whose operators the passes know.
+const OLDEST_OPSET: i64 = 7;
+
+/// The oldest operator set in which the forms are written: its sums, squeezes and splits take their axes as inputs.
+const OLDEST_OPSET_OF_FORMS: i64 = 13;
+
+impl Pipeline {
+    /// What a graph of an operator set needs for a target.
+    ///
+    /// Fixes come first: what a target computes wrongly is found as the model has it, and a form decides by what
+    /// will be computed. Among the forms, linear layers come before all others, since those divide and turn
+    /// what they give; keys are padded where the heads were turned; and rows come last, since they begin at the
+    /// feed-forward networks in parts, and are cut off before the padded keys.
+    fn for_target(target: Target, opset: i64) -> Self {
+        let mut passes: Vec<Box<dyn Pass>> = Vec::new();
+        if opset >= OLDEST_OPSET && target.reader() == Reader::TensorRt {
+            passes.push(Box::new(fixes::GatedActivation));
+            passes.push(Box::new(fixes::GroupedConvTranspose(target)));
+            passes.push(Box::new(fixes::GroupNormOfOneGroup(target)));
+        }
+        if opset >= OLDEST_OPSET_OF_FORMS && target.compute_capability() == Some(90) {
+            passes.push(Box::new(hopper::BatchedLayers(target)));
+            passes.push(Box::new(hopper::Convolutions(target)));
+            passes.push(Box::new(hopper::AlignedKeys(target)));
+            passes.push(Box::new(hopper::AlignedRows(target)));
+        }
+        Self(passes)
+    }
+
+    /// Runs all of them, and counts the places that were changed.
+    ///
+    /// # Errors
+    /// Those of a pass; [`ErrorKind::InvalidModel`] where one leaves a graph that does not fit together, which
+    /// is a fault of this crate.
+    fn run(&self, graph: &mut Graph) -> Result<usize> {
+        let mut all = 0;
+        for pass in &self.0 {
+            let span =
+                tracing::debug_span!(target: "accelerant::export", "pass", name = pass.name());
+            let _entered = span.enter();
+            let changed = pass.run(graph).map_err(|e| e.in_operation(pass.name()))?;
+            if changed > 0 {
+                tracing::debug!(target: "accelerant::export", "{}: {changed} places", pass.name());
+                graph.check().map_err(|e| {
+                    let text = format!("the pass left a graph that does not fit: {}", e.message());
+                    let tensor = e.tensor().unwrap_or_default().to_owned();
+                    Error::new(ErrorKind::InvalidModel, text)
+                        .in_operation(pass.name())
+                        .on_tensor(tensor)
+                })?;
+            }
+            all += changed;
+        }
+        Ok(all)
+    }
+}
+
+impl GraphBuilder {
+    /// The model. Weights are shared with the arrays they came from, but for those of
+    /// [layers in other forms](Target::for_compute_capability).
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidModel`] when the graph has no outputs.
+    pub fn finish(&self) -> Result<OnnxModel> {
+        let mut graph = self.graph();
+        if graph.outputs.is_empty() {
+            let text = format!("graph `{}` has no outputs", graph.name());
+            return Err(Error::new(ErrorKind::InvalidModel, text).in_operation("finish"));
+        }
+        Pipeline::for_target(self.target(), graph.opset()).run(&mut graph)?;
+        Ok(graph.into_model(self.target()))
+    }
+}
+
+impl OnnxModel {
+    /// The model as a target computes it right, and fastest: what an export for this target is as well. A model
+    /// that is right for it already is the same.
+    ///
+    /// [`Registry::compile`](crate::backend::Registry::compile) does this for the backend that it builds for.
+    ///
+    /// # Errors
+    /// What a change to the graph comes to, naming it.
+    pub fn for_target(&self, target: Target) -> Result<Self> {
+        if self.is_written_for(target) {
+            return Ok(self.clone());
+        }
+        let pipeline = Pipeline::for_target(target, graph::opset(self.proto()));
+        if pipeline.0.is_empty() {
+            return Ok(self.clone().written_for(target));
+        }
+        let mut graph = Graph::of(self);
+        match pipeline.run(&mut graph)? {
+            0 => Ok(self.clone().written_for(target)),
+            _ => Ok(self.in_form(graph.into_model(target))),
+        }
+    }
+}

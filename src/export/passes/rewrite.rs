@@ -1,0 +1,51 @@
+//! A graph written anew, node by node, with some of them in other forms. Which ones and how is of those
+//! that do it.
+
+use crate::export::Target;
+use crate::export::graph::{Graph, GraphBuilder, Value};
+use crate::export::onnx::NodeProto;
+use crate::spec::TensorSpec;
+
+/// The graph that is written. What a form takes and gives keeps its name; what is within, and weights
+/// that are put together, have others.
+pub(super) struct Rewriter {
+    pub(super) graph: GraphBuilder,
+}
+
+impl Rewriter {
+    /// Begins with the weights of another graph, and none of its nodes.
+    pub(super) fn new(graph: &Graph, target: Target) -> Self {
+        let target = target.with_opset(graph.opset());
+        Self { graph: GraphBuilder::of(graph.without_nodes(), target) }
+    }
+
+    /// Adds a node as it was.
+    pub(super) fn keep(&self, node: &NodeProto) {
+        self.graph.with_graph(|graph| graph.nodes.push(node.clone()));
+    }
+
+    /// A value of the other graph.
+    pub(super) fn of(&self, spec: &TensorSpec) -> Value {
+        self.graph.value(spec.name.as_str().into(), spec.dtype, spec.shape.clone())
+    }
+
+    /// A value of the other graph that its nodes, weights or inputs have, by its name.
+    pub(super) fn known(&self, name: &str) -> Value {
+        let spec = self.graph.with_graph(|graph| graph.spec(name));
+        self.of(&spec.expect("what is read has a shape"))
+    }
+
+    /// Gives a value that was made last a name that others know.
+    pub(super) fn named(&self, value: &Value, name: &str) {
+        self.graph.with_graph(|graph| {
+            let outputs = graph.nodes.iter_mut().rev().flat_map(|node| &mut node.output);
+            let output = outputs.into_iter().find(|output| **output == *value.name());
+            *output.expect("a node made the value") = name.to_owned();
+            graph.set_spec(name, value.dtype(), value.shape().clone());
+        });
+    }
+
+    pub(super) fn finish(self) -> Graph {
+        self.graph.graph()
+    }
+}

@@ -1,0 +1,27 @@
+//! What the tests of the forms for Hopper share: a model in them, and its operators.
+
+use crate::error::Result;
+use crate::export::graph::{GraphBuilder, Value};
+use crate::export::{OnnxModel, Target};
+use crate::spec::DType;
+
+/// A model of one input, whose outputs `body` gives.
+pub(super) fn model(
+    dtype: DType,
+    dims: &[usize],
+    body: impl Fn(&Value) -> Result<Vec<Value>>,
+) -> OnnxModel {
+    let graph =
+        GraphBuilder::for_target("model", Target::tensorrt().for_compute_capability(Some(90)));
+    let x = graph.input("x", dtype, dims.iter().copied()).unwrap();
+    for (i, y) in body(&x).unwrap().iter().enumerate() {
+        graph.output(&format!("y{i}"), y).unwrap();
+    }
+    graph.finish().unwrap()
+}
+
+/// All but those that name the outputs.
+pub(super) fn operators(model: &OnnxModel) -> Vec<&str> {
+    let nodes = &model.proto().graph.as_ref().unwrap().node;
+    nodes.iter().map(|node| node.op_type()).filter(|op| *op != "Identity").collect()
+}

@@ -1,0 +1,273 @@
+//! Who reads an exported model: the reader, the operator set that it takes, and the GPU that the model
+//! is for. Nothing outside this file compares these; it asks a question about what the target can do.
+
+use crate::error::Error;
+use crate::spec::DType;
+
+/// Whom a model is written for.
+///
+/// The exporter uses an operator whole where the target has it, and its parts where it has not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Target {
+    reader: Reader,
+    opset: i64,
+    compute_capability: Option<u16>,
+}
+
+/// What reads a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reader {
+    /// Any reader of ONNX: what is written is what all of them have, tract among them, which is the
+    /// poorest of those known to this crate.
+    Any,
+    /// ONNX Runtime, which has all that its operator set has.
+    OnnxRuntime,
+    /// The parser of TensorRT and TensorRT-RTX.
+    TensorRt,
+}
+
+impl Target {
+    /// The oldest operator set written: the first whose reductions all take axes as an input.
+    pub const MIN_OPSET: i64 = 18;
+    /// The newest operator set written.
+    pub const MAX_OPSET: i64 = 21;
+
+    /// Every reader known to this crate: operator set 18.
+    pub const fn portable() -> Self {
+        Self { reader: Reader::Any, opset: Self::MIN_OPSET, compute_capability: None }
+    }
+
+    /// ONNX Runtime: operator set 21.
+    pub const fn onnx_runtime() -> Self {
+        Self { reader: Reader::OnnxRuntime, opset: Self::MAX_OPSET, compute_capability: None }
+    }
+
+    /// TensorRT's parser: operator set 21.
+    pub const fn tensorrt() -> Self {
+        Self { reader: Reader::TensorRt, opset: Self::MAX_OPSET, compute_capability: None }
+    }
+
+    /// The same reader with operator set `opset`, brought into
+    /// [`MIN_OPSET`](Self::MIN_OPSET)`..=`[`MAX_OPSET`](Self::MAX_OPSET).
+    #[must_use]
+    pub const fn with_opset(mut self, opset: i64) -> Self {
+        self.opset = match opset {
+            ..Self::MIN_OPSET => Self::MIN_OPSET,
+            Self::MAX_OPSET.. => Self::MAX_OPSET,
+            _ => opset,
+        };
+        self
+    }
+
+    /// The same for GPUs of one compute capability, as 10 × major + minor; `None` for any.
+    ///
+    /// For 90, an H100 or H200, layers are written in other forms where TensorRT-RTX was measured to be
+    /// faster with them there. Of linear layers: query, key and value as one batched product, also where
+    /// they are one wide layer, the two layers of a feed-forward network in parts of the hidden axis, an exact
+    /// `Gelu` between them in halves, and the rows of one text or picture padded to a multiple of 64, in fp32. Of
+    /// attention: keys and values padded to a multiple of four, in fp32; a number that is not fixed only for
+    /// targets that compute how much to pad by, which tract does not. Of convolutions: one over up to four
+    /// channels with squares of pixels as channels, such as the first of a network; one of few pixels as the
+    /// sum of those over parts of its inputs; and two of one pixel that are added, as one, with their batch
+    /// norms in the weight.
+    ///
+    /// The optima of the symbols' sizes decide. Results are as accurate; values within these layers and their
+    /// weights, which are copied for it, have other names, or are there no more. No other compute
+    /// capability has forms of its own.
+    #[must_use]
+    pub const fn for_compute_capability(mut self, capability: Option<u16>) -> Self {
+        self.compute_capability = capability;
+        self
+    }
+
+    /// What reads the model.
+    pub const fn reader(self) -> Reader {
+        self.reader
+    }
+
+    /// The compute capability that the model is for, as 10 × major + minor; `None` for any.
+    pub const fn compute_capability(self) -> Option<u16> {
+        self.compute_capability
+    }
+
+    /// Version of the default operator set.
+    pub const fn opset_version(self) -> i64 {
+        self.opset
+    }
+
+    /// ONNX IR version: the one published with the operator set.
+    ///
+    /// Source: the table of released versions in ONNX's `docs/Versioning.md`.
+    pub const fn ir_version(self) -> i64 {
+        match self.opset {
+            ..19 => 8,
+            19..=20 => 9,
+            _ => 10,
+        }
+    }
+
+    const fn is_tract(self) -> bool {
+        matches!(self.reader, Reader::Any)
+    }
+
+    const fn is_tensorrt(self) -> bool {
+        matches!(self.reader, Reader::TensorRt)
+    }
+}
+
+/// Operators that a target has, and what it does with them.
+impl Target {
+    /// `Gelu`, from operator set 20 on.
+    pub(crate) const fn has_gelu(self) -> bool {
+        self.opset >= 20
+    }
+
+    /// `GroupNormalization` with a scale for each channel, from operator set 21 on.
+    #[cfg(feature = "candle")]
+    pub(crate) const fn has_group_norm(self) -> bool {
+        self.opset >= 21
+    }
+
+    /// `AveragePool` with dilations, from operator set 19 on.
+    pub(crate) const fn has_dilated_average_pool(self) -> bool {
+        self.opset >= 19
+    }
+
+    /// `MaxPool` with dilations.
+    #[cfg(feature = "burn")]
+    pub(crate) const fn has_dilated_max_pool(self) -> bool {
+        !self.is_tensorrt()
+    }
+
+    /// The name that `GridSample` has for sampling between the nearest points: another from operator set 20 on.
+    #[cfg(feature = "burn")]
+    pub(crate) const fn linear_sampling(self) -> &'static str {
+        if self.opset >= 20 { "linear" } else { "bilinear" }
+    }
+
+    /// `Gemm` of this type. tract has it for 32-bit floats alone.
+    pub(crate) fn has_gemm(self, dtype: DType) -> bool {
+        dtype == DType::F32 || !self.is_tract()
+    }
+
+    /// Whether a part of a `Range` is taken from the right place. tract 0.23 takes some from the wrong one.
+    #[cfg(any(feature = "burn", feature = "candle"))]
+    pub(crate) const fn has_range(self) -> bool {
+        !self.is_tract()
+    }
+
+    /// Whether a `Cast` to i64 gives numbers to compute with. tract takes it for one to dimensions.
+    pub(crate) const fn has_cast_to_i64(self) -> bool {
+        !self.is_tract()
+    }
+
+    /// `Pad` by numbers that are computed, which tract does not have.
+    pub(crate) const fn has_computed_pads(self) -> bool {
+        !self.is_tract()
+    }
+
+    /// `Slice` in steps of any axis. tract takes none along an axis whose size it does not know, and moves
+    /// those along others to before a softmax of that axis.
+    #[cfg(feature = "burn")]
+    pub(crate) const fn has_slices_in_steps(self) -> bool {
+        !self.is_tract()
+    }
+
+    /// `ScatterElements` with a reduction, which TensorRT's parser does not take.
+    #[cfg(feature = "candle")]
+    pub(crate) const fn has_scatter_reduction(self) -> bool {
+        !self.is_tensorrt()
+    }
+
+    /// Recurrent layers of direction `reverse`. tract runs them forward.
+    #[cfg(feature = "burn")]
+    pub(crate) const fn has_reverse_recurrence(self) -> bool {
+        !self.is_tract()
+    }
+
+    /// Whether a recurrent layer gives its last cell state beside its other results. tract gives one or the other.
+    #[cfg(feature = "burn")]
+    pub(crate) const fn gives_cell_with_the_rest(self) -> bool {
+        !self.is_tract()
+    }
+
+    /// Whether a product of an integer with itself is right. tract squares floats only.
+    pub(crate) const fn squares_integers(self) -> bool {
+        !self.is_tract()
+    }
+
+    /// Whether sums of 64-bit integers have all their bits. tract adds them up in 32.
+    #[cfg(any(feature = "burn", feature = "candle"))]
+    pub(crate) const fn sums_i64(self) -> bool {
+        !self.is_tract()
+    }
+
+    /// `Max` and `Min` of 64-bit integers. ONNX Runtime 1.29, which may read what is for any reader, looks at their low
+    /// halves alone.
+    pub(crate) const fn has_extremes_of_i64(self) -> bool {
+        self.is_tensorrt()
+    }
+
+    /// The most values that are sorted along an axis, where there is such a limit. TensorRT's is 3840.
+    #[cfg(any(feature = "burn", feature = "candle"))]
+    pub(crate) const fn most_sorted(self) -> Option<usize> {
+        if self.is_tensorrt() { Some(3840) } else { None }
+    }
+
+    /// Whether 64-bit floats are computed with.
+    #[cfg(feature = "burn")]
+    pub(crate) const fn computes_f64(self) -> bool {
+        !self.is_tensorrt()
+    }
+
+    /// Whether unsigned 64-bit integers are computed with.
+    #[cfg(feature = "burn")]
+    pub(crate) const fn computes_u64(self) -> bool {
+        !self.is_tensorrt()
+    }
+
+    /// Whether bytes are cast to integers. TensorRT casts them to floats only.
+    #[cfg(any(feature = "burn", feature = "candle"))]
+    pub(crate) const fn casts_bytes_to_integers(self) -> bool {
+        !self.is_tensorrt()
+    }
+
+    /// Whether inputs and outputs may be of types that are not computed with.
+    #[cfg(any(feature = "burn", feature = "candle"))]
+    pub(crate) const fn takes_any_type(self) -> bool {
+        !self.is_tensorrt()
+    }
+
+    /// Whether 32-bit products are faster with a weight of `[out, in]`, and it is worth a copy: the tensor
+    /// cores of compute capability 9.0 take TF32 only with both factors' rows along the sum, and TensorRT-RTX
+    /// 1.6 does not lay out weights anew. (BERT-base at batch 8 takes 1.65 ms so on an H200, and 2.53 ms with
+    /// weights of `[in, out]`; half precision is as fast either way.)
+    #[cfg(feature = "burn")]
+    pub(crate) const fn wants_weights_by_outputs(self) -> bool {
+        self.is_tensorrt()
+    }
+}
+
+impl Default for Target {
+    fn default() -> Self {
+        Self::portable()
+    }
+}
+
+/// What a target refuses of a model that was exported for it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct NodeRefusal {
+    /// The node's position in the graph; `None` where it is none of the nodes, such as an input.
+    pub node: Option<usize>,
+    /// Why.
+    pub reason: Error,
+}
+
+impl NodeRefusal {
+    /// Of a node, or of the model as a whole.
+    pub fn new(node: Option<usize>, reason: Error) -> Self {
+        Self { node, reason }
+    }
+}

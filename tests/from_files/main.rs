@@ -1,0 +1,125 @@
+//! Models from files go through the passes that exports go through: what a target computes wrongly is written
+//! otherwise, and layers have the forms that are faster. Each result is compared with that of the file as it is,
+//! on whatever portable runtime there is, and what TensorRT gets is built by it.
+
+#![cfg(feature = "ort")]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod file;
+mod fixes;
+mod forms;
+
+use accelerant::backend::{Backend, Engine, Executable, Registry};
+use accelerant::export::{OnnxModel, Target};
+use accelerant::{
+    BackendKind, DType, Error, ErrorKind, HostTensor, InferenceModule, OptimizeOptions, Result,
+};
+use common::{Sample, Tolerance, check_within, random};
+
+/// The operators of a model, in order.
+fn operators(model: &OnnxModel) -> Vec<&str> {
+    let nodes = &model.proto().graph.as_ref().expect("a model has a graph").node;
+    nodes.iter().map(|node| node.op_type()).collect()
+}
+
+/// Reproducible numbers that both types have.
+fn tensor(dtype: DType, shape: &[usize], scale: f32, seed: u64) -> HostTensor {
+    let values = random(shape, seed).mapv(|v| half::f16::from_f32(v * scale));
+    match dtype {
+        DType::F16 => HostTensor::from(values),
+        _ => HostTensor::from(values.mapv(half::f16::to_f32)),
+    }
+}
+
+/// What the portable runtime makes of a file as it is.
+fn run(model: &OnnxModel, inputs: &[HostTensor]) -> Vec<HostTensor> {
+    let registry = Registry::default();
+    let backend = registry.get(&BackendKind::Ort).expect("the feature is on");
+    let executable = backend.load(&backend.build(model).expect("it is built")).expect("it loads");
+    executable.run(inputs).expect("it runs")
+}
+
+/// How far a result may be from the file's: relative to the largest value.
+fn near(backend: BackendKind, expected: &HostTensor) -> Tolerance {
+    let values = common::to_f64(expected);
+    let scale = values.into_iter().fold(0.0, |scale: f64, x| scale.max(x.abs()));
+    let part = match (backend, expected.dtype()) {
+        (_, DType::F16) => 1e-2,
+        (BackendKind::Ort, _) => 1e-4,
+        _ => 2e-2,
+    };
+    Tolerance { absolute: part * scale, relative: 0.0 }
+}
+
+/// Compares what a file is for `target` with the file itself, on every backend, and gives it.
+fn changed(name: &str, model: &OnnxModel, target: Target, inputs: &[HostTensor]) -> OnnxModel {
+    let written = model.for_target(target).unwrap_or_else(|e| panic!("{name}: {e}"));
+    assert_ne!(written.to_bytes(), model.to_bytes(), "{name} is as it was:\n{model}");
+    assert_eq!(written.signature(), model.signature(), "{name}");
+    assert_eq!(written.for_target(target).unwrap(), written, "{name}: a second time");
+    let expected = run(model, inputs);
+    let values = common::to_f64(&expected[0]);
+    assert!(values.iter().any(|x| x.abs() > 1e-3), "{name}: nothing to compare");
+    let samples = [Sample { name: "as it is".into(), inputs: inputs.to_vec(), expected }];
+    check_within(name, |_| Ok(written.clone()), &samples, near);
+    written
+}
+
+/// A file that is right for every target as it is, byte for byte.
+fn unchanged(name: &str, model: &OnnxModel) {
+    for target in [Target::portable(), Target::onnx_runtime(), Target::tensorrt(), hopper()] {
+        let written = model.for_target(target).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(written.to_bytes(), model.to_bytes(), "{name} for {target:?}:\n{written}");
+    }
+}
+
+fn hopper() -> Target {
+    Target::tensorrt().for_compute_capability(Some(90))
+}
+
+/// A backend that keeps the operators of what it is given.
+#[derive(Debug, Default)]
+struct Seen(std::sync::Mutex<Vec<String>>);
+
+impl Backend for Seen {
+    fn kind(&self) -> BackendKind {
+        BackendKind::Custom("seen".into())
+    }
+
+    fn description(&self) -> String {
+        "seen".into()
+    }
+
+    fn target(&self) -> Target {
+        Target::tensorrt()
+    }
+
+    fn probe(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn build(&self, model: &OnnxModel) -> Result<Engine> {
+        let operators = operators(model).join(" ");
+        self.0.lock().unwrap().push(operators.clone());
+        Err(Error::new(ErrorKind::Build, operators))
+    }
+
+    fn load(&self, _: &Engine) -> Result<Box<dyn Executable>> {
+        unreachable!("nothing was built")
+    }
+}
+
+#[test]
+fn a_backend_gets_a_file_as_it_computes_it_right_and_once() {
+    let model = fixes::gated(18, DType::F32, fixes::Gate::Relu);
+    let options = OptimizeOptions::new()
+        .registry(Registry::empty().with(Seen::default()))
+        .require(BackendKind::Custom("seen".into()));
+    let error = InferenceModule::compile(&model, &options).unwrap_err();
+    assert!(error.to_string().contains("Gemm Relu Clip Mul"), "{error}");
+    // What was written for the target goes as it is.
+    let error = InferenceModule::compile(&model.for_target(Target::tensorrt()).unwrap(), &options);
+    let error = error.unwrap_err().to_string();
+    assert_eq!(error.matches("Clip").count(), 1, "{error}");
+}
