@@ -45,7 +45,7 @@ fn squares_and_extremes_of_wide_integers() {
     check(
         "integers",
         |consumer| {
-            let graph = GraphBuilder::for_consumer("integers", consumer);
+            let graph = GraphBuilder::for_target("integers", consumer);
             let (x, y) = (graph.input("x", DType::I64, [4])?, graph.input("y", DType::I64, [4])?);
             graph.output("square", &x.mul(&x)?)?;
             graph.output("most", &x.maximum(&y)?)?;

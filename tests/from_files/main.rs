@@ -2,7 +2,7 @@
 //! otherwise, and layers have the forms that are faster. Each result is compared with that of the file as it is,
 //! on whatever portable runtime there is, and what TensorRT gets is built by it.
 
-#![cfg(feature = "ort")]
+#![cfg(feature = "tract")]
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -15,7 +15,7 @@ use accelerant::export::{OnnxModel, Target};
 use accelerant::{
     BackendKind, DType, Error, ErrorKind, HostTensor, InferenceModule, OptimizeOptions, Result,
 };
-use common::{Sample, Tolerance, check_within, random};
+use common::{Sample, Tolerance, check_within, is_portable, portable_backend, random};
 
 /// The operators of a model, in order.
 fn operators(model: &OnnxModel) -> Vec<&str> {
@@ -34,8 +34,7 @@ fn tensor(dtype: DType, shape: &[usize], scale: f32, seed: u64) -> HostTensor {
 
 /// What the portable runtime makes of a file as it is.
 fn run(model: &OnnxModel, inputs: &[HostTensor]) -> Vec<HostTensor> {
-    let registry = Registry::default();
-    let backend = registry.get(&BackendKind::Ort).expect("the feature is on");
+    let backend = portable_backend();
     let executable = backend.load(&backend.build(model).expect("it is built")).expect("it loads");
     executable.run(inputs).expect("it runs")
 }
@@ -46,7 +45,7 @@ fn near(backend: BackendKind, expected: &HostTensor) -> Tolerance {
     let scale = values.into_iter().fold(0.0, |scale: f64, x| scale.max(x.abs()));
     let part = match (backend, expected.dtype()) {
         (_, DType::F16) => 1e-2,
-        (BackendKind::Ort, _) => 1e-4,
+        (kind, _) if is_portable(&kind) => 1e-4,
         _ => 2e-2,
     };
     Tolerance { absolute: part * scale, relative: 0.0 }
