@@ -167,7 +167,9 @@ fn run(args: &Args) -> Result<()> {
     println!("{:<28} {:>10}", "results compared", load(&soak.compared));
     println!("{:<28} {:>10.4} %", "furthest off", load(&soak.furthest) as f64 / 1e4);
     println!("{counters:?}");
-    println!("host memory {host_early:.0} -> {host:.0} MB, device memory {device_early:.0} -> {device:.0} MB");
+    println!(
+        "host memory {host_early:.0} -> {host:.0} MB, device memory {device_early:.0} -> {device:.0} MB"
+    );
     let failed: Vec<_> = results.into_iter().filter_map(Result::err).collect();
     for error in &failed {
         println!("error: {error}");

@@ -62,7 +62,7 @@ impl Network {
 
     /// Inputs of each size with the results of the portable backend.
     pub(crate) fn samples(&self) -> Result<Vec<Sample>> {
-        let options = OptimizeOptions::new().require(accelerant::BackendKind::Ort);
+        let options = OptimizeOptions::new().require(accelerant::BackendKind::Tract);
         let module = InferenceModule::compile(&self.export(Consumer::portable())?, &options)?;
         let sample = |&size: &usize| {
             let shapes = (self.shapes)(size);

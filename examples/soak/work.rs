@@ -92,9 +92,7 @@ pub(crate) fn work(soak: &Soak, thread: usize, seed: u64) -> Result<()> {
             Action::Stream => self::stream(device).map(|new| stream = new),
         };
         let name = service.network.name;
-        did.map_err(|e| {
-            format!("{}, {name}, size {}: {e}", NAMES[action as usize], sample.size)
-        })?;
+        did.map_err(|e| format!("{}, {name}, size {}: {e}", NAMES[action as usize], sample.size))?;
         soak.done[action as usize].fetch_add(1, Ordering::Relaxed);
     }
     Ok(())
@@ -154,9 +152,10 @@ fn in_place(
         let mut written: Vec<_> = outputs.iter_mut().map(|y| y as _).collect();
         cuda.run_on(stream, &with_shapes(&inputs, sample), &mut written)?;
     }
-    let outputs = outputs.iter().zip(&sample.expected).map(|(output, y)| {
-        Ok(HostTensor::from_vec(y.shape(), stream.clone_dtoh(output)?)?)
-    });
+    let outputs = outputs
+        .iter()
+        .zip(&sample.expected)
+        .map(|(output, y)| Ok(HostTensor::from_vec(y.shape(), stream.clone_dtoh(output)?)?));
     compare(soak, sample, &outputs.collect::<Result<Vec<_>>>()?)
 }
 

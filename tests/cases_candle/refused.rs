@@ -252,7 +252,7 @@ fn inputs_and_outputs_named_as_weights() {
     let x = tensor(&[2, 3], 1);
     let options =
         OptimizeOptions::new().input_names(["linear.weight"]).output_names(["linear.bias"]);
-    let options = options.require(BackendKind::Ort);
+    let options = options.require(portable());
     let got = net.optimize_trt_with(&x, &options).unwrap().forward(&x).unwrap();
     let expected = Forward::forward(&net, &x).unwrap();
     let difference = (got - expected).unwrap().abs().unwrap().max_all().unwrap();

@@ -8,13 +8,7 @@ pub mod minilm;
 #[cfg(feature = "tract")]
 pub mod programs;
 
-use std::{
-    fmt::Display,
-    io::Write as _,
-    sync::Arc,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{io::Write as _, sync::Arc};
 
 use accelerant::backend::{Backend, Registry};
 #[cfg(feature = "tensorrt-rtx")]
@@ -317,7 +311,8 @@ pub fn compare(
     }
     for (i, (&x, &y)) in to_f64(got).iter().zip(&to_f64(expected)).enumerate() {
         // A difference from infinity is infinite, as is what the tolerance would be.
-        let close = y.is_finite() && (x - y).abs() <= tolerance.absolute + tolerance.relative * y.abs();
+        let close =
+            y.is_finite() && (x - y).abs() <= tolerance.absolute + tolerance.relative * y.abs();
         if !(close || x == y || (x.is_nan() && y.is_nan())) {
             return Err(format!("element {i}: got {x}, expected {y}"));
         }
