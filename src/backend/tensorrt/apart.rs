@@ -51,7 +51,8 @@ fn create(ordinal: usize) -> Result<Option<Queue>, DriverError> {
     let default = sys::CUgreenCtxCreate_flags::CU_GREEN_CTX_DEFAULT_STREAM as u32;
     let plain = sys::CUstream_flags::CU_STREAM_NON_BLOCKING as u32;
     let mut resource = MaybeUninit::uninit();
-    let (mut description, mut context, mut stream) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
+    let (mut description, mut context, mut stream) =
+        (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
     // SAFETY: each call gets what the one before gave, and all multiprocessors stay at the primary context's
     // disposal as well.
     unsafe {

@@ -112,10 +112,7 @@ impl Graph {
 
 /// # Safety
 /// It must be a graph that nobody else uses.
-unsafe fn instantiate(
-    graph: sys::CUgraph,
-    overlap: bool,
-) -> Result<sys::CUgraphExec, DriverError> {
+unsafe fn instantiate(graph: sys::CUgraph, overlap: bool) -> Result<sys::CUgraphExec, DriverError> {
     // SAFETY: the caller's promise.
     unsafe {
         if !overlap {

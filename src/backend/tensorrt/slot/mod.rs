@@ -26,8 +26,8 @@ use super::scratch::Scratch;
 use crate::backend::{ADDRESS_ALIGNMENT, DeviceTensor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::{DType, Signature, TensorSpec};
-use own_memory::Copy;
 use order::Order;
+use own_memory::Copy;
 use shapes::Shapes;
 
 /// What every execution is checked against.
@@ -81,7 +81,6 @@ pub(super) struct Slot {
     apart: Option<Queue>,
     stream: Arc<CudaStream>,
 }
-
 
 impl Slot {
     pub(super) fn new(
