@@ -18,7 +18,7 @@ use accelerant::{
 use ndarray::{Array1, Array2, Ix1, Ix2, array};
 use proptest::prelude::*;
 
-use super::common::{TF32, random};
+use super::common::{TF32, is_portable, random};
 use super::counting::Counting;
 use super::model;
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use accelerant::serving::{Batcher, BatcherOptions};
 use accelerant::{ErrorKind, InferenceModule, OptimizeOptions};
 
+use super::common::portable;
 use super::counting::Counting;
 use super::{assert_line, model, number, rows};
 
