@@ -371,7 +371,8 @@ fn masks_and_wide_numbers_come_back_as_candle_has_them() {
     // TensorRT has no f64.
     let net = model!(|xs| xs.affine(1.5, -0.25)?.relu());
     let x = x.to_dtype(DType::F64).unwrap();
-    let got = net.optimize_trt_with(&x, &OptimizeOptions::new().require(common::portable())).unwrap();
+    let got =
+        net.optimize_trt_with(&x, &OptimizeOptions::new().require(common::portable())).unwrap();
     let (got, expected) = (got.forward(&x).unwrap(), net.forward(&x).unwrap());
     assert_eq!(got.to_vec2::<f64>().unwrap(), expected.to_vec2::<f64>().unwrap());
 }

@@ -10,13 +10,17 @@ use std::time::Duration;
 
 use accelerant::backend::{Backend, Executable, ort::Ort, tract::Tract};
 use accelerant::export::onnx::{
-    GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorShapeProto, TypeProto, ValueInfoProto,
-    tensor_proto::DataType, tensor_shape_proto::{Dimension, dimension::Value}, type_proto,
+    GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorShapeProto, TypeProto,
+    ValueInfoProto,
+    tensor_proto::DataType,
+    tensor_shape_proto::{Dimension, dimension::Value},
+    type_proto,
 };
 use accelerant::export::{GraphBuilder, OnnxModel};
 use accelerant::serving::{Batcher, BatcherOptions};
 use accelerant::{
-    BackendKind, DType, Dim, Engine, ErrorKind, HostTensor, InferenceModule, OptimizeOptions, Registry,
+    BackendKind, DType, Dim, Engine, ErrorKind, HostTensor, InferenceModule, OptimizeOptions,
+    Registry,
 };
 use common::random;
 
@@ -45,7 +49,8 @@ fn value(name: &str, dtype: DataType, shape: &[Option<i64>]) -> ValueInfoProto {
         elem_type: Some(dtype as i32),
         shape: Some(TensorShapeProto { dim: dims }),
     };
-    let r#type = TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() };
+    let r#type =
+        TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() };
     ValueInfoProto { name: Some(name.into()), r#type: Some(r#type), ..Default::default() }
 }
 
@@ -59,8 +64,13 @@ fn node(op: &str, inputs: &[&str], output: &str) -> NodeProto {
     }
 }
 
-fn model(nodes: Vec<NodeProto>, input: Vec<ValueInfoProto>, output: Vec<ValueInfoProto>) -> OnnxModel {
-    let graph = GraphProto { name: Some("g".into()), node: nodes, input, output, ..Default::default() };
+fn model(
+    nodes: Vec<NodeProto>,
+    input: Vec<ValueInfoProto>,
+    output: Vec<ValueInfoProto>,
+) -> OnnxModel {
+    let graph =
+        GraphProto { name: Some("g".into()), node: nodes, input, output, ..Default::default() };
     let opset = OperatorSetIdProto { version: Some(18), ..Default::default() };
     let proto = ModelProto {
         ir_version: Some(8),
@@ -97,15 +107,24 @@ fn outputs_that_are_inputs_are_right() {
             for size in [1usize, 3, 512] {
                 let whole = |name: &str| value(name, onnx, &[None, None]);
                 let through = node("Identity", &["x"], "y");
-                let model = model(vec![through], vec![whole("x")], vec![whole("x"), whole("y"), whole("x")]);
+                let model = model(
+                    vec![through],
+                    vec![whole("x")],
+                    vec![whole("x"), whole("y"), whole("x")],
+                );
                 let executable = load(&*backend, &model);
-                let ones: Vec<u8> = (0..size * size * dtype.size()).map(|i| u8::from(i % 3 == 0)).collect();
+                let ones: Vec<u8> =
+                    (0..size * size * dtype.size()).map(|i| u8::from(i % 3 == 0)).collect();
                 let x = HostTensor::from_bytes(dtype, [size, size], ones).unwrap();
                 // The input's memory is used again, by what is made after it.
                 for _ in 0..3 {
                     let outputs = executable.run(&[x.clone()]).unwrap();
                     let others = vec![7u8; size * size * dtype.size()];
-                    assert!(outputs.iter().all(|output| *output == x), "{}: {dtype}", backend.kind());
+                    assert!(
+                        outputs.iter().all(|output| *output == x),
+                        "{}: {dtype}",
+                        backend.kind()
+                    );
                     drop(others);
                 }
             }
@@ -149,7 +168,9 @@ fn a_client_of_a_batcher_never_costs_another_its_answer() {
                         let answer = batcher.run(&index(&[asked]));
                         match wrong {
                             true => drop(answer.expect_err("there is no such row")),
-                            false => assert_eq!(answer.unwrap(), expected[wanted as usize], "{kind}"),
+                            false => {
+                                assert_eq!(answer.unwrap(), expected[wanted as usize], "{kind}")
+                            }
                         }
                     }
                 });
@@ -167,7 +188,8 @@ fn threads_share_one_executable() {
     let model = graph.finish().unwrap();
     for backend in backends("threads_share_one_executable") {
         let executable = load(&*backend, &model);
-        let inputs: Vec<_> = (1..=9).map(|n| [HostTensor::from(random(&[n, 32], n as u64))]).collect();
+        let inputs: Vec<_> =
+            (1..=9).map(|n| [HostTensor::from(random(&[n, 32], n as u64))]).collect();
         let expected: Vec<_> = inputs.iter().map(|x| executable.run(x).unwrap()).collect();
         thread::scope(|scope| {
             for start in 0..6 {
@@ -185,8 +207,13 @@ fn threads_share_one_executable() {
 #[test]
 fn a_panic_of_tract_names_the_node() {
     // A product with a number panics inside tract.
-    let inputs = vec![value("x", DataType::Float, &[Some(2), Some(3)]), value("s", DataType::Float, &[])];
-    let nodes = vec![node("Relu", &["x"], "r"), node("MatMul", &["r", "s"], "y"), node("Tanh", &["y"], "z")];
+    let inputs =
+        vec![value("x", DataType::Float, &[Some(2), Some(3)]), value("s", DataType::Float, &[])];
+    let nodes = vec![
+        node("Relu", &["x"], "r"),
+        node("MatMul", &["r", "s"], "y"),
+        node("Tanh", &["y"], "z"),
+    ];
     let model = model(nodes, inputs, vec![value("z", DataType::Float, &[Some(2)])]);
     let error = Tract.build(&model).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Build);
@@ -197,7 +224,11 @@ fn a_panic_of_tract_names_the_node() {
 fn what_tract_gets_wrong_is_refused_by_name_and_runs_on_onnx_runtime() {
     let image = |name: &str| value(name, DataType::Float, &[Some(1), Some(2), Some(3), Some(3)]);
     let pooled = value("y", DataType::Float, &[Some(1), Some(2), Some(1), Some(1)]);
-    let model = model(vec![node("Relu", &["x"], "r"), node("GlobalLpPool", &["r"], "y")], vec![image("x")], vec![pooled]);
+    let model = model(
+        vec![node("Relu", &["x"], "r"), node("GlobalLpPool", &["r"], "y")],
+        vec![image("x")],
+        vec![pooled],
+    );
     let refused = Tract.check(&model).unwrap().unwrap();
     assert_eq!(refused.iter().map(|refusal| refusal.node).collect::<Vec<_>>(), [Some(1)]);
     let error = Tract.build(&model).unwrap_err();
@@ -230,21 +261,31 @@ fn an_engine_whose_header_is_of_another_model_is_refused() {
             let mut signature = engine.signature().clone();
             change(&mut signature);
             let (kind, library) = (engine.kind().clone(), engine.library());
-            Engine::new(kind, library, engine.target(), signature, engine.build_time(), engine.plan().clone())
+            Engine::new(
+                kind,
+                library,
+                engine.target(),
+                signature,
+                engine.build_time(),
+                engine.plan().clone(),
+            )
         };
         for altered in [
             alter(&|signature| signature.inputs.clear()),
             alter(&|signature| signature.inputs[0].name = "other".into()),
             alter(&|signature| signature.inputs[0].dtype = DType::I32),
             alter(&|signature| signature.outputs[0].shape = vec![Dim::Fixed(1)].into()),
-            alter(&|signature| signature.outputs[0].shape = vec![Dim::Fixed(1), Dim::Fixed(5)].into()),
+            alter(&|signature| {
+                signature.outputs[0].shape = vec![Dim::Fixed(1), Dim::Fixed(5)].into()
+            }),
         ] {
             let error = backend.load(&altered).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::EngineCorrupt, "{}: {error}", backend.kind());
         }
         let (kind, library) = (engine.kind().clone(), engine.library());
         let signature = engine.signature().clone();
-        let rubbish = Engine::new(kind, library, "cpu", signature, engine.build_time(), vec![9u8; 40]);
+        let rubbish =
+            Engine::new(kind, library, "cpu", signature, engine.build_time(), vec![9u8; 40]);
         let error = backend.load(&rubbish).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::EngineCorrupt, "{}: {error}", backend.kind());
     }

@@ -45,7 +45,8 @@ fn growth(times: usize, mut step: impl FnMut(usize)) -> f64 {
 
 #[test]
 fn memory_does_not_grow() {
-    let soak = std::env::var("ACCELERANT_SOAK").ok().and_then(|text| text.parse().ok()).unwrap_or(1usize);
+    let soak =
+        std::env::var("ACCELERANT_SOAK").ok().and_then(|text| text.parse().ok()).unwrap_or(1usize);
     let mut backends: Vec<Arc<dyn Backend>> = vec![Arc::new(Tract)];
     match Ort.probe() {
         Ok(()) => backends.push(Arc::new(Ort)),

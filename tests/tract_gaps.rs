@@ -56,16 +56,29 @@ struct Case {
 
 fn tensors(folder: &Path, field: &str) -> Vec<HostTensor> {
     let dtypes = [
-        DType::F32, DType::F64, DType::F16, DType::Bool, DType::I8, DType::I16, DType::I32, DType::I64,
-        DType::U8, DType::U16, DType::U32, DType::U64,
+        DType::F32,
+        DType::F64,
+        DType::F16,
+        DType::Bool,
+        DType::I8,
+        DType::I16,
+        DType::I32,
+        DType::I64,
+        DType::U8,
+        DType::U16,
+        DType::U32,
+        DType::U64,
     ];
     let tensor = |text: &str| {
-        let [dtype, sizes, file] = text.splitn(3, ':').collect::<Vec<_>>().try_into().expect("three parts");
-        let dtype = dtypes.into_iter().find(|known| known.to_string() == dtype).expect("a known type");
+        let [dtype, sizes, file] =
+            text.splitn(3, ':').collect::<Vec<_>>().try_into().expect("three parts");
+        let dtype =
+            dtypes.into_iter().find(|known| known.to_string() == dtype).expect("a known type");
         let sizes = sizes.split('x').filter(|size| !size.is_empty());
         let sizes: Vec<usize> = sizes.map(|size| size.parse().expect("a size")).collect();
         let bytes = std::fs::read(folder.join(file)).expect("the tensor's file");
-        HostTensor::from_bytes(dtype, sizes, bytes).expect("as many bytes as the type and sizes need")
+        HostTensor::from_bytes(dtype, sizes, bytes)
+            .expect("as many bytes as the type and sizes need")
     };
     field.split_whitespace().map(tensor).collect()
 }
@@ -131,7 +144,8 @@ fn outcome(folder: &Path, case: &Case) -> Outcome {
 
 /// Operators in which tract loses a NaN, as the README says. Their cases of numbers that are none must stay wrong, or this
 /// list and the README are out of date.
-const LOSE_NAN: [&str; 8] = ["Relu", "Sigmoid", "Tanh", "Celu", "HardSigmoid", "Max", "Min", "Clip"];
+const LOSE_NAN: [&str; 8] =
+    ["Relu", "Sigmoid", "Tanh", "Celu", "HardSigmoid", "Max", "Min", "Clip"];
 
 fn is_known_gap(name: &str) -> bool {
     let name = name.strip_prefix("grid_").unwrap_or_default();
@@ -146,13 +160,17 @@ fn no_case_of_onnx_is_wrong_without_a_word() {
     let folder = match Folder::new() {
         Ok(folder) => folder,
         Err(reason) => {
-            common::skipped("no_case_of_onnx_is_wrong_without_a_word", format!("no cases: {reason}"));
+            common::skipped(
+                "no_case_of_onnx_is_wrong_without_a_word",
+                format!("no cases: {reason}"),
+            );
             return;
         }
     };
     let only = std::env::var("ACCELERANT_ONNX_CASE").unwrap_or_default();
     let told = std::env::var_os("ACCELERANT_ONNX_TOLD").is_some();
-    let cases: Vec<Case> = cases(folder.path()).into_iter().filter(|case| case.name.contains(&only)).collect();
+    let cases: Vec<Case> =
+        cases(folder.path()).into_iter().filter(|case| case.name.contains(&only)).collect();
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     let mut wrong = Vec::new();
     let path = folder.path().to_owned();
@@ -166,7 +184,9 @@ fn no_case_of_onnx_is_wrong_without_a_word() {
         let worker = thread::spawn(move || drop(sender.send(outcome(&path, &case))));
         let outcome = match receiver.recv_timeout(Duration::from_secs(60)) {
             Ok(outcome) => outcome,
-            Err(RecvTimeoutError::Timeout) => Outcome::Wrong("it has not ended after a minute".into()),
+            Err(RecvTimeoutError::Timeout) => {
+                Outcome::Wrong("it has not ended after a minute".into())
+            }
             Err(RecvTimeoutError::Disconnected) => Outcome::Wrong(format!("{:?}", worker.join())),
         };
         let (kind, text) = match outcome {

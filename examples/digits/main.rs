@@ -188,7 +188,11 @@ fn summary(
 ) -> Report {
     let difference = native.iter().zip(optimized).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     // TF32 has 10 bits of mantissa, and the network is four products deep.
-    let tolerance = if matches!(inference.backend(), BackendKind::Ort | BackendKind::Tract) { 1e-5 } else { 5e-3 };
+    let tolerance = if matches!(inference.backend(), BackendKind::Ort | BackendKind::Tract) {
+        1e-5
+    } else {
+        5e-3
+    };
     // The file that was loaded is of no interest here.
     let description = inference.description();
     let backend = description.split(" from ").next().unwrap_or_default().to_owned();

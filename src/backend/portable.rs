@@ -23,14 +23,14 @@ pub(super) fn guarded<T>(kind: ErrorKind, call: impl FnOnce() -> T) -> Result<T>
 /// # Errors
 /// [`ErrorKind::EngineCorrupt`] when the bytes are no model, or one with another signature.
 pub(super) fn model_of(engine: &Engine) -> Result<OnnxModel> {
-    let corrupt = |text: String| Error::new(ErrorKind::EngineCorrupt, text).in_operation("load engine");
+    let corrupt =
+        |text: String| Error::new(ErrorKind::EngineCorrupt, text).in_operation("load engine");
     let model = OnnxModel::from_bytes(engine.plan().clone())
         .map_err(|e| corrupt(format!("the engine holds no model: {e}")).with_source(e))?;
     let (inside, header) = (model.signature(), engine.signature());
-    for (what, inside, header) in [
-        ("inputs", &inside.inputs, &header.inputs),
-        ("outputs", &inside.outputs, &header.outputs),
-    ] {
+    for (what, inside, header) in
+        [("inputs", &inside.inputs, &header.inputs), ("outputs", &inside.outputs, &header.outputs)]
+    {
         if inside.len() != header.len() {
             let (inside, header) = (inside.len(), header.len());
             return Err(corrupt(format!("the header has {header} {what}, and the model {inside}")));

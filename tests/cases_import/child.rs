@@ -37,11 +37,14 @@ pub(crate) fn backends() -> Vec<(&'static str, std::sync::Arc<dyn Backend>)> {
         let name = match backend.kind() {
             BackendKind::TensorRt => return None,
             BackendKind::TensorRtRtx => "tensorrt-rtx",
-            _ if backend.description().contains("tract") => "tract",
+            BackendKind::Tract => "tract",
             _ => "onnxruntime",
         };
         // Its library may not be here.
-        let there = name != "tensorrt-rtx" || !backend.description().contains("cannot be loaded");
+        let there = match name {
+            "onnxruntime" => backend.probe().is_ok(),
+            _ => !backend.description().contains("cannot be loaded"),
+        };
         there.then(|| (name, backend.clone()))
     });
     named.collect()

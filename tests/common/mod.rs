@@ -310,7 +310,8 @@ pub fn compare(
     }
     for (i, (&x, &y)) in to_f64(got).iter().zip(&to_f64(expected)).enumerate() {
         // A difference from infinity is infinite, as is what the tolerance would be.
-        let close = y.is_finite() && (x - y).abs() <= tolerance.absolute + tolerance.relative * y.abs();
+        let close =
+            y.is_finite() && (x - y).abs() <= tolerance.absolute + tolerance.relative * y.abs();
         if !(close || x == y || (x.is_nan() && y.is_nan())) {
             return Err(format!("element {i}: got {x}, expected {y}"));
         }

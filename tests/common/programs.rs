@@ -3,7 +3,7 @@
 
 use accelerant::backend::Backend;
 use accelerant::export::{OnnxModel, Target};
-use accelerant::{Error, ErrorKind, HostTensor};
+use accelerant::{Error, HostTensor};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
@@ -229,7 +229,7 @@ impl Tally {
 
 /// Whether tract says that it cannot build a model, or run it.
 fn is_of_tract(error: &Error) -> bool {
-    let signs = ["tract 0.23 (pure Rust) refuses the model", "Failed to run session: Evaluating #"];
+    let signs = ["tract 0.23.9 refuses the model", "use ONNX Runtime", "Evaluating #"];
     signs.iter().any(|sign| error.to_string().contains(sign))
 }
 
@@ -272,11 +272,8 @@ fn verify(
     let executable = match executable {
         Ok(executable) => executable,
         Err(error) if is_of_tract(&error) => return tally.pass_over(program, &error),
-        // No size makes an index be there that is fixed, nor lets the framework run.
-        Err(error)
-            if error.kind() == ErrorKind::InvalidModel
-                && sizes.iter().all(|&sizes| framework.reference(program, sizes, 7).is_none()) =>
-        {
+        // No size lets the framework run, as where an index that is fixed is out of range.
+        Err(_) if sizes.iter().all(|&sizes| framework.reference(program, sizes, 7).is_none()) => {
             tally.failed += 1;
             return Ok(());
         }

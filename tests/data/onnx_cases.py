@@ -42,9 +42,6 @@ def node_tests():
         cases = collect_testcases(None)
     for case in cases:
         for i, (inputs, outputs) in enumerate(case.data_sets):
-            # ONNX's own are below a rounding of 16-bit floats, and what sums in another order may leave of zero.
-            half = any(getattr(value, "dtype", None) == np.float16 for value in outputs)
-            case.rtol, case.atol = max(case.rtol, 2e-3 * half), max(case.atol, 2e-6)
             yield f"{case.name}.{i}", case.model, inputs, outputs, case.rtol, case.atol
             for opset in (13, 18):
                 older = restamped(case.model, opset)
@@ -129,9 +126,14 @@ def recurrent():
 
 
 def open_sizes(cases):
-    """Each case, and once more with a symbol in place of each size of its inputs: one symbol for all axes of that size."""
+    """Each case, and once more with a symbol in place of each size of its inputs: one symbol for all axes of that size.
+
+    Those in an older operator set come once.
+    """
     for name, model, inputs, outputs, rtol, atol in cases:
         yield name, model, inputs, outputs, rtol, atol
+        if ".opset" in name:
+            continue
         named = onnx.ModelProto()
         named.CopyFrom(model)
         weights = {tensor.name for tensor in named.graph.initializer}

@@ -12,8 +12,8 @@ use accelerant::export::{GraphBuilder, OnnxModel};
 use accelerant::pipeline::Pipeline;
 use accelerant::serving::{Batcher, BatcherOptions};
 use accelerant::{
-    DType, Dim, Error, ErrorKind, HostTensor, InferenceModule, OptimizeOptions,
-    Result, Signature, Symbol, TensorSpec,
+    DType, Dim, Error, ErrorKind, HostTensor, InferenceModule, OptimizeOptions, Result, Signature,
+    Symbol, TensorSpec,
 };
 use ndarray::{Array1, Array2, Ix1, Ix2, array};
 use proptest::prelude::*;

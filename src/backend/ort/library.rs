@@ -1,8 +1,7 @@
 //! Which ONNX Runtime runs: found and loaded once a process, since the function table of `ort` is global.
 
 use std::{
-    env,
-    fmt,
+    env, fmt,
     path::{Path, PathBuf},
     sync::OnceLock,
 };
@@ -125,11 +124,15 @@ mod tests {
         }
         let stem = format!("{}onnxruntime{}", env::consts::DLL_PREFIX, env::consts::DLL_SUFFIX);
         let [name, older] = [lib.join(format!("{stem}.1.29.0")), older.join(&stem)];
-        for path in [&name, &older, &lib.join("libother.so"), &cache.path().join("tensorrt-rtx/lib/x")] {
+        for path in
+            [&name, &older, &lib.join("libother.so"), &cache.path().join("tensorrt-rtx/lib/x")]
+        {
             std::fs::write(path, "no library").unwrap();
         }
         assert_eq!(libraries_in(cache.path()), [name.clone(), older]);
-        let reason = Version::of(&name).unwrap_err();
-        assert!(reason.contains("onnxruntime"), "{reason}");
+        for path in [name, lib.join("missing.so")] {
+            let reason = Version::of(&path).unwrap_err();
+            assert!(reason.contains(&*path.to_string_lossy()), "{reason}");
+        }
     }
 }

@@ -84,8 +84,7 @@ fn build(model: &OnnxModel) -> Result<(Engine, Session)> {
     let session = session(library, &bytes)?;
     let signature = model.signature().clone();
     let version = library.version.to_string();
-    let engine =
-        Engine::new(BackendKind::Ort, version, "cpu", signature, start.elapsed(), bytes);
+    let engine = Engine::new(BackendKind::Ort, version, "cpu", signature, start.elapsed(), bytes);
     Ok((engine, session))
 }
 

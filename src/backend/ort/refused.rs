@@ -31,9 +31,11 @@ pub(super) fn check(model: &ModelProto) -> Result<()> {
         model.functions.iter().map(|f| ((f.domain(), f.name()), f)).collect();
     let mut sizes = HashMap::new();
     let whole = model.graph.iter().flat_map(|graph| &graph.node);
-    let nodes = whole.fold(0u64, |sum, node| sum.saturating_add(size(node, &functions, &mut sizes)));
+    let nodes =
+        whole.fold(0u64, |sum, node| sum.saturating_add(size(node, &functions, &mut sizes)));
     if nodes > MOST_NODES {
-        let text = format!("its functions make more than {MOST_NODES} nodes when they are written out");
+        let text =
+            format!("its functions make more than {MOST_NODES} nodes when they are written out");
         return Err(Error::new(ErrorKind::InvalidModel, text).in_operation("build"));
     }
     model.graph.as_ref().map_or(Ok(()), |graph| in_graph(graph, &HashMap::new()))
@@ -97,7 +99,8 @@ fn reason(node: &NodeProto, constants: &HashMap<&str, &TensorProto>) -> Option<&
             if divisor.contains(&0) {
                 return Some("an integer is divided by a constant 0");
             }
-            let overflows = divisor.contains(&-1) && dividend.is_some_and(|all| all.contains(&least));
+            let overflows =
+                divisor.contains(&-1) && dividend.is_some_and(|all| all.contains(&least));
             overflows.then_some("the least integer is divided by -1")
         }
         "Loop" => {
@@ -106,9 +109,14 @@ fn reason(node: &NodeProto, constants: &HashMap<&str, &TensorProto>) -> Option<&
             let (condition, result) = (body.input.get(1)?.name(), body.output.first()?.name());
             let maker = body.node.iter().find(|node| node.output.iter().any(|name| name == result));
             let ends = match maker {
-                Some(maker) if maker.op_type() == "Identity" => maker.input.first().is_none_or(|name| name != condition),
+                Some(maker) if maker.op_type() == "Identity" => {
+                    maker.input.first().is_none_or(|name| name != condition)
+                }
                 Some(maker) => maker.op_type() != "Constant",
-                None => result != condition && body.initializer.iter().all(|tensor| tensor.name() != result),
+                None => {
+                    result != condition
+                        && body.initializer.iter().all(|tensor| tensor.name() != result)
+                }
             };
             (turns > MOST_TURNS && !ends).then_some("the loop has no end but its count")
         }
@@ -123,16 +131,23 @@ fn attribute<'n>(node: &'n NodeProto, name: &str) -> Option<&'n AttributeProto> 
 /// Constant integers, with the least that their type has.
 fn integers(proto: &TensorProto) -> Option<(Vec<i64>, i64)> {
     let dtype = onnx::from_onnx(proto.data_type()).ok()?;
-    let shape = proto.dims.iter().map(|&size| usize::try_from(size)).collect::<std::result::Result<Vec<_>, _>>().ok()?;
+    let shape = proto
+        .dims
+        .iter()
+        .map(|&size| usize::try_from(size))
+        .collect::<std::result::Result<Vec<_>, _>>()
+        .ok()?;
     let bytes = proto.raw_data.clone().filter(|bytes| !bytes.is_empty());
     let raw = bytes.and_then(|bytes| HostTensor::from_bytes(dtype, shape, bytes).ok());
     match dtype {
         DType::I64 => {
-            let values = raw.map_or_else(|| Some(proto.int64_data.clone()), |raw| raw.to_vec().ok())?;
+            let values =
+                raw.map_or_else(|| Some(proto.int64_data.clone()), |raw| raw.to_vec().ok())?;
             Some((values, i64::MIN))
         }
         DType::I32 => {
-            let values = raw.map_or_else(|| Some(proto.int32_data.clone()), |raw| raw.to_vec().ok())?;
+            let values =
+                raw.map_or_else(|| Some(proto.int32_data.clone()), |raw| raw.to_vec().ok())?;
             Some((values.into_iter().map(i64::from).collect(), i32::MIN.into()))
         }
         _ => None,

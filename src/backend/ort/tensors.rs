@@ -35,8 +35,9 @@ pub(super) fn to_ort(tensor: &HostTensor) -> Result<SessionInputValue<'_>> {
     macro_rules! value {
         ($type:ty) => {
             match bytemuck::try_cast_slice::<u8, $type>(tensor.bytes()) {
-                Ok(values) => TensorRef::from_array_view((shape, values))
-                    .map(SessionInputValue::from),
+                Ok(values) => {
+                    TensorRef::from_array_view((shape, values)).map(SessionInputValue::from)
+                }
                 Err(_) => owned!($type),
             }
         };

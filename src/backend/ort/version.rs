@@ -2,6 +2,7 @@
 //! `HEAD` for released packages. The one place of this backend with unsafe code.
 
 use std::{
+    error::Error as _,
     ffi::{CStr, c_char, c_void},
     fmt,
     path::Path,
@@ -22,13 +23,12 @@ impl Version {
         }
         // SAFETY: the file is named as ONNX Runtime's, by the user, or in the folder that the user or the system chose for
         // it; running its initializers is what loading it is for. It stays loaded until the end of the process.
-        let library = unsafe { libloading::Library::new(path) }.map_err(|e| e.to_string())?;
+        let library = unsafe { libloading::Library::new(path) }.map_err(|e| told(&e))?;
         let library = std::mem::ManuallyDrop::new(library);
         // SAFETY: this is the type of the function in every release of ONNX Runtime.
-        let base = unsafe {
-            library.get::<unsafe extern "C" fn() -> *const ApiBase>(b"OrtGetApiBase\0")
-        };
-        let base = base.map_err(|e| format!("this is no ONNX Runtime: {e}"))?;
+        let base =
+            unsafe { library.get::<unsafe extern "C" fn() -> *const ApiBase>(b"OrtGetApiBase\0") };
+        let base = base.map_err(|e| format!("this is no ONNX Runtime: {}", told(&e)))?;
         // SAFETY: the function takes nothing, and returns a table that lives as long as the library.
         let table = unsafe { base().as_ref() };
         let table = table.ok_or("this ONNX Runtime has no functions")?;
@@ -50,6 +50,14 @@ impl Version {
     /// Whether `ort` can call it.
     pub(super) fn is_new_enough(&self) -> bool {
         self.numbers() >= vec![1, u64::from(ort::MINOR_VERSION)]
+    }
+}
+
+/// An error with its cause: libloading itself says no more than that a call failed.
+fn told(error: &libloading::Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
     }
 }
 

@@ -14,6 +14,7 @@ use super::gaps::{self, view::View};
 use super::{kept, rewrite, tensors};
 use crate::backend::portable::guarded;
 use crate::error::{Error, ErrorKind, Result};
+use crate::export::OnnxModel;
 use crate::export::onnx::{GraphProto, ModelProto, ValueInfoProto};
 use crate::spec::{Dim, Signature, TensorSpec};
 
@@ -26,13 +27,13 @@ pub(super) type Plan = Arc<TypedSimplePlan>;
 ///
 /// # Errors
 /// [`ErrorKind::Build`] with the node, and the cause.
-pub(super) fn compile(model: &ModelProto, signature: &Signature) -> Result<Plan> {
+pub(super) fn compile(model: &OnnxModel, signature: &Signature) -> Result<Plan> {
     // What a hostile model makes of this crate's own steps is an error as well.
     let refused_nodes = guarded(ErrorKind::Build, || gaps::refused(model))?;
     if let Some(refusal) = refused_nodes.into_iter().next() {
         return Err(refusal.reason);
     }
-    let proto = guarded(ErrorKind::Build, || prepared(model, signature))?;
+    let proto = guarded(ErrorKind::Build, || prepared(model.proto(), signature))?;
     let facts = signature.inputs.iter().map(fact_of).collect::<Result<Vec<_>>>()?;
     match guarded(ErrorKind::Build, || plan(&proto, &facts)) {
         Ok(Ok(plan)) => Ok(plan),
@@ -125,7 +126,8 @@ fn culprit(proto: &ModelProto, facts: &[Fact]) -> Option<String> {
         if let Some(graph) = &mut part.graph {
             graph.node.truncate(count);
             let made = graph.node.last().into_iter().flat_map(|node| &node.output);
-            let named = |name: &String| ValueInfoProto { name: Some(name.clone()), ..Default::default() };
+            let named =
+                |name: &String| ValueInfoProto { name: Some(name.clone()), ..Default::default() };
             graph.output = made.filter(|name| !name.is_empty()).map(named).collect();
         }
         guarded(ErrorKind::Build, || plan(&part, facts).map(drop)).is_err()

@@ -2,8 +2,16 @@
 //! what was there once. It looks at the operator right before the product, which this one then is.
 
 use tract_onnx::tract_core::internal::*;
-use tract_onnx::tract_core::ops::array::{MultiBroadcastTo, Tile};
+use tract_onnx::tract_core::ops::array::{
+    DynSlice, DynTile, MultiBroadcastTo, Slice, StridedSlice, Tile,
+};
+use tract_onnx::tract_core::ops::binary::TypedBinOp;
+use tract_onnx::tract_core::ops::cast::Cast;
+use tract_onnx::tract_core::ops::cnn::{Conv, Deconv};
 use tract_onnx::tract_core::ops::einsum::EinSum;
+use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
+use tract_onnx::tract_core::ops::logic::Iff;
+use tract_onnx::tract_core::ops::scan::Scan;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Kept;
@@ -36,30 +44,56 @@ impl TypedOp for Kept {
     tract_onnx::tract_core::as_op!();
 }
 
-/// Keeps what is expanded or repeated on the way to a product.
+/// Keeps apart the inputs of products that may come from an expansion or a repetition.
 pub(super) fn keep_expanded(model: &mut TypedModel) -> TractResult<()> {
-    let expanded = |node: &&TypedNode| node.op_is::<MultiBroadcastTo>() || node.op_is::<Tile>();
-    let found: Vec<OutletId> = model
-        .nodes()
-        .iter()
-        .filter(expanded)
-        .map(|node| OutletId::new(node.id, 0))
-        .filter(|&outlet| reaches_product(model, outlet))
+    let order = model.eval_order()?;
+    let mut expanded = vec![false; model.nodes().len()];
+    for node in order.into_iter().map(|id| &model.nodes()[id]) {
+        expanded[node.id] = expands(model, node)
+            || passes_on(node) && node.inputs.iter().any(|outlet| expanded[outlet.node]);
+    }
+    let products = model.nodes().iter().filter(|node| is_product(node));
+    let found: Vec<(InletId, OutletId)> = products
+        .flat_map(|node| {
+            let inputs = node.inputs.iter().enumerate();
+            inputs.map(|(slot, &outlet)| (InletId::new(node.id, slot), outlet))
+        })
+        .filter(|(_, outlet)| expanded[outlet.node])
         .collect();
-    for outlet in found {
-        let fact = model.outlet_fact(outlet)?.clone();
-        let name = format!("{}.kept", model.node(outlet.node).name);
-        TypedModelPatch::intercept(model, outlet, name, Kept, fact)?.apply(model)?;
+    for (inlet, outlet) in found {
+        let name = format!("{}.kept.{}", model.node(inlet.node).name, inlet.slot);
+        let kept = model.wire_node(name, Kept, &[outlet])?[0];
+        model.add_edge(kept, inlet)?;
     }
     Ok(())
 }
 
-/// Whether a product reads a value, perhaps with its axes in another order or number.
-fn reaches_product(model: &TypedModel, outlet: OutletId) -> bool {
-    let successors = &model.node(outlet.node).outputs[outlet.slot].successors;
-    successors.iter().any(|inlet| {
-        let node = model.node(inlet.node);
-        node.op_is::<EinSum>()
-            || node.op_is::<AxisOp>() && reaches_product(model, OutletId::new(node.id, 0))
-    })
+/// What tract computes as sums of products, or moves one out of.
+fn is_product(node: &TypedNode) -> bool {
+    node.op_is::<EinSum>() || node.op_is::<Conv>() || node.op_is::<Deconv>() || node.op_is::<Scan>()
+}
+
+/// Whether a node expands its input, or is an expansion to tract, as a product with zeros is.
+fn expands(model: &TypedModel, node: &TypedNode) -> bool {
+    let zeros = |outlet: &OutletId| {
+        let fact = model.outlet_fact(*outlet).ok();
+        let value = fact.and_then(|fact| fact.uniform.as_ref().or(fact.konst.as_ref()));
+        value.is_some_and(|value| value.is_zero().unwrap_or(false))
+    };
+    node.op_is::<MultiBroadcastTo>()
+        || node.op_is::<Tile>()
+        || node.op_is::<DynTile>()
+        || node.op_is::<TypedBinOp>() && node.inputs.iter().any(zeros)
+}
+
+/// Whether tract moves an expansion from before a node to behind it.
+fn passes_on(node: &TypedNode) -> bool {
+    node.op_is::<AxisOp>()
+        || node.op_is::<ElementWiseOp>()
+        || node.op_is::<TypedBinOp>()
+        || node.op_is::<Cast>()
+        || node.op_is::<Iff>()
+        || node.op_is::<Slice>()
+        || node.op_is::<DynSlice>()
+        || node.op_is::<StridedSlice>()
 }

@@ -49,7 +49,7 @@ impl Backend for Tract {
     }
 
     fn check(&self, model: &OnnxModel) -> Result<Option<Vec<NodeRefusal>>> {
-        Ok(Some(gaps::refused(model.proto())))
+        Ok(Some(gaps::refused(model)))
     }
 
     fn build(&self, model: &OnnxModel) -> Result<Engine> {
@@ -59,7 +59,7 @@ impl Backend for Tract {
     fn build_and_load(&self, model: &OnnxModel) -> Result<(Engine, Box<dyn Executable>)> {
         let start = Instant::now();
         model.check_for_tract()?;
-        let plan = compile::compile(model.proto(), model.signature())?;
+        let plan = compile::compile(model, model.signature())?;
         let signature = model.signature().clone();
         let bytes = model.to_bytes();
         let took = start.elapsed();
@@ -72,7 +72,7 @@ impl Backend for Tract {
         let signature = engine.signature().clone();
         let model = model_of(engine)?;
         model.check_for_tract()?;
-        let plan = compile::compile(model.proto(), &signature)?;
+        let plan = compile::compile(&model, &signature)?;
         Ok(Box::new(TractExecutable { plan, signature }))
     }
 }

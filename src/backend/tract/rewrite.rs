@@ -5,8 +5,8 @@ use half::f16;
 
 use super::gaps::view::{View, attribute};
 use crate::export::onnx::{
-    self, Attribute, AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto, tensor_proto::DataType,
-    type_proto,
+    self, Attribute, AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto,
+    tensor_proto::DataType, type_proto,
 };
 use crate::spec::DType;
 use crate::tensor::HostTensor;
@@ -20,7 +20,10 @@ pub(super) fn rewrite(graph: &mut GraphProto, opset: i64, outer: &View<'_>) {
     let view = outer.with(&known);
     let mut nodes = Vec::with_capacity(known.node.len());
     for (i, node) in std::mem::take(&mut graph.node).into_iter().enumerate() {
-        let mut made = Made { prefix: format!("{}.{i}", node.output.first().map_or("", String::as_str)), nodes: Vec::new() };
+        let mut made = Made {
+            prefix: format!("{}.{i}", node.output.first().map_or("", String::as_str)),
+            nodes: Vec::new(),
+        };
         match made.write(&node, opset, &view) {
             Some(()) => nodes.append(&mut made.nodes),
             None => nodes.push(node),
@@ -66,7 +69,9 @@ impl Made {
             "ReduceMax" | "ReduceMin" if matches!(dtype, Some(DType::F32 | DType::F64)) => {
                 self.extreme(node, dtype?);
             }
-            "ReduceSum" if dtype == Some(DType::I64) => self.sum(node, &axes_of(node, view)?, opset),
+            "ReduceSum" if dtype == Some(DType::I64) => {
+                self.sum(node, &axes_of(node, view)?, opset)
+            }
             "Cast" if attribute(node, "to")?.i() == DataType::Int64 as i64 => match dtype? {
                 DType::I32 => return None,
                 DType::I64 => self.last(node, "Identity", &[&node.input[0]]),
@@ -77,7 +82,9 @@ impl Made {
                 }
             },
             "Slice" if node.input.len() > 2 => {
-                let near = |values: Vec<i64>| values.into_iter().map(|v| v.clamp(-FAR, FAR)).collect::<Vec<_>>();
+                let near = |values: Vec<i64>| {
+                    values.into_iter().map(|v| v.clamp(-FAR, FAR)).collect::<Vec<_>>()
+                };
                 let far = |values: &[i64]| values.iter().any(|v| !(-FAR..=FAR).contains(v));
                 let (starts, ends) = (view.ints(node, 1)?, view.ints(node, 2)?);
                 if !far(&starts) && !far(&ends) {
@@ -85,7 +92,8 @@ impl Made {
                 }
                 let mut inputs = node.input.clone();
                 for (i, values) in [(1, starts), (2, ends)] {
-                    inputs[i] = self.constant(HostTensor::from_vec([values.len()], near(values)).ok()?);
+                    inputs[i] =
+                        self.constant(HostTensor::from_vec([values.len()], near(values)).ok()?);
                 }
                 let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
                 self.last(node, "Slice", &inputs);
@@ -155,7 +163,9 @@ impl Made {
     /// A reduction along one axis, which stays.
     fn reduce(&mut self, op: &str, x: &str, axis: i64, opset: i64) -> String {
         if opset >= 18 || op == "ReduceSum" && opset >= 13 {
-            let axes = self.constant(HostTensor::from_vec([1], vec![axis]).unwrap_or_else(|_| HostTensor::scalar(axis)));
+            let axes = self.constant(
+                HostTensor::from_vec([1], vec![axis]).unwrap_or_else(|_| HostTensor::scalar(axis)),
+            );
             return self.op(op, &[x, &axes], &[]);
         }
         self.op(op, &[x], &[("axes", vec![axis].into())])
@@ -249,7 +259,8 @@ impl Made {
             x = match opset {
                 ..13 => self.op("Squeeze", &[&x], &[("axes", axes.into())]),
                 _ => {
-                    let axes = self.constant(vector(axes).unwrap_or_else(|_| HostTensor::scalar(0i64)));
+                    let axes =
+                        self.constant(vector(axes).unwrap_or_else(|_| HostTensor::scalar(0i64)));
                     self.op("Squeeze", &[&x, &axes], &[])
                 }
             };
@@ -267,9 +278,13 @@ pub(super) fn widen(graph: &mut GraphProto) {
     }
     graph.initializer.iter_mut().for_each(widen_tensor);
     for node in &mut graph.node {
-        let names_type = matches!(node.op_type(), "Cast" | "EyeLike" | "RandomNormal" | "RandomUniform");
+        let names_type =
+            matches!(node.op_type(), "Cast" | "EyeLike" | "RandomNormal" | "RandomUniform");
         for attribute in &mut node.attribute {
-            if names_type && matches!(attribute.name(), "to" | "dtype") && attribute.i() == DataType::Float16 as i64 {
+            if names_type
+                && matches!(attribute.name(), "to" | "dtype")
+                && attribute.i() == DataType::Float16 as i64
+            {
                 attribute.i = Some(DataType::Float as i64);
             }
             attribute.t.iter_mut().for_each(widen_tensor);
@@ -292,10 +307,13 @@ fn widen_tensor(tensor: &mut TensorProto) {
         return;
     }
     let halves: Vec<f16> = match tensor.raw_data.as_ref().filter(|bytes| !bytes.is_empty()) {
-        Some(bytes) => bytes.chunks_exact(2).map(|pair| f16::from_le_bytes([pair[0], pair[1]])).collect(),
+        Some(bytes) => {
+            bytes.chunks_exact(2).map(|pair| f16::from_le_bytes([pair[0], pair[1]])).collect()
+        }
         None => tensor.int32_data.iter().map(|&bits| f16::from_bits(bits as u16)).collect(),
     };
-    let shape: Option<Vec<usize>> = tensor.dims.iter().map(|&size| usize::try_from(size).ok()).collect();
+    let shape: Option<Vec<usize>> =
+        tensor.dims.iter().map(|&size| usize::try_from(size).ok()).collect();
     let wide: Vec<f32> = halves.into_iter().map(f32::from).collect();
     if let Some(wide) = shape.and_then(|shape| HostTensor::from_vec(shape, wide).ok()) {
         *tensor = onnx::tensor_to_proto(tensor.name(), &wide);

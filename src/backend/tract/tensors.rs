@@ -47,7 +47,8 @@ pub(super) fn to_tract(tensor: &HostTensor) -> Result<Tensor> {
             let wide: Vec<f32> = values.iter().copied().map(f32::from).collect();
             Tensor::from_shape(tensor.shape(), &wide).map_err(failed)
         }
-        DType::BF16 => datum_type(DType::BF16).and_then(|_| Err(Error::new(ErrorKind::Build, "tract has no bfloat16"))),
+        DType::BF16 => datum_type(DType::BF16)
+            .and_then(|_| Err(Error::new(ErrorKind::Build, "tract has no bfloat16"))),
         DType::I8 => copied::<i8>(tensor),
         DType::I16 => copied::<i16>(tensor),
         DType::I32 => copied::<i32>(tensor),

@@ -1,19 +1,21 @@
 //! What tract ignores or computes wrongly, by name: refused here, before tract sees a model, since tract itself would
 //! say nothing. Each refusal names the node and says what to use instead.
 
+mod resize;
 mod rules;
 mod table;
 pub(super) mod view;
 
 use crate::error::{Error, ErrorKind};
-use crate::export::NodeRefusal;
-use crate::export::onnx::{AttributeProto, GraphProto, ModelProto, NodeProto, attribute_proto::AttributeType};
-use view::View;
+use crate::export::onnx::{AttributeProto, GraphProto, NodeProto, attribute_proto::AttributeType};
+use crate::export::{NodeRefusal, OnnxModel};
+use view::{Shapes, View};
 
 /// All that tract would get wrong of a model, in the order of its nodes.
-pub(super) fn refused(model: &ModelProto) -> Vec<NodeRefusal> {
+pub(super) fn refused(model: &OnnxModel) -> Vec<NodeRefusal> {
+    let proto = model.proto();
     let standard = |domain: &str| domain.is_empty() || domain == "ai.onnx";
-    let opset = model.opset_import.iter().find(|import| standard(import.domain()));
+    let opset = proto.opset_import.iter().find(|import| standard(import.domain()));
     let opset = opset.map_or(0, |import| import.version());
     if !(table::OLDEST..=table::NEWEST).contains(&opset) {
         let (oldest, newest) = (table::OLDEST, table::NEWEST);
@@ -23,8 +25,11 @@ pub(super) fn refused(model: &ModelProto) -> Vec<NodeRefusal> {
         let reason = Error::new(ErrorKind::Build, text).in_operation("build");
         return vec![NodeRefusal::new(None, reason)];
     }
-    let Some(graph) = &model.graph else { return Vec::new() };
-    in_graph(graph, opset, &View::default())
+    let Some(graph) = &proto.graph else { return Vec::new() };
+    let by_sizes = |node: &NodeProto| matches!(node.op_type(), "Resize" | "BatchNormalization");
+    let shapes =
+        if graph.node.iter().any(by_sizes) { model.known_shapes() } else { Shapes::default() };
+    in_graph(graph, opset, &View::of(&shapes))
 }
 
 fn in_graph(graph: &GraphProto, opset: i64, outer: &View<'_>) -> Vec<NodeRefusal> {
@@ -40,7 +45,10 @@ fn in_graph(graph: &GraphProto, opset: i64, outer: &View<'_>) -> Vec<NodeRefusal
             let inside = in_graph(body, opset, &view).into_iter().map(|refusal| {
                 let error = Error::new(ErrorKind::Build, refusal.reason.message());
                 let inner = refusal.reason.operation().unwrap_or_default();
-                NodeRefusal::new(Some(i), error.in_operation(format!("{}: {inner}", label(i, node))))
+                NodeRefusal::new(
+                    Some(i),
+                    error.in_operation(format!("{}: {inner}", label(i, node))),
+                )
             });
             found.extend(inside);
         }
@@ -60,9 +68,12 @@ fn reason(node: &NodeProto, opset: i64, view: &View<'_>) -> Option<String> {
     let name = node.op_type();
     if !matches!(node.domain(), "" | "ai.onnx") {
         let domain = node.domain();
-        return Some(format!("tract would take `{name}` of domain `{domain}` for another operator"));
+        return Some(format!(
+            "tract would take `{name}` of domain `{domain}` for another operator"
+        ));
     }
-    let knows = |operators: &&table::Operators| operators.names.split(' ').any(|known| known == name);
+    let knows =
+        |operators: &&table::Operators| operators.names.split(' ').any(|known| known == name);
     let Some(operators) = table::OPERATORS.iter().find(knows) else {
         return Some("tract does not have this operator".to_owned());
     };
@@ -79,7 +90,8 @@ fn reason(node: &NodeProto, opset: i64, view: &View<'_>) -> Option<String> {
 
 /// Whether tract does what the attribute says.
 fn is_read(attribute: &AttributeProto, read: &str) -> bool {
-    let mut entries = read.split_whitespace().map(|entry| entry.split_once('=').unwrap_or((entry, "")));
+    let mut entries =
+        read.split_whitespace().map(|entry| entry.split_once('=').unwrap_or((entry, "")));
     let Some((_, values)) = entries.find(|(name, _)| *name == attribute.name()) else {
         return false;
     };

@@ -1,6 +1,7 @@
 //! What tract gets wrong of operators that it has, by operator, type and constants. The table beside lists the
 //! operators and attributes.
 
+use super::resize;
 use super::view::{View, attribute};
 use crate::backend::tract::rewrite;
 use crate::export::onnx::NodeProto;
@@ -16,9 +17,12 @@ pub(super) fn reason(node: &NodeProto, opset: i64, view: &View<'_>) -> Option<St
     let dtype = view.dtype(node, 0);
     let is = |types: &[DType]| dtype.is_some_and(|dtype| types.contains(&dtype));
     let integers = dtype.is_some_and(DType::is_int);
-    let text = |name: &str| attribute(node, name).map(|value| String::from_utf8_lossy(value.s()).into_owned());
+    let text = |name: &str| {
+        attribute(node, name).map(|value| String::from_utf8_lossy(value.s()).into_owned())
+    };
     let wrong = match node.op_type() {
-        "ReduceL1" | "ReduceL2" | "ReduceLogSum" | "ReduceLogSumExp" | "ReduceMean" | "ReduceSumSquare"
+        "ReduceL1" | "ReduceL2" | "ReduceLogSum" | "ReduceLogSumExp" | "ReduceMean"
+        | "ReduceSumSquare"
             if integers =>
         {
             Some("tract sums integers in 32 bits")
@@ -38,33 +42,26 @@ pub(super) fn reason(node: &NodeProto, opset: i64, view: &View<'_>) -> Option<St
         "Einsum" if text("equation").is_none_or(|equation| !has_axes_left(&equation)) => {
             Some("tract does not sum up along all axes")
         }
-        "Resize" => {
-            let scales = view.constant(node, if opset >= 11 { 2 } else { 1 });
-            let scales = scales.and_then(|scales| scales.to_vec::<f32>().ok()).unwrap_or_default();
-            let mode = text("coordinate_transformation_mode");
-            let (mode, cubic) = (mode.as_deref(), text("mode").as_deref() == Some("cubic"));
-            let whole = scales.iter().all(|scale| scale.fract() == 0.0);
-            match mode {
-                Some("align_corners") if !whole => {
-                    Some("tract resizes by a scale that is no whole number to other corners")
-                }
-                Some("pytorch_half_pixel") if cubic => {
-                    Some("tract resizes to a single point wrongly with these coordinates")
-                }
-                _ if scales.iter().any(|&scale| scale > WIDEST as f32) => Some("the result is too large"),
-                _ => None,
-            }
+        "Resize" => resize::reason(node, opset, view),
+        "BatchNormalization" if view.sizes(node, 0).is_some_and(|sizes| sizes.len() < 2) => {
+            Some("tract reads channels that a vector does not have")
         }
         "ConvTranspose" if attribute(node, "output_shape").is_some() => {
             Some("tract places an output of a stated shape wrongly")
         }
-        "Pad" if view.ints(node, 1).is_some_and(|pads| pads.iter().any(|&pad| !(0..=MOST).contains(&pad))) => {
+        "Pad"
+            if view
+                .ints(node, 1)
+                .is_some_and(|pads| pads.iter().any(|&pad| !(0..=MOST).contains(&pad))) =>
+        {
             Some("tract takes negative pads for huge ones")
         }
         "Slice" => {
-            let (starts, steps) = (view.ints(node, 1).unwrap_or_default(), view.ints(node, 4).unwrap_or_default());
+            let (starts, steps) =
+                (view.ints(node, 1).unwrap_or_default(), view.ints(node, 4).unwrap_or_default());
             let backwards = starts.iter().zip(&steps).any(|(&start, &step)| step < 0 && start < -1);
-            backwards.then_some("tract slices backwards from before the first element in another way")
+            backwards
+                .then_some("tract slices backwards from before the first element in another way")
         }
         _ => None,
     };
@@ -88,7 +85,10 @@ fn too_large(node: &NodeProto, view: &View<'_>) -> Option<String> {
         "Range" => match [0, 1, 2].map(constant) {
             [Some(first), Some(limit), Some(step)] => match (&first[..], &limit[..], &step[..]) {
                 (&[first], &[limit], &[step]) => {
-                    step != 0 && fits(limit.checked_sub(first).and_then(|length| length.checked_div(step)))
+                    step != 0
+                        && fits(
+                            limit.checked_sub(first).and_then(|length| length.checked_div(step)),
+                        )
                 }
                 _ => true,
             },

@@ -50,7 +50,10 @@ pub(super) const OPERATORS: &[Operators] = &[
     all("Constant", "value value_float value_floats value_int value_ints"),
     all("ConstantOfShape", "value"),
     all("Conv ConvInteger", "auto_pad dilations group kernel_shape pads strides"),
-    all("ConvTranspose", "auto_pad dilations group kernel_shape output_padding output_shape pads strides"),
+    all(
+        "ConvTranspose",
+        "auto_pad dilations group kernel_shape output_padding output_shape pads strides",
+    ),
     all("CumSum", "exclusive reverse"),
     all("DepthToSpace", "blocksize mode"),
     all("DequantizeLinear", "axis block_size=0 output_dtype=0|1"),
@@ -98,7 +101,11 @@ pub(super) const OPERATORS: &[Operators] = &[
     ),
     all("RMSNormalization", "axis epsilon stash_type=1"),
     all("RNN", "hidden_size layout direction=forward|bidirectional activations=Tanh"),
-    from(9, "Scan", "body num_scan_inputs scan_input_axes scan_input_directions scan_output_axes scan_output_directions"),
+    from(
+        9,
+        "Scan",
+        "body num_scan_inputs scan_input_axes scan_input_directions scan_output_axes scan_output_directions",
+    ),
     all("Scatter ScatterElements", "axis reduction"),
     all("ScatterND", "reduction"),
     all("Selu", "alpha gamma"),
@@ -112,6 +119,9 @@ pub(super) const OPERATORS: &[Operators] = &[
     all("TopK", "axis largest sorted"),
     all("Transpose", "perm"),
     all("Trilu", "upper"),
-    all("Attention", "is_causal=0 kv_num_heads q_num_heads scale softcap=0 qk_matmul_output_mode=0 softmax_precision"),
+    all(
+        "Attention",
+        "is_causal=0 kv_num_heads q_num_heads scale softcap=0 qk_matmul_output_mode=0 softmax_precision",
+    ),
     all("RotaryEmbedding", "interleaved num_heads rotary_embedding_dim"),
 ];

@@ -1,4 +1,4 @@
-//! What is known of the values of a graph before it runs: element types and constants. No rules.
+//! What is known of the values of a graph before it runs: element types, sizes and constants. No rules.
 
 use std::collections::HashMap;
 
@@ -13,9 +13,18 @@ use crate::tensor::HostTensor;
 pub(in crate::backend::tract) struct View<'g> {
     types: HashMap<&'g str, DType>,
     constants: HashMap<&'g str, &'g TensorProto>,
+    shapes: Option<&'g Shapes>,
 }
 
+/// Sizes of values by name; `None` for one that is open.
+pub(in crate::backend::tract) type Shapes = HashMap<String, Vec<Option<usize>>>;
+
 impl<'g> View<'g> {
+    /// Nothing but the sizes of values.
+    pub(in crate::backend::tract) fn of(shapes: &'g Shapes) -> Self {
+        Self { shapes: Some(shapes), ..Self::default() }
+    }
+
     /// What is known inside a graph whose surroundings this knows.
     pub(in crate::backend::tract) fn with(&self, graph: &'g GraphProto) -> Self {
         let mut view = self.clone();
@@ -58,12 +67,15 @@ impl<'g> View<'g> {
         match node.op_type() {
             "Cast" => named("to"),
             "CastLike" | "Where" | "OneHot" => of(if node.op_type() == "OneHot" { 2 } else { 1 }),
-            "Shape" | "Size" | "NonZero" | "ArgMax" | "ArgMin" | "NonMaxSuppression" => Some(DType::I64),
-            "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" | "Not" | "And" | "Or" | "Xor"
-            | "IsNaN" | "IsInf" => Some(DType::Bool),
+            "Shape" | "Size" | "NonZero" | "ArgMax" | "ArgMin" | "NonMaxSuppression" => {
+                Some(DType::I64)
+            }
+            "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" | "Not" | "And"
+            | "Or" | "Xor" | "IsNaN" | "IsInf" => Some(DType::Bool),
             "Constant" | "ConstantOfShape" => {
                 let value = attribute(node, "value").and_then(|a| a.t.as_ref());
-                let ints = ["value_int", "value_ints"].iter().any(|name| attribute(node, name).is_some());
+                let ints =
+                    ["value_int", "value_ints"].iter().any(|name| attribute(node, name).is_some());
                 match value {
                     Some(value) => onnx::from_onnx(value.data_type()).ok(),
                     None if ints => Some(DType::I64),
@@ -86,8 +98,21 @@ impl<'g> View<'g> {
         self.types.get(node.input.get(input)?.as_str()).copied()
     }
 
+    /// The sizes of a node's input, if its rank is known.
+    pub(in crate::backend::tract) fn sizes(
+        &self,
+        node: &NodeProto,
+        input: usize,
+    ) -> Option<&'g [Option<usize>]> {
+        self.shapes?.get(node.input.get(input)?).map(Vec::as_slice)
+    }
+
     /// The values of a node's input as 64-bit integers, if they are constant integers.
-    pub(in crate::backend::tract) fn ints(&self, node: &NodeProto, input: usize) -> Option<Vec<i64>> {
+    pub(in crate::backend::tract) fn ints(
+        &self,
+        node: &NodeProto,
+        input: usize,
+    ) -> Option<Vec<i64>> {
         let tensor = self.constant(node, input)?;
         match tensor.dtype() {
             DType::I64 => tensor.to_vec().ok(),
@@ -97,7 +122,11 @@ impl<'g> View<'g> {
     }
 
     /// A node's input, if it is constant and its data is as long as its shape.
-    pub(in crate::backend::tract) fn constant(&self, node: &NodeProto, input: usize) -> Option<HostTensor> {
+    pub(in crate::backend::tract) fn constant(
+        &self,
+        node: &NodeProto,
+        input: usize,
+    ) -> Option<HostTensor> {
         values(self.constants.get(node.input.get(input)?.as_str())?)
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::NodeRefusal;
 use crate::export::model::OnnxModel;
-use crate::export::model::infer::{self, Fact};
+use crate::export::model::infer::{self, Fact, Size};
 use crate::export::model::walk::{label, short};
 use crate::export::onnx::NodeProto;
 
@@ -52,6 +52,15 @@ impl OnnxModel {
     pub(crate) fn check_for_tract(&self) -> Result<()> {
         let mut nodes = self.proto.graph.iter().flat_map(|graph| &graph.node);
         nodes.try_for_each(|node| check_terms(node, "tract"))
+    }
+
+    /// The sizes of each value of the main graph whose rank follows from the model; `None` for one that is open.
+    pub(crate) fn known_shapes(&self) -> HashMap<String, Vec<Option<usize>>> {
+        let known = |size: &Size| size.known().and_then(|size| usize::try_from(size).ok());
+        let shape =
+            |(name, fact): (String, Fact)| Some((name, fact.shape?.iter().map(known).collect()));
+        // A model with an error is told as such where it is opened.
+        infer::facts(&self.proto).unwrap_or_default().into_iter().filter_map(shape).collect()
     }
 
     fn opset(&self) -> i64 {

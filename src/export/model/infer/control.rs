@@ -46,8 +46,7 @@ pub(super) fn bodies(
         }
         "Scan" => {
             let Some(graph) = body("body") else { return call.fail("`body` is missing") };
-            let scans = call.int("num_scan_inputs").unwrap_or(1).max(0) as usize;
-            let states = graph.input.len().saturating_sub(scans);
+            let states = scan_states(call, graph)?;
             let given = run(inference, graph, scope, |_, fact| rank_alone(fact))?;
             let old = call.opset < 9;
             let facts = given.into_iter().enumerate().map(|(i, fact)| match (old, i < states) {
@@ -111,6 +110,35 @@ fn either(a: Fact, b: Fact) -> Fact {
     };
     let dtype = if a.dtype == b.dtype { a.dtype } else { 0 };
     Fact { dtype, other: a.other || b.other, shape, values: None }
+}
+
+/// How many states a `Scan` carries on; its numbers must fit its body.
+fn scan_states(call: &Call<'_>, body: &GraphProto) -> Result<usize> {
+    // Before operator set 9, the first input is the lengths of the sequences.
+    let given = call.node.input.len().saturating_sub(usize::from(call.opset < 9));
+    let scans = call.int("num_scan_inputs").unwrap_or(0);
+    let states = match usize::try_from(scans) {
+        Ok(scans) if (1..=given).contains(&scans) => given - scans,
+        _ => return call.fail(format!("`num_scan_inputs` is {scans}, of {given} inputs")),
+    };
+    let (inputs, outputs) = (body.input.len(), body.output.len());
+    if inputs != given {
+        return call.fail(format!("the body has {inputs} inputs, and the node {given}"));
+    }
+    let least = states.max(call.node.output.len());
+    if outputs < least {
+        return call.fail(format!("the body has {outputs} outputs, and must have {least} or more"));
+    }
+    let sides = [("input", given - states), ("output", outputs - states)];
+    for (name, count) in sides.iter().flat_map(|(side, count)| {
+        ["axes", "directions"].map(|list| (format!("scan_{side}_{list}"), *count))
+    }) {
+        if let Some(list) = call.list(&name).filter(|list| list.len() != count) {
+            return call
+                .fail(format!("`{name}` has {} elements, and must have {count}", list.len()));
+        }
+    }
+    Ok(states)
 }
 
 /// Refuses a loop that goes on for ever, or as good as.

@@ -264,7 +264,8 @@ fn scaled(call: &Call<'_>, size: &Size, scale: f64) -> Result<Size> {
     Ok(match size {
         size if scale == 1.0 => size.clone(),
         Size::Known(size) => {
-            Size::Known((*size as f64 * scale).floor().min(i64::MAX as f64) as i64)
+            // In 32-bit floats, as ONNX's own inference and every consumer do.
+            Size::Known((*size as f32 * scale as f32).floor() as i64)
         }
         _ => Size::Unknown,
     })
