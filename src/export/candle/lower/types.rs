@@ -89,7 +89,9 @@ impl Lowering<'_> {
         let value = self.graph.input(&spec.name, taken, spec.shape.clone())?;
         match taken {
             DType::U8 if cast => Ok(value),
-            DType::U8 if !target.casts_bytes_to_integers() => value.cast(DType::F32)?.cast(computed(dtype)?),
+            DType::U8 if !target.casts_bytes_to_integers() => {
+                value.cast(DType::F32)?.cast(computed(dtype)?)
+            }
             _ => value.cast(computed(dtype)?),
         }
     }
