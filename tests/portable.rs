@@ -206,15 +206,12 @@ fn threads_share_one_executable() {
 
 #[test]
 fn a_panic_of_tract_names_the_node() {
-    // A product with a number panics inside tract.
-    let inputs =
-        vec![value("x", DataType::Float, &[Some(2), Some(3)]), value("s", DataType::Float, &[])];
-    let nodes = vec![
-        node("Relu", &["x"], "r"),
-        node("MatMul", &["r", "s"], "y"),
-        node("Tanh", &["y"], "z"),
-    ];
-    let model = model(nodes, inputs, vec![value("z", DataType::Float, &[Some(2)])]);
+    // A product of 64-bit integers panics inside tract.
+    let whole = |name: &str, sizes: [Option<i64>; 2]| value(name, DataType::Int64, &sizes);
+    let inputs = vec![whole("x", [Some(2), Some(3)]), whole("s", [Some(3), Some(2)])];
+    let nodes =
+        vec![node("Abs", &["x"], "r"), node("MatMul", &["r", "s"], "y"), node("Neg", &["y"], "z")];
+    let model = model(nodes, inputs, vec![whole("z", [Some(2), Some(2)])]);
     let error = Tract.build(&model).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Build);
     assert!(error.to_string().contains("MatMul_of_y"), "{error}");
