@@ -118,7 +118,7 @@ fn outputs_that_are_inputs_are_right() {
                 let x = HostTensor::from_bytes(dtype, [size, size], ones).unwrap();
                 // The input's memory is used again, by what is made after it.
                 for _ in 0..3 {
-                    let outputs = executable.run(&[x.clone()]).unwrap();
+                    let outputs = executable.run(std::slice::from_ref(&x)).unwrap();
                     let others = vec![7u8; size * size * dtype.size()];
                     assert!(
                         outputs.iter().all(|output| *output == x),

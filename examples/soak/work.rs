@@ -211,7 +211,7 @@ fn compare(soak: &Soak, sample: &Sample, outputs: &[HostTensor]) -> Result<()> {
         // A value that is not a number stays.
         let off = off.fold(0f32, |most, off| if off <= most { most } else { off });
         let off = off / largest;
-        if !(off <= TOLERANCE) {
+        if off.is_nan() || off > TOLERANCE {
             return Err(format!("{:.3} % of the largest value off", off * 100.0).into());
         }
         soak.furthest.fetch_max((off * 1e6) as u64, Ordering::Relaxed);
