@@ -132,7 +132,9 @@ impl Slot {
             thread::sleep(pause);
             pause = (2 * pause).min(LONGEST_PAUSE);
         };
-        if before {
+        // An engine that was never captured, on a stream that nobody else breaks, breaks the capture itself.
+        let by_itself = !before && matches!(why, NoGraph::Broken(_));
+        if !by_itself {
             tracing::warn!(
                 target: "accelerant::tensorrt",
                 "kernels wait for each other by events, which is slower than the CUDA graph that cannot be made: {why}"
