@@ -216,7 +216,7 @@ impl TensorRtOptions {
     /// [`without_captures`](crate::cuda::without_captures), or set this where they cannot be told.
     ///
     /// The capture is on a stream of a green context then, which needs a driver for CUDA 12.5 or newer. Its graphs take 5 µs
-    /// longer (5 % of a ResNet-50 at batch 1), and a capture for other shapes keeps 0.1 to 0.2 MB of the host's memory.
+    /// longer (5 % of a ResNet-50 at batch 1), and a capture for other shapes keeps 0.04 to 0.2 MB of the host's memory.
     #[must_use]
     pub fn isolated_captures(mut self, isolated: bool) -> Self {
         self.isolated_captures = isolated;
