@@ -1,0 +1,168 @@
+//! Runs `.onnx` files on TensorRT-RTX, compares every output with the one that their framework computed, and times them.
+//!
+//! Beside `NAME.onnx` stands `NAME.safetensors` with the inputs as `in.INPUT` and the outputs as `out.OUTPUT`.
+//! `benches/python/torch_files.py` writes such pairs with torch.
+//! One line of JSON a file goes to stdout: the largest difference in parts of the output's largest value, and the
+//! median device time of a call with CUDA graphs, by CUDA events, in milliseconds.
+//!
+//! `cargo run --release --features tensorrt-rtx --example against_torch -- models/*.onnx`
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use accelerant::backend::tensorrt::{TensorRt, TensorRtOptions};
+use accelerant::cuda::CudaRead;
+use accelerant::cuda::cudarc::driver::sys::CUevent_flags::CU_EVENT_DEFAULT;
+use accelerant::cuda::cudarc::driver::{CudaContext, CudaSlice, CudaStream};
+use accelerant::export::OnnxModel;
+use accelerant::{BackendKind, DType, HostTensor, InferenceModule, OptimizeOptions, Registry};
+use clap::Parser;
+use safetensors::SafeTensors;
+use serde_json::json;
+
+type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
+
+const WARM_UP: usize = 30;
+
+#[derive(Parser)]
+#[command(about = "Compares .onnx files on TensorRT-RTX with outputs that are stored beside them")]
+struct Args {
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Ends with status 1 if an output differs by more than this part of its largest value.
+    #[arg(long, default_value_t = f64::INFINITY)]
+    tolerance: f64,
+    /// Timed calls.
+    #[arg(long, default_value_t = 300)]
+    iterations: usize,
+    /// TensorRT's CUDA device.
+    #[arg(long, default_value_t = 0)]
+    device: usize,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let mut failed = false;
+    for file in &args.files {
+        match measure(file, &args) {
+            Ok(difference) if difference <= args.tolerance => {}
+            Ok(difference) => {
+                eprintln!("{}: an output differs by {difference:.2e}", file.display());
+                failed = true;
+            }
+            Err(error) => {
+                eprintln!("{}: {error}", file.display());
+                failed = true;
+            }
+        }
+    }
+    ExitCode::from(u8::from(failed))
+}
+
+/// The tensor `name` of a file of stored tensors.
+fn stored(tensors: &SafeTensors<'_>, name: &str) -> Result<HostTensor> {
+    let view = tensors.tensor(name).map_err(|error| format!("{name}: {error}"))?;
+    let dtype = match view.dtype() {
+        safetensors::Dtype::F32 => DType::F32,
+        safetensors::Dtype::F16 => DType::F16,
+        safetensors::Dtype::BF16 => DType::BF16,
+        safetensors::Dtype::I64 => DType::I64,
+        safetensors::Dtype::I32 => DType::I32,
+        safetensors::Dtype::BOOL => DType::Bool,
+        other => return Err(format!("{name}: {other:?} is not read").into()),
+    };
+    Ok(HostTensor::from_bytes(dtype, view.shape().to_vec(), view.data().to_vec())?)
+}
+
+/// The values as numbers of 64 bits.
+fn numbers(tensor: &HostTensor) -> Result<Vec<f64>> {
+    Ok(match tensor.dtype() {
+        DType::F16 => tensor.to_vec::<half::f16>()?.into_iter().map(f64::from).collect(),
+        DType::BF16 => tensor.to_vec::<half::bf16>()?.into_iter().map(f64::from).collect(),
+        DType::I64 => tensor.to_vec::<i64>()?.into_iter().map(|x| x as f64).collect(),
+        DType::I32 => tensor.to_vec::<i32>()?.into_iter().map(f64::from).collect(),
+        DType::Bool => tensor.to_vec::<bool>()?.into_iter().map(|x| f64::from(u8::from(x))).collect(),
+        _ => tensor.to_vec::<f32>()?.into_iter().map(f64::from).collect(),
+    })
+}
+
+/// The largest difference in parts of the largest expected value. A NaN is infinitely far.
+fn difference(expected: &HostTensor, got: &HostTensor) -> Result<f64> {
+    if expected.shape() != got.shape() || expected.dtype() != got.dtype() {
+        return Err(format!("{expected:?} was expected, the module gives {got:?}").into());
+    }
+    let (expected, got) = (numbers(expected)?, numbers(got)?);
+    let largest = expected.iter().fold(0.0_f64, |largest, x| largest.max(x.abs()));
+    let furthest = expected.iter().zip(&got).map(|(x, y)| (x - y).abs());
+    let furthest = furthest.fold(0.0, |most: f64, x| if x.is_nan() { f64::INFINITY } else { most.max(x) });
+    Ok(if furthest == 0.0 { 0.0 } else { furthest / largest })
+}
+
+fn measure(file: &Path, args: &Args) -> Result<f64> {
+    let bytes = std::fs::read(file.with_extension("safetensors"))?;
+    let tensors = SafeTensors::deserialize(&bytes)?;
+    let tensorrt = TensorRtOptions::default().device(args.device).cuda_graph(true);
+    let registry = Registry::empty().with(TensorRt::rtx().with_options(tensorrt));
+    let options = OptimizeOptions::new().registry(registry).require(BackendKind::TensorRtRtx);
+    let start = Instant::now();
+    let module = InferenceModule::compile(&OnnxModel::open(file)?, &options)?;
+    let compiled = start.elapsed();
+
+    let signature = module.signature();
+    let inputs = signature.inputs.iter().map(|spec| stored(&tensors, &format!("in.{}", spec.name)));
+    let inputs = inputs.collect::<Result<Vec<_>>>()?;
+    let mut furthest = 0.0_f64;
+    for (spec, got) in signature.outputs.iter().zip(module.run(&inputs)?) {
+        let expected = stored(&tensors, &format!("out.{}", spec.name))?;
+        let difference = difference(&expected, &got).map_err(|error| format!("{}: {error}", spec.name))?;
+        furthest = furthest.max(difference);
+    }
+    let time = time(&module, &inputs, args)?;
+    let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let line = json!({
+        "file": name,
+        "difference": furthest,
+        "device_ms": time,
+        "compile_s": compiled.as_secs_f64(),
+        "backend": module.description(),
+    });
+    println!("{line}");
+    Ok(furthest)
+}
+
+/// The median time between CUDA events around calls on device tensors that stay where they are.
+fn time(module: &InferenceModule, inputs: &[HostTensor], args: &Args) -> Result<f64> {
+    let stream: Arc<CudaStream> = CudaContext::new(args.device)?.new_stream()?;
+    let uploaded = inputs.iter().map(|x| Ok(stream.clone_htod(&x.bytes()[..])?));
+    let uploaded = uploaded.collect::<Result<Vec<CudaSlice<u8>>>>()?;
+    let cuda = module.cuda_on(args.device)?;
+    let shapes: Vec<&[usize]> = inputs.iter().map(HostTensor::shape).collect();
+    let specs = module.signature().outputs.iter();
+    let outputs = specs.zip(cuda.output_shapes(&shapes)?).map(|(spec, shape)| {
+        let size = shape.iter().product::<usize>() * spec.dtype.size();
+        Ok(stream.alloc_zeros::<u8>(size)?)
+    });
+    let mut outputs = outputs.collect::<Result<Vec<CudaSlice<u8>>>>()?;
+    let mut call = || -> Result<()> {
+        let read = uploaded.iter().zip(&shapes);
+        let read: Vec<(&dyn CudaRead, &[usize])> = read.map(|(x, shape)| (x as &dyn CudaRead, *shape)).collect();
+        let mut written: Vec<_> = outputs.iter_mut().map(|y| y as _).collect();
+        Ok(cuda.run_on(&stream, &read, &mut written)?)
+    };
+    for _ in 0..WARM_UP {
+        call()?;
+    }
+    stream.synchronize()?;
+    let mut events = vec![stream.record_event(Some(CU_EVENT_DEFAULT))?];
+    for _ in 0..args.iterations {
+        call()?;
+        events.push(stream.record_event(Some(CU_EVENT_DEFAULT))?);
+    }
+    stream.synchronize()?;
+    let times = events.windows(2).map(|pair| Ok(f64::from(pair[0].elapsed_ms(&pair[1])?)));
+    let mut times = times.collect::<Result<Vec<f64>>>()?;
+    times.sort_by(f64::total_cmp);
+    Ok(times[times.len() / 2])
+}
