@@ -13,9 +13,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use accelerant::backend::tensorrt::{TensorRt, TensorRtOptions};
-use accelerant::cuda::CudaRead;
 use accelerant::cuda::cudarc::driver::sys::CUevent_flags::CU_EVENT_DEFAULT;
 use accelerant::cuda::cudarc::driver::{CudaContext, CudaSlice, CudaStream};
+use accelerant::cuda::{CudaRead, CudaWrite};
 use accelerant::export::OnnxModel;
 use accelerant::{BackendKind, DType, HostTensor, InferenceModule, OptimizeOptions, Registry};
 use clap::Parser;
@@ -83,7 +83,9 @@ fn numbers(tensor: &HostTensor) -> Result<Vec<f64>> {
         DType::BF16 => tensor.to_vec::<half::bf16>()?.into_iter().map(f64::from).collect(),
         DType::I64 => tensor.to_vec::<i64>()?.into_iter().map(|x| x as f64).collect(),
         DType::I32 => tensor.to_vec::<i32>()?.into_iter().map(f64::from).collect(),
-        DType::Bool => tensor.to_vec::<bool>()?.into_iter().map(|x| f64::from(u8::from(x))).collect(),
+        DType::Bool => {
+            tensor.to_vec::<bool>()?.into_iter().map(|x| f64::from(u8::from(x))).collect()
+        }
         _ => tensor.to_vec::<f32>()?.into_iter().map(f64::from).collect(),
     })
 }
@@ -96,7 +98,8 @@ fn difference(expected: &HostTensor, got: &HostTensor) -> Result<f64> {
     let (expected, got) = (numbers(expected)?, numbers(got)?);
     let largest = expected.iter().fold(0.0_f64, |largest, x| largest.max(x.abs()));
     let furthest = expected.iter().zip(&got).map(|(x, y)| (x - y).abs());
-    let furthest = furthest.fold(0.0, |most: f64, x| if x.is_nan() { f64::INFINITY } else { most.max(x) });
+    let furthest =
+        furthest.fold(0.0, |most: f64, x| if x.is_nan() { f64::INFINITY } else { most.max(x) });
     Ok(if furthest == 0.0 { 0.0 } else { furthest / largest })
 }
 
@@ -114,12 +117,14 @@ fn measure(file: &Path, args: &Args) -> Result<f64> {
     let inputs = signature.inputs.iter().map(|spec| stored(&tensors, &format!("in.{}", spec.name)));
     let inputs = inputs.collect::<Result<Vec<_>>>()?;
     let mut furthest = 0.0_f64;
-    for (spec, got) in signature.outputs.iter().zip(module.run(&inputs)?) {
+    let outputs = module.run(&inputs)?;
+    for (spec, got) in signature.outputs.iter().zip(&outputs) {
         let expected = stored(&tensors, &format!("out.{}", spec.name))?;
-        let difference = difference(&expected, &got).map_err(|error| format!("{}: {error}", spec.name))?;
+        let difference =
+            difference(&expected, got).map_err(|error| format!("{}: {error}", spec.name))?;
         furthest = furthest.max(difference);
     }
-    let time = time(&module, &inputs, args)?;
+    let time = time(&module, &inputs, &outputs, args)?;
     let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let line = json!({
         "file": name,
@@ -132,23 +137,67 @@ fn measure(file: &Path, args: &Args) -> Result<f64> {
     Ok(furthest)
 }
 
+/// Device memory of a tensor's own type.
+enum Memory {
+    F32(CudaSlice<f32>),
+    F16(CudaSlice<half::f16>),
+    Bf16(CudaSlice<half::bf16>),
+    I64(CudaSlice<i64>),
+    I32(CudaSlice<i32>),
+    Bool(CudaSlice<bool>),
+}
+
+impl Memory {
+    fn of(stream: &Arc<CudaStream>, tensor: &HostTensor) -> Result<Self> {
+        Ok(match tensor.dtype() {
+            DType::F32 => Self::F32(stream.clone_htod(&tensor.to_vec()?)?),
+            DType::F16 => Self::F16(stream.clone_htod(&tensor.to_vec()?)?),
+            DType::BF16 => Self::Bf16(stream.clone_htod(&tensor.to_vec()?)?),
+            DType::I64 => Self::I64(stream.clone_htod(&tensor.to_vec()?)?),
+            DType::I32 => Self::I32(stream.clone_htod(&tensor.to_vec()?)?),
+            DType::Bool => Self::Bool(stream.clone_htod(&tensor.to_vec()?)?),
+            other => return Err(format!("{other} is not uploaded").into()),
+        })
+    }
+
+    fn read(&self) -> &dyn CudaRead {
+        match self {
+            Self::F32(memory) => memory,
+            Self::F16(memory) => memory,
+            Self::Bf16(memory) => memory,
+            Self::I64(memory) => memory,
+            Self::I32(memory) => memory,
+            Self::Bool(memory) => memory,
+        }
+    }
+
+    fn write(&mut self) -> &mut dyn CudaWrite {
+        match self {
+            Self::F32(memory) => memory,
+            Self::F16(memory) => memory,
+            Self::Bf16(memory) => memory,
+            Self::I64(memory) => memory,
+            Self::I32(memory) => memory,
+            Self::Bool(memory) => memory,
+        }
+    }
+}
+
 /// The median time between CUDA events around calls on device tensors that stay where they are.
-fn time(module: &InferenceModule, inputs: &[HostTensor], args: &Args) -> Result<f64> {
+fn time(
+    module: &InferenceModule,
+    inputs: &[HostTensor],
+    outputs: &[HostTensor],
+    args: &Args,
+) -> Result<f64> {
     let stream: Arc<CudaStream> = CudaContext::new(args.device)?.new_stream()?;
-    let uploaded = inputs.iter().map(|x| Ok(stream.clone_htod(&x.bytes()[..])?));
-    let uploaded = uploaded.collect::<Result<Vec<CudaSlice<u8>>>>()?;
+    let uploaded = inputs.iter().map(|x| Memory::of(&stream, x)).collect::<Result<Vec<_>>>()?;
+    let mut outputs = outputs.iter().map(|y| Memory::of(&stream, y)).collect::<Result<Vec<_>>>()?;
     let cuda = module.cuda_on(args.device)?;
-    let shapes: Vec<&[usize]> = inputs.iter().map(HostTensor::shape).collect();
-    let specs = module.signature().outputs.iter();
-    let outputs = specs.zip(cuda.output_shapes(&shapes)?).map(|(spec, shape)| {
-        let size = shape.iter().product::<usize>() * spec.dtype.size();
-        Ok(stream.alloc_zeros::<u8>(size)?)
-    });
-    let mut outputs = outputs.collect::<Result<Vec<CudaSlice<u8>>>>()?;
     let mut call = || -> Result<()> {
-        let read = uploaded.iter().zip(&shapes);
-        let read: Vec<(&dyn CudaRead, &[usize])> = read.map(|(x, shape)| (x as &dyn CudaRead, *shape)).collect();
-        let mut written: Vec<_> = outputs.iter_mut().map(|y| y as _).collect();
+        let read: Vec<(&dyn CudaRead, &[usize])> =
+            uploaded.iter().zip(inputs).map(|(memory, x)| (memory.read(), x.shape())).collect();
+        let mut written: Vec<_> = outputs.iter_mut().map(Memory::write).collect();
         Ok(cuda.run_on(&stream, &read, &mut written)?)
     };
     for _ in 0..WARM_UP {

@@ -1,6 +1,7 @@
 //! Everything that a program may do with modules on a GPU, at the same time and for minutes: eight modules of four
 //! networks, host tensors and device tensors, new sizes, engines that are loaded and dropped, `submit` and a `Batcher`.
 //! Every result is compared. An error, a wrong result or growing memory ends the program with status 1.
+//! Memory of a device counts whole, so that no other program may use the devices meanwhile.
 //!
 //! `cargo run --release --features tensorrt-rtx --example soak -- --seconds 480`
 
@@ -133,13 +134,13 @@ impl Soak {
         Ok(Moment { host, device, contexts: self.counters()?.contexts })
     }
 
-    /// Megabytes of host memory that the library keeps of each context that was made and dropped, while nothing else
-    /// happens.
-    fn kept_by_library(&self) -> Result<f64> {
+    /// Megabytes of host and of device memory that the library keeps of each context that was made and dropped, while
+    /// nothing else happens.
+    fn kept_by_library(&self) -> Result<[f64; 2]> {
         let mut before = self.moment()?;
         for round in 0..2 {
             before = self.moment()?;
-            for _ in 0..2 {
+            for _ in 0..4 {
                 for (i, service) in self.services.iter().enumerate() {
                     let samples = &self.samples[i % self.samples.len()];
                     work::load_once(self, service, &samples[round])?;
@@ -147,7 +148,9 @@ impl Soak {
             }
         }
         let after = self.moment()?;
-        Ok((after.host - before.host) / (after.contexts - before.contexts) as f64)
+        let contexts = (after.contexts - before.contexts) as f64;
+        Ok([after.host - before.host, after.device - before.device]
+            .map(|kept| kept.max(0.0) / contexts))
     }
 }
 
@@ -183,8 +186,11 @@ fn run(args: &Args) -> Result<()> {
         furthest: AtomicU64::new(0),
         dropped: Default::default(),
     };
-    let kept = soak.kept_by_library()?;
-    println!("TensorRT keeps {kept:.2} MB of the host's memory of each context that is dropped");
+    let [host_kept, device_kept] = soak.kept_by_library()?;
+    println!(
+        "of each context that is dropped, TensorRT keeps {host_kept:.2} MB of host memory and {device_kept:.2} MB of \
+         device memory"
+    );
     soak.end = Instant::now() + Duration::from_secs(args.seconds);
     let (results, moments) = thread::scope(|scope| -> Result<_> {
         let threads: Vec<_> = (0..args.threads)
@@ -224,15 +230,17 @@ fn run(args: &Args) -> Result<()> {
     // In the second half all sizes have been met.
     let (half, end) = (moments[1], moments[3]);
     let contexts = (end.contexts - half.contexts) as f64;
-    let allowed = 64.0 + 1.5 * kept.max(0.0) * contexts;
     let (host, device) = (end.host - half.host, end.device - half.device);
+    let host_allowed = 64.0 + 1.5 * host_kept * contexts;
+    let device_allowed = 64.0 * args.devices.len() as f64 + 1.5 * device_kept * contexts;
     println!(
-        "second half: host {host:+.0} MB of {allowed:.0} allowed for {contexts} contexts, device {device:+.0} MB"
+        "second half, {contexts} contexts: host {host:+.0} MB of {host_allowed:.0} allowed, device {device:+.0} MB of \
+         {device_allowed:.0} allowed"
     );
-    if host > allowed {
+    if host > host_allowed {
         return Err("host memory grows".into());
     }
-    if device > 64.0 * args.devices.len() as f64 {
+    if device > device_allowed {
         return Err("device memory grows".into());
     }
     Ok(())
