@@ -43,7 +43,7 @@ pub mod pipeline {
 }
 
 /// CUDA memory in and out of a module, through [cudarc].
-#[cfg(feature = "_tensorrt")]
+#[cfg(feature = "cuda")]
 pub mod cuda {
     pub use crate::runtime::cuda::{CudaModule, CudaRead, CudaTensor, CudaWrite, without_captures};
     /// The crate whose types are taken, for those who want the same version.

@@ -254,6 +254,14 @@ fn sizes_are_stated_of_symbols_that_inputs_have() {
     refused(renamed.bind("rows", 1..=4), "`rows`");
 }
 
+#[cfg(feature = "candle")]
+fn one_name() -> accelerant::candle::WeightNames {
+    let weight = candle_core::Tensor::zeros(1, candle_core::DType::F32, &candle_core::Device::Cpu);
+    let names = accelerant::candle::WeightNames::new();
+    names.add(&weight.unwrap(), "weight");
+    names
+}
+
 #[test]
 fn a_model_that_is_onnx_takes_no_options_of_an_export() {
     let new = OptimizeOptions::new;
@@ -264,6 +272,12 @@ fn a_model_that_is_onnx_takes_no_options_of_an_export() {
         (new().name("other"), "`name`"),
         (new().input_names(["other"]), "input_names"),
         (new().output_names(["other"]), "output_names"),
+        #[cfg(feature = "burn")]
+        (new().narrow_f64(true), "narrow_f64"),
+        #[cfg(feature = "burn")]
+        (new().probe_every_size(true), "probe_every_size"),
+        #[cfg(feature = "candle")]
+        (new().weight_names(&one_name()), "weight_names"),
     ] {
         let error = InferenceModule::compile(&model(), &options).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");

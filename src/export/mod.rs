@@ -17,5 +17,6 @@ pub mod candle;
 pub use graph::{Conv, GraphBuilder, Node, Pool, Value};
 pub use model::{OnnxModel, SplitModel};
 pub use onnx::Attribute;
+pub(crate) use options::export_builders;
 pub use options::{ExportOptions, InputKey};
 pub use target::{NodeRefusal, Reader, Target};

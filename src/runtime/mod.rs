@@ -14,9 +14,9 @@ mod burn_cuda;
 pub(crate) mod candle;
 #[cfg(feature = "candle-cuda")]
 mod candle_cuda;
-#[cfg(feature = "_tensorrt")]
+#[cfg(feature = "cuda")]
 pub(crate) mod cuda;
-#[cfg(feature = "_tensorrt")]
+#[cfg(feature = "cuda")]
 mod output_pool;
 
 pub use module::InferenceModule;

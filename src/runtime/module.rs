@@ -12,7 +12,7 @@ use crate::backend::{
     Backend, BackendKind, Compiled, DeviceExecutable, Engine, Executable, Rejection,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::{OnnxModel, Target};
+use crate::export::{ExportOptions, OnnxModel, Target};
 use crate::spec::Signature;
 use crate::tensor::HostTensor;
 
@@ -78,7 +78,13 @@ impl InferenceModule {
     /// and [`ErrorKind::NoBackend`] where no TensorRT can build the
     /// [engine](OptimizeOptions::save_engine) asked for.
     pub fn compile(model: &OnnxModel, options: &OptimizeOptions) -> Result<Self> {
-        options.expect_no_export()?;
+        let export: &ExportOptions = options.as_ref();
+        if let Some(option) = export.stated() {
+            let text = format!(
+                "{option}: a model that is ONNX has its names and sizes; `OnnxModel::bind` states those of a symbol"
+            );
+            return Err(Error::new(ErrorKind::InvalidArgument, text).in_operation("compile"));
+        }
         Self::compile_with(|_| Ok(model.clone()), options)
     }
 

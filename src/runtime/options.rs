@@ -1,17 +1,17 @@
 //! What a user may say about an optimization, the same for every framework: what is said of its export, which
 //! backends there are to choose from, and which files are written.
 
-use std::{
-    ops::RangeInclusive,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use crate::backend::{BackendKind, Registry};
-use crate::error::{Error, ErrorKind, Result};
-use crate::export::{ExportOptions, InputKey};
-use crate::spec::Dim;
+use crate::export::{ExportOptions, export_builders};
 
-/// Options of `.optimize_trt_with(…)`.
+/// Options of `.optimize_trt_with(…)`: those of the [export](ExportOptions), the backends to choose from, and the files
+/// to write.
+///
+/// An export's options are for models of Burn and Candle.
+/// [`InferenceModule::compile`](crate::InferenceModule::compile) refuses them, since a model that is ONNX has its names and
+/// sizes.
 ///
 /// ```
 /// use accelerant::{BackendKind, OptimizeOptions};
@@ -31,6 +31,8 @@ pub struct OptimizeOptions {
     engine_path: Option<PathBuf>,
 }
 
+export_builders!(OptimizeOptions, "OptimizeOptions", export);
+
 impl OptimizeOptions {
     /// Static shapes as in the example, backends chosen automatically, nothing written.
     pub fn new() -> Self {
@@ -41,58 +43,6 @@ impl OptimizeOptions {
     #[must_use]
     pub fn export(mut self, options: ExportOptions) -> Self {
         self.export = options;
-        self
-    }
-
-    /// Makes axis 0 of every input the symbolic dimension `batch` with the sizes in `range`. As all options of names and
-    /// axes, this is for models of Burn and Candle; an ONNX file has [`OnnxModel::bind`](crate::export::OnnxModel::bind).
-    ///
-    /// # Errors
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) when the range is empty.
-    pub fn dynamic_batch(mut self, range: RangeInclusive<usize>) -> Result<Self> {
-        self.export = self.export.dynamic_batch(range)?;
-        Ok(self)
-    }
-
-    /// Makes axis 0 of every input the symbolic dimension `batch` of up to the largest of `sizes`, and tunes for each
-    /// of them: TensorRT gets an optimization profile for each alone, and one for all others. TensorRT-RTX is up to
-    /// twice as fast with them on compute capability 9.0. It compiles the kernels of each when it is first wanted, that
-    /// of the middle one when the module is made. For the middle one are the forms of layers too, of which an engine has
-    /// one: [`Dim::with_opt`] chooses another size for them, and a module for each size has the best for all.
-    ///
-    /// ```
-    /// # use accelerant::OptimizeOptions;
-    /// let options = OptimizeOptions::new().batch_sizes([1, 8, 32])?;
-    /// # Ok::<(), accelerant::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) without sizes, and for one of zero.
-    pub fn batch_sizes(mut self, sizes: impl IntoIterator<Item = usize>) -> Result<Self> {
-        self.export = self.export.batch_sizes(sizes)?;
-        Ok(self)
-    }
-
-    /// Makes one axis of one input symbolic. The input is given by position or by name; equal names
-    /// of dimensions mean equal sizes.
-    ///
-    /// ```
-    /// use accelerant::{Dim, OptimizeOptions};
-    ///
-    /// let length = Dim::dynamic("length", 1..=512)?;
-    /// let options = OptimizeOptions::new()
-    ///     .dynamic_axis(0, 1, length.clone())
-    ///     .dynamic_axis("mask", 1, length);
-    /// # Ok::<(), accelerant::Error>(())
-    /// ```
-    #[must_use]
-    pub fn dynamic_axis(
-        mut self,
-        input: impl Into<InputKey>,
-        axis: usize,
-        dim: impl Into<Dim>,
-    ) -> Self {
-        self.export = self.export.dynamic_axis(input, axis, dim);
         self
     }
 
@@ -107,59 +57,6 @@ impl OptimizeOptions {
     #[must_use]
     pub fn registry(mut self, registry: Registry) -> Self {
         self.registry = registry;
-        self
-    }
-
-    /// Names the model.
-    #[must_use]
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.export = self.export.name(name);
-        self
-    }
-
-    /// Names the inputs, in order, instead of `input_0`, `input_1`, ...
-    #[must_use]
-    pub fn input_names<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
-        self.export = self.export.input_names(names);
-        self
-    }
-
-    /// Names the outputs, in order, instead of `output_0`, `output_1`, ...
-    #[must_use]
-    pub fn output_names<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
-        self.export = self.export.output_names(names);
-        self
-    }
-
-    /// Lets TensorRT, which has no 64-bit floats, compute those of a Burn model in 32 bits. The
-    /// module still takes and gives 64-bit tensors. Without this, such a model is refused for
-    /// TensorRT. Other backends compute in 64 bits either way.
-    #[cfg(feature = "burn")]
-    #[must_use]
-    pub fn narrow_f64(mut self, narrow: bool) -> Self {
-        self.export = self.export.narrow_f64(narrow);
-        self
-    }
-
-    /// Captures a Burn model at every size of its dynamic axes, and where there are several at every
-    /// combination, so that no branch on a size can be missed. Otherwise some sizes are chosen: the
-    /// first 64, powers of two and their neighbours, the ends, of one axis at a time, as far as they come to
-    /// 100,000 captured operations in all.
-    ///
-    /// A capture takes about six microseconds and a kilobyte for each operation: 10,000 of 100 operations
-    /// took 5.6 seconds and 0.8 GB. Ranges with more than 16,384 combinations are refused.
-    #[cfg(feature = "burn")]
-    #[must_use]
-    pub fn probe_every_size(mut self, every: bool) -> Self {
-        self.export = self.export.probe_every_size(every);
-        self
-    }
-
-    /// Names the weights of a Candle model after the paths that were recorded while it was made.
-    #[cfg(feature = "candle")]
-    #[must_use]
-    pub fn weight_names(mut self, names: &crate::candle::WeightNames) -> Self {
-        self.export = self.export.weight_names(names);
         self
     }
 
@@ -190,16 +87,6 @@ impl OptimizeOptions {
 
     pub(crate) fn backends(&self) -> &Registry {
         &self.registry
-    }
-
-    /// Refuses what only an export can obey, for a model that is ONNX already.
-    pub(crate) fn expect_no_export(&self) -> Result<()> {
-        let Some(option) = self.export.stated() else { return Ok(()) };
-        let text = format!(
-            "{option}: a model that is ONNX has its names and sizes; `OnnxModel::bind` states those \
-             of a symbol"
-        );
-        Err(Error::new(ErrorKind::InvalidArgument, text).in_operation("compile"))
     }
 
     pub(crate) fn onnx_path(&self) -> Option<&Path> {

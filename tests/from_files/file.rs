@@ -2,7 +2,8 @@
 
 use accelerant::export::OnnxModel;
 use accelerant::export::onnx::{
-    self, AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, attribute_proto,
+    self, AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, ValueInfoProto,
+    attribute_proto,
 };
 use accelerant::{DType, Dim, HostTensor, TensorSpec};
 use prost::Message;
@@ -10,13 +11,29 @@ use prost::Message;
 /// A graph that is put together node by node, whose values have the names of their nodes.
 pub(crate) struct File {
     opset: i64,
+    /// What the names begin with.
+    prefix: String,
     graph: GraphProto,
 }
 
 impl File {
     pub(crate) fn new(opset: i64) -> Self {
         let graph = GraphProto { name: Some("main_graph".into()), ..Default::default() };
-        Self { opset, graph }
+        Self { opset, prefix: String::new(), graph }
+    }
+
+    /// A body within a file, whose names begin with `name`.
+    pub(crate) fn within(&self, name: &str) -> Self {
+        let graph = GraphProto { name: Some(name.into()), ..Default::default() };
+        Self { opset: self.opset, prefix: format!("{name}_"), graph }
+    }
+
+    /// The body, which gives these values. Their types are not stated.
+    pub(crate) fn body(mut self, outputs: &[&str]) -> GraphProto {
+        let untyped =
+            |name: &&str| ValueInfoProto { name: Some((*name).into()), ..Default::default() };
+        self.graph.output = outputs.iter().map(untyped).collect();
+        self.graph
     }
 
     pub(crate) fn input(&mut self, name: &str, dtype: DType, dims: &[&str]) -> String {
@@ -41,12 +58,12 @@ impl File {
             DType::F16 => HostTensor::scalar(half::f16::from_f32(value)),
             _ => HostTensor::scalar(value),
         };
-        let name = format!("scalar_{}", self.graph.initializer.len());
+        let name = format!("{}scalar_{}", self.prefix, self.graph.initializer.len());
         self.weight(&name, tensor)
     }
 
     pub(crate) fn ints(&mut self, values: &[i64]) -> String {
-        let name = format!("val_{}", self.graph.initializer.len());
+        let name = format!("{}val_{}", self.prefix, self.graph.initializer.len());
         self.weight(&name, HostTensor::from_vec([values.len()], values.to_vec()).unwrap())
     }
 
@@ -61,7 +78,7 @@ impl File {
         attributes: &[(&str, Stated<'_>)],
     ) -> String {
         let number = self.graph.node.len();
-        let name = format!("{}_{number}", operator.to_lowercase());
+        let name = format!("{}{}_{number}", self.prefix, operator.to_lowercase());
         self.graph.node.push(NodeProto {
             name: Some(format!("node_{name}")),
             op_type: Some(operator.to_owned()),
@@ -104,6 +121,7 @@ pub(crate) enum Stated<'a> {
     Int(i64),
     Ints(&'a [i64]),
     Float(f32),
+    Graph(GraphProto),
 }
 
 impl Stated<'_> {
@@ -122,6 +140,10 @@ impl Stated<'_> {
             Self::Float(value) => {
                 proto.f = Some(*value);
                 AttributeType::Float
+            }
+            Self::Graph(graph) => {
+                proto.g = Some(graph.clone());
+                AttributeType::Graph
             }
         };
         proto.r#type = Some(kind as i32);

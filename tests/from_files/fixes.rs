@@ -19,7 +19,7 @@ pub(crate) enum Gate {
     Sigmoid,
 }
 
-fn activation(file: &mut File, dtype: DType, gate: Gate, x: &str) -> String {
+pub(crate) fn activation(file: &mut File, dtype: DType, gate: Gate, x: &str) -> String {
     let number = |file: &mut File, value| file.scalar(dtype, value);
     match gate {
         Gate::Relu => file.node("Relu", &[x]),

@@ -4,6 +4,7 @@
 
 #![cfg(feature = "tract")]
 
+mod bodies;
 #[path = "../common/mod.rs"]
 mod common;
 mod file;

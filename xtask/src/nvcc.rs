@@ -28,13 +28,13 @@ fn folder() -> PathBuf {
     root().join("target/without-nvcc")
 }
 
-/// Clippy on the library with `candle-cuda`, in a target folder of its own: nothing that was compiled with
+/// Clippy on the library with `features`, `candle-cuda` among them, in a target folder of its own: nothing that was compiled with
 /// the stand-in may ever be taken for real.
-pub(crate) fn clippy(mut command: Command) -> Result<Command> {
+pub(crate) fn clippy(mut command: Command, features: &str) -> Result<Command> {
     let toolkit = folder().join("toolkit");
     put(&toolkit.join("bin/nvcc")).context("putting a stand-in for nvcc in place")?;
     command
-        .args(["--lib", "--no-default-features", "--features", "candle-cuda,tensorrt-rtx"])
+        .args(["--lib", "--no-default-features", "--features", features])
         .arg("--target-dir")
         .arg(folder())
         .args(["--", "-D", "warnings"])

@@ -40,6 +40,10 @@ impl WeightNames {
         Self::default()
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     /// A builder that gives what `vb` gives, wherever that has it from, and remembers the paths.
     pub fn record<'a>(&self, vb: VarBuilder<'a>) -> VarBuilder<'a> {
         let (dtype, device) = (vb.dtype(), vb.device().clone());

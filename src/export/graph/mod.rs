@@ -3,6 +3,7 @@
 //! `builder` makes one node by node, with `ops` (operators by name) and `infer` (shape rules); `read` takes one
 //! from an ONNX model and gives one back. No reader's quirk and no GPU's name: those are in `passes`.
 
+mod body;
 mod builder;
 mod infer;
 mod ops;
@@ -51,6 +52,8 @@ pub(in crate::export) struct Graph {
     values: HashMap<Arc<str>, (DType, Shape)>,
     /// Every name that is taken.
     names: HashSet<Arc<str>>,
+    /// What a body has from around it, or is given without a type.
+    given: HashSet<Arc<str>>,
     /// All else of the model: its operator sets, functions, metadata, and what has no type here.
     rest: ModelProto,
 }
@@ -75,6 +78,7 @@ impl Graph {
             weights: self.weights.clone(),
             values: self.values.clone(),
             names: self.names.clone(),
+            given: self.given.clone(),
             rest: self.rest.clone(),
         }
     }
@@ -128,6 +132,7 @@ impl Graph {
         let mut known: HashSet<&str> = self.weights.iter().map(|(name, _)| &**name).collect();
         known.extend(self.rest_of_weights());
         known.extend(self.inputs.iter().map(|input| input.name.as_str()));
+        known.extend(self.given.iter().map(|name| &**name));
         for (i, node) in self.nodes.iter().enumerate() {
             let label = || format!("node {i}, {} `{}`", node.op_type(), node.name());
             let read = node.input.iter().filter(|name| !name.is_empty());
@@ -140,10 +145,19 @@ impl Graph {
                 }
             }
         }
-        match self.outputs.iter().find(|output| !known.contains(output.name.as_str())) {
-            Some(output) => invalid("it is an output, but nothing makes it".into(), &output.name),
+        match self.output_names().find(|output| !known.contains(output)) {
+            Some(output) => invalid("it is an output, but nothing makes it".into(), output),
             None => Ok(()),
         }
+    }
+
+    /// The names of its outputs. The types of a body's are not known.
+    pub(in crate::export) fn output_names(&self) -> impl Iterator<Item = &str> {
+        let read = self.rest.graph.iter().flat_map(|graph| &graph.output);
+        self.outputs
+            .iter()
+            .map(|output| output.name.as_str())
+            .chain(read.map(|output| output.name()))
     }
 
     /// Names of the weights that are kept as they were read.

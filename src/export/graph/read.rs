@@ -30,7 +30,7 @@ impl Graph {
         Self::of_rest(rest)
     }
 
-    fn of_rest(rest: ModelProto) -> Self {
+    pub(super) fn of_rest(rest: ModelProto) -> Self {
         Self {
             nodes: Vec::new(),
             inputs: Vec::new(),
@@ -38,45 +38,47 @@ impl Graph {
             weights: Weights::default(),
             values: HashMap::new(),
             names: HashSet::new(),
+            given: HashSet::new(),
             rest,
         }
     }
 
     /// The graph of a model, whose weights are shared.
     pub(in crate::export) fn of(model: &OnnxModel) -> Self {
-        let mut rest = model.proto().clone();
         let signature = model.signature();
-        let mut nodes = Vec::new();
-        let mut initializers = Vec::new();
-        if let Some(graph) = &mut rest.graph {
-            nodes = std::mem::take(&mut graph.node);
-            initializers = std::mem::take(&mut graph.initializer);
-        }
-        let mut graph = Self::of_rest(rest);
+        let mut graph = Self::of_rest(model.proto().clone());
         graph.inputs = signature.inputs.clone();
         graph.outputs = signature.outputs.clone();
         for input in &signature.inputs {
             graph.set_spec(&input.name, input.dtype, input.shape.clone());
         }
-        for initializer in initializers {
-            match onnx::tensor_from_proto(&initializer) {
-                Some(tensor) => graph.weights.push(initializer.name().into(), tensor),
-                None => graph.rest.graph.get_or_insert_default().initializer.push(initializer),
-            }
-        }
-        let gives = |name: &str| signature.outputs.iter().any(|output| output.name == name);
-        for node in nodes {
-            // What is known is a weight, in whatever way it is stated.
-            match (constant(&node), &node.output[..]) {
-                (Some(tensor), [name]) if !gives(name) => {
-                    graph.weights.push(name.as_str().into(), tensor);
-                }
-                _ => graph.nodes.push(node),
-            }
-        }
+        graph.read_nodes();
         graph.take_names();
         graph.find_specs();
         graph
+    }
+
+    /// Takes nodes and weights out of what was read.
+    pub(super) fn read_nodes(&mut self) {
+        let rest = self.rest.graph.get_or_insert_default();
+        let (nodes, initializers) =
+            (std::mem::take(&mut rest.node), std::mem::take(&mut rest.initializer));
+        for initializer in initializers {
+            match onnx::tensor_from_proto(&initializer) {
+                Some(tensor) => self.weights.push(initializer.name().into(), tensor),
+                None => rest.initializer.push(initializer),
+            }
+        }
+        let outputs: HashSet<&str> = rest.output.iter().map(|output| output.name()).collect();
+        for node in nodes {
+            // What is known is a weight, in whatever way it is stated.
+            match (constant(&node), &node.output[..]) {
+                (Some(tensor), [name]) if !outputs.contains(name.as_str()) => {
+                    self.weights.push(name.as_str().into(), tensor);
+                }
+                _ => self.nodes.push(node),
+            }
+        }
     }
 
     /// Takes all names that the model uses for anything.
@@ -93,7 +95,7 @@ impl Graph {
     }
 
     /// Finds types and shapes, by the rules of the builder where they have one, else as the model states them.
-    fn find_specs(&mut self) {
+    pub(super) fn find_specs(&mut self) {
         let stated = self.stated();
         let scratch = GraphBuilder::new("");
         for i in 0..self.nodes.len() {
@@ -181,13 +183,18 @@ impl Graph {
         })
     }
 
-    /// The model, with the weights that are read. It is said to be written for `target`.
-    pub(in crate::export) fn into_model(self, target: Target) -> OnnxModel {
-        let mut used: HashSet<&str> =
-            self.outputs.iter().map(|output| output.name.as_str()).collect();
+    /// The names that nodes read, or that are outputs.
+    pub(super) fn used(&self) -> HashSet<&str> {
+        let mut used: HashSet<&str> = self.output_names().collect();
         for node in &self.nodes {
             used.extend(node.input.iter().map(String::as_str).chain(captured(node)));
         }
+        used
+    }
+
+    /// The model, with the weights that are read. It is said to be written for `target`.
+    pub(in crate::export) fn into_model(self, target: Target) -> OnnxModel {
+        let used = self.used();
         let weights = self.weights.iter().filter(|(name, _)| used.contains(&**name));
         let weights: Vec<TensorProto> =
             weights.map(|(name, tensor)| onnx::tensor_to_proto(name, tensor)).collect();

@@ -24,7 +24,7 @@ impl<'a> Wiring<'a> {
                 readers.entry(name).or_default().push(i);
             }
         }
-        let outputs = graph.outputs.iter().map(|output| output.name.as_str()).collect();
+        let outputs = graph.output_names().collect();
         Self { graph, producers, readers, outputs }
     }
 

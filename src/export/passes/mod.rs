@@ -23,7 +23,13 @@ trait Pass {
 }
 
 /// The passes for one target, in order.
-struct Pipeline(Vec<Box<dyn Pass>>);
+#[derive(Default)]
+struct Pipeline {
+    /// What holds of bodies of branches and loops as well.
+    fixes: Vec<Box<dyn Pass>>,
+    /// What holds of the graph itself.
+    forms: Vec<Box<dyn Pass>>,
+}
 
 /// The oldest operator set whose operators the passes know.
 const OLDEST_OPSET: i64 = 7;
@@ -39,19 +45,19 @@ impl Pipeline {
     /// what they give; keys are padded where the heads were turned; and rows come last, since they begin at the
     /// feed-forward networks in parts, and are cut off before the padded keys.
     fn for_target(target: Target, opset: i64) -> Self {
-        let mut passes: Vec<Box<dyn Pass>> = Vec::new();
+        let mut passes = Self::default();
         if opset >= OLDEST_OPSET && target.reader() == Reader::TensorRt {
-            passes.push(Box::new(fixes::GatedActivation));
-            passes.push(Box::new(fixes::GroupedConvTranspose(target)));
-            passes.push(Box::new(fixes::GroupNormOfOneGroup(target)));
+            passes.fixes.push(Box::new(fixes::GatedActivation));
+            passes.fixes.push(Box::new(fixes::GroupedConvTranspose(target)));
+            passes.fixes.push(Box::new(fixes::GroupNormOfOneGroup(target)));
         }
         if opset >= OLDEST_OPSET_OF_FORMS && target.compute_capability() == Some(90) {
-            passes.push(Box::new(hopper::BatchedLayers(target)));
-            passes.push(Box::new(hopper::Convolutions(target)));
-            passes.push(Box::new(hopper::AlignedKeys(target)));
-            passes.push(Box::new(hopper::AlignedRows(target)));
+            passes.forms.push(Box::new(hopper::BatchedLayers(target)));
+            passes.forms.push(Box::new(hopper::Convolutions(target)));
+            passes.forms.push(Box::new(hopper::AlignedKeys(target)));
+            passes.forms.push(Box::new(hopper::AlignedRows(target)));
         }
-        Self(passes)
+        passes
     }
 
     /// Runs all of them, and counts the places that were changed.
@@ -60,26 +66,44 @@ impl Pipeline {
     /// Those of a pass; [`ErrorKind::InvalidModel`] where one leaves a graph that does not fit together, which
     /// is a fault of this crate.
     fn run(&self, graph: &mut Graph) -> Result<usize> {
-        let mut all = 0;
-        for pass in &self.0 {
-            let span =
-                tracing::debug_span!(target: "accelerant::export", "pass", name = pass.name());
-            let _entered = span.enter();
-            let changed = pass.run(graph).map_err(|e| e.in_operation(pass.name()))?;
-            if changed > 0 {
-                tracing::debug!(target: "accelerant::export", "{}: {changed} places", pass.name());
-                graph.check().map_err(|e| {
-                    let text = format!("the pass left a graph that does not fit: {}", e.message());
-                    let tensor = e.tensor().unwrap_or_default().to_owned();
-                    Error::new(ErrorKind::InvalidModel, text)
-                        .in_operation(pass.name())
-                        .on_tensor(tensor)
-                })?;
-            }
-            all += changed;
+        let mut all = self.fix(graph)?;
+        for pass in &self.forms {
+            all += apply(&**pass, graph)?;
         }
         Ok(all)
     }
+
+    /// Runs the fixes on all bodies within a graph, and on itself.
+    fn fix(&self, graph: &mut Graph) -> Result<usize> {
+        if self.fixes.is_empty() {
+            return Ok(0);
+        }
+        let mut all = graph.change_bodies(&mut |body| self.fix(body))?;
+        for pass in &self.fixes {
+            all += apply(&**pass, graph)?;
+        }
+        Ok(all)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.fixes.is_empty() && self.forms.is_empty()
+    }
+}
+
+/// Runs one pass, and checks what it leaves.
+fn apply(pass: &dyn Pass, graph: &mut Graph) -> Result<usize> {
+    let span = tracing::debug_span!(target: "accelerant::export", "pass", name = pass.name());
+    let _entered = span.enter();
+    let changed = pass.run(graph).map_err(|e| e.in_operation(pass.name()))?;
+    if changed > 0 {
+        tracing::debug!(target: "accelerant::export", "{}: {changed} places", pass.name());
+        graph.check().map_err(|e| {
+            let text = format!("the pass left a graph that does not fit: {}", e.message());
+            let tensor = e.tensor().unwrap_or_default().to_owned();
+            Error::new(ErrorKind::InvalidModel, text).in_operation(pass.name()).on_tensor(tensor)
+        })?;
+    }
+    Ok(changed)
 }
 
 impl GraphBuilder {
@@ -112,7 +136,7 @@ impl OnnxModel {
             return Ok(self.clone());
         }
         let pipeline = Pipeline::for_target(target, graph::opset(self.proto()));
-        if pipeline.0.is_empty() {
+        if pipeline.is_empty() {
             return Ok(self.clone().written_for(target));
         }
         let mut graph = Graph::of(self);

@@ -1,0 +1,86 @@
+//! What a user may say of an export, the same for every framework. Nothing of backends or of running.
+
+mod builders;
+#[cfg(any(feature = "burn", feature = "candle"))]
+mod specs;
+
+use crate::spec::Dim;
+
+pub(crate) use builders::export_builders;
+
+/// Options of an export: names and sizes of what a framework's model takes and gives.
+///
+/// ```
+/// use accelerant::export::ExportOptions;
+///
+/// let options = ExportOptions::new().dynamic_batch(1..=64)?.input_names(["pixels"]);
+/// # Ok::<(), accelerant::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct ExportOptions {
+    pub(crate) name: Option<String>,
+    pub(crate) batch: Option<Dim>,
+    pub(crate) axes: Vec<(InputKey, usize, Dim)>,
+    pub(crate) input_names: Vec<String>,
+    pub(crate) output_names: Vec<String>,
+    #[cfg(feature = "burn")]
+    pub(crate) narrow_f64: bool,
+    #[cfg(feature = "burn")]
+    pub(crate) every_size: bool,
+    #[cfg(feature = "candle")]
+    pub(crate) weight_names: crate::candle::WeightNames,
+}
+
+/// Which input of a model: by position, counted from 0, or by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InputKey {
+    /// The position.
+    Position(usize),
+    /// The name.
+    Name(String),
+}
+
+impl From<usize> for InputKey {
+    fn from(position: usize) -> Self {
+        Self::Position(position)
+    }
+}
+
+impl From<&str> for InputKey {
+    fn from(name: &str) -> Self {
+        Self::Name(name.to_owned())
+    }
+}
+
+export_builders!(ExportOptions, "export::ExportOptions");
+
+impl ExportOptions {
+    /// Static shapes as in the example, and names of the exporter's choice.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The first option that is stated, if any is.
+    pub(crate) fn stated(&self) -> Option<&'static str> {
+        let stated = [
+            (self.batch.is_some(), "`dynamic_batch` or `batch_sizes`"),
+            (!self.axes.is_empty(), "`dynamic_axis`"),
+            (self.name.is_some(), "`name`"),
+            (!self.input_names.is_empty(), "`input_names`"),
+            (!self.output_names.is_empty(), "`output_names`"),
+            #[cfg(feature = "burn")]
+            (self.narrow_f64, "`narrow_f64`"),
+            #[cfg(feature = "burn")]
+            (self.every_size, "`probe_every_size`"),
+            #[cfg(feature = "candle")]
+            (!self.weight_names.is_empty(), "`weight_names`"),
+        ];
+        stated.iter().find(|(stated, _)| *stated).map(|(_, option)| *option)
+    }
+}
+
+impl AsRef<Self> for ExportOptions {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
