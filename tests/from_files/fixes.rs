@@ -136,7 +136,7 @@ fn one_bound_is_enough_for_a_square_and_each_product_has_its_own() {
     let model = file.read(&cube, DType::F32, &["2", "40"]);
     let inputs = [tensor(DType::F32, &[2, 24], 2.0, 3)];
     let written = changed("a square", &model, Target::tensorrt(), &inputs);
-    let expected = ["Gemm", "Relu", "Identity", "Clip", "Mul", "Clip", "Mul"];
+    let expected = ["Gemm", "Relu", "Clip", "Mul", "Clip", "Mul"];
     assert_eq!(operators(&written), expected);
 }
 

@@ -8,11 +8,11 @@ use crate::{changed, hopper, operators, tensor, unchanged};
 
 const WIDTH: usize = 384;
 
-fn count(model: &OnnxModel, operator: &str) -> usize {
+pub(crate) fn count(model: &OnnxModel, operator: &str) -> usize {
     operators(model).iter().filter(|found| **found == operator).count()
 }
 
-fn size(size: usize) -> String {
+pub(crate) fn size(size: usize) -> String {
     size.to_string()
 }
 

@@ -10,6 +10,7 @@ mod common;
 mod file;
 mod fixes;
 mod forms;
+mod torch;
 
 use accelerant::backend::{Backend, Engine, Executable, Registry};
 use accelerant::export::{OnnxModel, Target};

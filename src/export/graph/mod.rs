@@ -121,6 +121,11 @@ impl Graph {
         name
     }
 
+    /// States that a value is known. No node makes it any more.
+    pub(in crate::export) fn set_constant(&mut self, name: &str, tensor: HostTensor) {
+        self.weights.push(name.into(), tensor);
+    }
+
     /// Whether nodes, weights and outputs fit together: every name is made once, before it is read.
     ///
     /// # Errors

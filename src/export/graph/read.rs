@@ -115,6 +115,16 @@ impl Graph {
         }
     }
 
+    /// Finds types and shapes of what one node gives, where they follow from what it reads.
+    pub(in crate::export) fn find_specs_of(&mut self, node: &NodeProto) {
+        let found = self.infer(&GraphBuilder::new(""), node).unwrap_or_default();
+        for (name, (dtype, shape)) in node.output.iter().zip(found) {
+            if !name.is_empty() {
+                self.set_spec(name, dtype, shape);
+            }
+        }
+    }
+
     /// What the model states of values within it, with the sizes that its inputs' symbols have.
     fn stated(&self) -> HashMap<String, (DType, Shape)> {
         let symbols: HashMap<&str, &Symbol> = self

@@ -3,8 +3,10 @@
 //! the same ones, whether it comes from a framework, from the builder or from a file.
 
 mod activation;
+mod canonical;
 mod fixes;
 mod hopper;
+mod linear;
 mod rewrite;
 #[cfg(test)]
 mod testing;
@@ -25,6 +27,8 @@ trait Pass {
 /// The passes for one target, in order.
 #[derive(Default)]
 struct Pipeline {
+    /// What lets the others find layers. Alone it is no reason to change a model.
+    canonical: Vec<Box<dyn Pass>>,
     /// What holds of bodies of branches and loops as well.
     fixes: Vec<Box<dyn Pass>>,
     /// What holds of the graph itself.
@@ -40,18 +44,24 @@ const OLDEST_OPSET_OF_FORMS: i64 = 13;
 impl Pipeline {
     /// What a graph of an operator set needs for a target.
     ///
-    /// Fixes come first: what a target computes wrongly is found as the model has it, and a form decides by what
+    /// What is said in a roundabout way is said plainly first, or the others would not find layers whose weights
+    /// go through an `Identity`: constants before shapes that depend on them, and those before views of them.
+    /// Fixes come next: what a target computes wrongly is found as the model has it, and a form decides by what
     /// will be computed. Among the forms, linear layers come before all others, since those divide and turn
     /// what they give; keys are padded where the heads were turned; and rows come last, since they begin at the
     /// feed-forward networks in parts, and are cut off before the padded keys.
     fn for_target(target: Target, opset: i64) -> Self {
         let mut passes = Self::default();
         if opset >= OLDEST_OPSET && target.reader() == Reader::TensorRt {
+            passes.canonical.push(Box::new(canonical::Identities));
+            passes.canonical.push(Box::new(canonical::KnownValues));
             passes.fixes.push(Box::new(fixes::GatedActivation));
             passes.fixes.push(Box::new(fixes::GroupedConvTranspose(target)));
             passes.fixes.push(Box::new(fixes::GroupNormOfOneGroup(target)));
         }
         if opset >= OLDEST_OPSET_OF_FORMS && target.compute_capability() == Some(90) {
+            passes.canonical.push(Box::new(canonical::RowsInOrder(target)));
+            passes.canonical.push(Box::new(canonical::OneScale));
             passes.forms.push(Box::new(hopper::BatchedLayers(target)));
             passes.forms.push(Box::new(hopper::Convolutions(target)));
             passes.forms.push(Box::new(hopper::AlignedKeys(target)));
@@ -66,9 +76,17 @@ impl Pipeline {
     /// Those of a pass; [`ErrorKind::InvalidModel`] where one leaves a graph that does not fit together, which
     /// is a fault of this crate.
     fn run(&self, graph: &mut Graph) -> Result<usize> {
+        let before = (!self.canonical.is_empty()).then(|| graph.clone());
+        for pass in &self.canonical {
+            apply(&**pass, graph)?;
+        }
         let mut all = self.fix(graph)?;
         for pass in &self.forms {
             all += apply(&**pass, graph)?;
+        }
+        match before {
+            Some(before) if all == 0 => *graph = before,
+            _ => {}
         }
         Ok(all)
     }

@@ -20,9 +20,9 @@ use crate::export::Target;
 use crate::export::graph::{Graph, Wiring};
 use crate::export::passes::Pass;
 use crate::export::passes::activation::{self, Kind};
+use crate::export::passes::linear::Linear;
 use crate::tensor::HostTensor;
 use heads::Heads;
-use linear::Linear;
 
 /// Linear layers as batched products.
 pub(in crate::export::passes) struct BatchedLayers(pub(in crate::export::passes) Target);
