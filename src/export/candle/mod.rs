@@ -82,6 +82,7 @@ mod tensors;
 mod trace;
 mod traced;
 
+pub use super::{ParserCheck, Refusal, Report};
 pub use error::error_of;
 pub use index::{Indexer, Indexes};
 pub use layers::{
