@@ -274,7 +274,7 @@ fn a_model_that_is_onnx_takes_no_options_of_an_export() {
         (new().output_names(["other"]), "output_names"),
         #[cfg(feature = "burn")]
         (new().narrow_f64(true), "narrow_f64"),
-        #[cfg(feature = "burn")]
+        #[cfg(any(feature = "burn", feature = "candle"))]
         (new().probe_every_size(true), "probe_every_size"),
         #[cfg(feature = "candle")]
         (new().weight_names(&one_name()), "weight_names"),

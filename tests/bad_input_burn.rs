@@ -363,8 +363,11 @@ fn everything_refused_is_reported_at_once() {
     };
     let report = module.check_trt(input([2, 3]), noisy).unwrap();
     assert!(!report.is_exportable());
-    let places: Vec<_> =
-        report.refusals.iter().map(|r| (r.operation, r.module.as_str(), r.position)).collect();
+    let places: Vec<_> = report
+        .refusals
+        .iter()
+        .map(|r| (r.operation.as_str(), r.module.as_str(), r.position))
+        .collect();
     assert_eq!(
         places.iter().map(|p| (p.0, p.1)).collect::<Vec<_>>(),
         [("Random", "blocks"), ("Random", "blocks"), ("Random", ""),]
@@ -528,8 +531,11 @@ fn what_the_parser_refuses_is_reported_with_its_operation() {
         return eprintln!("not run: {report}");
     };
     assert!(!report.is_exportable() && library.contains("TensorRT-RTX"), "{report}");
-    let places: Vec<_> =
-        report.refusals.iter().map(|r| (r.operation, r.module.as_str(), r.position)).collect();
+    let places: Vec<_> = report
+        .refusals
+        .iter()
+        .map(|r| (r.operation.as_str(), r.module.as_str(), r.position))
+        .collect();
     assert_eq!(places, [("Reshape", "blocks", 2)], "{report}");
     let text = report.to_string();
     assert!(text.starts_with("1 of 6 operations are refused by TensorRT-RTX"), "{text}");

@@ -5,8 +5,7 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
@@ -14,89 +13,8 @@ use std::time::Duration;
 use accelerant::backend::Backend;
 use accelerant::backend::tract::Tract;
 use accelerant::export::OnnxModel;
-use accelerant::{DType, HostTensor};
-use common::{Tolerance, compare};
-
-/// The folder that `ACCELERANT_ONNX_CASES` names, or one that python has just filled.
-enum Folder {
-    Named(PathBuf),
-    Made(tempfile::TempDir),
-}
-
-impl Folder {
-    fn new() -> Result<Self, String> {
-        if let Some(named) = std::env::var_os("ACCELERANT_ONNX_CASES") {
-            return Ok(Self::Named(named.into()));
-        }
-        let made = tempfile::tempdir().map_err(|e| e.to_string())?;
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/onnx_cases.py");
-        let python = std::env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
-        let run = Command::new(&python).arg(script).arg(made.path()).output();
-        let run = run.map_err(|e| format!("{}: {e}", python.display()))?;
-        match run.status.success() {
-            true => Ok(Self::Made(made)),
-            false => Err(String::from_utf8_lossy(&run.stderr).lines().last().unwrap_or("").into()),
-        }
-    }
-
-    fn path(&self) -> &Path {
-        match self {
-            Self::Named(path) => path,
-            Self::Made(folder) => folder.path(),
-        }
-    }
-}
-
-struct Case {
-    name: String,
-    tolerance: Tolerance,
-    inputs: Vec<HostTensor>,
-    outputs: Vec<HostTensor>,
-}
-
-fn tensors(folder: &Path, field: &str) -> Vec<HostTensor> {
-    let dtypes = [
-        DType::F32,
-        DType::F64,
-        DType::F16,
-        DType::Bool,
-        DType::I8,
-        DType::I16,
-        DType::I32,
-        DType::I64,
-        DType::U8,
-        DType::U16,
-        DType::U32,
-        DType::U64,
-    ];
-    let tensor = |text: &str| {
-        let [dtype, sizes, file] =
-            text.splitn(3, ':').collect::<Vec<_>>().try_into().expect("three parts");
-        let dtype =
-            dtypes.into_iter().find(|known| known.to_string() == dtype).expect("a known type");
-        let sizes = sizes.split('x').filter(|size| !size.is_empty());
-        let sizes: Vec<usize> = sizes.map(|size| size.parse().expect("a size")).collect();
-        let bytes = std::fs::read(folder.join(file)).expect("the tensor's file");
-        HostTensor::from_bytes(dtype, sizes, bytes)
-            .expect("as many bytes as the type and sizes need")
-    };
-    field.split_whitespace().map(tensor).collect()
-}
-
-fn cases(folder: &Path) -> Vec<Case> {
-    let table = std::fs::read_to_string(folder.join("cases.tsv")).expect("the table of cases");
-    let case = |line: &str| {
-        let fields: Vec<&str> = line.split('\t').collect();
-        let number = |text: &str| text.parse::<f64>().expect("a tolerance");
-        Case {
-            name: fields[0].to_owned(),
-            tolerance: Tolerance { relative: number(fields[1]), absolute: number(fields[2]) },
-            inputs: tensors(folder, fields[3]),
-            outputs: tensors(folder, fields[4]),
-        }
-    };
-    table.lines().map(case).collect()
-}
+use common::compare;
+use common::onnx_cases::{Case, Folder, cases};
 
 #[derive(Debug)]
 enum Outcome {

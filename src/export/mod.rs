@@ -3,10 +3,16 @@
 #[cfg(any(feature = "burn", feature = "candle"))]
 mod formulas;
 mod graph;
+#[cfg(any(feature = "burn", feature = "candle"))]
+mod lower;
 mod model;
 pub mod onnx;
 mod options;
 mod passes;
+#[cfg(any(feature = "burn", feature = "candle"))]
+mod report;
+#[cfg(any(feature = "burn", feature = "candle"))]
+mod sizes;
 mod target;
 
 #[cfg(feature = "burn")]
@@ -19,4 +25,6 @@ pub use model::{OnnxModel, SplitModel};
 pub use onnx::Attribute;
 pub(crate) use options::export_builders;
 pub use options::{ExportOptions, InputKey};
+#[cfg(any(feature = "burn", feature = "candle"))]
+pub use report::{ParserCheck, Refusal, Report};
 pub use target::{NodeRefusal, Reader, Target};

@@ -2,7 +2,6 @@
 //! is for. Nothing outside this file compares these; it asks a question about what the target can do.
 
 use crate::error::Error;
-use crate::spec::DType;
 
 /// Whom a model is written for.
 ///
@@ -146,19 +145,9 @@ impl Target {
         if self.opset >= 20 { "linear" } else { "bilinear" }
     }
 
-    /// `Gemm` of this type. tract has it for 32-bit floats alone.
-    pub(crate) fn has_gemm(self, dtype: DType) -> bool {
-        dtype == DType::F32 || !self.is_tract()
-    }
-
     /// Whether a part of a `Range` is taken from the right place. tract 0.23 takes some from the wrong one.
     #[cfg(any(feature = "burn", feature = "candle"))]
     pub(crate) const fn has_range(self) -> bool {
-        !self.is_tract()
-    }
-
-    /// Whether a `Cast` to i64 gives numbers to compute with. tract takes it for one to dimensions.
-    pub(crate) const fn has_cast_to_i64(self) -> bool {
         !self.is_tract()
     }
 
@@ -178,29 +167,6 @@ impl Target {
     #[cfg(feature = "candle")]
     pub(crate) const fn has_scatter_reduction(self) -> bool {
         !self.is_tensorrt()
-    }
-
-    /// Recurrent layers of direction `reverse`. tract runs them forward.
-    #[cfg(feature = "burn")]
-    pub(crate) const fn has_reverse_recurrence(self) -> bool {
-        !self.is_tract()
-    }
-
-    /// Whether a recurrent layer gives its last cell state beside its other results. tract gives one or the other.
-    #[cfg(feature = "burn")]
-    pub(crate) const fn gives_cell_with_the_rest(self) -> bool {
-        !self.is_tract()
-    }
-
-    /// Whether a product of an integer with itself is right. tract squares floats only.
-    pub(crate) const fn squares_integers(self) -> bool {
-        !self.is_tract()
-    }
-
-    /// Whether sums of 64-bit integers have all their bits. tract adds them up in 32.
-    #[cfg(any(feature = "burn", feature = "candle"))]
-    pub(crate) const fn sums_i64(self) -> bool {
-        !self.is_tract()
     }
 
     /// `Max` and `Min` of 64-bit integers. ONNX Runtime 1.29, which may read what is for any reader, looks at their low

@@ -6,14 +6,15 @@ use std::{fmt, marker::PhantomData, sync::Arc};
 use ::burn::module::Module;
 use ::burn::tensor::Device;
 
+use super::check::ask_parser;
 use super::{InferenceModule, OptimizeOptions};
-use crate::backend::{BackendKind, Registry};
+use crate::backend::BackendKind;
 use crate::error::{Error, ErrorKind, Result};
+use crate::export::Target;
 use crate::export::burn::{
-    AnyTensor, BurnGraph, BurnTensors, Layout, Lengths, Material, ParserCheck, Place, Report,
-    TensorSource, TensorVisitor,
+    AnyTensor, BurnGraph, BurnTensors, Layout, Lengths, Material, Place, Report, TensorSource,
+    TensorVisitor,
 };
-use crate::export::{NodeRefusal, OnnxModel, Reader, Target};
 use crate::spec::{DType, TensorSpec};
 use crate::tensor::HostTensor;
 
@@ -180,23 +181,6 @@ fn visit(
     let mut visitor = TensorVisitor::new(&mut each);
     input.visit(&mut visitor)?;
     Ok(visitor.into_lengths())
-}
-
-/// What the first of TensorRT's parsers that can be used says to a model that was written for it.
-fn ask_parser(backends: &Registry, model: &OnnxModel) -> (ParserCheck, Vec<NodeRefusal>) {
-    let mut reasons = Vec::new();
-    for backend in backends.allowed().filter(|b| b.target().reader() == Reader::TensorRt) {
-        match backend.check(model) {
-            Ok(Some(refusals)) => return (ParserCheck::Asked(backend.description()), refusals),
-            Ok(None) => {}
-            Err(error) => reasons.push(format!("{}: {error}", backend.kind())),
-        }
-    }
-    let reason = match reasons.is_empty() {
-        true => "no backend with TensorRT is among those to choose from".into(),
-        false => reasons.join("; "),
-    };
-    (ParserCheck::NotAsked(reason), Vec::new())
 }
 
 /// `.optimize_trt(…)` for every Burn module.

@@ -3,10 +3,12 @@
 
 use candle_core::{DType, Device, Tensor};
 
+use super::check::ask_parser;
 use super::{InferenceModule, OptimizeOptions};
 use crate::backend::BackendKind;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::candle::{Examples, Trace, Traceable, Traced, from_host, to_candle, to_host};
+use crate::export::{Report, Target};
 
 /// A compiled model that is called like the Candle model it was made from.
 ///
@@ -47,6 +49,40 @@ pub trait OptimizeTrt {
         examples: impl Into<Examples<'a>>,
         options: &OptimizeOptions,
     ) -> Result<CandleModule>;
+
+    /// Finds everything that keeps the model from being exported for TensorRT, without building.
+    ///
+    /// If all can be exported, the parser of the first TensorRT library that can be used here reads
+    /// the model, and what it refuses is told in the same way; [`Report::parser`] tells which it was,
+    /// or why none was asked. The parser tells all operators that it does not have, else stops at the
+    /// first node that it cannot convert. What only building an engine would show is not found.
+    ///
+    /// ```
+    /// use accelerant::candle::OptimizeTrt;
+    /// use candle_core::{DType, Device, Tensor};
+    ///
+    /// let weight = Tensor::ones((10, 64), DType::F32, &Device::Cpu)?;
+    /// let model = candle_nn::Linear::new(weight, None);
+    /// let report = model.check_trt(&Tensor::zeros((1, 64), DType::F32, &Device::Cpu)?)?;
+    /// assert!(report.is_exportable(), "{report}");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Where the forward cannot be traced at all, as [`Trace::of`].
+    fn check_trt<'a>(&self, examples: impl Into<Examples<'a>>) -> Result<Report> {
+        self.check_trt_with(examples, &OptimizeOptions::new())
+    }
+
+    /// As [`check_trt`](Self::check_trt), with options.
+    ///
+    /// # Errors
+    /// As [`check_trt`](Self::check_trt).
+    fn check_trt_with<'a>(
+        &self,
+        examples: impl Into<Examples<'a>>,
+        options: &OptimizeOptions,
+    ) -> Result<Report>;
 }
 
 impl<M: Traceable> OptimizeTrt for M {
@@ -56,6 +92,15 @@ impl<M: Traceable> OptimizeTrt for M {
         options: &OptimizeOptions,
     ) -> Result<CandleModule> {
         CandleModule::compile(&Trace::of(self, examples, options)?, options)
+    }
+
+    fn check_trt_with<'a>(
+        &self,
+        examples: impl Into<Examples<'a>>,
+        options: &OptimizeOptions,
+    ) -> Result<Report> {
+        let trace = Trace::of(self, examples, options)?;
+        trace.check_parsed(Target::tensorrt(), |model| ask_parser(options.backends(), model))
     }
 }
 

@@ -1,6 +1,8 @@
 //! From a model to a module that is called like the original: options, the call, the framework
 //! modules. How a backend works inside is not known here.
 
+#[cfg(any(feature = "burn", feature = "candle"))]
+mod check;
 mod module;
 mod options;
 pub(crate) mod pipeline;

@@ -65,6 +65,24 @@ fn writes() {
             x.scatter_nd(at, y, update)
         });
     }
+    for update in UPDATES {
+        let inputs = |batch, seed| (input([batch, 5], seed), input([batch, 5], seed + 2));
+        of(&format!("scatter along the batch, {update:?}"), BOTH, inputs, |(x, y)| {
+            let at = x.clone().argmax(0);
+            let y: Tensor<2> = y;
+            x.scatter(0, at, y.slice(0..1), update)
+        });
+        of(&format!("select assign along the batch, {update:?}"), BOTH, inputs, |(x, y)| {
+            let at = x.clone().argmax(0).slice([0..1, 0..1]).reshape([1]);
+            let y: Tensor<2> = y;
+            x.select_assign(0, at, y.slice(0..1), update)
+        });
+    }
+    let inputs = |batch, seed| {
+        let at = ints([batch, 6], 0, 1, seed + 1);
+        (input([batch, 6], seed), at, input([batch, 6], seed + 2))
+    };
+    of("many onto one of the batch", BOTH, inputs, |(x, at, y)| x.scatter(0, at, y, Update::Add));
     let inputs = |batch, seed| {
         (input([batch, 4], seed), ints([batch, 6], 0, 4, seed + 1), input([batch, 6], seed + 2))
     };

@@ -102,6 +102,12 @@ lengths! {
             let table = T::constant(&weight(&[9, 4], 1));
             xs.broadcast_add(&table.index_select(&places, 0)?)
         };
+        "scatter_add", [4], |xs| xs.scatter_add(&xs.argmax_keepdim(1)?, &xs.narrow(1, 0, 1)?.contiguous()?, 1);
+        "scatter", [4], |xs| xs.scatter(&xs.argmax_keepdim(1)?, &xs.narrow(1, 0, 1)?.contiguous()?, 1);
+        "index_add", [4], |xs| {
+            let places = T::arange(0u32, xs.dim(1)? as u32, xs.device())?;
+            xs.index_add(&places, &xs.neg()?.exp()?, 1)
+        };
         "slice_scatter", [4], |xs| xs.slice_scatter(&xs.narrow(1, 1, 1)?.neg()?, 1, 0);
     }
 }

@@ -12,6 +12,7 @@ mod arithmetic;
 mod attention;
 mod bytes;
 mod casts;
+mod check;
 mod creation;
 mod dtypes;
 #[cfg(feature = "tract")]

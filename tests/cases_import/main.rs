@@ -7,6 +7,7 @@
 
 mod checks;
 mod child;
+mod empty;
 mod hostile;
 mod opening;
 mod tables;

@@ -5,6 +5,7 @@
 
 pub mod logs;
 pub mod minilm;
+pub mod onnx_cases;
 #[cfg(feature = "tract")]
 pub mod programs;
 

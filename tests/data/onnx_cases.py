@@ -1,4 +1,5 @@
-"""Dumps the node tests of the `onnx` package, a grid of recurrent layers and one of extremes, for tests/tract_gaps.rs.
+"""Dumps the node tests of the `onnx` package, a grid of recurrent layers and one of extremes, for
+tests/tract_gaps.rs and tests/onnx_nodes.rs.
 
     python3 -m venv venv
     venv/bin/pip install onnx numpy onnxruntime
@@ -6,6 +7,7 @@
 
 FOLDER gets NAME.onnx for each case, its tensors as little-endian row-major files, and `cases.tsv`: name,
 relative and absolute tolerance, inputs, outputs. A tensor is `TYPE:SIZES:FILE`, sizes joined by `x`.
+Node tests with values of other types are in `others.tsv`: name, and the type of the first.
 The recurrent layers, which numpy does not have, get the outputs of ONNX Runtime.
 """
 
@@ -148,13 +150,34 @@ def open_sizes(cases):
             yield f"{name}.open", named, inputs, outputs, rtol, atol
 
 
+def array(value):
+    """A tensor as numpy has it, if that is a type in TYPES."""
+    if isinstance(value, TensorProto) and helper.tensor_dtype_to_np_dtype(value.data_type).name in TYPES:
+        if value.data_type in (TensorProto.STRING, TensorProto.BFLOAT16):
+            return value
+        return numpy_helper.to_array(value)
+    return value
+
+
+def other_kind(values):
+    """The kind of the first value that is no tensor of a type in TYPES, if there is one."""
+    for value in map(array, values):
+        if isinstance(value, (list, dict)) or value is None:
+            return "optional" if value is None else "sequence or map"
+        name = onnx.helper.tensor_dtype_to_string(value.data_type)[12:].lower() if isinstance(value, TensorProto) else np.asarray(value).dtype.name
+        if name not in TYPES:
+            return "string" if name in ("object", "string") or name.startswith("str") else name
+    return None
+
+
 def main(folder):
     folder.mkdir(parents=True, exist_ok=True)
-    rows = []
+    rows, others = [], []
     for name, model, inputs, outputs, rtol, atol in open_sizes(itertools.chain(node_tests(), recurrent(), onnx_grid.grid())):
         def told(kind, values):
             told = []
             for i, value in enumerate(values):
+                value = array(value)
                 value = np.asarray(value) if not isinstance(value, (list, dict, TensorProto)) and value is not None else value
                 if not isinstance(value, np.ndarray) or value.dtype.name not in TYPES:
                     return None
@@ -165,10 +188,14 @@ def main(folder):
 
         tensors = told("in", inputs), told("out", outputs)
         if None in tensors:
+            if name.startswith("test_") and ".o" not in name:
+                (folder / f"{name}.onnx").write_bytes(model.SerializeToString())
+                others.append(f"{name}\t{other_kind([*inputs, *outputs])}")
             continue
         (folder / f"{name}.onnx").write_bytes(model.SerializeToString())
         rows.append("\t".join([name, str(rtol), str(atol), *tensors]))
     (folder / "cases.tsv").write_text("\n".join(rows) + "\n")
+    (folder / "others.tsv").write_text("\n".join(others) + "\n")
     print(f"{len(rows)} cases")
 
 

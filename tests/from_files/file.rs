@@ -46,6 +46,25 @@ impl File {
         name.to_owned()
     }
 
+    /// A node with several outputs, of which those without a name are left out.
+    pub(crate) fn node_giving(
+        &mut self,
+        operator: &str,
+        inputs: &[&str],
+        attributes: &[(&str, Stated<'_>)],
+        outputs: &[&str],
+    ) {
+        self.node_with(operator, inputs, attributes);
+        let node = self.graph.node.last_mut().expect("it was just added");
+        node.output = outputs.iter().map(|&name| name.to_owned()).collect();
+    }
+
+    /// One more output, beside that of [`read`](Self::read).
+    pub(crate) fn output(&mut self, name: &str, dtype: DType, dims: &[Dim]) {
+        let spec = TensorSpec::new(name, dtype, dims.to_vec());
+        self.graph.output.push(onnx::spec_to_proto(&spec));
+    }
+
     /// A weight, or another number that the file knows.
     pub(crate) fn weight(&mut self, name: &str, tensor: HostTensor) -> String {
         self.graph.initializer.push(onnx::tensor_to_proto(name, &tensor));
@@ -121,6 +140,7 @@ pub(crate) enum Stated<'a> {
     Int(i64),
     Ints(&'a [i64]),
     Float(f32),
+    Text(&'a str),
     Graph(GraphProto),
 }
 
@@ -140,6 +160,10 @@ impl Stated<'_> {
             Self::Float(value) => {
                 proto.f = Some(*value);
                 AttributeType::Float
+            }
+            Self::Text(text) => {
+                proto.s = Some(text.as_bytes().to_vec().into());
+                AttributeType::String
             }
             Self::Graph(graph) => {
                 proto.g = Some(graph.clone());

@@ -9,6 +9,7 @@ mod bodies;
 mod common;
 mod file;
 mod fixes;
+mod for_tract;
 mod forms;
 mod torch;
 
@@ -65,6 +66,30 @@ fn changed(name: &str, model: &OnnxModel, target: Target, inputs: &[HostTensor])
     let samples = [Sample { name: "as it is".into(), inputs: inputs.to_vec(), expected }];
     check_within(name, |_| Ok(written.clone()), &samples, near);
     written
+}
+
+/// Compares what a file is for portable runtimes with known results.
+fn check_for(
+    name: &str,
+    model: &OnnxModel,
+    samples: &[Sample],
+    tolerance: impl Fn(BackendKind, &HostTensor) -> Tolerance,
+) {
+    for (backend, target) in
+        [(BackendKind::Tract, Target::portable()), (BackendKind::Ort, Target::onnx_runtime())]
+    {
+        if portable_backend().kind() != backend {
+            continue;
+        }
+        let written = model.for_target(target).unwrap_or_else(|e| panic!("{name}: {e}"));
+        for sample in samples {
+            for (got, expected) in run(&written, &sample.inputs).iter().zip(&sample.expected) {
+                let allowed = tolerance(backend.clone(), expected);
+                common::compare(got, expected, allowed)
+                    .unwrap_or_else(|e| panic!("{name}: {e}\n{written}"));
+            }
+        }
+    }
 }
 
 /// A file that is right for every target as it is, byte for byte.

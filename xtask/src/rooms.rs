@@ -6,6 +6,9 @@ use anyhow::{Result, bail, ensure};
 /// The table: a path that begins with `src/`, and the rooms that what lies there may import.
 pub(crate) struct Rooms(Vec<(String, Allowed)>);
 
+/// What a row says that has the rule of the room around it.
+const AROUND: &str = "as the room around it";
+
 #[derive(Debug, PartialEq)]
 enum Allowed {
     All,
@@ -13,7 +16,7 @@ enum Allowed {
 }
 
 impl Rooms {
-    /// Reads the table's rows; one without an entry in the last column has the rule of the room around it.
+    /// Reads the table's rows; one that says so has the rule of the room around it.
     pub(crate) fn of(architecture: &str) -> Result<Self> {
         let mut rooms = Vec::new();
         for line in architecture.lines().filter(|line| line.starts_with("| `src/")) {
@@ -22,7 +25,8 @@ impl Rooms {
                 bail!("a row of the rooms has other than three columns: {line}")
             };
             let allowed = match imports {
-                "" => continue,
+                AROUND => continue,
+                "" => bail!("the row of {paths} says nothing of imports"),
                 "all" => Allowed::All,
                 "nothing" => Allowed::Only(Vec::new()),
                 list => Allowed::Only(list.split(',').map(|name| name.trim().to_owned()).collect()),
@@ -84,7 +88,7 @@ mod tests {
 | `src/lib.rs` | docs | all |
 | `src/error.rs` | errors | nothing |
 | `src/export/` | models | error |
-| `src/export/graph/` | graphs | |
+| `src/export/graph/` | graphs | as the room around it |
 | `src/runtime/` | modules | export, error |
 | `src/runtime/serving/` | queues | error |
 ";
@@ -109,5 +113,6 @@ mod tests {
             assert_eq!(rooms.breaches(path, line).len(), expected, "{path}: {line}");
         }
         assert!(Rooms::of("no table").is_err());
+        assert!(Rooms::of("| `src/a.rs` | a | |").is_err());
     }
 }

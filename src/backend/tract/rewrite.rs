@@ -73,7 +73,6 @@ impl Made {
                 self.sum(node, &axes_of(node, view)?, opset)
             }
             "Cast" if attribute(node, "to")?.i() == DataType::Int64 as i64 => match dtype? {
-                DType::I32 => return None,
                 DType::I64 => self.last(node, "Identity", &[&node.input[0]]),
                 // tract takes a Cast to 64-bit integers for one to sizes of axes.
                 _ => {

@@ -15,15 +15,14 @@ mod operation;
 mod parameters;
 mod probes;
 mod recurrent;
-mod report;
 mod sequence;
 mod tensors;
 mod trace;
 
 use ::burn::module::Module;
 
+pub use super::{ParserCheck, Refusal, Report};
 pub use operation::{Lowered, Operation};
-pub use report::{ParserCheck, Refusal, Report};
 pub(crate) use tensors::{AnyTensor, Lengths, Material, Place};
 pub use tensors::{BurnTensors, TensorSource, TensorVisitor};
 #[cfg(feature = "burn-cuda")]
@@ -190,20 +189,11 @@ impl BurnGraph {
         target: Target,
         parse: impl FnOnce(&OnnxModel) -> (ParserCheck, Vec<NodeRefusal>),
     ) -> Result<Report> {
-        let Outcome { mut report, owners, model } = lower::lower(self, target)?;
-        if let Some((model, _)) = model {
-            let (parser, refusals) = parse(&model);
-            let nodes = model.proto().graph.as_ref().map_or(&[][..], |graph| &graph.node);
-            let refusal = |refusal: NodeRefusal| {
-                let node = refusal.node.and_then(|node| nodes.get(node));
-                let owner = node.and_then(|node| owners.get(node.output.first()?));
-                Refusal::of_parser(owner.cloned(), refusal.reason)
-            };
-            report.refusals = refusals.into_iter().map(refusal).collect();
-            report.refusals.sort_by_key(|refusal| refusal.position);
-            report.parser = parser;
-        }
-        Ok(report)
+        let Outcome { report, owners, model } = lower::lower(self, target)?;
+        Ok(match model {
+            Some((model, _)) => report.parsed(&model, &owners, parse(&model)),
+            None => report,
+        })
     }
 
     fn lower(&self, target: Target) -> Result<(OnnxModel, Vec<Lowered>)> {

@@ -5,6 +5,7 @@ use std::{collections::HashSet, fmt};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::formulas::DIVISORS;
+use crate::export::sizes::{combinations, symbols_of};
 use crate::spec::{Dim, Symbol, TensorSpec};
 
 /// The sizes of every input of one capture.
@@ -41,21 +42,11 @@ pub(super) const ROW: usize = DIVISORS;
 /// what a forward function makes of their sizes may have.
 const ROOMY: usize = 256 << 20;
 
-/// So many combinations of sizes are tried at most where all of them are asked for.
-const EVERY: usize = 1 << 14;
-
 /// One probe for static inputs. For dynamic ones two in which each symbol has a pair of sizes of
 /// its own, then those at which what the two tell is checked, what shows most first: the ends of the
 /// ranges, some odd sizes between, and one symbol after the other over many sizes; or, if `every` size is asked for, all there are.
 pub(super) fn probes(inputs: &[TensorSpec], every: bool) -> Result<Vec<Probe>> {
-    let mut symbols: Vec<&Symbol> = Vec::new();
-    for dim in inputs.iter().flat_map(|spec| spec.shape.dims()) {
-        if let Dim::Symbol(symbol) = dim
-            && !symbols.contains(&symbol)
-        {
-            symbols.push(symbol);
-        }
-    }
+    let symbols = symbols_of(inputs);
     let largest = |spec: &TensorSpec| {
         let sizes = spec.shape.dims().iter().map(Dim::max);
         sizes.fold(spec.dtype.size(), usize::saturating_mul)
@@ -90,30 +81,14 @@ pub(super) fn probes(inputs: &[TensorSpec], every: bool) -> Result<Vec<Probe>> {
         return Ok(probes);
     }
     probes.push(probe(pairs.iter().map(|pair| pair.1).collect()));
-    let others = if every { combinations(&symbols)? } else { others(&symbols, &pairs, roomy) };
+    let others = if every {
+        combinations(&symbols).map_err(|e| e.in_operation("capture"))?
+    } else {
+        others(&symbols, &pairs, roomy)
+    };
     let mut seen: HashSet<Vec<usize>> = [0, 1].map(|at| probes[at].bound()).into();
     probes.extend(others.into_iter().filter(|bound| seen.insert(bound.clone())).map(probe));
     Ok(probes)
-}
-
-/// All sizes of the symbols with each other.
-fn combinations(symbols: &[&Symbol]) -> Result<Vec<Vec<usize>>> {
-    let range = |symbol: &&Symbol| symbol.max() - symbol.min() + 1;
-    let count = symbols.iter().map(range).fold(1, usize::saturating_mul);
-    if count > EVERY {
-        let text = format!(
-            "every size is to be tried, but the ranges of {symbols:?} have {count} combinations, \
-             more than {EVERY}"
-        );
-        return Err(Error::new(ErrorKind::InvalidArgument, text).in_operation("capture"));
-    }
-    let mut found = vec![Vec::new()];
-    for symbol in symbols {
-        let longer = |bound: &Vec<usize>, size| bound.iter().copied().chain([size]).collect();
-        let sizes = |bound| (symbol.min()..=symbol.max()).map(move |size| longer(bound, size));
-        found = found.iter().flat_map(sizes).collect();
-    }
-    Ok(found)
 }
 
 /// Sizes at which what two captures tell is checked.

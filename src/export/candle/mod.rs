@@ -44,6 +44,7 @@
 //!
 //! Without symbols the forward is run twice, so that random numbers in it are refused too. With
 //! several symbols each goes through its range while the others stay as tuned.
+//! `probe_every_size` of the options has all sizes tried, and all combinations of several symbols.
 //!
 //! A tensor that the forward makes (`T::zeros`, `T::arange`, `T::tril2`, …) follows the symbols in
 //! its sizes, and a constant may be cut or repeated to one. Candle's own `Tensor::zeros` does not
@@ -82,6 +83,7 @@ mod tensors;
 mod trace;
 mod traced;
 
+pub use super::{ParserCheck, Refusal, Report};
 pub use error::error_of;
 pub use index::{Indexer, Indexes};
 pub use layers::{

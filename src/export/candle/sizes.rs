@@ -1,10 +1,11 @@
 //! Sizes that follow symbols. A size is the column of values it took in the runs of the forward;
 //! equal columns are the same dimension. Nothing is guessed from a single number.
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::fmt::Write;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
+use crate::export::sizes::{combinations, symbols_of};
 use crate::spec::{Dim, Symbol, TensorSpec};
 
 /// One size in every run of the forward, in the order of the cases.
@@ -27,39 +28,32 @@ pub(super) struct Cases {
 }
 
 impl Cases {
-    pub(super) fn of(inputs: &[TensorSpec]) -> Result<Self> {
-        let mut symbols: BTreeMap<&str, &Symbol> = BTreeMap::new();
-        for spec in inputs {
-            for (axis, dim) in spec.shape.dims().iter().enumerate() {
-                let Dim::Symbol(symbol) = dim else { continue };
-                let known = *symbols.entry(symbol.name()).or_insert(symbol);
-                if known != symbol {
-                    let text = format!("symbol {symbol:?} was declared before as {known:?}");
-                    return Err(Error::new(ErrorKind::InvalidArgument, text)
-                        .on_tensor(&spec.name)
-                        .at_axis(axis));
-                }
-            }
-        }
-        let symbols: Vec<Symbol> = symbols.into_values().cloned().collect();
+    /// Those for inputs whose symbols were checked; if `every` size is asked for, all there are.
+    pub(super) fn of(inputs: &[TensorSpec], every: bool) -> Result<Self> {
+        let mut symbols = symbols_of(inputs);
+        symbols.sort_by_key(|symbol| symbol.name());
         let at = |pick: fn(&Symbol) -> usize| {
-            symbols.iter().map(|s| pick(s).min(LARGEST)).collect::<Case>()
+            symbols.iter().map(|s: &&Symbol| pick(s).min(LARGEST)).collect::<Case>()
         };
         let base = at(Symbol::opt);
         if symbols.is_empty() {
             // Twice: what differs then is random.
-            return Ok(Self { symbols, cases: vec![base.clone(), base] });
+            return Ok(Self { symbols: Vec::new(), cases: vec![base.clone(), base] });
         }
         let mut cases = vec![base.clone(), at(Symbol::min), at(Symbol::max)];
         for (i, symbol) in symbols.iter().enumerate() {
             for size in tried(symbol) {
                 let mut case = base.clone();
                 case[i] = size;
-                if !cases.contains(&case) {
-                    cases.push(case);
-                }
+                cases.push(case);
             }
         }
+        if every {
+            cases.extend(combinations(&symbols)?);
+        }
+        let mut seen = HashSet::new();
+        cases.retain(|case| seen.insert(case.clone()));
+        let symbols = symbols.into_iter().cloned().collect();
         Ok(Self { symbols, cases })
     }
 

@@ -237,6 +237,22 @@ pub(super) enum Op {
     Where,
 }
 
+impl Op {
+    /// For people.
+    pub(super) fn name(&self) -> String {
+        let whole = match self {
+            Self::Absent { what } => return (*what).to_owned(),
+            Self::Binary(op) => format!("{op:?}"),
+            Self::Compare(op) => format!("{op:?}"),
+            Self::Reduce { op, .. } => format!("{op:?}"),
+            Self::Unary(op) => format!("{op:?}"),
+            Self::Recurrent(layer) => format!("{:?}", layer.kind),
+            other => format!("{other:?}"),
+        };
+        whole.split([' ', '(']).next().unwrap_or_default().to_owned()
+    }
+}
+
 /// A weight, or another tensor whose values are known.
 #[derive(Clone)]
 pub(super) struct Constant {

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use candle_core::{DType as CandleType, Device, Tensor, TensorId};
 
 use super::error::from_candle;
+use super::lower::Outcome;
 use super::model::{Examples, Inputs, Traceable};
 use super::names;
 use super::sizes::{Case, Cases, Size};
@@ -13,7 +14,7 @@ use super::tape::{Op, Recorded};
 use super::tensors::{carried_dtype, to_host};
 use super::traced::{Recorder, Traced};
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::{ExportOptions, OnnxModel, Target};
+use crate::export::{ExportOptions, NodeRefusal, OnnxModel, ParserCheck, Refusal, Report, Target};
 use crate::spec::TensorSpec;
 use crate::tensor::HostTensor;
 
@@ -109,7 +110,7 @@ impl Trace {
         }
         let input_dtypes: Vec<CandleType> =
             examples.iter().map(|(_, example)| example.dtype()).collect();
-        let cases = Cases::of(&inputs)?;
+        let cases = Cases::of(&inputs, options.probes_every_size())?;
         let run = |case: &Case| model.run(&inputs, &cases, case);
         let mut runs = Vec::with_capacity(cases.all().len());
         for (i, case) in cases.all().iter().enumerate() {
@@ -138,6 +139,47 @@ impl Trace {
     /// [`ErrorKind::UnsupportedOperation`] when a size cannot be expressed in symbols, or the
     /// target has no word for an operation.
     pub fn to_onnx(&self, target: Target) -> Result<OnnxModel> {
+        let Outcome { mut report, model, .. } = self.lower(target)?;
+        if let Some(model) = model {
+            return Ok(model);
+        }
+        if report.refusals.len() > 1 {
+            return Err(report.into_error().expect("there are refusals"));
+        }
+        let Refusal { module, reason, .. } = report.refusals.remove(0);
+        Err(match module.is_empty() {
+            true => reason.in_operation("export"),
+            false => {
+                let operation = reason.operation().unwrap_or("step").to_owned();
+                Error::new(reason.kind(), reason.message())
+                    .in_operation(format!("{module}/{operation}"))
+                    .with_source(reason)
+            }
+        })
+    }
+
+    /// Finds everything that cannot be exported, without exporting.
+    ///
+    /// # Errors
+    /// Where the names of inputs and outputs clash, or an input has no form for the target.
+    pub fn check(&self, target: Target) -> Result<Report> {
+        Ok(self.lower(target)?.report)
+    }
+
+    /// As [`check`](Self::check), and where all can be exported also what a parser makes of it.
+    pub(crate) fn check_parsed(
+        &self,
+        target: Target,
+        parse: impl FnOnce(&OnnxModel) -> (ParserCheck, Vec<NodeRefusal>),
+    ) -> Result<Report> {
+        let Outcome { report, owners, model } = self.lower(target)?;
+        Ok(match model {
+            Some(model) => report.parsed(&model, &owners, parse(&model)),
+            None => report,
+        })
+    }
+
+    fn lower(&self, target: Target) -> Result<Outcome> {
         super::lower::lower(self, target).map_err(|e| e.in_operation("export"))
     }
 

@@ -248,7 +248,7 @@ impl GraphBuilder {
         self.lock().graph.nodes[from..].iter().map(|node| node.op_type().to_owned()).collect()
     }
 
-    #[cfg(feature = "burn")]
+    #[cfg(any(feature = "burn", feature = "candle"))]
     pub(crate) fn node_count(&self) -> usize {
         self.lock().graph.nodes.len()
     }

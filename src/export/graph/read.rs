@@ -194,7 +194,7 @@ impl Graph {
     }
 
     /// The names that nodes read, or that are outputs.
-    pub(super) fn used(&self) -> HashSet<&str> {
+    pub(in crate::export) fn used(&self) -> HashSet<&str> {
         let mut used: HashSet<&str> = self.output_names().collect();
         for node in &self.nodes {
             used.extend(node.input.iter().map(String::as_str).chain(captured(node)));

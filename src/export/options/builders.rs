@@ -90,14 +90,17 @@ macro_rules! export_builders {
                 self
             }
 
-            /// Captures a Burn model at every size of its dynamic axes, and where there are several at every
-            /// combination, so that no branch on a size can be missed. Otherwise some sizes are chosen: the
-            /// first 64, powers of two and their neighbours, the ends, of one axis at a time, as far as they come to
-            /// 100,000 captured operations in all.
+            /// Tries a model at every size of its dynamic axes, and where there are several at every
+            /// combination, so that no branch on a size can be missed. Otherwise some sizes are chosen. Ranges with
+            /// more than 16,384 combinations are refused.
             ///
-            /// A capture takes about six microseconds and a kilobyte for each operation: 10,000 of 100 operations
-            /// took 5.6 seconds and 0.8 GB. Ranges with more than 16,384 combinations are refused.
-            #[cfg(feature = "burn")]
+            /// Of a Burn model the first 64, powers of two and their neighbours, and the ends are tried otherwise, of one
+            /// axis at a time, as far as they come to 100,000 captured operations in all. A capture takes about six
+            /// microseconds and a kilobyte for each operation: 10,000 of 100 operations took 5.6 seconds and 0.8 GB.
+            ///
+            /// Of a Candle model all sizes of a range of up to 64 are tried otherwise, and of a longer one the ends,
+            /// powers of two with their neighbours, and a few more, of one axis at a time.
+            #[cfg(any(feature = "burn", feature = "candle"))]
             #[must_use]
             pub fn probe_every_size(mut self, every: bool) -> Self {
                 self$(.$inner)?.every_size = every;

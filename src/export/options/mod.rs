@@ -25,7 +25,7 @@ pub struct ExportOptions {
     pub(crate) output_names: Vec<String>,
     #[cfg(feature = "burn")]
     pub(crate) narrow_f64: bool,
-    #[cfg(feature = "burn")]
+    #[cfg(any(feature = "burn", feature = "candle"))]
     pub(crate) every_size: bool,
     #[cfg(feature = "candle")]
     pub(crate) weight_names: crate::candle::WeightNames,
@@ -70,7 +70,7 @@ impl ExportOptions {
             (!self.output_names.is_empty(), "`output_names`"),
             #[cfg(feature = "burn")]
             (self.narrow_f64, "`narrow_f64`"),
-            #[cfg(feature = "burn")]
+            #[cfg(any(feature = "burn", feature = "candle"))]
             (self.every_size, "`probe_every_size`"),
             #[cfg(feature = "candle")]
             (!self.weight_names.is_empty(), "`weight_names`"),

@@ -63,7 +63,6 @@ impl ExportOptions {
         self.narrow_f64
     }
 
-    #[cfg(feature = "burn")]
     pub(crate) fn probes_every_size(&self) -> bool {
         self.every_size
     }

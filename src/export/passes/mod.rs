@@ -38,6 +38,9 @@ struct Pipeline {
 /// The oldest operator set whose operators the passes know.
 const OLDEST_OPSET: i64 = 7;
 
+/// The oldest operator set in which what tract gets wrong is written otherwise: its cumulative sums take their axis as an input.
+const OLDEST_OPSET_FOR_TRACT: i64 = 11;
+
 /// The oldest operator set in which the forms are written: its sums, squeezes and splits take their axes as inputs.
 const OLDEST_OPSET_OF_FORMS: i64 = 13;
 
@@ -58,6 +61,11 @@ impl Pipeline {
             passes.fixes.push(Box::new(fixes::GatedActivation));
             passes.fixes.push(Box::new(fixes::GroupedConvTranspose(target)));
             passes.fixes.push(Box::new(fixes::GroupNormOfOneGroup(target)));
+        }
+        if opset >= OLDEST_OPSET_FOR_TRACT && target.reader() == Reader::Any {
+            passes.fixes.push(Box::new(fixes::tract::SquaresOfIntegers(target)));
+            passes.fixes.push(Box::new(fixes::tract::GemmOfOtherTypes(target)));
+            passes.fixes.push(Box::new(fixes::tract::RecurrentLayers(target)));
         }
         if opset >= OLDEST_OPSET_OF_FORMS && target.compute_capability() == Some(90) {
             passes.canonical.push(Box::new(canonical::RowsInOrder(target)));

@@ -1,6 +1,7 @@
 //! A graph written anew, node by node, with some of them in other forms. Which ones and how is of those
 //! that do it.
 
+use crate::error::Result;
 use crate::export::Target;
 use crate::export::graph::{Graph, GraphBuilder, Value};
 use crate::export::onnx::NodeProto;
@@ -10,6 +11,37 @@ use crate::spec::TensorSpec;
 /// that are put together, have others.
 pub(super) struct Rewriter {
     pub(super) graph: GraphBuilder,
+}
+
+/// Writes those nodes anew for which `find` gives something. The result is how many they are.
+///
+/// # Errors
+/// Those of `write`.
+pub(super) fn replace<T>(
+    graph: &mut Graph,
+    target: Target,
+    find: impl Fn(&Graph, &NodeProto) -> Option<T>,
+    write: impl Fn(&Rewriter, &NodeProto, &T) -> Result<()>,
+) -> Result<usize> {
+    let found: Vec<Option<T>> = graph.nodes.iter().map(|node| find(graph, node)).collect();
+    let count = found.iter().flatten().count();
+    if count == 0 {
+        return Ok(0);
+    }
+    let new = Rewriter::new(graph, target);
+    for (node, found) in graph.nodes.iter().zip(&found) {
+        match found {
+            Some(found) => {
+                let made = node.output.iter().find(|name| !name.is_empty());
+                new.graph.enter(format!("{}.parts", made.map_or("", String::as_str)));
+                write(&new, node, found)?;
+                new.graph.leave();
+            }
+            None => new.keep(node),
+        }
+    }
+    *graph = new.finish();
+    Ok(count)
 }
 
 impl Rewriter {

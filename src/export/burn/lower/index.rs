@@ -1,7 +1,4 @@
 //! Reading and writing at computed positions: gather and scatter.
-//!
-//! TensorRT writes to computed positions only by replacing. Sums, products and extremes of what falls
-//! on one position are therefore taken over a comparison of all positions with all indices.
 
 use ::burn::backend::ir::{
     GatherNdOpIr, GatherOpIr, ScatterNdOpIr, ScatterOpIr, SelectAssignOpIr, TensorIr,
@@ -11,7 +8,8 @@ use ::burn::tensor::IndexingUpdateOp as Update;
 use super::{Lowering, unsupported};
 use crate::error::Result;
 use crate::export::Value;
-use crate::spec::{DType, Dim, Shape};
+use crate::export::lower::{Combined, combine};
+use crate::spec::{DType, Dim};
 use crate::tensor::HostTensor;
 
 impl Lowering<'_> {
@@ -117,37 +115,14 @@ impl Lowering<'_> {
         value: &Value,
         update: &Update,
     ) -> Result<Value> {
-        let Some(length) = x.dims()[axis].fixed() else {
-            let text = "scattering along a dynamic axis has no ONNX form yet";
-            return Err(unsupported(text).at_axis(axis));
+        let combined = match update {
+            Update::Add => Combined::Sum,
+            Update::Mul => Combined::Product,
+            Update::Min => Combined::Least,
+            Update::Max => Combined::Largest,
+            Update::Assign => return Err(unsupported("values that replace are not combined")),
         };
-        // Cells lie along `axis`, indices along the axis behind it.
-        let (before, behind) = (axis as i64, axis as i64 + 1);
-        let mut shape = vec![1; x.rank() + 1];
-        shape[axis] = length;
-        let cells: Vec<i64> = (0..length as i64).collect();
-        let cells = self.graph.constant("cells", HostTensor::from_vec(shape, cells)?);
-        let hit = indices.cast(DType::I64)?.unsqueeze(&[before])?.equal(&cells)?;
-        let value = value.unsqueeze(&[before])?;
-        let over =
-            |neutral: &Value, reduce| hit.select(&value, neutral)?.reduce(reduce, &[behind], false);
-        let same: Vec<Option<Dim>> = x.dims().iter().cloned().map(Some).collect();
-        let fits = |result: Value| -> Result<Value> {
-            match result.shape() == &Shape::from(x.dims().to_vec()) {
-                true => Ok(result),
-                false => result.reshape(&same),
-            }
-        };
-        match update {
-            Update::Add => {
-                let chosen = hit.select(&value, &x.scalar_like(0.0)?)?;
-                x.add(&fits(chosen.sum(&[behind], false)?)?)
-            }
-            Update::Mul => x.mul(&fits(over(&x.scalar_like(1.0)?, "ReduceProd")?)?),
-            // A cell itself is neutral.
-            Update::Min => x.minimum(&fits(over(&x.unsqueeze(&[behind])?, "ReduceMin")?)?),
-            Update::Max => x.maximum(&fits(over(&x.unsqueeze(&[behind])?, "ReduceMax")?)?),
-            Update::Assign => Err(unsupported("values that replace are not combined")),
-        }
+        let cells = self.range_of(&x.dims()[axis], x)?;
+        combine(x, axis, [&indices.cast(DType::I64)?, value, &cells], combined)
     }
 }

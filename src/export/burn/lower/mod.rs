@@ -27,11 +27,11 @@ use ::burn::backend::capture::TensorId;
 use ::burn::backend::ir::{OperationIr, ScalarIr, TensorIr};
 
 use super::operation::{Lowered, Operation};
-use super::report::{INPUT, Refusal, Report};
 use super::tensors;
 use super::trace::{self, Trace};
 use super::{BurnGraph, modules};
 use crate::error::{Error, ErrorKind, Result};
+use crate::export::report::{Owner, Refusal, Report};
 use crate::export::{GraphBuilder, OnnxModel, Target, Value};
 use crate::spec::{DType, Dim};
 
@@ -42,14 +42,6 @@ pub(super) struct Outcome {
     pub(super) owners: HashMap<String, Owner>,
     /// The model, and what became of each operation, if there are no refusals.
     pub(super) model: Option<(OnnxModel, Vec<Lowered>)>,
-}
-
-/// An operation: its position, its name and the module it came from.
-#[derive(Clone, Debug)]
-pub(super) struct Owner {
-    pub(super) operation: &'static str,
-    pub(super) module: String,
-    pub(super) position: usize,
 }
 
 /// Lowers all operations, also after one was refused.
@@ -75,8 +67,7 @@ pub(super) fn lower(source: &BurnGraph, target: Target) -> Result<Outcome> {
             Ok(value) => value,
             // What follows from it is looked at as well.
             Err(reason) if reason.kind() == ErrorKind::UnsupportedOperation => {
-                let module = String::new();
-                refusals.push(Refusal { operation: INPUT, module, position: 0, reason });
+                refusals.push(Refusal::of_input(reason));
                 lowering.refused.insert(*id);
                 graph.input(&spec.name, DType::F32, spec.shape.clone())?
             }
@@ -97,10 +88,9 @@ pub(super) fn lower(source: &BurnGraph, target: Target) -> Result<Outcome> {
         if scoped {
             graph.leave();
         }
-        let operation_name = trace::name(operation);
-        let owner = Owner { operation: operation_name, module: path.clone(), position };
+        let owner = Owner { operation: trace::name(operation).into(), module: path, position };
         owners.resize(before, None);
-        owners.resize(graph.node_count(), Some(owner));
+        owners.resize(graph.node_count(), Some(owner.clone()));
         let follows = operation.inputs().any(|tensor| lowering.refused.contains(&tensor.id));
         match lowered {
             Ok(()) => {
@@ -112,8 +102,7 @@ pub(super) fn lower(source: &BurnGraph, target: Target) -> Result<Outcome> {
                 lowering.stand_in(operation)?;
             }
             Err(reason) => {
-                let module = path;
-                refusals.push(Refusal { operation: operation_name, module, position, reason });
+                refusals.push(Refusal::of(Some(owner), reason));
                 lowering.stand_in(operation)?;
             }
         }

@@ -7,7 +7,6 @@ use super::super::recurrent::{self, Kind};
 use super::{Lowering, unsupported};
 use crate::error::Result;
 use crate::export::Value;
-use crate::export::graph::scalar;
 use crate::spec::{Dim, Shape};
 use crate::tensor::HostTensor;
 
@@ -32,19 +31,11 @@ impl Lowering<'_> {
         // ONNX puts time first.
         let x = self.value(layer.input)?.transpose(&[1, 0, 2])?;
         let (length, batch) = (x.dims()[0].clone(), x.dims()[1].clone());
-        let target = self.graph.target();
-        let flipped = layer.reverse && !target.has_reverse_recurrence();
-        let x = if flipped { self.backwards(&x)? } else { x };
-        let direction = if layer.reverse && !flipped { "reverse" } else { "forward" };
+        let direction = if layer.reverse { "reverse" } else { "forward" };
         let state = || Shape::from(vec![Dim::Fixed(1), batch.clone(), Dim::Fixed(hidden)]);
         let initial = layer.initial.iter().map(|state| self.value(state)?.unsqueeze(&[0]));
-        let mut initial = initial.collect::<Result<Vec<_>>>()?;
-        if initial.is_empty() && batch.fixed().is_none() {
-            // Zeros are the default, but the portable backend cannot make as many as a symbol says.
-            let zeros = self.graph.constant("initial", scalar(x.dtype(), 0.0)?);
-            initial = vec![zeros.expand(state().dims(), &[&x])?; states];
-        }
-        let layer_node = || {
+        let initial = initial.collect::<Result<Vec<_>>>()?;
+        let made = {
             let node = self.graph.node(operator).input(&x).input(&weights).input(&recurrent);
             let node = node.input_opt(bias.as_ref()).input_opt(None);
             let node = initial.iter().fold(node, |node, state| node.input(state));
@@ -58,44 +49,22 @@ impl Lowering<'_> {
             let one = Dim::Fixed(1);
             let all = vec![length.clone(), one, batch.clone(), Dim::Fixed(hidden)];
             let shapes = std::iter::once(all.into()).chain((0..states).map(|_| state()));
-            node.outputs(shapes.map(|shape| (x.dtype(), shape))).build_all()
+            node.outputs(shapes.map(|shape| (x.dtype(), shape))).build_all()?
         };
 
-        let made = layer_node()?;
         let is_read = |out: &&TensorIr| self.trace.is_read(out.id);
         let [all, last, cell] = [0, 1, 2].map(|i| layer.outputs.get(i).filter(is_read));
-        let rest = all.is_some() || last.is_some();
-        let apart = !target.gives_cell_with_the_rest() && cell.is_some() && rest;
-        let made_apart = if apart { layer_node()? } else { made.clone() };
         if let Some(out) = all {
             let steps = made[0].squeeze(&[1])?;
-            let steps = if flipped { self.backwards(&steps)? } else { steps };
             self.bind(out, steps.transpose(&[1, 0, 2])?)?;
         }
         if let Some(out) = last {
             self.bind(out, made[1].squeeze(&[0])?)?;
         }
         if let Some(out) = cell {
-            self.bind(out, made_apart[2].squeeze(&[0])?)?;
+            self.bind(out, made[2].squeeze(&[0])?)?;
         }
         Ok(())
-    }
-
-    /// The same along axis 0 from the end to the start.
-    fn backwards(&mut self, x: &Value) -> Result<Value> {
-        let length = x.dims()[0].clone();
-        let upwards = self.range(&length)?;
-        let downwards = match upwards.as_constant() {
-            Some(known) => {
-                let values: Vec<i64> = known.to_vec::<i64>()?.into_iter().rev().collect();
-                self.graph.constant("backwards", HostTensor::from_vec([values.len()], values)?)
-            }
-            None => {
-                let one = self.graph.constant("one", HostTensor::from_vec([1], vec![1i64])?);
-                self.graph.shape_tensor(&[length], &[x])?.sub(&one)?.sub(&upwards)?
-            }
-        };
-        x.gather(&downwards, 0)
     }
 
     /// The weights of all gates in one, `[1, gates * hidden, ..]`. Burn keeps `[inputs, hidden]`,

@@ -8,6 +8,7 @@ use crate::export::Value;
 use crate::export::candle::sizes::constant;
 use crate::export::candle::tape::Op;
 use crate::export::candle::trace::Step;
+use crate::export::lower::{Combined, combine};
 use crate::spec::{DType, Dim};
 use crate::tensor::HostTensor;
 
@@ -123,14 +124,8 @@ impl Lowering<'_> {
     ) -> Result<Value> {
         let Places { places, none } = self.places(step.inputs[1], indexes, -1.0)?;
         if add && !self.graph.target().has_scatter_reduction() {
-            let axis = dim as i64 + 1;
-            let cells = self.counted(step.inputs[0], dim)?;
-            let behind: Vec<i64> = (1..(x.rank() - dim) as i64).collect();
-            let cells = cells.unsqueeze(&behind)?.cast(places.dtype())?;
-            let here = places.unsqueeze(&[axis])?.equal(&cells)?;
-            // Chosen, not multiplied: nothing of an infinite source goes to other places.
-            let parts = here.select(&source.unsqueeze(&[axis])?, &source.scalar_like(0.0)?)?;
-            return x.add(&parts.reduce("ReduceSum", &[dim as i64], false)?);
+            let cells = self.counted(step.inputs[0], dim)?.cast(places.dtype())?;
+            return combine(x, dim, [&places, source, &cells], Combined::Sum);
         }
         let scattered = |x: &Value, places: &Value| {
             let node = self.graph.node("ScatterElements").input(x).input(places);
@@ -148,10 +143,8 @@ impl Lowering<'_> {
 
     /// Backwards along an axis, by indices.
     pub(super) fn flip(&self, step: &Step, x: &Value, dim: usize) -> Result<Value> {
-        if let Some(size) = constant(&step.dims[dim]) {
-            let backwards: Vec<i64> = (0..size as i64).rev().collect();
-            let backwards = HostTensor::from_vec([size], backwards)?;
-            return x.gather(&self.graph.constant("backwards", backwards), dim as i64);
+        if constant(&step.dims[dim]).is_some() {
+            return x.backwards(dim);
         }
         let from = step.inputs[0];
         let last = self.read(from, dim)?.affine(1.0, -1.0)?;

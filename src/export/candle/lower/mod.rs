@@ -18,6 +18,7 @@ use super::sizes::{Size, constant};
 use super::tape::{Binary, Op, Recurrent};
 use super::trace::{Step, Trace};
 use crate::error::{Error, ErrorKind, Result};
+use crate::export::report::{Owner, Refusal, Report};
 use crate::export::{GraphBuilder, OnnxModel, Target, Value};
 use crate::spec::{DType, Dim};
 
@@ -33,13 +34,24 @@ pub(super) struct Lowering<'t> {
     shared: Vec<(Op, Vec<usize>, Vec<Value>)>,
 }
 
-pub(super) fn lower(trace: &Trace, target: Target) -> Result<OnnxModel> {
+/// What lowering came to.
+pub(super) struct Outcome {
+    pub(super) report: Report,
+    /// Which step a node was written for, by the first value that the node gives.
+    pub(super) owners: HashMap<String, Owner>,
+    /// The model, if there are no refusals.
+    pub(super) model: Option<OnnxModel>,
+}
+
+/// Lowers all steps, also after one was refused, but for those that follow from it.
+pub(super) fn lower(trace: &Trace, target: Target) -> Result<Outcome> {
     let graph = GraphBuilder::for_target(&*trace.name, target);
     graph.reserve(trace.outputs.iter().map(|(name, _)| name));
     let values = vec![None; trace.steps.len()];
     let (known, weights, shared) = (Vec::new(), HashMap::new(), Vec::new());
     let mut lowering = Lowering { trace, graph, values, known, weights, shared };
     let needed = needed(&trace.steps, &trace.outputs);
+    let (mut refusals, mut owners) = (Vec::new(), HashMap::new());
     // All inputs, used or not: the signature is the caller's.
     for (i, step) in trace.steps.iter().enumerate() {
         if let Op::Input(number) = step.op {
@@ -50,14 +62,27 @@ pub(super) fn lower(trace: &Trace, target: Target) -> Result<OnnxModel> {
             };
             let cast = trace.steps.iter().enumerate().all(floats)
                 && trace.outputs.iter().all(|(_, output)| *output != i);
-            let value = lowering.input(&trace.inputs[number], step.dtype, cast)?;
-            lowering.keep(i, value)?;
+            let value = lowering.input(&trace.inputs[number], step.dtype, cast);
+            match value.and_then(|value| lowering.keep(i, value)) {
+                Ok(()) => {}
+                Err(reason) if reason.kind() == ErrorKind::UnsupportedOperation => {
+                    refusals.push(Refusal::of_input(reason));
+                }
+                Err(error) => return Err(error),
+            }
         }
     }
+    let mut count = 0;
     for (i, step) in trace.steps.iter().enumerate() {
         if !needed[i] || matches!(step.op, Op::Input(_)) {
             continue;
         }
+        let position = count;
+        count += usize::from(!matches!(step.op, Op::Constant(_)));
+        if step.inputs.iter().any(|&input| lowering.values[input].is_none()) {
+            continue;
+        }
+        let before = lowering.graph.node_count();
         if !step.scope.is_empty() {
             lowering.graph.enter(&*step.scope);
         }
@@ -65,23 +90,20 @@ pub(super) fn lower(trace: &Trace, target: Target) -> Result<OnnxModel> {
         if !step.scope.is_empty() {
             lowering.graph.leave();
         }
-        let value = value.and_then(|value| lowering.keep(i, value)).map_err(|e| {
-            match step.scope.is_empty() {
-                true => e,
-                false => {
-                    let operation = e.operation().unwrap_or("step").to_owned();
-                    Error::new(e.kind(), e.message())
-                        .in_operation(format!("{}/{operation}", step.scope))
-                        .with_source(e)
-                }
-            }
+        let owner = Owner { operation: step.op.name(), module: step.scope.clone(), position };
+        lowering.graph.with_graph(|graph| {
+            let made = graph.nodes[before..].iter().filter_map(|node| node.output.first());
+            owners.extend(made.map(|name| (name.clone(), owner.clone())));
         });
-        value?;
+        if let Err(reason) = value.and_then(|value| lowering.keep(i, value)) {
+            refusals.push(Refusal::of(Some(owner), reason));
+        }
     }
-    for (name, step) in &trace.outputs {
+    for (name, step) in trace.outputs.iter().filter(|_| refusals.is_empty()) {
         lowering.output(name, lowering.value(*step), trace.steps[*step].dtype)?;
     }
-    lowering.graph.finish()
+    let model = if refusals.is_empty() { Some(lowering.graph.finish()?) } else { None };
+    Ok(Outcome { report: Report::new(count, refusals), owners, model })
 }
 
 /// Which steps the outputs are made from.

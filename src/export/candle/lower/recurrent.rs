@@ -5,7 +5,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::export::Value;
 use crate::export::candle::layers::Kind;
 use crate::export::candle::tape::Recurrent;
-use crate::export::graph::scalar;
 use crate::spec::{Dim, Shape};
 use crate::tensor::HostTensor;
 
@@ -58,15 +57,7 @@ impl Lowering<'_> {
         }
         let bias = HostTensor::from_bytes(dtype, [1, 2 * rows], bytes)?;
         let bias = self.graph.constant("bias", bias);
-        let mut initial = rest.map(|state| state.unsqueeze(&[0])).collect::<Result<Vec<_>>>()?;
-        if initial.is_empty() && x.dims()[0].fixed().is_none() {
-            // Zeros by default, but tract ends the process where it cannot tell how many.
-            let zero = self.graph.constant("zero", scalar(dtype, 0.0)?);
-            let dims = [Dim::Fixed(1), x.dims()[0].clone(), Dim::Fixed(hidden)];
-            let zeros = zero.expand(&dims, &[x])?;
-            let states = if kind == Kind::Lstm { 2 } else { 1 };
-            initial = vec![zeros; states];
-        }
+        let initial = rest.map(|state| state.unsqueeze(&[0])).collect::<Result<Vec<_>>>()?;
         let (op_type, outputs) = match kind {
             Kind::Gru => ("GRU", 2),
             Kind::Lstm => ("LSTM", 3),

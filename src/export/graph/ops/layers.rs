@@ -96,8 +96,7 @@ impl Value {
     /// # Errors
     /// [`ErrorKind::ShapeMismatch`] naming weight or bias.
     pub fn linear(&self, weight: &Value, bias: Option<&Value>, transposed: bool) -> Result<Value> {
-        let whole = self.graph.target.has_gemm(self.dtype);
-        if whole && self.rank() == 2 && weight.rank() == 2 {
+        if self.rank() == 2 && weight.rank() == 2 {
             let node = self.graph.node("Gemm").input(self).input(weight).input_opt(bias);
             return if transposed { node.attr("transB", 1).build() } else { node.build() };
         }

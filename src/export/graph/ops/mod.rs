@@ -152,12 +152,6 @@ impl Value {
     /// # Errors
     /// [`ErrorKind::DTypeMismatch`] or [`ErrorKind::ShapeMismatch`] when the two do not broadcast.
     pub fn mul(&self, other: &Value) -> Result<Value> {
-        let square = self.name == other.name && self.dtype.is_int();
-        if square && !self.graph.target.squares_integers() {
-            // -(x (-x)): tract squares floats only.
-            let negative = self.graph.node("Mul").input(self).input(&self.neg()?).build()?;
-            return negative.neg();
-        }
         self.graph.node("Mul").input(self).input(other).build()
     }
 
@@ -284,9 +278,6 @@ impl Value {
     pub fn cast(&self, dtype: DType) -> Result<Value> {
         if dtype == self.dtype {
             return Ok(self.clone());
-        }
-        if dtype == DType::I64 && !self.graph.target.has_cast_to_i64() {
-            return self.counted();
         }
         self.graph.node("Cast").input(self).attr("to", onnx::to_onnx(dtype) as i64).build()
     }

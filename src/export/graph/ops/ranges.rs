@@ -49,23 +49,12 @@ impl Value {
         over.select(&last, &whole)
     }
 
-    /// The sum along axes: of nothing 0, and of integers in all their bits. tract fails at the first where another axis
-    /// is dynamic, and adds 64-bit integers up in 32.
+    /// The sum along axes, of nothing 0. tract fails at that where another axis is dynamic.
     pub(crate) fn sum(&self, axes: &[i64], keep_dims: bool) -> Result<Value> {
-        if let Some(sum) = self.of_nothing(0.0, axes, keep_dims)? {
-            return Ok(sum);
+        match self.of_nothing(0.0, axes, keep_dims)? {
+            Some(sum) => Ok(sum),
+            None => self.reduce("ReduceSum", axes, keep_dims),
         }
-        if self.dtype != DType::I64 || self.graph.target().sums_i64() {
-            return self.reduce("ReduceSum", axes, keep_dims);
-        }
-        // Halves of 32 bits as 64-bit floats, which are exact for sums of up to two million of them.
-        let count = self.scalar_like(2f64.powi(32))?;
-        let low = self.graph.node("Mod").input(self).input(&count).build()?;
-        let high = self.sub(&low)?.div(&count)?;
-        let [low, high] = [low, high].map(|half| {
-            half.cast(DType::F64)?.reduce("ReduceSum", axes, keep_dims)?.cast(DType::I64)
-        });
-        high?.mul(&count)?.add(&low?)
     }
 
     /// The mean along axes; of nothing it is no number, which runtimes disagree on.

@@ -190,7 +190,6 @@ impl GraphBuilder {
 
     /// `0, 1, .. dim - 1` as 64-bit integers: a constant where it is fixed, else `count` gives the size when the
     /// model runs, as a 1-D tensor.
-    #[cfg(any(feature = "burn", feature = "candle"))]
     pub(crate) fn range(&self, dim: &Dim, count: impl FnOnce() -> Result<Value>) -> Result<Value> {
         if let Some(size) = dim.fixed() {
             let values = HostTensor::from_vec([size], (0..size as i64).collect())?;

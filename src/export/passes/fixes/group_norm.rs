@@ -7,7 +7,8 @@ use crate::export::Target;
 use crate::export::graph::Graph;
 use crate::export::onnx::NodeProto;
 use crate::export::passes::Pass;
-use crate::export::passes::rewrite::Rewriter;
+use crate::export::passes::rewrite::replace;
+use crate::spec::TensorSpec;
 
 /// Writes a group norm of one group in its parts.
 pub(in crate::export::passes) struct GroupNormOfOneGroup(pub(in crate::export::passes) Target);
@@ -18,38 +19,30 @@ impl Pass for GroupNormOfOneGroup {
     }
 
     fn run(&self, graph: &mut Graph) -> Result<usize> {
-        let known = |node: &NodeProto| node.input.iter().all(|name| graph.spec(name).is_some());
-        let is_wrong = |node: &NodeProto| {
-            let one = node.is("GroupNormalization") && node.int("num_groups", 1) == 1;
-            if one && !known(node) {
-                tracing::warn!(
-                    target: "accelerant::export",
-                    "the shape of what `{}` reads is not known: TensorRT computes it wrongly",
-                    node.name()
-                );
-            }
-            one && known(node) && node.input.len() == 3
-        };
-        let wrong: Vec<bool> = graph.nodes.iter().map(is_wrong).collect();
-        let count = wrong.iter().filter(|wrong| **wrong).count();
-        if count == 0 {
-            return Ok(0);
-        }
-        let new = Rewriter::new(graph, self.0);
-        for (node, wrong) in graph.nodes.iter().zip(wrong) {
-            let ([x, scale, bias], [y], true) = (&node.input[..], &node.output[..], wrong) else {
-                new.keep(node);
-                continue;
-            };
+        replace(graph, self.0, inputs_of_one_group, |new, node, [x, scale, bias]| {
             let epsilon = node.stated("epsilon").map_or(1e-5, |epsilon| epsilon.f());
-            new.graph.enter(format!("{y}.parts"));
-            let x = new.known(x);
-            let normed =
-                x.group_norm_in_parts(&new.known(scale), &new.known(bias), 1, epsilon.into())?;
-            new.graph.leave();
-            new.named(&normed, y);
-        }
-        *graph = new.finish();
-        Ok(count)
+            let (x, scale, bias) = (new.of(x), new.of(scale), new.of(bias));
+            let normed = x.group_norm_in_parts(&scale, &bias, 1, epsilon.into())?;
+            new.named(&normed, &node.output[0]);
+            Ok(())
+        })
     }
+}
+
+/// What a group norm of one group reads: the tensor, scale and bias.
+fn inputs_of_one_group(graph: &Graph, node: &NodeProto) -> Option<[TensorSpec; 3]> {
+    let one = node.is("GroupNormalization") && node.int("num_groups", 1) == 1;
+    let ([x, scale, bias], [_], true) = (&node.input[..], &node.output[..], one) else {
+        return None;
+    };
+    let [x, scale, bias] = [x, scale, bias].map(|name| graph.spec(name));
+    let known = x.zip(scale).zip(bias).map(|((x, scale), bias)| [x, scale, bias]);
+    if known.is_none() {
+        tracing::warn!(
+            target: "accelerant::export",
+            "the shape of what `{}` reads is not known: TensorRT computes it wrongly",
+            node.name()
+        );
+    }
+    known
 }

@@ -7,7 +7,7 @@ use crate::export::Target;
 use crate::export::graph::{Conv, Graph, Value};
 use crate::export::onnx::NodeProto;
 use crate::export::passes::Pass;
-use crate::export::passes::rewrite::Rewriter;
+use crate::export::passes::rewrite::{Rewriter, replace};
 use crate::spec::{Dim, TensorSpec};
 use crate::tensor::HostTensor;
 
@@ -26,26 +26,10 @@ impl Pass for GroupedConvTranspose {
         if graph.opset() < PLACES_AS_INPUTS {
             return Ok(0);
         }
-        let layers: Vec<Option<Layer>> =
-            graph.nodes.iter().map(|node| Layer::of(graph, node)).collect();
-        let count = layers.iter().flatten().count();
-        if count == 0 {
-            return Ok(0);
-        }
-        let new = Rewriter::new(graph, self.0);
-        for (node, layer) in graph.nodes.iter().zip(&layers) {
-            match layer {
-                Some(layer) => {
-                    new.graph.enter(format!("{}.groups", layer.y));
-                    let y = layer.written(&new)?;
-                    new.graph.leave();
-                    new.named(&y, &layer.y);
-                }
-                None => new.keep(node),
-            }
-        }
-        *graph = new.finish();
-        Ok(count)
+        replace(graph, self.0, Layer::of, |new, _, layer| {
+            new.named(&layer.written(new)?, &layer.y);
+            Ok(())
+        })
     }
 }
 

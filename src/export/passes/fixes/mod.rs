@@ -7,3 +7,4 @@ mod grouped_conv_transpose;
 pub(super) use gated_activation::GatedActivation;
 pub(super) use group_norm::GroupNormOfOneGroup;
 pub(super) use grouped_conv_transpose::GroupedConvTranspose;
+pub(super) mod tract;

@@ -1,20 +1,24 @@
 //! What of a model cannot be exported, or is refused by TensorRT's parser, all of it at once.
 
+use std::collections::HashMap;
 use std::fmt;
 
-use super::lower::Owner;
+use super::{NodeRefusal, OnnxModel};
 use crate::error::{Error, ErrorKind};
 
 /// An operation that cannot be exported, or that the parser refuses as it was exported.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Refusal {
-    /// The operation, as Burn's graph representation names it; `Input` for an input of the model,
-    /// which the reason names, and `Model` for what a parser refuses that is none of the operations.
-    pub operation: &'static str,
-    /// Path of the module it came from; empty for the outermost. An operation that reads a
-    /// parameter belongs to the parameter's module; another to the innermost module that holds
+    /// The operation: of a Burn model as Burn's graph representation names it, of a Candle model as its trace does.
+    /// `Input` for an input of the model, which the reason names, and `Model` for what a parser refuses that is none
+    /// of the operations.
+    pub operation: String,
+    /// Of a Burn model, the path of the module that the operation came from; empty for the outermost. An operation
+    /// that reads a parameter belongs to the parameter's module; another to the innermost module that holds
     /// both the last parameter read before it and the first one read after it.
+    ///
+    /// Of a Candle model, the scope in which the operation was traced; empty outside of all.
     pub module: String,
     /// Its position among the operations of the forward pass, from 0.
     pub position: usize,
@@ -23,24 +27,31 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// What a parser refuses, and the operation it was written for.
-    pub(super) fn of_parser(owner: Option<Owner>, reason: Error) -> Self {
+    /// An input that is refused.
+    pub(super) fn of_input(reason: Error) -> Self {
+        Self { operation: INPUT.to_owned(), module: String::new(), position: 0, reason }
+    }
+
+    /// What is refused of an operation, or of the model as a whole.
+    pub(super) fn of(owner: Option<Owner>, reason: Error) -> Self {
         match owner {
             Some(Owner { operation, module, position }) => {
                 Self { operation, module, position, reason }
             }
-            None => Self { operation: MODEL, module: String::new(), position: 0, reason },
+            None => {
+                Self { operation: MODEL.to_owned(), module: String::new(), position: 0, reason }
+            }
         }
     }
 
     fn is_operation(&self) -> bool {
-        ![INPUT, MODEL].contains(&self.operation)
+        ![INPUT, MODEL].contains(&self.operation.as_str())
     }
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.operation)?;
+        f.write_str(&self.operation)?;
         if !self.is_operation() {
             return write!(f, ": {}", self.reason);
         }
@@ -51,7 +62,15 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// What [`check_trt`](crate::burn::OptimizeTrt::check_trt) found. Its text has a line for each kind of
+/// An operation: its position, its name and the module it came from.
+#[derive(Clone, Debug)]
+pub(super) struct Owner {
+    pub(super) operation: String,
+    pub(super) module: String,
+    pub(super) position: usize,
+}
+
+/// What `check_trt` of a Burn or Candle model found. Its text has a line for each kind of
 /// refusal:
 ///
 /// ```text
@@ -81,7 +100,7 @@ pub enum ParserCheck {
 }
 
 /// What stands for the operation where an input is refused.
-pub(super) const INPUT: &str = "Input";
+const INPUT: &str = "Input";
 
 /// What stands for the operation where a parser refuses something else.
 const MODEL: &str = "Model";
@@ -98,6 +117,26 @@ impl Report {
         Self { operations, refusals, parser: ParserCheck::NotAsked(reason.into()) }
     }
 
+    /// The same with what a parser makes of the whole model, whose nodes have these owners by the first value that they
+    /// give.
+    pub(super) fn parsed(
+        mut self,
+        model: &OnnxModel,
+        owners: &HashMap<String, Owner>,
+        (parser, refusals): (ParserCheck, Vec<NodeRefusal>),
+    ) -> Self {
+        let nodes = model.proto().graph.as_ref().map_or(&[][..], |graph| &graph.node);
+        let refusal = |refusal: NodeRefusal| {
+            let node = refusal.node.and_then(|node| nodes.get(node));
+            let owner = node.and_then(|node| owners.get(node.output.first()?));
+            Refusal::of(owner.cloned(), refusal.reason)
+        };
+        self.refusals = refusals.into_iter().map(refusal).collect();
+        self.refusals.sort_by_key(|refusal| refusal.position);
+        self.parser = parser;
+        self
+    }
+
     /// Whether everything can be exported and is refused by no parser that was asked.
     pub fn is_exportable(&self) -> bool {
         self.refusals.is_empty()
@@ -108,7 +147,7 @@ impl Report {
         if self.refusals.len() < 2 {
             let Refusal { operation, module, reason, .. } = self.refusals.pop()?;
             let place = match module.is_empty() {
-                true => operation.to_owned(),
+                true => operation,
                 false => format!("{operation} of {module}"),
             };
             return Some(reason.in_operation(place));
@@ -150,15 +189,15 @@ impl fmt::Display for Report {
                 f.write_str(" cannot be exported:")?;
             }
         }
-        let mut groups: Vec<(&'static str, String, Vec<&Refusal>)> = Vec::new();
+        let mut groups: Vec<(&str, String, Vec<&Refusal>)> = Vec::new();
         for refusal in &self.refusals {
             let reason = refusal.reason.to_string();
-            let same = |(name, text, _): &&mut (&'static str, String, Vec<_>)| {
+            let same = |(name, text, _): &&mut (&str, String, Vec<_>)| {
                 *name == refusal.operation && *text == reason
             };
             match groups.iter_mut().find(same) {
                 Some((.., group)) => group.push(refusal),
-                None => groups.push((refusal.operation, reason, vec![refusal])),
+                None => groups.push((&refusal.operation, reason, vec![refusal])),
             }
         }
         for (operation, reason, group) in groups {

@@ -1,0 +1,49 @@
+//! Writing to computed positions where several values may fall on one.
+//!
+//! TensorRT writes to computed positions only by replacing. Sums, products and extremes of what falls
+//! on one position are therefore taken over a comparison of all positions with all indices.
+
+use crate::error::Result;
+use crate::export::Value;
+use crate::spec::{Dim, Shape};
+
+/// What a cell and the values that fall on it become together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::export) enum Combined {
+    Sum,
+    Product,
+    Least,
+    Largest,
+}
+
+/// Combines with each cell of `x` all values whose index along `axis` is the cell's. `cells` are the places
+/// `0, 1, ..` of that axis, of the type that the indices have. An index of -1 is that of no cell.
+pub(in crate::export) fn combine(
+    x: &Value,
+    axis: usize,
+    [indices, values, cells]: [&Value; 3],
+    combined: Combined,
+) -> Result<Value> {
+    // Cells lie along `axis`, indices along the axis behind it.
+    let (before, behind) = (axis as i64, axis as i64 + 1);
+    let rest: Vec<i64> = (1..=(x.rank() - axis) as i64).collect();
+    let cells = cells.unsqueeze(&rest)?;
+    let hit = indices.unsqueeze(&[before])?.equal(&cells)?;
+    let values = values.unsqueeze(&[before])?;
+    let same: Vec<Option<Dim>> = x.dims().iter().cloned().map(Some).collect();
+    let fits = |result: Value| match result.shape() == &Shape::from(x.dims().to_vec()) {
+        true => Ok(result),
+        false => result.reshape(&same),
+    };
+    // Chosen, not multiplied: nothing of an infinite value goes to other cells.
+    let chosen = |neutral: &Value| hit.select(&values, neutral);
+    let over = |neutral: &Value, reduce| fits(chosen(neutral)?.reduce(reduce, &[behind], false)?);
+    // A cell itself is neutral among extremes.
+    let own = || x.unsqueeze(&[behind]);
+    match combined {
+        Combined::Sum => x.add(&fits(chosen(&x.scalar_like(0.0)?)?.sum(&[behind], false)?)?),
+        Combined::Product => x.mul(&over(&x.scalar_like(1.0)?, "ReduceProd")?),
+        Combined::Least => x.minimum(&over(&own()?, "ReduceMin")?),
+        Combined::Largest => x.maximum(&over(&own()?, "ReduceMax")?),
+    }
+}
