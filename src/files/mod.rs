@@ -1,0 +1,50 @@
+//! Files written whole or not at all, and the folder of the user's cache. What is in a file is the callers' business.
+
+#[cfg(any(feature = "ort", feature = "_tensorrt"))]
+mod cache;
+mod draft;
+mod folder;
+mod place;
+
+use std::{
+    fs::File,
+    io::{self, BufWriter, Write},
+    path::Path,
+};
+
+use crate::error::{Error, Result};
+#[cfg(any(feature = "ort", feature = "_tensorrt"))]
+pub(crate) use cache::{cache_folder, folder_in};
+pub(crate) use draft::Draft;
+pub(crate) use folder::FolderLock;
+pub(crate) use place::Place;
+
+/// Writes a file beside its place and renames it there, so that no reader sees half of it and a
+/// failure leaves nothing behind. A file that is there keeps its mode, and a link stays a link. What is no
+/// plain file, such as a pipe, is written to as it is.
+pub(crate) fn write_atomic(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>,
+) -> Result<()> {
+    let attempt = || match Place::find(path)? {
+        Place::Plain(place) => {
+            let draft = Draft::beside(&place)?;
+            draft.write(write)?;
+            draft.commit(&place)
+        }
+        Place::Stream => {
+            let file = File::options().write(true).open(path)?;
+            buffered(&file, write)
+        }
+    };
+    attempt().map_err(|e| Error::io("write", path, e))
+}
+
+fn buffered(
+    file: &File,
+    write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut writer = BufWriter::with_capacity(1 << 20, file);
+    write(&mut writer)?;
+    writer.flush()
+}
