@@ -16,7 +16,10 @@ pub(crate) fn cache_folder() -> Result<Option<PathBuf>, String> {
     choose(|variable| env::var_os(variable))
 }
 
-fn choose(variable: impl Fn(&str) -> Option<OsString>) -> Result<Option<PathBuf>, String> {
+/// The same for any environment.
+pub(crate) fn choose(
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Result<Option<PathBuf>, String> {
     for (name, rest) in [
         ("ACCELERANT_CACHE_DIR", ""),
         ("XDG_CACHE_HOME", "accelerant"),
@@ -30,33 +33,4 @@ fn choose(variable: impl Fn(&str) -> Option<OsString>) -> Result<Option<PathBuf>
         return Ok(Some(if rest.is_empty() { path } else { path.join(rest) }));
     }
     Ok(None)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_most_special_variable_comes_first_and_a_relative_path_is_refused() {
-        let with = |set: &[(&str, &str)]| {
-            let set: Vec<_> = set.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-            choose(move |name| {
-                set.iter().find(|(key, _)| key == name).map(|(_, value)| value.into())
-            })
-        };
-        let found = |path: &str| Ok(Some(PathBuf::from(path)));
-        let home = ("HOME", "/home/u");
-        assert_eq!(with(&[]), Ok(None));
-        assert_eq!(with(&[home]), found("/home/u/.cache/accelerant"));
-        assert_eq!(with(&[home, ("XDG_CACHE_HOME", "/c")]), found("/c/accelerant"));
-        assert_eq!(with(&[home, ("XDG_CACHE_HOME", "")]), found("/home/u/.cache/accelerant"));
-        assert_eq!(with(&[("XDG_CACHE_HOME", "c"), ("ACCELERANT_CACHE_DIR", "/a")]), found("/a"));
-        for name in ["ACCELERANT_CACHE_DIR", "XDG_CACHE_HOME", "HOME"] {
-            let error = with(&[(name, "c")]).unwrap_err();
-            assert_eq!(error, format!("{name}=c is not an absolute path"));
-            if name != "HOME" {
-                assert_eq!(with(&[home, (name, "c")]), Err(error));
-            }
-        }
-    }
 }

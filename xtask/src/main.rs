@@ -14,6 +14,7 @@ mod nvcc;
 mod progress;
 mod rooms;
 mod sdk;
+mod stamp;
 mod tables;
 mod test;
 mod tidy;
