@@ -9,7 +9,7 @@ use std::{
 use ort::environment::Environment;
 
 use super::version::Version;
-use crate::backend::portable::guarded;
+use crate::backend::panics::guarded;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files;
 
