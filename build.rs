@@ -8,6 +8,11 @@ fn main() {
     tensorrt::compile();
 }
 
+/// As the library looks for it at run time.
+#[cfg(feature = "_tensorrt")]
+#[path = "src/files/cache.rs"]
+mod cache;
+
 #[cfg(feature = "_tensorrt")]
 mod tensorrt {
     use std::{
@@ -15,6 +20,8 @@ mod tensorrt {
         path::{Path, PathBuf},
         process,
     };
+
+    use super::cache::{cache_folder, folder_in};
 
     struct Flavor {
         feature: &'static str,
@@ -48,7 +55,8 @@ mod tensorrt {
     pub(super) fn compile() {
         println!("cargo::rerun-if-changed=cpp");
         println!("cargo::rerun-if-changed={BRIDGE}");
-        for variable in ["ACCELERANT_CACHE_DIR", "XDG_CACHE_HOME", "DOCS_RS"] {
+        println!("cargo::rerun-if-changed=src/files/cache.rs");
+        for variable in ["ACCELERANT_CACHE_DIR", "XDG_CACHE_HOME", "HOME", "DOCS_RS"] {
             println!("cargo::rerun-if-env-changed={variable}");
         }
         for flavor in &FLAVORS {
@@ -89,7 +97,13 @@ mod tensorrt {
         let Flavor { variable, folder, .. } = flavor;
         let root = match folder_in(variable) {
             Some(root) => Some(root),
-            None => cache_folder().map(|cache| cache.join(folder)),
+            None => match cache_folder() {
+                Ok(cache) => cache.map(|cache| cache.join(folder)),
+                Err(refused) => {
+                    println!("cargo::error=no TensorRT headers: the cache folder {refused}");
+                    process::exit(1);
+                }
+            },
         };
         let include = root
             .map(|root| root.join("include"))
@@ -106,19 +120,6 @@ mod tensorrt {
         }
         println!("cargo::rerun-if-changed={}", include.display());
         include
-    }
-
-    fn folder_in(variable: &str) -> Option<PathBuf> {
-        env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
-    }
-
-    /// As `src/backend/tensorrt/library.rs` looks for it at run time.
-    fn cache_folder() -> Option<PathBuf> {
-        folder_in("ACCELERANT_CACHE_DIR").or_else(|| {
-            let cache =
-                folder_in("XDG_CACHE_HOME").or_else(|| Some(folder_in("HOME")?.join(".cache")))?;
-            Some(cache.join("accelerant"))
-        })
     }
 
     fn common(build: &mut cc::Build) -> &mut cc::Build {

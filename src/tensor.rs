@@ -78,6 +78,28 @@ impl Element for bool {
     const DTYPE: DType = DType::Bool;
 }
 
+/// A batch is filled up with rows that nobody gave by no more bytes than this.
+const MOST_FILLING: usize = 1 << 30;
+
+/// Memory for a batch of `rows` rows of `row` bytes, of which `given` bytes come from callers and the rest are copies.
+///
+/// # Errors
+/// [`ErrorKind::OutOfProfile`] when the rest is too much, as with a model of 10¹¹ rows; [`ErrorKind::Execution`] when there
+/// is no such memory.
+pub(crate) fn memory_for_rows(row: usize, rows: usize, given: usize) -> Result<Vec<u8>> {
+    let bytes = row.checked_mul(rows);
+    let Some(bytes) = bytes.filter(|bytes| bytes.saturating_sub(given) <= MOST_FILLING) else {
+        let text = format!("a batch of {rows} rows of {row} bytes is too large to be filled up");
+        return Err(Error::new(ErrorKind::OutOfProfile, text));
+    };
+    let mut memory = Vec::new();
+    memory.try_reserve_exact(bytes).map_err(|e| {
+        let text = format!("a batch of {rows} rows of {row} bytes has no room: {e}");
+        Error::new(ErrorKind::Execution, text)
+    })?;
+    Ok(memory)
+}
+
 /// A tensor in host memory, in row-major order and little-endian bytes.
 ///
 /// Cloning shares the bytes.

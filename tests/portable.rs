@@ -288,6 +288,32 @@ fn an_engine_whose_header_is_of_another_model_is_refused() {
     }
 }
 
+/// Who allocates by the header would allocate for a thousand million rows.
+#[test]
+fn a_header_does_not_widen_an_input() {
+    let graph = GraphBuilder::new("fixed");
+    let x = graph.input("x", DType::F32, [4usize, 3]).unwrap();
+    graph.output("y", &x.affine(2.0, 1.0).unwrap()).unwrap();
+    let model = graph.finish().unwrap();
+    for backend in backends("a_header_does_not_widen_an_input") {
+        let engine = backend.build(&model).unwrap();
+        let mut signature = engine.signature().clone();
+        let batch = Dim::dynamic("n", 1_000_000_000..=2_000_000_000).unwrap();
+        for spec in signature.inputs.iter_mut().chain(&mut signature.outputs) {
+            spec.shape = vec![batch.clone(), 3.into()].into();
+        }
+        let (kind, library) = (engine.kind().clone(), engine.library());
+        let plan = engine.plan().clone();
+        let wide = Engine::new(kind, library, "cpu", signature, engine.build_time(), plan);
+        let error = backend.load(&wide).unwrap_err();
+        assert_eq!(
+            (error.kind(), error.tensor()),
+            (ErrorKind::EngineCorrupt, Some("x")),
+            "{error}"
+        );
+    }
+}
+
 #[test]
 fn tensors_without_elements_are_tensors() {
     let graph = GraphBuilder::new("empty");

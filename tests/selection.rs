@@ -51,6 +51,53 @@ fn the_best_backend_that_works_is_taken_and_the_others_have_reasons() {
     assert_eq!(y[0].shape(), [3, 32]);
 }
 
+#[derive(Debug)]
+struct Panics {
+    at_once: bool,
+}
+
+impl Backend for Panics {
+    fn kind(&self) -> BackendKind {
+        BackendKind::from_name("panics")
+    }
+
+    fn description(&self) -> String {
+        "a backend that panics".into()
+    }
+
+    fn target(&self) -> Target {
+        Target::portable()
+    }
+
+    fn probe(&self) -> Result<()> {
+        assert!(!self.at_once, "the library lacks `this`");
+        Ok(())
+    }
+
+    fn build(&self, _: &OnnxModel) -> Result<Engine> {
+        panic!("the library lacks `that`")
+    }
+
+    fn load(&self, _: &Engine) -> Result<Box<dyn Executable>> {
+        unreachable!()
+    }
+}
+
+#[test]
+fn a_backend_that_panics_is_passed_over() {
+    for (at_once, lacks) in [(true, "`this`"), (false, "`that`")] {
+        let registry = Registry::empty().with(Panics { at_once }).with(Tract);
+        let options = OptimizeOptions::new().registry(registry);
+        let module = InferenceModule::compile(&model(), &options).unwrap();
+        assert_eq!(module.backend(), BackendKind::Tract);
+        let reason = module.rejected()[0].to_string();
+        assert!(reason.contains("panicked") && reason.contains(lacks), "{reason}");
+        let options = options.require(BackendKind::from_name("panics"));
+        let error = InferenceModule::compile(&model(), &options).unwrap_err();
+        assert!(error.to_string().contains(lacks), "{error}");
+    }
+}
+
 #[test]
 fn a_required_backend_runs_or_says_why_not() {
     let options = OptimizeOptions::new().require(BackendKind::TensorRtRtx);

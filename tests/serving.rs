@@ -7,6 +7,8 @@ mod batcher;
 mod common;
 #[path = "serving/counting.rs"]
 mod counting;
+#[path = "serving/locks.rs"]
+mod locks;
 #[path = "serving/pipeline.rs"]
 mod pipeline;
 #[path = "serving/replicas.rs"]

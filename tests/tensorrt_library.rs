@@ -15,7 +15,7 @@ use std::{
 use accelerant::backend::tensorrt::TensorRt;
 use accelerant::backend::{Backend, Engine};
 use accelerant::export::{GraphBuilder, OnnxModel, Target};
-use accelerant::{BackendKind, DType, ErrorKind, Signature};
+use accelerant::{BackendKind, DType, ErrorKind, InferenceModule, OptimizeOptions, Signature};
 
 fn relu() -> OnnxModel {
     let graph = GraphBuilder::for_target("relu", Target::tensorrt());
@@ -159,6 +159,12 @@ fn the_enterprise_runtime_is_not_touched_without_a_driver() {
         std::time::Duration::ZERO,
         vec![0u8; 64],
     );
+    // Which may be any bytes, so that the library does not get them at all.
+    let error = enterprise.load(&engine).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+    assert!(error.to_string().contains("assume_built"), "{error}");
+    // SAFETY: without a driver nothing reads it.
+    let engine = unsafe { engine.assume_built() };
     if enterprise.probe().is_ok() {
         let test = "the_enterprise_runtime_is_not_touched_without_a_driver";
         return common::skipped(test, "there is a GPU");
@@ -207,7 +213,10 @@ fn the_enterprise_runtime_refuses_foreign_plans() {
     let version = enterprise.library_version().unwrap();
     let engine = |target: &str, plan: Vec<u8>| {
         let signature = relu().signature().clone();
-        Engine::new(BackendKind::TensorRt, &*version, target, signature, Default::default(), plan)
+        let kind = BackendKind::TensorRt;
+        let engine = Engine::new(kind, &*version, target, signature, Default::default(), plan);
+        // SAFETY: the lean runtime is seen to refuse these plans, here and elsewhere.
+        unsafe { engine.assume_built() }
     };
     let error = enterprise.load(&engine("another device", vec![0; 64])).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::EngineIncompatible, "{error}");
@@ -220,4 +229,48 @@ fn the_enterprise_runtime_refuses_foreign_plans() {
         let expected = [ErrorKind::EngineCorrupt, ErrorKind::EngineIncompatible];
         assert!(expected.contains(&error.kind()), "{name}: {error}");
     }
+}
+
+/// A driver in C with these functions, each of which fails.
+fn driver_with(functions: &[&str]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("driver.c");
+    let text = functions.iter().map(|name| format!("int {name}(void) {{ return 100; }}\n"));
+    fs::write(&source, text.collect::<String>()).unwrap();
+    let mut cc = Command::new("cc");
+    cc.args(["-shared", "-fPIC", "-w", "-o"]).arg(folder.path().join("libcuda.so.1")).arg(source);
+    assert!(cc.status().unwrap().success());
+    symlink("libcuda.so.1", folder.path().join("libcuda.so")).unwrap();
+    folder
+}
+
+#[test]
+fn a_driver_that_lacks_a_function_is_told_with_its_name() {
+    for (functions, lacks) in [(&[][..], "cuInit"), (&["cuInit"], "cuCtxGetCurrent")] {
+        let folder = driver_with(functions);
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "with_another_driver", "--ignored", "--nocapture"])
+            .env("LD_LIBRARY_PATH", folder.path())
+            .env("ACCELERANT_TEST_LACKS", lacks)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+}
+
+#[test]
+#[ignore = "run by a_driver_that_lacks_a_function_is_told_with_its_name, with that driver"]
+fn with_another_driver() {
+    let lacks = format!("has no function `{}`", std::env::var("ACCELERANT_TEST_LACKS").unwrap());
+    for backend in [TensorRt::rtx(), TensorRt::enterprise()] {
+        let error = backend.probe().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Device, "{error}");
+        assert!(error.to_string().contains(&lacks), "{error}");
+    }
+    // The others run all the same.
+    let module = InferenceModule::compile(&relu(), &OptimizeOptions::new()).unwrap();
+    let rejected = module.rejected();
+    assert_eq!(rejected[0].kind, BackendKind::TensorRtRtx);
+    assert!(rejected[0].to_string().contains(&lacks), "{}", rejected[0]);
+    assert!(TensorRt::rtx().build(&relu()).is_ok(), "TensorRT-RTX builds without a driver");
 }

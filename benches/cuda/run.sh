@@ -9,7 +9,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 out=$(realpath -m "${OUT:-.}")
 seconds=${SECONDS_LEFT:-540}
-export TENSORRT_RTX_ROOT=${TENSORRT_RTX_ROOT:-${ACCELERANT_BUNDLE_DIR:-/tmp/accelerant-bundle}/sdk}
+export TENSORRT_RTX_ROOT=${TENSORRT_RTX_ROOT:-${ACCELERANT_BUNDLE_DIR:-${TMPDIR:-/tmp}/accelerant-bundle-$(id -u)}/sdk}
 export CUDA_PATH=${CUDA_PATH:-/usr/local/cuda}
 export LD_LIBRARY_PATH=$TENSORRT_RTX_ROOT/lib:$CUDA_PATH/lib64${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 scratch=$(mktemp -d)

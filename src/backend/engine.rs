@@ -1,7 +1,13 @@
 //! A built engine and its file: our header (who built it, for what, with which checksum) and the
 //! backend's own bytes. Knows no backend.
 
-use std::{fmt, io::Write, path::Path, time::Duration};
+use std::{
+    collections::HashSet,
+    fmt, fs,
+    io::{self, Read, Write},
+    path::Path,
+    time::Duration,
+};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
@@ -17,7 +23,7 @@ const FORMAT: u32 = 1;
 const FIXED: usize = 8 + 4 + 4 + 32;
 
 /// A model built by a backend, ready to be [loaded](super::Backend::load) or saved.
-#[derive(Clone, PartialEq)]
+#[derive(Clone)]
 pub struct Engine {
     kind: BackendKind,
     library: String,
@@ -26,12 +32,16 @@ pub struct Engine {
     build_time: Duration,
     plan: Bytes,
     profile_names: Vec<String>,
+    /// Whether the plan is known to be what a backend built.
+    built: bool,
 }
 
 impl Engine {
-    /// An engine from what the backend built: `library` is the exact version that can load
-    /// `plan`, `target` the device it was built for. TensorRT does not check all that it reads of a plan: an
-    /// engine is to be trusted as a program is. The checksum of a file finds damage, not forgery.
+    /// An engine of a backend: `library` is the exact version that can load
+    /// `plan`, `target` the device it was built for.
+    ///
+    /// The plan may be any bytes. TensorRT does not check all that it reads of a plan, so its backends
+    /// refuse such an engine unless [`assume_built`](Self::assume_built) says that they built it.
     pub fn new(
         kind: BackendKind,
         library: impl Into<String>,
@@ -42,7 +52,53 @@ impl Engine {
     ) -> Self {
         let (library, target, plan) = (library.into(), target.into(), plan.into());
         let profile_names = Vec::new();
-        Self { kind, library, target, signature, build_time, plan, profile_names }
+        let built = false;
+        Self { kind, library, target, signature, build_time, plan, profile_names, built }
+    }
+
+    /// States that the plan is what the backend of this engine built, so that its library may read it as it is.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use accelerant::{BackendKind, Signature, backend::Engine};
+    /// # let (signature, plan) = (Signature::default(), Vec::new());
+    /// // A plan that `trtexec` built with TensorRT-RTX 1.6.1.120.
+    /// let (kind, version) = (BackendKind::TensorRtRtx, "1.6.1.120");
+    /// let engine = Engine::new(kind, version, "any", signature, Duration::ZERO, plan);
+    /// // SAFETY: the plan comes from this library and from a place that we trust.
+    /// let engine = unsafe { engine.assume_built() };
+    /// assert!(engine.is_built());
+    /// ```
+    ///
+    /// # Safety
+    /// The plan must come unchanged from a build by the library that the engine names, and be trusted as a program is:
+    /// TensorRT runs what is in it and reads it without checks.
+    #[must_use]
+    pub unsafe fn assume_built(mut self) -> Self {
+        self.built = true;
+        self
+    }
+
+    /// What a backend of this crate has just built.
+    #[cfg(any(feature = "_tensorrt", feature = "ort", feature = "tract"))]
+    pub(crate) fn just_built(self) -> Self {
+        Self { built: true, ..self }
+    }
+
+    /// Whether the plan is known to be what a backend built: this program did, or the file says that the program that
+    /// wrote it knew.
+    pub fn is_built(&self) -> bool {
+        self.built
+    }
+
+    /// An error for a plan of which nobody says that a backend built it.
+    #[cfg(feature = "_tensorrt")]
+    pub(crate) fn expect_built(&self) -> Result<()> {
+        if self.built {
+            return Ok(());
+        }
+        let text = "this plan may be any bytes, which TensorRT reads without checks: see `Engine::assume_built`";
+        Err(Error::new(ErrorKind::InvalidArgument, text).in_operation("load engine"))
     }
 
     /// The same with names for its optimization profiles, in their order; empty for one without.
@@ -115,11 +171,15 @@ impl Engine {
 
     /// Reads an engine that [`save`](Self::save) wrote.
     ///
+    /// **Trust an engine as a program.** The checksums find damage, not forgery, and TensorRT runs what is in a plan and reads
+    /// it without checks: whoever can write the file can run code in this process. Open files that you or somebody you
+    /// trust built, from folders that nobody else writes to.
+    ///
     /// # Errors
     /// [`ErrorKind::Io`], or as [`from_bytes`](Self::from_bytes).
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
+        let bytes = read_plain(path).map_err(|e| Error::io("read", path, e))?;
         Self::from_bytes(bytes).map_err(|e| e.in_operation(format!("open {}", path.display())))
     }
 
@@ -130,7 +190,7 @@ impl Engine {
         bytes
     }
 
-    /// An engine from the bytes of its file.
+    /// An engine from the bytes of its file, which must be trusted as a program is; see [`open`](Self::open).
     ///
     /// # Errors
     /// [`ErrorKind::EngineCorrupt`] when the bytes are no engine, cut short or altered;
@@ -172,13 +232,11 @@ impl Engine {
             kind: BackendKind::from_name(&header.backend),
             library: header.library,
             target: header.target,
-            signature: Signature {
-                inputs: header.inputs.into_iter().map(Spec::into_spec).collect::<Result<_>>()?,
-                outputs: header.outputs.into_iter().map(Spec::into_spec).collect::<Result<_>>()?,
-            },
+            signature: Signature { inputs: specs(header.inputs)?, outputs: specs(header.outputs)? },
             build_time: Duration::from_nanos(header.build_nanos),
             plan,
             profile_names: header.profile_names,
+            built: !header.any_bytes,
         })
     }
 
@@ -194,6 +252,7 @@ impl Engine {
             plan_len: self.plan.len() as u64,
             plan_hash: blake3::hash(&self.plan).as_bytes().to_vec(),
             profile_names: self.profile_names.clone(),
+            any_bytes: !self.built,
         }
         .encode_to_vec();
         let mut head = BytesMut::with_capacity(FIXED + header.len());
@@ -203,6 +262,29 @@ impl Engine {
         head.put_slice(blake3::hash(&header).as_bytes());
         head.put_slice(&header);
         head.into()
+    }
+}
+
+/// The bytes of a file, for which there must be memory. A device may have any number of them.
+fn read_plain(path: &Path) -> io::Result<Vec<u8>> {
+    // Asked before it is opened: opening a pipe waits for its other end.
+    let size = fs::metadata(path)?;
+    if !size.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no plain file"));
+    }
+    let mut bytes = Vec::new();
+    let size = usize::try_from(size.len()).map_err(io::Error::other)?;
+    bytes.try_reserve_exact(size).map_err(io::Error::other)?;
+    fs::File::open(path)?.take(size as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Whether somebody says that the plan was built is no part of it.
+impl PartialEq for Engine {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.kind, &self.library, &self.target, &self.plan, &self.signature)
+            == (&other.kind, &other.library, &other.target, &other.plan, &other.signature)
+            && (self.build_time, &self.profile_names) == (other.build_time, &other.profile_names)
     }
 }
 
@@ -236,6 +318,25 @@ struct Header {
     /// Came later: older files have none, and older readers pass them over.
     #[prost(string, repeated, tag = "10")]
     profile_names: Vec<String>,
+    /// Came later too. Nobody says that a backend built the plan.
+    #[prost(bool, tag = "11")]
+    any_bytes: bool,
+}
+
+/// The specs of a header, whose names must tell them apart.
+fn specs(stated: Vec<Spec>) -> Result<Vec<TensorSpec>> {
+    let corrupt = |text: &str| Error::new(ErrorKind::EngineCorrupt, text);
+    let specs = stated.into_iter().map(Spec::into_spec).collect::<Result<Vec<_>>>()?;
+    let mut names = HashSet::new();
+    for spec in &specs {
+        if spec.name.is_empty() {
+            return Err(corrupt("an input or output of the header has no name"));
+        }
+        if !names.insert(&*spec.name) {
+            return Err(corrupt("the header has two of this name").on_tensor(&spec.name));
+        }
+    }
+    Ok(specs)
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -287,12 +388,13 @@ impl Spec {
         let corrupt =
             |e: Error| Error::new(ErrorKind::EngineCorrupt, e.to_string()).on_tensor(&self.name);
         let dtype: DType = crate::export::onnx::from_onnx(self.dtype).map_err(corrupt)?;
+        let size = |stated: u64| usize::try_from(stated).unwrap_or(usize::MAX);
         let dim = |dim: DimHeader| match dim.name.as_str() {
-            "" => Ok(Dim::Fixed(dim.opt as usize)),
+            "" => Ok(Dim::Fixed(size(dim.opt))),
             name => {
-                let [min, opt, max] = [dim.min, dim.opt, dim.max].map(|size| size as usize);
+                let [min, opt, max] = [dim.min, dim.opt, dim.max].map(size);
                 let symbol = Symbol::new(name, min, opt, max);
-                let sizes = dim.sizes.iter().map(|&size| size as usize);
+                let sizes = dim.sizes.iter().map(|&stated| size(stated));
                 let symbol = match dim.sizes.is_empty() {
                     true => symbol,
                     false => symbol.and_then(|s| s.tuned_for(sizes)?.with_opt(opt)),
@@ -301,6 +403,12 @@ impl Spec {
             }
         };
         let dims = self.dims.into_iter().map(dim).collect::<Result<Vec<Dim>>>()?;
+        // The smallest tensor must have a size in bytes.
+        let bytes = dims.iter().try_fold(dtype.size(), |n, dim| n.checked_mul(dim.min()));
+        if bytes.is_none_or(|bytes| isize::try_from(bytes).is_err()) {
+            let text = format!("no machine has room for {dtype} {}", Shape::from(dims));
+            return Err(Error::new(ErrorKind::EngineCorrupt, text).on_tensor(&self.name));
+        }
         Ok(TensorSpec::new(self.name, dtype, Shape::from(dims)))
     }
 }
@@ -349,6 +457,8 @@ mod tests {
         let signature = Signature { inputs: vec![spec], outputs: Vec::new() };
         let plan = b"plan".to_vec();
         let engine = Engine::new(BackendKind::Ort, "1", "cpu", signature, Duration::ZERO, plan);
+        // SAFETY: nothing loads it.
+        let engine = unsafe { engine.assume_built() };
         let named = engine.clone().with_profile_names(["small", "", "large"]);
         let read = Engine::from_bytes(named.to_bytes()).unwrap();
         assert_eq!(
@@ -375,5 +485,49 @@ mod tests {
         let engine = Engine::new(BackendKind::Ort, "1", "cpu", signature, Duration::ZERO, vec![1]);
         let read = Engine::from_bytes(engine.to_bytes()).unwrap();
         assert_eq!(read.signature(), engine.signature());
+    }
+
+    fn with_header(change: impl FnOnce(&mut Signature)) -> Result<Engine> {
+        let spec = |name: &str| TensorSpec::new(name, DType::F32, [2usize]);
+        let mut signature =
+            Signature { inputs: vec![spec("x"), spec("y")], outputs: vec![spec("z")] };
+        change(&mut signature);
+        let engine = Engine::new(BackendKind::Ort, "1", "cpu", signature, Duration::ZERO, vec![1]);
+        Engine::from_bytes(engine.to_bytes())
+    }
+
+    #[test]
+    fn a_header_that_cannot_be_is_corrupt() {
+        assert!(with_header(|_| {}).is_ok());
+        let kind = |read: Result<Engine>| read.unwrap_err().kind();
+        let corrupt = ErrorKind::EngineCorrupt;
+        assert_eq!(kind(with_header(|s| s.inputs[0].name.clear())), corrupt);
+        assert_eq!(kind(with_header(|s| s.inputs[1].name = "x".into())), corrupt);
+        assert_eq!(kind(with_header(|s| s.outputs.push(s.outputs[0].clone()))), corrupt);
+        for sizes in [vec![usize::MAX], vec![1 << 40, 1 << 40], vec![isize::MAX as usize / 2]] {
+            let error = with_header(|s| s.inputs[1].shape = sizes.clone().into()).unwrap_err();
+            assert_eq!((error.kind(), error.tensor()), (corrupt, Some("y")), "{sizes:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_makes_a_built_plan_out_of_any_bytes() {
+        let plan = vec![0u8; 9];
+        let engine = Engine::new(
+            BackendKind::TensorRtRtx,
+            "1",
+            "any",
+            Signature::default(),
+            Duration::ZERO,
+            plan,
+        );
+        let again = |engine: &Engine| Engine::from_bytes(engine.to_bytes()).unwrap();
+        assert!(
+            !engine.is_built() && !again(&engine).is_built() && !again(&again(&engine)).is_built()
+        );
+        // SAFETY: nothing loads it.
+        let built = unsafe { engine.clone().assume_built() };
+        assert!(built.is_built() && again(&built).is_built());
+        assert_eq!(built, engine);
     }
 }

@@ -3,6 +3,7 @@
 
 mod device;
 mod engine;
+mod panics;
 mod select;
 
 #[cfg(feature = "ort")]

@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
+use super::panics::guarded;
 use super::{Backend, BackendKind, Engine, Executable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{OnnxModel, Target};
@@ -149,13 +150,13 @@ impl Registry {
         };
         if let Some(kind) = &self.required {
             let backend = self.get(kind)?;
-            backend.probe()?;
+            probe(backend)?;
             return finish(backend, engine_for(backend)?, Vec::new()).map_err(|(reason, _)| reason);
         }
         let mut rejected: Vec<Rejection> = Vec::new();
         let mut refused = None;
         for backend in &self.backends {
-            if let Err(reason) = backend.probe() {
+            if let Err(reason) = probe(backend) {
                 rejected.push(Rejection { kind: backend.kind(), reason });
                 continue;
             }
@@ -194,16 +195,21 @@ enum Source {
     Engine(Engine),
 }
 
+fn probe(backend: &Arc<dyn Backend>) -> Result<()> {
+    guarded(ErrorKind::NoBackend, || backend.probe())?
+}
+
 fn finish(
     backend: &Arc<dyn Backend>,
     source: Source,
     rejected: Vec<Rejection>,
 ) -> Result<Compiled, (Error, Vec<Rejection>)> {
-    let ready = match source {
+    // A panic in one backend, or in a library that it calls, is no reason not to try the next.
+    let ready = guarded(ErrorKind::Build, || match source {
         Source::Model(model) => backend.build_and_load(&model),
         Source::Engine(engine) => backend.load(&engine).map(|executable| (engine, executable)),
-    };
-    match ready {
+    });
+    match ready.and_then(|ready| ready) {
         Ok((engine, executable)) => {
             warn(&rejected, backend.as_ref());
             Ok(Compiled { executable, engine, backend: backend.clone(), rejected })

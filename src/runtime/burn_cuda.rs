@@ -119,13 +119,17 @@ impl Call {
         let inputs = inputs.into_iter().map(Input::new).collect::<Result<Vec<_>>>()?;
         let stream = StreamId::current();
         let outputs = signature.outputs.iter().zip(&self.shapes).map(|(spec, sizes)| {
-            let bytes = sizes.iter().product::<usize>() * spec.dtype.size();
+            let bytes = sizes.iter().try_fold(spec.dtype.size(), |n, &size| n.checked_mul(size));
+            let bytes = bytes.ok_or_else(|| {
+                let text = format!("{} {sizes:?} is too large", spec.dtype);
+                Error::new(ErrorKind::Device, text).on_tensor(&spec.name)
+            })?;
             let handle = Handle::new(client.service_id(), stream, bytes as u64);
             let shape = Shape::from(sizes.clone());
             let (client, device) = (client.clone(), device.clone());
-            CubeTensor::new_contiguous(client, device, shape, handle, raw(spec.dtype))
+            Ok(CubeTensor::new_contiguous(client, device, shape, handle, raw(spec.dtype)))
         });
-        let outputs: Vec<_> = outputs.collect();
+        let outputs: Vec<_> = outputs.collect::<Result<_>>()?;
         let (module, ordinal) = (self.module.clone(), self.ordinal);
         let work = Work { module, ordinal, stream, inputs, outputs: outputs.clone() };
         let server = DeviceHandle::<Server>::new(cuda.to_id());

@@ -12,7 +12,7 @@ use candle_core::{CudaDevice, DType as CandleType, Device, Storage, Tensor};
 use half::{bf16, f16};
 
 use super::InferenceModule;
-use super::cuda::{no_room, not_on};
+use super::cuda::{byte_len, no_room, not_on};
 use super::output_pool::OutputPool;
 use crate::backend::{DeviceExecutable, DeviceTensor, StreamHandle};
 use crate::error::{Error, ErrorKind, Result};
@@ -157,7 +157,7 @@ fn alloc(
     sizes: &[usize],
 ) -> Result<(CudaStorageSlice, u64)> {
     // A tensor without elements has an address too.
-    let len = sizes.iter().product::<usize>().max(1);
+    let len = byte_len(dtype, sizes)?.div_ceil(dtype.size());
     fn of<T: DeviceRepr>(
         pool: &OutputPool,
         stream: &Arc<CudaStream>,
@@ -167,7 +167,7 @@ fn alloc(
         // SAFETY: the pool is of candle's device. Becomes a tensor only after the run that writes to
         // it was enqueued.
         let (slice, address) = unsafe { pool.alloc::<T>(stream, len) }
-            .map_err(|e| no_room(len * size_of::<T>(), e))?;
+            .map_err(|e| no_room(len.saturating_mul(size_of::<T>()), e))?;
         Ok((wrap(slice), address))
     }
     match candle_type(dtype)? {

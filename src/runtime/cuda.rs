@@ -156,6 +156,7 @@ impl CudaRead for CudaTensor {
     }
 
     fn elements(&self) -> usize {
+        // Its memory was allocated, so the product is a number.
         self.shape.iter().product()
     }
 
@@ -407,9 +408,10 @@ impl CudaModule<'_> {
 }
 
 /// The bytes to allocate for a tensor; one without elements has an address too.
-fn byte_len(dtype: DType, shape: &[usize]) -> Result<usize> {
+pub(super) fn byte_len(dtype: DType, shape: &[usize]) -> Result<usize> {
     let len = shape.iter().try_fold(dtype.size(), |n, &size| n.checked_mul(size));
-    len.map(|len| len.max(1))
+    len.filter(|&len| isize::try_from(len).is_ok())
+        .map(|len| len.max(1))
         .ok_or_else(|| Error::new(ErrorKind::Device, format!("{dtype} {shape:?} is too large")))
 }
 

@@ -35,7 +35,7 @@ pub struct InferenceModule(Arc<Inner>);
 
 struct Inner {
     /// Made by the first that submits. What was submitted is done before the model goes.
-    submitter: Mutex<Option<Submitter>>,
+    submitter: Mutex<Option<Arc<Submitter>>>,
     executable: Arc<dyn Executable>,
     /// The executable, or those among which it chooses.
     loaded: Vec<Arc<dyn Executable>>,
@@ -111,7 +111,8 @@ impl InferenceModule {
         Ok(Self::new(compiled, built))
     }
 
-    /// Makes an engine ready to run that was built before, perhaps on another machine.
+    /// Makes an engine ready to run that was built before, perhaps on another machine. TensorRT takes only plans that
+    /// [were built](Engine::is_built).
     ///
     /// # Errors
     /// [`ErrorKind::NoBackend`] when the backend that built it was not compiled in, or another one is
@@ -130,7 +131,8 @@ impl InferenceModule {
         Ok(Self::new(compiled, None))
     }
 
-    /// Reads an engine file and makes it ready to run.
+    /// Reads an engine file and makes it ready to run. Trust the file as a program: TensorRT runs what is in it, see
+    /// [`Engine::open`].
     ///
     /// # Errors
     /// As [`Engine::open`] and [`from_engine`](Self::from_engine).
@@ -260,15 +262,19 @@ impl InferenceModule {
         let in_operation = |e: Error| e.in_operation("submit");
         let shapes = inputs.iter().map(|tensor| (tensor.dtype(), tensor.shape()));
         self.signature().check_inputs(shapes).map_err(in_operation)?;
-        let mut submitter = self.0.submitter.lock().unwrap_or_else(PoisonError::into_inner);
-        let submitter = match &mut *submitter {
-            Some(submitter) => submitter,
-            none => {
-                let made = Submitter::new(self.0.executable.clone()).map_err(in_operation)?;
-                none.insert(made)
-            }
-        };
-        Ok(submitter.submit(inputs))
+        Ok(self.submitter().map_err(in_operation)?.submit(inputs))
+    }
+
+    /// Made without the lock, since an executable's own code is asked for its concurrency.
+    fn submitter(&self) -> Result<Arc<Submitter>> {
+        let lock = || self.0.submitter.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lock().clone();
+        if let Some(submitter) = known {
+            return Ok(submitter);
+        }
+        let made = Arc::new(Submitter::new(self.0.executable.clone())?);
+        let first = lock().get_or_insert_with(|| made.clone()).clone();
+        Ok(first)
     }
 }
 

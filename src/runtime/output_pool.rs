@@ -68,7 +68,9 @@ impl OutputPool {
         };
         stream.context().bind_to_thread()?;
         let mut address = 0;
-        let bytes = len * size_of::<T>();
+        let bytes = len
+            .checked_mul(size_of::<T>())
+            .ok_or(DriverError(sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY))?;
         // SAFETY: a pool and a stream of the same device; `address` is written before it is read.
         unsafe { sys::cuMemAllocFromPoolAsync(&mut address, bytes, pool, stream.cu_stream()) }
             .result()?;

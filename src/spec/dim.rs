@@ -23,12 +23,14 @@ impl Symbol {
     /// A symbol with the sizes `min..=max`, tuned for `opt`.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] when the name is empty or not `min <= opt <= max`.
+    /// [`ErrorKind::InvalidArgument`] when the name is empty, or not `min <= opt <= max <= `[`UNBOUNDED`](Self::UNBOUNDED).
     pub fn new(name: impl Into<Arc<str>>, min: usize, opt: usize, max: usize) -> Result<Self> {
         let name = name.into();
-        if name.is_empty() || min > opt || opt > max {
-            let text =
-                format!("symbol `{name}` needs a name and min {min} <= opt {opt} <= max {max}");
+        if name.is_empty() || min > opt || opt > max || max > Self::UNBOUNDED {
+            let most = Self::UNBOUNDED;
+            let text = format!(
+                "symbol `{name}` needs a name and min {min} <= opt {opt} <= max {max} <= {most}"
+            );
             return Err(Error::new(ErrorKind::InvalidArgument, text));
         }
         Ok(Self { name, min, opt, max, sizes: Vec::new() })

@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+#[path = "../../src/files/cache.rs"]
+mod cache;
+
 /// The folder with `model.safetensors`, `tokenizer.json` and `config.json`: the one that
 /// `ACCELERANT_MINILM_DIR` names, else where `cargo xtask sdk --flavor models` puts it.
 ///
@@ -11,9 +14,8 @@ use std::path::{Path, PathBuf};
 /// # Panics
 /// When the variable names a folder without the model: who set it expects it to be used.
 pub fn folder() -> Result<PathBuf, String> {
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
     let whole = |folder: &Path| folder.join("model.safetensors").is_file();
-    if let Some(named) = variable("ACCELERANT_MINILM_DIR").map(PathBuf::from) {
+    if let Some(named) = cache::folder_in("ACCELERANT_MINILM_DIR") {
         assert!(
             whole(&named),
             "ACCELERANT_MINILM_DIR={} has no model.safetensors",
@@ -21,12 +23,7 @@ pub fn folder() -> Result<PathBuf, String> {
         );
         return Ok(named);
     }
-    let caches = [
-        variable("ACCELERANT_CACHE_DIR").map(PathBuf::from),
-        variable("XDG_CACHE_HOME").map(|cache| Path::new(&cache).join("accelerant")),
-        variable("HOME").map(|home| Path::new(&home).join(".cache/accelerant")),
-    ];
-    let folder = caches.into_iter().flatten().next().unwrap_or_default().join("all-minilm-l6-v2");
+    let folder = cache::cache_folder()?.unwrap_or_default().join("all-minilm-l6-v2");
     match whole(&folder) {
         true => Ok(folder),
         false => Err(format!(

@@ -155,6 +155,9 @@ fn plans_that_are_no_plans_are_refused() {
             plan,
         );
         let error = rtx().validate(&junk).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "any bytes: {error}");
+        // SAFETY: the library is seen to refuse it by its first bytes.
+        let error = rtx().validate(&unsafe { junk.assume_built() }).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::EngineCorrupt, "{error}");
     }
 }

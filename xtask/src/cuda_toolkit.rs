@@ -2,11 +2,12 @@
 //! `candle-cuda` is compiled with, for machines without CUDA. Nothing of it is needed otherwise.
 
 use crate::fetch::{self, Pinned};
-use crate::workspace::capture;
+use crate::workspace::{capture, quoted};
 use crate::{cache, progress};
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeSet;
 use std::env;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -79,14 +80,25 @@ const STUB_ANSWER: u32 = 34;
 
 pub(crate) fn run(args: &Args) -> Result<()> {
     let root = ensure()?;
-    for (name, value) in variables(&root, args.compute_cap) {
-        println!("export {name}=\"{value}\"");
-    }
-    for (name, folder) in paths(&root) {
-        println!("export {name}=\"{}${{{name}:+:${name}}}\"", folder.display());
-    }
+    print!("{}", exports(&root, args.compute_cap)?);
     eprintln!("for this shell: eval \"$(cargo xtask cuda-toolkit)\"");
     Ok(())
+}
+
+/// What a shell evaluates. A value is what stands there, whatever characters it has.
+fn exports(root: &Path, compute_cap: Option<u32>) -> Result<String> {
+    let shown = root.display();
+    let text = root.to_str().with_context(|| format!("{shown} is not UTF-8"))?;
+    ensure!(!text.contains(':'), "{shown} has a `:`, which ends a folder in PATH");
+    let mut lines = String::new();
+    for (name, value) in variables(root, compute_cap) {
+        writeln!(lines, "export {name}={}", quoted(value.as_ref()))?;
+    }
+    for (name, folder) in paths(root) {
+        // An empty element would be the working directory.
+        writeln!(lines, "export {name}={}\"${{{name}:+:${name}}}\"", quoted(folder.as_ref()))?;
+    }
+    Ok(lines)
 }
 
 /// Lets a command compile and link with the toolkit.
@@ -94,11 +106,15 @@ pub(crate) fn prepare(command: &mut Command) -> Result<()> {
     let root = ensure()?;
     command.envs(variables(&root, None));
     for (name, folder) in paths(&root) {
-        let rest = env::var_os(name).unwrap_or_default();
-        let all = std::iter::once(folder).chain(env::split_paths(&rest));
-        command.env(name, env::join_paths(all)?);
+        command.env(name, before(folder, &env::var_os(name).unwrap_or_default())?);
     }
     Ok(())
+}
+
+/// A folder before those of a variable. Empty ones go: they would be the working directory.
+fn before(folder: PathBuf, rest: &OsStr) -> Result<OsString> {
+    let rest = env::split_paths(rest).filter(|folder| !folder.as_os_str().is_empty());
+    Ok(env::join_paths(std::iter::once(folder).chain(rest))?)
 }
 
 /// Where the toolkit is; fetched first if it is nowhere.
@@ -113,15 +129,18 @@ fn ensure() -> Result<PathBuf> {
         return Ok(root);
     }
     let root = cache::dir()?.join(FOLDER);
-    if !root.is_dir() {
+    let made = cache::install(&root, None, |at| {
         ensure!(
             cfg!(all(target_os = "linux", target_arch = "x86_64")),
             "the CUDA toolkit is fetched for linux x86_64 only; here, install it and set CUDA_HOME"
         );
-        cache::place(&root, fetch).context(
-            "fetching the CUDA toolkit failed (see below); either make `python3 -m pip` work and \
-             try again, or install the toolkit and set CUDA_HOME to its folder",
-        )?;
+        fetch(at)
+    });
+    let made = made.context(
+        "fetching the CUDA toolkit failed (see below); either make `python3 -m pip` work and \
+         try again, or install the toolkit and set CUDA_HOME to its folder",
+    )?;
+    if made {
         eprintln!("the CUDA toolkit is in {}", root.display());
     }
     Ok(root)
@@ -229,6 +248,32 @@ mod tests {
         assert_eq!(compute_cap("9.0\n"), Some(90));
         assert_eq!(compute_cap("12.1"), Some(121));
         assert_eq!(compute_cap("N/A"), None);
+    }
+
+    #[test]
+    fn no_path_has_an_empty_element() -> Result<()> {
+        for (rest, all) in [("", "/t"), ("/a", "/t:/a"), (":/a::/b:", "/t:/a:/b")] {
+            assert_eq!(before("/t".into(), rest.as_ref())?, *all);
+        }
+        Ok(())
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_shell_reads_back_what_is_exported() -> Result<()> {
+        let odd = "/a b/$(touch never)'\"`x`\\;#";
+        let lines = exports(Path::new(odd), Some(90))?;
+        let script = format!("{lines}printf '%s|' \"$CUDA_HOME\" \"$LD_LIBRARY_PATH\"");
+        for (before, after) in [("", ""), ("/x:/y", ":/x:/y")] {
+            let dir = tempfile::tempdir()?;
+            let mut sh = Command::new("/bin/sh");
+            sh.current_dir(&dir).env("LD_LIBRARY_PATH", before).args(["-c", &script]);
+            let told = String::from_utf8(capture(&mut sh)?.stdout)?;
+            assert_eq!(told, format!("{odd}|{odd}/lib{after}|"));
+            assert_eq!(dir.path().read_dir()?.count(), 0);
+        }
+        assert!(exports(Path::new("/a:b"), None).is_err());
+        Ok(())
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! SHA-256 of files and of folders. No policy about what must match.
 
+use crate::stamp;
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -12,11 +13,22 @@ pub(crate) fn file(path: &Path) -> Result<String> {
     Ok(format!("{:x}", hasher.finalize()))
 }
 
-/// The hash of a folder: over each file's relative path, length and content, sorted by path.
+/// The hash of a folder: over each file's relative path, length and content, sorted by path. A stamp is left out.
 pub(crate) fn tree(root: &Path) -> Result<String> {
+    named(root, &mut names(root)?)
+}
+
+/// The hash of each file of a folder, by its relative path. A stamp is left out.
+pub(crate) fn each(root: &Path) -> Result<Vec<(String, String)>> {
+    names(root)?.into_iter().map(|name| Ok((name.clone(), file(&root.join(name))?))).collect()
+}
+
+fn names(root: &Path) -> Result<Vec<String>> {
     let mut files = Vec::new();
     list(root, root, &mut files)?;
-    named(root, &mut files)
+    files.retain(|name| name != stamp::NAME);
+    files.sort();
+    Ok(files)
 }
 
 /// The same over the files of the given names only.

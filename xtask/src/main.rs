@@ -9,11 +9,13 @@ mod compare;
 mod cuda_toolkit;
 mod demo;
 mod fetch;
+mod fuzz;
 mod hash;
 mod nvcc;
 mod progress;
 mod rooms;
 mod sdk;
+mod stamp;
 mod tables;
 mod test;
 mod tidy;
@@ -48,6 +50,8 @@ enum Command {
     Tidy,
     /// Pack binaries and libraries for a machine without Rust or network.
     Bundle(bundle::Args),
+    /// Give changed models, engines and saved pairs to each reader.
+    Fuzz(fuzz::Args),
     /// Turn measurements into a report with tables and a plot.
     Compare(compare::Args),
     /// Regenerate the ONNX protobuf code.
@@ -76,6 +80,7 @@ fn run(command: Command) -> Result<()> {
         Command::Tables => tables::run(),
         Command::Tidy => tidy::run(),
         Command::Bundle(args) => bundle::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Codegen(args) => codegen::run(&args),
     }

@@ -4,10 +4,10 @@
 use crate::fetch::{self, Wheel};
 use crate::{cache, workspace};
 use anyhow::{Context, Result, bail, ensure};
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -39,6 +39,8 @@ pub(crate) struct Sdk {
     /// Folder inside the header package, and the hash of what it gives.
     headers: Option<(&'static str, &'static str)>,
     points_at: PointsAt,
+    /// The hash of the whole folder, whichever way it came to be.
+    tree: &'static str,
 }
 
 /// What the variable of an SDK names.
@@ -75,6 +77,7 @@ pub(crate) const RTX: Sdk = Sdk {
         "63f0a4bf02b7721f15833ed62db5ca9f5a5c4ef1be5ce7b586127d7a0e8bd9f5",
     )),
     points_at: PointsAt::Folder,
+    tree: "fe31ad44c248e6887c919de3a51ee96bd660b6a2d13a94c89b3881a4b05d7514",
 };
 
 pub(crate) const ENTERPRISE: Sdk = Sdk {
@@ -96,6 +99,7 @@ pub(crate) const ENTERPRISE: Sdk = Sdk {
         "b833972fa7f7a087586884dcc3aa1ada4f80efdafa873ea6045122024884dc1a",
     )),
     points_at: PointsAt::Folder,
+    tree: "5beded4ebb7216f61018e40ac0c8d831c6ee92eccbc43b435087484820389f16",
 };
 
 pub(crate) const ONNXRUNTIME: Sdk = Sdk {
@@ -114,6 +118,7 @@ pub(crate) const ONNXRUNTIME: Sdk = Sdk {
     },
     headers: None,
     points_at: PointsAt::Library("lib/libonnxruntime.so.1.29.0"),
+    tree: "5cc06ce3401141bd1966ef9207f731af47d5a0e3ae9d5b5a191bc90d279b6d1c",
 };
 
 pub(crate) const MINILM: Sdk = Sdk {
@@ -134,6 +139,7 @@ pub(crate) const MINILM: Sdk = Sdk {
     },
     headers: None,
     points_at: PointsAt::FolderWith("model.safetensors"),
+    tree: "76422e037b473f759782d5b1e496b5299f8d50b1ae3d7ce9ba3195322a8ae1a8",
 };
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -163,18 +169,24 @@ pub(crate) fn cargo(args: &[&str]) -> Result<Command> {
 impl Sdk {
     /// Where the SDK is; fetched first if it is nowhere.
     pub(crate) fn ensure(&self) -> Result<PathBuf> {
-        if let Some(named) = env::var_os(self.variable).filter(|value| !value.is_empty()) {
-            return self.check(Path::new(&named));
+        if let Some(named) = cache::folder_in(self.variable) {
+            return self.check(&named);
         }
         let root = cache::dir()?.join(self.folder);
-        if !root.is_dir() {
-            ensure!(
-                self.is_portable() || cfg!(all(target_os = "linux", target_arch = "x86_64")),
-                "{} is fetched for linux x86_64 only; here, {}",
-                self.title,
-                self.by_hand()
-            );
-            cache::place(&root, |at| self.fetch(at)).with_context(|| {
+        // Once a process: it reads all of the files.
+        static VERIFIED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+        let mut verified = VERIFIED.lock().unwrap_or_else(PoisonError::into_inner);
+        if !verified.contains(&root) {
+            let made = cache::install(&root, Some(self.tree), |at| {
+                ensure!(
+                    self.is_portable() || cfg!(all(target_os = "linux", target_arch = "x86_64")),
+                    "{} is fetched for linux x86_64 only; here, {}",
+                    self.title,
+                    self.by_hand()
+                );
+                self.fetch(at)
+            });
+            let made = made.with_context(|| {
                 format!(
                     "{} is not in place, and fetching it failed (see below). Either\n  - {}, or\n  \
                      - make `python3 -m pip` and `cargo` work and reach their package registries, \
@@ -183,7 +195,10 @@ impl Sdk {
                     self.by_hand()
                 )
             })?;
-            eprintln!("{} is in {}", self.title, root.display());
+            if made {
+                eprintln!("{} is in {}", self.title, root.display());
+            }
+            verified.push(root.clone());
         }
         Ok(match self.points_at {
             PointsAt::Library(library) => root.join(library),

@@ -9,7 +9,7 @@ use std::{
 use ort::environment::Environment;
 
 use super::version::Version;
-use crate::backend::portable::guarded;
+use crate::backend::panics::guarded;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files;
 
@@ -61,9 +61,10 @@ fn find() -> Result<(PathBuf, Version)> {
             }
         };
     }
-    let cached = files::cache_folder().map(|cache| libraries_in(&cache)).unwrap_or_default();
+    let cache = files::cache_folder();
+    let cached = cache.iter().flatten().flat_map(|cache| libraries_in(cache));
     let mut old = None;
-    for path in cached.into_iter().chain(system_names()) {
+    for path in cached.chain(system_names()) {
         let Ok(version) = Version::of(&path) else { continue };
         if version.is_new_enough() {
             return Ok((path, version));
@@ -71,8 +72,9 @@ fn find() -> Result<(PathBuf, Version)> {
         old.get_or_insert_with(|| too_old(&path.display().to_string(), &version));
     }
     Err(old.unwrap_or_else(|| {
+        let refused = cache.err().map(|reason| format!(" ({reason})")).unwrap_or_default();
         let text = format!(
-            "no ONNX Runtime is found: set {DYLIB} to its library, or install it where the system's loader looks"
+            "no ONNX Runtime is found: set {DYLIB} to its library, or install it where the system's loader looks{refused}"
         );
         Error::new(ErrorKind::LibraryNotFound, text)
     }))

@@ -16,7 +16,8 @@ use std::{
 
 use ort::session::{Session, SessionInputValue, builder::GraphOptimizationLevel};
 
-use super::portable::{guarded, model_of};
+use super::panics::guarded;
+use super::portable::model_of;
 use super::{Backend, BackendKind, Engine, Executable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{OnnxModel, Target};
@@ -85,7 +86,7 @@ fn build(model: &OnnxModel) -> Result<(Engine, Session)> {
     let signature = model.signature().clone();
     let version = library.version.to_string();
     let engine = Engine::new(BackendKind::Ort, version, "cpu", signature, start.elapsed(), bytes);
-    Ok((engine, session))
+    Ok((engine.just_built(), session))
 }
 
 fn session(library: &Library, bytes: &[u8]) -> Result<Session> {

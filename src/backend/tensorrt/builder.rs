@@ -105,8 +105,8 @@ pub(super) fn build(
     let plan = Bytes::from_owner(Plan(plan));
     let version = library.version.to_string();
     let kind = library.flavor.kind();
-    Ok(Engine::new(kind, version, target, signature, start.elapsed(), plan)
-        .with_profile_names(profile_names))
+    let engine = Engine::new(kind, version, target, signature, start.elapsed(), plan);
+    Ok(engine.just_built().with_profile_names(profile_names))
 }
 
 /// Finds what the parser refuses: every operator that it does not have, else the first node that it

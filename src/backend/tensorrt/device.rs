@@ -5,6 +5,7 @@ use std::{ffi::c_void, sync::Arc};
 
 use cudarc::driver::{CudaContext, CudaEvent, CudaStream, DriverError, result, sys};
 
+use super::driver::missing_function;
 use super::ffi;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -58,6 +59,10 @@ pub(super) fn count() -> Result<usize> {
     let problem = unsafe { ffi::load_problem(DRIVER) }.unwrap_or_else(|e| e.what().to_owned());
     if !problem.is_empty() {
         let text = format!("no CUDA driver ({DRIVER}): {problem}");
+        return Err(Error::new(ErrorKind::Device, text));
+    }
+    if let Some(name) = missing_function() {
+        let text = format!("the CUDA driver ({DRIVER}) has no function `{name}`, so it is too old");
         return Err(Error::new(ErrorKind::Device, text));
     }
     let count = result::init()

@@ -94,6 +94,9 @@ impl Library {
             }
         }
         let (title, variable) = (flavor.title(), flavor.variable());
+        if let Err(refused) = files::cache_folder() {
+            let _ = write!(tried, "\n  the cache folder: {refused}");
+        }
         let text = format!(
             "{title} {compiled} cannot be loaded:{tried}\n\
              run `cargo xtask sdk`, or set {variable} to the folder of the SDK"
@@ -172,7 +175,8 @@ fn candidates(flavor: Flavor, version: Version, root: Option<&Path>) -> Vec<[Pat
     let names = flavor.names(version.major);
     let named = root.map(Path::to_owned).or_else(|| files::folder_in(flavor.variable()));
     let from_system = named.is_none();
-    let root = named.or_else(|| Some(files::cache_folder()?.join(flavor.folder(version))));
+    let cached = || Some(files::cache_folder().ok()??.join(flavor.folder(version)));
+    let root = named.or_else(cached);
     let mut all = Vec::new();
     for folder in root.iter().flat_map(|root| [root.join("lib"), root.join("lib64"), root.clone()])
     {

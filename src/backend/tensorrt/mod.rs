@@ -19,6 +19,7 @@ pub(crate) mod captures;
 mod computed;
 mod counters;
 mod device;
+mod driver;
 mod executable;
 mod ffi;
 mod graphs;
@@ -149,10 +150,11 @@ impl TensorRt {
         Library::load(self.flavor, self.root.as_deref())
     }
 
-    /// The library, if it is the one that built this engine.
+    /// The library, if it is the one that built this engine, whose plan was built indeed.
     fn expect(&self, engine: &Engine) -> Result<Arc<Library>> {
         let library = self.library()?;
         engine.expect(&self.kind(), &library.version.to_string())?;
+        engine.expect_built()?;
         Ok(library)
     }
 
@@ -168,8 +170,8 @@ impl TensorRt {
             let text = format!("the engine was built for {}, found {found}", engine.target());
             return Err(Error::new(ErrorKind::EngineIncompatible, text).in_operation("load engine"));
         }
-        // SAFETY: the header says that this flavor and version built the plan, and its checksum
-        // was verified when it was read.
+        // SAFETY: this flavor and version built the plan: this program did, or whoever opened the file or called
+        // `assume_built` trusts where it comes from, as both ask for.
         let loaded = unsafe { LoadedEngine::new(library, device, engine.plan()) };
         let loaded = loaded.map_err(|e| self.told(e, engine, library))?;
         loaded.check(engine.signature())?;

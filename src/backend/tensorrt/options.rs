@@ -165,6 +165,8 @@ impl TensorRtOptions {
 
     /// A file that keeps the builder's timings: read if it is there, written after a build.
     /// TensorRT-RTX measures nothing while building and ignores it.
+    ///
+    /// Trust the file as a program: TensorRT reads it without checks.
     #[must_use]
     pub fn timing_cache(mut self, path: impl Into<PathBuf>) -> Self {
         self.timing_cache = Some(path.into());
@@ -174,6 +176,8 @@ impl TensorRtOptions {
     /// A file that keeps the kernels compiled at run time: read when an engine is loaded, written
     /// when it is dropped. TensorRT-RTX only; the file fits one engine, device and driver, and
     /// another is replaced.
+    ///
+    /// Trust the file as a program: TensorRT reads it without checks.
     #[must_use]
     pub fn runtime_cache(mut self, path: impl Into<PathBuf>) -> Self {
         self.runtime_cache = Some(path.into());

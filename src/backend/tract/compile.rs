@@ -12,7 +12,7 @@ use tract_onnx::tract_hir::internal::{Framework as _, ToDim as _};
 
 use super::gaps::{self, view::View};
 use super::{kept, rewrite, tensors};
-use crate::backend::portable::guarded;
+use crate::backend::panics::guarded;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::OnnxModel;
 use crate::export::onnx::{GraphProto, ModelProto, ValueInfoProto};

@@ -17,7 +17,8 @@ use std::{cell::RefCell, fmt, thread, time::Instant};
 use tract_onnx::prelude::{TValue, TVec};
 use tract_onnx::tract_core::plan::{SimpleState, eval};
 
-use super::portable::{guarded, model_of};
+use super::panics::guarded;
+use super::portable::model_of;
 use super::{Backend, BackendKind, Engine, Executable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{NodeRefusal, OnnxModel, Target};
@@ -64,7 +65,7 @@ impl Backend for Tract {
         let bytes = model.to_bytes();
         let took = start.elapsed();
         let engine = Engine::new(BackendKind::Tract, NAME, "cpu", signature.clone(), took, bytes);
-        Ok((engine, Box::new(TractExecutable { plan, signature })))
+        Ok((engine.just_built(), Box::new(TractExecutable { plan, signature })))
     }
 
     fn load(&self, engine: &Engine) -> Result<Box<dyn Executable>> {

@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fs::File,
-    io::{Read, Seek, SeekFrom, Write},
+    io::{self, Read, Seek, SeekFrom, Write},
     path::{Component, Path, PathBuf},
 };
 
@@ -16,7 +16,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::export::onnx::{
     GraphProto, ModelProto, StringStringEntryProto, TensorProto, tensor_proto::DataLocation,
 };
-use crate::files::write_atomic;
 
 /// Where each weight begins is a multiple of this, so that a file can be mapped into memory.
 const ALIGNMENT: u64 = 4096;
@@ -140,6 +139,10 @@ impl Folder {
         };
         let inner = inner_path(location).ok_or_else(outside)?;
         let mut path = self.opened.join(&inner);
+        // A pair that was saved through a link lies where the link leads.
+        if !path.exists() && self.real.join(&inner).exists() {
+            path = self.real.join(&inner);
+        }
         // Written on Windows, where ONNX's rule of `/` is often broken.
         if location.contains('\\') && !path.exists() {
             path = self.opened.join(inner_path(&location.replace('\\', "/")).ok_or_else(outside)?);
@@ -228,43 +231,70 @@ fn read_all(places: &[(PathBuf, u64, u64)]) -> Result<ReadRanges<'_>> {
     Ok(ReadRanges(read))
 }
 
-/// Moves the data of all initializers of `threshold` bytes and more out of the model, into the file
-/// `path`. Nothing is written when there are none.
-pub(super) fn store(graph: &mut GraphProto, path: &Path, threshold: usize) -> Result<()> {
-    let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
-        let text = format!("{} is no name for a file of weights", path.display());
-        return Err(Error::new(ErrorKind::InvalidArgument, text));
-    };
-    let mut weights: Vec<(u64, Bytes)> = Vec::new();
+/// The data of initializers on its way into a file, and where each begins there.
+pub(super) struct Weights {
+    /// The place of the initializer in its graph, and where its data begins.
+    places: Vec<(usize, u64, Bytes)>,
+}
+
+/// Moves the data of all initializers of `threshold` bytes and more out of the graph.
+pub(super) fn take(graph: &mut GraphProto, threshold: usize) -> Weights {
+    let mut places = Vec::new();
     let mut end = 0u64;
-    for tensor in &mut graph.initializer {
-        let Some(data) = tensor.raw_data.take_if(|data| data.len() >= threshold) else {
-            continue;
-        };
-        let offset = end.next_multiple_of(ALIGNMENT);
-        end = offset + data.len() as u64;
-        let entry = |key: &str, value: String| StringStringEntryProto {
-            key: Some(key.to_owned()),
-            value: Some(value),
-        };
-        tensor.data_location = Some(DataLocation::External as i32);
-        tensor.external_data = vec![
-            entry("location", name.to_owned()),
-            entry("offset", offset.to_string()),
-            entry("length", data.len().to_string()),
-        ];
-        weights.push((offset, data));
+    for (i, tensor) in graph.initializer.iter_mut().enumerate() {
+        if let Some(data) = tensor.raw_data.take_if(|data| data.len() >= threshold) {
+            let offset = end.next_multiple_of(ALIGNMENT);
+            end = offset + data.len() as u64;
+            places.push((i, offset, data));
+        }
     }
-    if weights.is_empty() {
-        return Ok(());
+    Weights { places }
+}
+
+impl Weights {
+    pub(super) fn is_empty(&self) -> bool {
+        self.places.is_empty()
     }
-    write_atomic(path, |file| {
+
+    /// A hash of the file that [`write`](Self::write) writes.
+    pub(super) fn hash(&self) -> blake3::Hash {
+        let mut hasher = blake3::Hasher::new();
+        let Ok(()) = self.each(|bytes| {
+            hasher.update(bytes);
+            Ok::<_, std::convert::Infallible>(())
+        });
+        hasher.finalize()
+    }
+
+    pub(super) fn write(&self, file: &mut impl Write) -> io::Result<()> {
+        self.each(|bytes| file.write_all(bytes))
+    }
+
+    /// What the file consists of, in order.
+    fn each<E>(&self, mut part: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
         let mut written = 0;
-        for (offset, data) in &weights {
-            file.write_all(&vec![0; (offset - written) as usize])?;
-            file.write_all(data)?;
+        for (_, offset, data) in &self.places {
+            part(&[0; ALIGNMENT as usize][..(offset - written) as usize])?;
+            part(data)?;
             written = offset + data.len() as u64;
         }
         Ok(())
-    })
+    }
+
+    /// Has the graph that they were taken from name the file.
+    pub(super) fn place_in(&self, graph: &mut GraphProto, name: &str) {
+        for (i, offset, data) in &self.places {
+            let Some(tensor) = graph.initializer.get_mut(*i) else { continue };
+            let entry = |key: &str, value: String| StringStringEntryProto {
+                key: Some(key.to_owned()),
+                value: Some(value),
+            };
+            tensor.data_location = Some(DataLocation::External as i32);
+            tensor.external_data = vec![
+                entry("location", name.to_owned()),
+                entry("offset", offset.to_string()),
+                entry("length", data.len().to_string()),
+            ];
+        }
+    }
 }

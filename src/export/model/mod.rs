@@ -8,6 +8,7 @@ mod external;
 mod infer;
 mod normalize;
 mod open;
+mod pair;
 mod sizes;
 mod tensors;
 mod walk;

@@ -45,19 +45,32 @@ impl OnnxModel {
     /// [`ErrorKind::Io`], or as [`from_proto`](Self::from_proto).
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let (file, size) = external::open_plain(path).map_err(|e| e.in_operation(READ))?;
-        let mut bytes = Vec::new();
-        let room = bytes.try_reserve_exact(size as usize);
-        room.map_err(|e| {
-            let text = format!("{} has {size} bytes: {e}", path.display());
-            Error::new(ErrorKind::Io, text)
-        })?;
-        // No more than it had, should it grow meanwhile.
-        file.take(size).read_to_end(&mut bytes).map_err(|e| Error::io("read", path, e))?;
-        let mut proto = decode(bytes.into())?;
-        external::load(&mut proto, path).map_err(|e| e.in_operation(READ))?;
+        let mut bytes = read(path)?;
+        let proto = loop {
+            let mut proto = decode(bytes.clone())?;
+            let Err(error) = external::load(&mut proto, path) else { break proto };
+            // Another process may have saved another pair here meanwhile, and removed the weights of this one.
+            let newer = read(path)?;
+            if error.kind() != ErrorKind::Io || newer == bytes {
+                return Err(error.in_operation(READ));
+            }
+            bytes = newer;
+        };
         Self::from_proto(proto)
     }
+}
+
+fn read(path: &Path) -> Result<Bytes> {
+    let (file, size) = external::open_plain(path).map_err(|e| e.in_operation(READ))?;
+    let mut bytes = Vec::new();
+    let room = bytes.try_reserve_exact(size as usize);
+    room.map_err(|e| {
+        let text = format!("{} has {size} bytes: {e}", path.display());
+        Error::new(ErrorKind::Io, text)
+    })?;
+    // No more than it had, should it grow meanwhile.
+    file.take(size).read_to_end(&mut bytes).map_err(|e| Error::io("read", path, e))?;
+    Ok(bytes.into())
 }
 
 fn decode(bytes: Bytes) -> Result<ModelProto> {

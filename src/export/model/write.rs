@@ -4,10 +4,9 @@ use std::path::Path;
 
 use prost::Message;
 
-use super::{OnnxModel, SplitModel, encode, external, normalize};
+use super::{OnnxModel, SplitModel, normalize, pair};
 use crate::error::Result;
 use crate::export::onnx;
-use crate::files::write_atomic;
 use crate::tensor::HostTensor;
 
 /// Weights below this many bytes stay inside the model when it is [split](OnnxModel::split):
@@ -22,31 +21,31 @@ impl OnnxModel {
     /// protobuf message (2 GiB) go into a second file, as with
     /// [`save_external`](Self::save_external).
     ///
+    /// A file that is there is replaced and keeps its mode; of a link, the file that it leads to is. A pipe or a device is
+    /// written to.
+    ///
     /// # Errors
     /// [`ErrorKind::Io`](crate::ErrorKind::Io).
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         if self.proto.encoded_len() > MESSAGE_LIMIT {
             return self.save_external(path, INLINE_LIMIT);
         }
-        write_atomic(path.as_ref(), |file| encode::write(&self.proto, file))
+        pair::save_alone(&self.proto, path.as_ref())
     }
 
-    /// Writes an `.onnx` file, and beside it a file with `.data` appended to the name for the
-    /// weights of `threshold` bytes and more. Each is written whole or not at all, the weights
-    /// first. [`open`](Self::open) reads both.
+    /// Writes an `.onnx` file, and beside it a file for the weights of `threshold` bytes and more.
+    /// [`open`](Self::open) reads both. Without such weights there is the model's file alone.
+    ///
+    /// The file of the weights is called `NAME.HASH.data` after the model's and after what is in it. Two saves never
+    /// mix: the pair that was there stays whole until the new one is. Then its weights are removed, as are those that a
+    /// killed save left.
     ///
     /// # Errors
     /// [`ErrorKind::Io`](crate::ErrorKind::Io);
-    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) when `path` names no file.
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) when `path` is a pipe or a device, or its name is
+    /// no UTF-8.
     pub fn save_external(&self, path: impl AsRef<Path>, threshold: usize) -> Result<()> {
-        let path = path.as_ref();
-        let mut proto = self.proto.clone();
-        if let Some(graph) = &mut proto.graph {
-            let mut beside = path.as_os_str().to_owned();
-            beside.push(".data");
-            external::store(graph, Path::new(&beside), threshold)?;
-        }
-        write_atomic(path, |file| encode::write(&proto, file))
+        pair::save(&self.proto, path.as_ref(), threshold)
     }
 
     /// The serialized model with its weights, for a consumer. Names of sizes that not every consumer

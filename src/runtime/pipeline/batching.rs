@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::{Dim, Shape, Signature, Symbol, TensorSpec};
-use crate::tensor::HostTensor;
+use crate::tensor::{HostTensor, memory_for_rows};
 
 /// The items of a chunk for a model of whose batch nobody stated the largest size.
 const UNSTATED: usize = 64;
@@ -147,9 +147,12 @@ fn stack(items: &[&[HostTensor]], rows: usize) -> Result<Vec<HostTensor>> {
         if rows == 1 {
             return of.reshape(shape);
         }
-        let mut bytes = Vec::with_capacity(of.bytes().len() * rows);
+        let row = of.bytes().len();
+        let mut bytes = memory_for_rows(row, rows, row * items.len())?;
         items.iter().for_each(|item| bytes.extend_from_slice(item[i].bytes()));
-        (items.len()..rows).for_each(|_| bytes.extend_from_slice(last[i].bytes()));
+        if row > 0 {
+            (items.len()..rows).for_each(|_| bytes.extend_from_slice(last[i].bytes()));
+        }
         HostTensor::from_bytes(of.dtype(), shape, bytes)
     };
     (0..first.len()).map(stack).collect()

@@ -94,7 +94,8 @@ pub struct BatcherCounters {
 /// device itself failed. A model whose batches have a least size gets copies of the last row for those
 /// that are missing.
 ///
-/// Cloning shares it. Dropping the last clone runs what still waits.
+/// Cloning shares it. Dropping the last clone runs what still waits, and waits for it, but for a thread that runs batches or
+/// [submitted runs](crate::InferenceModule::submit) itself: there what still waits runs on in the background.
 ///
 /// ```
 /// # use accelerant::{DType, Dim, HostTensor, InferenceModule, OptimizeOptions, export::GraphBuilder};
@@ -128,7 +129,7 @@ impl Batcher {
     /// [`ErrorKind::InvalidArgument`] naming tensor and axis, when the inputs and outputs do not all
     /// have the same symbolic dimension as their first axis and nowhere else; naming the dimension,
     /// when the model takes one row at most, when nobody stated how many it takes, or for options with
-    /// a size that it does not take. [`ErrorKind::Io`] when the system gives no thread.
+    /// a size that it does not take; for a model without inputs. [`ErrorKind::Io`] when the system gives no thread.
     pub fn new(executable: impl Executable + 'static, options: &BatcherOptions) -> Result<Self> {
         Self::start(Arc::new(executable), options).map_err(|e| e.in_operation("batcher"))
     }
@@ -219,6 +220,9 @@ impl fmt::Debug for Batcher {
 /// The symbol that is the first axis of all tensors, and no other axis.
 fn batch_symbol(signature: &Signature) -> Result<Symbol> {
     let mut batch: Option<&Symbol> = None;
+    if signature.inputs.is_empty() {
+        return Err(Error::new(ErrorKind::InvalidArgument, "the model has no inputs to join"));
+    }
     for spec in signature.inputs.iter().chain(&signature.outputs) {
         let refuse = |axis: usize, text: String| {
             Err(Error::new(ErrorKind::InvalidArgument, text).on_tensor(&spec.name).at_axis(axis))

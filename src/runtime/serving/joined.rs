@@ -7,7 +7,7 @@ use super::queue::Request;
 use super::run_caught;
 use crate::backend::Executable;
 use crate::error::{Error, ErrorKind, Result};
-use crate::tensor::HostTensor;
+use crate::tensor::{HostTensor, memory_for_rows};
 
 /// The numbers of rows that batches have, ascending; others are filled up.
 #[derive(Debug)]
@@ -68,7 +68,8 @@ fn join(requests: &[Request], rows: usize) -> Result<Vec<HostTensor>> {
         let parts = || requests.iter().map(|request| &request.inputs[i]);
         let of = &requests[0].inputs[i];
         let row = of.bytes().len() / of.shape()[0];
-        let mut bytes = Vec::with_capacity(row * rows);
+        let given: usize = parts().map(|part| part.bytes().len()).sum();
+        let mut bytes = memory_for_rows(row, rows, given)?;
         parts().for_each(|part| bytes.extend_from_slice(part.bytes()));
         while bytes.len() < row * rows {
             bytes.extend_from_within(bytes.len() - row..);

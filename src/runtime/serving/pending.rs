@@ -18,6 +18,9 @@ type Outputs = Result<Vec<HostTensor>>;
 ///
 /// It needs no async runtime, and works on all of them. Dropping it withdraws the request: a run that has
 /// not begun is left out, the outputs of one that has are dropped.
+///
+/// The waker of a task is called on the thread that ran the batch, and under no lock. A waker that blocks keeps the outputs
+/// of others of the batch back, and the next batch too. Those of async runtimes do not block.
 #[must_use = "dropping it withdraws the request"]
 pub struct Pending(Arc<Shared>);
 
@@ -141,13 +144,17 @@ impl Future for Pending {
     type Output = Outputs;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outputs> {
+        // Cloning and dropping a waker is its owner's code, which may come back to this run: not under the lock.
+        let waker = context.waker().clone();
         let mut state = self.0.lock();
         if let Some(outputs) = state.take() {
+            drop(state);
             return Poll::Ready(outputs);
         }
         // The last task that asked is the one that is woken.
-        let before = mem::replace(&mut *state, State::Waiting(Some(context.waker().clone())));
-        drop((state, before));
+        let before = mem::replace(&mut *state, State::Waiting(Some(waker)));
+        drop(state);
+        drop(before);
         Poll::Pending
     }
 }

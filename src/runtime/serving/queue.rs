@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    mem,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -24,6 +25,10 @@ impl Request {
     pub(super) fn new(inputs: &[HostTensor], promise: Promise) -> Self {
         let rows = inputs[0].shape()[0];
         Self { inputs: inputs.to_vec(), rows, promise, since: Instant::now() }
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.promise.is_wanted()
     }
 
     /// Whether the other can be run with this one: all sizes but the rows are equal.
@@ -73,18 +78,25 @@ impl Queue {
     pub(super) fn push(&self, request: Request) -> Result<()> {
         let mut state = self.lock();
         let most = self.limits.requests;
-        if state.waiting() >= most {
-            state.forget_withdrawn();
-        }
-        if state.waiting() >= most {
+        let full = |state: &State| state.waiting() >= most;
+        // Dropped without the lock: the memory of tensors may be the callers' own, with code of theirs.
+        let withdrawn = if full(&state) { state.remove_withdrawn() } else { Vec::new() };
+        let refused = match full(&state) {
+            true => Some(request),
+            false => {
+                match state.groups.iter_mut().find(|group| group[0].fits(&request)) {
+                    Some(group) => group.push_back(request),
+                    None => state.groups.push(VecDeque::from([request])),
+                }
+                None
+            }
+        };
+        drop(state);
+        drop(withdrawn);
+        if refused.is_some() {
             let text = format!("{most} requests wait already");
             return Err(Error::new(ErrorKind::QueueFull, text));
         }
-        match state.groups.iter_mut().find(|group| group[0].fits(&request)) {
-            Some(group) => group.push_back(request),
-            None => state.groups.push(VecDeque::from([request])),
-        }
-        drop(state);
         self.changed.notify_one();
         Ok(())
     }
@@ -101,12 +113,15 @@ impl Queue {
         loop {
             let now = Instant::now();
             if let Some(i) = state.ripe(&self.limits, now) {
-                let batch = state.remove(i, self.limits.rows);
+                let (batch, withdrawn) = state.remove(i, self.limits.rows);
                 let others = !state.groups.is_empty();
+                drop(state);
+                // As in `push`.
+                drop(withdrawn);
                 if batch.is_empty() {
+                    state = self.lock();
                     continue;
                 }
-                drop(state);
                 if others {
                     // Somebody must watch over them meanwhile.
                     self.changed.notify_one();
@@ -132,11 +147,16 @@ impl State {
         self.groups.iter().map(VecDeque::len).sum()
     }
 
-    fn forget_withdrawn(&mut self) {
+    /// The requests that nobody wants any more.
+    fn remove_withdrawn(&mut self) -> Vec<Request> {
+        let mut withdrawn = Vec::new();
         for group in &mut self.groups {
-            group.retain(|request| request.promise.is_wanted());
+            let (wanted, others) = mem::take(group).into_iter().partition(Request::is_wanted);
+            *group = wanted;
+            withdrawn.extend::<VecDeque<_>>(others);
         }
         self.groups.retain(|group| !group.is_empty());
+        withdrawn
     }
 
     /// Of the groups that wait no longer, the one whose first request is the oldest.
@@ -150,15 +170,16 @@ impl State {
         groups.min_by_key(|(_, group)| group[0].since).map(|(i, _)| i)
     }
 
-    /// The first requests of a group, as many as fit into a batch. Those that nobody wants any more
-    /// are left out.
-    fn remove(&mut self, group: usize, most: usize) -> Vec<Request> {
-        let mut batch = Vec::new();
+    /// The first requests of a group, as many as fit into a batch, and apart from them those that nobody wants any more.
+    fn remove(&mut self, group: usize, most: usize) -> (Vec<Request>, Vec<Request>) {
+        let (mut batch, mut withdrawn) = (Vec::new(), Vec::new());
         let mut rows = 0;
         while let Some(next) = self.groups[group].pop_front_if(|next| rows + next.rows <= most) {
-            if next.promise.is_wanted() {
+            if next.is_wanted() {
                 rows += next.rows;
                 batch.push(next);
+            } else {
+                withdrawn.push(next);
             }
         }
         if self.groups[group].is_empty() {
@@ -169,6 +190,6 @@ impl State {
             self.counters.requests += batch.len() as u64;
             self.counters.rows += rows as u64;
         }
-        batch
+        (batch, withdrawn)
     }
 }

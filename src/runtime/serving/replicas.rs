@@ -17,6 +17,8 @@ const REST: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(in crate::runtime) struct Replicas {
     executables: Vec<Arc<dyn Executable>>,
+    /// How many runs each does at a time.
+    concurrency: Vec<usize>,
     loads: Mutex<Vec<Load>>,
 }
 
@@ -30,7 +32,8 @@ impl Replicas {
     /// At least one.
     pub(in crate::runtime) fn new(executables: Vec<Arc<dyn Executable>>) -> Self {
         let loads = Mutex::new(vec![Load::default(); executables.len()]);
-        Self { executables, loads }
+        let concurrency = executables.iter().map(|replica| replica.concurrency().max(1)).collect();
+        Self { executables, concurrency, loads }
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Load>> {
@@ -44,9 +47,7 @@ impl Replicas {
         let mut loads = self.lock();
         let now = Instant::now();
         let rests = |load: &Load| load.failed.is_some_and(|at| now.duration_since(at) < REST);
-        let share = |i: usize, load: &Load| {
-            load.running as f64 / self.executables[i].concurrency().max(1) as f64
-        };
+        let share = |i: usize, load: &Load| load.running as f64 / self.concurrency[i] as f64;
         let (i, _) = loads.iter().enumerate().filter(|(i, _)| !tried.contains(i)).min_by(
             |&(a, first), &(b, second)| {
                 let by_share = share(a, first).total_cmp(&share(b, second));
@@ -92,7 +93,7 @@ impl Executable for Replicas {
     }
 
     fn concurrency(&self) -> usize {
-        self.executables.iter().map(|replica| replica.concurrency()).sum()
+        self.concurrency.iter().fold(0, |all, &one| all.saturating_add(one))
     }
 
     fn device(&self) -> Option<&dyn DeviceExecutable> {

@@ -128,6 +128,7 @@ mod tests {
             let files = [
                 ("good", format!("{script}{noise}")),
                 ("bad", "#!/bin/sh\nexit 7\n".to_owned()),
+                ("libraries", "#!/bin/sh\necho \"libraries [$LD_LIBRARY_PATH]\"\n".to_owned()),
                 ("tests.list", "good\nbad\n".to_owned()),
             ];
             for (name, text) in &files {
@@ -169,7 +170,7 @@ mod tests {
         let (status, said) = bundle.run(&["good", "word"])?;
         assert_eq!((status, said.contains("good word none")), (Some(0), true), "{said}");
         let (status, said) = bundle.run(&["--list"])?;
-        assert_eq!((status, said.as_str()), (Some(0), "bad\ngood\n"));
+        assert_eq!((status, said.as_str()), (Some(0), "bad\ngood\nlibraries\n"));
         let (status, said) = bundle.run(&["--all-tests"])?;
         assert_eq!((status, said.contains("1 of 2 failed: bad")), (Some(1), true), "{said}");
         let (status, said) = bundle.run(&["none"])?;
@@ -201,6 +202,51 @@ mod tests {
         fs::rename(&later, &first)?;
         let (status, said) = bundle.run(&["good"])?;
         assert_eq!(status, Some(0), "{said}");
+        Ok(())
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_usual_folder_is_private() -> Result<()> {
+        use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+        let Some(bundle) = Bundle::new()? else {
+            return Ok(());
+        };
+        let user = bundle.dir.path().metadata()?.uid();
+        let [usual, theirs] = [format!("accelerant-bundle-{user}"), "theirs".into()]
+            .map(|name| bundle.path("tmp").join(name));
+        fs::create_dir(bundle.path("tmp"))?;
+        let run = || -> Result<(Option<i32>, String)> {
+            let mut script = Command::new("bash");
+            script.arg(bundle.path("out/run.sh")).args(["libraries"]);
+            script.env("TMPDIR", bundle.path("tmp")).env_remove("ACCELERANT_BUNDLE_DIR");
+            let output = script.env("LD_LIBRARY_PATH", ":/a::/b:").output()?;
+            let said = [output.stdout, output.stderr].concat();
+            Ok((output.status.code(), String::from_utf8_lossy(&said).into_owned()))
+        };
+        for _ in 0..2 {
+            let (status, said) = run()?;
+            assert_eq!(status, Some(0), "{said}");
+            assert!(said.contains("libraries [/a:/b]") || said.contains("cuda/lib64:/a:/b]"));
+            assert_eq!(usual.metadata()?.mode() & 0o777, 0o700);
+        }
+        for refused in ["open", "link", "file"] {
+            fs::remove_dir_all(&usual).or_else(|_| fs::remove_file(&usual))?;
+            match refused {
+                "open" => {
+                    fs::create_dir(&usual)?;
+                    fs::set_permissions(&usual, fs::Permissions::from_mode(0o770))?;
+                }
+                "link" => {
+                    fs::create_dir(&theirs)?;
+                    fs::set_permissions(&theirs, fs::Permissions::from_mode(0o700))?;
+                    symlink(&theirs, &usual)?;
+                }
+                _ => fs::write(&usual, "")?,
+            }
+            let (status, said) = run()?;
+            assert_eq!((status, said.contains("this user's alone")), (Some(4), true), "{said}");
+        }
         Ok(())
     }
 

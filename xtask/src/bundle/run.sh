@@ -4,15 +4,25 @@
 #   run.sh --all-tests     runs every test binary
 #   run.sh --list          names the binaries
 #   run.sh --unpack        only unpacks; parts of an incomplete archive are kept for the next time
-# Needs bash, tar, and xz or python3. Unpacks into ${ACCELERANT_BUNDLE_DIR:-/tmp/accelerant-bundle}.
+# Needs bash, tar, and xz or python3. Unpacks into ACCELERANT_BUNDLE_DIR, by default a folder of this user's alone in
+# the temporary folder.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-dir=${ACCELERANT_BUNDLE_DIR:-/tmp/accelerant-bundle}
+say() { echo "run.sh: $*" >&2; }
+
+dir=${ACCELERANT_BUNDLE_DIR:-}
+if [ -z "$dir" ]; then
+  dir=${TMPDIR:-/tmp}/accelerant-bundle-$(id -u)
+  mkdir -m 700 "$dir" 2>/dev/null || true
+  # Anybody may have made it first, with programs of theirs in it.
+  if [ -L "$dir" ] || [ ! -d "$dir" ] || [ ! -O "$dir" ] || [ -n "$(find "$dir" -prune -perm /077)" ]; then
+    say "$dir is not this user's alone: remove it, or set ACCELERANT_BUNDLE_DIR"
+    exit 4
+  fi
+fi
 mkdir -p "$dir/parts"
 dir=$(cd "$dir" && pwd)
-
-say() { echo "run.sh: $*" >&2; }
 
 decompress() {
   if command -v xz >/dev/null; then
@@ -77,7 +87,12 @@ add() { [ ! -d "$1" ] || path=$path${path:+:}$1; }
 add "$dir/sdk/lib"
 add "$dir/lean/lib"
 add /usr/local/cuda/lib64
-export LD_LIBRARY_PATH=$path${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+# Without empty elements, which would be the working directory.
+IFS=: read -r -a rest <<<"${LD_LIBRARY_PATH:-}"
+for folder in "${rest[@]+"${rest[@]}"}"; do
+  [ -z "$folder" ] || path=$path${path:+:}$folder
+done
+if [ -n "$path" ]; then export LD_LIBRARY_PATH=$path; else unset LD_LIBRARY_PATH; fi
 [ ! -d "$dir/sdk" ] || export TENSORRT_RTX_ROOT=$dir/sdk
 [ ! -d "$dir/lean" ] || export TENSORRT_ROOT=$dir/lean
 

@@ -8,8 +8,8 @@ use super::{Inference, Scope, stated};
 use crate::error::Result;
 use crate::export::onnx::{GraphProto, NodeProto};
 
-/// The most repetitions of a loop that never ends by itself.
-const MOST_TRIPS: i64 = 1 << 32;
+/// The most repetitions of a loop that never ends by itself: some seconds of the shortest body.
+const MOST_TRIPS: i64 = 1 << 20;
 
 /// What a node with bodies gives; `None` for one without.
 pub(super) fn bodies(

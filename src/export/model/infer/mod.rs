@@ -18,8 +18,10 @@ use crate::export::onnx::{GraphProto, ModelProto, NodeProto, ValueInfoProto, typ
 use call::Call;
 pub(super) use fact::{Fact, Size};
 
-/// The most bytes of one value. Files of a few hundred bytes ask for more.
-const MOST_BYTES: u64 = 1 << 36;
+/// The most bytes of one value in a model without weights. Files of a few hundred bytes ask for more.
+const MOST_BYTES: u64 = 4 << 30;
+/// A model with weights may have values of so many times their bytes besides.
+const MOST_OF_WEIGHTS: u64 = 64;
 /// The largest size along one axis, also beside one of 0.
 const MOST_ALONG: i64 = 1 << 48;
 
@@ -31,11 +33,18 @@ pub(super) fn facts(model: &ModelProto) -> Result<HashMap<String, Fact>> {
     let Some(graph) = &model.graph else { return Ok(HashMap::new()) };
     let standard = model.opset_import.iter().find(|i| matches!(i.domain(), "" | "ai.onnx"));
     let own = model.functions.iter().map(|f| (f.domain(), f.name())).collect();
-    let inference = Inference { opset: standard.map(|import| import.version()), functions: own };
+    let weights = graph.initializer.iter().filter_map(|tensor| tensor.raw_data.as_ref());
+    let weights: u64 = weights.map(|data| data.len() as u64).sum();
+    let inference = Inference {
+        opset: standard.map(|import| import.version()),
+        functions: own,
+        most: MOST_BYTES.saturating_add(weights.saturating_mul(MOST_OF_WEIGHTS)),
+    };
     let mut scope = Scope { outer: None, facts: HashMap::new() };
     for input in &graph.input {
         let fact = stated(input, true);
-        check_volume(&fact).map_err(|e| e.on_tensor(walk::short(input.name())))?;
+        let volume = check_volume(&fact, inference.most);
+        volume.map_err(|e| e.on_tensor(walk::short(input.name())))?;
         scope.facts.insert(input.name(), fact);
     }
     inference.run(graph, &mut scope)?;
@@ -76,6 +85,8 @@ impl Scope<'_> {
 struct Inference<'m> {
     opset: Option<i64>,
     functions: std::collections::HashSet<(&'m str, &'m str)>,
+    /// The most bytes of one value.
+    most: u64,
 }
 
 impl Inference<'_> {
@@ -89,7 +100,8 @@ impl Inference<'_> {
                 let shape = sparse.dims.iter().map(|&size| Size::Known(size)).collect();
                 let dtype = values.data_type();
                 let fact = Fact { dtype, shape: Some(shape), ..Fact::default() };
-                check_volume(&fact).map_err(|e| e.on_tensor(walk::short(values.name())))?;
+                let volume = check_volume(&fact, self.most);
+                volume.map_err(|e| e.on_tensor(walk::short(values.name())))?;
                 scope.facts.insert(values.name(), fact);
             }
         }
@@ -101,7 +113,7 @@ impl Inference<'_> {
                 }
                 let named =
                     |e: Error| e.in_operation(walk::label(node)).on_tensor(walk::short(name));
-                check_volume(&fact).map_err(named)?;
+                check_volume(&fact, self.most).map_err(named)?;
                 scope.facts.insert(name, fact);
             }
         }
@@ -138,8 +150,8 @@ impl Inference<'_> {
     }
 }
 
-/// Refuses a value that no machine has room for.
-fn check_volume(fact: &Fact) -> Result<()> {
+/// Refuses a value that is too large for what the model's file holds.
+fn check_volume(fact: &Fact, most: u64) -> Result<()> {
     let Some(shape) = &fact.shape else { return Ok(()) };
     let invalid = |text: String| Err(Error::new(ErrorKind::InvalidModel, text));
     if shape.len() > tensors::MAX_RANK {
@@ -155,8 +167,10 @@ fn check_volume(fact: &Fact) -> Result<()> {
     }
     let count = known.fold(1u64, |count, size| count.saturating_mul(size.unsigned_abs()));
     let bits = tensors::bits(fact.dtype).unwrap_or(8);
-    if count.saturating_mul(bits) / 8 > MOST_BYTES {
-        return invalid(format!("a shape of {}, more than any memory", fact::list(shape)));
+    if count.saturating_mul(bits) / 8 > most {
+        let shape = fact::list(shape);
+        let text = format!("a shape of {shape}, more than the {most} bytes that a value may have");
+        return invalid(text);
     }
     Ok(())
 }

@@ -5,8 +5,10 @@ use crate::error::Result;
 use crate::export::model::infer::call::{Call, Dims};
 use crate::export::model::infer::fact::Size;
 
-/// Kernels, strides, pads and dilations that make sense are far smaller.
+/// Kernels, strides and dilations that make sense are far smaller.
 const MOST: i64 = 1 << 24;
+/// The most of a pad, each of which makes rows of memory: a kernel of this reach is nobody's.
+const MOST_PAD: i64 = 1 << 16;
 
 pub(super) fn shapes(call: &Call<'_>) -> Result<Option<Shapes>> {
     match call.node.op_type() {
@@ -57,7 +59,7 @@ struct Window<'c> {
 
 impl<'c> Window<'c> {
     fn of(call: &Call<'c>, axes: Option<usize>) -> Result<Self> {
-        let list = |name: &str, least: i64, each: usize| {
+        let list = |name: &str, least: i64, most: i64, each: usize| {
             let Some(values) = call.list(name).filter(|values| !values.is_empty()) else {
                 return Ok(None);
             };
@@ -65,17 +67,17 @@ impl<'c> Window<'c> {
                 let text = format!("`{name}` is {values:?}, for {axes} axes with {each} each");
                 return call.fail(text);
             }
-            match values.iter().find(|&&value| value < least || value > MOST) {
+            match values.iter().find(|&&value| value < least || value > most) {
                 Some(value) => call.fail(format!("`{name}` holds {value}")),
                 None => Ok(Some(values)),
             }
         };
-        list("kernel_shape", 1, 1)?;
-        list("output_padding", 0, 1)?;
+        list("kernel_shape", 1, MOST, 1)?;
+        list("output_padding", 0, MOST_PAD, 1)?;
         Ok(Self {
-            strides: list("strides", 1, 1)?,
-            dilations: list("dilations", 1, 1)?,
-            pads: list("pads", -MOST, 2)?,
+            strides: list("strides", 1, MOST, 1)?,
+            dilations: list("dilations", 1, MOST, 1)?,
+            pads: list("pads", -MOST_PAD, MOST_PAD, 2)?,
             auto: call.text("auto_pad").unwrap_or(b"NOTSET"),
         })
     }

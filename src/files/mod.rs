@@ -1,0 +1,81 @@
+//! Files written whole or not at all, and the folder of the user's cache. What is in a file is the callers' business.
+
+#[cfg(any(feature = "ort", feature = "_tensorrt"))]
+mod cache;
+mod draft;
+mod folder;
+mod place;
+
+use std::{
+    fs::File,
+    io::{self, BufWriter, Write},
+    path::Path,
+};
+
+use crate::error::{Error, Result};
+#[cfg(any(feature = "ort", feature = "_tensorrt"))]
+pub(crate) use cache::{cache_folder, folder_in};
+pub(crate) use draft::Draft;
+pub(crate) use folder::FolderLock;
+pub(crate) use place::Place;
+
+/// Writes a file beside its place and renames it there, so that no reader sees half of it and a
+/// failure leaves nothing behind. A file that is there keeps its mode, and a link stays a link. What is no
+/// plain file, such as a pipe, is written to as it is.
+pub(crate) fn write_atomic(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>,
+) -> Result<()> {
+    let attempt = || match Place::find(path)? {
+        Place::Plain(place) => {
+            let draft = Draft::beside(&place)?;
+            draft.write(write)?;
+            draft.commit(&place)
+        }
+        Place::Stream => {
+            let file = File::options().write(true).open(path)?;
+            buffered(&file, write)
+        }
+    };
+    attempt().map_err(|e| Error::io("write", path, e))
+}
+
+fn buffered(
+    file: &File,
+    write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut writer = BufWriter::with_capacity(1 << 20, file);
+    write(&mut writer)?;
+    writer.flush()
+}
+
+#[cfg(all(test, any(feature = "ort", feature = "_tensorrt")))]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::cache::choose;
+
+    #[test]
+    fn the_most_special_variable_comes_first_and_a_relative_path_is_refused() {
+        let with = |set: &[(&str, &str)]| {
+            let set: Vec<_> = set.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+            choose(move |name| {
+                set.iter().find(|(key, _)| key == name).map(|(_, value)| value.into())
+            })
+        };
+        let found = |path: &str| Ok(Some(PathBuf::from(path)));
+        let home = ("HOME", "/home/u");
+        assert_eq!(with(&[]), Ok(None));
+        assert_eq!(with(&[home]), found("/home/u/.cache/accelerant"));
+        assert_eq!(with(&[home, ("XDG_CACHE_HOME", "/c")]), found("/c/accelerant"));
+        assert_eq!(with(&[home, ("XDG_CACHE_HOME", "")]), found("/home/u/.cache/accelerant"));
+        assert_eq!(with(&[("XDG_CACHE_HOME", "c"), ("ACCELERANT_CACHE_DIR", "/a")]), found("/a"));
+        for name in ["ACCELERANT_CACHE_DIR", "XDG_CACHE_HOME", "HOME"] {
+            let error = with(&[(name, "c")]).unwrap_err();
+            assert_eq!(error, format!("{name}=c is not an absolute path"));
+            if name != "HOME" {
+                assert_eq!(with(&[home, (name, "c")]), Err(error));
+            }
+        }
+    }
+}
