@@ -36,14 +36,12 @@ pub(crate) fn write_atomic(
 }
 
 /// The folder that a variable of the environment names.
-#[cfg(any(feature = "ort", feature = "_tensorrt"))]
 pub(crate) fn folder_in(variable: &str) -> Option<std::path::PathBuf> {
     std::env::var_os(variable).filter(|value| !value.is_empty()).map(Into::into)
 }
 
 /// The folder in which `cargo xtask sdk` puts libraries for all crates: `$ACCELERANT_CACHE_DIR`, else `accelerant` in
 /// the user's cache.
-#[cfg(any(feature = "ort", feature = "_tensorrt"))]
 pub(crate) fn cache_folder() -> Option<std::path::PathBuf> {
     folder_in("ACCELERANT_CACHE_DIR").or_else(|| {
         let cache =

@@ -7,10 +7,13 @@
 
 mod error;
 mod files;
+mod hash;
+mod progress;
 mod spec;
 mod tensor;
 
 pub mod backend;
+pub mod cache;
 pub mod export;
 mod runtime;
 
@@ -56,6 +59,7 @@ pub use accelerant_macros::trace;
 pub use backend::{BackendKind, Engine, Registry};
 pub use error::{Error, ErrorKind, Result};
 pub use export::InputKey;
-pub use runtime::{InferenceModule, OptimizeOptions};
+pub use progress::{Phase, Progress, ProgressCallback};
+pub use runtime::{InferenceModule, ModuleReport, OptimizeOptions, Tolerance, Verification, VerifyOptions};
 pub use spec::{DType, Dim, Shape, Signature, Symbol, TensorSpec};
 pub use tensor::{Element, HostTensor};

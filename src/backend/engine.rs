@@ -1,7 +1,12 @@
 //! A built engine and its file: our header (who built it, for what, with which checksum) and the
 //! backend's own bytes. Knows no backend.
 
-use std::{fmt, io::Write, path::Path, time::Duration};
+use std::{
+    fmt,
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
@@ -9,6 +14,7 @@ use prost::Message;
 use super::BackendKind;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::write_atomic;
+use crate::hash::hash;
 use crate::spec::{DType, Dim, Shape, Signature, Symbol, TensorSpec};
 
 const MAGIC: &[u8; 8] = b"ACCELENG";
@@ -17,7 +23,7 @@ const FORMAT: u32 = 1;
 const FIXED: usize = 8 + 4 + 4 + 32;
 
 /// A model built by a backend, ready to be [loaded](super::Backend::load) or saved.
-#[derive(Clone, PartialEq)]
+#[derive(Clone)]
 pub struct Engine {
     kind: BackendKind,
     library: String,
@@ -26,6 +32,17 @@ pub struct Engine {
     build_time: Duration,
     plan: Bytes,
     profile_names: Vec<String>,
+    /// Where kernels that are compiled for it are kept, which is of this machine.
+    kernels: Option<PathBuf>,
+}
+
+/// Where its kernels are kept is no part of an engine.
+impl PartialEq for Engine {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.kind, &self.library, &self.target, &self.signature, self.build_time)
+            == (&other.kind, &other.library, &other.target, &other.signature, other.build_time)
+            && (&self.plan, &self.profile_names) == (&other.plan, &other.profile_names)
+    }
 }
 
 impl Engine {
@@ -42,7 +59,18 @@ impl Engine {
     ) -> Self {
         let (library, target, plan) = (library.into(), target.into(), plan.into());
         let profile_names = Vec::new();
-        Self { kind, library, target, signature, build_time, plan, profile_names }
+        Self { kind, library, target, signature, build_time, plan, profile_names, kernels: None }
+    }
+
+    /// The same with a place for its kernels, to whose name a backend adds the device.
+    pub(crate) fn with_kernels(self, place: PathBuf) -> Self {
+        Self { kernels: Some(place), ..self }
+    }
+
+    /// Where its kernels are kept.
+    #[cfg_attr(not(feature = "_tensorrt"), allow(dead_code))]
+    pub(crate) fn kernels(&self) -> Option<&Path> {
+        self.kernels.as_deref()
     }
 
     /// The same with names for its optimization profiles, in their order; empty for one without.
@@ -136,7 +164,11 @@ impl Engine {
     /// [`ErrorKind::EngineCorrupt`] when the bytes are no engine, cut short or altered;
     /// [`ErrorKind::EngineIncompatible`] when a later version of this crate wrote them.
     pub fn from_bytes(bytes: impl Into<Bytes>) -> Result<Self> {
-        let bytes = bytes.into();
+        Self::with_label(bytes.into()).map(|(engine, _)| engine)
+    }
+
+    /// An engine, and the label that its file has in the cache.
+    pub(crate) fn with_label(bytes: Bytes) -> Result<(Self, Option<Label>)> {
         let corrupt = |text: String| Error::new(ErrorKind::EngineCorrupt, text);
         if bytes.len() < FIXED || &bytes[..8] != MAGIC {
             let found = bytes.len();
@@ -165,10 +197,10 @@ impl Engine {
                 "cut short or padded: {got} bytes of plan, not {expected}"
             )));
         }
-        if blake3::hash(&plan).as_bytes()[..] != header.plan_hash {
+        if hash(&plan).as_bytes()[..] != header.plan_hash {
             return Err(corrupt("the plan's checksum does not match".into()));
         }
-        Ok(Self {
+        let engine = Self {
             kind: BackendKind::from_name(&header.backend),
             library: header.library,
             target: header.target,
@@ -179,10 +211,17 @@ impl Engine {
             build_time: Duration::from_nanos(header.build_nanos),
             plan,
             profile_names: header.profile_names,
-        })
+            kernels: None,
+        };
+        Ok((engine, header.label))
     }
 
     fn head(&self) -> Vec<u8> {
+        self.head_with(None)
+    }
+
+    /// What goes before the plan in a file.
+    pub(crate) fn head_with(&self, label: Option<Label>) -> Vec<u8> {
         let header = Header {
             backend: self.kind.name().to_owned(),
             library: self.library.clone(),
@@ -192,8 +231,9 @@ impl Engine {
             outputs: self.signature.outputs.iter().map(Spec::from_spec).collect(),
             build_nanos: self.build_time.as_nanos() as u64,
             plan_len: self.plan.len() as u64,
-            plan_hash: blake3::hash(&self.plan).as_bytes().to_vec(),
+            plan_hash: hash(&self.plan).as_bytes().to_vec(),
             profile_names: self.profile_names.clone(),
+            label,
         }
         .encode_to_vec();
         let mut head = BytesMut::with_capacity(FIXED + header.len());
@@ -236,6 +276,51 @@ struct Header {
     /// Came later: older files have none, and older readers pass them over.
     #[prost(string, repeated, tag = "10")]
     profile_names: Vec<String>,
+    /// Came later too.
+    #[prost(message, optional, tag = "11")]
+    label: Option<Label>,
+}
+
+/// What the cache writes into the header of an entry.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Label {
+    /// The hash that the entry is kept under.
+    #[prost(bytes = "vec", tag = "1")]
+    pub(crate) key: Vec<u8>,
+    /// Names and values of what was hashed, in turn.
+    #[prost(string, repeated, tag = "2")]
+    pub(crate) parts: Vec<String>,
+}
+
+/// What the header of a file tells without its plan.
+#[derive(Clone, Debug)]
+pub(crate) struct Head {
+    pub(crate) kind: BackendKind,
+    pub(crate) library: String,
+    pub(crate) target: String,
+    pub(crate) label: Option<Label>,
+}
+
+impl Head {
+    /// Reads and checks the header alone.
+    pub(crate) fn read(mut file: impl Read) -> io::Result<Self> {
+        let corrupt = || io::Error::new(io::ErrorKind::InvalidData, "no header of an engine");
+        let mut fixed = [0; FIXED];
+        file.read_exact(&mut fixed)?;
+        let word = |at: usize| fixed[at..at + 4].try_into().map(u32::from_le_bytes);
+        let (Ok(format), Ok(len)) = (word(8), word(12)) else { return Err(corrupt()) };
+        if &fixed[..8] != MAGIC || format != FORMAT {
+            return Err(corrupt());
+        }
+        let mut header = Vec::new();
+        file.take(u64::from(len)).read_to_end(&mut header)?;
+        if blake3::hash(&header).as_bytes() != &fixed[16..] {
+            return Err(corrupt());
+        }
+        let Header { backend, library, target, label, .. } =
+            Header::decode(&*header).map_err(|_| corrupt())?;
+        Ok(Self { kind: BackendKind::from_name(&backend), library, target, label })
+    }
 }
 
 #[derive(Clone, PartialEq, Message)]

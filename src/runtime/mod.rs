@@ -1,8 +1,11 @@
 //! From a model to a module that is called like the original: options, the call, the framework
 //! modules. How a backend works inside is not known here.
 
+mod compile;
 mod module;
 mod options;
+mod report;
+mod verify;
 pub(crate) mod pipeline;
 pub(crate) mod serving;
 
@@ -21,3 +24,5 @@ mod output_pool;
 
 pub use module::InferenceModule;
 pub use options::OptimizeOptions;
+pub use report::{ModuleReport, PassChange, PhaseTime, RejectedBackend};
+pub use verify::{Difference, LayerDifference, OutputDifference, Tolerance, Verification, VerifyOptions};

@@ -12,6 +12,7 @@ mod testing;
 use super::graph::{self, Graph, GraphBuilder};
 use super::{OnnxModel, Reader, Target};
 use crate::error::{Error, ErrorKind, Result};
+use crate::progress;
 
 /// One change to a graph, wherever it applies.
 trait Pass {
@@ -96,6 +97,7 @@ fn apply(pass: &dyn Pass, graph: &mut Graph) -> Result<usize> {
     let _entered = span.enter();
     let changed = pass.run(graph).map_err(|e| e.in_operation(pass.name()))?;
     if changed > 0 {
+        progress::changed(pass.name(), changed);
         tracing::debug!(target: "accelerant::export", "{}: {changed} places", pass.name());
         graph.check().map_err(|e| {
             let text = format!("the pass left a graph that does not fit: {}", e.message());
