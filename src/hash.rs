@@ -4,7 +4,9 @@
 use std::thread;
 
 use blake3::Hasher;
-use blake3::hazmat::{ChainingValue, HasherExt, Mode, left_subtree_len, merge_subtrees_non_root, merge_subtrees_root};
+use blake3::hazmat::{
+    ChainingValue, HasherExt, Mode, left_subtree_len, merge_subtrees_non_root, merge_subtrees_root,
+};
 
 /// A thread is not worth its start for less.
 const PIECE: usize = 2 << 20;
@@ -55,7 +57,18 @@ mod tests {
     #[test]
     fn it_is_the_hash_of_one_thread_at_all_lengths() {
         let bytes: Vec<u8> = (0..5 * PIECE + 7).map(|i| (i * 31 % 251) as u8).collect();
-        let lengths = [0, 1, 1024, PIECE, PIECE + 1, 2 * PIECE, 2 * PIECE + 1, 3 * PIECE, 4 * PIECE, bytes.len()];
+        let lengths = [
+            0,
+            1,
+            1024,
+            PIECE,
+            PIECE + 1,
+            2 * PIECE,
+            2 * PIECE + 1,
+            3 * PIECE,
+            4 * PIECE,
+            bytes.len(),
+        ];
         for length in lengths {
             for threads in [1, 2, 3, 5, 8, 16] {
                 let part = &bytes[..length];

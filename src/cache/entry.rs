@@ -101,6 +101,8 @@ pub(super) fn write(folder: &Path, key: &Key, engine: &Engine, _: &KeyLock) -> R
 /// Puts a file that is no entry aside, where a person may look at it. Gives whether it is out of the way.
 pub(super) fn set_aside(folder: &Path, key: &Key, _: &KeyLock) -> bool {
     let [from, to] = [ENGINE, DAMAGED].map(|ending| path(folder, &key.text(), ending));
+    // What is no file does not replace one.
+    let _ = remove(&to);
     fs::rename(&from, to).is_ok() || remove(&from).is_ok()
 }
 

@@ -3,9 +3,9 @@
 
 use blake3::Hasher;
 
-use crate::hash;
 use crate::backend::Fingerprint;
 use crate::export::OnnxModel;
+use crate::hash;
 
 /// The key of an engine, and what it was made of.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,7 +41,8 @@ impl Key {
             ("sizes", format!("{:?}", model.signature())),
         ];
         let own = own.map(|(name, value)| (name.to_owned(), value));
-        let of_backend = fingerprint.parts().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let of_backend =
+            fingerprint.parts().map(|(name, value)| (name.to_owned(), value.to_owned()));
         let parts: Vec<_> = own.into_iter().chain(of_backend).collect();
         let mut all = Hasher::new();
         for (name, value) in &parts {

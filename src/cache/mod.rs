@@ -14,9 +14,9 @@ use std::{
     time::SystemTime,
 };
 
+pub(crate) use key::Key;
 pub use limit::Removed;
 pub use miss::{Change, Miss};
-pub(crate) use key::Key;
 pub(crate) use store::{Outcome, Store};
 
 use crate::backend::{BackendKind, Engine};

@@ -77,11 +77,7 @@ impl Maker {
     }
 
     /// Where the engine is kept, if it is.
-    fn place(
-        &mut self,
-        backend: &dyn Backend,
-        model: &OnnxModel,
-    ) -> Result<Option<(Store, Key)>> {
+    fn place(&mut self, backend: &dyn Backend, model: &OnnxModel) -> Result<Option<(Store, Key)>> {
         let store = match &self.store {
             Ok(store) => store.clone(),
             Err(reason) => {

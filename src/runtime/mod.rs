@@ -4,10 +4,10 @@
 mod compile;
 mod module;
 mod options;
-mod report;
-mod verify;
 pub(crate) mod pipeline;
+mod report;
 pub(crate) mod serving;
+mod verify;
 
 #[cfg(feature = "burn")]
 pub(crate) mod burn;
@@ -25,4 +25,6 @@ mod output_pool;
 pub use module::InferenceModule;
 pub use options::OptimizeOptions;
 pub use report::{ModuleReport, PassChange, PhaseTime, RejectedBackend};
-pub use verify::{Difference, LayerDifference, OutputDifference, Tolerance, Verification, VerifyOptions};
+pub use verify::{
+    Difference, LayerDifference, OutputDifference, Tolerance, Verification, VerifyOptions,
+};

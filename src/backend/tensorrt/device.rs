@@ -65,7 +65,8 @@ pub(super) fn identity(ordinal: usize) -> Result<(String, String, String)> {
     // The driver itself tells CUDA's version alone. Linux has the line of the kernel module.
     let module = std::fs::read_to_string("/proc/driver/nvidia/version").unwrap_or_default();
     let module = module.lines().next().and_then(|line| {
-        let is_version = |word: &&str| word.contains('.') && word.starts_with(|c: char| c.is_ascii_digit());
+        let is_version =
+            |word: &&str| word.contains('.') && word.starts_with(|c: char| c.is_ascii_digit());
         line.split_whitespace().find(is_version)
     });
     let driver = format!("{} (CUDA {cuda})", module.unwrap_or("unknown"));

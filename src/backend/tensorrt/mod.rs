@@ -276,11 +276,9 @@ impl Backend for TensorRt {
         let library = self.expect(engine)?;
         let device = device::open(ordinal)?;
         let loaded = self.open(engine, &library, device.clone())?;
-        let made = phase(Phase::Kernels, || {
-            EngineExecutable::new(loaded, device, engine, &self.options)
-        });
-        let executable = made
-            .map_err(|e| self.told(e, engine, &library))?;
+        let made =
+            phase(Phase::Kernels, || EngineExecutable::new(loaded, device, engine, &self.options));
+        let executable = made.map_err(|e| self.told(e, engine, &library))?;
         Ok(Box::new(executable))
     }
 }

@@ -18,12 +18,12 @@ pub(crate) struct ComputedOutput {
 }
 
 impl OnnxModel {
-    /// The same model with each value of the main graph as an output, behind its own. Left out are values of which type
-    /// or rank is not known, sequences, and what has a type that no tensor has.
+    /// The same model with each value of the main graph as an output, behind its own, or each of floats alone. Left out
+    /// are values of which type or rank is not known, sequences, and what has a type that no tensor has.
     ///
     /// # Errors
     /// [`InvalidModel`](crate::ErrorKind::InvalidModel) where the model does not fit together.
-    pub(crate) fn with_inner_outputs(&self) -> Result<Self> {
+    pub(crate) fn with_inner_outputs(&self, floats_alone: bool) -> Result<Self> {
         let mut proto = self.proto().clone();
         let facts = infer::facts(&proto)?;
         let mut added = Vec::new();
@@ -32,7 +32,9 @@ impl OnnxModel {
             let mut given: HashSet<String> = given.collect();
             for name in graph.node.iter().flat_map(|node| &node.output) {
                 let known = facts.get(name).is_some_and(|fact| {
-                    !fact.other && fact.rank().is_some() && onnx::from_onnx(fact.dtype).is_ok()
+                    let dtype = onnx::from_onnx(fact.dtype).ok();
+                    let wanted = dtype.is_some_and(|dtype| dtype.is_float() || !floats_alone);
+                    !fact.other && fact.rank().is_some() && wanted
                 });
                 if known && !name.is_empty() && given.insert(name.clone()) {
                     added.push(ValueInfoProto { name: Some(name.clone()), ..Default::default() });

@@ -166,7 +166,9 @@ impl fmt::Display for Difference {
         }
         match off {
             0 => write!(f, ", within its tolerance"),
-            off => write!(f, ", {off} of {values} values beyond the tolerance, the worst at {worst}"),
+            off => {
+                write!(f, ", {off} of {values} values beyond the tolerance, the worst at {worst}")
+            }
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::tensor::HostTensor;
 /// How a module is [verified](InferenceModule::verify_with).
 ///
 /// ```
-/// use accelerant::{BackendKind, VerifyOptions, backend::Registry};
+/// use accelerant::{BackendKind, backend::Registry, verify::VerifyOptions};
 ///
 /// let options = VerifyOptions::new()
 ///     .reference(Registry::default().require(BackendKind::Tract))
@@ -123,7 +123,9 @@ impl fmt::Display for Verification {
         }
         match (self.first_off(), self.layers.len()) {
             (_, 0) => Ok(()),
-            (None, count) => writeln!(f, "{count} values between layers are within their tolerance"),
+            (None, count) => {
+                writeln!(f, "{count} values between layers are within their tolerance")
+            }
             (Some(first), _) => writeln!(f, "the first that is off: {first}"),
         }
     }
