@@ -234,6 +234,17 @@ pub(crate) fn phase<T>(phase: Phase, work: impl FnOnce() -> Result<T>) -> Result
     }
 }
 
+/// Tells a step of a phase of this thread.
+///
+/// # Errors
+/// [`ErrorKind::Cancelled`] when the callback stops the work.
+pub(crate) fn step(phase: Phase, part: &str, done: usize, total: usize) -> Result<()> {
+    match current() {
+        Some(recorder) if !recorder.step(phase, part, done, total) => Err(stopped()),
+        _ => Ok(()),
+    }
+}
+
 /// Notes that a pass changed a graph in so many places.
 pub(crate) fn changed(pass: &'static str, places: usize) {
     if let Some(recorder) = current() {

@@ -146,7 +146,7 @@ impl Registry {
                 }
                 _ => {
                     let exported = phase(Phase::Export, || export(backend.target()))?;
-                    let model = phase(Phase::Passes, || exported.for_target(backend.target()))?;
+                    let model = exported.for_target(backend.target())?;
                     Ok(Source::Model(Box::new(model)))
                 }
             }

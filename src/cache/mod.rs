@@ -190,7 +190,7 @@ impl EngineCache {
 }
 
 /// An engine in the cache.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize)]
 #[non_exhaustive]
 pub struct Entry {
     /// The hash that it is kept under, in hexadecimal.
@@ -206,7 +206,7 @@ pub struct Entry {
 }
 
 /// What the header of an entry says.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize)]
 #[non_exhaustive]
 pub struct About {
     /// The backend that built the engine.

@@ -110,10 +110,18 @@ impl InferenceModule {
     /// # Errors
     /// As [`compile`](Self::compile), but for options about an export, and those of `export`.
     pub fn compile_with(
+        export: impl FnMut(Target) -> Result<OnnxModel>,
+        options: &OptimizeOptions,
+    ) -> Result<Self> {
+        Self::compile_recorded(&Recorder::new(options.follower()), export, options)
+    }
+
+    /// As [`compile_with`](Self::compile_with), with what was recorded before.
+    pub(super) fn compile_recorded(
+        recorder: &Arc<Recorder>,
         mut export: impl FnMut(Target) -> Result<OnnxModel>,
         options: &OptimizeOptions,
     ) -> Result<Self> {
-        let recorder = Recorder::new(options.follower());
         let mut maker = Maker::new(options.engine_cache())?;
         let (compiled, built, source) = recorder.during(|| {
             let mut portable = None;
@@ -398,7 +406,7 @@ fn build_engine(
         let built = backends.get(kind).and_then(|backend| {
             let target = backend.target();
             let exported = phase(Phase::Export, || export(target))?;
-            let model = phase(Phase::Passes, || exported.for_target(target))?;
+            let model = exported.for_target(target)?;
             maker.engine(backend.as_ref(), &model)
         });
         match built {

@@ -10,7 +10,8 @@ use accelerant::backend::{Backend, Executable, Fingerprint, Registry, tract::Tra
 use accelerant::cache::{CacheUse, EngineCache, Miss};
 use accelerant::export::{GraphBuilder, OnnxModel, Target};
 use accelerant::{
-    BackendKind, DType, Engine, HostTensor, InferenceModule, OptimizeOptions, Result,
+    BackendKind, DType, Engine, Error, ErrorKind, HostTensor, InferenceModule, OptimizeOptions,
+    Result,
 };
 
 /// tract, as if it built for long.
@@ -22,6 +23,8 @@ pub(crate) struct Kept {
     pub(crate) build_time: Duration,
     /// Bytes that a plan has beside the model.
     pub(crate) padding: usize,
+    /// Where this file is, loading removes it and fails.
+    pub(crate) refusal: Option<PathBuf>,
 }
 
 pub(crate) const KIND: BackendKind = BackendKind::Custom(std::borrow::Cow::Borrowed("kept"));
@@ -61,6 +64,9 @@ impl Backend for Kept {
     }
 
     fn load(&self, engine: &Engine) -> Result<Box<dyn Executable>> {
+        if self.refusal.as_ref().is_some_and(|path| std::fs::remove_file(path).is_ok()) {
+            return Err(Error::new(ErrorKind::EngineIncompatible, "refused by the test"));
+        }
         let len = u64::from_le_bytes(engine.plan()[..8].try_into().unwrap()) as usize;
         let plan = engine.plan().slice(8..8 + len);
         let of_tract = Tract.build(&OnnxModel::from_bytes(plan)?)?;
@@ -79,7 +85,7 @@ impl Place {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("builds");
         let (driver, build_time) = ("580.1".into(), Duration::ZERO);
-        Self { backend: Kept { driver, log, build_time, padding: 0 }, folder }
+        Self { backend: Kept { driver, log, build_time, padding: 0, refusal: None }, folder }
     }
 
     /// The folder of the engines.
@@ -179,6 +185,7 @@ fn child() {
         log: Path::new(&folder).join("builds"),
         build_time: Duration::from_millis(number("CACHE_TEST_BUILD_MS")),
         padding: number("CACHE_TEST_PADDING") as usize,
+        refusal: None,
     };
     let mut options = OptimizeOptions::new();
     if std::env::var_os("CACHE_TEST_USUAL").is_none() {

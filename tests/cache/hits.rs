@@ -135,11 +135,11 @@ fn a_callback_sees_the_phases_and_stops_the_work() {
     let seen = seen.lock().unwrap().clone();
     let began = |phase| seen.iter().filter(|event| **event == (true, phase)).count();
     let ended = |phase| seen.iter().filter(|event| **event == (false, phase)).count();
-    for phase in [Phase::Export, Phase::Passes, Phase::Cache, Phase::Store, Phase::Load] {
+    for phase in [Phase::Export, Phase::Cache, Phase::Store, Phase::Load] {
         assert!(began(phase) > 0 && began(phase) == ended(phase), "{phase}: {seen:?}");
     }
     // Stopped at each phase in turn; another backend is not taken instead.
-    for stop in [Phase::Export, Phase::Passes, Phase::Cache, Phase::Load] {
+    for stop in [Phase::Export, Phase::Cache, Phase::Load] {
         let options = options.clone().registry(
             Registry::empty().with(place.backend.clone()).with(accelerant::backend::tract::Tract),
         );
@@ -151,4 +151,19 @@ fn a_callback_sees_the_phases_and_stops_the_work() {
         assert_eq!(error.kind(), ErrorKind::Cancelled, "{stop}: {error}");
     }
     assert_eq!(place.builds(), 1);
+}
+
+#[test]
+fn an_engine_that_the_library_refuses_is_built_anew() {
+    let mut place = Place::new();
+    missed(place.used(2.0));
+    // Its checksum is right, and it cannot be loaded: once.
+    let refusal = place.folder.path().join("refused");
+    std::fs::write(&refusal, "").unwrap();
+    place.backend.refusal = Some(refusal);
+    let used = place.used(2.0);
+    assert!(used.to_string().contains("refused by the test"), "{used}");
+    assert!(matches!(missed(used), Miss::Damaged { .. }));
+    assert!(is_hit(&place.used(2.0)));
+    assert_eq!(place.builds(), 2);
 }

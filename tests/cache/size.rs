@@ -49,6 +49,11 @@ fn entries_tell_what_they_are_and_all_goes_when_asked() {
         assert!(about.parts.contains(&("driver".into(), "580.1".into())), "{about:?}");
         assert!(entry.path.to_string_lossy().contains(&entry.key) && entry.bytes > 1600);
     }
+    let json = serde_json::to_value(&entries[0]).unwrap();
+    assert_eq!(
+        (&json["about"]["kind"], &json["key"]),
+        (&"kept".into(), &entries[0].key.clone().into())
+    );
     fs::write(&entries[0].path, b"damaged").unwrap();
     let about = cache.entries().unwrap().into_iter().map(|entry| (entry.path, entry.about));
     let without: Vec<_> =

@@ -2,10 +2,12 @@
 //! file, and nobody's kernels are lost.
 
 use std::{
-    fs::File,
+    fs::{File, TryLockError},
     io::Write as _,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
 };
 
 use super::builder::read_if_there;
@@ -76,12 +78,24 @@ fn merged(engine: &LoadedEngine, there: Vec<u8>, compiled: &[u8]) -> Result<Vec<
     Ok(longest.unwrap_or_default().to_vec())
 }
 
+/// So long a process waits for another one that writes.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
 /// One process at a time; the file of the lock stays.
 fn lock(path: &Path) -> Result<File> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let name = PathBuf::from(name);
     let file = File::options().create(true).truncate(false).write(true).open(&name);
-    let locked = file.and_then(|file| file.lock().map(|()| file));
-    locked.map_err(|e| Error::io("lock", &name, e))
+    let io = |e| Error::io("lock", &name, e);
+    let (file, start) = (file.map_err(io)?, Instant::now());
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if start.elapsed() < LONGEST_WAIT => {
+                thread::sleep(Duration::from_millis(1));
+            }
+            Err(e) => return Err(io(e.into())),
+        }
+    }
 }

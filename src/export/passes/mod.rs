@@ -12,7 +12,7 @@ mod testing;
 use super::graph::{self, Graph, GraphBuilder};
 use super::{OnnxModel, Reader, Target};
 use crate::error::{Error, ErrorKind, Result};
-use crate::progress;
+use crate::progress::{self, Phase};
 
 /// One change to a graph, wherever it applies.
 trait Pass {
@@ -67,11 +67,13 @@ impl Pipeline {
     /// Those of a pass; [`ErrorKind::InvalidModel`] where one leaves a graph that does not fit together, which
     /// is a fault of this crate.
     fn run(&self, graph: &mut Graph) -> Result<usize> {
-        let mut all = self.fix(graph)?;
-        for pass in &self.forms {
-            all += apply(&**pass, graph)?;
-        }
-        Ok(all)
+        progress::phase(Phase::Passes, || {
+            let mut all = self.fix(graph)?;
+            for pass in &self.forms {
+                all += apply(&**pass, graph)?;
+            }
+            Ok(all)
+        })
     }
 
     /// Runs the fixes on all bodies within a graph, and on itself.
@@ -95,6 +97,7 @@ impl Pipeline {
 fn apply(pass: &dyn Pass, graph: &mut Graph) -> Result<usize> {
     let span = tracing::debug_span!(target: "accelerant::export", "pass", name = pass.name());
     let _entered = span.enter();
+    progress::step(Phase::Passes, pass.name(), 0, 0)?;
     let changed = pass.run(graph).map_err(|e| e.in_operation(pass.name()))?;
     if changed > 0 {
         progress::changed(pass.name(), changed);

@@ -78,6 +78,8 @@ add "$dir/sdk/lib"
 add "$dir/lean/lib"
 add /usr/local/cuda/lib64
 export LD_LIBRARY_PATH=$path${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+# Tests leave the user's cache of engines alone.
+export ACCELERANT_ENGINE_CACHE=${ACCELERANT_ENGINE_CACHE-off}
 [ ! -d "$dir/sdk" ] || export TENSORRT_RTX_ROOT=$dir/sdk
 [ ! -d "$dir/lean" ] || export TENSORRT_ROOT=$dir/lean
 
