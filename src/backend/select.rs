@@ -142,7 +142,7 @@ impl Registry {
         let mut engine_for = |backend: &Arc<dyn Backend>| -> Result<Source> {
             match built {
                 Some(engine) if *engine.kind() == backend.kind() => {
-                    Ok(Source::Engine(engine.clone()))
+                    Ok(Source::Engine(Box::new(engine.clone())))
                 }
                 _ => {
                     let exported = phase(Phase::Export, || export(backend.target()))?;
@@ -203,7 +203,7 @@ pub(crate) type Make<'a> =
 /// What a backend starts from.
 enum Source {
     Model(Box<OnnxModel>),
-    Engine(Engine),
+    Engine(Box<Engine>),
 }
 
 fn finish(
@@ -216,7 +216,7 @@ fn finish(
         Source::Model(model) => make(backend.as_ref(), &model),
         Source::Engine(engine) => {
             let loaded = phase(Phase::Load, || backend.load(&engine));
-            loaded.map(|executable| (engine, executable))
+            loaded.map(|executable| (*engine, executable))
         }
     };
     match ready {

@@ -11,6 +11,7 @@ mod folder;
 mod harness;
 mod hits;
 mod processes;
+#[cfg(all(feature = "burn", feature = "candle"))]
 mod same_key;
 mod size;
 #[cfg(feature = "tensorrt-rtx")]

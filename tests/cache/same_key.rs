@@ -26,22 +26,18 @@ fn of_two_processes(framework: &str) {
 pub(crate) fn made(framework: &str, backend: &Kept, options: &OptimizeOptions) -> Option<String> {
     let options = options.clone().registry(Registry::empty().with(backend.clone()));
     let report = match framework {
-        #[cfg(feature = "burn")]
         "burn" => of_burn(&options),
-        #[cfg(feature = "candle")]
         "candle" => of_candle(&options),
         _ => return None,
     };
     Some(serde_json::to_string(&report.cache).unwrap())
 }
 
-#[cfg(feature = "burn")]
 #[test]
 fn a_burn_model_has_one_key() {
     of_two_processes("burn");
 }
 
-#[cfg(feature = "burn")]
 fn of_burn(options: &OptimizeOptions) -> accelerant::report::ModuleReport {
     use accelerant::burn::OptimizeTrt;
     use burn::module::Module;
@@ -72,20 +68,18 @@ fn of_burn(options: &OptimizeOptions) -> accelerant::report::ModuleReport {
     net.optimize_trt_with(x, forward, options).unwrap().inference().report()
 }
 
-#[cfg(feature = "candle")]
 #[test]
 fn a_candle_model_has_one_key() {
     of_two_processes("candle");
 }
 
-#[cfg(feature = "candle")]
 fn of_candle(options: &OptimizeOptions) -> accelerant::report::ModuleReport {
     use accelerant::candle::{CandleModule, TensorOps};
     use candle_core::{Device, Tensor};
 
     let weight = Tensor::full(0.5f32, (32, 32), &Device::Cpu).unwrap();
     let x = Tensor::zeros((4, 32), candle_core::DType::F32, &Device::Cpu).unwrap();
-    let module = CandleModule::of_fn(&[&x, &weight], options, |inputs| {
+    let module = CandleModule::of_fn([&x, &weight], options, |inputs| {
         let y = inputs[0].matmul(&inputs[1])?.relu()?;
         Ok(vec![y.sum(1)?])
     });
