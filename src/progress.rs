@@ -184,6 +184,10 @@ impl Recorder {
 
     fn began(&self, phase: Phase) {
         let mut record = self.lock();
+        if phase == Phase::Export {
+            // Another backend is tried, for which the model is written anew.
+            record.passes.clear();
+        }
         if !record.phases.iter().any(|(known, _)| *known == phase) {
             record.phases.push((phase, Duration::ZERO));
         }
@@ -250,8 +254,8 @@ pub(crate) fn changed(pass: &'static str, places: usize) {
     if let Some(recorder) = current() {
         let mut record = recorder.lock();
         match record.passes.iter_mut().find(|(known, _)| *known == pass) {
-            // The same graph is exported again where another backend is tried.
-            Some((_, count)) => *count = places,
+            // In the bodies of branches and loops, and in the graph around them.
+            Some((_, count)) => *count += places,
             None => record.passes.push((pass, places)),
         }
     }

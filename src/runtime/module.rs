@@ -139,15 +139,23 @@ impl InferenceModule {
                 None => None,
             };
             let used = maker.cache_use();
+            let passes = recorder.record().passes;
             let mut make = |backend: &dyn Backend, model: &OnnxModel| maker.ready(backend, model);
             let backends = options.backends();
             let compiled = backends.compile_with(built.as_ref(), &mut export, &mut make)?;
             if built.is_some() {
                 maker.set_cache_use(used);
             }
-            Ok((compiled, built, portable.filter(|_| options.keeps_source())))
+            let source = portable.filter(|_| options.keeps_source());
+            Ok((compiled, built.map(|engine| (engine, passes)), source))
         })?;
-        Ok(Self::new(compiled, built, maker.cache_use(), recorder.record(), source))
+        let mut record = recorder.record();
+        // The report is of the engine that was asked for.
+        let built = built.map(|(engine, passes)| {
+            record.passes = passes;
+            engine
+        });
+        Ok(Self::new(compiled, built, maker.cache_use(), record, source))
     }
 
     /// Makes an engine ready to run that was built before, perhaps on another machine.

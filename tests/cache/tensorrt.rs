@@ -126,3 +126,24 @@ fn what_the_parser_warns_of_is_in_the_report() {
     assert_eq!(of_seed, 1, "{report}");
     assert!(report.to_string().contains("warnings   "), "{report}");
 }
+
+#[test]
+fn passes_that_changed_something_are_in_the_report() {
+    let place = Place::new();
+    // `Relu(x W + b) * y`, which TensorRT-RTX computes wrongly as it is.
+    let graph = GraphBuilder::new("gated");
+    let x = graph.input("x", DType::F32, [4usize, 32]).unwrap();
+    let weight = HostTensor::from_vec([32, 16], vec![0.5f32; 512]).unwrap();
+    let bias = HostTensor::from_vec([16], vec![0.5f32; 16]).unwrap();
+    let product = x.matmul(&graph.weight("w", weight).unwrap()).unwrap();
+    let sum = product.add(&graph.weight("b", bias).unwrap()).unwrap();
+    let gate = graph.input("gate", DType::F32, [4usize, 16]).unwrap();
+    graph.output("y", &sum.relu().unwrap().mul(&gate).unwrap()).unwrap();
+    let path = place.folder.path().join("gated.engine");
+    let options = OptimizeOptions::new().cache(place.cache()).save_engine(&path);
+    let module = InferenceModule::compile(&graph.finish().unwrap(), &options).unwrap();
+    let report = module.report();
+    assert_eq!(report.passes.len(), 1, "{report}");
+    assert_eq!(report.passes[0].places, 1, "{report}");
+    assert!(report.to_string().contains(": 1 place"), "{report}");
+}

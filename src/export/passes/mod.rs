@@ -67,6 +67,9 @@ impl Pipeline {
     /// Those of a pass; [`ErrorKind::InvalidModel`] where one leaves a graph that does not fit together, which
     /// is a fault of this crate.
     fn run(&self, graph: &mut Graph) -> Result<usize> {
+        if self.is_empty() {
+            return Ok(0);
+        }
         progress::phase(Phase::Passes, || {
             let mut all = self.fix(graph)?;
             for pass in &self.forms {
