@@ -105,6 +105,8 @@ public:
   /// Enqueues an execution on tensors at these addresses. Those of inputs that decide shapes are passed
   /// over, and those of outputs whose size was -1, which go to `computed`.
   virtual void enqueue(rust::Slice<const std::uint64_t> addresses, OutputMemory &computed, std::size_t stream) = 0;
+  /// The kernels that this context was given and compiled; null where none are to be kept.
+  virtual std::unique_ptr<HostMemory> kernels() const = 0;
   /// Ends this context and gives the kernels that it compiled; null where none were to be kept.
   /// Nothing else may be called afterwards.
   virtual std::unique_ptr<HostMemory> finish() = 0;
@@ -126,6 +128,9 @@ public:
   /// What the library tells of its layers, as JSON.
   virtual rust::String layer_information() const = 0;
   virtual std::unique_ptr<Context> create_context(const ContextOptions &options) const = 0;
+  /// Kernels that were kept, and those that were compiled, together; null where the first do not fit this machine.
+  virtual std::unique_ptr<HostMemory> merge_kernels(rust::Slice<const std::uint8_t> kept,
+                                                    rust::Slice<const std::uint8_t> compiled) const = 0;
 };
 
 /// Deserializes engines.

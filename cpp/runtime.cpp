@@ -151,6 +151,8 @@ public:
   }
 
   std::unique_ptr<Context> create_context(const ContextOptions &options) const override;
+  std::unique_ptr<HostMemory> merge_kernels(rust::Slice<const std::uint8_t> kept,
+                                            rust::Slice<const std::uint8_t> compiled) const override;
 
 private:
   std::shared_ptr<const LoadedRuntime> runtime_;
@@ -270,6 +272,10 @@ public:
   std::unique_ptr<HostMemory> finish() override {
     // First the context: its threads may be compiling still.
     parts_.context.reset();
+    return kernels();
+  }
+
+  std::unique_ptr<HostMemory> kernels() const override {
 #ifdef ACCELERANT_IS_RTX
     nvinfer1::IHostMemory *bytes = parts_.cache ? parts_.cache->serialize() : nullptr;
     return bytes != nullptr ? std::make_unique<OwnedMemory>(bytes) : nullptr;
@@ -429,6 +435,32 @@ std::unique_ptr<Context> LoadedEngine::create_context(const ContextOptions &opti
                                      static_cast<std::int64_t>(options.scratch_size));
   }
   return std::make_unique<LoadedContext>(std::move(parts), options);
+}
+
+std::unique_ptr<HostMemory> LoadedEngine::merge_kernels(rust::Slice<const std::uint8_t> kept,
+                                                        rust::Slice<const std::uint8_t> compiled) const {
+#ifdef ACCELERANT_IS_RTX
+  Errors errors;
+  const std::lock_guard lock(mutex_);
+  const std::unique_ptr<nvinfer1::IRuntimeConfig> config(engine_->createRuntimeConfig());
+  const std::unique_ptr<nvinfer1::IRuntimeCache> both(config ? config->createRuntimeCache() : nullptr);
+  if (!both) {
+    errors.fail("the runtime cache cannot be created");
+  }
+  if (!both->deserialize(kept.data(), kept.size())) {
+    return nullptr;
+  }
+  nvinfer1::IHostMemory *bytes =
+      both->deserialize(compiled.data(), compiled.size()) ? both->serialize() : nullptr;
+  if (bytes == nullptr) {
+    errors.fail("the kernels cannot be merged");
+  }
+  return std::make_unique<OwnedMemory>(bytes);
+#else
+  static_cast<void>(kept);
+  static_cast<void>(compiled);
+  return nullptr;
+#endif
 }
 
 std::shared_ptr<Engine> LoadedRuntime::deserialize(rust::Slice<const std::uint8_t> plan) const {

@@ -46,6 +46,8 @@ pub enum ErrorKind {
     QueueFull,
     /// What was to run the request has ended.
     ShutDown,
+    /// The caller's [progress callback](crate::OptimizeOptions::progress) stopped the work.
+    Cancelled,
     /// A function that prepares inputs or reads outputs failed; its own error is the source.
     Processing,
 }

@@ -7,10 +7,13 @@
 
 mod error;
 mod files;
+mod hash;
+mod progress;
 mod spec;
 mod tensor;
 
 pub mod backend;
+pub mod cache;
 pub mod export;
 mod runtime;
 
@@ -42,6 +45,18 @@ pub mod pipeline {
     pub use crate::runtime::pipeline::{IntoInputs, Pipeline, Scores, softmax, top_k};
 }
 
+/// What was done to make a module: [`InferenceModule::report`](crate::InferenceModule::report).
+pub mod report {
+    pub use crate::runtime::{ModuleReport, PassChange, PhaseTime, RejectedBackend};
+}
+
+/// A module against its source on another runtime: [`InferenceModule::verify`](crate::InferenceModule::verify).
+pub mod verify {
+    pub use crate::runtime::{
+        Difference, LayerDifference, OutputDifference, Tolerance, Verification, VerifyOptions,
+    };
+}
+
 /// CUDA memory in and out of a module, through [cudarc].
 #[cfg(feature = "cuda")]
 pub mod cuda {
@@ -56,6 +71,7 @@ pub use accelerant_macros::trace;
 pub use backend::{BackendKind, Engine, Registry};
 pub use error::{Error, ErrorKind, Result};
 pub use export::InputKey;
+pub use progress::{Phase, Progress, ProgressCallback};
 pub use runtime::{InferenceModule, OptimizeOptions};
 pub use spec::{DType, Dim, Shape, Signature, Symbol, TensorSpec};
 pub use tensor::{Element, HostTensor};

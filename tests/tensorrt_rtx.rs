@@ -2,6 +2,8 @@
 //! where there is a GPU. Needs the library (`cargo xtask sdk`), and fails without it.
 #![cfg(feature = "tensorrt-rtx")]
 
+#[path = "tensorrt_rtx/cached.rs"]
+mod cached;
 mod common;
 #[path = "tensorrt_rtx/logs.rs"]
 mod logs;

@@ -5,7 +5,7 @@ use std::{
     collections::HashSet,
     fmt, fs,
     io::{self, Read, Write},
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -15,6 +15,7 @@ use prost::Message;
 use super::BackendKind;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::write_atomic;
+use crate::hash::hash;
 use crate::spec::{DType, Dim, Shape, Signature, Symbol, TensorSpec};
 
 const MAGIC: &[u8; 8] = b"ACCELENG";
@@ -34,6 +35,8 @@ pub struct Engine {
     profile_names: Vec<String>,
     /// Whether the plan is known to be what a backend built.
     built: bool,
+    /// Where kernels that are compiled for it are kept, which is of this machine.
+    kernels: Option<PathBuf>,
 }
 
 impl Engine {
@@ -53,7 +56,8 @@ impl Engine {
         let (library, target, plan) = (library.into(), target.into(), plan.into());
         let profile_names = Vec::new();
         let built = false;
-        Self { kind, library, target, signature, build_time, plan, profile_names, built }
+        let kernels = None;
+        Self { kind, library, target, signature, build_time, plan, profile_names, built, kernels }
     }
 
     /// States that the plan is what the backend of this engine built, so that its library may read it as it is.
@@ -99,6 +103,17 @@ impl Engine {
         }
         let text = "this plan may be any bytes, which TensorRT reads without checks: see `Engine::assume_built`";
         Err(Error::new(ErrorKind::InvalidArgument, text).in_operation("load engine"))
+    }
+
+    /// The same with a place for its kernels, to whose name a backend adds the device.
+    pub(crate) fn with_kernels(self, place: PathBuf) -> Self {
+        Self { kernels: Some(place), ..self }
+    }
+
+    /// Where its kernels are kept.
+    #[cfg_attr(not(feature = "_tensorrt"), allow(dead_code))]
+    pub(crate) fn kernels(&self) -> Option<&Path> {
+        self.kernels.as_deref()
     }
 
     /// The same with names for its optimization profiles, in their order; empty for one without.
@@ -196,7 +211,11 @@ impl Engine {
     /// [`ErrorKind::EngineCorrupt`] when the bytes are no engine, cut short or altered;
     /// [`ErrorKind::EngineIncompatible`] when a later version of this crate wrote them.
     pub fn from_bytes(bytes: impl Into<Bytes>) -> Result<Self> {
-        let bytes = bytes.into();
+        Self::with_label(bytes.into()).map(|(engine, _)| engine)
+    }
+
+    /// An engine, and the label that its file has in the cache.
+    pub(crate) fn with_label(bytes: Bytes) -> Result<(Self, Option<Label>)> {
         let corrupt = |text: String| Error::new(ErrorKind::EngineCorrupt, text);
         if bytes.len() < FIXED || &bytes[..8] != MAGIC {
             let found = bytes.len();
@@ -225,10 +244,10 @@ impl Engine {
                 "cut short or padded: {got} bytes of plan, not {expected}"
             )));
         }
-        if blake3::hash(&plan).as_bytes()[..] != header.plan_hash {
+        if hash(&plan).as_bytes()[..] != header.plan_hash {
             return Err(corrupt("the plan's checksum does not match".into()));
         }
-        Ok(Self {
+        let engine = Self {
             kind: BackendKind::from_name(&header.backend),
             library: header.library,
             target: header.target,
@@ -237,10 +256,17 @@ impl Engine {
             plan,
             profile_names: header.profile_names,
             built: !header.any_bytes,
-        })
+            kernels: None,
+        };
+        Ok((engine, header.label))
     }
 
     fn head(&self) -> Vec<u8> {
+        self.head_with(None)
+    }
+
+    /// What goes before the plan in a file.
+    pub(crate) fn head_with(&self, label: Option<Label>) -> Vec<u8> {
         let header = Header {
             backend: self.kind.name().to_owned(),
             library: self.library.clone(),
@@ -250,9 +276,10 @@ impl Engine {
             outputs: self.signature.outputs.iter().map(Spec::from_spec).collect(),
             build_nanos: self.build_time.as_nanos() as u64,
             plan_len: self.plan.len() as u64,
-            plan_hash: blake3::hash(&self.plan).as_bytes().to_vec(),
+            plan_hash: hash(&self.plan).as_bytes().to_vec(),
             profile_names: self.profile_names.clone(),
             any_bytes: !self.built,
+            label,
         }
         .encode_to_vec();
         let mut head = BytesMut::with_capacity(FIXED + header.len());
@@ -279,7 +306,7 @@ fn read_plain(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Whether somebody says that the plan was built is no part of it.
+/// Whether somebody says that the plan was built is no part of it, nor where its kernels are kept.
 impl PartialEq for Engine {
     fn eq(&self, other: &Self) -> bool {
         (&self.kind, &self.library, &self.target, &self.plan, &self.signature)
@@ -321,6 +348,9 @@ struct Header {
     /// Came later too. Nobody says that a backend built the plan.
     #[prost(bool, tag = "11")]
     any_bytes: bool,
+    /// Came later too.
+    #[prost(message, optional, tag = "12")]
+    label: Option<Label>,
 }
 
 /// The specs of a header, whose names must tell them apart.
@@ -337,6 +367,48 @@ fn specs(stated: Vec<Spec>) -> Result<Vec<TensorSpec>> {
         }
     }
     Ok(specs)
+}
+
+/// What the cache writes into the header of an entry.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Label {
+    /// The hash that the entry is kept under.
+    #[prost(bytes = "vec", tag = "1")]
+    pub(crate) key: Vec<u8>,
+    /// Names and values of what was hashed, in turn.
+    #[prost(string, repeated, tag = "2")]
+    pub(crate) parts: Vec<String>,
+}
+
+/// What the header of a file tells without its plan.
+#[derive(Clone, Debug)]
+pub(crate) struct Head {
+    pub(crate) kind: BackendKind,
+    pub(crate) library: String,
+    pub(crate) target: String,
+    pub(crate) label: Option<Label>,
+}
+
+impl Head {
+    /// Reads and checks the header alone.
+    pub(crate) fn read(mut file: impl Read) -> io::Result<Self> {
+        let corrupt = || io::Error::new(io::ErrorKind::InvalidData, "no header of an engine");
+        let mut fixed = [0; FIXED];
+        file.read_exact(&mut fixed)?;
+        let word = |at: usize| fixed[at..at + 4].try_into().map(u32::from_le_bytes);
+        let (Ok(format), Ok(len)) = (word(8), word(12)) else { return Err(corrupt()) };
+        if &fixed[..8] != MAGIC || format != FORMAT {
+            return Err(corrupt());
+        }
+        let mut header = Vec::new();
+        file.take(u64::from(len)).read_to_end(&mut header)?;
+        if blake3::hash(&header).as_bytes() != &fixed[16..] {
+            return Err(corrupt());
+        }
+        let Header { backend, library, target, label, .. } =
+            Header::decode(&*header).map_err(|_| corrupt())?;
+        Ok(Self { kind: BackendKind::from_name(&backend), library, target, label })
+    }
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -3,6 +3,7 @@
 
 mod device;
 mod engine;
+mod fingerprint;
 mod panics;
 mod select;
 
@@ -22,6 +23,8 @@ pub use device::{
     StreamHandle,
 };
 pub use engine::Engine;
+pub(crate) use engine::{Head, Label};
+pub use fingerprint::Fingerprint;
 pub use select::{Compiled, Registry, Rejection};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -66,6 +69,13 @@ impl BackendKind {
     }
 }
 
+/// As its [name](BackendKind::name).
+impl serde::Serialize for BackendKind {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
 impl fmt::Display for BackendKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -98,6 +108,18 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// # Errors
     /// The reason why it cannot read any model, such as a missing library.
     fn check(&self, _model: &OnnxModel) -> Result<Option<Vec<NodeRefusal>>> {
+        Ok(None)
+    }
+
+    /// What an engine that is built now depends on beside the model: the library's version, the options that change
+    /// engines, and the device. By default nothing is told, and the engines of the backend are not kept in a
+    /// [cache](crate::cache): a backend that builds as fast as it loads has no use for one.
+    ///
+    /// A backend must tell all of it. An engine is found by its model and by this alone.
+    ///
+    /// # Errors
+    /// The reason why nothing can be built, such as a missing library.
+    fn fingerprint(&self) -> Result<Option<Fingerprint>> {
         Ok(None)
     }
 

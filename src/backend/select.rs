@@ -6,6 +6,7 @@ use super::panics::guarded;
 use super::{Backend, BackendKind, Engine, Executable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{OnnxModel, Target};
+use crate::progress::{Phase, phase};
 
 /// The backends to choose from, best first.
 ///
@@ -128,22 +129,25 @@ impl Registry {
     /// An error of `export`; the required backend's own error; else
     /// [`ErrorKind::NoBackend`] with every backend's reason.
     pub fn compile(&self, export: impl FnMut(Target) -> Result<OnnxModel>) -> Result<Compiled> {
-        self.compile_with(None, export)
+        self.compile_with(None, export, &mut |backend, model| backend.build_and_load(model))
     }
 
-    /// As [`compile`](Self::compile), with an engine that was already built for one of the backends.
+    /// As [`compile`](Self::compile), with an engine that was already built for one of the backends. `make` makes a
+    /// model ready to run.
     pub(crate) fn compile_with(
         &self,
         built: Option<&Engine>,
         mut export: impl FnMut(Target) -> Result<OnnxModel>,
+        make: &mut Make<'_>,
     ) -> Result<Compiled> {
         let mut engine_for = |backend: &Arc<dyn Backend>| -> Result<Source> {
             match built {
                 Some(engine) if *engine.kind() == backend.kind() => {
-                    Ok(Source::Engine(engine.clone()))
+                    Ok(Source::Engine(Box::new(engine.clone())))
                 }
                 _ => {
-                    let model = export(backend.target())?.for_target(backend.target())?;
+                    let exported = phase(Phase::Export, || export(backend.target()))?;
+                    let model = exported.for_target(backend.target())?;
                     Ok(Source::Model(Box::new(model)))
                 }
             }
@@ -151,7 +155,8 @@ impl Registry {
         if let Some(kind) = &self.required {
             let backend = self.get(kind)?;
             probe(backend)?;
-            return finish(backend, engine_for(backend)?, Vec::new()).map_err(|(reason, _)| reason);
+            return finish(backend, engine_for(backend)?, Vec::new(), make)
+                .map_err(|(reason, _)| reason);
         }
         let mut rejected: Vec<Rejection> = Vec::new();
         let mut refused = None;
@@ -162,14 +167,17 @@ impl Registry {
             }
             let source = match engine_for(backend) {
                 Ok(source) => source,
+                Err(reason) if reason.kind() == ErrorKind::Cancelled => return Err(reason),
                 Err(reason) => {
                     refused.get_or_insert(rejected.len());
                     rejected.push(Rejection { kind: backend.kind(), reason });
                     continue;
                 }
             };
-            match finish(backend, source, rejected) {
+            match finish(backend, source, rejected, make) {
                 Ok(compiled) => return Ok(compiled),
+                // Another backend is not what the caller wanted to have instead.
+                Err((reason, _)) if reason.kind() == ErrorKind::Cancelled => return Err(reason),
                 Err((reason, before)) => {
                     rejected = before;
                     rejected.push(Rejection { kind: backend.kind(), reason });
@@ -189,10 +197,14 @@ impl Registry {
     }
 }
 
+/// Makes a model ready to run on a backend.
+pub(crate) type Make<'a> =
+    dyn FnMut(&dyn Backend, &OnnxModel) -> Result<(Engine, Box<dyn Executable>)> + 'a;
+
 /// What a backend starts from.
 enum Source {
     Model(Box<OnnxModel>),
-    Engine(Engine),
+    Engine(Box<Engine>),
 }
 
 fn probe(backend: &Arc<dyn Backend>) -> Result<()> {
@@ -203,11 +215,15 @@ fn finish(
     backend: &Arc<dyn Backend>,
     source: Source,
     rejected: Vec<Rejection>,
+    make: &mut Make<'_>,
 ) -> Result<Compiled, (Error, Vec<Rejection>)> {
     // A panic in one backend, or in a library that it calls, is no reason not to try the next.
     let ready = guarded(ErrorKind::Build, || match source {
-        Source::Model(model) => backend.build_and_load(&model),
-        Source::Engine(engine) => backend.load(&engine).map(|executable| (engine, executable)),
+        Source::Model(model) => make(backend.as_ref(), &model),
+        Source::Engine(engine) => {
+            let loaded = phase(Phase::Load, || backend.load(&engine));
+            loaded.map(|executable| (*engine, executable))
+        }
     });
     match ready.and_then(|ready| ready) {
         Ok((engine, executable)) => {

@@ -1,6 +1,5 @@
 //! Files written whole or not at all, and the folder of the user's cache. What is in a file is the callers' business.
 
-#[cfg(any(feature = "ort", feature = "_tensorrt"))]
 mod cache;
 mod draft;
 mod folder;
@@ -13,7 +12,6 @@ use std::{
 };
 
 use crate::error::{Error, Result};
-#[cfg(any(feature = "ort", feature = "_tensorrt"))]
 pub(crate) use cache::{cache_folder, folder_in};
 pub(crate) use draft::Draft;
 pub(crate) use folder::FolderLock;

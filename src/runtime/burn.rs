@@ -15,6 +15,7 @@ use crate::export::burn::{
     AnyTensor, BurnGraph, BurnTensors, Layout, Lengths, Material, Place, Report, TensorSource,
     TensorVisitor,
 };
+use crate::progress::{Phase, Recorder, phase};
 use crate::spec::{DType, TensorSpec};
 use crate::tensor::HostTensor;
 
@@ -278,8 +279,11 @@ pub trait OptimizeTrt: Module + Sized {
         I: BurnTensors,
         O: BurnTensors,
     {
-        let graph = BurnGraph::capture(self, &example, forward, options)?;
-        let inference = InferenceModule::compile_with(|target| graph.to_onnx(target), options)?;
+        let recorder = Recorder::new(options.follower());
+        let capture = || BurnGraph::capture(self, &example, forward, options);
+        let graph = recorder.during(|| phase(Phase::Export, capture))?;
+        let export = |target| graph.to_onnx(target);
+        let inference = InferenceModule::compile_recorded(&recorder, export, options)?;
         Ok(BurnModule { inference, layout: Arc::new(graph.layout), types: PhantomData })
     }
 }

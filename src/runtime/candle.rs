@@ -1,6 +1,8 @@
 //! The module that takes the place of a Candle model. How it was exported is known in
 //! `export::candle`, how it runs in the backend.
 
+use std::sync::Arc;
+
 use candle_core::{DType, Device, Tensor};
 
 use super::check::ask_parser;
@@ -9,6 +11,7 @@ use crate::backend::BackendKind;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::candle::{Examples, Trace, Traceable, Traced, from_host, to_candle, to_host};
 use crate::export::{Report, Target};
+use crate::progress::{Phase, Recorder, phase};
 
 /// A compiled model that is called like the Candle model it was made from.
 ///
@@ -91,7 +94,7 @@ impl<M: Traceable> OptimizeTrt for M {
         examples: impl Into<Examples<'a>>,
         options: &OptimizeOptions,
     ) -> Result<CandleModule> {
-        CandleModule::compile(&Trace::of(self, examples, options)?, options)
+        CandleModule::traced(|| Trace::of(self, examples, options), options)
     }
 
     fn check_trt_with<'a>(
@@ -110,7 +113,23 @@ impl CandleModule {
     /// # Errors
     /// Those of [`Trace::to_onnx`] and [`InferenceModule::compile`].
     pub fn compile(trace: &Trace, options: &OptimizeOptions) -> Result<Self> {
-        let inference = InferenceModule::compile_with(|target| trace.to_onnx(target), options)?;
+        Self::compile_recorded(&Recorder::new(options.follower()), trace, options)
+    }
+
+    /// Traces and compiles, both recorded.
+    fn traced(trace: impl FnOnce() -> Result<Trace>, options: &OptimizeOptions) -> Result<Self> {
+        let recorder = Recorder::new(options.follower());
+        let trace = recorder.during(|| phase(Phase::Export, trace))?;
+        Self::compile_recorded(&recorder, &trace, options)
+    }
+
+    fn compile_recorded(
+        recorder: &Arc<Recorder>,
+        trace: &Trace,
+        options: &OptimizeOptions,
+    ) -> Result<Self> {
+        let export = |target| trace.to_onnx(target);
+        let inference = InferenceModule::compile_recorded(recorder, export, options)?;
         Ok(Self { inference, inputs: trace.input_dtypes(), outputs: trace.output_dtypes() })
     }
 
@@ -140,7 +159,7 @@ impl CandleModule {
         options: &OptimizeOptions,
         forward: impl Fn(&[Traced]) -> candle_core::Result<Vec<Traced>>,
     ) -> Result<Self> {
-        Self::compile(&Trace::of_fn(examples, options, forward)?, options)
+        Self::traced(|| Trace::of_fn(examples, options, forward), options)
     }
 
     /// The backend that runs.

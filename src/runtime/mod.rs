@@ -3,10 +3,13 @@
 
 #[cfg(any(feature = "burn", feature = "candle"))]
 mod check;
+mod compile;
 mod module;
 mod options;
 pub(crate) mod pipeline;
+mod report;
 pub(crate) mod serving;
+mod verify;
 
 #[cfg(feature = "burn")]
 pub(crate) mod burn;
@@ -23,3 +26,7 @@ mod output_pool;
 
 pub use module::InferenceModule;
 pub use options::OptimizeOptions;
+pub use report::{ModuleReport, PassChange, PhaseTime, RejectedBackend};
+pub use verify::{
+    Difference, LayerDifference, OutputDifference, Tolerance, Verification, VerifyOptions,
+};

@@ -3,16 +3,21 @@
 use std::{
     fmt,
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::{Duration, Instant},
 };
 
+use super::compile::{self, Maker};
 use super::options::OptimizeOptions;
+use super::report::{ModuleReport, RejectedBackend};
 use super::serving::{Pending, Replicas, Submitter};
 use crate::backend::{
     Backend, BackendKind, Compiled, DeviceExecutable, Engine, Executable, Rejection,
 };
+use crate::cache::CacheUse;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{ExportOptions, OnnxModel, Target};
+use crate::progress::{Phase, Record, Recorder, phase};
 use crate::spec::Signature;
 use crate::tensor::HostTensor;
 
@@ -50,13 +55,25 @@ struct Origin {
     rejected: Vec<Rejection>,
     engine: Engine,
     built: Option<Engine>,
+    cache: CacheUse,
+    record: Record,
+    first_run: OnceLock<Duration>,
+    /// The model in the form that every backend reads, if it is kept.
+    source: Option<OnnxModel>,
 }
 
 impl InferenceModule {
-    fn new(compiled: Compiled, built: Option<Engine>) -> Self {
+    fn new(
+        compiled: Compiled,
+        built: Option<Engine>,
+        cache: CacheUse,
+        record: Record,
+        source: Option<OnnxModel>,
+    ) -> Self {
         let Compiled { executable, engine, backend, rejected } = compiled;
-        let origin = Arc::new(Origin { backend, rejected, engine, built });
-        Self::of(vec![executable.into()], origin, None)
+        let first_run = OnceLock::new();
+        let origin = Origin { backend, rejected, engine, built, cache, record, first_run, source };
+        Self::of(vec![executable.into()], Arc::new(origin), None)
     }
 
     fn of(loaded: Vec<Arc<dyn Executable>>, origin: Arc<Origin>, profile: Option<String>) -> Self {
@@ -93,22 +110,52 @@ impl InferenceModule {
     /// # Errors
     /// As [`compile`](Self::compile), but for options about an export, and those of `export`.
     pub fn compile_with(
+        export: impl FnMut(Target) -> Result<OnnxModel>,
+        options: &OptimizeOptions,
+    ) -> Result<Self> {
+        Self::compile_recorded(&Recorder::new(options.follower()), export, options)
+    }
+
+    /// As [`compile_with`](Self::compile_with), with what was recorded before.
+    pub(super) fn compile_recorded(
+        recorder: &Arc<Recorder>,
         mut export: impl FnMut(Target) -> Result<OnnxModel>,
         options: &OptimizeOptions,
     ) -> Result<Self> {
-        if let Some(path) = options.onnx_path() {
-            let model = export(Target::portable())?;
-            match options.external_threshold() {
-                Some(threshold) => model.save_external(path, threshold)?,
-                None => model.save(path)?,
+        let mut maker = Maker::new(options.engine_cache())?;
+        let (compiled, built, source) = recorder.during(|| {
+            let mut portable = None;
+            if options.onnx_path().is_some() || options.keeps_source() {
+                portable = Some(phase(Phase::Export, || export(Target::portable()))?);
             }
-        }
-        let built = options
-            .engine_path()
-            .map(|path| build_engine(&mut export, options, path))
-            .transpose()?;
-        let compiled = options.backends().compile_with(built.as_ref(), &mut export)?;
-        Ok(Self::new(compiled, built))
+            if let (Some(path), Some(model)) = (options.onnx_path(), &portable) {
+                match options.external_threshold() {
+                    Some(threshold) => model.save_external(path, threshold)?,
+                    None => model.save(path)?,
+                }
+            }
+            let built = match options.engine_path() {
+                Some(path) => Some(build_engine(&mut export, options, path, &mut maker)?),
+                None => None,
+            };
+            let used = maker.cache_use();
+            let passes = recorder.record().passes;
+            let mut make = |backend: &dyn Backend, model: &OnnxModel| maker.ready(backend, model);
+            let backends = options.backends();
+            let compiled = backends.compile_with(built.as_ref(), &mut export, &mut make)?;
+            if built.is_some() {
+                maker.set_cache_use(used);
+            }
+            let source = portable.filter(|_| options.keeps_source());
+            Ok((compiled, built.map(|engine| (engine, passes)), source))
+        })?;
+        let mut record = recorder.record();
+        // The report is of the engine that was asked for.
+        let built = built.map(|(engine, passes)| {
+            record.passes = passes;
+            engine
+        });
+        Ok(Self::new(compiled, built, maker.cache_use(), record, source))
     }
 
     /// Makes an engine ready to run that was built before, perhaps on another machine. TensorRT takes only plans that
@@ -126,9 +173,10 @@ impl InferenceModule {
             return Err(Error::new(ErrorKind::NoBackend, text).in_operation("load engine"));
         }
         let backend = backends.get(engine.kind())?.clone();
-        let executable = backend.load(&engine)?;
+        let recorder = Recorder::new(options.follower());
+        let executable = recorder.during(|| phase(Phase::Load, || backend.load(&engine)))?;
         let compiled = Compiled { executable, engine, backend, rejected: Vec::new() };
-        Ok(Self::new(compiled, None))
+        Ok(Self::new(compiled, None, compile::given(), recorder.record(), None))
     }
 
     /// Reads an engine file and makes it ready to run. Trust the file as a program: TensorRT runs what is in it, see
@@ -225,6 +273,26 @@ impl InferenceModule {
         self.0.origin.built.as_ref().unwrap_or(&self.0.origin.engine)
     }
 
+    /// How this module was made: what the cache did, how long each phase took, what was passed over. Those of
+    /// [other devices](Self::on_devices) and [profiles](Self::for_profile) have the report of the module they came from.
+    pub fn report(&self) -> ModuleReport {
+        let Origin { backend, rejected, cache, record, first_run, .. } = &*self.0.origin;
+        let mut report = ModuleReport {
+            backend: backend.kind().to_string(),
+            description: backend.description(),
+            signature: self.signature().to_string(),
+            engine_bytes: self.engine().plan().len() as u64,
+            cache: cache.clone(),
+            phases: Vec::new(),
+            first_run: first_run.get().copied(),
+            passes: Vec::new(),
+            warnings: Vec::new(),
+            rejected: rejected.iter().map(RejectedBackend::of).collect(),
+        };
+        report.add(record.clone());
+        report
+    }
+
     /// Runs on host tensors, in the order of the signature.
     ///
     /// # Errors
@@ -232,7 +300,15 @@ impl InferenceModule {
     /// [`ErrorKind::OutOfProfile`] naming tensor and axis; [`ErrorKind::Execution`] when the
     /// backend fails.
     pub fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>> {
-        self.0.executable.run(inputs).map_err(|e| e.in_operation("run"))
+        let first = &self.0.origin.first_run;
+        if first.get().is_some() {
+            return self.0.executable.run(inputs).map_err(|e| e.in_operation("run"));
+        }
+        let start = Instant::now();
+        let outputs = self.0.executable.run(inputs).map_err(|e| e.in_operation("run"))?;
+        // Of several at once the one that ends first.
+        let _ = first.set(start.elapsed());
+        Ok(outputs)
     }
 
     /// Runs in the background, on a thread of this module's own, and returns a handle that is a
@@ -275,6 +351,17 @@ impl InferenceModule {
         let made = Arc::new(Submitter::new(self.0.executable.clone())?);
         let first = lock().get_or_insert_with(|| made.clone()).clone();
         Ok(first)
+    }
+}
+
+/// What a comparison with the source needs.
+impl InferenceModule {
+    pub(super) fn source(&self) -> Option<&OnnxModel> {
+        self.0.origin.source.as_ref()
+    }
+
+    pub(super) fn backend_value(&self) -> &Arc<dyn Backend> {
+        &self.0.origin.backend
     }
 }
 
@@ -323,6 +410,7 @@ fn build_engine(
     export: &mut impl FnMut(Target) -> Result<OnnxModel>,
     options: &OptimizeOptions,
     path: &Path,
+    maker: &mut Maker,
 ) -> Result<Engine> {
     let backends = options.backends();
     let flavors = [BackendKind::TensorRtRtx, BackendKind::TensorRt];
@@ -331,13 +419,16 @@ fn build_engine(
     for kind in flavors.iter().filter(|kind| required.is_none_or(|only| only == *kind)) {
         let built = backends.get(kind).and_then(|backend| {
             let target = backend.target();
-            backend.build(&export(target)?.for_target(target)?)
+            let exported = phase(Phase::Export, || export(target))?;
+            let model = exported.for_target(target)?;
+            maker.engine(backend.as_ref(), &model)
         });
         match built {
             Ok(engine) => {
                 engine.save(path)?;
                 return Ok(engine);
             }
+            Err(reason) if reason.kind() == ErrorKind::Cancelled => return Err(reason),
             Err(reason) => reasons.push(format!("{kind}: {reason}")),
         }
     }

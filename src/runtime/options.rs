@@ -1,10 +1,16 @@
 //! What a user may say about an optimization, the same for every framework: what is said of its export, which
 //! backends there are to choose from, and which files are written.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use crate::backend::{BackendKind, Registry};
+use crate::cache::EngineCache;
 use crate::export::{ExportOptions, export_builders};
+use crate::progress::{Follower, Progress, ProgressCallback};
 
 /// Options of `.optimize_trt_with(…)`: those of the [export](ExportOptions), the backends to choose from, and the files
 /// to write.
@@ -29,6 +35,9 @@ pub struct OptimizeOptions {
     onnx_path: Option<PathBuf>,
     external: Option<usize>,
     engine_path: Option<PathBuf>,
+    cache: EngineCache,
+    progress: Follower,
+    keep_source: bool,
 }
 
 export_builders!(OptimizeOptions, "OptimizeOptions", export);
@@ -83,6 +92,67 @@ impl OptimizeOptions {
     pub fn save_engine(mut self, path: impl AsRef<Path>) -> Self {
         self.engine_path = Some(path.as_ref().to_owned());
         self
+    }
+
+    /// Where engines are kept that were built once: a folder, or an [`EngineCache`] with a size limit, or none with
+    /// [`EngineCache::off`]. By default they are kept in the user's cache folder. Backends whose engines are built as
+    /// fast as they are loaded, such as tract, have none kept.
+    ///
+    /// ```
+    /// use accelerant::{OptimizeOptions, cache::EngineCache};
+    ///
+    /// let options = OptimizeOptions::new().cache("/var/cache/my-program");
+    /// let options = OptimizeOptions::new().cache(EngineCache::off());
+    /// ```
+    #[must_use]
+    pub fn cache(mut self, cache: impl Into<EngineCache>) -> Self {
+        self.cache = cache.into();
+        self
+    }
+
+    /// A callback that follows the work, and may stop it: with [`ControlFlow::Break`] the call that compiles gives an
+    /// error of the kind [`Cancelled`](crate::ErrorKind::Cancelled), at the next step that the backend tells. The
+    /// callback may be called by threads of the backend's library.
+    ///
+    /// ```
+    /// use std::ops::ControlFlow;
+    /// use accelerant::{OptimizeOptions, Progress};
+    ///
+    /// let options = OptimizeOptions::new().progress(|event| {
+    ///     if let Progress::Finished { phase, took } = event {
+    ///         eprintln!("{phase}: {took:?}");
+    ///     }
+    ///     ControlFlow::Continue(())
+    /// });
+    /// ```
+    #[must_use]
+    pub fn progress(
+        mut self,
+        callback: impl Fn(Progress<'_>) -> ControlFlow<()> + Send + Sync + 'static,
+    ) -> Self {
+        self.progress = Follower(Some(Arc::new(callback)));
+        self
+    }
+
+    /// Whether the module keeps the model that it was made of, which
+    /// [`InferenceModule::verify`](crate::InferenceModule::verify) needs. It takes the host memory of the weights. By
+    /// default it does not.
+    #[must_use]
+    pub fn keep_source(mut self, kept: bool) -> Self {
+        self.keep_source = kept;
+        self
+    }
+
+    pub(crate) fn engine_cache(&self) -> &EngineCache {
+        &self.cache
+    }
+
+    pub(crate) fn follower(&self) -> Option<Arc<ProgressCallback>> {
+        self.progress.0.clone()
+    }
+
+    pub(crate) fn keeps_source(&self) -> bool {
+        self.keep_source
     }
 
     pub(crate) fn backends(&self) -> &Registry {

@@ -5,8 +5,9 @@ use std::{
     collections::HashMap,
     fs, io,
     io::Write as _,
+    ops::ControlFlow,
     path::Path,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
 
@@ -15,7 +16,7 @@ use cxx::UniquePtr;
 
 use super::ffi::{self, Flavor, ParserError};
 use super::library::Library;
-use super::options::TensorRtOptions;
+use super::options::{ProgressEvent, ProgressFn, TensorRtOptions};
 use super::profiles::{Profiles, place_of};
 use super::runtime::{dtype_from_tensorrt, dtype_name};
 use super::values;
@@ -23,6 +24,7 @@ use crate::backend::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{NodeRefusal, OnnxModel, SplitModel};
 use crate::files::write_atomic;
+use crate::progress::{self, Phase, Recorder, phase};
 use crate::spec::{Signature, TensorSpec};
 
 /// One build at a time: TensorRT-RTX 1.6 mixes up the compute capabilities of builds that run side
@@ -55,13 +57,14 @@ pub(super) fn build(
         place_of(name, &profile_names)?;
     }
     let start = Instant::now();
-    if let Some(refusal) = model.refused_by_tensorrt() {
-        return Err(refusal.reason);
-    }
+    phase(Phase::Check, || match model.refused_by_tensorrt() {
+        Some(refusal) => Err(refusal.reason),
+        None => Ok(()),
+    })?;
     let split = model.split();
     let mut builder = library.create_builder()?;
     // SAFETY: `split` is dropped after `builder`.
-    unsafe { parse(&mut builder, &split) }?;
+    phase(Phase::Parse, || unsafe { parse(&mut builder, &split) })?;
     let deciding = check_tensors(&builder, model.signature())?;
     for profile in profiles.of(model.signature(), &deciding)? {
         builder.pin_mut().add_profile(&profile).map_err(|e| build_error(&e))?;
@@ -84,17 +87,20 @@ pub(super) fn build(
         use_timing_cache: timing_cache.is_some(),
         timing_cache: timing_cache.map(read_if_there).transpose()?.unwrap_or_default(),
     };
-    let progress = ffi::Progress::new(options.progress.clone());
-    let plan = {
-        let _alone = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
-        builder.pin_mut().build(&asked, &progress)
-    };
-    let plan = plan.map_err(|e| match progress.stopped() {
-        true => {
-            Error::new(ErrorKind::Build, "stopped by the progress callback").in_operation("build")
-        }
-        false => build_error(&e),
-    })?;
+    let recorder = progress::current();
+    let told = ffi::Progress::new(followed(options.progress.clone(), recorder.clone()));
+    let plan = phase(Phase::Build, || {
+        let built = {
+            let _alone = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
+            builder.pin_mut().build(&asked, &told)
+        };
+        built.map_err(|e| match (recorder.is_some_and(|r| r.is_stopped()), told.stopped()) {
+            (true, _) => progress::stopped(),
+            (_, true) => Error::new(ErrorKind::Build, "stopped by the progress callback"),
+            _ => build_error(&e),
+        })
+    });
+    let plan = plan.map_err(|e| e.in_operation("build"))?;
     if let Some(path) = timing_cache {
         save_timing_cache(&builder, path);
     }
@@ -107,6 +113,38 @@ pub(super) fn build(
     let kind = library.flavor.kind();
     let engine = Engine::new(kind, version, target, signature, start.elapsed(), plan);
     Ok(engine.just_built().with_profile_names(profile_names))
+}
+
+/// The callback of the options, and before it what records the phases of this thread.
+fn followed(
+    callback: Option<Arc<ProgressFn>>,
+    recorder: Option<Arc<Recorder>>,
+) -> Option<Arc<ProgressFn>> {
+    let Some(recorder) = recorder else { return callback };
+    let steps = Mutex::new(HashMap::<String, usize>::new());
+    Some(Arc::new(move |event| {
+        let mut totals = steps.lock().unwrap_or_else(PoisonError::into_inner);
+        let goes_on = match event {
+            ProgressEvent::Started { phase, steps, .. } => {
+                totals.insert(phase.to_owned(), steps);
+                recorder.step(Phase::Build, phase, 0, steps)
+            }
+            ProgressEvent::Step { phase, step } => {
+                let total = totals.get(phase).copied().unwrap_or(0);
+                recorder.step(Phase::Build, phase, step + 1, total)
+            }
+            ProgressEvent::Finished { phase } => {
+                totals.remove(phase);
+                true
+            }
+        };
+        drop(totals);
+        match (goes_on, &callback) {
+            (false, _) => ControlFlow::Break(()),
+            (true, Some(callback)) => callback(event),
+            (true, None) => ControlFlow::Continue(()),
+        }
+    }))
 }
 
 /// Finds what the parser refuses: every operator that it does not have, else the first node that it

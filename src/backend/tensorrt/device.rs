@@ -49,6 +49,31 @@ pub(super) fn compute_capability(ordinal: usize) -> Result<(i32, i32)> {
     Ok((asked(MAJOR).map_err(failed)?, asked(MINOR).map_err(failed)?))
 }
 
+/// Name, compute capability and driver of device `ordinal`, without making a context there.
+///
+/// # Errors
+/// [`ErrorKind::Device`] when there is no driver or no such device.
+pub(super) fn identity(ordinal: usize) -> Result<(String, String, String)> {
+    let (major, minor) = compute_capability(ordinal)?;
+    let failed = |e| device_error("the device's name cannot be asked", e);
+    let device = result::device::get(ordinal as i32).map_err(failed)?;
+    let name = result::device::get_name(device).map_err(failed)?;
+    let mut cuda = 0;
+    // SAFETY: the number is written before it is read.
+    unsafe { sys::cuDriverGetVersion(&mut cuda) }
+        .result()
+        .map_err(|e| device_error("the driver's version cannot be asked", e))?;
+    // The driver itself tells CUDA's version alone. Linux has the line of the kernel module.
+    let module = std::fs::read_to_string("/proc/driver/nvidia/version").unwrap_or_default();
+    let module = module.lines().next().and_then(|line| {
+        let is_version =
+            |word: &&str| word.contains('.') && word.starts_with(|c: char| c.is_ascii_digit());
+        line.split_whitespace().find(is_version)
+    });
+    let driver = format!("{} (CUDA {cuda})", module.unwrap_or("unknown"));
+    Ok((name, format!("{major}.{minor}"), driver))
+}
+
 /// How many devices the driver knows.
 ///
 /// # Errors

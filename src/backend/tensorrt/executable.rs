@@ -1,16 +1,17 @@
 //! Runs an engine, on host tensors and on tensors of its device: what it takes, what it checks, and
 //! how it ends. The work itself is a slot's.
 
-use std::{fmt, io::Write as _, path::PathBuf, sync::Arc};
+use std::{fmt, path::PathBuf, sync::Arc};
 
 use cudarc::driver::{CudaContext, result};
 
-use super::builder::{read_if_there, sides};
+use super::builder::sides;
 use super::captures::loading;
 use super::counters::Counters;
 use super::device::{self, Queue, device_error};
 use super::ffi::ContextOptions;
 use super::graphs::Wanted;
+use super::kernels::Kernels;
 use super::known_shapes::KnownShapes;
 use super::options::TensorRtOptions;
 use super::pool::{Lease, Pool, Wish};
@@ -24,7 +25,6 @@ use crate::backend::{
     ExecutionCounters, StreamHandle,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::write_atomic;
 use crate::spec::{DType, Signature, TensorSpec};
 use crate::tensor::HostTensor;
 
@@ -36,6 +36,8 @@ struct Loaded {
     profile_names: Vec<String>,
     options: TensorRtOptions,
     graphs: Wanted,
+    /// The file that keeps compiled kernels.
+    kernels: Option<PathBuf>,
 }
 
 /// An engine that runs on one device.
@@ -48,7 +50,7 @@ pub(super) struct EngineExecutable {
     asked: ContextOptions,
     /// What the contexts were given, which keep it too.
     scratch: Option<Arc<Scratch>>,
-    runtime_cache: Option<PathBuf>,
+    kernels: Option<Kernels>,
     known: KnownShapes,
     counters: Counters,
 }
@@ -77,6 +79,7 @@ impl EngineExecutable {
             signature: header.signature().clone(),
             profile_names: header.profile_names().to_vec(),
             options: options.clone(),
+            kernels: kernels_file(&device, header, options),
         };
         Self::with_profile(Arc::new(loaded), device, options.profile.as_deref())
     }
@@ -90,7 +93,7 @@ impl EngineExecutable {
         let Loaded { engine, options, .. } = &*loaded;
         let model = model(engine, &loaded.signature, &loaded.profile_names, profile)?;
         let contexts = contexts_within(engine, &model.signature, options)?;
-        let runtime_cache = options.runtime_cache.clone();
+        let kernels = loaded.kernels.clone().map(Kernels::open).transpose()?;
         let scratch_size = engine.scratch_bytes();
         let scratch = options.shared_scratch.then(|| {
             device::bind(&device)?;
@@ -102,12 +105,8 @@ impl EngineExecutable {
             inputs: model.signature.inputs.len(),
             // A captured kernel stays: the one for any shape would never be replaced.
             eager: loaded.graphs != Wanted::Never,
-            use_runtime_cache: runtime_cache.is_some(),
-            runtime_cache: runtime_cache
-                .as_deref()
-                .map(read_if_there)
-                .transpose()?
-                .unwrap_or_default(),
+            use_runtime_cache: kernels.is_some(),
+            runtime_cache: Vec::new(),
             user_scratch: scratch.is_some(),
             scratch: scratch.as_ref().map_or(0, |scratch| scratch.address()),
             scratch_size: scratch_size as u64,
@@ -117,9 +116,33 @@ impl EngineExecutable {
         let known = KnownShapes::default();
         let counters = Counters::default();
         let executable =
-            Self { model, pool, loaded, device, asked, scratch, runtime_cache, known, counters };
-        drop(executable.pool.lease(Wish::Idle, |_| true, || executable.slot())?);
+            Self { model, pool, loaded, device, asked, scratch, kernels, known, counters };
+        let mut lease = executable.pool.lease(Wish::Idle, |_| true, || executable.slot())?;
+        if let Some(slot) = lease.slot() {
+            executable.keep_kernels(slot);
+        }
+        drop(lease);
         Ok(executable)
+    }
+
+    /// Keeps what a context compiled, at once: a program that is killed drops nothing.
+    fn keep_kernels(&self, slot: &mut Slot) {
+        let Some(kernels) = &self.kernels else { return };
+        match slot.new_kernels() {
+            Ok(None) => {}
+            Ok(Some(compiled)) => kernels.add(&self.loaded.engine, compiled.bytes()),
+            Err(e) => {
+                tracing::warn!(target: "accelerant::tensorrt", "the compiled kernels are not kept: {e}");
+            }
+        }
+    }
+
+    /// Keeps what an execution with new shapes compiled. Where kernels are compiled in the background, they are kept
+    /// when the module is dropped.
+    fn keep_new_kernels(&self, slot: &mut Slot) {
+        if self.asked.eager {
+            self.keep_kernels(slot);
+        }
     }
 
     /// A slot for these inputs, whose `values` are those of the inputs that decide shapes.
@@ -140,8 +163,10 @@ impl EngineExecutable {
 
     fn slot(&self) -> Result<Slot> {
         let _loading = loading();
+        let mut asked = self.asked.clone();
+        asked.runtime_cache = self.kernels.as_ref().map(Kernels::known).unwrap_or_default();
         // SAFETY: the slot keeps the scratch memory, and takes turns.
-        let context = unsafe { self.loaded.engine.create_context(&self.asked) }?;
+        let context = unsafe { self.loaded.engine.create_context(&asked) }?;
         let profiles = self.loaded.engine.profile_count();
         let signature = &self.model.signature;
         let graphs = self.loaded.graphs;
@@ -195,6 +220,21 @@ impl EngineExecutable {
 fn kernels_may_overlap(device: &CudaContext, kind: &BackendKind) -> Result<bool> {
     let (major, _) = device::compute_capability(device.ordinal())?;
     Ok(*kind != BackendKind::TensorRtRtx || major != 9)
+}
+
+/// Where compiled kernels are kept: where the user says so, else beside an engine of the cache, for this device.
+fn kernels_file(
+    device: &CudaContext,
+    header: &Engine,
+    options: &TensorRtOptions,
+) -> Option<PathBuf> {
+    if *header.kind() != BackendKind::TensorRtRtx {
+        return None;
+    }
+    options.runtime_cache.clone().or_else(|| {
+        let (name, capability, driver) = device::identity(device.ordinal()).ok()?;
+        Some(Kernels::file(header.kernels()?, &format!("{name} {capability} {driver}")))
+    })
 }
 
 /// How many contexts may be made.
@@ -296,6 +336,7 @@ impl Executable for EngineExecutable {
         let mut lease = self.lease(Wish::Idle, shapes, &values)?;
         let slot = lease.doubt().ok_or_else(lost)?;
         let outputs = slot.run(&self.model, inputs, &values, &self.counters)?;
+        self.keep_new_kernels(slot);
         if !slot.is_spent() {
             lease.trust();
         }
@@ -374,6 +415,7 @@ impl DeviceExecutable for EngineExecutable {
         let slot = lease.doubt().ok_or_else(lost)?;
         // SAFETY: the caller's promise; the device is bound.
         unsafe { slot.enqueue(&self.model, queue, output, &self.counters) }?;
+        self.keep_new_kernels(slot);
         if !slot.is_spent() {
             lease.trust();
         }
@@ -395,19 +437,15 @@ impl Drop for EngineExecutable {
     fn drop(&mut self) {
         // The contexts go first: they use the engine.
         let slots = self.pool.take();
-        let Some(path) = &self.runtime_cache else { return };
-        let caches = slots.into_iter().filter_map(|slot| slot.finish().transpose());
-        let kept = caches.collect::<Result<Vec<_>>>().and_then(|caches| {
-            // The context that met the most shapes has compiled the most.
-            match caches.iter().map(|cache| cache.bytes()).max_by_key(|bytes| bytes.len()) {
-                Some(bytes) if bytes != self.asked.runtime_cache => {
-                    write_atomic(path, |file| file.write_all(bytes))
+        let Some(kernels) = &self.kernels else { return };
+        for slot in slots {
+            match slot.finish() {
+                Ok(Some(compiled)) => kernels.add(&self.loaded.engine, compiled.bytes()),
+                Ok(None) => {}
+                Err(e) => {
+                    tracing::warn!(target: "accelerant::tensorrt", "the compiled kernels are not kept: {e}");
                 }
-                _ => Ok(()),
             }
-        });
-        if let Err(e) = kept {
-            tracing::warn!(target: "accelerant::tensorrt", "the compiled kernels are not kept: {e}");
         }
     }
 }

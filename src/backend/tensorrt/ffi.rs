@@ -169,6 +169,7 @@ mod bridge {
             computed: &mut OutputMemory,
             stream: usize,
         ) -> Result<()>;
+        fn kernels(self: &Context) -> Result<UniquePtr<HostMemory>>;
         /// # Safety
         /// No execution may be pending, and nothing else may be called afterwards.
         unsafe fn finish(self: Pin<&mut Context>) -> Result<UniquePtr<HostMemory>>;
@@ -192,6 +193,11 @@ mod bridge {
             self: &Engine,
             options: &ContextOptions,
         ) -> Result<UniquePtr<Context>>;
+        fn merge_kernels(
+            self: &Engine,
+            kept: &[u8],
+            compiled: &[u8],
+        ) -> Result<UniquePtr<HostMemory>>;
 
         type Runtime;
         fn invalidity(self: &Runtime, plan: &[u8]) -> Result<u64>;
@@ -297,6 +303,9 @@ macro_rules! by_severity {
     };
 }
 
+/// `nvinfer1::ILogger::Severity::kWARNING`.
+const WARNING: i32 = 2;
+
 thread_local! {
     static CUDA_ERROR: Cell<i32> = const { Cell::new(0) };
 }
@@ -316,7 +325,8 @@ fn log_enabled(severity: i32) -> bool {
             tracing::enabled!(target: "accelerant::tensorrt", tracing::Level::$level)
         };
     }
-    catch_unwind(|| by_severity!(severity, enabled)).unwrap_or(false)
+    let recorded = severity == WARNING && crate::progress::current().is_some();
+    recorded || catch_unwind(|| by_severity!(severity, enabled)).unwrap_or(false)
 }
 
 fn log_message(severity: i32, text: &str) {
@@ -324,6 +334,9 @@ fn log_message(severity: i32, text: &str) {
         ($level:ident) => {
             tracing::event!(target: "accelerant::tensorrt", tracing::Level::$level, "{text}")
         };
+    }
+    if severity == WARNING {
+        crate::progress::warned(text);
     }
     // A subscriber is foreign code, and its panic must not cross into C++.
     let _ = catch_unwind(|| by_severity!(severity, event));

@@ -22,7 +22,9 @@ mod device;
 mod driver;
 mod executable;
 mod ffi;
+mod fingerprint;
 mod graphs;
+mod kernels;
 mod known_shapes;
 mod library;
 mod options;
@@ -41,9 +43,10 @@ use cudarc::driver::CudaContext;
 pub use options::{ProgressEvent, ProgressFn, TensorRtOptions};
 pub use profiles::Profiles;
 
-use super::{Backend, BackendKind, Engine, EngineMemory, Executable};
+use super::{Backend, BackendKind, Engine, EngineMemory, Executable, Fingerprint};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{NodeRefusal, OnnxModel, Target};
+use crate::progress::{Phase, phase};
 use executable::EngineExecutable;
 use ffi::Flavor;
 use library::Library;
@@ -242,6 +245,10 @@ impl Backend for TensorRt {
         builder::check(&*self.library()?, model).map(Some)
     }
 
+    fn fingerprint(&self) -> Result<Option<Fingerprint>> {
+        fingerprint::of(self).map(Some)
+    }
+
     fn build(&self, model: &OnnxModel) -> Result<Engine> {
         let library = self.library()?;
         let device = match (self.flavor, device::open(self.options.device)) {
@@ -271,8 +278,9 @@ impl Backend for TensorRt {
         let library = self.expect(engine)?;
         let device = device::open(ordinal)?;
         let loaded = self.open(engine, &library, device.clone())?;
-        let executable = EngineExecutable::new(loaded, device, engine, &self.options)
-            .map_err(|e| self.told(e, engine, &library))?;
+        let made =
+            phase(Phase::Kernels, || EngineExecutable::new(loaded, device, engine, &self.options));
+        let executable = made.map_err(|e| self.told(e, engine, &library))?;
         Ok(Box::new(executable))
     }
 }

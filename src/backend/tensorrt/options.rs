@@ -173,9 +173,11 @@ impl TensorRtOptions {
         self
     }
 
-    /// A file that keeps the kernels compiled at run time: read when an engine is loaded, written
-    /// when it is dropped. TensorRT-RTX only; the file fits one engine, device and driver, and
-    /// another is replaced.
+    /// A file that keeps the kernels compiled at run time, by default one beside the engine in the
+    /// [cache](crate::cache). It is read when an engine is loaded. It is written when the first context is made, after
+    /// executions with new shapes where their kernels are compiled at once, and when the engine is dropped. Several
+    /// processes may add to one file; a file with `.lock` appended to the name keeps them apart.
+    /// TensorRT-RTX only; the file fits one device and driver, and that of another is replaced.
     ///
     /// Trust the file as a program: TensorRT reads it without checks.
     #[must_use]

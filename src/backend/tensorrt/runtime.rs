@@ -230,6 +230,22 @@ impl LoadedEngine {
         Ok(Context { context, device: self.device.clone(), serial: false })
     }
 
+    /// Kernels that were kept and those that a context compiled, together; `None` where the first are of another
+    /// machine.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Execution`] with the library's words, [`ErrorKind::Device`] where CUDA failed.
+    pub(super) fn merge_kernels(
+        &self,
+        kept: &[u8],
+        compiled: &[u8],
+    ) -> Result<Option<UniquePtr<ffi::HostMemory>>> {
+        device::bind(&self.device)?;
+        let _loading = loading();
+        let both = self.engine.merge_kernels(kept, compiled).map_err(|e| execution(&e))?;
+        Ok((!both.is_null()).then_some(both))
+    }
+
     /// How many optimization profiles it was built with.
     pub(crate) fn profile_count(&self) -> usize {
         self.engine.profile_count().max(0) as usize
@@ -363,6 +379,17 @@ impl Context {
         // SAFETY: the caller's promise.
         let enqueued = unsafe { self.context.pin_mut().enqueue(addresses, computed, stream) };
         enqueued.map_err(|e| computed.take_error().unwrap_or_else(|| execution(&e)))
+    }
+
+    /// The kernels that this context was given and compiled, if it was to keep them. None may be compiling.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Execution`] with the library's words, [`ErrorKind::Device`] where CUDA failed.
+    pub(super) fn kernels(&self) -> Result<Option<UniquePtr<ffi::HostMemory>>> {
+        device::bind(&self.device)?;
+        let _loading = loading();
+        let kernels = self.context.kernels().map_err(|e| execution(&e))?;
+        Ok((!kernels.is_null()).then_some(kernels))
     }
 
     /// Ends this context and gives the kernels that it compiled, if it was to keep them.

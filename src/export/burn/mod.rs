@@ -30,6 +30,7 @@ pub(crate) use tensors::{burn_dtype, dtype};
 
 use super::{ExportOptions, NodeRefusal, OnnxModel, Target};
 use crate::error::{Error, ErrorKind, Result};
+use crate::progress::{self, Phase};
 use crate::spec::{DType, TensorSpec};
 use capture::{Captured, Capturer, describe};
 use lower::Outcome;
@@ -109,6 +110,7 @@ impl BurnGraph {
         let mut others = Vec::new();
         // A static model is captured a second time as it is, which must give the same.
         for (i, probe) in probes.iter().chain(probes.first()).enumerate().skip(1) {
+            progress::step(Phase::Export, "captures", i, probes.len())?;
             let other = match capturer.capture(&probe.sizes) {
                 Ok(other) => other,
                 // Where Burn itself fails there is no result that a model could get wrong.

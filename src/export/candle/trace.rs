@@ -15,6 +15,7 @@ use super::tensors::{carried_dtype, to_host};
 use super::traced::{Recorder, Traced};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{ExportOptions, NodeRefusal, OnnxModel, ParserCheck, Refusal, Report, Target};
+use crate::progress::{self, Phase};
 use crate::spec::TensorSpec;
 use crate::tensor::HostTensor;
 
@@ -114,6 +115,7 @@ impl Trace {
         let run = |case: &Case| model.run(&inputs, &cases, case);
         let mut runs = Vec::with_capacity(cases.all().len());
         for (i, case) in cases.all().iter().enumerate() {
+            progress::step(Phase::Export, "traces", i, cases.all().len())?;
             runs.push(run(case).map_err(|e| cases.not_at(case, i == 0, e))?);
         }
         let mut steps = overlay(&runs, &cases)?;

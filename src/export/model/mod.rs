@@ -6,6 +6,7 @@ mod check;
 mod encode;
 mod external;
 mod infer;
+mod inner;
 mod normalize;
 mod open;
 mod pair;

@@ -14,6 +14,7 @@ mod testing;
 use super::graph::{self, Graph, GraphBuilder};
 use super::{OnnxModel, Reader, Target};
 use crate::error::{Error, ErrorKind, Result};
+use crate::progress::{self, Phase};
 
 /// One change to a graph, wherever it applies.
 trait Pass {
@@ -84,19 +85,24 @@ impl Pipeline {
     /// Those of a pass; [`ErrorKind::InvalidModel`] where one leaves a graph that does not fit together, which
     /// is a fault of this crate.
     fn run(&self, graph: &mut Graph) -> Result<usize> {
-        let before = (!self.canonical.is_empty()).then(|| graph.clone());
-        for pass in &self.canonical {
-            apply(&**pass, graph)?;
+        if self.is_empty() {
+            return Ok(0);
         }
-        let mut all = self.fix(graph)?;
-        for pass in &self.forms {
-            all += apply(&**pass, graph)?;
-        }
-        match before {
-            Some(before) if all == 0 => *graph = before,
-            _ => {}
-        }
-        Ok(all)
+        progress::phase(Phase::Passes, || {
+            let before = (!self.canonical.is_empty()).then(|| graph.clone());
+            for pass in &self.canonical {
+                apply(&**pass, graph)?;
+            }
+            let mut all = self.fix(graph)?;
+            for pass in &self.forms {
+                all += apply(&**pass, graph)?;
+            }
+            match before {
+                Some(before) if all == 0 => *graph = before,
+                _ => {}
+            }
+            Ok(all)
+        })
     }
 
     /// Runs the fixes on all bodies within a graph, and on itself.
@@ -120,8 +126,10 @@ impl Pipeline {
 fn apply(pass: &dyn Pass, graph: &mut Graph) -> Result<usize> {
     let span = tracing::debug_span!(target: "accelerant::export", "pass", name = pass.name());
     let _entered = span.enter();
+    progress::step(Phase::Passes, pass.name(), 0, 0)?;
     let changed = pass.run(graph).map_err(|e| e.in_operation(pass.name()))?;
     if changed > 0 {
+        progress::changed(pass.name(), changed);
         tracing::debug!(target: "accelerant::export", "{}: {changed} places", pass.name());
         graph.check().map_err(|e| {
             let text = format!("the pass left a graph that does not fit: {}", e.message());

@@ -93,6 +93,8 @@ for folder in "${rest[@]+"${rest[@]}"}"; do
   [ -z "$folder" ] || path=$path${path:+:}$folder
 done
 if [ -n "$path" ]; then export LD_LIBRARY_PATH=$path; else unset LD_LIBRARY_PATH; fi
+# Tests leave the user's cache of engines alone.
+export ACCELERANT_ENGINE_CACHE=${ACCELERANT_ENGINE_CACHE-off}
 [ ! -d "$dir/sdk" ] || export TENSORRT_RTX_ROOT=$dir/sdk
 [ ! -d "$dir/lean" ] || export TENSORRT_ROOT=$dir/lean
 

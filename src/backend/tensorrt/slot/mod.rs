@@ -79,6 +79,9 @@ pub(super) struct Slot {
     /// Whether captures are kept apart from what other threads do.
     isolated: bool,
     stream: Arc<CudaStream>,
+    /// Whether kernels may have been compiled since they were [given out](Slot::new_kernels), and their bytes then.
+    compiled: bool,
+    kernel_bytes: usize,
 }
 
 impl Slot {
@@ -116,6 +119,8 @@ impl Slot {
             own,
             isolated,
             stream,
+            compiled: true,
+            kernel_bytes: 0,
         };
         slot.order.enqueued(own)?;
         Ok(slot)
@@ -134,6 +139,18 @@ impl Slot {
     /// Whether the next execution is better off with another slot: this one cannot capture any more.
     pub(super) fn is_spent(&self) -> bool {
         self.context.is_serial()
+    }
+
+    /// The kernels of the context, if it was told other shapes since this was asked last, and has more of them.
+    pub(super) fn new_kernels(&mut self) -> Result<Option<UniquePtr<HostMemory>>> {
+        if !std::mem::take(&mut self.compiled) {
+            return Ok(None);
+        }
+        let kernels = self.context.kernels()?;
+        Ok(kernels.filter(|kernels| {
+            let bytes = kernels.bytes().len();
+            std::mem::replace(&mut self.kernel_bytes, bytes) != bytes
+        }))
     }
 
     /// Ends the context and gives the kernels that it compiled, if they are to be kept.
@@ -201,6 +218,7 @@ impl Slot {
             *computed = shapes.outputs[range.clone()].contains(&COMPUTED);
         }
         shapes.set = true;
+        self.compiled = true;
         Counters::count(&counters.reshapes);
         Ok(())
     }

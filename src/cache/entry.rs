@@ -1,0 +1,198 @@
+//! The files of the cache: how one is written whole or not at all, read and checked, set aside, and found in the folder.
+
+use std::{
+    ffi::OsStr,
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Write as _},
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+
+use super::key::Key;
+use super::lock::KeyLock;
+use crate::backend::{Engine, Head, Label};
+use crate::error::{Error, Result};
+
+/// What the name of a file of the cache ends with. It begins with the key.
+pub(super) const ENGINE: &str = "engine";
+pub(super) const DAMAGED: &str = "damaged";
+const PARTIAL: &str = "partial";
+pub(super) const LOCK: &str = "lock";
+pub(super) const KERNELS: &str = "kernels";
+
+/// Letters of a key in the name of a file.
+const KEY_LETTERS: usize = 64;
+
+/// The file of a key.
+pub(super) fn path(folder: &Path, key: &str, ending: &str) -> PathBuf {
+    folder.join(format!("{key}.{ending}"))
+}
+
+/// What there is under a key.
+pub(super) enum Found {
+    Engine(Engine),
+    Nothing,
+    /// What is there is no entry of this key, with the reason.
+    Unusable(String),
+}
+
+/// Reads and checks an entry.
+pub(super) fn read(folder: &Path, key: &Key) -> Found {
+    let path = path(folder, &key.text(), ENGINE);
+    let bytes = match read_plain(&path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Found::Nothing,
+        Err(e) => return Found::Unusable(format!("{} cannot be read: {e}", path.display())),
+    };
+    match Engine::with_label(bytes) {
+        Ok((engine, Some(label))) if label.key == key.hash => Found::Engine(engine),
+        Ok(_) => Found::Unusable("the file is the engine of another key".into()),
+        Err(e) => Found::Unusable(e.to_string()),
+    }
+}
+
+/// Reads a plain file: opening a pipe would wait for ever.
+fn read_plain(path: &Path) -> io::Result<Bytes> {
+    let no_file = || io::Error::other("it is no plain file");
+    if !fs::metadata(path)?.is_file() {
+        return Err(no_file());
+    }
+    let mut file = File::open(path)?;
+    let found = file.metadata()?;
+    if !found.is_file() {
+        return Err(no_file());
+    }
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(found.len() as usize).map_err(io::Error::other)?;
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes.into())
+}
+
+/// Writes an entry. Nobody else writes under this key meanwhile, since the lock is held.
+///
+/// # Errors
+/// [`Io`](crate::ErrorKind::Io); nothing is left of the entry then.
+pub(super) fn write(folder: &Path, key: &Key, engine: &Engine, _: &KeyLock) -> Result<()> {
+    let text = key.text();
+    let (partial, whole) = (path(folder, &text, PARTIAL), path(folder, &text, ENGINE));
+    let parts = key.parts.iter().flat_map(|(name, value)| [name.clone(), value.clone()]);
+    let head = engine.head_with(Some(Label { key: key.hash.to_vec(), parts: parts.collect() }));
+    let attempt = || -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(&partial)?;
+        file.write_all(&head)?;
+        file.write_all(engine.plan())?;
+        // Not forced to the disk, which takes seconds for a large engine: after a power failure the checksums tell.
+        drop(file);
+        fs::rename(&partial, &whole)
+    };
+    attempt().map_err(|e| {
+        let _ = fs::remove_file(&partial);
+        Error::io("write", &whole, e)
+    })
+}
+
+/// Puts a file that is no entry aside, where a person may look at it. Gives whether it is out of the way.
+pub(super) fn set_aside(folder: &Path, key: &Key, _: &KeyLock) -> bool {
+    let [from, to] = [ENGINE, DAMAGED].map(|ending| path(folder, &key.text(), ending));
+    // What is no file does not replace one.
+    let _ = remove(&to);
+    fs::rename(&from, to).is_ok() || remove(&from).is_ok()
+}
+
+/// Removes a file, and counts one that is not there as removed.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
+/// All files of a key.
+#[derive(Clone, Debug)]
+pub(super) struct Group {
+    pub(super) key: String,
+    pub(super) files: Vec<PathBuf>,
+    pub(super) bytes: u64,
+    /// When the engine was used last; the oldest time of all where there is none.
+    pub(super) used: SystemTime,
+}
+
+impl Group {
+    /// The engine, if it is there.
+    pub(super) fn engine(&self) -> Option<&Path> {
+        let is_engine = |path: &&PathBuf| path.extension() == Some(OsStr::new(ENGINE));
+        self.files.iter().find(is_engine).map(PathBuf::as_path)
+    }
+}
+
+/// What is in the folder, by key, what was used longest ago first. Files of others are passed over.
+///
+/// # Errors
+/// The folder cannot be listed.
+pub(super) fn groups(folder: &Path) -> io::Result<Vec<Group>> {
+    let mut groups = std::collections::BTreeMap::<String, Group>::new();
+    for file in fs::read_dir(folder)? {
+        let path = file?.path();
+        let Some(key) = key_of(&path) else { continue };
+        // Gone meanwhile.
+        let Ok(found) = fs::symlink_metadata(&path) else { continue };
+        let group = groups.entry(key.to_owned()).or_insert_with(|| Group {
+            key: key.to_owned(),
+            files: Vec::new(),
+            bytes: 0,
+            used: SystemTime::UNIX_EPOCH,
+        });
+        if path.extension() == Some(OsStr::new(ENGINE)) {
+            group.used = found.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+        }
+        group.bytes += found.len();
+        group.files.push(path);
+    }
+    let mut groups: Vec<_> = groups.into_values().collect();
+    groups.sort_by_key(|group| group.used);
+    Ok(groups)
+}
+
+/// The key in the name of a file of the cache.
+fn key_of(path: &Path) -> Option<&str> {
+    let name = path.file_name()?.to_str()?;
+    let (key, ending) = name.split_once('.')?;
+    let is_key = key.len() == KEY_LETTERS && key.bytes().all(|b| b.is_ascii_hexdigit());
+    let endings = [ENGINE, DAMAGED, PARTIAL, LOCK, KERNELS];
+    let last = ending.rsplit('.').next()?;
+    (is_key && endings.contains(&last)).then_some(key)
+}
+
+/// Makes an engine the one that was used last, whatever the clock says: a clock that was set back must not make it the
+/// oldest.
+pub(super) fn touch(folder: &Path, key: &str) {
+    let step = || -> io::Result<()> {
+        let groups = groups(folder)?;
+        let others = groups.iter().filter(|group| group.key != key).map(|group| group.used);
+        let newest = others.max().unwrap_or(SystemTime::UNIX_EPOCH);
+        let time = SystemTime::now().max(newest + Duration::from_millis(1));
+        File::open(path(folder, key, ENGINE))?.set_modified(time)
+    };
+    if let Err(e) = step() {
+        tracing::debug!(target: "accelerant::cache", "the time of use is not kept: {e}");
+    }
+}
+
+/// The header of an entry, if it can be read.
+pub(super) fn head(path: &Path) -> Option<Head> {
+    if !fs::metadata(path).ok()?.is_file() {
+        return None;
+    }
+    Head::read(File::open(path).ok()?).ok()
+}
+
+/// The parts of a label, as pairs.
+pub(super) fn parts(label: &Label) -> Vec<(String, String)> {
+    label.parts.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect()
+}

@@ -1,0 +1,274 @@
+//! Engines by content: what was built once is found again, by everything that decides about it. Beside each engine its
+//! compiled kernels. What an engine depends on is the backend's business, when to ask is the runtime's.
+
+mod entry;
+mod folder;
+mod key;
+mod limit;
+mod lock;
+mod miss;
+mod store;
+
+use std::{
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+pub(crate) use key::Key;
+pub use limit::Removed;
+pub use miss::{Change, Miss};
+pub(crate) use store::{Outcome, Store};
+
+use crate::backend::{BackendKind, Engine};
+use crate::error::{Error, Result};
+
+/// The most bytes that the cache keeps where nobody says so: 10 GiB.
+pub const DEFAULT_SIZE_LIMIT: u64 = 10 << 30;
+
+/// Where built engines are kept, and how many.
+///
+/// By default they are in the folder that the environment variable `ACCELERANT_ENGINE_CACHE` names, else in
+/// `engines` in the crate's cache folder (`$ACCELERANT_CACHE_DIR`, else `~/.cache/accelerant`). The variable with the
+/// value `off` switches the cache off. [`OptimizeOptions::cache`](crate::OptimizeOptions::cache) says otherwise for one
+/// module.
+///
+/// ```
+/// use accelerant::{OptimizeOptions, cache::EngineCache};
+///
+/// let options = OptimizeOptions::new().cache("/var/cache/my-program");
+/// let options = OptimizeOptions::new().cache(EngineCache::at("engines").size_limit(1 << 30));
+/// let options = OptimizeOptions::new().cache(EngineCache::off());
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineCache {
+    place: Place,
+    limit: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    Usual,
+    Off,
+    At(PathBuf),
+}
+
+impl Default for EngineCache {
+    fn default() -> Self {
+        Self { place: Place::Usual, limit: DEFAULT_SIZE_LIMIT }
+    }
+}
+
+impl<P: Into<PathBuf>> From<P> for EngineCache {
+    fn from(folder: P) -> Self {
+        Self::at(folder)
+    }
+}
+
+impl EngineCache {
+    /// The user's cache, as the environment has it.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// No cache: every engine is built.
+    pub fn off() -> Self {
+        Self { place: Place::Off, ..Self::default() }
+    }
+
+    /// In this folder, whatever the environment says. The folder is made for the user alone where there is none; one
+    /// that other users may write is refused, since an engine is a program.
+    pub fn at(folder: impl Into<PathBuf>) -> Self {
+        Self { place: Place::At(folder.into()), ..Self::default() }
+    }
+
+    /// The most bytes of all files. Where a new engine needs room, those that were not used for longest are removed. An
+    /// engine that is larger is not kept.
+    #[must_use]
+    pub fn size_limit(mut self, bytes: u64) -> Self {
+        self.limit = bytes;
+        self
+    }
+
+    /// The folder; none where the cache is off.
+    pub fn folder(&self) -> Option<PathBuf> {
+        self.place().ok()
+    }
+
+    /// The folder, or why there is none.
+    fn place(&self) -> Result<PathBuf, String> {
+        match &self.place {
+            Place::Usual => folder::usual(),
+            Place::Off => Err("it is switched off".into()),
+            Place::At(folder) => {
+                std::path::absolute(folder).map_err(|e| format!("{}: {e}", folder.display()))
+            }
+        }
+    }
+
+    /// The cache ready to be asked, or why it is not. The folder is made when an engine is wanted.
+    ///
+    /// # Errors
+    /// A folder that the caller named and that is refused.
+    pub(crate) fn store(&self) -> Result<Result<Store, String>> {
+        let folder = match self.place() {
+            Ok(folder) => folder,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let checked = if folder.exists() { folder::check(&folder) } else { Ok(()) };
+        match (checked, &self.place) {
+            (Ok(()), _) => Ok(Ok(Store::new(folder, self.limit))),
+            (Err(e), Place::At(_)) => Err(e.in_operation("engine cache")),
+            (Err(e), _) => {
+                tracing::warn!(target: "accelerant::cache", "engines are not kept: {e}");
+                Ok(Err(e.to_string()))
+            }
+        }
+    }
+
+    /// All entries, what was used longest ago first. Each header is read and checked, and no plan.
+    ///
+    /// # Errors
+    /// As for [`verify`](Self::verify).
+    pub fn entries(&self) -> Result<Vec<Entry>> {
+        let Some(folder) = self.existing()? else { return Ok(Vec::new()) };
+        let groups = entry::groups(&folder).map_err(|e| Error::io("list", &folder, e))?;
+        let entries = groups.into_iter().filter_map(|group| {
+            let path = group.engine()?.to_owned();
+            let about = entry::head(&path).map(|head| About {
+                kind: head.kind,
+                library: head.library,
+                target: head.target,
+                parts: head.label.map(|label| entry::parts(&label)).unwrap_or_default(),
+            });
+            let (key, bytes, used) = (group.key, group.bytes, group.used);
+            Some(Entry { key, path, bytes, used, about })
+        });
+        Ok(entries.collect())
+    }
+
+    /// Reads every entry whole and checks it. Nothing is changed: an entry that is damaged is set aside when it is
+    /// wanted.
+    ///
+    /// # Errors
+    /// [`Io`](crate::ErrorKind::Io) when the folder cannot be listed, and
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) when other users may write there.
+    pub fn verify(&self) -> Result<Vec<(Entry, Result<()>)>> {
+        let checked = self.entries()?.into_iter().map(|entry| {
+            let result = Engine::open(&entry.path).map(drop);
+            (entry, result)
+        });
+        Ok(checked.collect())
+    }
+
+    /// Removes leftovers, and what was not used for longest until the rest keeps the [limit](Self::size_limit).
+    ///
+    /// # Errors
+    /// As for [`verify`](Self::verify).
+    pub fn collect(&self) -> Result<Removed> {
+        self.shrink(self.limit)
+    }
+
+    /// Removes all that nobody works on.
+    ///
+    /// # Errors
+    /// As for [`verify`](Self::verify).
+    pub fn clear(&self) -> Result<Removed> {
+        self.shrink(0)
+    }
+
+    fn shrink(&self, limit: u64) -> Result<Removed> {
+        let Some(folder) = self.existing()? else { return Ok(Removed::default()) };
+        limit::shrink(&folder, limit, None).map_err(|e| Error::io("list", &folder, e))
+    }
+
+    /// The folder if it is there, checked.
+    fn existing(&self) -> Result<Option<PathBuf>> {
+        let Some(folder) = self.folder().filter(|folder| folder.exists()) else { return Ok(None) };
+        folder::check(&folder).map_err(|e| e.in_operation("engine cache"))?;
+        Ok(Some(folder))
+    }
+}
+
+/// An engine in the cache.
+#[derive(Clone, Debug, serde::Serialize)]
+#[non_exhaustive]
+pub struct Entry {
+    /// The hash that it is kept under, in hexadecimal.
+    pub key: String,
+    /// Its file, which [`Engine::open`] reads as well.
+    pub path: PathBuf,
+    /// The bytes of the file and of all that is kept beside it, such as compiled kernels.
+    pub bytes: u64,
+    /// When it was used last, by a clock that never goes back.
+    pub used: SystemTime,
+    /// What its header says; none where the header is damaged.
+    pub about: Option<About>,
+}
+
+/// What the header of an entry says.
+#[derive(Clone, Debug, serde::Serialize)]
+#[non_exhaustive]
+pub struct About {
+    /// The backend that built the engine.
+    pub kind: BackendKind,
+    /// The exact version of its library.
+    pub library: String,
+    /// The device that it was built for.
+    pub target: String,
+    /// Names and values of what the key was made of.
+    pub parts: Vec<(String, String)>,
+}
+
+impl About {
+    /// The name of the model's graph.
+    pub fn model(&self) -> &str {
+        key::value(&self.parts, key::NAME).unwrap_or_default()
+    }
+}
+
+/// What the cache did for a module.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(tag = "result", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum CacheUse {
+    /// The engine was there.
+    Hit {
+        /// The hash that it is kept under.
+        key: String,
+        /// Whether another process or thread built it while this one waited.
+        waited: bool,
+    },
+    /// The engine was built.
+    Miss {
+        /// The hash that it is kept under.
+        key: String,
+        /// Why it was not there.
+        reason: Miss,
+        /// Why it is not kept either, if so.
+        not_kept: Option<String>,
+    },
+    /// The cache was not asked.
+    NotUsed {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl std::fmt::Display for CacheUse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Hit { waited: false, .. } => f.write_str("hit"),
+            Self::Hit { waited: true, .. } => f.write_str("hit, after another process built it"),
+            Self::Miss { reason, not_kept: None, .. } => write!(f, "miss: {reason}"),
+            Self::Miss { reason, not_kept: Some(why), .. } => {
+                write!(f, "miss: {reason}; not kept: {why}")
+            }
+            Self::NotUsed { reason } => write!(f, "not used: {reason}"),
+        }
+    }
+}
+
+/// Where the compiled kernels of an engine are kept: a name to which the device adds its own.
+pub(crate) fn kernels_of(folder: &Path, key: &Key) -> PathBuf {
+    folder.join(key.text())
+}

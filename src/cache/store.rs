@@ -1,0 +1,157 @@
+//! An engine out of the cache, or built and kept: who builds, who waits, and what happens when files fail. No failure
+//! of the cache is one of the caller.
+
+use std::{path::PathBuf, time::Duration};
+
+use super::entry::{self, Found, LOCK};
+use super::key::Key;
+use super::lock::{self, KeyLock, Waited};
+use super::{CacheUse, Miss, folder, kernels_of, limit, miss};
+use crate::backend::Engine;
+use crate::error::{Error, Result};
+use crate::progress::{Phase, phase};
+
+/// How long a process waits for another one that builds the same engine. After that it builds as well, and keeps
+/// nothing.
+const LONGEST_WAIT: Duration = Duration::from_secs(30 * 60);
+
+/// A folder of engines that may be used.
+#[derive(Clone, Debug)]
+pub(crate) struct Store {
+    folder: PathBuf,
+    limit: u64,
+    longest_wait: Duration,
+}
+
+/// An engine, and how it came.
+pub(crate) struct Outcome {
+    pub(crate) engine: Engine,
+    pub(crate) cache: CacheUse,
+}
+
+impl Store {
+    pub(super) fn new(folder: PathBuf, limit: u64) -> Self {
+        Self { folder, limit, longest_wait: LONGEST_WAIT }
+    }
+
+    /// The engine of a key: the one that is kept, else what `build` makes, which is kept.
+    ///
+    /// # Errors
+    /// Those of `build`, and [`Cancelled`](crate::ErrorKind::Cancelled).
+    pub(crate) fn engine(
+        &self,
+        key: &Key,
+        build: impl FnOnce() -> Result<Engine>,
+    ) -> Result<Outcome> {
+        // Somebody may have made it since it was looked at.
+        if let Err(e) = folder::prepare(&self.folder) {
+            tracing::warn!(target: "accelerant::cache", "engines are not kept: {e}");
+            let cache = CacheUse::NotUsed { reason: e.to_string() };
+            return Ok(Outcome { engine: build()?, cache });
+        }
+        // Most often the entry is there, and nobody needs a lock.
+        if let Found::Engine(engine) = phase(Phase::Cache, || Ok(entry::read(&self.folder, key)))? {
+            return Ok(self.hit(key, engine, false));
+        }
+        let lock_path = entry::path(&self.folder, &key.text(), LOCK);
+        match lock::acquire(&lock_path, self.longest_wait)? {
+            Waited::Held { lock, waited } => {
+                let found = phase(Phase::Cache, || Ok(entry::read(&self.folder, key)))?;
+                match found {
+                    Found::Engine(engine) => Ok(self.hit(key, engine, waited)),
+                    Found::Nothing => {
+                        let reason = miss::reason(&self.folder, key);
+                        self.build(key, reason, Ok(lock), build)
+                    }
+                    Found::Unusable(reason) => self.rebuild(key, reason, lock, build),
+                }
+            }
+            Waited::TooLong => {
+                self.build(key, Miss::Busy, Err("another process holds the lock".into()), build)
+            }
+            Waited::Impossible(e) => {
+                let why = Error::io("lock", &lock_path, e).to_string();
+                self.build(key, miss::reason(&self.folder, key), Err(why), build)
+            }
+        }
+    }
+
+    /// Builds anew what is kept but cannot be loaded.
+    ///
+    /// # Errors
+    /// As [`engine`](Self::engine).
+    pub(crate) fn replace(
+        &self,
+        key: &Key,
+        reason: String,
+        build: impl FnOnce() -> Result<Engine>,
+    ) -> Result<Outcome> {
+        let lock_path = entry::path(&self.folder, &key.text(), LOCK);
+        match lock::acquire(&lock_path, self.longest_wait)? {
+            Waited::Held { lock, .. } => self.rebuild(key, reason, lock, build),
+            Waited::TooLong | Waited::Impossible(_) => {
+                let why = Err("the file cannot be replaced".into());
+                self.build(key, Miss::Damaged { reason }, why, build)
+            }
+        }
+    }
+
+    fn rebuild(
+        &self,
+        key: &Key,
+        reason: String,
+        lock: KeyLock,
+        build: impl FnOnce() -> Result<Engine>,
+    ) -> Result<Outcome> {
+        tracing::warn!(target: "accelerant::cache", "an engine is built anew: {reason}");
+        let lock = match entry::set_aside(&self.folder, key, &lock) {
+            true => Ok(lock),
+            false => Err("the damaged file cannot be removed".into()),
+        };
+        self.build(key, Miss::Damaged { reason }, lock, build)
+    }
+
+    fn hit(&self, key: &Key, engine: Engine, waited: bool) -> Outcome {
+        let text = key.text();
+        entry::touch(&self.folder, &text);
+        let engine = engine.with_kernels(kernels_of(&self.folder, key));
+        Outcome { engine, cache: CacheUse::Hit { key: text, waited } }
+    }
+
+    /// Builds, and keeps the engine if there is a lock.
+    fn build(
+        &self,
+        key: &Key,
+        reason: Miss,
+        lock: Result<KeyLock, String>,
+        build: impl FnOnce() -> Result<Engine>,
+    ) -> Result<Outcome> {
+        let engine = build()?;
+        let kept = lock.and_then(|lock| self.keep(key, &engine, lock));
+        let not_kept = kept.err();
+        let engine = match &not_kept {
+            None => engine.with_kernels(kernels_of(&self.folder, key)),
+            Some(why) => {
+                tracing::warn!(target: "accelerant::cache", "the engine is not kept: {why}");
+                engine
+            }
+        };
+        Ok(Outcome { engine, cache: CacheUse::Miss { key: key.text(), reason, not_kept } })
+    }
+
+    fn keep(&self, key: &Key, engine: &Engine, lock: KeyLock) -> Result<(), String> {
+        let (size, limit) = (engine.plan().len() as u64, self.limit);
+        if size > limit {
+            return Err(format!("it has {size} bytes, and the cache at most {limit}"));
+        }
+        let written = phase(Phase::Store, || entry::write(&self.folder, key, engine, &lock));
+        written.map_err(|e| e.to_string())?;
+        let text = key.text();
+        entry::touch(&self.folder, &text);
+        drop(lock);
+        if let Err(e) = limit::shrink(&self.folder, limit, Some(&text)) {
+            tracing::warn!(target: "accelerant::cache", "the cache may be too large: {e}");
+        }
+        Ok(())
+    }
+}

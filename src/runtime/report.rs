@@ -1,0 +1,164 @@
+//! What was done to make a module, for people and programs: values and their text.
+
+use std::{fmt, time::Duration};
+
+use serde::{Serialize, Serializer};
+
+use crate::backend::Rejection;
+use crate::cache::CacheUse;
+use crate::progress::{Phase, Record};
+
+/// How a module was made: by which backend, what the cache did, and how long everything took.
+///
+/// Its text is a page for people. It is [`Serialize`], with durations in seconds.
+///
+/// ```
+/// # use accelerant::{DType, InferenceModule, OptimizeOptions, export::GraphBuilder};
+/// # let graph = GraphBuilder::new("double");
+/// # let x = graph.input("x", DType::F32, [3])?;
+/// # graph.output("y", &x.affine(2.0, 0.0)?)?;
+/// let module = InferenceModule::compile(&graph.finish()?, &OptimizeOptions::new())?;
+/// println!("{}", module.report());
+/// # Ok::<(), accelerant::Error>(())
+/// ```
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct ModuleReport {
+    /// The name of the backend that runs.
+    pub backend: String,
+    /// Library and version of the backend that runs.
+    pub description: String,
+    /// Inputs and outputs.
+    pub signature: String,
+    /// The bytes of the engine without its header.
+    pub engine_bytes: u64,
+    /// What the cache did for the engine that was [asked for](crate::OptimizeOptions::save_engine), else for the one
+    /// that runs.
+    pub cache: CacheUse,
+    /// Each phase of the work, in order.
+    pub phases: Vec<PhaseTime>,
+    /// The time of the first run on host tensors, if one was made.
+    #[serde(serialize_with = "optional_seconds", rename = "first_run_seconds")]
+    pub first_run: Option<Duration>,
+    /// The passes over the graph that changed something.
+    pub passes: Vec<PassChange>,
+    /// What the backend's library warned of.
+    pub warnings: Vec<String>,
+    /// The backends that were passed over.
+    pub rejected: Vec<RejectedBackend>,
+}
+
+/// How long a phase took.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[non_exhaustive]
+pub struct PhaseTime {
+    /// Which phase.
+    pub phase: Phase,
+    /// Its time, without that of the phases inside it.
+    #[serde(serialize_with = "seconds", rename = "seconds")]
+    pub time: Duration,
+}
+
+/// What a pass did.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct PassChange {
+    /// The pass.
+    pub pass: String,
+    /// In how many places it changed the graph.
+    pub places: usize,
+}
+
+/// A backend that was passed over.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct RejectedBackend {
+    /// Its name.
+    pub backend: String,
+    /// Its reason.
+    pub reason: String,
+}
+
+impl RejectedBackend {
+    pub(super) fn of(rejection: &Rejection) -> Self {
+        Self { backend: rejection.kind.to_string(), reason: rejection.reason.to_string() }
+    }
+}
+
+fn seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(time.as_secs_f64())
+}
+
+fn optional_seconds<S: Serializer>(
+    time: &Option<Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    time.map(|time| time.as_secs_f64()).serialize(serializer)
+}
+
+impl ModuleReport {
+    /// The time of a phase; zero for one that was not needed.
+    pub fn time(&self, phase: Phase) -> Duration {
+        let of = |time: &&PhaseTime| time.phase == phase;
+        self.phases.iter().find(of).map_or(Duration::ZERO, |time| time.time)
+    }
+
+    /// The time of all phases.
+    pub fn total(&self) -> Duration {
+        self.phases.iter().map(|time| time.time).sum()
+    }
+
+    pub(super) fn add(&mut self, record: Record) {
+        let Record { phases, passes, warnings } = record;
+        self.phases = phases.into_iter().map(|(phase, time)| PhaseTime { phase, time }).collect();
+        let changes = passes.into_iter();
+        let change = |(pass, places): (&str, usize)| PassChange { pass: pass.to_owned(), places };
+        self.passes = changes.map(change).collect();
+        self.warnings = warnings;
+    }
+}
+
+impl fmt::Display for ModuleReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "backend    {}: {}", self.backend, self.description)?;
+        writeln!(f, "model      {}", self.signature)?;
+        writeln!(f, "engine     {} bytes", self.engine_bytes)?;
+        writeln!(f, "cache      {}", self.cache)?;
+        for (i, PhaseTime { phase, time }) in self.phases.iter().enumerate() {
+            let head = if i == 0 { "time" } else { "" };
+            writeln!(f, "{head:<10} {phase:<8} {}", Seconds(*time))?;
+        }
+        writeln!(f, "           {:<8} {}", "total", Seconds(self.total()))?;
+        if let Some(first) = self.first_run {
+            writeln!(f, "first run  {}", Seconds(first))?;
+        }
+        let changes = self.passes.iter().map(|change| {
+            let s = if change.places == 1 { "" } else { "s" };
+            format!("{}: {} place{s}", change.pass, change.places)
+        });
+        list(f, "passes", changes)?;
+        list(f, "warnings", self.warnings.iter().map(|text| text.replace('\n', " ")))?;
+        let rejected = self.rejected.iter();
+        list(f, "not taken", rejected.map(|r| format!("{}: {}", r.backend, r.reason)))
+    }
+}
+
+/// A heading with lines; nothing without lines.
+fn list(
+    f: &mut fmt::Formatter<'_>,
+    head: &str,
+    lines: impl Iterator<Item = String>,
+) -> fmt::Result {
+    for (i, line) in lines.enumerate() {
+        writeln!(f, "{:<10} {line}", if i == 0 { head } else { "" })?;
+    }
+    Ok(())
+}
+
+struct Seconds(Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:>9.3} s", self.0.as_secs_f64())
+    }
+}
