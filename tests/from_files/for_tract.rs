@@ -3,7 +3,7 @@
 use accelerant::export::{OnnxModel, Target};
 use accelerant::{DType, Dim, HostTensor};
 
-use crate::common::{F32, Sample, Tolerance, check_within, to_f64};
+use crate::common::{F32, Sample, Tolerance, to_f64};
 use crate::file::{File, Stated};
 use crate::{check_for, operators, run, tensor};
 
