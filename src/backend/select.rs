@@ -101,7 +101,7 @@ impl Registry {
     }
 
     /// The backends that may be chosen, best first.
-    #[cfg(feature = "burn")]
+    #[cfg(any(feature = "burn", feature = "candle"))]
     pub(crate) fn allowed(&self) -> impl Iterator<Item = &Arc<dyn Backend>> {
         let allowed = |kind: BackendKind| self.required.as_ref().is_none_or(|only| *only == kind);
         self.backends.iter().filter(move |backend| allowed(backend.kind()))

@@ -13,8 +13,8 @@ mod generated;
 
 pub use generated::{
     AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
-    StringStringEntryProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto,
-    attribute_proto, tensor_proto, tensor_shape_proto, type_proto,
+    SparseTensorProto, StringStringEntryProto, TensorProto, TensorShapeProto, TypeProto,
+    ValueInfoProto, attribute_proto, tensor_proto, tensor_shape_proto, type_proto,
 };
 
 use tensor_proto::DataType;

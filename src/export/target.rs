@@ -146,7 +146,6 @@ impl Target {
     }
 
     /// Whether a part of a `Range` is taken from the right place. tract 0.23 takes some from the wrong one.
-    #[cfg(any(feature = "burn", feature = "candle"))]
     pub(crate) const fn has_range(self) -> bool {
         !self.is_tract()
     }

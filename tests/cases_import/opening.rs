@@ -5,7 +5,8 @@ use std::path::Path;
 use accelerant::export::OnnxModel;
 use accelerant::export::onnx::{
     AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
-    StringStringEntryProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto,
+    SparseTensorProto, StringStringEntryProto, TensorProto, TensorShapeProto, TypeProto,
+    ValueInfoProto,
     tensor_shape_proto::{Dimension, dimension::Value},
     type_proto,
 };
@@ -398,6 +399,53 @@ fn sizes_without_names_are_bound_by_what_the_file_writes() {
     let sizes = |dims: &[Dim]| dims.iter().map(|dim| (dim.min(), dim.max())).collect::<Vec<_>>();
     assert_eq!(sizes(bound.signature().inputs[0].shape.dims()), [(1, 4), (1, 4)]);
     assert_eq!(sizes(bound.signature().inputs[1].shape.dims())[1], (2, 2));
+}
+
+/// A weight with two values that are not 0, with an index for each, or one for each axis.
+fn sparse(dims: &[i64], indices: &[i64], by_axis: bool) -> ModelProto {
+    let values = TensorProto {
+        name: Some("w".into()),
+        data_type: Some(FLOAT),
+        dims: vec![2],
+        float_data: vec![5.0, 7.0],
+        ..Default::default()
+    };
+    let rows = (indices.len() / 2) as i64;
+    let places = TensorProto {
+        name: Some("places".into()),
+        data_type: Some(7),
+        dims: if by_axis { vec![2, rows] } else { vec![indices.len() as i64] },
+        int64_data: indices.to_vec(),
+        ..Default::default()
+    };
+    let sparse =
+        SparseTensorProto { values: Some(values), indices: Some(places), dims: dims.to_vec() };
+    model(GraphProto {
+        input: vec![value("x", &[1, 3])],
+        output: vec![value("y", &[1, 2])],
+        node: vec![node("MatMul", &["x", "w"], &["y"])],
+        sparse_initializer: vec![sparse],
+        ..Default::default()
+    })
+}
+
+#[test]
+fn sparse_weights_are_written_whole() {
+    for (indices, by_axis) in [(vec![1, 4], false), (vec![0, 1, 2, 0], true)] {
+        let model = OnnxModel::from_proto(sparse(&[3, 2], &indices, by_axis)).unwrap();
+        let graph = model.proto().graph.as_ref().unwrap();
+        assert!(graph.sparse_initializer.is_empty());
+        let raw = graph.initializer[0].raw_data.as_ref().unwrap();
+        let floats = raw.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap()));
+        assert_eq!(floats.collect::<Vec<_>>(), [0.0, 5.0, 0.0, 0.0, 7.0, 0.0]);
+        assert_eq!(graph.initializer[0].name(), "w");
+    }
+    refused(OnnxModel::from_proto(sparse(&[3, 2], &[1, 6], false)), "w", "index 6");
+    refused(OnnxModel::from_proto(sparse(&[3, 2], &[0, -1, 2, 0], true)), "w", "index -1");
+    refused(OnnxModel::from_proto(sparse(&[3, 2], &[1, 2, 3], false)), "w", "3 indices");
+    // Not out of proportion to the file.
+    let huge = OnnxModel::from_proto(sparse(&[3, 1 << 30], &[1, 4], false));
+    assert!(huge.is_err() || huge.unwrap().proto().graph.as_ref().unwrap().initializer.is_empty());
 }
 
 #[test]

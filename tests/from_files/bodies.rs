@@ -46,8 +46,10 @@ fn branches(file: &mut File, x: &str, then: GraphProto, otherwise: GraphProto) -
     let sum = file.node_with("ReduceSum", &[x], &[("keepdims", Stated::Int(0))]);
     let zero = file.scalar(F32, 0.0);
     let condition = file.node("Greater", &[&sum, &zero]);
-    let attributes =
-        [("then_branch", Stated::Graph(then)), ("else_branch", Stated::Graph(otherwise))];
+    let attributes = [
+        ("then_branch", Stated::Graph(Box::new(then))),
+        ("else_branch", Stated::Graph(Box::new(otherwise))),
+    ];
     file.node_with("If", &[&condition], &attributes)
 }
 
@@ -90,7 +92,8 @@ fn an_activation_before_a_product_in_a_branch_within_a_loop() {
     let body = body.body(&[&goes_on, &next]);
     let trips = file.weight("trips", HostTensor::scalar(3i64));
     let go = file.weight("go", HostTensor::from_vec([], vec![true]).unwrap());
-    let result = file.node_with("Loop", &[&trips, &go, &x], &[("body", Stated::Graph(body))]);
+    let result =
+        file.node_with("Loop", &[&trips, &go, &x], &[("body", Stated::Graph(Box::new(body)))]);
     let model = file.read(&result, F32, &["2", "24"]);
     // tract has no loops.
     let written = match portable_backend().kind() {

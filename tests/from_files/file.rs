@@ -141,7 +141,7 @@ pub(crate) enum Stated<'a> {
     Ints(&'a [i64]),
     Float(f32),
     Text(&'a str),
-    Graph(GraphProto),
+    Graph(Box<GraphProto>),
 }
 
 impl Stated<'_> {
@@ -166,7 +166,7 @@ impl Stated<'_> {
                 AttributeType::String
             }
             Self::Graph(graph) => {
-                proto.g = Some(graph.clone());
+                proto.g = Some((**graph).clone());
                 AttributeType::Graph
             }
         };

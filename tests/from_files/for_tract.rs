@@ -86,6 +86,31 @@ fn recurrent_layers_run_backwards_and_over_any_batch() {
     }
 }
 
+/// A softmax of every other column, and all rows backwards.
+#[test]
+fn slices_in_steps() {
+    let mut file = File::new(18);
+    let x = file.input("x", DType::F32, &["batch", "6"]);
+    let [one, two, ends] = [[1i64].as_slice(), &[2], &[6]].map(|values| file.ints(values));
+    let zero = file.ints(&[0]);
+    let [last, start] = [[-1i64].as_slice(), &[i64::MIN]].map(|values| file.ints(values));
+    let other = file.node("Slice", &[&x, &zero, &ends, &one, &two]);
+    let shares = file.node_with("Softmax", &[&other], &[("axis", Stated::Int(1))]);
+    let y = file.node("Slice", &[&shares, &last, &start, &zero, &last]);
+    let model = file.read(&y, DType::F32, &["batch", "3"]);
+    let x = tensor(DType::F32, &[2, 6], 2.0, 1);
+    let values = to_f64(&x);
+    let mut expected = Vec::new();
+    for row in values.chunks(6).rev() {
+        let powers: Vec<f64> = row.iter().step_by(2).map(|x| x.exp()).collect();
+        let sum: f64 = powers.iter().sum();
+        expected.extend(powers.iter().map(|power| (power / sum) as f32));
+    }
+    let expected = vec![HostTensor::from_vec([2, 3], expected).unwrap()];
+    let sample = Sample { name: "two".into(), inputs: vec![x], expected };
+    check_for("slices", &model, &[sample], |_, _| F32);
+}
+
 #[test]
 fn squares_of_integers() {
     let mut file = File::new(18);

@@ -9,6 +9,7 @@ use crate::spec::{Dim, Shape};
 
 /// What a cell and the values that fall on it become together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "burn"), allow(dead_code))]
 pub(in crate::export) enum Combined {
     Sum,
     Product,

@@ -91,6 +91,7 @@ fn settled(mut proto: ModelProto) -> Result<OnnxModel> {
     // Of no use here, and a place where tensors may stand.
     proto.training_info.clear();
     walk::tensors_mut(&mut proto, &mut tensors::settle)?;
+    normalize::dense::write_whole(&mut proto)?;
     normalize::functions::inline(&mut proto)?;
     let unnamed = {
         let graph = proto.graph.get_or_insert_default();

@@ -67,6 +67,7 @@ impl Pipeline {
             passes.fixes.push(Box::new(fixes::tract::SquaresOfIntegers(target)));
             passes.fixes.push(Box::new(fixes::tract::GemmOfOtherTypes(target)));
             passes.fixes.push(Box::new(fixes::tract::RecurrentLayers(target)));
+            passes.fixes.push(Box::new(fixes::tract::SlicesInSteps(target)));
         }
         if opset >= OLDEST_OPSET_OF_FORMS && target.compute_capability() == Some(90) {
             passes.canonical.push(Box::new(canonical::RowsInOrder(target)));

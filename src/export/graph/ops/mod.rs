@@ -284,6 +284,7 @@ impl Value {
 
     /// As 64-bit integers for computing with. tract takes a Cast to these for one to dimensions, which
     /// it neither returns nor computes with in full.
+    #[cfg(feature = "burn")]
     pub(crate) fn counted(&self) -> Result<Value> {
         let like = self.graph.constant("like", scalar(DType::I64, 0.0)?);
         let output = (DType::I64, self.shape.clone());

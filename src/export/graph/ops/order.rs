@@ -3,26 +3,8 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::graph::Value;
 use crate::spec::{DType, Dim};
-use crate::tensor::HostTensor;
 
 impl Value {
-    /// The same along an axis from the end to the start.
-    pub(crate) fn backwards(&self, axis: usize) -> Result<Value> {
-        let length = &self.dims()[axis];
-        let places = match length.fixed() {
-            Some(size) => {
-                let places = (0..size as i64).rev().collect();
-                self.graph.constant("backwards", HostTensor::from_vec([size], places)?)
-            }
-            None => {
-                let count = || self.graph.shape_tensor(std::slice::from_ref(length), &[self]);
-                let one = self.graph.constant("one", HostTensor::from_vec([1], vec![1i64])?);
-                count()?.sub(&one)?.sub(&self.graph.range(length, count)?)?
-            }
-        };
-        self.gather(&places, axis as i64)
-    }
-
     /// The first `count` values of an axis in order, and where each was, as i64. `size` gives the count when the model
     /// runs, as a 1-D tensor.
     ///

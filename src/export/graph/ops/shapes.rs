@@ -15,6 +15,23 @@ impl Value {
         self.graph.node("Gather").input(self).input(indices).attr("axis", axis).build()
     }
 
+    /// The same along an axis from the end to the start.
+    pub(crate) fn backwards(&self, axis: usize) -> Result<Value> {
+        let length = &self.dims()[axis];
+        let places = match length.fixed() {
+            Some(size) => {
+                let places = (0..size as i64).rev().collect();
+                self.graph.constant("backwards", HostTensor::from_vec([size], places)?)
+            }
+            None => {
+                let count = || self.graph.shape_tensor(std::slice::from_ref(length), &[self]);
+                let one = self.graph.constant("one", HostTensor::from_vec([1], vec![1i64])?);
+                count()?.sub(&one)?.sub(&self.graph.range(length, count)?)?
+            }
+        };
+        self.gather(&places, axis as i64)
+    }
+
     /// Position of the largest (`ArgMax`) or smallest (`ArgMin`) value along an axis, kept as
     /// size 1, as i64; the first of several.
     ///

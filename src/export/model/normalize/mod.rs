@@ -1,6 +1,7 @@
 //! One form for every model that is read: each file here is one thing that files write in several
 //! ways. [`open`](super::open) has the order.
 
+pub(super) mod dense;
 pub(super) mod functions;
 pub(super) mod loops;
 pub(super) mod names;

@@ -3,8 +3,13 @@
 
 mod gemm;
 mod recurrent;
+mod slices;
 mod squares;
+
+/// Places along longer axes are not written out.
+const LONGEST: usize = 1 << 24;
 
 pub(in crate::export::passes) use gemm::GemmOfOtherTypes;
 pub(in crate::export::passes) use recurrent::RecurrentLayers;
+pub(in crate::export::passes) use slices::SlicesInSteps;
 pub(in crate::export::passes) use squares::SquaresOfIntegers;

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use super::LONGEST;
 use crate::error::Result;
 use crate::export::Target;
 use crate::export::graph::{Graph, scalar};
@@ -51,7 +52,8 @@ impl Layer {
         let given = |at: usize| node.input.get(at).is_some_and(|name| !name.is_empty());
         let direction = node.stated("direction").map_or(&b"forward"[..], |direction| direction.s());
         // Lengths would have each row turned by itself.
-        let reversed = direction == b"reverse" && !given(4);
+        let short = x.shape.dims().iter().all(|dim| dim.fixed().is_none_or(|size| size <= LONGEST));
+        let reversed = direction == b"reverse" && !given(4) && short;
         let batch = &x.shape.dims()[if node.int("layout", 0) == 0 { 1 } else { 0 }];
         let missing = (STATES..STATES + states).all(|at| !given(at)) && batch.fixed().is_none();
         let missing = match missing {
