@@ -48,7 +48,9 @@ pub fn pair(model: &Path) -> String {
         let opened = OnnxModel::open(model)?;
         let copy = model.with_file_name("copy.onnx");
         opened.save_external(&copy, 16)?;
-        assert_eq!(OnnxModel::open(&copy)?.proto(), opened.proto(), "written and read again");
+        // As bytes: a NaN of an attribute is not equal to itself.
+        let again = OnnxModel::open(&copy)?;
+        assert!(again.to_bytes() == opened.to_bytes(), "another model when read again");
         Ok("opened")
     })
 }

@@ -63,7 +63,7 @@ impl Backend for Ort {
 
     fn build_and_load(&self, model: &OnnxModel) -> Result<(Engine, Box<dyn Executable>)> {
         let (engine, session) = build(model)?;
-        let executable = OrtExecutable::new(session, &engine);
+        let executable = OrtExecutable::new(session, &engine, model);
         Ok((engine, Box::new(executable)))
     }
 
@@ -72,7 +72,8 @@ impl Backend for Ort {
         engine.expect(&BackendKind::Ort, &library.version.to_string())?;
         let model = model_of(engine)?;
         refused::check(model.proto())?;
-        Ok(Box::new(OrtExecutable::new(session(library, &model.to_bytes())?, engine)))
+        expect_elements(&model)?;
+        Ok(Box::new(OrtExecutable::new(session(library, &model.to_bytes())?, engine, &model)))
     }
 }
 
@@ -81,12 +82,23 @@ fn build(model: &OnnxModel) -> Result<(Engine, Session)> {
     let library = library::load()?;
     let start = Instant::now();
     refused::check(model.proto())?;
+    expect_elements(model)?;
     let bytes = model.to_bytes();
     let session = session(library, &bytes)?;
     let signature = model.signature().clone();
     let version = library.version.to_string();
     let engine = Engine::new(BackendKind::Ort, version, "cpu", signature, start.elapsed(), bytes);
     Ok((engine.just_built(), session))
+}
+
+/// Refuses inputs that are always empty, for a model that does not survive them.
+fn expect_elements(model: &OnnxModel) -> Result<()> {
+    if !refused::needs_elements(model.proto()) {
+        return Ok(());
+    }
+    let largest = |spec: &TensorSpec| spec.shape.dims().iter().map(|dim| dim.max()).collect();
+    let inputs = model.signature().inputs.iter();
+    refused::expect_elements(inputs.map(|spec| (&*spec.name, largest(spec))))
 }
 
 fn session(library: &Library, bytes: &[u8]) -> Result<Session> {
@@ -106,11 +118,15 @@ fn session(library: &Library, bytes: &[u8]) -> Result<Session> {
 struct OrtExecutable {
     session: Mutex<Session>,
     signature: Signature,
+    /// Whether a size of 0 would end the process.
+    needs_elements: bool,
 }
 
 impl OrtExecutable {
-    fn new(session: Session, engine: &Engine) -> Self {
-        Self { session: Mutex::new(session), signature: engine.signature().clone() }
+    fn new(session: Session, engine: &Engine, model: &OnnxModel) -> Self {
+        let needs_elements = refused::needs_elements(model.proto());
+        let signature = engine.signature().clone();
+        Self { session: Mutex::new(session), signature, needs_elements }
     }
 }
 
@@ -122,6 +138,10 @@ impl Executable for OrtExecutable {
     fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>> {
         self.signature
             .check_inputs(inputs.iter().map(|tensor| (tensor.dtype(), tensor.shape())))?;
+        if self.needs_elements {
+            let given = self.signature.inputs.iter().zip(inputs);
+            refused::expect_elements(given.map(|(spec, x)| (&*spec.name, x.shape().to_vec())))?;
+        }
         let failed = |e: ort::Error| {
             Error::new(ErrorKind::Execution, e.to_string()).in_operation("run").with_source(e)
         };

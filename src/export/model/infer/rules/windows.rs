@@ -280,6 +280,16 @@ fn resize(call: &Call<'_>) -> Result<Option<Dims>> {
         Some(axes) => call.axes(axes, shape.len())?,
         None => (0..shape.len()).collect(),
     };
+    // ONNX Runtime writes as many as there are to a list of fixed length.
+    for i in [scales, sizes].into_iter().filter(|&i| i < call.node.input.len() && call.has(i)) {
+        call.expect_rank(i, 1..=1)?;
+        if let Some([Size::Known(count)]) = call.shape(i).map(|shape| &shape[..])
+            && *count != 0
+            && *count != axes.len() as i64
+        {
+            return call.wrong(0, format!("{count} scales or sizes for {} axes", axes.len()));
+        }
+    }
     let plain = call.text("keep_aspect_ratio_policy").is_none_or(|policy| policy == b"stretch");
     let mut result = shape.to_vec();
     let given = |count: usize| {
@@ -318,6 +328,9 @@ fn resize(call: &Call<'_>) -> Result<Option<Dims>> {
 
 fn upsample(call: &Call<'_>) -> Result<Option<Dims>> {
     let Some(shape) = call.shape(0) else { return Ok(None) };
+    if call.opset >= 9 {
+        call.expect_rank(1, 1..=1)?;
+    }
     let scales: Vec<f64> = match call.opset {
         ..7 => return Ok(Some(unknown(shape.len()))),
         7..9 => call.floats("scales").unwrap_or_default().iter().map(|&s| f64::from(s)).collect(),
