@@ -19,7 +19,8 @@ macro_rules! export_builders {
             /// of them: TensorRT gets an optimization profile for each alone, and one for all others. TensorRT-RTX is up to
             /// twice as fast with them on compute capability 9.0. It compiles the kernels of each when it is first wanted, that
             /// of the middle one when the module is made. For the middle one are the forms of layers too, of which an engine has
-            /// one: [`Dim::with_opt`] chooses another size for them, and a module for each size has the best for all.
+            /// one: [`Dim::with_opt`](crate::Dim::with_opt) chooses another size for them, and a module for each size has the
+            /// best for all.
             ///
             /// ```
             #[doc = concat!("# use accelerant::", $path, ";")]
