@@ -13,6 +13,7 @@ use super::{captured_names, prune};
 use crate::error::Result;
 use crate::export::Target;
 use crate::export::graph::{Graph, Value, Wiring};
+use crate::export::onnx::NodeProto;
 use crate::export::passes::Pass;
 use crate::export::passes::linear::Linear;
 use crate::export::passes::rewrite::Rewriter;
@@ -195,6 +196,8 @@ impl Search<'_> {
         for &at in self.wiring.readers(name) {
             let node = self.wiring.node(at);
             let moved = is_layout(node) && node.input.first().is_some_and(|x| x == name);
+            // Keys are turned for their product; queries and values are not, and all three go one way.
+            let moved = moved && !turns_last(node);
             match moved.then(|| view.after(graph, node)).flatten() {
                 Some(results) => {
                     nodes.push(at);
@@ -210,6 +213,14 @@ impl Search<'_> {
         }
         Some(())
     }
+}
+
+/// Whether a node exchanges the last two of several axes.
+fn turns_last(node: &NodeProto) -> bool {
+    let Some(perm) = node.stated("perm").filter(|_| node.is("Transpose")) else { return false };
+    let rank = perm.ints.len() as i64;
+    let turned = (0..rank - 2).chain([rank - 1, rank - 2]);
+    rank > 2 && perm.ints.iter().copied().eq(turned)
 }
 
 /// How a view of `[rows.., outputs]` is read from a part of the outputs: by one reshape that divides the part, and one
