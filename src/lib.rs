@@ -42,6 +42,14 @@ pub mod pipeline {
     pub use crate::runtime::pipeline::{IntoInputs, Pipeline, Scores, softmax, top_k};
 }
 
+/// The precision that a model is computed in: what is asked, what became of each layer, and ranges measured on samples.
+pub mod precision {
+    pub use crate::export::passes::precision::{
+        Layer, Precision, PrecisionOptions, PrecisionReport, Range, Ranges,
+    };
+    pub use crate::runtime::calibration::{Calibration, Method};
+}
+
 /// CUDA memory in and out of a module, through [cudarc].
 #[cfg(feature = "_tensorrt")]
 pub mod cuda {

@@ -6,7 +6,7 @@ mod graph;
 mod model;
 pub mod onnx;
 mod options;
-mod passes;
+pub(crate) mod passes;
 mod target;
 
 #[cfg(feature = "burn")]

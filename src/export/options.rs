@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 
+use super::passes::precision::PrecisionOptions;
 use crate::error::Result;
 #[cfg(any(feature = "burn", feature = "candle"))]
 use crate::error::{Error, ErrorKind};
@@ -30,6 +31,7 @@ pub struct ExportOptions {
     every_size: bool,
     #[cfg(feature = "candle")]
     weight_names: crate::candle::WeightNames,
+    precision: Option<PrecisionOptions>,
 }
 
 /// Which input of a model: by position, counted from 0, or by name.
@@ -164,6 +166,18 @@ impl ExportOptions {
     pub fn weight_names(mut self, names: &crate::candle::WeightNames) -> Self {
         self.weight_names = names.clone();
         self
+    }
+
+    /// Writes the model in another precision, for targets that compute in it. Its inputs and outputs keep their types.
+    #[must_use]
+    pub fn precision(mut self, precision: impl Into<PrecisionOptions>) -> Self {
+        self.precision = Some(precision.into());
+        self
+    }
+
+    /// The precision that is asked for.
+    pub(crate) fn wanted_precision(&self) -> Option<&PrecisionOptions> {
+        self.precision.as_ref()
     }
 
     /// The first option that is stated, if any is.

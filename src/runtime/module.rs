@@ -12,7 +12,8 @@ use crate::backend::{
     Backend, BackendKind, Compiled, DeviceExecutable, Engine, Executable, Rejection,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::{OnnxModel, Target};
+use crate::export::{ExportOptions, OnnxModel, Target};
+use crate::precision::PrecisionReport;
 use crate::spec::Signature;
 use crate::tensor::HostTensor;
 
@@ -50,12 +51,17 @@ struct Origin {
     rejected: Vec<Rejection>,
     engine: Engine,
     built: Option<Engine>,
+    precision: Option<Arc<PrecisionReport>>,
 }
 
 impl InferenceModule {
-    fn new(compiled: Compiled, built: Option<Engine>) -> Self {
+    fn new(
+        compiled: Compiled,
+        built: Option<Engine>,
+        precision: Option<Arc<PrecisionReport>>,
+    ) -> Self {
         let Compiled { executable, engine, backend, rejected } = compiled;
-        let origin = Arc::new(Origin { backend, rejected, engine, built });
+        let origin = Arc::new(Origin { backend, rejected, engine, built, precision });
         Self::of(vec![executable.into()], origin, None)
     }
 
@@ -90,6 +96,20 @@ impl InferenceModule {
         mut export: impl FnMut(Target) -> Result<OnnxModel>,
         options: &OptimizeOptions,
     ) -> Result<Self> {
+        let mut report = None;
+        let wanted = AsRef::<ExportOptions>::as_ref(options).wanted_precision();
+        let mut export = |target: Target| {
+            let model = match wanted {
+                // Forms are chosen by type: they come after the precision.
+                Some(wanted) => {
+                    let plain = export(target.for_compute_capability(None))?;
+                    plain.with_precision(target, wanted.clone())?
+                }
+                None => export(target)?,
+            };
+            report = model.shared_report();
+            Ok(model)
+        };
         if let Some(path) = options.onnx_path() {
             let model = export(Target::portable())?;
             match options.external_threshold() {
@@ -102,7 +122,7 @@ impl InferenceModule {
             .map(|path| build_engine(&mut export, options, path))
             .transpose()?;
         let compiled = options.backends().compile_with(built.as_ref(), &mut export)?;
-        Ok(Self::new(compiled, built))
+        Ok(Self::new(compiled, built, report))
     }
 
     /// Makes an engine ready to run that was built before, perhaps on another machine.
@@ -121,7 +141,7 @@ impl InferenceModule {
         let backend = backends.get(engine.kind())?.clone();
         let executable = backend.load(&engine)?;
         let compiled = Compiled { executable, engine, backend, rejected: Vec::new() };
-        Ok(Self::new(compiled, None))
+        Ok(Self::new(compiled, None, None))
     }
 
     /// Reads an engine file and makes it ready to run.
@@ -210,6 +230,12 @@ impl InferenceModule {
     /// The backends that were passed over, each with its reason.
     pub fn rejected(&self) -> &[Rejection] {
         &self.0.origin.rejected
+    }
+
+    /// What became of each layer, where a [precision](OptimizeOptions::precision) was asked for and the engine was not
+    /// read from a file.
+    pub fn precision_report(&self) -> Option<&PrecisionReport> {
+        self.0.origin.precision.as_deref()
     }
 
     /// The engine: the one [asked for](OptimizeOptions::save_engine), else the one that runs.

@@ -9,6 +9,7 @@ use std::{
 use crate::backend::{BackendKind, Registry};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{ExportOptions, InputKey};
+use crate::precision::PrecisionOptions;
 use crate::spec::Dim;
 
 /// Options of `.optimize_trt_with(…)`.
@@ -160,6 +161,20 @@ impl OptimizeOptions {
     #[must_use]
     pub fn weight_names(mut self, names: &crate::candle::WeightNames) -> Self {
         self.export = self.export.weight_names(names);
+        self
+    }
+
+    /// Computes in another precision where the backend can; the module still takes and gives the same types. What
+    /// became of each layer is in [`InferenceModule::precision_report`](crate::InferenceModule::precision_report).
+    ///
+    /// ```
+    /// use accelerant::{OptimizeOptions, precision::Precision};
+    ///
+    /// let options = OptimizeOptions::new().precision(Precision::Fp16);
+    /// ```
+    #[must_use]
+    pub fn precision(mut self, precision: impl Into<PrecisionOptions>) -> Self {
+        self.export = self.export.precision(precision);
         self
     }
 

@@ -23,6 +23,7 @@ use crate::backend::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{NodeRefusal, OnnxModel, SplitModel};
 use crate::files::write_atomic;
+use crate::precision::Precision;
 use crate::spec::{Signature, TensorSpec};
 
 /// One build at a time: TensorRT-RTX 1.6 mixes up the compute capabilities of builds that run side
@@ -74,7 +75,7 @@ pub(super) fn build(
         workspace: options.workspace.unwrap_or(0),
         optimization_level: options.optimization_level.map_or(-1, i32::from),
         aux_streams: options.aux_streams.map_or(-1, i32::from),
-        tf32: options.tf32,
+        tf32: options.tf32 && !is_of_32_bits(model),
         detailed: options.layer_details,
         compute_capabilities: options
             .compute_capabilities
@@ -263,4 +264,9 @@ fn save_timing_cache(builder: &ffi::Builder, path: &Path) {
     if let Err(e) = written {
         tracing::warn!(target: "accelerant::tensorrt", "the timing cache is not kept: {e}");
     }
+}
+
+/// Whether products of 32 bits were asked for.
+fn is_of_32_bits(model: &OnnxModel) -> bool {
+    model.precision_report().is_some_and(|report| report.precision == Precision::Fp32)
 }

@@ -13,10 +13,11 @@ mod tensors;
 mod walk;
 mod write;
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use super::Target;
 use super::onnx::ModelProto;
+use super::passes::precision::PrecisionReport;
 use crate::spec::{Signature, TensorSpec};
 use crate::tensor::HostTensor;
 
@@ -31,6 +32,8 @@ pub struct OnnxModel {
     fixed: BTreeMap<String, usize>,
     /// Whom it is right for as it is.
     written_for: Option<Target>,
+    /// What became of its layers, where a precision was asked for.
+    precision: Option<Arc<PrecisionReport>>,
 }
 
 /// Whom a model is right for is no part of it.
@@ -53,7 +56,7 @@ pub struct SplitModel {
 impl OnnxModel {
     pub(crate) fn from_parts(proto: ModelProto, signature: Signature) -> Self {
         let (unnamed, fixed) = Default::default();
-        Self { proto, signature, unnamed, fixed, written_for: None }
+        Self { proto, signature, unnamed, fixed, written_for: None, precision: None }
     }
 
     /// States that the model is right for a target as it is.
@@ -64,6 +67,20 @@ impl OnnxModel {
     /// Whether the model was written for a target.
     pub(crate) fn is_written_for(&self, target: Target) -> bool {
         self.written_for == Some(target)
+    }
+
+    pub(crate) fn with_report(self, report: Arc<PrecisionReport>) -> Self {
+        Self { precision: Some(report), ..self }
+    }
+
+    /// What became of each layer, where [a precision was asked for](Self::with_precision).
+    pub fn precision_report(&self) -> Option<&PrecisionReport> {
+        self.precision.as_deref()
+    }
+
+    /// The report to share.
+    pub(crate) fn shared_report(&self) -> Option<Arc<PrecisionReport>> {
+        self.precision.clone()
     }
 
     /// The same model in another form, with the names of sizes that this one has.

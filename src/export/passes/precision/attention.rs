@@ -1,0 +1,47 @@
+//! `softmax(q kᵗ, changed) v` on a list of nodes: the two products that are one kernel in half precision, and their
+//! softmax. TensorRT-RTX writes one for products in half with everything between them in 32 bits, and none for
+//! products in 32 bits.
+
+use super::islands::Search;
+use crate::export::onnx::NodeProto;
+
+/// Both products, by their place in the list.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attention {
+    pub(super) scores: usize,
+    pub(super) weighted: usize,
+}
+
+/// All in a list of nodes.
+pub(super) fn all(nodes: &[NodeProto]) -> Vec<Attention> {
+    let search = Search::of(nodes);
+    let softmaxes = nodes.iter().enumerate().filter(|(_, node)| node.is("Softmax"));
+    let found = softmaxes.filter_map(|(at, node)| {
+        let scores = search.product(at, &mut Vec::new())?;
+        let weighted = weighted(nodes, at, &node.output[0])?;
+        Some(Attention { scores, weighted })
+    });
+    found.collect()
+}
+
+/// The product of the softmax with values, through what does nothing.
+fn weighted(nodes: &[NodeProto], softmax: usize, name: &str) -> Option<usize> {
+    let mut name = name;
+    let mut from = softmax;
+    loop {
+        let mut readers = nodes
+            .iter()
+            .enumerate()
+            .skip(from + 1)
+            .filter(|(_, node)| node.input.iter().any(|input| input == name));
+        let (at, node) = readers.next()?;
+        if readers.next().is_some() {
+            return None;
+        }
+        match node.op_type() {
+            "MatMul" if node.input[0] == name => return Some(at),
+            "Identity" | "Dropout" => (name, from) = (&node.output[0], at),
+            _ => return None,
+        }
+    }
+}
