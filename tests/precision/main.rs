@@ -16,4 +16,25 @@ mod refused;
 mod runs;
 
 #[cfg(all(feature = "burn", feature = "candle"))]
+#[path = "../../examples/digits/burn_net.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod burn_net;
+#[cfg(all(feature = "burn", feature = "candle"))]
+#[path = "../../examples/digits/candle_net.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod candle_net;
+#[cfg(all(feature = "burn", feature = "candle"))]
+#[path = "../../examples/digits/data.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod data;
+/// The sentence encoder.
+#[cfg(all(feature = "burn", feature = "candle"))]
+#[allow(dead_code, missing_docs, unreachable_pub)]
+mod models {
+    #[path = "../../models/bert.rs"]
+    pub mod bert;
+    #[path = "../../models/minilm.rs"]
+    pub mod minilm;
+}
+#[cfg(all(feature = "burn", feature = "candle"))]
 mod trained;

@@ -11,11 +11,16 @@ use accelerant::export::OnnxModel;
 pub(crate) struct Kernel {
     /// Such as `_gemm_mha_v2` for attention.
     pub(crate) name: String,
+    /// How the program calls it.
+    pub(crate) kind: &'static str,
     /// The types of what it reads and writes, as the program names them, such as `half`.
     pub(crate) types: Vec<String>,
     /// The ONNX nodes that it computes.
     pub(crate) layers: String,
 }
+
+/// Statements that call a kernel: products of matrices, convolutions, and what is written for this program.
+const KINDS: [&str; 4] = ["fully_connected", "corrltn", "runtime_fusion", "function"];
 
 /// The program of an engine.
 #[derive(Clone, Debug)]
@@ -40,18 +45,23 @@ impl Plan {
         };
         let mut types = HashMap::new();
         let mut kernels = Vec::new();
-        for line in text.split("  tensor={").skip(1) {
+        for line in text.split("tensor={").skip(1) {
             let line = line.split('\n').next().unwrap_or_default();
             let (name, kind) = (between(line, "name=\"", "\""), between(line, " type=", " "));
             types.extend(name.zip(kind));
         }
-        for part in text.split("  function={ name=").skip(1) {
-            let name = part.split(' ').next().unwrap_or_default().to_owned();
-            let arguments = between(part, " args={", "}").unwrap_or_default();
-            let named = arguments.split('"').filter(|name| !name.trim().is_empty());
-            let types = named.filter_map(|name| types.get(name).cloned()).collect();
-            let layers = between(part, "layers=\"", "\"").unwrap_or_default();
-            kernels.push(Kernel { name, types, layers });
+        for kind in KINDS {
+            for part in text.split(&format!("\n  {kind}={{ name=")).skip(1) {
+                let name = part.split(' ').next().unwrap_or_default().trim_matches('"').to_owned();
+                let lists = [" args={", " input={", " output={", " input_args={", " output_args={"];
+                let line = part.split("layers=").next().unwrap_or_default();
+                let names =
+                    lists.iter().filter_map(|list| between(line, list, "}")).collect::<String>();
+                let named = names.split('"').filter(|name| !name.trim().is_empty());
+                let types = named.filter_map(|name| types.get(name).cloned()).collect();
+                let layers = between(part, "layers=\"", "\"").unwrap_or_default();
+                kernels.push(Kernel { name, kind, types, layers });
+            }
         }
         assert!(!kernels.is_empty(), "no program is found in the plan");
         Self { kernels, size: plan.len() }
@@ -62,8 +72,13 @@ impl Plan {
         self.kernels.iter().filter(|kernel| kernel.name.contains("mha")).count()
     }
 
-    /// The kernels that a product of matrices or a convolution named so is computed by.
-    pub(crate) fn of_layer<'a>(&'a self, layer: &'a str) -> impl Iterator<Item = &'a Kernel> {
-        self.kernels.iter().filter(move |kernel| kernel.layers.contains(layer))
+    /// The kernels of products with weights.
+    pub(crate) fn products(&self) -> impl Iterator<Item = &Kernel> {
+        self.kernels.iter().filter(|kernel| kernel.kind == "fully_connected")
+    }
+
+    /// The convolutions.
+    pub(crate) fn convolutions(&self) -> impl Iterator<Item = &Kernel> {
+        self.kernels.iter().filter(|kernel| kernel.kind == "corrltn")
     }
 }

@@ -233,8 +233,9 @@ impl Writer<'_> {
 
         let mut beyond = None;
         let mut tiny = None;
+        let folded = self.folded_norm(node, inputs)?.is_some();
         for (i, known) in floats.iter().filter(|(_, known)| known.constant) {
-            if operator == "Clip" && *i > 0 {
+            if folded || operator == "Clip" && *i > 0 {
                 continue;
             }
             let name = &node.input[*i];
@@ -280,6 +281,9 @@ impl Writer<'_> {
         let kind = operators::kind(node);
         if let Kind::Keeps(reason) = kind {
             return Ok(Decision::single(reason, need));
+        }
+        if self.low == DType::BF16 && operator == "ConvTranspose" {
+            return Ok(Decision::single("TensorRT has no transposed convolution in bf16", need));
         }
         if let Some(mark) = mark {
             return Ok(Decision::single(mark, need));
@@ -431,39 +435,46 @@ impl Writer<'_> {
 
     /// A batch normalization by constants is a factor and a term, which fit where a variance may not.
     fn fold_norm(&mut self, node: &mut NodeProto, inputs: &[Option<Known>]) -> Result<()> {
-        let constants: Option<Vec<HostTensor>> = node
-            .input
-            .iter()
-            .zip(inputs)
-            .skip(1)
-            .map(|(name, known)| {
-                let known = known.as_ref().filter(|known| known.constant && known.is_single());
-                known.and_then(|_| self.constant(name))
-            })
-            .collect();
-        let (Some(constants), 5) = (constants, node.input.len()) else { return Ok(()) };
-        let values = constants.iter().map(HostTensor::to_vec::<f32>).collect::<Result<Vec<_>>>()?;
-        let [scale, bias, mean, variance] = &values[..] else { return Ok(()) };
-        let epsilon = node.stated("epsilon").map_or(1e-5, |epsilon| epsilon.f());
-        let factor: Vec<f32> =
-            scale.iter().zip(variance).map(|(s, v)| s / (v + epsilon).sqrt()).collect();
-        let term: Vec<f32> =
-            bias.iter().zip(mean).zip(&factor).map(|((b, m), f)| b - m * f).collect();
-        let count = factor.len();
-        let folded = [factor, term, vec![0.0; count], vec![1.0; count]];
-        let folded = folded.map(|values| HostTensor::from_vec([count], values));
+        let Some(folded) = self.folded_norm(node, inputs)? else { return Ok(()) };
         for (i, tensor) in folded.into_iter().enumerate() {
-            let tensor = tensor?;
-            if narrow::fit(&tensor, self.low)? == Fit::Beyond {
-                return Ok(());
-            }
             let hint = format!("{}.{}", node.input[i + 1], ["factor", "term", "zero", "one"][i]);
-            let name = self.graph.add_constant(&hint, tensor);
-            node.input[i + 1] = name;
+            node.input[i + 1] = self.graph.add_constant(&hint, tensor);
         }
         node.attribute.retain(|attribute| attribute.name() != "epsilon");
         node.attribute.push(Attribute::Float(0.0).to_proto("epsilon"));
         Ok(())
+    }
+
+    /// Factor, term, mean and variance of such a normalization, where they fit.
+    fn folded_norm(
+        &self,
+        node: &NodeProto,
+        inputs: &[Option<Known>],
+    ) -> Result<Option<[HostTensor; 4]>> {
+        if !node.is("BatchNormalization") || node.input.len() != 5 {
+            return Ok(None);
+        }
+        let constant = |(name, known): (&String, &Option<Known>)| {
+            known.as_ref().filter(|known| known.constant && known.is_single())?;
+            self.constant(name)
+        };
+        let constants = node.input.iter().zip(inputs).skip(1).map(constant);
+        let Some(constants) = constants.collect::<Option<Vec<_>>>() else { return Ok(None) };
+        let values = constants.iter().map(HostTensor::to_vec::<f32>).collect::<Result<Vec<_>>>()?;
+        let [scale, bias, mean, variance] = &values[..] else { return Ok(None) };
+        let epsilon = node.stated("epsilon").map_or(1e-5, |epsilon| epsilon.f());
+        let factor = scale.iter().zip(variance).map(|(s, v)| s / (v + epsilon).sqrt());
+        let factor: Vec<f32> = factor.collect();
+        let term = bias.iter().zip(mean).zip(&factor).map(|((b, m), f)| b - m * f).collect();
+        let count = factor.len();
+        let [factor, term, zero, one] = [factor, term, vec![0.0; count], vec![1.0; count]]
+            .map(|values| HostTensor::from_vec([count], values));
+        let folded = [factor?, term?, zero?, one?];
+        let mut fits = true;
+        for tensor in &folded {
+            fits &= narrow::fit(tensor, self.low)? != Fit::Beyond;
+        }
+        Ok(fits.then_some(folded))
     }
 
     /// The name of a value in a type, which is cast or converted for it once.
