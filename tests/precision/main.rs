@@ -30,10 +30,9 @@ mod data;
 /// The sentence encoder.
 #[cfg(all(feature = "burn", feature = "candle"))]
 #[allow(dead_code, missing_docs, unreachable_pub)]
+#[path = "../models"]
 mod models {
-    #[path = "../../models/bert.rs"]
     pub mod bert;
-    #[path = "../../models/minilm.rs"]
     pub mod minilm;
 }
 #[cfg(all(feature = "burn", feature = "candle"))]

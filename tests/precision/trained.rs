@@ -140,7 +140,8 @@ fn embeddings_of_sentences_keep_their_meaning() {
     let options = OptimizeOptions::new().dynamic_batch(1..=16).unwrap();
     let options = options.dynamic_axis(0, 1, length.clone()).dynamic_axis(1, 1, length);
     let example = encode(&tokenizer, &SENTENCES[..2], &device);
-    let embed = |model: &crate::models::bert::Bert, (tokens, mask): (Tensor<2, Int>, Tensor<2, Int>)| {
+    let embed = |model: &crate::models::bert::Bert,
+                 (tokens, mask): (Tensor<2, Int>, Tensor<2, Int>)| {
         model.embed(tokens, mask)
     };
     let graph = BurnGraph::capture(&model, &example, embed, &options).unwrap();
