@@ -44,7 +44,7 @@ pub mod pipeline {
 
 /// The precision that a model is computed in: what is asked, what became of each layer, and ranges measured on samples.
 pub mod precision {
-    pub use crate::export::passes::precision::{
+    pub use crate::export::precision::{
         Layer, Precision, PrecisionOptions, PrecisionReport, Range, Ranges,
     };
     pub use crate::runtime::calibration::{Calibration, Method};

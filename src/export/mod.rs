@@ -6,13 +6,15 @@ mod graph;
 mod model;
 pub mod onnx;
 mod options;
-pub(crate) mod passes;
+mod passes;
 mod target;
 
 #[cfg(feature = "burn")]
 pub mod burn;
 #[cfg(feature = "candle")]
 pub mod candle;
+
+pub(crate) use passes::precision;
 
 pub use graph::{Conv, GraphBuilder, Node, Pool, Value};
 pub use model::{OnnxModel, SplitModel};

@@ -168,7 +168,9 @@ impl ExportOptions {
         self
     }
 
-    /// Writes the model in another precision, for targets that compute in it. Its inputs and outputs keep their types.
+    /// The precision that `.optimize_trt_with(…)` computes in where the backend can. Inputs and outputs keep their types.
+    /// A model that is exported without being optimized is as it was;
+    /// [`OnnxModel::with_precision`](crate::export::OnnxModel::with_precision) gives it another precision.
     #[must_use]
     pub fn precision(mut self, precision: impl Into<PrecisionOptions>) -> Self {
         self.precision = Some(precision.into());

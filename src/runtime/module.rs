@@ -12,8 +12,8 @@ use crate::backend::{
     Backend, BackendKind, Compiled, DeviceExecutable, Engine, Executable, Rejection,
 };
 use crate::error::{Error, ErrorKind, Result};
+use crate::export::precision::PrecisionReport;
 use crate::export::{ExportOptions, OnnxModel, Target};
-use crate::precision::PrecisionReport;
 use crate::spec::Signature;
 use crate::tensor::HostTensor;
 

@@ -8,8 +8,8 @@ use std::{
 
 use crate::backend::{BackendKind, Registry};
 use crate::error::{Error, ErrorKind, Result};
+use crate::export::precision::PrecisionOptions;
 use crate::export::{ExportOptions, InputKey};
-use crate::precision::PrecisionOptions;
 use crate::spec::Dim;
 
 /// Options of `.optimize_trt_with(…)`.

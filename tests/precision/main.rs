@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod bodies;
 mod calibration;
 mod mixed;
 mod operators;

@@ -104,3 +104,39 @@ fn other_products_stay() {
     let kept = layer.with_precision(Target::tensorrt(), options).unwrap();
     assert_eq!(kept.to_bytes(), layer.to_bytes());
 }
+
+/// The forms for Hopper are chosen by type, and come after the precision: linear layers have the same ones.
+#[test]
+fn forms_for_hopper_come_after_the_precision() {
+    let graph = GraphBuilder::for_target("layer", Target::tensorrt());
+    let x = graph.input("x", DType::F32, [8usize, 128, 768]).unwrap();
+    let weight = |seed| graph.constant("weight", numbers(&[768, 768], 0.05, seed));
+    let bias = |seed| graph.constant("bias", numbers(&[768], 0.05, seed));
+    let heads = |seed, order: &[usize]| {
+        let parts = [None, Some(128.into()), Some(12.into()), Some(64.into())];
+        let y = x.linear(&weight(seed), Some(&bias(seed)), false).unwrap();
+        y.reshape(&parts).unwrap().transpose(order).unwrap()
+    };
+    let (q, k, v) = (heads(1, &[0, 2, 1, 3]), heads(2, &[0, 2, 3, 1]), heads(3, &[0, 2, 1, 3]));
+    let weights = q.matmul(&k).unwrap().affine(0.125, 0.0).unwrap().softmax(-1).unwrap();
+    let joined = weights.matmul(&v).unwrap().transpose(&[0, 2, 1, 3]).unwrap();
+    graph.output("y", &joined.flatten(2, 3).unwrap()).unwrap();
+    let plain = graph.finish().unwrap();
+    let hopper = Target::tensorrt().for_compute_capability(Some(90));
+    let products = |model: &OnnxModel| {
+        let nodes = &model.proto().graph.as_ref().unwrap().node;
+        nodes.iter().filter(|node| node.op_type() == "MatMul").count()
+    };
+    let forms = plain.for_target(hopper).unwrap();
+    assert_eq!((products(&plain), products(&forms)), (5, 3), "{forms}");
+    for precision in [Precision::Mixed, Precision::Fp16] {
+        let half = plain.with_precision(hopper, precision).unwrap();
+        assert_eq!(products(&half), 3, "{precision}: {half}");
+        assert_eq!(Plan::of("forms", &half).attentions(), 1, "{precision}");
+        if has_ort("forms after the precision") {
+            let inputs = [numbers(&[8, 128, 768], 1.0, 9)];
+            let expected = run("forms", &plain, &inputs);
+            near("forms", &run("forms", &half, &inputs)[0], &expected[0], 1e-2);
+        }
+    }
+}

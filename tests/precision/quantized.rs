@@ -1,9 +1,9 @@
 //! Products of weights in 8 and 4 bits: which ones, what the pairs look like to TensorRT-RTX, and the results.
 
+use accelerant::DType;
 use accelerant::backend::{Registry, ort::Ort};
 use accelerant::export::{Conv, GraphBuilder, OnnxModel, Target};
 use accelerant::precision::{Calibration, Method, Precision, PrecisionOptions, Ranges};
-use accelerant::{DType, HostTensor};
 
 use crate::plan::Plan;
 use crate::runs::{cosine, has_ort, numbers, run};
@@ -77,7 +77,7 @@ fn layers_of_weights_are_quantized_and_nothing_else() {
         assert_eq!(products, all, "{precision}: {:#?}", plan.kernels);
         // A convolution behind a pair would be in half precision, with its weight dequantized each time.
         for kernel in plan.convolutions() {
-            let half = kernel.types.iter().all(|kind| kind == "half");
+            let half = kernel.types.iter().take(2).all(|kind| kind == "half");
             assert!(half && !kernel.layers.contains("quantized"), "{precision}: {kernel:?}");
         }
         assert_eq!(plan.attentions(), 1, "{precision}");
@@ -138,5 +138,4 @@ fn what_is_shared_is_quantized_once() {
     let input = [numbers(&[8, 64], 1.0, 3)];
     let cosine = cosine(&run("int8", &model, &input)[0], &run("fp32", &plain, &input)[0]);
     assert!(cosine > 0.9995, "{cosine}");
-    let _ = HostTensor::scalar(0f32);
 }

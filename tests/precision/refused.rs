@@ -3,7 +3,7 @@
 use accelerant::backend::{Registry, ort::Ort, tract::Tract};
 use accelerant::export::{GraphBuilder, OnnxModel, Target};
 use accelerant::precision::{Precision, PrecisionOptions, PrecisionReport};
-use accelerant::{DType, Error, ErrorKind, HostTensor, InferenceModule, OptimizeOptions};
+use accelerant::{DType, Error, ErrorKind, InferenceModule, OptimizeOptions};
 
 use crate::runs::{has_ort, near, numbers};
 
@@ -92,5 +92,4 @@ fn fp32_and_tf32_leave_the_model_as_it_is() {
         assert_eq!(same.to_bytes(), model.to_bytes());
         assert_eq!(same.precision_report().unwrap().precision, precision);
     }
-    let _ = HostTensor::scalar(0f32);
 }

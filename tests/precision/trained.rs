@@ -179,7 +179,8 @@ fn embeddings_of_sentences_keep_their_meaning() {
         };
         let least = got.iter().zip(&expected).map(cosine).fold(1.0, f64::min);
         let report = model.precision_report().unwrap();
-        let size = Plan::of(test, &model).size;
+        let plan = Plan::of(test, &model);
+        let size = plan.size;
         eprintln!("MiniLM in {precision}: cosine {least:.6}, plan of {size} bytes");
         let (wanted, slack) = match precision {
             Precision::Mixed | Precision::Fp16 => (0.9999, 1e-3),
@@ -193,7 +194,8 @@ fn embeddings_of_sentences_keep_their_meaning() {
                 assert!(a - b < slack || x > y, "{precision}: {a} > {b}, but {x} <= {y}");
             }
         }
-        let attentions = Plan::of(test, &model).attentions();
-        assert_eq!(attentions, 6, "{precision}");
+        // One of each layer for every kind of sizes that the plan tells apart.
+        let attentions = plan.attentions();
+        assert!(attentions > 0 && attentions.is_multiple_of(6), "{precision}: {attentions}");
     }
 }

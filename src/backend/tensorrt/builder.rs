@@ -21,9 +21,9 @@ use super::runtime::{dtype_from_tensorrt, dtype_name};
 use super::values;
 use crate::backend::Engine;
 use crate::error::{Error, ErrorKind, Result};
+use crate::export::precision::Precision;
 use crate::export::{NodeRefusal, OnnxModel, SplitModel};
 use crate::files::write_atomic;
-use crate::precision::Precision;
 use crate::spec::{Signature, TensorSpec};
 
 /// One build at a time: TensorRT-RTX 1.6 mixes up the compute capabilities of builds that run side

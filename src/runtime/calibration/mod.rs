@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use crate::backend::Registry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::OnnxModel;
-use crate::precision::{Range, Ranges};
+use crate::export::precision::{Range, Ranges};
 use crate::spec::{DType, Signature};
 use crate::tensor::HostTensor;
 use histogram::Histogram;
