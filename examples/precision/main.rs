@@ -16,7 +16,7 @@ use accelerant::export::OnnxModel;
 use accelerant::precision::{
     Calibration, Method, Precision, PrecisionOptions, PrecisionReport, Ranges,
 };
-use accelerant::{BackendKind, DType, HostTensor, InferenceModule, OptimizeOptions, Registry};
+use accelerant::{BackendKind, DType, Dim, HostTensor, InferenceModule, OptimizeOptions, Registry};
 use clap::Parser;
 use ndarray::ArrayD;
 use serde_json::{Value, json};
@@ -156,7 +156,8 @@ fn bound(model: OnnxModel, args: &Args) -> Result<OnnxModel> {
     let mut done = Vec::new();
     for (axis, dim) in signature.inputs.iter().flat_map(|spec| spec.shape.dims().iter().enumerate())
     {
-        let Some(symbol) = dim.symbol().map(|symbol| symbol.name().to_owned()) else { continue };
+        let Dim::Symbol(symbol) = dim else { continue };
+        let symbol = symbol.name().to_owned();
         if done.contains(&symbol) {
             continue;
         }

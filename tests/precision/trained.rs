@@ -2,11 +2,11 @@
 //! all-MiniLM-L6-v2 by its embeddings of real sentences.
 
 use accelerant::backend::{Registry, ort::Ort};
-use accelerant::burn::BurnGraph;
-use accelerant::candle::Trace;
+use accelerant::burn::{BurnGraph, OptimizeTrt as _};
+use accelerant::candle::{OptimizeTrt as _, Trace};
 use accelerant::export::{OnnxModel, Target};
 use accelerant::precision::{Calibration, Method, Precision, PrecisionOptions};
-use accelerant::{Dim, HostTensor, OptimizeOptions};
+use accelerant::{DType, Dim, HostTensor, InferenceModule, OptimizeOptions};
 use burn::tensor::{Device, Int, Tensor};
 
 use crate::common::{self, to_f64};
@@ -31,9 +31,7 @@ fn all(plain: &OnnxModel, samples: Vec<Vec<HostTensor>>) -> Vec<(Precision, Onnx
     let ranges = Calibration::new(Method::Mse).run(plain, &registry, samples).unwrap();
     let one = |precision| {
         let options = PrecisionOptions::new(precision).ranges(ranges.clone());
-        let model = plain.with_precision(Target::tensorrt(), options).unwrap();
-        Plan::of(&precision.to_string(), &model);
-        (precision, model)
+        (precision, plain.with_precision(Target::tensorrt(), options).unwrap())
     };
     CHANGED.into_iter().map(one).collect()
 }
@@ -56,6 +54,7 @@ fn digits_keep_their_accuracy(name: &str, plain: &OnnxModel, training: &Digits, 
     let native = accuracy(&run(name, plain, &input)[0], test);
     assert!(native > 0.95, "{name} has learned: {native}");
     for (precision, model) in all(plain, samples.collect()) {
+        Plan::of(name, &model);
         let got = accuracy(&run(name, &model, &input)[0], test);
         eprintln!("{name} in {precision}: {:.2} %, in fp32 {:.2} %", got * 100.0, native * 100.0);
         let lost = match precision {
@@ -64,6 +63,15 @@ fn digits_keep_their_accuracy(name: &str, plain: &OnnxModel, training: &Digits, 
         };
         assert!(got >= native - lost, "{name} in {precision}: {got} of {native}");
     }
+}
+
+/// Whether a module computes in half precision, and takes what it took.
+fn in_half(name: &str, module: &InferenceModule) {
+    let report = module.precision_report().expect("a precision was asked for");
+    let half = report.layers.iter().filter(|layer| layer.precision == "f16").count();
+    assert!(half > 8, "{name}: {report}");
+    let signature = module.signature();
+    assert!(signature.inputs.iter().chain(&signature.outputs).all(|t| t.dtype == DType::F32));
 }
 
 #[test]
@@ -80,11 +88,17 @@ fn digits_of_both_frameworks_keep_their_accuracy() {
     let graph = BurnGraph::capture(&net, &example, burn_net::Net::forward, &options).unwrap();
     let plain = graph.to_onnx(Target::tensorrt()).unwrap();
     digits_keep_their_accuracy("digits of Burn", &plain, &training, &test);
+    // The call that a user makes.
+    let half = options.clone().registry(Registry::empty().with(Ort)).precision(Precision::Fp16);
+    let fast = net.optimize_trt_with(example, burn_net::Net::forward, &half).unwrap();
+    in_half("Burn", fast.inference());
 
     let (_, net) = candle_net::train(&training, 42, 5).unwrap();
     let example = candle_net::tensor(&one.images).unwrap();
     let plain = Trace::of(&net, &example, &options).unwrap().to_onnx(Target::tensorrt()).unwrap();
     digits_keep_their_accuracy("digits of Candle", &plain, &training, &test);
+    let fast = net.optimize_trt_with(&example, &half).unwrap();
+    in_half("Candle", fast.inference());
 }
 
 /// Sentences of several subjects, some near to each other.
@@ -153,7 +167,7 @@ fn embeddings_of_sentences_keep_their_meaning() {
             let types = plain.signature().inputs[0].dtype;
             let values: Vec<i64> = tensor.into_data().iter().collect();
             match types {
-                accelerant::DType::I64 => HostTensor::from_vec(dims, values).unwrap(),
+                DType::I64 => HostTensor::from_vec(dims, values).unwrap(),
                 _ => {
                     let values = values.into_iter().map(|v| v as i32).collect();
                     HostTensor::from_vec(dims, values).unwrap()
@@ -182,6 +196,9 @@ fn embeddings_of_sentences_keep_their_meaning() {
         let plan = Plan::of(test, &model);
         let size = plan.size;
         eprintln!("MiniLM in {precision}: cosine {least:.6}, plan of {size} bytes");
+        let few = report.layers.iter().filter(|layer| layer.precision.ends_with(['4', '8']));
+        let quantized = !matches!(precision, Precision::Mixed | Precision::Fp16 | Precision::Bf16);
+        assert_eq!(few.count(), if quantized { 36 } else { 0 }, "{precision}: {report}");
         let (wanted, slack) = match precision {
             Precision::Mixed | Precision::Fp16 => (0.9999, 1e-3),
             Precision::Bf16 => (0.999, 1e-2),

@@ -15,7 +15,7 @@ use std::{
     sync::Arc,
 };
 
-use super::onnx::{self, ModelProto, NodeProto, TensorProto};
+use super::onnx::{ModelProto, NodeProto, TensorProto};
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::{DType, Shape, TensorSpec};
 use crate::tensor::HostTensor;
@@ -120,15 +120,6 @@ impl Graph {
     /// Adds a weight of a type that this crate has no name for, under a [fresh](Self::fresh) name.
     pub(in crate::export) fn add_proto(&mut self, tensor: TensorProto) {
         self.rest.graph.get_or_insert_default().initializer.push(tensor);
-    }
-
-    /// Gives a value within as well, under its own name.
-    pub(in crate::export) fn add_output(&mut self, spec: TensorSpec) {
-        let graph = self.rest.graph.get_or_insert_default();
-        if !graph.output.is_empty() {
-            graph.output.push(onnx::spec_to_proto(&spec));
-        }
-        self.outputs.push(spec);
     }
 
     /// States a newer operator set, whose operators mean the same for this graph.

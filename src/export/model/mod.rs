@@ -7,18 +7,23 @@ mod encode;
 mod external;
 mod infer;
 mod normalize;
+mod observed;
 mod open;
 mod sizes;
 mod tensors;
 mod walk;
 mod write;
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::Arc,
+};
 
 use super::Target;
 use super::onnx::ModelProto;
 use super::passes::precision::PrecisionReport;
-use crate::spec::{Signature, TensorSpec};
+use crate::spec::{DType, Shape, Signature, TensorSpec};
 use crate::tensor::HostTensor;
 
 /// An ONNX model whose weights are shared with whoever made it.
@@ -32,9 +37,14 @@ pub struct OnnxModel {
     fixed: BTreeMap<String, usize>,
     /// Whom it is right for as it is.
     written_for: Option<Target>,
+    /// Types and shapes of values within, where who made the model knows them.
+    inner: Option<Arc<InnerSpecs>>,
     /// What became of its layers, where a precision was asked for.
     precision: Option<Arc<PrecisionReport>>,
 }
+
+/// Types and shapes by name.
+pub(in crate::export) type InnerSpecs = HashMap<Arc<str>, (DType, Shape)>;
 
 /// Whom a model is right for is no part of it.
 impl PartialEq for OnnxModel {
@@ -56,7 +66,7 @@ pub struct SplitModel {
 impl OnnxModel {
     pub(crate) fn from_parts(proto: ModelProto, signature: Signature) -> Self {
         let (unnamed, fixed) = Default::default();
-        Self { proto, signature, unnamed, fixed, written_for: None, precision: None }
+        Self { proto, signature, unnamed, fixed, written_for: None, inner: None, precision: None }
     }
 
     /// States that the model is right for a target as it is.
@@ -67,6 +77,16 @@ impl OnnxModel {
     /// Whether the model was written for a target.
     pub(crate) fn is_written_for(&self, target: Target) -> bool {
         self.written_for == Some(target)
+    }
+
+    /// The same model, with what is known of values within.
+    pub(in crate::export) fn with_inner(self, inner: InnerSpecs) -> Self {
+        Self { inner: Some(Arc::new(inner)), ..self }
+    }
+
+    /// What is known of values within beside what the protobuf says.
+    pub(in crate::export) fn inner(&self) -> Option<&InnerSpecs> {
+        self.inner.as_deref()
     }
 
     pub(crate) fn with_report(self, report: Arc<PrecisionReport>) -> Self {

@@ -119,7 +119,10 @@ impl Writer<'_> {
     }
 
     fn plan(&self, nodes: &[NodeProto]) -> Plan {
-        let marks = islands::before(nodes);
+        let mut marks = islands::before(nodes);
+        for at in attention::changed(nodes) {
+            marks.insert(at, "TensorRT fails to build a product with a softmax that was changed");
+        }
         let mut wanted = vec![false; nodes.len()];
         let mut wants: HashSet<&str> = HashSet::new();
         let mut normalized = HashSet::new();
@@ -159,15 +162,21 @@ impl Writer<'_> {
         gives: &HashSet<String>,
         plan: &Plan,
     ) -> Result<()> {
+        let mut given = None;
         for attribute in &mut node.attribute {
             for body in attribute.g.iter_mut().chain(&mut attribute.graphs) {
-                self.body(body)?;
+                given = Some(self.body(body)?);
             }
         }
         let inputs: Vec<Option<Known>> = node.input.iter().map(|name| self.known(name)).collect();
         let dtypes: Vec<_> =
             inputs.iter().map(|known| known.as_ref().and_then(|k| k.dtype)).collect();
         let mut outputs = types::of_outputs(&node, &dtypes);
+        if let Some(given) = given {
+            // A loop keeps what says whether it goes on.
+            let own = given.into_iter().skip(usize::from(node.is("Loop")));
+            outputs.iter_mut().zip(own).for_each(|(output, dtype)| *output = dtype);
+        }
         for (dtype, name) in outputs.iter_mut().zip(&node.output) {
             let outermost = self.frames.len() == 1;
             let stated = outermost.then(|| self.graph.spec(name)).flatten();
@@ -513,8 +522,8 @@ impl Writer<'_> {
         Ok(made)
     }
 
-    /// A branch or the body of a loop.
-    fn body(&mut self, body: &mut GraphProto) -> Result<()> {
+    /// A branch or the body of a loop, and the types of what it gives.
+    fn body(&mut self, body: &mut GraphProto) -> Result<Vec<Option<DType>>> {
         let mut frame = Frame::default();
         for input in &body.input {
             let dtype = onnx_type(input);
@@ -546,12 +555,15 @@ impl Writer<'_> {
         }
         self.frames.push(frame);
         self.list(nodes, &gives)?;
-        // What a body gives without a node of its own.
+        let given = body.output.iter().map(|output| {
+            onnx_type(output).or_else(|| self.known(output.name()).and_then(|known| known.dtype))
+        });
+        let given = given.collect();
         let frame = self.frames.pop().expect("it was pushed");
         body.node = frame.nodes;
         body.initializer.extend(frame.added);
         body.value_info.clear();
-        Ok(())
+        Ok(given)
     }
 
     fn known(&self, name: &str) -> Option<Known> {

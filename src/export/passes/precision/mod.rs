@@ -8,7 +8,6 @@ mod half;
 mod islands;
 mod known;
 mod narrow;
-mod observe;
 mod operators;
 mod options;
 mod quantize;

@@ -4,7 +4,7 @@
 
 mod numbers;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::Choice;
 use super::half::label;
@@ -63,6 +63,7 @@ pub(super) fn write(
         choice,
         origins,
         weights: HashMap::new(),
+        turned: HashSet::new(),
         activations: HashMap::new(),
         nodes: Vec::new(),
     };
@@ -80,7 +81,12 @@ pub(super) fn write(
         }
         writer.nodes.push(node);
     }
-    let nodes = writer.nodes;
+    let mut nodes = writer.nodes;
+    // A weight that was turned for a product is turned after it is dequantized.
+    let left: HashSet<String> = writer.turned;
+    let read: HashSet<&String> = nodes.iter().flat_map(|node| &node.input).collect();
+    let unread: HashSet<String> = left.into_iter().filter(|name| !read.contains(name)).collect();
+    nodes.retain(|node| !node.output.iter().any(|name| unread.contains(name)));
     graph.nodes = nodes;
     Ok(())
 }
@@ -93,6 +99,8 @@ struct Writer<'g> {
     origins: &'g HashMap<String, String>,
     weights: HashMap<(String, usize), String>,
     activations: HashMap<String, String>,
+    /// Weights in the other layout, which are turned elsewhere now.
+    turned: HashSet<String>,
     nodes: Vec<NodeProto>,
 }
 
@@ -102,6 +110,8 @@ struct Weight {
     tensor: HostTensor,
     /// Its axis of outputs.
     channels: usize,
+    /// What turns it for the product.
+    turn: Option<NodeProto>,
 }
 
 impl Writer<'_> {
@@ -110,12 +120,20 @@ impl Writer<'_> {
         if !node.is("MatMul") && !node.is("Gemm") || node.int("transA", 0) != 0 {
             return None;
         }
-        let name = node.input.get(1)?;
+        let given = node.input.get(1)?;
+        let turn = self.nodes.iter().find(|node| {
+            node.is("Transpose")
+                && node.output[0] == *given
+                && node.permutation(2) == Some(vec![1, 0])
+        });
+        let name = turn.map_or(given, |turn| &turn.input[0]);
         let original = self.origins.get(name).unwrap_or(name);
         let tensor = self.graph.constant(original).or_else(|| self.graph.constant(name))?.clone();
-        let channels = if node.int("transB", 0) != 0 { 0 } else { 1 };
+        let by_outputs = (node.int("transB", 0) != 0) != turn.is_some();
+        let channels = if by_outputs { 0 } else { 1 };
         let fits = tensor.shape().len() == 2 && tensor.shape().iter().all(|&size| size >= LEAST);
-        fits.then(|| Weight { name: name.clone(), tensor, channels })
+        let turn = turn.cloned();
+        fits.then(|| Weight { name: name.clone(), tensor, channels, turn })
     }
 
     /// Quantizes a product, or says why not.
@@ -149,7 +167,25 @@ impl Writer<'_> {
             let rows = weight.tensor.shape()[1 - weight.channels];
             return Ok(Some(format!("{rows} inputs are no whole number of blocks of 16 or more")));
         }
-        node.input[1] = self.quantized(weight, &values, block, dtype)?;
+        let back = self.quantized(weight, &values, block, dtype)?;
+        node.input[1] = match &weight.turn {
+            None => back,
+            Some(turn) => {
+                let name = self.graph.fresh(&format!("{}.dequantized", turn.output[0]));
+                let turned = NodeProto {
+                    name: Some(name.clone()),
+                    input: vec![back],
+                    output: vec![name.clone()],
+                    ..turn.clone()
+                };
+                self.nodes.push(turned);
+                self.turned.insert(turn.output[0].clone());
+                if let Some(spec) = self.graph.spec(&turn.output[0]) {
+                    self.graph.set_spec(&name, dtype, spec.shape);
+                }
+                name
+            }
+        };
         if let Some(scale) = scale {
             node.input[0] = self.activation(&node.input[0].clone(), scale, dtype)?;
         }
