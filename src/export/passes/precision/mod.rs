@@ -4,6 +4,8 @@
 //! from a framework or from a file.
 
 mod attention;
+mod decide;
+mod folded_norm;
 mod half;
 mod islands;
 mod known;

@@ -98,6 +98,9 @@ impl FromStr for Precision {
     }
 }
 
+/// Decibels of signal to noise that an activation keeps in 8-bit integers.
+const LEAST_SIGNAL: f32 = 25.0;
+
 /// A precision, and what differs from it.
 ///
 /// ```
@@ -111,12 +114,19 @@ pub struct PrecisionOptions {
     ranges: Option<Arc<Ranges>>,
     kept: Vec<String>,
     asked: Vec<String>,
+    least_signal: f32,
 }
 
 impl PrecisionOptions {
     /// A precision by its rules alone.
     pub const fn new(precision: Precision) -> Self {
-        Self { precision, ranges: None, kept: Vec::new(), asked: Vec::new() }
+        Self {
+            precision,
+            ranges: None,
+            kept: Vec::new(),
+            asked: Vec::new(),
+            least_signal: LEAST_SIGNAL,
+        }
     }
 
     /// Uses measured ranges: what exceeds the range of half precision in the samples stays in 32 bits, and 8 bits are
@@ -141,6 +151,18 @@ impl PrecisionOptions {
     pub fn ask<S: Into<String>>(mut self, layers: impl IntoIterator<Item = S>) -> Self {
         self.asked.extend(layers.into_iter().map(Into::into));
         self
+    }
+
+    /// Leaves layers in half precision whose activation keeps less than so many decibels of signal to noise in 8-bit
+    /// integers, by its measured range; 25 otherwise: few large values among many small ones leave no steps for the small ones.
+    #[must_use]
+    pub const fn least_signal_to_noise(mut self, decibels: f32) -> Self {
+        self.least_signal = decibels;
+        self
+    }
+
+    pub(super) const fn least_signal(&self) -> f32 {
+        self.least_signal
     }
 
     /// The precision.

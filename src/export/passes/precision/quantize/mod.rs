@@ -208,6 +208,17 @@ impl Writer<'_> {
             _ => range.limit,
         };
         let scale = reach / self.form.grid().most();
+        if self.form == Form::Int8 {
+            // Rounding errs by up to half a step either way, evenly.
+            let noise = scale * scale / 12.0;
+            let signal = range.deviation.powi(2) + range.mean.powi(2);
+            let decibels = 10.0 * (signal / noise).log10();
+            if decibels < self.choice.options.least_signal() {
+                return Err(format!(
+                    "`{original}` keeps {decibels:.1} dB of signal to noise in 8 bits"
+                ));
+            }
+        }
         match scale.is_normal() && scale < f32::from(::half::f16::MAX) {
             true => Ok(scale),
             false => Err(format!("`{original}` reaches {reach:e}, which makes no scale")),
