@@ -57,6 +57,14 @@ pub mod verify {
     };
 }
 
+/// The precision that a model is computed in: what is asked, what became of each layer, and ranges measured on samples.
+pub mod precision {
+    pub use crate::export::precision::{
+        Layer, Precision, PrecisionOptions, PrecisionReport, Range, Ranges,
+    };
+    pub use crate::runtime::calibration::{Calibration, Method};
+}
+
 /// CUDA memory in and out of a module, through [cudarc].
 #[cfg(feature = "cuda")]
 pub mod cuda {

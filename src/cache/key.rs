@@ -39,6 +39,8 @@ impl Key {
             (WEIGHTS, short(&weights.finalize())),
             // The ranges of symbols are in no protobuf.
             ("sizes", format!("{:?}", model.signature())),
+            // Whether products round to TF32 is in no node.
+            ("precision", asked(model)),
         ];
         let own = own.map(|(name, value)| (name.to_owned(), value));
         let of_backend =
@@ -60,6 +62,11 @@ impl Key {
     pub(super) fn name(&self) -> &str {
         value(&self.parts, NAME).unwrap_or_default()
     }
+}
+
+/// The precision that was asked for.
+fn asked(model: &OnnxModel) -> String {
+    model.precision_report().map_or("its own".into(), |report| format!("{:?}", report.precision))
 }
 
 /// The value of a part.

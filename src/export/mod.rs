@@ -20,6 +20,8 @@ pub mod burn;
 #[cfg(feature = "candle")]
 pub mod candle;
 
+pub(crate) use passes::precision;
+
 pub use graph::{Conv, GraphBuilder, Node, Pool, Value};
 pub use model::{OnnxModel, SplitModel};
 pub use onnx::Attribute;

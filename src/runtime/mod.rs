@@ -1,6 +1,7 @@
 //! From a model to a module that is called like the original: options, the call, the framework
 //! modules. How a backend works inside is not known here.
 
+pub(crate) mod calibration;
 #[cfg(any(feature = "burn", feature = "candle"))]
 mod check;
 mod compile;

@@ -16,6 +16,7 @@ use crate::backend::{
 };
 use crate::cache::CacheUse;
 use crate::error::{Error, ErrorKind, Result};
+use crate::export::precision::PrecisionReport;
 use crate::export::{ExportOptions, OnnxModel, Target};
 use crate::progress::{Phase, Record, Recorder, phase};
 use crate::spec::Signature;
@@ -60,6 +61,7 @@ struct Origin {
     first_run: OnceLock<Duration>,
     /// The model in the form that every backend reads, if it is kept.
     source: Option<OnnxModel>,
+    precision: Option<Arc<PrecisionReport>>,
 }
 
 impl InferenceModule {
@@ -69,10 +71,21 @@ impl InferenceModule {
         cache: CacheUse,
         record: Record,
         source: Option<OnnxModel>,
+        precision: Option<Arc<PrecisionReport>>,
     ) -> Self {
         let Compiled { executable, engine, backend, rejected } = compiled;
         let first_run = OnceLock::new();
-        let origin = Origin { backend, rejected, engine, built, cache, record, first_run, source };
+        let origin = Origin {
+            backend,
+            rejected,
+            engine,
+            built,
+            cache,
+            record,
+            first_run,
+            source,
+            precision,
+        };
         Self::of(vec![executable.into()], Arc::new(origin), None)
     }
 
@@ -122,6 +135,20 @@ impl InferenceModule {
         mut export: impl FnMut(Target) -> Result<OnnxModel>,
         options: &OptimizeOptions,
     ) -> Result<Self> {
+        let mut report = None;
+        let wanted = AsRef::<ExportOptions>::as_ref(options).wanted_precision();
+        let mut export = |target: Target| {
+            let model = match wanted {
+                // Forms are chosen by type: they come after the precision.
+                Some(wanted) => {
+                    let plain = export(target.for_compute_capability(None))?;
+                    plain.with_precision(target, wanted.clone())?
+                }
+                None => export(target)?,
+            };
+            report = model.shared_report();
+            Ok(model)
+        };
         let mut maker = Maker::new(options.engine_cache())?;
         let (compiled, built, source) = recorder.during(|| {
             let mut portable = None;
@@ -155,7 +182,7 @@ impl InferenceModule {
             record.passes = passes;
             engine
         });
-        Ok(Self::new(compiled, built, maker.cache_use(), record, source))
+        Ok(Self::new(compiled, built, maker.cache_use(), record, source, report))
     }
 
     /// Makes an engine ready to run that was built before, perhaps on another machine. TensorRT takes only plans that
@@ -176,7 +203,7 @@ impl InferenceModule {
         let recorder = Recorder::new(options.follower());
         let executable = recorder.during(|| phase(Phase::Load, || backend.load(&engine)))?;
         let compiled = Compiled { executable, engine, backend, rejected: Vec::new() };
-        Ok(Self::new(compiled, None, compile::given(), recorder.record(), None))
+        Ok(Self::new(compiled, None, compile::given(), recorder.record(), None, None))
     }
 
     /// Reads an engine file and makes it ready to run. Trust the file as a program: TensorRT runs what is in it, see
@@ -266,6 +293,12 @@ impl InferenceModule {
     /// The backends that were passed over, each with its reason.
     pub fn rejected(&self) -> &[Rejection] {
         &self.0.origin.rejected
+    }
+
+    /// What became of each layer, where a [precision](OptimizeOptions::precision) was asked for and the engine was not
+    /// read from a file.
+    pub fn precision_report(&self) -> Option<&PrecisionReport> {
+        self.0.origin.precision.as_deref()
     }
 
     /// The engine: the one [asked for](OptimizeOptions::save_engine), else the one that runs.

@@ -38,6 +38,9 @@ struct Args {
     /// Whether layers are in the forms that are faster on Hopper; by default as the crate has it on the device.
     #[arg(long)]
     hopper_forms: Option<bool>,
+    /// The precision of accelerated modules, such as `mixed`; by default that of the model.
+    #[arg(long)]
+    precision: Option<accelerant::precision::Precision>,
     /// Which size of Candle's accelerated modules is not fixed: any up to the one measured.
     #[arg(long, value_enum)]
     any: Option<Any>,
@@ -183,6 +186,7 @@ pub(crate) struct Setting {
     pub runtime_cache: Option<PathBuf>,
     pub kernel_overlap: Option<bool>,
     pub hopper_forms: Option<bool>,
+    pub precision: Option<accelerant::precision::Precision>,
     pub any: Option<Any>,
     pub batch_sizes: Vec<usize>,
     pub one_profile: bool,
@@ -207,7 +211,11 @@ impl Setting {
         let registry = Registry::empty()
             .with(TensorRt::rtx().with_options(options))
             .require(BackendKind::TensorRtRtx);
-        OptimizeOptions::new().registry(registry)
+        let options = OptimizeOptions::new().registry(registry);
+        match self.precision {
+            Some(precision) => options.precision(precision),
+            None => options,
+        }
     }
 }
 
@@ -218,6 +226,7 @@ fn run(args: Args, start: Instant) -> Result<()> {
         runtime_cache: args.runtime_cache,
         kernel_overlap: args.kernel_overlap,
         hopper_forms: args.hopper_forms,
+        precision: args.precision,
         any: args.any,
         batch_sizes: args.batch_sizes,
         one_profile: args.one_profile,

@@ -22,6 +22,7 @@ use super::runtime::{dtype_from_tensorrt, dtype_name};
 use super::values;
 use crate::backend::Engine;
 use crate::error::{Error, ErrorKind, Result};
+use crate::export::precision::Precision;
 use crate::export::{NodeRefusal, OnnxModel, SplitModel};
 use crate::files::write_atomic;
 use crate::progress::{self, Phase, Recorder, phase};
@@ -77,7 +78,7 @@ pub(super) fn build(
         workspace: options.workspace.unwrap_or(0),
         optimization_level: options.optimization_level.map_or(-1, i32::from),
         aux_streams: options.aux_streams.map_or(-1, i32::from),
-        tf32: options.tf32,
+        tf32: options.tf32 && !is_of_32_bits(model),
         detailed: options.layer_details,
         compute_capabilities: options
             .compute_capabilities
@@ -301,4 +302,9 @@ fn save_timing_cache(builder: &ffi::Builder, path: &Path) {
     if let Err(e) = written {
         tracing::warn!(target: "accelerant::tensorrt", "the timing cache is not kept: {e}");
     }
+}
+
+/// Whether products of 32 bits were asked for.
+fn is_of_32_bits(model: &OnnxModel) -> bool {
+    model.precision_report().is_some_and(|report| report.precision == Precision::Fp32)
 }

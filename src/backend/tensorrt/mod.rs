@@ -201,6 +201,15 @@ impl TensorRt {
         self.options.compute_capabilities.is_empty() && here()
     }
 
+    /// The oldest compute capability that an engine built now is for, as far as it is known.
+    fn oldest_capability(&self) -> Option<u16> {
+        if let Some(stated) = self.options.compute_capabilities.iter().min() {
+            return Some(*stated);
+        }
+        let (major, minor) = device::compute_capability(self.options.device).ok()?;
+        u16::try_from(10 * major + minor).ok()
+    }
+
     /// What an engine built now is for.
     fn built_for(&self, device: Option<&CudaContext>) -> Result<String> {
         let capabilities = &self.options.compute_capabilities;
@@ -233,7 +242,9 @@ impl Backend for TensorRt {
 
     fn target(&self) -> Target {
         let forms = self.options.hopper_forms.unwrap_or_else(|| self.is_for_hopper());
-        Target::tensorrt().for_compute_capability(forms.then_some(HOPPER))
+        // Without the forms for it, a model for Hopper is one for any GPU.
+        let oldest = || self.oldest_capability().filter(|capability| *capability != HOPPER);
+        Target::tensorrt().for_compute_capability(if forms { Some(HOPPER) } else { oldest() })
     }
 
     fn probe(&self) -> Result<()> {

@@ -16,7 +16,7 @@ use std::{
     sync::Arc,
 };
 
-use super::onnx::{ModelProto, NodeProto};
+use super::onnx::{ModelProto, NodeProto, TensorProto};
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::{DType, Shape, TensorSpec};
 use crate::tensor::HostTensor;
@@ -124,6 +124,19 @@ impl Graph {
     /// States that a value is known. No node makes it any more.
     pub(in crate::export) fn set_constant(&mut self, name: &str, tensor: HostTensor) {
         self.weights.push(name.into(), tensor);
+    }
+
+    /// Adds a weight of a type that this crate has no name for, under a [fresh](Self::fresh) name.
+    pub(in crate::export) fn add_proto(&mut self, tensor: TensorProto) {
+        self.rest.graph.get_or_insert_default().initializer.push(tensor);
+    }
+
+    /// States a newer operator set, whose operators mean the same for this graph.
+    pub(in crate::export) fn at_least_opset(&mut self, version: i64) {
+        let sets = self.rest.opset_import.iter_mut();
+        for set in sets.filter(|set| matches!(set.domain(), "" | "ai.onnx")) {
+            set.version = Some(set.version().max(version));
+        }
     }
 
     /// Whether nodes, weights and outputs fit together: every name is made once, before it is read.

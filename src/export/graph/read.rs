@@ -54,6 +54,10 @@ impl Graph {
         }
         graph.read_nodes();
         graph.take_names();
+        let known = model.inner().into_iter().flatten();
+        let known = known.filter(|(name, _)| graph.constant(name).is_none());
+        let known: Vec<_> = known.map(|(name, spec)| (name.clone(), spec.clone())).collect();
+        graph.values.extend(known);
         graph.find_specs();
         graph
     }
@@ -105,7 +109,7 @@ impl Graph {
                 .output
                 .iter()
                 .enumerate()
-                .filter(|(_, name)| !name.is_empty())
+                .filter(|(_, name)| !name.is_empty() && !self.values.contains_key(name.as_str()))
                 .filter_map(|(i, name)| {
                     let spec = found.get(i).or_else(|| stated.get(name.as_str()))?;
                     Some((Arc::from(name.as_str()), spec.clone()))
@@ -235,7 +239,7 @@ impl Graph {
             graph.output = self.outputs.iter().map(onnx::spec_to_proto).collect();
         }
         let signature = Signature { inputs: self.inputs, outputs: self.outputs };
-        OnnxModel::from_parts(proto, signature).written_for(target)
+        OnnxModel::from_parts(proto, signature).with_inner(self.values).written_for(target)
     }
 }
 

@@ -8,6 +8,7 @@ mod external;
 mod infer;
 mod inner;
 mod normalize;
+mod observed;
 mod open;
 mod pair;
 mod sizes;
@@ -15,11 +16,16 @@ mod tensors;
 mod walk;
 mod write;
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::Arc,
+};
 
 use super::Target;
 use super::onnx::ModelProto;
-use crate::spec::{Signature, TensorSpec};
+use super::passes::precision::PrecisionReport;
+use crate::spec::{DType, Shape, Signature, TensorSpec};
 use crate::tensor::HostTensor;
 
 /// An ONNX model whose weights are shared with whoever made it.
@@ -33,7 +39,14 @@ pub struct OnnxModel {
     fixed: BTreeMap<String, usize>,
     /// Whom it is right for as it is.
     written_for: Option<Target>,
+    /// Types and shapes of values within, where who made the model knows them.
+    inner: Option<Arc<InnerSpecs>>,
+    /// What became of its layers, where a precision was asked for.
+    precision: Option<Arc<PrecisionReport>>,
 }
+
+/// Types and shapes by name.
+pub(in crate::export) type InnerSpecs = HashMap<Arc<str>, (DType, Shape)>;
 
 /// Whom a model is right for is no part of it.
 impl PartialEq for OnnxModel {
@@ -55,7 +68,7 @@ pub struct SplitModel {
 impl OnnxModel {
     pub(crate) fn from_parts(proto: ModelProto, signature: Signature) -> Self {
         let (unnamed, fixed) = Default::default();
-        Self { proto, signature, unnamed, fixed, written_for: None }
+        Self { proto, signature, unnamed, fixed, written_for: None, inner: None, precision: None }
     }
 
     /// States that the model is right for a target as it is.
@@ -66,6 +79,30 @@ impl OnnxModel {
     /// Whether the model was written for a target.
     pub(crate) fn is_written_for(&self, target: Target) -> bool {
         self.written_for == Some(target)
+    }
+
+    /// The same model, with what is known of values within.
+    pub(in crate::export) fn with_inner(self, inner: InnerSpecs) -> Self {
+        Self { inner: Some(Arc::new(inner)), ..self }
+    }
+
+    /// What is known of values within beside what the protobuf says.
+    pub(in crate::export) fn inner(&self) -> Option<&InnerSpecs> {
+        self.inner.as_deref()
+    }
+
+    pub(crate) fn with_report(self, report: Arc<PrecisionReport>) -> Self {
+        Self { precision: Some(report), ..self }
+    }
+
+    /// What became of each layer, where [a precision was asked for](Self::with_precision).
+    pub fn precision_report(&self) -> Option<&PrecisionReport> {
+        self.precision.as_deref()
+    }
+
+    /// The report to share.
+    pub(crate) fn shared_report(&self) -> Option<Arc<PrecisionReport>> {
+        self.precision.clone()
     }
 
     /// The same model in another form, with the names of sizes that this one has.

@@ -109,5 +109,13 @@ fn settled(mut proto: ModelProto) -> Result<OnnxModel> {
     let facts = infer::facts(&proto)?;
     let signature = normalize::signature::settle(&mut proto, &facts)?;
     let fixed = Default::default();
-    Ok(OnnxModel { proto, signature, unnamed, fixed, written_for: None })
+    Ok(OnnxModel {
+        proto,
+        signature,
+        unnamed,
+        fixed,
+        written_for: None,
+        inner: None,
+        precision: None,
+    })
 }

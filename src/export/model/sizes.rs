@@ -43,6 +43,7 @@ impl OnnxModel {
         self.expect_symbol(symbol)?;
         // Other sizes may want other forms.
         self.written_for = None;
+        self.inner = None;
         let size = *range.start();
         self.signature =
             self.signature.with_dims(|known| (known.name() == symbol).then_some(Dim::Fixed(size)));
@@ -88,6 +89,7 @@ impl OnnxModel {
     fn map_symbol(mut self, name: &str, f: impl FnOnce(Symbol) -> Result<Symbol>) -> Result<Self> {
         let new = f(self.expect_symbol(name)?.clone())?;
         self.written_for = None;
+        self.inner = None;
         let changed = |symbol: &Symbol| (symbol.name() == name).then(|| new.clone().into());
         self.signature = self.signature.with_dims(changed);
         Ok(self)

@@ -108,6 +108,26 @@ macro_rules! export_builders {
                 self
             }
 
+            /// Computes in another precision where the backend can. Inputs and outputs keep their types. A model that is
+            /// exported without being optimized is as it was;
+            /// [`OnnxModel::with_precision`]($crate::export::OnnxModel::with_precision) gives it another precision.
+            /// What became of each layer is in
+            /// [`InferenceModule::precision_report`]($crate::InferenceModule::precision_report).
+            ///
+            /// ```
+            /// use accelerant::{OptimizeOptions, precision::Precision};
+            ///
+            /// let options = OptimizeOptions::new().precision(Precision::Fp16);
+            /// ```
+            #[must_use]
+            pub fn precision(
+                mut self,
+                precision: impl Into<$crate::precision::PrecisionOptions>,
+            ) -> Self {
+                self$(.$inner)?.precision = Some(precision.into());
+                self
+            }
+
             /// Names the weights of a Candle model after the paths that were recorded while it was made.
             #[cfg(feature = "candle")]
             #[must_use]

@@ -4,6 +4,7 @@ mod builders;
 #[cfg(any(feature = "burn", feature = "candle"))]
 mod specs;
 
+use super::passes::precision::PrecisionOptions;
 use crate::spec::Dim;
 
 pub(crate) use builders::export_builders;
@@ -29,6 +30,7 @@ pub struct ExportOptions {
     pub(crate) every_size: bool,
     #[cfg(feature = "candle")]
     pub(crate) weight_names: crate::candle::WeightNames,
+    pub(crate) precision: Option<PrecisionOptions>,
 }
 
 /// Which input of a model: by position, counted from 0, or by name.
@@ -58,6 +60,11 @@ impl ExportOptions {
     /// Static shapes as in the example, and names of the exporter's choice.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The precision that is asked for.
+    pub(crate) fn wanted_precision(&self) -> Option<&PrecisionOptions> {
+        self.precision.as_ref()
     }
 
     /// The first option that is stated, if any is.

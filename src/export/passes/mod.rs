@@ -1,5 +1,5 @@
 //! What becomes of a graph before a target reads it: passes that work around what the target computes wrongly
-//! (`fixes`), and passes that write layers as its GPU runs them fastest (`hopper`). Every graph goes through
+//! (`fixes`), the precision that is asked for (`precision`), and passes that write layers as its GPU runs them fastest (`hopper`). Every graph goes through
 //! the same ones, whether it comes from a framework, from the builder or from a file.
 
 mod activation;
@@ -7,14 +7,18 @@ mod canonical;
 mod fixes;
 mod hopper;
 mod linear;
+pub(crate) mod precision;
 mod rewrite;
 #[cfg(test)]
 mod testing;
+
+use std::{cell::RefCell, sync::Arc};
 
 use super::graph::{self, Graph, GraphBuilder};
 use super::{OnnxModel, Reader, Target};
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{self, Phase};
+use precision::{Precise, PrecisionOptions, PrecisionReport};
 
 /// One change to a graph, wherever it applies.
 trait Pass {
@@ -26,12 +30,13 @@ trait Pass {
 }
 
 /// The passes for one target, in order.
-#[derive(Default)]
-struct Pipeline {
+struct Pipeline<'a> {
     /// What lets the others find layers. Alone it is no reason to change a model.
     canonical: Vec<Box<dyn Pass>>,
     /// What holds of bodies of branches and loops as well.
     fixes: Vec<Box<dyn Pass>>,
+    /// The precision that is asked for.
+    precise: Option<Precise<'a>>,
     /// What holds of the graph itself.
     forms: Vec<Box<dyn Pass>>,
 }
@@ -45,7 +50,12 @@ const OLDEST_OPSET_FOR_TRACT: i64 = 11;
 /// The oldest operator set in which the forms are written: its sums, squeezes and splits take their axes as inputs.
 const OLDEST_OPSET_OF_FORMS: i64 = 13;
 
-impl Pipeline {
+impl<'a> Pipeline<'a> {
+    /// The precision alone.
+    fn only(precise: Option<Precise<'a>>) -> Self {
+        Self { canonical: Vec::new(), fixes: Vec::new(), precise, forms: Vec::new() }
+    }
+
     /// What a graph of an operator set needs for a target.
     ///
     /// What is said in a roundabout way is said plainly first, or the others would not find layers whose weights
@@ -53,9 +63,10 @@ impl Pipeline {
     /// Fixes come next: what a target computes wrongly is found as the model has it, and a form decides by what
     /// will be computed. Among the forms, linear layers come before all others, since those divide and turn
     /// what they give; keys are padded where the heads were turned; and rows come last, since they begin at the
-    /// feed-forward networks in parts, and are cut off before the padded keys.
-    fn for_target(target: Target, opset: i64) -> Self {
-        let mut passes = Self::default();
+    /// feed-forward networks in parts, and are cut off before the padded keys. The precision stands between: forms
+    /// are chosen by type.
+    fn for_target(target: Target, opset: i64, precise: Option<Precise<'a>>) -> Self {
+        let mut passes = Self::only(precise);
         if opset >= OLDEST_OPSET && target.reader() == Reader::TensorRt {
             passes.canonical.push(Box::new(canonical::Identities));
             passes.canonical.push(Box::new(canonical::KnownValues));
@@ -95,6 +106,9 @@ impl Pipeline {
                 apply(&**pass, graph)?;
             }
             let mut all = self.fix(graph)?;
+            if let Some(precise) = &self.precise {
+                all += apply(precise, graph)?;
+            }
             for pass in &self.forms {
                 all += apply(&**pass, graph)?;
             }
@@ -119,7 +133,7 @@ impl Pipeline {
     }
 
     fn is_empty(&self) -> bool {
-        self.fixes.is_empty() && self.forms.is_empty()
+        self.fixes.is_empty() && self.precise.is_none() && self.forms.is_empty()
     }
 }
 
@@ -153,7 +167,7 @@ impl GraphBuilder {
             let text = format!("graph `{}` has no outputs", graph.name());
             return Err(Error::new(ErrorKind::InvalidModel, text).in_operation("finish"));
         }
-        Pipeline::for_target(self.target(), graph.opset()).run(&mut graph)?;
+        Pipeline::for_target(self.target(), graph.opset(), None).run(&mut graph)?;
         Ok(graph.into_model(self.target()))
     }
 }
@@ -170,7 +184,7 @@ impl OnnxModel {
         if self.is_written_for(target) {
             return Ok(self.clone());
         }
-        let pipeline = Pipeline::for_target(target, graph::opset(self.proto()));
+        let pipeline = Pipeline::for_target(target, graph::opset(self.proto()), None);
         if pipeline.is_empty() {
             return Ok(self.clone().written_for(target));
         }
@@ -179,5 +193,44 @@ impl OnnxModel {
             0 => Ok(self.clone().written_for(target)),
             _ => Ok(self.in_form(graph.into_model(target))),
         }
+    }
+
+    /// The model as [a target](Self::for_target) reads it, in another precision. Inputs and outputs keep their types.
+    /// What became of each layer is in its [report](Self::precision_report).
+    ///
+    /// ```
+    /// use accelerant::export::{GraphBuilder, Target};
+    /// use accelerant::{DType, precision::Precision};
+    ///
+    /// let graph = GraphBuilder::new("product");
+    /// let x = graph.input("x", DType::F32, [2, 2])?;
+    /// graph.output("y", &x.matmul(&x)?)?;
+    /// let half = graph.finish()?.with_precision(Target::tensorrt(), Precision::Fp16)?;
+    /// assert_eq!(half.precision_report().unwrap().layers[0].precision, "f16");
+    /// # Ok::<(), accelerant::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] for options that contradict each other, that name no layer, or whose ranges
+    /// are missing or of another model; [`ErrorKind::Device`] for what the target's GPU cannot compute.
+    pub fn with_precision(
+        &self,
+        target: Target,
+        options: impl Into<PrecisionOptions>,
+    ) -> Result<Self> {
+        let options = options.into();
+        let report = RefCell::new(PrecisionReport::new(options.precision()));
+        let precise = Precise { options: &options, target, report: &report };
+        let mut graph = Graph::of(self);
+        let opset = graph.opset();
+        let changed = match self.is_written_for(target) {
+            true => Pipeline::only(Some(precise)).run(&mut graph)?,
+            false => Pipeline::for_target(target, opset, Some(precise)).run(&mut graph)?,
+        };
+        let model = match changed {
+            0 => self.clone().written_for(target),
+            _ => self.in_form(graph.into_model(target)),
+        };
+        Ok(model.with_report(Arc::new(report.into_inner())))
     }
 }

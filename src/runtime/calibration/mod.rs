@@ -1,0 +1,156 @@
+//! How far the values of a model reach on samples: the model gives all of them, and runs on whatever backend there is.
+//! What is kept of a value is a few numbers and a histogram, however many samples there are. How a limit is found in a
+//! histogram is in `threshold`; what ranges are for is in `export/passes/precision`.
+
+mod histogram;
+mod threshold;
+
+use std::collections::BTreeMap;
+
+use crate::backend::Registry;
+use crate::error::{Error, ErrorKind, Result};
+use crate::export::OnnxModel;
+use crate::export::precision::{Range, Ranges};
+use crate::spec::{DType, Signature};
+use crate::tensor::HostTensor;
+use histogram::Histogram;
+pub use threshold::Method;
+
+const CALIBRATE: &str = "calibrate";
+
+/// Fewer samples say nothing of what comes.
+const LEAST_SAMPLES: usize = 8;
+
+/// Measures the ranges of a model's values.
+///
+/// ```no_run
+/// use accelerant::precision::{Calibration, Method, Precision, PrecisionOptions};
+/// use accelerant::{HostTensor, InferenceModule, OptimizeOptions, Registry, export::OnnxModel};
+///
+/// # fn batches() -> Vec<Vec<HostTensor>> { Vec::new() }
+/// let model = OnnxModel::open("model.onnx")?;
+/// let ranges = Calibration::new(Method::Entropy).run(&model, &Registry::default(), batches())?;
+/// ranges.save("model.ranges.json")?;
+/// let int8 = PrecisionOptions::new(Precision::Int8).ranges(ranges);
+/// let fast = InferenceModule::compile(&model, &OptimizeOptions::new().precision(int8))?;
+/// # Ok::<(), accelerant::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Calibration {
+    method: Method,
+    least: usize,
+}
+
+impl Calibration {
+    /// Finds limits by a method, on eight samples or more.
+    pub const fn new(method: Method) -> Self {
+        Self { method, least: LEAST_SAMPLES }
+    }
+
+    /// Takes fewer samples, or wants more. Samples are counted along axis 0 of the first input.
+    #[must_use]
+    pub const fn least_samples(mut self, count: usize) -> Self {
+        self.least = count;
+        self
+    }
+
+    /// Runs a model on batches of inputs, each in the order of its signature, with the first backend of a registry that
+    /// can run it.
+    ///
+    /// The ranges are of the values that this model names: it must be the one that is given a precision later. That of
+    /// a framework is written for the same target before; ONNX Runtime reads what is written for TensorRT.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] for a method that makes no sense, for too few samples, for values that are not
+    /// numbers and for samples that are all the same, with the tensor and the batch; what a signature says of inputs,
+    /// before anything is built; and the errors of [`Registry::compile`].
+    pub fn run(
+        &self,
+        model: &OnnxModel,
+        registry: &Registry,
+        batches: impl IntoIterator<Item = Vec<HostTensor>>,
+    ) -> Result<Ranges> {
+        self.measured(model, registry, batches).map_err(|e| e.in_operation(CALIBRATE))
+    }
+
+    fn measured(
+        &self,
+        model: &OnnxModel,
+        registry: &Registry,
+        batches: impl IntoIterator<Item = Vec<HostTensor>>,
+    ) -> Result<Ranges> {
+        self.method.check()?;
+        let signature = model.signature();
+        let mut batches = batches.into_iter().enumerate().peekable();
+        let Some((_, first)) = batches.peek() else {
+            return Err(Error::new(ErrorKind::InvalidArgument, "there are no samples"));
+        };
+        check(signature, first)?;
+        let observed = model.observed()?;
+        let compiled = registry.compile(|_| Ok(observed.clone()))?;
+        let outputs = compiled.executable.signature().outputs.clone();
+        let mut histograms: BTreeMap<String, Histogram> = BTreeMap::new();
+        let mut samples = 0;
+        for (place, batch) in batches {
+            check(signature, &batch).map_err(|e| e.at_item(place))?;
+            samples += batch.first().and_then(|input| input.shape().first().copied()).unwrap_or(1);
+            let inputs = signature.inputs.iter().zip(&batch);
+            for (spec, tensor) in inputs.filter(|(spec, _)| spec.dtype == DType::F32) {
+                self.add(&mut histograms, &spec.name, tensor, place)?;
+            }
+            let results = compiled.executable.run(&batch).map_err(|e| e.at_item(place))?;
+            for (spec, tensor) in outputs.iter().zip(&results) {
+                if spec.dtype == DType::F32 {
+                    self.add(&mut histograms, &spec.name, tensor, place)?;
+                }
+            }
+        }
+        if samples < self.least {
+            let text = format!("{samples} samples are too few; {} are wanted", self.least);
+            return Err(Error::new(ErrorKind::InvalidArgument, text));
+        }
+        let mut inputs = signature.inputs.iter().filter(|spec| spec.dtype == DType::F32).peekable();
+        let constant = |name: &str| histograms.get(name).is_none_or(Histogram::is_constant);
+        if inputs.peek().is_some() && inputs.all(|spec| constant(&spec.name)) {
+            let text = "all samples are one and the same number";
+            let name = signature.inputs.first().map_or("", |spec| spec.name.as_str());
+            return Err(Error::new(ErrorKind::InvalidArgument, text).on_tensor(name));
+        }
+        let range = |(name, histogram): (String, Histogram)| (name, self.range(&histogram));
+        Ok(Ranges::new(self.method.to_string(), samples, histograms.into_iter().map(range)))
+    }
+
+    fn add(
+        &self,
+        histograms: &mut BTreeMap<String, Histogram>,
+        name: &str,
+        tensor: &HostTensor,
+        place: usize,
+    ) -> Result<()> {
+        let histogram = match histograms.get_mut(name) {
+            Some(histogram) => histogram,
+            None => histograms
+                .entry(name.to_owned())
+                .or_insert_with(|| Histogram::new(self.method.wants_counts())),
+        };
+        let values = tensor.view::<f32>()?;
+        let added = match values.as_slice() {
+            Some(values) => histogram.add(values),
+            None => histogram.add(&values.iter().copied().collect::<Vec<_>>()),
+        };
+        added.map_err(|text| {
+            Error::new(ErrorKind::InvalidArgument, text).on_tensor(name).at_item(place)
+        })
+    }
+
+    fn range(&self, histogram: &Histogram) -> Range {
+        let [min, max] = histogram.ends();
+        let [mean, deviation] = histogram.moments();
+        Range::new(min, max, mean, deviation, self.method.limit(histogram))
+    }
+}
+
+/// Whether a batch fits the model's inputs.
+fn check(signature: &Signature, batch: &[HostTensor]) -> Result<()> {
+    signature.check_inputs(batch.iter().map(|tensor| (tensor.dtype(), tensor.shape()))).map(drop)
+}

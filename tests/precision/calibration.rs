@@ -1,0 +1,118 @@
+//! Ranges that are measured: with either portable backend, saved and read, and what is wrong with samples.
+
+use accelerant::backend::{Registry, ort::Ort, tract::Tract};
+use accelerant::export::{GraphBuilder, OnnxModel, Target};
+use accelerant::precision::{Calibration, Method, Precision, PrecisionOptions, Ranges};
+use accelerant::{DType, Dim, ErrorKind, HostTensor};
+
+use crate::runs::{has_ort, numbers};
+
+/// One layer on any number of rows.
+fn model() -> OnnxModel {
+    let graph = GraphBuilder::for_target("model", Target::tensorrt());
+    let batch = Dim::dynamic("batch", 1..=64).unwrap();
+    let x = graph.input("x", DType::F32, [batch, Dim::Fixed(32)]).unwrap();
+    let weight = graph.constant("weight", numbers(&[32, 32], 0.2, 1));
+    let y = x.affine(3.0, 1.0).unwrap().matmul(&weight).unwrap().tanh().unwrap();
+    graph.output("y", &y).unwrap();
+    graph.finish().unwrap()
+}
+
+fn batches(rows: &[usize]) -> Vec<Vec<HostTensor>> {
+    let batch = |(seed, &rows): (usize, &usize)| vec![numbers(&[rows, 32], 1.0, seed as u64)];
+    rows.iter().enumerate().map(batch).collect()
+}
+
+#[test]
+fn both_portable_backends_measure_the_same() {
+    let (model, calibration) = (model(), Calibration::new(Method::Mse));
+    let batches = || batches(&[5, 64, 1]);
+    let tract = calibration.run(&model, &Registry::empty().with(Tract), batches()).unwrap();
+    assert_eq!((tract.samples(), tract.method()), (70, "mse"));
+    let input = tract.get("x").expect("inputs are measured too");
+    let values: Vec<f32> = batches().iter().flat_map(|b| b[0].to_vec::<f32>().unwrap()).collect();
+    let (min, max) = values.iter().fold((0f32, 0f32), |(a, b), v| (a.min(*v), b.max(*v)));
+    assert_eq!((input.min, input.max), (min, max));
+    assert!((input.deviation - 0.577).abs() < 0.03, "of even numbers: {input:?}");
+    let shifted = tract.get("Add").expect("what is within is measured");
+    assert!((shifted.mean - 1.0).abs() < 0.1 && (shifted.max - (3.0 * max + 1.0)).abs() < 1e-5);
+    if has_ort("calibration") {
+        let ort = calibration.run(&model, &Registry::empty().with(Ort), batches()).unwrap();
+        assert_eq!(ort.iter().count(), tract.iter().count());
+        for ((name, a), (other, b)) in ort.iter().zip(tract.iter()) {
+            let near = |a: f32, b: f32| (a - b).abs() <= 1e-3 * b.abs().max(1.0);
+            assert_eq!(name, other);
+            let same = near(a.min, b.min) && near(a.max, b.max) && near(a.limit, b.limit);
+            assert!(same, "{name}: {a:?} and {b:?}");
+        }
+    }
+}
+
+#[test]
+fn ranges_are_saved_and_read() {
+    let calibration = Calibration::new(Method::Entropy);
+    let ranges = calibration.run(&model(), &Registry::empty().with(Tract), batches(&[16])).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ranges.json");
+    ranges.save(&path).unwrap();
+    assert_eq!(Ranges::open(&path).unwrap(), ranges);
+    std::fs::write(
+        &path,
+        std::fs::read_to_string(&path).unwrap().replacen("\"min\": -", "\"min\": 7", 1),
+    )
+    .unwrap();
+    let error = Ranges::open(&path).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+    assert!(error.tensor().is_some(), "{error}");
+    std::fs::write(&path, "{}").unwrap();
+    assert_eq!(Ranges::open(&path).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    assert_eq!(Ranges::open(folder.path().join("none")).unwrap_err().kind(), ErrorKind::Io);
+}
+
+/// The kind of an error, and what its text must name.
+fn refused(batches: Vec<Vec<HostTensor>>, method: Method, kind: ErrorKind, named: &[&str]) {
+    let calibration = Calibration::new(method);
+    let error = calibration.run(&model(), &Registry::empty().with(Tract), batches).unwrap_err();
+    assert_eq!(error.kind(), kind, "{error}");
+    for name in named {
+        assert!(error.to_string().contains(name), "`{name}` is not in: {error}");
+    }
+}
+
+#[test]
+fn samples_that_are_wrong_are_named() {
+    use ErrorKind::InvalidArgument;
+    let minmax = Method::MinMax;
+    refused(vec![], minmax, InvalidArgument, &["calibrate", "no samples"]);
+    refused(batches(&[3, 4]), minmax, InvalidArgument, &["7 samples"]);
+    let narrow = || vec![numbers(&[8, 31], 1.0, 1)];
+    refused(vec![narrow()], minmax, ErrorKind::ShapeMismatch, &["`x`", "axis 1", "31"]);
+    let mut later = batches(&[8, 8]);
+    later.push(narrow());
+    refused(later, minmax, ErrorKind::ShapeMismatch, &["`x`", "axis 1", "item 2"]);
+    refused(vec![vec![]], minmax, ErrorKind::InputMismatch, &["input"]);
+    let whole = HostTensor::from_vec([8, 32], vec![1i64; 256]).unwrap();
+    refused(vec![vec![whole]], minmax, ErrorKind::DTypeMismatch, &["`x`"]);
+    let constant = HostTensor::from_vec([8, 32], vec![0.5f32; 256]).unwrap();
+    refused(vec![vec![constant]], minmax, InvalidArgument, &["`x`", "same"]);
+    let mut values = vec![0.5f32; 256];
+    values[17] = f32::NAN;
+    let mut bad = batches(&[8]);
+    bad.push(vec![HostTensor::from_vec([8, 32], values).unwrap()]);
+    refused(bad, minmax, InvalidArgument, &["`x`", "NaN", "item 1"]);
+    refused(batches(&[8]), Method::Percentile(1.5), InvalidArgument, &["percentile 1.5"]);
+}
+
+/// Ranges of one model say nothing of another.
+#[test]
+fn ranges_of_another_model_are_refused() {
+    let calibration = Calibration::new(Method::MinMax);
+    let ranges = calibration.run(&model(), &Registry::empty().with(Tract), batches(&[16])).unwrap();
+    let graph = GraphBuilder::for_target("other", Target::tensorrt());
+    let x = graph.input("z", DType::F32, [2usize, 2]).unwrap();
+    graph.output("w", &x.relu().unwrap()).unwrap();
+    let options = PrecisionOptions::new(Precision::Int8).ranges(ranges);
+    let error = graph.finish().unwrap().with_precision(Target::tensorrt(), options).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+    assert!(error.to_string().contains("another model"), "{error}");
+}

@@ -1,0 +1,141 @@
+//! Products of weights in 8 and 4 bits: which ones, what the pairs look like to TensorRT-RTX, and the results.
+
+use accelerant::DType;
+use accelerant::backend::{Registry, ort::Ort};
+use accelerant::export::{Conv, GraphBuilder, OnnxModel, Target};
+use accelerant::precision::{Calibration, Method, Precision, PrecisionOptions, Ranges};
+
+use crate::plan::Plan;
+use crate::runs::{cosine, has_ort, numbers, run};
+
+/// A convolution, and two layers with attention's product between them.
+fn model() -> OnnxModel {
+    let graph = GraphBuilder::for_target("model", Target::tensorrt());
+    let x = graph.input("x", DType::F32, [4usize, 16, 8, 8]).unwrap();
+    let weight =
+        |shape: &[usize], scale, seed| graph.constant("weight", numbers(shape, scale, seed));
+    let window =
+        Conv { strides: vec![1, 1], padding: vec![(1, 1); 2], dilations: vec![1, 1], groups: 1 };
+    let x = x.conv(&weight(&[128, 16, 3, 3], 0.2, 1), None, &window).unwrap();
+    let x = x.flatten(2, 3).unwrap().transpose(&[0, 2, 1]).unwrap();
+    let y = x.matmul(&weight(&[128, 256], 0.15, 2)).unwrap().gelu(false).unwrap();
+    let y = y.matmul(&weight(&[256, 128], 0.1, 3)).unwrap();
+    let scores = y.matmul(&y.transpose(&[0, 2, 1]).unwrap()).unwrap().affine(0.1, 0.0).unwrap();
+    let y = scores.softmax(-1).unwrap().matmul(&y).unwrap();
+    let flat = y.reduce("ReduceMean", &[1], false).unwrap();
+    let y = flat.linear(&weight(&[32, 128], 0.3, 4), Some(&weight(&[32], 0.3, 5)), true).unwrap();
+    graph.output("y", &y).unwrap();
+    graph.finish().unwrap()
+}
+
+fn ranges(model: &OnnxModel, method: Method) -> Ranges {
+    let batches = (0..3).map(|i| vec![numbers(&[4, 16, 8, 8], 1.0, 20 + i)]);
+    Calibration::new(method).run(model, &Registry::empty().with(Ort), batches).unwrap()
+}
+
+fn quantized(model: &OnnxModel, precision: Precision, ranges: &Ranges) -> OnnxModel {
+    let options = PrecisionOptions::new(precision).ranges(ranges.clone());
+    model.with_precision(Target::tensorrt(), options).unwrap()
+}
+
+#[test]
+fn layers_of_weights_are_quantized_and_nothing_else() {
+    if !has_ort("quantized layers") {
+        return;
+    }
+    let plain = model();
+    let ranges = ranges(&plain, Method::MinMax);
+    let input = [numbers(&[4, 16, 8, 8], 1.0, 30)];
+    let expected = run("in 32 bits", &plain, &input);
+    let forms = [
+        (Precision::Int8, "int8", 0.9995),
+        (Precision::Fp8, "fp8", 0.998),
+        (Precision::Int4Weights, "int4", 0.99),
+    ];
+    for (precision, form, least) in forms {
+        let model = quantized(&plain, precision, &ranges);
+        assert_eq!(model.signature(), plain.signature());
+        let report = model.precision_report().unwrap();
+        let few = report.layers.iter().filter(|layer| layer.precision == form);
+        let few: Vec<_> = few.map(|layer| layer.operator.as_str()).collect();
+        assert_eq!(few, ["MatMul", "MatMul", "Gemm"], "{report}");
+        let operators = |operator: &str| {
+            let nodes = &model.proto().graph.as_ref().unwrap().node;
+            nodes.iter().filter(|node| node.op_type() == operator).count()
+        };
+        let activations = if precision == Precision::Int4Weights { 0 } else { 3 };
+        let pairs = (operators("QuantizeLinear"), operators("DequantizeLinear"));
+        assert_eq!(pairs, (activations, activations + 3), "{precision}");
+        let plan = Plan::of(form, &model);
+        let (small, all) = match precision {
+            Precision::Int8 => ("int8", 3),
+            Precision::Fp8 => ("fp8_e4m3", 3),
+            _ => ("int4", 0),
+        };
+        let both = |kinds: &[String]| kinds.iter().filter(|kind| *kind == small).count() >= 2;
+        let products = plan.products().filter(|kernel| both(&kernel.types)).count();
+        assert_eq!(products, all, "{precision}: {:#?}", plan.kernels);
+        // A convolution behind a pair would be in half precision, with its weight dequantized each time.
+        for kernel in plan.convolutions() {
+            let half = kernel.types.iter().take(2).all(|kind| kind == "half");
+            assert!(half && !kernel.layers.contains("quantized"), "{precision}: {kernel:?}");
+        }
+        assert_eq!(plan.attentions(), 1, "{precision}");
+        if precision == Precision::Int4Weights {
+            let read =
+                |kernel: &&crate::plan::Kernel| kernel.types.iter().any(|kind| kind == small);
+            assert!(plan.kernels.iter().filter(read).count() >= 2, "{:#?}", plan.kernels);
+        }
+        let got = run(form, &model, &input);
+        let cosine = cosine(&got[0], &expected[0]);
+        assert!(cosine > least, "{precision}: {cosine}");
+    }
+}
+
+/// Each method gives a limit that is right for numbers of this kind, and min-max the largest.
+#[test]
+fn every_method_of_calibration_serves() {
+    if !has_ort("methods of calibration") {
+        return;
+    }
+    let plain = model();
+    let input = [numbers(&[4, 16, 8, 8], 1.0, 30)];
+    let expected = run("in 32 bits", &plain, &input);
+    for method in [Method::MinMax, Method::Entropy, Method::Percentile(0.9999), Method::Mse] {
+        let ranges = ranges(&plain, method);
+        assert!(ranges.iter().all(|(_, range)| range.limit <= range.largest()), "{method}");
+        let got = run("int8", &quantized(&plain, Precision::Int8, &ranges), &input);
+        let cosine = cosine(&got[0], &expected[0]);
+        assert!(cosine > 0.999, "{method}: {cosine}");
+    }
+}
+
+/// A weight that two layers share is quantized once, and an activation that two read.
+#[test]
+fn what_is_shared_is_quantized_once() {
+    if !has_ort("shared weights") {
+        return;
+    }
+    let graph = GraphBuilder::for_target("model", Target::tensorrt());
+    let x = graph.input("x", DType::F32, [8usize, 64]).unwrap();
+    let weight = graph.constant("weight", numbers(&[64, 64], 0.2, 1));
+    let other = graph.constant("other", numbers(&[64, 64], 0.2, 2));
+    let y = x.matmul(&weight).unwrap().tanh().unwrap();
+    let (one, two) = (y.matmul(&weight).unwrap(), y.matmul(&other).unwrap());
+    graph.output("y", &one.add(&two).unwrap()).unwrap();
+    let plain = graph.finish().unwrap();
+    let calibration = Calibration::new(Method::MinMax);
+    let batches = [vec![numbers(&[8, 64], 1.0, 3)]];
+    let ranges = calibration.run(&plain, &Registry::empty().with(Ort), batches).unwrap();
+    let model = quantized(&plain, Precision::Int8, &ranges);
+    let nodes = &model.proto().graph.as_ref().unwrap().node;
+    let count = |operator| nodes.iter().filter(|node| node.op_type() == operator).count();
+    assert_eq!((count("QuantizeLinear"), count("DequantizeLinear")), (2, 4), "{model}");
+    let half = plain.with_precision(Target::tensorrt(), Precision::Fp16).unwrap();
+    let weights = &half.proto().graph.as_ref().unwrap().initializer;
+    assert_eq!(weights.len(), 2, "one of each: {half}");
+    Plan::of("shared", &model);
+    let input = [numbers(&[8, 64], 1.0, 3)];
+    let cosine = cosine(&run("int8", &model, &input)[0], &run("fp32", &plain, &input)[0]);
+    assert!(cosine > 0.9995, "{cosine}");
+}

@@ -1,0 +1,95 @@
+//! Options that cannot be obeyed, before anything is built; layers that the rules keep; bodies of branches and loops.
+
+use accelerant::backend::{Registry, ort::Ort, tract::Tract};
+use accelerant::export::{GraphBuilder, OnnxModel, Target};
+use accelerant::precision::{Precision, PrecisionOptions, PrecisionReport};
+use accelerant::{DType, Error, ErrorKind, InferenceModule, OptimizeOptions};
+
+use crate::runs::{has_ort, near, numbers};
+
+fn model() -> OnnxModel {
+    let graph = GraphBuilder::for_target("model", Target::tensorrt());
+    let x = graph.input("x", DType::F32, [8usize, 32]).unwrap();
+    let weight = graph.constant("weight", numbers(&[32, 32], 0.2, 1));
+    let y = x.matmul(&weight).unwrap().relu().unwrap().softmax(-1).unwrap();
+    graph.output("y", &y).unwrap();
+    graph.finish().unwrap()
+}
+
+fn refused(options: PrecisionOptions, target: Target, kind: ErrorKind, text: &str) -> Error {
+    let error = model().with_precision(target, options).unwrap_err();
+    assert_eq!(error.kind(), kind, "{error}");
+    assert!(error.to_string().contains(text), "`{text}` is not in: {error}");
+    error
+}
+
+#[test]
+fn what_cannot_be_obeyed_is_refused() {
+    let rtx = Target::tensorrt();
+    let half = || PrecisionOptions::new(Precision::Fp16);
+    let both = half().keep(["Relu"]).ask(["Rel*"]);
+    let error = refused(both, rtx, ErrorKind::InvalidArgument, "excluded");
+    assert_eq!(error.operation(), Some("Relu"));
+    refused(half().keep(["Conv_7"]), rtx, ErrorKind::InvalidArgument, "`Conv_7`");
+    refused(half().ask(["nothing*"]), rtx, ErrorKind::InvalidArgument, "`nothing*`");
+    for precision in [Precision::Int8, Precision::Fp8] {
+        refused(precision.into(), rtx, ErrorKind::InvalidArgument, "calibration");
+    }
+    let older = rtx.for_compute_capability(Some(86));
+    refused(Precision::Fp8.into(), older, ErrorKind::Device, "8.6");
+    let oldest = rtx.for_compute_capability(Some(75));
+    refused(Precision::Bf16.into(), oldest, ErrorKind::Device, "8.0");
+    assert!("half".parse::<Precision>().unwrap_err().to_string().contains("int4-weights"));
+}
+
+#[test]
+fn a_layer_that_is_asked_for_and_kept_says_why() {
+    let options = PrecisionOptions::new(Precision::Fp16).ask(["Softmax", "MatMul"]);
+    let half = model().with_precision(Target::tensorrt(), options).unwrap();
+    let report = half.precision_report().unwrap();
+    let refused: Vec<_> = report.refused().collect();
+    let [layer] = &refused[..] else { panic!("{report}") };
+    assert_eq!((&*layer.operator, &*layer.precision), ("Softmax", "f32"));
+    assert!(layer.reason.as_ref().unwrap().contains("exponentials"), "{layer}");
+    assert!(report.to_string().contains("ASKED FOR"), "{report}");
+    let read: PrecisionReport = serde_json::from_str(&report.to_json().unwrap()).unwrap();
+    assert_eq!(&read, report);
+
+    let options = PrecisionOptions::new(Precision::Fp16).keep(["MatMul"]);
+    let half = model().with_precision(Target::tensorrt(), options).unwrap();
+    let layer = half.precision_report().unwrap().layer("MatMul").unwrap().clone();
+    assert_eq!((&*layer.precision, layer.reason.as_deref()), ("f32", Some("it is excluded")));
+}
+
+/// A backend that computes in 32 bits alone says so, and a module tells what became of its model.
+#[test]
+fn a_module_tells_its_precision() {
+    let input = [numbers(&[8, 32], 1.0, 2)];
+    let options = |registry| OptimizeOptions::new().registry(registry);
+    let tract = || Registry::empty().with(Tract);
+    let plain = InferenceModule::compile(&model(), &options(tract())).unwrap();
+    assert!(plain.precision_report().is_none());
+    let expected = plain.run(&input).unwrap();
+    let half = options(tract()).precision(Precision::Fp16);
+    let module = InferenceModule::compile(&model(), &half).unwrap();
+    let note = module.precision_report().unwrap().note.clone();
+    assert!(note.as_ref().is_some_and(|note| note.contains("32 bits")), "{note:?}");
+    assert_eq!(module.run(&input).unwrap()[0], expected[0]);
+    if has_ort("the precision of a module") {
+        let half = options(Registry::empty().with(Ort)).precision(Precision::Fp16);
+        let module = InferenceModule::compile(&model(), &half).unwrap();
+        let report = module.precision_report().unwrap();
+        assert_eq!(report.layer("MatMul").unwrap().precision, "f16", "{report}");
+        near("module", &module.run(&input).unwrap()[0], &expected[0], 4e-3);
+    }
+}
+
+#[test]
+fn fp32_and_tf32_leave_the_model_as_it_is() {
+    for precision in [Precision::Fp32, Precision::Tf32] {
+        let model = model();
+        let same = model.with_precision(Target::tensorrt(), precision).unwrap();
+        assert_eq!(same.to_bytes(), model.to_bytes());
+        assert_eq!(same.precision_report().unwrap().precision, precision);
+    }
+}
