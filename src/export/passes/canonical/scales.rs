@@ -54,7 +54,7 @@ fn scaled(wiring: &Wiring<'_>, product: usize) -> Option<Scaled> {
     let (queries, _, by, at) = factor(wiring, queries)?;
     let (scaled, keys, also_by, _) = factor(wiring, keys)?;
     let small = |factor: f32| factor > 0.0 && factor <= 1.0;
-    // Softmax is what bounded factors are for.
+    // A factor over 1 could overflow in the queries alone.
     let fits = queries != scaled && small(by.1) && small(also_by.1) && by.0 == also_by.0;
     let factor = match by.0 {
         DType::F16 => HostTensor::scalar(f16::from_f32(by.1 * also_by.1)),
