@@ -29,7 +29,7 @@ use std::{
 use accelerant::backend::tensorrt::{Profiles, ProgressEvent, TensorRt, TensorRtOptions};
 use accelerant::backend::{Backend, Engine, Executable};
 use accelerant::cuda::cudarc::driver::CudaContext;
-use accelerant::export::{GraphBuilder, OnnxModel, Target, onnx};
+use accelerant::export::{GraphBuilder, OnnxModel, Reader, Target, onnx};
 use accelerant::{BackendKind, DType, Dim, ErrorKind, HostTensor, Result, Shape};
 use ndarray::{Array1, Array2};
 
@@ -248,16 +248,16 @@ fn options_reach_the_builder() {
 fn layers_are_in_other_forms_for_hopper_unless_told_otherwise() {
     let in_forms = |options: TensorRtOptions| {
         let target = rtx().with_options(options).target();
-        let [plain, forms] =
-            [None, Some(90)].map(|built_for| Target::tensorrt().for_compute_capability(built_for));
-        assert!(target == plain || target == forms);
-        target == forms
+        assert_eq!(target.reader(), Reader::TensorRt);
+        target == Target::tensorrt().for_compute_capability(Some(90))
     };
     let options = TensorRtOptions::default;
     assert!(in_forms(options().hopper_forms(true)));
     assert!(in_forms(options().compute_capabilities([89]).hopper_forms(true)));
     assert!(!in_forms(options().hopper_forms(false)));
     assert!(!in_forms(options().compute_capabilities([80, 89])), "for other devices");
+    let oldest = rtx().with_options(options().compute_capabilities([89, 80])).target();
+    assert_eq!(oldest, Target::tensorrt().for_compute_capability(Some(80)));
     let here = match gpu("layers are in other forms on Hopper") {
         true => CudaContext::new(0).unwrap().compute_capability().unwrap() == (9, 0),
         false => false,
