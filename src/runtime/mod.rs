@@ -4,6 +4,7 @@
 #[cfg(any(feature = "burn", feature = "candle"))]
 mod check;
 mod compile;
+mod limited;
 mod module;
 mod options;
 pub(crate) mod pipeline;
