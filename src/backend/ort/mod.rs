@@ -75,7 +75,13 @@ impl Backend for Ort {
         engine.expect(&BackendKind::Ort, &library.version.to_string())?;
         let model = model_of(engine)?;
         refused::check(model.proto())?;
-        Ok(Box::new(OrtExecutable::new(session(library, &model.to_bytes())?, engine)))
+        // What this process wrote need not be written again. Other bytes are: ONNX Runtime gets what was checked, not what
+        // a file has beside it.
+        let session = match engine.is_made_here() {
+            true => session(library, engine.plan())?,
+            false => session(library, &model.to_bytes())?,
+        };
+        Ok(Box::new(OrtExecutable::new(session, engine)))
     }
 }
 

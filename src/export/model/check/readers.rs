@@ -48,8 +48,11 @@ impl OnnxModel {
     /// What ends the process in tract 0.23, where not even a panic can be caught, with its nodes.
     pub(crate) fn refused_by_tract(&self) -> Vec<NodeRefusal> {
         let nodes = self.proto.graph.iter().flat_map(|graph| &graph.node).enumerate();
-        let refused =
-            |(i, node)| Some(NodeRefusal::new(Some(i), check_terms(node, "tract").err()?));
+        let refused = |(i, node)| {
+            let error = check_terms(node, "tract").err()?;
+            let reason = format!("{}; use ONNX Runtime", error.message());
+            Some(NodeRefusal::new(Some(i), unsupported(node, reason)))
+        };
         nodes.filter_map(refused).collect()
     }
 
