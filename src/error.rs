@@ -46,8 +46,11 @@ pub enum ErrorKind {
     QueueFull,
     /// What was to run the request has ended.
     ShutDown,
-    /// The caller's [progress callback](crate::OptimizeOptions::progress) stopped the work.
+    /// The caller's [progress callback](crate::OptimizeOptions::progress) or [limit](crate::TimeLimit::cancel) stopped
+    /// the work.
     Cancelled,
+    /// A [time limit](crate::TimeLimit) of the caller's was over before the work was done.
+    TimedOut,
     /// A function that prepares inputs or reads outputs failed; its own error is the source.
     Processing,
 }
@@ -80,6 +83,11 @@ struct Inner {
 }
 
 impl Error {
+    /// Whether the caller wanted the work to end.
+    pub(crate) fn is_stop(&self) -> bool {
+        matches!(self.kind(), ErrorKind::Cancelled | ErrorKind::TimedOut)
+    }
+
     /// An error of `kind` with a text for people.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self(Box::new(Inner {

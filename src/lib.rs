@@ -8,6 +8,7 @@
 mod error;
 mod files;
 mod hash;
+mod limit;
 mod progress;
 mod spec;
 mod tensor;
@@ -79,6 +80,7 @@ pub use accelerant_macros::trace;
 pub use backend::{BackendKind, Engine, Registry};
 pub use error::{Error, ErrorKind, Result};
 pub use export::InputKey;
+pub use limit::TimeLimit;
 pub use progress::{Phase, Progress, ProgressCallback};
 pub use runtime::{InferenceModule, OptimizeOptions};
 pub use spec::{DType, Dim, Shape, Signature, Symbol, TensorSpec};

@@ -14,6 +14,7 @@ use std::{
 };
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::limit::TimeLimit;
 
 /// A part of the work between a model and a module that runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
@@ -123,6 +124,7 @@ pub(crate) struct Record {
 #[derive(Default)]
 pub(crate) struct Recorder {
     callback: Option<Arc<ProgressCallback>>,
+    limit: Option<TimeLimit>,
     stopped: AtomicBool,
     record: Mutex<Record>,
 }
@@ -137,8 +139,11 @@ thread_local! {
 const MOST_WARNINGS: usize = 64;
 
 impl Recorder {
-    pub(crate) fn new(callback: Option<Arc<ProgressCallback>>) -> Arc<Self> {
-        Arc::new(Self { callback, ..Self::default() })
+    pub(crate) fn new(
+        callback: Option<Arc<ProgressCallback>>,
+        limit: Option<TimeLimit>,
+    ) -> Arc<Self> {
+        Arc::new(Self { callback, limit, ..Self::default() })
     }
 
     /// Makes this the recorder of the thread while `work` goes on.
@@ -165,7 +170,12 @@ impl Recorder {
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
-        self.stopped.load(Ordering::Relaxed)
+        self.stopped.load(Ordering::Relaxed) || self.over().is_some()
+    }
+
+    /// The error of a limit that is over.
+    fn over(&self) -> Option<Error> {
+        self.limit.as_ref()?.check().err()
     }
 
     fn tell(&self, event: Progress<'_>) {
@@ -206,9 +216,29 @@ pub(crate) fn current() -> Option<Arc<Recorder>> {
     CURRENT.with_borrow(Clone::clone)
 }
 
-/// The error of work that the caller's callback stopped.
+/// The error of work that the caller's callback or limit stopped.
 pub(crate) fn stopped() -> Error {
-    Error::new(ErrorKind::Cancelled, "stopped by the progress callback")
+    current()
+        .and_then(|recorder| recorder.over())
+        .unwrap_or_else(|| Error::new(ErrorKind::Cancelled, "stopped by the progress callback"))
+}
+
+/// The limit of the work of this thread.
+#[cfg_attr(not(feature = "ort"), allow(dead_code))]
+pub(crate) fn limit() -> Option<TimeLimit> {
+    current()?.limit.clone()
+}
+
+/// Whether the work of this thread may go on, asked between two steps that nobody is told of.
+///
+/// # Errors
+/// [`ErrorKind::Cancelled`] and [`ErrorKind::TimedOut`].
+#[cfg_attr(not(feature = "tract"), allow(dead_code))]
+pub(crate) fn go_on() -> Result<()> {
+    match current() {
+        Some(recorder) if recorder.is_stopped() => Err(stopped()),
+        _ => Ok(()),
+    }
 }
 
 /// Does a phase of the work, which is timed and told. The callback may stop the work before and after.
@@ -282,7 +312,7 @@ mod tests {
 
     #[test]
     fn a_phase_has_its_own_time_alone_and_comes_once() {
-        let recorder = Recorder::new(None);
+        let recorder = Recorder::new(None, None);
         recorder.during(|| {
             for _ in 0..2 {
                 phase(Phase::Export, || {
@@ -306,7 +336,7 @@ mod tests {
         let stop: [Arc<ProgressCallback>; 2] =
             [Arc::new(|_| ControlFlow::Break(())), Arc::new(|_| panic!("a callback of the test"))];
         for callback in stop {
-            let recorder = Recorder::new(Some(callback));
+            let recorder = Recorder::new(Some(callback), None);
             let done = Cell::new(false);
             let work = || {
                 done.set(true);

@@ -96,6 +96,29 @@ fn index(values: &[i64]) -> [HostTensor; 1] {
 }
 
 #[test]
+fn a_check_of_tract_has_all_that_its_build_refuses() {
+    let terms = vec!["x"; 2000];
+    let nodes = vec![
+        node("Sum", &terms, "a"),
+        node("Relu", &["a"], "b"),
+        node("GlobalLpPool", &["b"], "c"),
+        node("Max", &terms, "d"),
+        node("Add", &["c", "d"], "y"),
+    ];
+    let sizes = [Some(1), Some(2), Some(3)];
+    let [x, y] = ["x", "y"].map(|name| value(name, DataType::Float, &sizes));
+    let model = model(nodes, vec![x], vec![y]);
+    let refused = Tract.check(&model).unwrap().unwrap();
+    let nodes: Vec<_> = refused.iter().map(|refusal| refusal.node).collect();
+    assert_eq!(nodes, [Some(0), Some(2), Some(3)], "{refused:?}");
+    for refusal in &refused {
+        assert!(refusal.reason.to_string().contains("use ONNX Runtime"), "{}", refusal.reason);
+    }
+    let error = Tract.build(&model).unwrap_err();
+    assert_eq!(error.to_string(), refused[0].reason.to_string());
+}
+
+#[test]
 fn outputs_that_are_inputs_are_right() {
     for backend in backends("outputs_that_are_inputs_are_right") {
         for (dtype, onnx) in [

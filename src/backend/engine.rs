@@ -35,6 +35,8 @@ pub struct Engine {
     profile_names: Vec<String>,
     /// Whether the plan is known to be what a backend built.
     built: bool,
+    /// Whether this process wrote the plan.
+    made_here: bool,
     /// Where kernels that are compiled for it are kept, which is of this machine.
     kernels: Option<PathBuf>,
 }
@@ -57,7 +59,18 @@ impl Engine {
         let profile_names = Vec::new();
         let built = false;
         let kernels = None;
-        Self { kind, library, target, signature, build_time, plan, profile_names, built, kernels }
+        Self {
+            kind,
+            library,
+            target,
+            signature,
+            build_time,
+            plan,
+            profile_names,
+            built,
+            made_here: false,
+            kernels,
+        }
     }
 
     /// States that the plan is what the backend of this engine built, so that its library may read it as it is.
@@ -86,7 +99,13 @@ impl Engine {
     /// What a backend of this crate has just built.
     #[cfg(any(feature = "_tensorrt", feature = "ort", feature = "tract"))]
     pub(crate) fn just_built(self) -> Self {
-        Self { built: true, ..self }
+        Self { built: true, made_here: true, ..self }
+    }
+
+    /// Whether this process wrote the plan, whatever a file says.
+    #[cfg_attr(not(feature = "ort"), allow(dead_code))]
+    pub(crate) fn is_made_here(&self) -> bool {
+        self.made_here
     }
 
     /// Whether the plan is known to be what a backend built: this program did, or the file says that the program that
@@ -256,6 +275,7 @@ impl Engine {
             plan,
             profile_names: header.profile_names,
             built: !header.any_bytes,
+            made_here: false,
             kernels: None,
         };
         Ok((engine, header.label))

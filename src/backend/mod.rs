@@ -29,6 +29,7 @@ pub use select::{Compiled, Registry, Rejection};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{NodeRefusal, OnnxModel, Target};
+use crate::limit::TimeLimit;
 use crate::spec::Signature;
 use crate::tensor::HostTensor;
 
@@ -181,6 +182,16 @@ pub trait Executable: Send + Sync + fmt::Debug {
     /// [`Device`](crate::ErrorKind::Device) when the backend fails.
     fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>>;
 
+    /// As [`run`](Self::run), for as long as `limit` allows. By default the limit is asked before the run alone; a backend
+    /// that can stop asks it in between.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), and those of [`TimeLimit::check`].
+    fn run_within(&self, inputs: &[HostTensor], limit: &TimeLimit) -> Result<Vec<HostTensor>> {
+        limit.check().map_err(|e| e.in_operation("run"))?;
+        self.run(inputs)
+    }
+
     /// How many calls of [`run`](Self::run) go on at the same time; others wait in their threads.
     fn concurrency(&self) -> usize {
         1
@@ -217,6 +228,10 @@ impl<E: Executable + ?Sized> Executable for Arc<E> {
 
     fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>> {
         (**self).run(inputs)
+    }
+
+    fn run_within(&self, inputs: &[HostTensor], limit: &TimeLimit) -> Result<Vec<HostTensor>> {
+        (**self).run_within(inputs, limit)
     }
 
     fn concurrency(&self) -> usize {

@@ -167,7 +167,7 @@ impl Registry {
             }
             let source = match engine_for(backend) {
                 Ok(source) => source,
-                Err(reason) if reason.kind() == ErrorKind::Cancelled => return Err(reason),
+                Err(reason) if reason.is_stop() => return Err(reason),
                 Err(reason) => {
                     refused.get_or_insert(rejected.len());
                     rejected.push(Rejection { kind: backend.kind(), reason });
@@ -177,7 +177,7 @@ impl Registry {
             match finish(backend, source, rejected, make) {
                 Ok(compiled) => return Ok(compiled),
                 // Another backend is not what the caller wanted to have instead.
-                Err((reason, _)) if reason.kind() == ErrorKind::Cancelled => return Err(reason),
+                Err((reason, _)) if reason.is_stop() => return Err(reason),
                 Err((reason, before)) => {
                     rejected = before;
                     rejected.push(Rejection { kind: backend.kind(), reason });

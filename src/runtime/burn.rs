@@ -279,7 +279,7 @@ pub trait OptimizeTrt: Module + Sized {
         I: BurnTensors,
         O: BurnTensors,
     {
-        let recorder = Recorder::new(options.follower());
+        let recorder = Recorder::new(options.follower(), options.limit());
         let capture = || BurnGraph::capture(self, &example, forward, options);
         let graph = recorder.during(|| phase(Phase::Export, capture))?;
         let export = |target| graph.to_onnx(target);

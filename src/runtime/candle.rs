@@ -113,12 +113,12 @@ impl CandleModule {
     /// # Errors
     /// Those of [`Trace::to_onnx`] and [`InferenceModule::compile`].
     pub fn compile(trace: &Trace, options: &OptimizeOptions) -> Result<Self> {
-        Self::compile_recorded(&Recorder::new(options.follower()), trace, options)
+        Self::compile_recorded(&Recorder::new(options.follower(), options.limit()), trace, options)
     }
 
     /// Traces and compiles, both recorded.
     fn traced(trace: impl FnOnce() -> Result<Trace>, options: &OptimizeOptions) -> Result<Self> {
-        let recorder = Recorder::new(options.follower());
+        let recorder = Recorder::new(options.follower(), options.limit());
         let trace = recorder.during(|| phase(Phase::Export, trace))?;
         Self::compile_recorded(&recorder, &trace, options)
     }

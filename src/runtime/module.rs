@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::compile::{self, Maker};
+use super::limited::limited;
 use super::options::OptimizeOptions;
 use super::report::{ModuleReport, RejectedBackend};
 use super::serving::{Pending, Replicas, Submitter};
@@ -18,6 +19,7 @@ use crate::cache::CacheUse;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::precision::PrecisionReport;
 use crate::export::{ExportOptions, OnnxModel, Target};
+use crate::limit::TimeLimit;
 use crate::progress::{Phase, Record, Recorder, phase};
 use crate::spec::Signature;
 use crate::tensor::HostTensor;
@@ -62,6 +64,8 @@ struct Origin {
     /// The model in the form that every backend reads, if it is kept.
     source: Option<OnnxModel>,
     precision: Option<Arc<PrecisionReport>>,
+    /// The longest that a run may take.
+    longest_run: Option<Duration>,
 }
 
 impl InferenceModule {
@@ -72,6 +76,7 @@ impl InferenceModule {
         record: Record,
         source: Option<OnnxModel>,
         precision: Option<Arc<PrecisionReport>>,
+        longest_run: Option<Duration>,
     ) -> Self {
         let Compiled { executable, engine, backend, rejected } = compiled;
         let first_run = OnceLock::new();
@@ -85,8 +90,9 @@ impl InferenceModule {
             first_run,
             source,
             precision,
+            longest_run,
         };
-        Self::of(vec![executable.into()], Arc::new(origin), None)
+        Self::of(vec![limited(executable.into(), longest_run)], Arc::new(origin), None)
     }
 
     fn of(loaded: Vec<Arc<dyn Executable>>, origin: Arc<Origin>, profile: Option<String>) -> Self {
@@ -126,7 +132,7 @@ impl InferenceModule {
         export: impl FnMut(Target) -> Result<OnnxModel>,
         options: &OptimizeOptions,
     ) -> Result<Self> {
-        Self::compile_recorded(&Recorder::new(options.follower()), export, options)
+        Self::compile_recorded(&Recorder::new(options.follower(), options.limit()), export, options)
     }
 
     /// As [`compile_with`](Self::compile_with), with what was recorded before.
@@ -182,7 +188,8 @@ impl InferenceModule {
             record.passes = passes;
             engine
         });
-        Ok(Self::new(compiled, built, maker.cache_use(), record, source, report))
+        let longest_run = options.longest_run();
+        Ok(Self::new(compiled, built, maker.cache_use(), record, source, report, longest_run))
     }
 
     /// Makes an engine ready to run that was built before, perhaps on another machine. TensorRT takes only plans that
@@ -200,10 +207,11 @@ impl InferenceModule {
             return Err(Error::new(ErrorKind::NoBackend, text).in_operation("load engine"));
         }
         let backend = backends.get(engine.kind())?.clone();
-        let recorder = Recorder::new(options.follower());
+        let recorder = Recorder::new(options.follower(), options.limit());
         let executable = recorder.during(|| phase(Phase::Load, || backend.load(&engine)))?;
         let compiled = Compiled { executable, engine, backend, rejected: Vec::new() };
-        Ok(Self::new(compiled, None, compile::given(), recorder.record(), None, None))
+        let (cache, longest_run) = (compile::given(), options.longest_run());
+        Ok(Self::new(compiled, None, cache, recorder.record(), None, None, longest_run))
     }
 
     /// Reads an engine file and makes it ready to run. Trust the file as a program: TensorRT runs what is in it, see
@@ -266,10 +274,11 @@ impl InferenceModule {
                 return Ok(replica.clone());
             }
             let executable = origin.backend.load_on(&origin.engine, ordinal)?;
-            match profile {
-                Some(name) => executable.for_profile(name).map(Arc::from),
-                None => Ok(Arc::from(executable)),
-            }
+            let executable = match profile {
+                Some(name) => executable.for_profile(name)?,
+                None => executable,
+            };
+            Ok(limited(executable.into(), origin.longest_run))
         };
         let loaded = ordinals.iter().map(load).collect::<Result<_>>()?;
         Ok(Self::of(loaded, origin.clone(), profile.clone()))
@@ -333,12 +342,25 @@ impl InferenceModule {
     /// [`ErrorKind::OutOfProfile`] naming tensor and axis; [`ErrorKind::Execution`] when the
     /// backend fails.
     pub fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>> {
+        self.timed(|| self.0.executable.run(inputs))
+    }
+
+    /// As [`run`](Self::run), for as long as `limit` allows, instead of the
+    /// [longest time](OptimizeOptions::run_timeout) that the module allows.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), and [`ErrorKind::TimedOut`] and [`ErrorKind::Cancelled`]. The module can be run again.
+    pub fn run_within(&self, inputs: &[HostTensor], limit: &TimeLimit) -> Result<Vec<HostTensor>> {
+        self.timed(|| self.0.executable.run_within(inputs, limit))
+    }
+
+    fn timed(&self, run: impl FnOnce() -> Result<Vec<HostTensor>>) -> Result<Vec<HostTensor>> {
         let first = &self.0.origin.first_run;
         if first.get().is_some() {
-            return self.0.executable.run(inputs).map_err(|e| e.in_operation("run"));
+            return run().map_err(|e| e.in_operation("run"));
         }
         let start = Instant::now();
-        let outputs = self.0.executable.run(inputs).map_err(|e| e.in_operation("run"))?;
+        let outputs = run().map_err(|e| e.in_operation("run"))?;
         // Of several at once the one that ends first.
         let _ = first.set(start.elapsed());
         Ok(outputs)
@@ -421,6 +443,10 @@ impl Executable for InferenceModule {
         Self::run(self, inputs)
     }
 
+    fn run_within(&self, inputs: &[HostTensor], limit: &TimeLimit) -> Result<Vec<HostTensor>> {
+        Self::run_within(self, inputs, limit)
+    }
+
     fn concurrency(&self) -> usize {
         self.0.executable.concurrency()
     }
@@ -461,7 +487,7 @@ fn build_engine(
                 engine.save(path)?;
                 return Ok(engine);
             }
-            Err(reason) if reason.kind() == ErrorKind::Cancelled => return Err(reason),
+            Err(reason) if reason.is_stop() => return Err(reason),
             Err(reason) => reasons.push(format!("{kind}: {reason}")),
         }
     }

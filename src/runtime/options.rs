@@ -5,11 +5,13 @@ use std::{
     ops::ControlFlow,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use crate::backend::{BackendKind, Registry};
 use crate::cache::EngineCache;
 use crate::export::{ExportOptions, export_builders};
+use crate::limit::TimeLimit;
 use crate::progress::{Follower, Progress, ProgressCallback};
 
 /// Options of `.optimize_trt_with(…)`: those of the [export](ExportOptions), the backends to choose from, and the files
@@ -37,6 +39,8 @@ pub struct OptimizeOptions {
     engine_path: Option<PathBuf>,
     cache: EngineCache,
     progress: Follower,
+    limit: Option<TimeLimit>,
+    run_timeout: Option<Duration>,
     keep_source: bool,
 }
 
@@ -134,6 +138,34 @@ impl OptimizeOptions {
         self
     }
 
+    /// Ends the compilation when the limit is over or cancelled, with an error of the kind
+    /// [`TimedOut`](crate::ErrorKind::TimedOut) or [`Cancelled`](crate::ErrorKind::Cancelled), and no other backend is
+    /// tried. Asked between the phases; within them by TensorRT's builder, by ONNX Runtime, and by tract between its
+    /// four steps. By default there is no limit.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use accelerant::{OptimizeOptions, TimeLimit};
+    ///
+    /// let options = OptimizeOptions::new().compile_limit(&TimeLimit::of(Duration::from_secs(60)));
+    /// ```
+    #[must_use]
+    pub fn compile_limit(mut self, limit: &TimeLimit) -> Self {
+        self.limit = Some(limit.clone());
+        self
+    }
+
+    /// The longest that a run of the module on host tensors may take, also one that is
+    /// [submitted](crate::InferenceModule::submit) or in a [batcher](crate::serving::Batcher). One that takes longer is an
+    /// error of the kind [`TimedOut`](crate::ErrorKind::TimedOut). What can be stopped is told at
+    /// [`TimeLimit`]. [`run_within`](crate::InferenceModule::run_within) has its own limit instead. By default there is
+    /// none.
+    #[must_use]
+    pub fn run_timeout(mut self, time: Duration) -> Self {
+        self.run_timeout = Some(time);
+        self
+    }
+
     /// Whether the module keeps the model that it was made of, which
     /// [`InferenceModule::verify`](crate::InferenceModule::verify) needs. It takes the host memory of the weights. By
     /// default it does not.
@@ -149,6 +181,14 @@ impl OptimizeOptions {
 
     pub(crate) fn follower(&self) -> Option<Arc<ProgressCallback>> {
         self.progress.0.clone()
+    }
+
+    pub(crate) fn limit(&self) -> Option<TimeLimit> {
+        self.limit.clone()
+    }
+
+    pub(crate) fn longest_run(&self) -> Option<Duration> {
+        self.run_timeout
     }
 
     pub(crate) fn keeps_source(&self) -> bool {

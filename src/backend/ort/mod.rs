@@ -10,17 +10,20 @@ mod version;
 
 use std::{
     fmt,
-    sync::{Mutex, PoisonError},
-    time::Instant,
+    sync::{Mutex, MutexGuard, PoisonError, TryLockError},
+    thread,
+    time::{Duration, Instant},
 };
 
-use ort::session::{Session, SessionInputValue, builder::GraphOptimizationLevel};
+use ort::session::{RunOptions, Session, SessionInputValue, builder::GraphOptimizationLevel};
 
 use super::panics::guarded;
 use super::portable::model_of;
 use super::{Backend, BackendKind, Engine, Executable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{OnnxModel, Target};
+use crate::limit::TimeLimit;
+use crate::progress;
 use crate::spec::{Signature, TensorSpec};
 use crate::tensor::HostTensor;
 use library::Library;
@@ -73,7 +76,13 @@ impl Backend for Ort {
         let model = model_of(engine)?;
         refused::check(model.proto())?;
         expect_elements(&model)?;
-        Ok(Box::new(OrtExecutable::new(session(library, &model.to_bytes())?, engine, &model)))
+        // What this process wrote need not be written again. Other bytes are: ONNX Runtime gets what was checked, not what
+        // a file has beside it.
+        let session = match engine.is_made_here() {
+            true => session(library, engine.plan())?,
+            false => session(library, &model.to_bytes())?,
+        };
+        Ok(Box::new(OrtExecutable::new(session, engine, &model)))
     }
 }
 
@@ -102,17 +111,32 @@ fn expect_elements(model: &OnnxModel) -> Result<()> {
 }
 
 fn session(library: &Library, bytes: &[u8]) -> Result<Session> {
-    let build = || -> ort::Result<Session> {
+    let limit = progress::limit();
+    let build = || -> ort::Result<Result<ort::Result<Session>>> {
         let builder = Session::builder(&library.environment)?;
-        builder.with_optimization_level(GraphOptimizationLevel::Level3)?.commit_from_memory(bytes)
+        let mut builder = builder.with_optimization_level(GraphOptimizationLevel::Level3)?;
+        let canceler = builder.canceler();
+        let cancel = move || drop(canceler.cancel());
+        Ok(match &limit {
+            Some(limit) => limit.watched(cancel, || builder.commit_from_memory(bytes)),
+            None => Ok(builder.commit_from_memory(bytes)),
+        })
     };
     let refused = |reason: &dyn fmt::Display| {
         let text = format!("ONNX Runtime {} refuses the model: {reason}", library.version);
         Error::new(ErrorKind::Build, text).in_operation("build")
     };
     let built = guarded(ErrorKind::Build, build).map_err(|panic| refused(&panic))?;
-    built.map_err(|e| refused(&e).with_source(e))
+    let built =
+        built.map_err(|e| refused(&e).with_source(e))?.map_err(|e| e.in_operation("build"))?;
+    built.map_err(|e| match limit.and_then(|limit| limit.check().err()) {
+        Some(over) => over.in_operation("build").with_source(e),
+        None => refused(&e).with_source(e),
+    })
 }
+
+/// So often a run with a limit looks whether the run before has ended.
+const BETWEEN_TRIES: Duration = Duration::from_millis(1);
 
 /// A session; `ort` runs one call at a time.
 struct OrtExecutable {
@@ -136,6 +160,16 @@ impl Executable for OrtExecutable {
     }
 
     fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>> {
+        self.run_for(inputs, None)
+    }
+
+    fn run_within(&self, inputs: &[HostTensor], limit: &TimeLimit) -> Result<Vec<HostTensor>> {
+        self.run_for(inputs, Some(limit))
+    }
+}
+
+impl OrtExecutable {
+    fn run_for(&self, inputs: &[HostTensor], limit: Option<&TimeLimit>) -> Result<Vec<HostTensor>> {
         self.signature
             .check_inputs(inputs.iter().map(|tensor| (tensor.dtype(), tensor.shape())))?;
         if self.needs_elements {
@@ -143,7 +177,9 @@ impl Executable for OrtExecutable {
             refused::expect_elements(given.map(|(spec, x)| (&*spec.name, x.shape().to_vec())))?;
         }
         let failed = |e: ort::Error| {
-            Error::new(ErrorKind::Execution, e.to_string()).in_operation("run").with_source(e)
+            let over = limit.and_then(|limit| limit.check().err());
+            let error = over.unwrap_or_else(|| Error::new(ErrorKind::Execution, e.to_string()));
+            error.in_operation("run").with_source(e)
         };
         let specs = self.signature.inputs.iter();
         let values = specs.clone().zip(inputs).map(|(spec, tensor)| {
@@ -153,10 +189,15 @@ impl Executable for OrtExecutable {
         let values = values.collect::<Result<Vec<SessionInputValue<'_>>>>()?;
         let named = specs.zip(&values).map(|(spec, value)| (spec.name.as_str(), &**value));
         let named: Vec<_> = named.collect();
-        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        let outputs = guarded(ErrorKind::Execution, || session.run(named))
-            .map_err(|e| e.in_operation("run"))?
-            .map_err(failed)?;
+        let options = limit.map(|_| RunOptions::new()).transpose().map_err(failed)?;
+        let mut session = self.lock(limit)?;
+        let run = || match (limit, &options) {
+            (Some(limit), Some(options)) => limit
+                .watched(|| drop(options.terminate()), || session.run_with_options(named, options)),
+            _ => Ok(session.run(named)),
+        };
+        let outputs = guarded(ErrorKind::Execution, run).and_then(|ended| ended);
+        let outputs = outputs.map_err(|e| e.in_operation("run"))?.map_err(failed)?;
         let read = |spec: &TensorSpec| {
             let value = outputs.get(&spec.name).ok_or_else(|| {
                 let text = "the backend did not return this output";
@@ -166,6 +207,23 @@ impl Executable for OrtExecutable {
                 .map_err(|e| e.in_operation("run").on_tensor(&spec.name))
         };
         self.signature.outputs.iter().map(read).collect()
+    }
+
+    /// The session, for which a run with a limit does not wait longer than that.
+    fn lock(&self, limit: Option<&TimeLimit>) -> Result<MutexGuard<'_, Session>> {
+        let Some(limit) = limit else {
+            return Ok(self.session.lock().unwrap_or_else(PoisonError::into_inner));
+        };
+        loop {
+            match self.session.try_lock() {
+                Ok(session) => return Ok(session),
+                Err(TryLockError::Poisoned(poisoned)) => return Ok(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) => {
+                    limit.check().map_err(|e| e.in_operation("run"))?;
+                    thread::sleep(BETWEEN_TRIES);
+                }
+            }
+        }
     }
 }
 

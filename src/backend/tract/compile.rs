@@ -16,6 +16,7 @@ use crate::backend::panics::guarded;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::OnnxModel;
 use crate::export::onnx::{GraphProto, ModelProto, ValueInfoProto};
+use crate::progress;
 use crate::spec::{Dim, Signature, TensorSpec};
 
 /// A model larger than this many nodes is not compiled again and again to find the node that panicked.
@@ -37,6 +38,7 @@ pub(super) fn compile(model: &OnnxModel, signature: &Signature) -> Result<Plan> 
     let facts = signature.inputs.iter().map(fact_of).collect::<Result<Vec<_>>>()?;
     match guarded(ErrorKind::Build, || plan(&proto, &facts)) {
         Ok(Ok(plan)) => Ok(plan),
+        Ok(Err(cause)) if cause.is::<Error>() => Err(own(cause)),
         Ok(Err(cause)) => Err(refused(&format!("{cause:#}")).with_source(cause)),
         Err(panic) => {
             let error = refused(panic.message()).with_source(panic);
@@ -80,9 +82,15 @@ fn plan(proto: &ModelProto, facts: &[Fact]) -> TractResult<Plan> {
         let dims: Vec<TDim> = dims.collect();
         model.set_input_fact(i, InferenceFact::dt_shape(fact.datum_type, dims))?;
     }
+    progress::go_on()?;
     let mut typed = model.into_typed()?;
     kept::keep_expanded(&mut typed)?;
-    typed.into_decluttered()?.into_optimized()?.into_runnable()
+    progress::go_on()?;
+    let decluttered = typed.into_decluttered()?;
+    progress::go_on()?;
+    let optimized = decluttered.into_optimized()?;
+    progress::go_on()?;
+    optimized.into_runnable()
 }
 
 /// The graph as tract reads it best: what tract gets wrong in other operators, a name of its own for each node, the inputs alone that are no weights, and
@@ -143,8 +151,17 @@ fn culprit(proto: &ModelProto, facts: &[Fact]) -> Option<String> {
     graph.node.get(wrong - 1).map(|node| format!("{} `{}`", node.op_type(), node.name()))
 }
 
+/// An error of this crate that went through tract: that of a time limit.
+fn own(cause: TractError) -> Error {
+    let text = cause.to_string();
+    cause.downcast().unwrap_or_else(|_| Error::new(ErrorKind::Execution, text))
+}
+
 /// An error of tract's while it runs.
 pub(super) fn run_error(cause: TractError) -> Error {
+    if cause.is::<Error>() {
+        return own(cause);
+    }
     let short: String = format!("{cause:#}").chars().take(1000).collect();
     Error::new(ErrorKind::Execution, short).with_source(cause)
 }

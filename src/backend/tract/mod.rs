@@ -22,6 +22,7 @@ use super::portable::model_of;
 use super::{Backend, BackendKind, Engine, Executable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{NodeRefusal, OnnxModel, Target};
+use crate::limit::TimeLimit;
 use crate::spec::{Signature, TensorSpec};
 use crate::tensor::HostTensor;
 
@@ -59,7 +60,6 @@ impl Backend for Tract {
 
     fn build_and_load(&self, model: &OnnxModel) -> Result<(Engine, Box<dyn Executable>)> {
         let start = Instant::now();
-        model.check_for_tract()?;
         let plan = compile::compile(model, model.signature())?;
         let signature = model.signature().clone();
         let bytes = model.to_bytes();
@@ -72,7 +72,6 @@ impl Backend for Tract {
         engine.expect(&BackendKind::Tract, NAME)?;
         let signature = engine.signature().clone();
         let model = model_of(engine)?;
-        model.check_for_tract()?;
         let plan = compile::compile(&model, &signature)?;
         Ok(Box::new(TractExecutable { plan, signature }))
     }
@@ -90,6 +89,25 @@ impl Executable for TractExecutable {
     }
 
     fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>> {
+        self.run_asking(inputs, || Ok(()))
+    }
+
+    fn run_within(&self, inputs: &[HostTensor], limit: &TimeLimit) -> Result<Vec<HostTensor>> {
+        self.run_asking(inputs, || limit.check())
+    }
+
+    fn concurrency(&self) -> usize {
+        thread::available_parallelism().map_or(1, usize::from)
+    }
+}
+
+impl TractExecutable {
+    /// Runs, and asks before each node whether to go on.
+    fn run_asking(
+        &self,
+        inputs: &[HostTensor],
+        go_on: impl Fn() -> Result<()>,
+    ) -> Result<Vec<HostTensor>> {
         self.signature
             .check_inputs(inputs.iter().map(|tensor| (tensor.dtype(), tensor.shape())))?;
         let tensors = self.signature.inputs.iter().zip(inputs).map(|(spec, tensor)| {
@@ -103,6 +121,7 @@ impl Executable for TractExecutable {
             let mut state = SimpleState::new(&self.plan)?;
             state.run_plan_with_eval(tensors, |context, state, here, inputs| {
                 node.borrow_mut().clone_from(&here.name);
+                go_on()?;
                 eval(context, state, here, inputs)
             })
         };
@@ -118,10 +137,6 @@ impl Executable for TractExecutable {
                 .map_err(|e| e.in_operation("run").on_tensor(&spec.name))
         };
         self.signature.outputs.iter().enumerate().map(read).collect()
-    }
-
-    fn concurrency(&self) -> usize {
-        thread::available_parallelism().map_or(1, usize::from)
     }
 }
 

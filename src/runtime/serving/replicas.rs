@@ -7,6 +7,7 @@ use std::{
 
 use crate::backend::{DeviceExecutable, Executable};
 use crate::error::{Error, ErrorKind, Result};
+use crate::limit::TimeLimit;
 use crate::spec::Signature;
 use crate::tensor::HostTensor;
 
@@ -57,6 +58,26 @@ impl Replicas {
         loads[i].running += 1;
         Some(Lease { replicas: self, i })
     }
+
+    /// Runs on a replica, and after a failure of its device on the next.
+    fn run_on_one(
+        &self,
+        run: impl Fn(&dyn Executable) -> Result<Vec<HostTensor>>,
+    ) -> Result<Vec<HostTensor>> {
+        let mut tried = Vec::new();
+        let mut failure = None;
+        while let Some(lease) = self.lease(&tried) {
+            let outputs = run(&*self.executables[lease.i]);
+            let failed = outputs.as_ref().err().map(Error::kind) == Some(ErrorKind::Device);
+            self.lock()[lease.i].failed = failed.then(Instant::now);
+            if !failed {
+                return outputs;
+            }
+            failure = outputs.err();
+            tried.push(lease.i);
+        }
+        Err(failure.unwrap_or_else(|| Error::new(ErrorKind::Device, "there are no replicas")))
+    }
 }
 
 /// A run on a replica, counted for as long as it goes on.
@@ -77,19 +98,11 @@ impl Executable for Replicas {
     }
 
     fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>> {
-        let mut tried = Vec::new();
-        let mut failure = None;
-        while let Some(lease) = self.lease(&tried) {
-            let outputs = self.executables[lease.i].run(inputs);
-            let failed = outputs.as_ref().err().map(Error::kind) == Some(ErrorKind::Device);
-            self.lock()[lease.i].failed = failed.then(Instant::now);
-            if !failed {
-                return outputs;
-            }
-            failure = outputs.err();
-            tried.push(lease.i);
-        }
-        Err(failure.unwrap_or_else(|| Error::new(ErrorKind::Device, "there are no replicas")))
+        self.run_on_one(|replica| replica.run(inputs))
+    }
+
+    fn run_within(&self, inputs: &[HostTensor], limit: &TimeLimit) -> Result<Vec<HostTensor>> {
+        self.run_on_one(|replica| replica.run_within(inputs, limit))
     }
 
     fn concurrency(&self) -> usize {

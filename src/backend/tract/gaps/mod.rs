@@ -29,7 +29,11 @@ pub(super) fn refused(model: &OnnxModel) -> Vec<NodeRefusal> {
     let by_sizes = |node: &NodeProto| matches!(node.op_type(), "Resize" | "BatchNormalization");
     let shapes =
         if graph.node.iter().any(by_sizes) { model.known_shapes() } else { Shapes::default() };
-    in_graph(graph, opset, &View::of(&shapes))
+    let ends_the_process = model.refused_by_tract();
+    let mut found = in_graph(graph, opset, &View::of(&shapes));
+    found.extend(ends_the_process);
+    found.sort_by_key(|refusal| refusal.node);
+    found
 }
 
 fn in_graph(graph: &GraphProto, opset: i64, outer: &View<'_>) -> Vec<NodeRefusal> {

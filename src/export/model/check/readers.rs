@@ -45,13 +45,15 @@ impl OnnxModel {
         })
     }
 
-    /// Refuses what ends the process in tract 0.23, where not even a panic can be caught.
-    ///
-    /// # Errors
-    /// [`ErrorKind::UnsupportedOperation`] with the node.
-    pub(crate) fn check_for_tract(&self) -> Result<()> {
-        let mut nodes = self.proto.graph.iter().flat_map(|graph| &graph.node);
-        nodes.try_for_each(|node| check_terms(node, "tract"))
+    /// What ends the process in tract 0.23, where not even a panic can be caught, with its nodes.
+    pub(crate) fn refused_by_tract(&self) -> Vec<NodeRefusal> {
+        let nodes = self.proto.graph.iter().flat_map(|graph| &graph.node).enumerate();
+        let refused = |(i, node)| {
+            let error = check_terms(node, "tract").err()?;
+            let reason = format!("{}; use ONNX Runtime", error.message());
+            Some(NodeRefusal::new(Some(i), unsupported(node, reason)))
+        };
+        nodes.filter_map(refused).collect()
     }
 
     /// The sizes of each value of the main graph whose rank follows from the model; `None` for one that is open.
