@@ -51,6 +51,32 @@ fn an_identity_alone_is_no_reason_to_change_a_file() {
     unchanged("an identity", &file.read(&y, DType::F32, &["2", "24"]));
 }
 
+#[test]
+fn small_constants_that_are_stretched_to_a_large_value_stay_computed() {
+    // Small tensors in a file, 16 million elements each when they are computed; all of them would be 8 GB.
+    let mut file = File::new(18);
+    let x = file.input("x", DType::F32, &["1", "4096"]);
+    let column = file.weight("column", tensor(DType::F32, &[4096, 1], 0.5, 1));
+    let row = file.weight("row", tensor(DType::F32, &[1, 4096], 0.5, 2));
+    let places = file.ints(&[0; 4096]);
+    let condition = file.node("Equal", &[&column, &column]);
+    for _ in 0..40 {
+        file.node("Add", &[&column, &row]);
+        file.node("Where", &[&condition, &row, &row]);
+        file.node("Gather", &[&row, &places]);
+    }
+    let table = file.node("Add", &[&column, &row]);
+    let product = file.node("MatMul", &[&x, &table]);
+    let gate = file.node("Relu", &[&product]);
+    let y = file.node("Mul", &[&gate, &x]);
+    let model = file.read(&y, DType::F32, &["1", "4096"]);
+    let begin = std::time::Instant::now();
+    let written = model.for_target(Target::tensorrt()).unwrap();
+    assert!(begin.elapsed() < std::time::Duration::from_secs(1), "{:?}", begin.elapsed());
+    assert_eq!(count(&written, "Add"), count(&model, "Add"));
+    assert_eq!(count(&written, "Gather"), count(&model, "Gather"));
+}
+
 /// How the sizes of a reshape are stated.
 #[derive(Clone, Copy, PartialEq)]
 enum Sizes {

@@ -53,7 +53,10 @@ fn size(graph: &Graph, node: &NodeProto) -> Option<HostTensor> {
     let sizes = dims.iter().map(|dim| dim.fixed().map(|size| size as i64));
     let sizes: Vec<i64> = sizes.collect::<Option<_>>()?;
     match all {
-        true => Some(HostTensor::scalar(sizes.iter().product::<i64>())),
+        true => {
+            let count = sizes.iter().try_fold(1i64, |count, &size| count.checked_mul(size));
+            count.map(HostTensor::scalar)
+        }
         false => HostTensor::from_vec([sizes.len()], sizes).ok(),
     }
 }
@@ -80,7 +83,7 @@ impl Call<'_> {
         let sizes: Vec<i64> = self.inputs[0].to_vec().ok()?;
         let sizes = sizes.iter().map(|&size| usize::try_from(size).ok());
         let sizes: Vec<usize> = sizes.collect::<Option<_>>()?;
-        let count = sizes.iter().try_fold(1usize, |count, &size| count.checked_mul(size))?;
+        let count = few(&sizes)?;
         let value = match self.node.stated("value") {
             Some(stated) => onnx::tensor_from_proto(stated.t.as_ref()?)?,
             None => HostTensor::from_vec([1], vec![0f32]).ok()?,
@@ -89,7 +92,7 @@ impl Call<'_> {
             let (dtype, bytes) = (value.dtype(), value.bytes().repeat(count));
             HostTensor::from_bytes(dtype, sizes, bytes).ok()
         };
-        (count <= MOST && value.len() == 1).then_some(value).and_then(full)
+        (value.len() == 1).then_some(value).and_then(full)
     }
 
     fn cast(&self) -> Option<HostTensor> {
@@ -119,6 +122,7 @@ impl Call<'_> {
         let (condition, yes, no) =
             (self.array::<bool>(0)?, self.array::<T>(1)?, self.array::<T>(2)?);
         let shape = broadcast(broadcast(condition.shape(), yes.shape())?.as_slice(), no.shape())?;
+        few(&shape)?;
         let shape = IxDyn(&shape);
         let (yes, no) = (yes.broadcast(shape.clone())?, no.broadcast(shape.clone())?);
         let chosen = Zip::from(condition.broadcast(shape)?).and(yes).and(no);
@@ -181,7 +185,9 @@ impl Call<'_> {
 
     fn zipped<T: Element, U: Element>(&self, compute: impl Fn(T, T) -> U) -> Option<HostTensor> {
         let (a, b) = (self.array::<T>(0)?, self.array::<T>(1)?);
-        let shape = IxDyn(&broadcast(a.shape(), b.shape())?);
+        let shape = broadcast(a.shape(), b.shape())?;
+        few(&shape)?;
+        let shape = IxDyn(&shape);
         let zip = Zip::from(a.broadcast(shape.clone())?).and(b.broadcast(shape)?);
         Some(zip.map_collect(|&a, &b| compute(a, b)).into())
     }
@@ -232,6 +238,8 @@ impl Call<'_> {
             }
             "Concat" => {
                 let axis = counted(self.node.stated("axis")?.i(), rank)?;
+                // One input may stand here many times.
+                few(&[self.inputs.iter().map(|input| input.len()).sum()])?;
                 let parts = (0..self.inputs.len()).map(|input| self.array::<T>(input));
                 let parts: Vec<ArrayD<T>> = parts.collect::<Option<_>>()?;
                 let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
@@ -243,9 +251,10 @@ impl Call<'_> {
                 let size = *x.shape().get(axis)?;
                 let places = indices.iter().map(|&at| counted(at, size).filter(|&at| at < size));
                 let places: Vec<usize> = places.collect::<Option<_>>()?;
-                let taken = x.select(Axis(axis), &places);
                 let mut shape = x.shape().to_vec();
                 shape.splice(axis..=axis, indices.shape().iter().copied());
+                few(&shape)?;
+                let taken = x.select(Axis(axis), &places);
                 HostTensor::from(taken.as_standard_layout().into_owned()).reshape(shape).ok()?
             }
             "Slice" => self.sliced(x)?,
@@ -253,11 +262,8 @@ impl Call<'_> {
                 let sizes: Vec<i64> = self.inputs.get(1)?.to_vec().ok()?;
                 let sizes = sizes.iter().map(|&size| usize::try_from(size).ok());
                 let shape = broadcast(x.shape(), &sizes.collect::<Option<Vec<_>>>()?)?;
-                let count =
-                    shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size))?;
-                (count <= MOST)
-                    .then(|| x.broadcast(IxDyn(&shape)).map(|all| all.to_owned()))??
-                    .into()
+                few(&shape)?;
+                x.broadcast(IxDyn(&shape))?.to_owned().into()
             }
             _ => return None,
         })
@@ -279,7 +285,7 @@ impl Call<'_> {
             }
         }
         if let Some(axis) = open {
-            let others: usize = dims.iter().product();
+            let others = dims.iter().try_fold(1usize, |count, &size| count.checked_mul(size))?;
             dims[axis] = x.len().checked_div(others)?;
         }
         x.reshape(dims).ok()
@@ -311,6 +317,13 @@ impl Call<'_> {
         })?;
         Some(x.as_standard_layout().into_owned().into())
     }
+}
+
+/// The count of elements of a result, where it is small enough to be computed. Small inputs may be stretched to
+/// one of many elements.
+fn few(shape: &[usize]) -> Option<usize> {
+    let count = shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size))?;
+    (count <= MOST).then_some(count)
 }
 
 /// The shape that both shapes are stretched to.
