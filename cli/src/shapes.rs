@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use accelerant::export::OnnxModel;
-use accelerant::{Dim, Signature};
+use accelerant::{Dim, Signature, Symbol};
 
 use crate::fail::{Failure, Result};
 
@@ -92,10 +92,24 @@ pub(crate) struct Shapes {
 }
 
 impl Shapes {
-    /// The model with the sizes stated, and the symbols with their ranges.
+    /// The model with the sizes stated.
     pub(crate) fn bind(&self, mut model: OnnxModel) -> Result<OnnxModel> {
         for (symbol, Range { min, opt, max }) in self.ranges(model.signature())? {
-            model = model.bind(&symbol, min..=max)?.tuned_for(&symbol, [opt])?;
+            let known = symbols(model.signature());
+            let bound =
+                model.bind(&symbol, min..=max).map_err(|e| match known.contains(&symbol) {
+                    true => e.into(),
+                    false if known.is_empty() => Failure::usage(format!(
+                        "--shape {symbol}: {e}; all sizes of the inputs are fixed"
+                    )),
+                    false => Failure::usage(format!(
+                        "--shape {symbol}: {e}; there are: {}",
+                        known.join(", ")
+                    )),
+                })?;
+            // One size alone is written into the model. What the file has no name for is bound by several.
+            let tuned = min < max && known.contains(&symbol);
+            model = if tuned { bound.tuned_for(&symbol, [opt])? } else { bound };
         }
         Ok(model)
     }
@@ -189,6 +203,33 @@ fn of_tensor(signature: &Signature, name: &str, sizes: &[usize]) -> Result<Vec<(
         }
     }
     Ok(found)
+}
+
+/// The symbols of the inputs, each once.
+fn symbols(signature: &Signature) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for symbol in signature.inputs.iter().flat_map(|spec| spec.shape.dims()).filter_map(symbol) {
+        if !names.iter().any(|name| name == symbol.name()) {
+            names.push(symbol.name().to_owned());
+        }
+    }
+    names
+}
+
+/// The symbols that have no largest size.
+pub(crate) fn unbound(signature: &Signature) -> Vec<String> {
+    let dims = || signature.inputs.iter().flat_map(|spec| spec.shape.dims()).filter_map(symbol);
+    let is_unbound = |name: &String| {
+        dims().any(|symbol| symbol.name() == name && symbol.max() == Symbol::UNBOUNDED)
+    };
+    symbols(signature).into_iter().filter(is_unbound).collect()
+}
+
+fn symbol(dim: &Dim) -> Option<&Symbol> {
+    match dim {
+        Dim::Symbol(symbol) => Some(symbol),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

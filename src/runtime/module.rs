@@ -129,8 +129,8 @@ impl InferenceModule {
     /// ```
     ///
     /// # Errors
-    /// The required backend's own error, else [`ErrorKind::NoBackend`] with the reason of each flavor; as
-    /// [`compile`](Self::compile) for options and files.
+    /// The required backend's own error, else one with the reason of each flavor, of the kind
+    /// [`ErrorKind::NoBackend`] where none could be asked; as [`compile`](Self::compile) for options and files.
     pub fn build(model: &OnnxModel, options: &OptimizeOptions) -> Result<(Engine, ModuleReport)> {
         expect_no_export(options)?;
         let recorder = Recorder::new(options.follower());
@@ -142,7 +142,8 @@ impl InferenceModule {
         let mut maker = Maker::new(options.engine_cache())?;
         let kinds = options.backends().required().map_or(&FLAVORS[..], std::slice::from_ref);
         let built = recorder.during(|| build_engine(&mut export, options, kinds, &mut maker));
-        let (engine, backend) = built.map_err(|e| e.in_operation("build"))?;
+        let (engine, backend) =
+            built.map_err(|reasons| not_built(reasons).in_operation("build"))?;
         if let Some(path) = options.engine_path() {
             engine.save(path)?;
         }
@@ -486,12 +487,15 @@ impl Executable for InferenceModule {
 const FLAVORS: [BackendKind; 2] = [BackendKind::TensorRtRtx, BackendKind::TensorRt];
 
 /// Builds an engine with the first of `kinds` that can build here.
+///
+/// # Errors
+/// Each one's reason, or that of the caller's callback alone.
 fn build_engine(
     export: &mut impl FnMut(Target) -> Result<OnnxModel>,
     options: &OptimizeOptions,
     kinds: &[BackendKind],
     maker: &mut Maker,
-) -> Result<(Engine, Arc<dyn Backend>)> {
+) -> Result<(Engine, Arc<dyn Backend>), Vec<Rejection>> {
     let mut reasons = Vec::new();
     for kind in kinds {
         let built = options.backends().get(kind).and_then(|backend| {
@@ -501,18 +505,38 @@ fn build_engine(
             Ok((maker.engine(backend.as_ref(), &model)?, backend.clone()))
         });
         match built {
-            Err(reason) if reason.kind() != ErrorKind::Cancelled => reasons.push((kind, reason)),
-            done => return done,
+            Ok(built) => return Ok(built),
+            Err(reason) if reason.kind() == ErrorKind::Cancelled => {
+                return Err(vec![Rejection { kind: kind.clone(), reason }]);
+            }
+            Err(reason) => reasons.push(Rejection { kind: kind.clone(), reason }),
         }
     }
-    if kinds.len() == 1
-        && let Some((_, reason)) = reasons.pop()
+    Err(reasons)
+}
+
+/// The error of an engine that none can build: the only reason, else all of them, of the kind of the first that is the
+/// model's fault.
+fn not_built(mut reasons: Vec<Rejection>) -> Error {
+    if reasons.len() == 1
+        && let Some(only) = reasons.pop()
     {
-        return Err(reason);
+        return only.reason;
     }
-    let reasons: Vec<_> = reasons.iter().map(|(kind, e)| format!("{kind}: {e}")).collect();
-    let text = format!("no TensorRT can build the engine: {}", reasons.join("; "));
-    Err(Error::new(ErrorKind::NoBackend, text))
+    let absent = [
+        ErrorKind::NoBackend,
+        ErrorKind::LibraryNotFound,
+        ErrorKind::VersionMismatch,
+        ErrorKind::Device,
+    ];
+    let kinds = reasons.iter().map(|rejection| rejection.reason.kind());
+    let kind =
+        kinds.into_iter().find(|kind| !absent.contains(kind)).unwrap_or(ErrorKind::NoBackend);
+    Error::new(kind, format!("no TensorRT can build the engine: {}", listed(&reasons)))
+}
+
+fn listed(reasons: &[Rejection]) -> String {
+    reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// Options about the export of a framework's model make no sense for one that is ONNX.
@@ -535,10 +559,11 @@ fn write_engine(
 ) -> Result<Engine> {
     let required = options.backends().required().filter(|kind| FLAVORS.contains(kind));
     let kinds = required.map_or(&FLAVORS[..], std::slice::from_ref);
-    let (engine, _) = build_engine(export, options, kinds, maker).map_err(|e| match e.kind() {
-        ErrorKind::Cancelled => e,
+    let built = build_engine(export, options, kinds, maker);
+    let (engine, _) = built.map_err(|mut reasons| match &*reasons {
+        [only] if only.reason.kind() == ErrorKind::Cancelled => reasons.remove(0).reason,
         _ => {
-            let text = format!("no TensorRT can build {}: {e}", path.display());
+            let text = format!("no TensorRT can build {}: {}", path.display(), listed(&reasons));
             Error::new(ErrorKind::NoBackend, text).in_operation("save engine")
         }
     })?;

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::Output;
 use crate::fail::{Failure, Result};
 use crate::options::{Name, Options};
-use crate::shapes::Shapes;
+use crate::shapes::{Shapes, unbound};
 use crate::source::Source;
 use crate::{Globals, bar::Bar, describe};
 
@@ -37,6 +37,15 @@ pub(crate) fn run(args: &Args, globals: &Globals) -> Result<Output> {
         return Err(Failure::usage(text));
     };
     let model = args.shapes.bind(*model)?;
+    let is_tensorrt = !matches!(args.backend, Some(Name::Ort | Name::Tract));
+    if let [first, ..] = &*unbound(model.signature())
+        && is_tensorrt
+    {
+        let text = format!(
+            "TensorRT plans memory for the largest size of `{first}`, which nobody states: add --shape {first}=1:8:32, say"
+        );
+        return Err(Failure::usage(text));
+    }
     let options = args.options.options(args.options.device.registry(), args.backend)?;
     let options = bar.follow(options.save_engine(&args.output));
     let (engine, report) = InferenceModule::build(&model, &options)?;

@@ -68,8 +68,8 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
                 let s = if found.len() == 1 { "" } else { "s" };
                 text += &format!("{kind}: REFUSES the model, {} reason{s}\n", found.len());
                 for Refusal { node, reason } in &found {
-                    let place =
-                        node.as_ref().map(|(name, operator)| format!("{operator} `{name}`: "));
+                    let named = node.as_ref().filter(|(name, _)| !name.is_empty());
+                    let place = named.map(|(name, operator)| format!("{operator} `{name}`: "));
                     text += &format!("  {}{reason}\n", place.unwrap_or_default());
                 }
                 row["verdict"] = json!("refuses");

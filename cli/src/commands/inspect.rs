@@ -2,13 +2,14 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use accelerant::Engine;
 use accelerant::export::OnnxModel;
-use accelerant::{Dim, Engine, Symbol};
 use serde_json::{Value, json};
 
 use super::Output;
 use crate::describe;
 use crate::fail::{Result, io};
+use crate::shapes::unbound;
 use crate::source::Source;
 
 #[derive(clap::Args)]
@@ -43,9 +44,11 @@ fn model(model: &OnnxModel, size: u64, args: &Args) -> Output {
         };
         *operators.entry(name).or_default() += 1;
     }
-    let split = model.split();
-    let weights: u64 = split.weights.iter().map(|(_, tensor)| tensor.bytes().len() as u64).sum();
-    let parameters: usize = split.weights.iter().map(|(_, tensor)| tensor.len()).sum();
+    let weights = graph.map_or(&[][..], |graph| &graph.initializer);
+    let size_of = |dims: &[i64]| dims.iter().map(|&size| size.max(0) as u64).product::<u64>();
+    let parameters: u64 = weights.iter().map(|weight| size_of(&weight.dims)).sum();
+    let raw = weights.iter().filter_map(|weight| weight.raw_data.as_ref());
+    let weights: u64 = raw.map(|data| data.len() as u64).sum();
     let opsets: Vec<_> = proto
         .opset_import
         .iter()
@@ -75,7 +78,7 @@ fn model(model: &OnnxModel, size: u64, args: &Args) -> Output {
     text += &format!("weights   {parameters} values, {}\n", describe::bytes(weights));
     text += "signature\n";
     text += &describe::lines(model.signature());
-    let symbols = unbound(model);
+    let symbols = unbound(model.signature());
     if let [first, ..] = &*symbols {
         let all = symbols.join("`, `");
         text += &format!("sizes     `{all}` may be any; --shape {first}=1:8:32 states one\n");
@@ -97,20 +100,6 @@ fn model(model: &OnnxModel, size: u64, args: &Args) -> Output {
         "unbound": symbols,
     });
     Output::new(text, json)
-}
-
-/// The symbols of the inputs that have no range.
-fn unbound(model: &OnnxModel) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    for dim in model.signature().inputs.iter().flat_map(|spec| spec.shape.dims()) {
-        if let Dim::Symbol(symbol) = dim
-            && symbol.max() == Symbol::UNBOUNDED
-            && !names.iter().any(|name| name == symbol.name())
-        {
-            names.push(symbol.name().to_owned());
-        }
-    }
-    names
 }
 
 fn engine(engine: &Engine, size: u64, args: &Args) -> Result<Output> {
