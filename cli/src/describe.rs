@@ -3,6 +3,8 @@
 use accelerant::{Dim, HostTensor, InferenceModule, Signature, Symbol, TensorSpec};
 use serde_json::{Value, json};
 
+use crate::shapes::symbol;
+
 /// Inputs and outputs as JSON.
 pub(crate) fn signature(signature: &Signature) -> Value {
     let list = |specs: &[TensorSpec]| specs.iter().map(spec).collect::<Vec<_>>();
@@ -29,7 +31,17 @@ fn dim(dim: &Dim) -> Value {
 /// Inputs and outputs, a line each.
 pub(crate) fn lines(signature: &Signature) -> String {
     let inputs = signature.inputs.iter().map(|spec| format!("  input   {spec}\n"));
-    inputs.chain(signature.outputs.iter().map(|spec| format!("  output  {spec}\n"))).collect()
+    let lines = inputs.chain(signature.outputs.iter().map(|spec| format!("  output  {spec}\n")));
+    let mut text: String = lines.collect();
+    let mut told = Vec::new();
+    for symbol in signature.inputs.iter().flat_map(|spec| spec.shape.dims()).filter_map(symbol) {
+        if symbol.max() != Symbol::UNBOUNDED && !told.contains(&symbol.name()) {
+            told.push(symbol.name());
+            let (name, min, max) = (symbol.name(), symbol.min(), symbol.max());
+            text += &format!("  size    {name} in {min}..={max}, tuned for {:?}\n", symbol.sizes());
+        }
+    }
+    text
 }
 
 /// A number of bytes.

@@ -120,6 +120,21 @@ impl Shapes {
         Ok(ranges.map(|(symbol, range)| (symbol, range.opt)).collect())
     }
 
+    /// An engine has the symbols that it has: another one is a slip.
+    pub(crate) fn expect_known(&self, signature: &Signature) -> Result<()> {
+        let known = symbols(signature);
+        for (symbol, _) in self.ranges(signature)? {
+            if !known.contains(&symbol) {
+                let text = format!(
+                    "--shape {symbol}: the engine has no size of this name; there are: {}",
+                    known.join(", ")
+                );
+                return Err(Failure::usage(text));
+            }
+        }
+        Ok(())
+    }
+
     fn ranges(&self, signature: &Signature) -> Result<Vec<(String, Range)>> {
         let mut ranges: Vec<(String, Range)> = Vec::new();
         for stated in &self.stated {
@@ -225,7 +240,7 @@ pub(crate) fn unbound(signature: &Signature) -> Vec<String> {
     symbols(signature).into_iter().filter(is_unbound).collect()
 }
 
-fn symbol(dim: &Dim) -> Option<&Symbol> {
+pub(crate) fn symbol(dim: &Dim) -> Option<&Symbol> {
     match dim {
         Dim::Symbol(symbol) => Some(symbol),
         _ => None,

@@ -6,7 +6,7 @@ use accelerant::export::OnnxModel;
 use accelerant::{Engine, InferenceModule};
 
 use crate::bar::Bar;
-use crate::fail::{Result, io};
+use crate::fail::{Failure, Result, io};
 use crate::options::{Name, Options};
 use crate::shapes::Shapes;
 
@@ -24,10 +24,12 @@ impl Source {
         let mut start = Vec::new();
         let file = File::open(path).map_err(|e| io("read", path, e))?;
         file.take(ENGINE.len() as u64).read_to_end(&mut start).map_err(|e| io("read", path, e))?;
-        match start == ENGINE {
-            true => Ok(Self::Engine(Box::new(Engine::open(path)?))),
-            false => Ok(Self::Model(Box::new(OnnxModel::open(path)?))),
+        // The library's errors of an engine name its file.
+        if start == ENGINE {
+            return Ok(Self::Engine(Box::new(Engine::open(path)?)));
         }
+        let model = OnnxModel::open(path).map_err(|e| Failure::from(e).about(path))?;
+        Ok(Self::Model(Box::new(model)))
     }
 }
 
@@ -47,6 +49,7 @@ pub(crate) fn module(
         Source::Model(model) => InferenceModule::compile(&shapes.bind(*model)?, &stated)?,
         Source::Engine(engine) => {
             options.expect_none()?;
+            shapes.expect_known(engine.signature())?;
             InferenceModule::from_engine(*engine, &stated)?
         }
     })

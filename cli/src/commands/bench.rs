@@ -89,7 +89,7 @@ pub(crate) fn run(args: &Args, globals: &Globals) -> Result<Output> {
         let (enqueue, compute) = (Figures::of(&device.enqueue), Figures::of(&device.compute));
         text += &format!("Enqueue Time: {}\n", enqueue.line());
         text += &format!("GPU Compute Time: {}\n", compute.line());
-        json["enqueueMs"] = enqueue.json();
+        json["enqMs"] = enqueue.json();
         json["computeMs"] = compute.json();
         let total = device.compute.iter().sum::<f64>() / 1e3;
         text += &format!("Total GPU Compute Time: {total:.3} s\n");
