@@ -63,6 +63,9 @@ pub(crate) fn backend(module: &InferenceModule) -> String {
     for rejected in module.rejected() {
         text += &format!("  not taken {rejected}\n");
     }
+    if let Some(note) = module.precision_report().and_then(|report| report.note.as_ref()) {
+        text += &format!("precision {note}\n");
+    }
     text
 }
 
