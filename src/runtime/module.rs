@@ -114,14 +114,59 @@ impl InferenceModule {
     /// and [`ErrorKind::NoBackend`] where no TensorRT can build the
     /// [engine](OptimizeOptions::save_engine) asked for.
     pub fn compile(model: &OnnxModel, options: &OptimizeOptions) -> Result<Self> {
-        let export: &ExportOptions = options.as_ref();
-        if let Some(option) = export.stated() {
-            let text = format!(
-                "{option}: a model that is ONNX has its names and sizes; `OnnxModel::bind` states those of a symbol"
-            );
-            return Err(Error::new(ErrorKind::InvalidArgument, text).in_operation("compile"));
-        }
+        expect_no_export(options)?;
         Self::compile_with(|_| Ok(model.clone()), options)
+    }
+
+    /// Builds an engine and makes nothing ready to run: with the backend that is
+    /// [required](OptimizeOptions::require), else with the first flavor of TensorRT that can build here. TensorRT-RTX
+    /// needs no GPU for it. The cache is asked first, and the engine is [written](OptimizeOptions::save_engine) where
+    /// the options say so.
+    ///
+    /// ```no_run
+    /// use accelerant::{BackendKind, InferenceModule, OptimizeOptions, export::OnnxModel};
+    ///
+    /// let model = OnnxModel::open("model.onnx")?.bind("batch", 1..=32)?;
+    /// let options = OptimizeOptions::new().require(BackendKind::TensorRtRtx);
+    /// let (engine, report) = InferenceModule::build(&model, &options)?;
+    /// engine.save("model.engine")?;
+    /// println!("{report}");
+    /// # Ok::<(), accelerant::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The required backend's own error, else one with the reason of each flavor, of the kind
+    /// [`ErrorKind::NoBackend`] where none could be asked; as [`compile`](Self::compile) for options and files.
+    pub fn build(model: &OnnxModel, options: &OptimizeOptions) -> Result<(Engine, ModuleReport)> {
+        expect_no_export(options)?;
+        let recorder = Recorder::new(options.follower());
+        let wanted = AsRef::<ExportOptions>::as_ref(options).wanted_precision();
+        let mut export = |target: Target| match wanted {
+            Some(wanted) => model.with_precision(target, wanted.clone()),
+            None => Ok(model.clone()),
+        };
+        let mut maker = Maker::new(options.engine_cache())?;
+        let kinds = options.backends().required().map_or(&FLAVORS[..], std::slice::from_ref);
+        let built = recorder.during(|| build_engine(&mut export, options, kinds, &mut maker));
+        let (engine, backend) =
+            built.map_err(|reasons| not_built(reasons).in_operation("build"))?;
+        if let Some(path) = options.engine_path() {
+            engine.save(path)?;
+        }
+        let mut report = ModuleReport {
+            backend: backend.kind().to_string(),
+            description: backend.description(),
+            signature: engine.signature().to_string(),
+            engine_bytes: engine.plan().len() as u64,
+            cache: maker.cache_use(),
+            phases: Vec::new(),
+            first_run: None,
+            passes: Vec::new(),
+            warnings: Vec::new(),
+            rejected: Vec::new(),
+        };
+        report.add(recorder.record());
+        Ok((engine, report))
     }
 
     /// Compiles the model that `export` writes for a target. What `options` say of an export is left to it.
@@ -168,7 +213,7 @@ impl InferenceModule {
                 }
             }
             let built = match options.engine_path() {
-                Some(path) => Some(build_engine(&mut export, options, path, &mut maker)?),
+                Some(path) => Some(write_engine(&mut export, options, path, &mut maker)?),
                 None => None,
             };
             let used = maker.cache_use();
@@ -464,35 +509,92 @@ impl Executable for InferenceModule {
     }
 }
 
-/// Builds an engine with the flavor of TensorRT that is required, else the first that can build here, and writes it.
+/// The flavors of TensorRT, in the order in which they are tried.
+const FLAVORS: [BackendKind; 2] = [BackendKind::TensorRtRtx, BackendKind::TensorRt];
+
+/// Builds an engine with the first of `kinds` that can build here.
+///
+/// # Errors
+/// Each one's reason, or that of the caller's callback alone.
 fn build_engine(
+    export: &mut impl FnMut(Target) -> Result<OnnxModel>,
+    options: &OptimizeOptions,
+    kinds: &[BackendKind],
+    maker: &mut Maker,
+) -> Result<(Engine, Arc<dyn Backend>), Vec<Rejection>> {
+    let mut reasons = Vec::new();
+    for kind in kinds {
+        let built = options.backends().get(kind).and_then(|backend| {
+            let target = backend.target();
+            let exported = phase(Phase::Export, || export(target))?;
+            let model = exported.for_target(target)?;
+            Ok((maker.engine(backend.as_ref(), &model)?, backend.clone()))
+        });
+        match built {
+            Ok(built) => return Ok(built),
+            Err(reason) if reason.is_stop() => {
+                return Err(vec![Rejection { kind: kind.clone(), reason }]);
+            }
+            Err(reason) => reasons.push(Rejection { kind: kind.clone(), reason }),
+        }
+    }
+    Err(reasons)
+}
+
+/// The error of an engine that none can build: the only reason, else all of them, of the kind of the first that is the
+/// model's fault.
+fn not_built(mut reasons: Vec<Rejection>) -> Error {
+    if reasons.len() == 1
+        && let Some(only) = reasons.pop()
+    {
+        return only.reason;
+    }
+    let absent = [
+        ErrorKind::NoBackend,
+        ErrorKind::LibraryNotFound,
+        ErrorKind::VersionMismatch,
+        ErrorKind::Device,
+    ];
+    let kinds = reasons.iter().map(|rejection| rejection.reason.kind());
+    let kind =
+        kinds.into_iter().find(|kind| !absent.contains(kind)).unwrap_or(ErrorKind::NoBackend);
+    Error::new(kind, format!("no TensorRT can build the engine: {}", listed(&reasons)))
+}
+
+fn listed(reasons: &[Rejection]) -> String {
+    reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// Options about the export of a framework's model make no sense for one that is ONNX.
+fn expect_no_export(options: &OptimizeOptions) -> Result<()> {
+    let export: &ExportOptions = options.as_ref();
+    let Some(option) = export.stated() else { return Ok(()) };
+    let text = format!(
+        "{option}: a model that is ONNX has its names and sizes; `OnnxModel::bind` states those of a symbol"
+    );
+    Err(Error::new(ErrorKind::InvalidArgument, text).in_operation("compile"))
+}
+
+/// Builds the engine that is to be written with the flavor of TensorRT that is required, else the first that can build
+/// here, and writes it.
+fn write_engine(
     export: &mut impl FnMut(Target) -> Result<OnnxModel>,
     options: &OptimizeOptions,
     path: &Path,
     maker: &mut Maker,
 ) -> Result<Engine> {
-    let backends = options.backends();
-    let flavors = [BackendKind::TensorRtRtx, BackendKind::TensorRt];
-    let required = backends.required().filter(|kind| flavors.contains(kind));
-    let mut reasons = Vec::new();
-    for kind in flavors.iter().filter(|kind| required.is_none_or(|only| only == *kind)) {
-        let built = backends.get(kind).and_then(|backend| {
-            let target = backend.target();
-            let exported = phase(Phase::Export, || export(target))?;
-            let model = exported.for_target(target)?;
-            maker.engine(backend.as_ref(), &model)
-        });
-        match built {
-            Ok(engine) => {
-                engine.save(path)?;
-                return Ok(engine);
-            }
-            Err(reason) if reason.is_stop() => return Err(reason),
-            Err(reason) => reasons.push(format!("{kind}: {reason}")),
+    let required = options.backends().required().filter(|kind| FLAVORS.contains(kind));
+    let kinds = required.map_or(&FLAVORS[..], std::slice::from_ref);
+    let built = build_engine(export, options, kinds, maker);
+    let (engine, _) = built.map_err(|mut reasons| match &*reasons {
+        [only] if only.reason.is_stop() => reasons.remove(0).reason,
+        _ => {
+            let text = format!("no TensorRT can build {}: {}", path.display(), listed(&reasons));
+            Error::new(ErrorKind::NoBackend, text).in_operation("save engine")
         }
-    }
-    let text = format!("no TensorRT can build {}: {}", path.display(), reasons.join("; "));
-    Err(Error::new(ErrorKind::NoBackend, text).in_operation("save engine"))
+    })?;
+    engine.save(path)?;
+    Ok(engine)
 }
 
 impl fmt::Debug for InferenceModule {

@@ -1,0 +1,162 @@
+//! `accelerant cache`: the engines that were built once.
+
+use std::{path::PathBuf, time::SystemTime};
+
+use accelerant::cache::{EngineCache, Entry, Removed};
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::Output;
+use crate::describe;
+use crate::fail::{Code, Failure, Result};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The folder; by default the user's
+    #[arg(long = "cache", value_name = "FOLDER", global = true)]
+    folder: Option<PathBuf>,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// List the engines, what was used longest ago first
+    #[command(alias = "list")]
+    Ls,
+    /// Remove leftovers, and what was not used for longest until the rest keeps the limit
+    Gc {
+        /// The most bytes, such as 500M or 10G; by default 10G
+        #[arg(long, value_name = "BYTES", value_parser = size)]
+        limit: Option<u64>,
+    },
+    /// Read every engine whole and check it
+    Verify,
+    /// Remove all that nobody works on
+    Clear,
+}
+
+pub(crate) fn run(args: &Args) -> Result<Output> {
+    let cache = match &args.folder {
+        Some(folder) => EngineCache::at(folder),
+        None => EngineCache::new(),
+    };
+    let Some(folder) = cache.folder() else {
+        let text = "the cache is off (ACCELERANT_ENGINE_CACHE)\n";
+        return Ok(Output::new(text, json!({ "folder": null, "entries": [] })));
+    };
+    match &args.action {
+        Action::Ls => {
+            let entries = cache.entries()?;
+            let total: u64 = entries.iter().map(|entry| entry.bytes).sum();
+            let lines: String = entries.iter().map(|entry| line(entry) + "\n").collect();
+            let text =
+                format!("{lines}{}\n", sum(entries.len(), total, &folder.display().to_string()));
+            let list: Vec<Value> = entries.iter().map(entry_json).collect();
+            Ok(Output::new(text, json!({ "folder": folder, "bytes": total, "entries": list })))
+        }
+        Action::Gc { limit } => {
+            let cache = match limit {
+                Some(limit) => cache.size_limit(*limit),
+                None => cache,
+            };
+            Ok(removed(cache.collect()?, &folder))
+        }
+        Action::Clear => Ok(removed(cache.clear()?, &folder)),
+        Action::Verify => {
+            let (mut text, mut rows, mut damaged) = (String::new(), Vec::new(), 0);
+            for (entry, checked) in cache.verify()? {
+                let reason = checked.err().map(|e| e.to_string());
+                let verdict =
+                    reason.as_ref().map_or("whole".to_owned(), |e| format!("DAMAGED: {e}"));
+                text += &format!("{}  {verdict}\n", line(&entry));
+                damaged += usize::from(reason.is_some());
+                let mut row = entry_json(&entry);
+                row["damaged"] = json!(reason);
+                rows.push(row);
+            }
+            text += &format!("{} of {} engines are whole\n", rows.len() - damaged, rows.len());
+            let failure = (damaged > 0).then(|| {
+                let text = format!("{damaged} damaged; each is built anew when it is wanted");
+                Failure::with_code(Code::Failed, text)
+            });
+            Ok(Output { text, json: json!({ "folder": folder, "entries": rows }), failure })
+        }
+    }
+}
+
+fn removed(removed: Removed, folder: &std::path::Path) -> Output {
+    let Removed { engines, bytes, .. } = removed;
+    let text = format!("removed {}\n", sum(engines, bytes, &folder.display().to_string()));
+    Output::new(text, json!({ "folder": folder, "removed": removed }))
+}
+
+fn sum(engines: usize, bytes: u64, folder: &str) -> String {
+    let s = if engines == 1 { "" } else { "s" };
+    format!("{engines} engine{s}, {}, in {folder}", describe::bytes(bytes))
+}
+
+fn line(entry: &Entry) -> String {
+    let key = &entry.key[..entry.key.len().min(12)];
+    let about = match &entry.about {
+        Some(about) => {
+            format!("{} {} for {}: {}", about.kind, about.library, about.target, about.model())
+        }
+        None => "its header is damaged".into(),
+    };
+    let used = entry.used.elapsed().unwrap_or_default();
+    format!("{key}  {:>10}  used {:>8} ago  {about}", describe::bytes(entry.bytes), ago(used))
+}
+
+fn ago(time: std::time::Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..120 => format!("{seconds} s"),
+        seconds @ 120..7200 => format!("{} min", seconds / 60),
+        seconds @ 7200..172_800 => format!("{} h", seconds / 3600),
+        seconds => format!("{} days", seconds / 86_400),
+    }
+}
+
+fn entry_json(entry: &Entry) -> Value {
+    let used = entry.used.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    json!({
+        "key": entry.key,
+        "path": entry.path,
+        "bytes": entry.bytes,
+        "usedUnixSeconds": used.as_secs(),
+        "about": entry.about,
+    })
+}
+
+/// A number of bytes with K, M, G or T, in powers of 1024.
+fn size(text: &str) -> Result<u64, String> {
+    let upper = text.trim().to_ascii_uppercase();
+    let number = upper.trim_end_matches("IB").trim_end_matches('B');
+    let (digits, power) = match number.char_indices().last() {
+        Some((at, unit)) => match "KMGT".find(unit) {
+            Some(place) => (&number[..at], 10 * (place as u32 + 1)),
+            None => (number, 0),
+        },
+        None => (number, 0),
+    };
+    let count = digits.trim().parse::<u64>().ok();
+    let bytes = count.and_then(|count| count.checked_mul(1 << power));
+    bytes.ok_or_else(|| format!("`{text}` is no number of bytes, such as 500M or 10G"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_read_with_their_unit() {
+        let rows =
+            [("0", 0), ("12", 12), ("5k", 5 << 10), ("500M", 500 << 20), ("10GiB", 10 << 30)];
+        for (text, expected) in rows {
+            assert_eq!(size(text), Ok(expected));
+        }
+        for text in ["", "G", "1.5G", "-1", "99999999999T"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! The command `accelerant`: what the library does, for people who write no Rust. Each command gives its result as text
+//! and as JSON; here it is printed and its code handed to the shell.
+
+mod bar;
+mod commands;
+mod describe;
+mod fail;
+mod inputs;
+mod npy;
+mod options;
+mod shapes;
+mod source;
+
+use std::{io::Write, process::ExitCode};
+
+use clap::{CommandFactory, Parser, Subcommand};
+use commands::{Output, bench, build, cache, check, compare, doctor, inspect, run};
+use fail::Failure;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  all is well
+  1  the work failed, or a result differs
+  2  the command line makes no sense
+  3  the model or the engine is refused
+  4  no backend, library or device for it";
+
+#[derive(Parser)]
+#[command(
+    name = "accelerant",
+    version,
+    about = "Builds, runs, measures and compares ONNX models on TensorRT, ONNX Runtime and tract",
+    after_help = EXIT_CODES,
+    arg_required_else_help = true
+)]
+struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(clap::Args)]
+pub(crate) struct Globals {
+    /// Print the result as JSON; an error too
+    #[arg(long, global = true)]
+    json: bool,
+    /// Show no progress
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// Tell what the library logs; twice tells more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build an engine of an ONNX model; no GPU is needed for TensorRT-RTX
+    #[command(
+        after_help = "Example: accelerant build model.onnx --shape n=1:8:32 --precision fp16 -o model.engine"
+    )]
+    Build(build::Args),
+    /// Run a model or an engine on inputs from files, or on random ones
+    #[command(after_help = "Example: accelerant run model.onnx --input x=x.npy --output out.npz")]
+    Run(run::Args),
+    /// Measure latency and throughput, in trtexec's words
+    #[command(after_help = "Example: accelerant bench model.onnx --backend tract --duration 5")]
+    Bench(bench::Args),
+    /// Compare backends with each other, or with stored outputs
+    #[command(after_help = "Example: accelerant compare model.onnx --backends tract,ort")]
+    Compare(compare::Args),
+    /// Tell what is in a model or an engine
+    Inspect(inspect::Args),
+    /// Tell all that the backends refuse of a model, at once
+    Check(check::Args),
+    /// List, check and clear the cache of engines
+    Cache(cache::Args),
+    /// Tell what there is to run on, what is missing, and what helps
+    Doctor(doctor::Args),
+    /// Print the completions of a shell
+    #[command(
+        after_help = "Example: accelerant completions bash > ~/.local/share/bash-completion/completions/accelerant"
+    )]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+fn main() -> ExitCode {
+    let Cli { globals, command } = Cli::parse();
+    log(globals.verbose);
+    let result = match command {
+        Command::Build(args) => build::run(&args, &globals),
+        Command::Run(args) => run::run(&args, &globals),
+        Command::Bench(args) => bench::run(&args, &globals),
+        Command::Compare(args) => compare::run(&args, &globals),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Cache(args) => cache::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "accelerant", &mut script);
+            print(&String::from_utf8_lossy(&script));
+            return ExitCode::SUCCESS;
+        }
+    };
+    let failure = match result {
+        Ok(Output { text, json, failure }) => {
+            match globals.json {
+                true => print(&format!("{json:#}\n")),
+                false => print(&text),
+            }
+            failure
+        }
+        Err(failure) => {
+            if globals.json {
+                print(&format!("{:#}\n", failure.json()));
+            }
+            Some(failure)
+        }
+    };
+    match failure {
+        Some(failure) => report(&failure),
+        None => ExitCode::SUCCESS,
+    }
+}
+
+fn report(failure: &Failure) -> ExitCode {
+    eprintln!("error: {failure}");
+    failure.code.into()
+}
+
+/// Prints to stdout. A reader that has gone, as `head` does, is no error.
+fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Shows on stderr what the library logs.
+fn log(verbose: u8) {
+    let level = match verbose {
+        0 => return,
+        1 => "accelerant=info,warn",
+        _ => "debug",
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(level))
+        .with_writer(std::io::stderr)
+        .without_time()
+        .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_one_that_clap_takes() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,174 @@
+//! What several commands take: backends, precision, cache.
+
+use std::path::PathBuf;
+
+use accelerant::cache::EngineCache;
+use accelerant::precision::Precision;
+use accelerant::{BackendKind, OptimizeOptions, Registry};
+use clap::ValueEnum;
+
+use crate::fail::{Failure, Result};
+
+/// A backend by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Name {
+    /// NVIDIA TensorRT-RTX
+    #[value(alias = "rtx")]
+    TensorrtRtx,
+    /// NVIDIA TensorRT, the Enterprise flavor
+    #[value(alias = "trt")]
+    Tensorrt,
+    /// ONNX Runtime on the CPU
+    #[value(alias = "onnxruntime")]
+    Ort,
+    /// tract, in pure Rust, on the CPU
+    Tract,
+}
+
+impl From<Name> for BackendKind {
+    fn from(name: Name) -> Self {
+        match name {
+            Name::TensorrtRtx => Self::TensorRtRtx,
+            Name::Tensorrt => Self::TensorRt,
+            Name::Ort => Self::Ort,
+            Name::Tract => Self::Tract,
+        }
+    }
+}
+
+/// How a model is made ready.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(crate) struct Options {
+    /// The precision: fp32, tf32, mixed, fp16, bf16, int4-weights
+    #[arg(long, value_parser = precision)]
+    precision: Option<Precision>,
+    /// As --precision fp16
+    #[arg(long, conflicts_with_all = ["precision", "bf16", "no_tf32"])]
+    fp16: bool,
+    /// As --precision bf16
+    #[arg(long, conflicts_with_all = ["precision", "no_tf32"])]
+    bf16: bool,
+    /// As --precision fp32
+    #[arg(
+        long = "noTF32",
+        alias = "no-tf32",
+        conflicts_with = "precision",
+        hide_short_help = true
+    )]
+    no_tf32: bool,
+    #[command(flatten)]
+    pub(crate) device: Device,
+    #[command(flatten)]
+    cache: Cache,
+}
+
+/// TensorRT's device.
+#[derive(clap::Args, Clone, Copy, Debug, Default)]
+pub(crate) struct Device {
+    /// TensorRT's CUDA device, counted from 0
+    #[arg(long = "device", value_name = "N", default_value_t = 0)]
+    pub(crate) ordinal: usize,
+    /// Run TensorRT through CUDA graphs
+    #[arg(long = "cuda-graph", alias = "useCudaGraph", hide_short_help = true)]
+    cuda_graph: bool,
+}
+
+impl Device {
+    /// The backends, with this device for TensorRT.
+    pub(crate) fn registry(self) -> Registry {
+        self.registry_for(1)
+    }
+
+    /// The same for so many runs at a time.
+    pub(crate) fn registry_for(self, runs: usize) -> Registry {
+        #[allow(unused_mut, reason = "without TensorRT there is nothing to say")]
+        let mut registry = Registry::default();
+        #[cfg(feature = "_tensorrt")]
+        {
+            use accelerant::backend::tensorrt::{TensorRt, TensorRtOptions};
+            let mut options = TensorRtOptions::default().device(self.ordinal);
+            if self.cuda_graph {
+                options = options.cuda_graph(true);
+            }
+            if runs > 1 {
+                options = options.max_contexts(runs);
+            }
+            if registry.get(&BackendKind::TensorRtRtx).is_ok() {
+                registry.push(TensorRt::rtx().with_options(options.clone()));
+            }
+            if registry.get(&BackendKind::TensorRt).is_ok() {
+                registry.push(TensorRt::enterprise().with_options(options));
+            }
+        }
+        #[cfg(not(feature = "_tensorrt"))]
+        let _ = runs;
+        registry
+    }
+}
+
+/// Where engines are kept.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(crate) struct Cache {
+    /// The folder in which engines are kept that were built once; by default the user's
+    #[arg(long = "cache", value_name = "FOLDER")]
+    folder: Option<PathBuf>,
+    /// Build anew, and keep nothing
+    #[arg(long, conflicts_with = "folder")]
+    no_cache: bool,
+}
+
+impl Cache {
+    pub(crate) fn cache(&self) -> EngineCache {
+        match (&self.folder, self.no_cache) {
+            (_, true) => EngineCache::off(),
+            (Some(folder), _) => EngineCache::at(folder),
+            (None, _) => EngineCache::new(),
+        }
+    }
+}
+
+impl Options {
+    /// The precision that is asked for.
+    pub(crate) fn precision(&self) -> Option<Precision> {
+        match self {
+            Self { fp16: true, .. } => Some(Precision::Fp16),
+            Self { bf16: true, .. } => Some(Precision::Bf16),
+            Self { no_tf32: true, .. } => Some(Precision::Fp32),
+            _ => self.precision,
+        }
+    }
+
+    /// The library's options, with these backends.
+    pub(crate) fn options(
+        &self,
+        registry: Registry,
+        backend: Option<Name>,
+    ) -> Result<OptimizeOptions> {
+        let registry = match backend {
+            Some(name) => registry.require(name.into()),
+            None => registry,
+        };
+        let options = OptimizeOptions::new().registry(registry).cache(self.cache.cache());
+        match self.precision() {
+            Some(wanted @ (Precision::Int8 | Precision::Fp8)) => Err(Failure::usage(format!(
+                "{wanted} takes ranges that were measured on samples, which this command does not measure"
+            ))),
+            Some(wanted) => Ok(options.precision(wanted)),
+            None => Ok(options),
+        }
+    }
+
+    /// What says how an engine is built, and so nothing to an engine that is there.
+    pub(crate) fn expect_none(&self) -> Result<()> {
+        match self.precision() {
+            Some(wanted) => Err(Failure::usage(format!(
+                "{wanted}: an engine has the precision it was built in"
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+fn precision(name: &str) -> Result<Precision, String> {
+    name.parse().map_err(|e: accelerant::Error| e.to_string())
+}

@@ -1,0 +1,56 @@
+//! What a command works on: an ONNX model or an engine, told apart by how the file begins.
+
+use std::{fs::File, io::Read, path::Path};
+
+use accelerant::export::OnnxModel;
+use accelerant::{Engine, InferenceModule};
+
+use crate::bar::Bar;
+use crate::fail::{Failure, Result, io};
+use crate::options::{Name, Options};
+use crate::shapes::Shapes;
+
+/// How a file of [`Engine::save`] begins.
+const ENGINE: &[u8] = b"ACCELENG";
+
+/// A model or an engine.
+pub(crate) enum Source {
+    Model(Box<OnnxModel>),
+    Engine(Box<Engine>),
+}
+
+impl Source {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let mut start = Vec::new();
+        let file = File::open(path).map_err(|e| io("read", path, e))?;
+        file.take(ENGINE.len() as u64).read_to_end(&mut start).map_err(|e| io("read", path, e))?;
+        // The library's errors of an engine name its file.
+        if start == ENGINE {
+            return Ok(Self::Engine(Box::new(Engine::open(path)?)));
+        }
+        let model = OnnxModel::open(path).map_err(|e| Failure::from(e).about(path))?;
+        Ok(Self::Model(Box::new(model)))
+    }
+}
+
+/// A module that runs what is in a file.
+pub(crate) fn module(
+    path: &Path,
+    shapes: &Shapes,
+    options: &Options,
+    backend: Option<Name>,
+    runs: usize,
+    bar: &Bar,
+) -> Result<InferenceModule> {
+    bar.say(format!("read {}", path.display()));
+    let source = Source::open(path)?;
+    let stated = bar.follow(options.options(options.device.registry_for(runs), backend)?);
+    Ok(match source {
+        Source::Model(model) => InferenceModule::compile(&shapes.bind(*model)?, &stated)?,
+        Source::Engine(engine) => {
+            options.expect_none()?;
+            shapes.expect_known(engine.signature())?;
+            InferenceModule::from_engine(*engine, &stated)?
+        }
+    })
+}

@@ -1,0 +1,306 @@
+//! The real command on models of `tests/data`: what it prints, and the codes that scripts rely on.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// What the command came to.
+struct Ran {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Ran {
+    /// It ended with this code.
+    fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}: {}", self.stdout))
+    }
+
+    /// The error has these words.
+    fn says(self, words: &str) -> Self {
+        assert!(self.stderr.contains(words), "`{words}` is not in: {}", self.stderr);
+        self
+    }
+}
+
+fn accelerant(args: &[&str]) -> Ran {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_accelerant"));
+    let output = command.args(args).output().unwrap();
+    Ran {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+fn case(name: &str) -> String {
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/import/cases");
+    cases.join(name).join("model.onnx").to_string_lossy().into_owned()
+}
+
+/// A path in a folder of the test.
+fn within(folder: &TempDir, name: &str) -> String {
+    folder.path().join(name).to_string_lossy().into_owned()
+}
+
+/// Whether a backend runs here, and whether its library is there at all.
+fn there(kind: &str) -> (bool, bool) {
+    let told = accelerant(&["doctor", "--json"]).json();
+    let backends = told["backends"].as_array().unwrap();
+    let Some(backend) = backends.iter().find(|backend| backend["backend"] == kind) else {
+        return (false, false);
+    };
+    let loads = !backend["description"].as_str().unwrap().contains("cannot be loaded");
+    (backend["runs"] == true, loads)
+}
+
+/// A `.npy` file of 32-bit floats, with a header as NumPy writes it.
+fn npy(path: &str, shape: &str, values: &[f32]) {
+    let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n");
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    bytes.extend(values.iter().flat_map(|x| x.to_le_bytes()));
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn help_names_every_command_and_code() {
+    let help = accelerant(&["--help"]).expect(0).stdout;
+    let commands =
+        ["build", "run", "bench", "compare", "inspect", "check", "cache", "doctor", "completions"];
+    for command in commands {
+        assert!(help.contains(&format!("\n  {command}")), "{command} is not in {help}");
+        assert!(accelerant(&[command, "--help"]).expect(0).stdout.contains("Usage: accelerant"));
+    }
+    assert!(help.contains("Exit codes:"));
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        assert!(accelerant(&["completions", shell]).expect(0).stdout.contains("accelerant"));
+    }
+}
+
+#[test]
+fn a_wrong_command_line_is_code_2() {
+    let model = case("dim_unbound");
+    accelerant(&[]).expect(2);
+    accelerant(&["fly"]).expect(2);
+    accelerant(&["run", &model, "--backend", "abacus"])
+        .expect(2)
+        .says("tensorrt-rtx, tensorrt, ort, tract");
+    accelerant(&["run", &model, "--shape", "n=8:1"]).expect(2).says("MIN <= OPT <= MAX");
+    accelerant(&["run", &model, "--shape", "m=8"]).expect(2).says("there are: n");
+    accelerant(&["run", &model, "--shape", "x:8x4"]).expect(2).says("axis 1 of `x` is 3");
+    accelerant(&["run", &model, "--shape", "z:8x3"]).expect(2).says("no input is called `z`");
+    accelerant(&["run", &model, "--precision", "fp15"]).expect(2).says("there are: fp32");
+    accelerant(&["run", &model, "--precision", "int8"]).expect(2).says("ranges");
+    accelerant(&["bench", &model, "--streams", "0"]).expect(2).says("at least 1");
+    accelerant(&["compare", &model, "--backends", "tract", "--tolerance=-1"]).expect(2);
+    let odd = accelerant(&["run", &model, "--json", "--shape", "m=8"]).expect(2).json();
+    assert_eq!(odd["error"]["exitCode"], 2);
+}
+
+#[test]
+fn files_that_are_no_models_are_refused_by_name() {
+    accelerant(&["run", "nowhere.onnx"]).expect(1).says("nowhere.onnx");
+    let folder = TempDir::new().unwrap();
+    let text = within(&folder, "text.onnx");
+    std::fs::write(&text, "hello, this is no model").unwrap();
+    accelerant(&["inspect", &text]).expect(3).says("text.onnx: read ONNX");
+    let engine = within(&folder, "cut.engine");
+    std::fs::write(&engine, "ACCELENG and nothing else").unwrap();
+    accelerant(&["run", &engine]).expect(3).says("cut.engine");
+    accelerant(&["run", &case("string_in"), "--backend", "tract"]).expect(3).says("string");
+}
+
+#[test]
+fn a_model_is_told_without_a_backend() {
+    let told = accelerant(&["inspect", &case("lstm_reverse"), "--json"]).expect(0).json();
+    assert_eq!(told["kind"], "model");
+    assert_eq!(told["operators"], serde_json::json!({ "LSTM": 1 }));
+    assert_eq!(told["opsets"]["ai.onnx"], 17);
+    assert_eq!(told["weights"], serde_json::json!({ "values": 144, "bytes": 576 }));
+    let inputs = serde_json::json!([{ "name": "x", "dtype": "f32", "shape": [5, 2, 3] }]);
+    assert_eq!(told["signature"]["inputs"], inputs);
+    let text = accelerant(&["inspect", &case("dim_unbound"), "--nodes"]).expect(0).stdout;
+    assert!(text.contains("--shape n=1:8:32") && text.contains("Relu(x)"), "{text}");
+}
+
+#[test]
+fn inputs_come_from_files_and_outputs_go_to_files() {
+    let (folder, model) = (TempDir::new().unwrap(), case("dim_unbound"));
+    let (x, all, y) =
+        (within(&folder, "x.npy"), within(&folder, "y.npz"), within(&folder, "y.npy"));
+    npy(&x, "(2, 3)", &[-1.0, 2.0, -3.0, 4.0, -5.0, 6.0]);
+    for input in [x.clone(), format!("x={x}")] {
+        let run = ["run", &model, "--backend", "tract", "--input", &input, "-o", &all, "--json"];
+        let told = accelerant(&run).expect(0).json();
+        assert_eq!(told["outputs"][0]["first"], serde_json::json!([0.0, 2.0, 0.0, 4.0, 0.0, 6.0]));
+        assert_eq!(told["outputs"][0]["shape"], serde_json::json!([2, 3]));
+        assert_eq!(told["backend"], "tract");
+    }
+    accelerant(&["run", &model, "--backend", "tract", "--input", &x, "-o", &y]).expect(0);
+    assert_eq!(std::fs::read(&y).unwrap()[..6], *b"\x93NUMPY");
+    // The outputs of one run are what another is compared with.
+    let compare = |extra: &[&str]| {
+        let mut args = vec!["compare", &model, "--backends", "tract", "--expected", &all];
+        args.extend(extra);
+        accelerant(&args)
+    };
+    compare(&["--input", &x]).expect(0);
+    let other = within(&folder, "other.npy");
+    npy(&other, "(2, 3)", &[-1.0, 2.5, -3.0, 4.0, -5.0, 6.0]);
+    let differs = compare(&["--input", &other, "--json"]).expect(1).says("beyond its tolerance");
+    let difference = &differs.json()["backends"][0]["outputs"][0]["difference"];
+    assert_eq!((&difference["absolute"], &difference["worst"]), (&0.5.into(), &1.into()));
+    compare(&["--input", &other, "--tolerance", "0.3"]).expect(0);
+    // An input file that does not fit is told with tensor and axis.
+    npy(&other, "(2, 2)", &[0.0; 4]);
+    accelerant(&["run", &model, "--backend", "tract", "--input", &other])
+        .expect(1)
+        .says("tensor `x`, axis 1");
+    accelerant(&["run", &model, "--backend", "tract", "--input", &format!("z={x}")])
+        .expect(2)
+        .says("there are: x");
+}
+
+#[test]
+fn random_inputs_are_those_of_their_seed() {
+    let first = |seed: &str| {
+        let run = ["run", &case("einsum"), "--backend", "tract", "--shape", "n=3", "--seed", seed];
+        let told = accelerant(&[&run[..], &["--json"]].concat()).expect(0).json();
+        assert_eq!(told["outputs"][0]["shape"][0], 3);
+        told["outputs"][0]["first"].clone()
+    };
+    assert_eq!(first("7"), first("7"));
+    assert_ne!(first("7"), first("8"));
+}
+
+#[test]
+fn the_figures_are_those_that_were_asked_for() {
+    let bench = ["bench", &case("lstm_reverse"), "--backend", "tract", "--warmup", "1"];
+    let few = ["--duration", "0", "--iterations", "40", "--streams", "2", "--json"];
+    let told = accelerant(&[&bench[..], &few].concat()).expect(0).json();
+    let count = told["iterations"].as_u64().unwrap();
+    assert!((40..44).contains(&count), "{told}");
+    let latency = |key: &str| told["latencyMs"][key].as_f64().unwrap();
+    let order = ["min", "median", "percentile(90%)", "percentile(95%)", "percentile(99%)", "max"];
+    assert!(order.windows(2).all(|pair| latency(pair[0]) <= latency(pair[1])), "{told}");
+    let wall = told["totalHostWalltimeS"].as_f64().unwrap();
+    let throughput = told["throughput"].as_f64().unwrap();
+    assert!((throughput * wall - count as f64).abs() < 1e-6 * count as f64);
+    let text = accelerant(&[&bench[..], &["--duration", "0.05"]].concat()).expect(0).stdout;
+    assert!(text.contains("Throughput: ") && text.contains("percentile(99%) = "), "{text}");
+}
+
+#[test]
+fn all_refusals_are_told_at_once() {
+    let told =
+        accelerant(&["check", &case("loop"), "--backend", "tract", "--json"]).expect(3).json();
+    assert_eq!(told["backends"][0]["verdict"], "refuses");
+    assert_eq!(told["backends"][0]["refusals"][0]["operator"], "Loop");
+    accelerant(&["check", &case("lstm_reverse"), "--backend", "tract"]).expect(0);
+}
+
+#[test]
+fn onnx_runtime_and_tract_are_compared() {
+    if !there("ort").0 {
+        eprintln!("skipped: no ONNX Runtime");
+        return;
+    }
+    let model = case("lstm_reverse");
+    let told =
+        accelerant(&["compare", &model, "--backends", "tract,ort", "--json"]).expect(0).json();
+    let row = &told["backends"][0];
+    assert_eq!((&row["backend"], &row["passed"]), (&"ort".into(), &true.into()));
+    assert!(row["reference"].as_str().unwrap().contains("tract"));
+    let names: Vec<_> = row["outputs"].as_array().unwrap().iter().map(|o| &o["name"]).collect();
+    assert_eq!(names, ["Y", "h"]);
+    let layers = ["compare", &model, "--backends", "ort", "--layers"];
+    assert!(accelerant(&layers).expect(0).stdout.contains("against tract"));
+}
+
+#[test]
+fn what_cannot_run_here_is_code_4() {
+    let missing = ["ort", "tensorrt-rtx", "tensorrt"].into_iter().find(|kind| !there(kind).0);
+    let Some(missing) = missing else { return };
+    accelerant(&["run", &case("lstm_reverse"), "--backend", missing]).expect(4);
+    let told = accelerant(&["doctor", "--json"]).expect(0).json();
+    let tract = told["backends"].as_array().unwrap().iter().find(|b| b["backend"] == "tract");
+    assert_eq!(tract.unwrap()["runs"], true);
+}
+
+#[test]
+fn an_engine_of_a_portable_backend_is_built_and_run() {
+    let folder = TempDir::new().unwrap();
+    let engine = within(&folder, "t.engine");
+    let model = case("dim_unbound");
+    let build = ["build", &model, "--backend", "tract", "--shape", "n=1:2:4", "-o", &engine];
+    accelerant(&build).expect(0);
+    let run = |extra: &[&str]| accelerant(&[&["run", &engine, "--json"], extra].concat());
+    assert_eq!(run(&[]).expect(0).json()["outputs"][0]["shape"], serde_json::json!([2, 3]));
+    assert_eq!(run(&["--shape", "n=4"]).expect(0).json()["outputs"][0]["shape"][0], 4);
+    run(&["--shape", "n=5"]).expect(1).says("1..=4");
+    run(&["--shape", "m=4"]).expect(2).says("there are: n");
+    run(&["--fp16"]).expect(2).says("precision");
+    accelerant(&["build", &engine, "-o", &engine]).expect(2).says("an engine already");
+    accelerant(&["build", &model, "--backend", "tract", "-o", "/nowhere/t.engine"])
+        .expect(1)
+        .says("/nowhere");
+}
+
+#[test]
+fn tensorrt_rtx_builds_on_the_cpu_and_the_cache_keeps_it() {
+    if !there("tensorrt-rtx").1 {
+        eprintln!("skipped: no library of TensorRT-RTX");
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let (engine, cache) = (within(&folder, "e.engine"), within(&folder, "cache"));
+    let model = case("dim_unbound");
+    let of_rtx = ["--backend", "rtx", "-o", &engine, "--cache", &cache, "--json"];
+    let build = |extra: &[&str]| accelerant(&[&["build", &model], &of_rtx[..], extra].concat());
+    build(&[]).expect(2).says("--shape n=1:8:32");
+    let shapes = ["--minShapes=x:1x3", "--optShapes=x:2x3", "--maxShapes=x:8x3"];
+    let told = build(&shapes).expect(0).json();
+    assert_eq!(told["backend"], "tensorrt-rtx");
+    assert_eq!(told["report"]["cache"]["result"], "miss");
+    let range = serde_json::json!({ "symbol": "n", "min": 1, "opt": 2, "max": 8 });
+    assert_eq!(told["signature"]["inputs"][0]["shape"][0], range);
+    let again = build(&["--shape", "n=1:2:8"]).expect(0).json();
+    assert_eq!(again["report"]["cache"]["result"], "hit");
+    let header = accelerant(&["inspect", &engine, "--json"]).expect(0).json();
+    assert_eq!((&header["kind"], &header["built"]), (&"engine".into(), &true.into()));
+    assert_eq!(header["signature"], told["signature"]);
+    let text = accelerant(&["inspect", &engine]).expect(0).stdout;
+    assert!(text.contains("n in 1..=8, tuned for [2]"), "{text}");
+    if !there("tensorrt-rtx").0 {
+        accelerant(&["run", &engine]).expect(4).says("no CUDA driver");
+    }
+    let listed = || accelerant(&["cache", "ls", "--cache", &cache, "--json"]).expect(0).json();
+    let entries = listed()["entries"].as_array().unwrap().clone();
+    assert_eq!(entries.len(), 1);
+    accelerant(&["cache", "verify", "--cache", &cache]).expect(0);
+    flip(entries[0]["path"].as_str().unwrap().into());
+    accelerant(&["cache", "verify", "--cache", &cache]).expect(1).says("1 damaged");
+    accelerant(&["cache", "gc", "--limit", "10G", "--cache", &cache]).expect(0);
+    assert_eq!(listed()["entries"].as_array().unwrap().len(), 1);
+    accelerant(&["cache", "clear", "--cache", &cache]).expect(0);
+    assert_eq!(listed()["entries"].as_array().unwrap().len(), 0);
+}
+
+/// Changes the last byte.
+fn flip(path: PathBuf) {
+    let mut bytes = std::fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+}
