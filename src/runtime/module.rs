@@ -139,7 +139,7 @@ impl InferenceModule {
     /// [`ErrorKind::NoBackend`] where none could be asked; as [`compile`](Self::compile) for options and files.
     pub fn build(model: &OnnxModel, options: &OptimizeOptions) -> Result<(Engine, ModuleReport)> {
         expect_no_export(options)?;
-        let recorder = Recorder::new(options.follower());
+        let recorder = Recorder::new(options.follower(), options.limit());
         let wanted = AsRef::<ExportOptions>::as_ref(options).wanted_precision();
         let mut export = |target: Target| match wanted {
             Some(wanted) => model.with_precision(target, wanted.clone()),
