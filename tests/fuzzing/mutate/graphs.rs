@@ -221,7 +221,7 @@ pub(super) fn tensor(tensor: &mut TensorProto, random: &mut Random) {
         }
         6 => tensor.int64_data.push(random.odd()),
         7 => tensor.data_location = Some(random.below(3) as i32),
-        _ => raw(tensor, |bytes, random| bytes::change(bytes, random), random),
+        _ => raw(tensor, bytes::change, random),
     }
 }
 

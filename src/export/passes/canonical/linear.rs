@@ -249,7 +249,7 @@ fn read(name: String, view: &View, rows: &[usize], outputs: usize) -> Option<(us
     }
     let fits =
         compact && open.is_empty() && view.offset < outputs && view.offset + width <= outputs;
-    fits.then(|| (view.offset, width, Read { name, dims, order }))
+    fits.then_some((view.offset, width, Read { name, dims, order }))
 }
 
 impl Plan {

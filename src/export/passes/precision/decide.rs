@@ -197,7 +197,7 @@ impl Writer<'_> {
                 }
             }
             Kind::Moves => {
-                let nothing = !outputs.iter().any(|dtype| *dtype == Some(DType::F32));
+                let nothing = !outputs.contains(&Some(DType::F32));
                 match narrowed || plan.wanted[at] && !nothing {
                     true => Decision::low(),
                     false => Decision::single("nothing computes with it in fewer bits", need),

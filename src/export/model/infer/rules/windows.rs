@@ -283,7 +283,7 @@ fn resize(call: &Call<'_>) -> Result<Option<Dims>> {
     // ONNX Runtime writes as many as there are to a list of fixed length.
     for i in [scales, sizes].into_iter().filter(|&i| i < call.node.input.len() && call.has(i)) {
         call.expect_rank(i, 1..=1)?;
-        if let Some([Size::Known(count)]) = call.shape(i).map(|shape| &shape[..])
+        if let Some([Size::Known(count)]) = call.shape(i)
             && *count != 0
             && *count != axes.len() as i64
         {
