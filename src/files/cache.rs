@@ -3,6 +3,8 @@
 use std::{env, ffi::OsString, path::PathBuf};
 
 /// The folder that a variable of the environment names.
+// Not all that compile this file ask for it.
+#[allow(dead_code)]
 pub(crate) fn folder_in(variable: &str) -> Option<PathBuf> {
     env::var_os(variable).filter(|value| !value.is_empty()).map(Into::into)
 }

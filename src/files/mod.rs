@@ -12,7 +12,9 @@ use std::{
 };
 
 use crate::error::{Error, Result};
-pub(crate) use cache::{cache_folder, folder_in};
+pub(crate) use cache::cache_folder;
+#[cfg(feature = "_tensorrt")]
+pub(crate) use cache::folder_in;
 pub(crate) use draft::Draft;
 pub(crate) use folder::FolderLock;
 pub(crate) use place::Place;
