@@ -19,6 +19,8 @@ pub(crate) mod captures;
 mod computed;
 mod counters;
 mod device;
+// Candle links with the driver: a program that starts has found all functions.
+#[cfg(not(feature = "candle-cuda"))]
 mod driver;
 mod executable;
 mod ffi;
