@@ -7,15 +7,14 @@
 //!
 //! `cargo run --release --features tensorrt-rtx --example against_torch -- models/*.onnx`
 
+#[path = "shared/device.rs"]
+mod device;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Instant;
 
 use accelerant::backend::tensorrt::{TensorRt, TensorRtOptions};
-use accelerant::cuda::cudarc::driver::sys::CUevent_flags::CU_EVENT_DEFAULT;
-use accelerant::cuda::cudarc::driver::{CudaContext, CudaSlice, CudaStream};
-use accelerant::cuda::{CudaRead, CudaWrite};
 use accelerant::export::OnnxModel;
 use accelerant::{BackendKind, DType, HostTensor, InferenceModule, OptimizeOptions, Registry};
 use clap::Parser;
@@ -23,8 +22,6 @@ use safetensors::SafeTensors;
 use serde_json::json;
 
 type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
-
-const WARM_UP: usize = 30;
 
 #[derive(Parser)]
 #[command(about = "Compares .onnx files on TensorRT-RTX with outputs that are stored beside them")]
@@ -124,7 +121,7 @@ fn measure(file: &Path, args: &Args) -> Result<f64> {
             difference(&expected, got).map_err(|error| format!("{}: {error}", spec.name))?;
         furthest = furthest.max(difference);
     }
-    let time = time(&module, &inputs, &outputs, args)?;
+    let time = device::median(&module, &inputs, args.device, args.iterations)?;
     let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let line = json!({
         "file": name,
@@ -135,83 +132,4 @@ fn measure(file: &Path, args: &Args) -> Result<f64> {
     });
     println!("{line}");
     Ok(furthest)
-}
-
-/// Device memory of a tensor's own type.
-enum Memory {
-    F32(CudaSlice<f32>),
-    F16(CudaSlice<half::f16>),
-    Bf16(CudaSlice<half::bf16>),
-    I64(CudaSlice<i64>),
-    I32(CudaSlice<i32>),
-    Bool(CudaSlice<bool>),
-}
-
-impl Memory {
-    fn of(stream: &Arc<CudaStream>, tensor: &HostTensor) -> Result<Self> {
-        Ok(match tensor.dtype() {
-            DType::F32 => Self::F32(stream.clone_htod(&tensor.to_vec()?)?),
-            DType::F16 => Self::F16(stream.clone_htod(&tensor.to_vec()?)?),
-            DType::BF16 => Self::Bf16(stream.clone_htod(&tensor.to_vec()?)?),
-            DType::I64 => Self::I64(stream.clone_htod(&tensor.to_vec()?)?),
-            DType::I32 => Self::I32(stream.clone_htod(&tensor.to_vec()?)?),
-            DType::Bool => Self::Bool(stream.clone_htod(&tensor.to_vec()?)?),
-            other => return Err(format!("{other} is not uploaded").into()),
-        })
-    }
-
-    fn read(&self) -> &dyn CudaRead {
-        match self {
-            Self::F32(memory) => memory,
-            Self::F16(memory) => memory,
-            Self::Bf16(memory) => memory,
-            Self::I64(memory) => memory,
-            Self::I32(memory) => memory,
-            Self::Bool(memory) => memory,
-        }
-    }
-
-    fn write(&mut self) -> &mut dyn CudaWrite {
-        match self {
-            Self::F32(memory) => memory,
-            Self::F16(memory) => memory,
-            Self::Bf16(memory) => memory,
-            Self::I64(memory) => memory,
-            Self::I32(memory) => memory,
-            Self::Bool(memory) => memory,
-        }
-    }
-}
-
-/// The median time between CUDA events around calls on device tensors that stay where they are.
-fn time(
-    module: &InferenceModule,
-    inputs: &[HostTensor],
-    outputs: &[HostTensor],
-    args: &Args,
-) -> Result<f64> {
-    let stream: Arc<CudaStream> = CudaContext::new(args.device)?.new_stream()?;
-    let uploaded = inputs.iter().map(|x| Memory::of(&stream, x)).collect::<Result<Vec<_>>>()?;
-    let mut outputs = outputs.iter().map(|y| Memory::of(&stream, y)).collect::<Result<Vec<_>>>()?;
-    let cuda = module.cuda_on(args.device)?;
-    let mut call = || -> Result<()> {
-        let read: Vec<(&dyn CudaRead, &[usize])> =
-            uploaded.iter().zip(inputs).map(|(memory, x)| (memory.read(), x.shape())).collect();
-        let mut written: Vec<_> = outputs.iter_mut().map(Memory::write).collect();
-        Ok(cuda.run_on(&stream, &read, &mut written)?)
-    };
-    for _ in 0..WARM_UP {
-        call()?;
-    }
-    stream.synchronize()?;
-    let mut events = vec![stream.record_event(Some(CU_EVENT_DEFAULT))?];
-    for _ in 0..args.iterations {
-        call()?;
-        events.push(stream.record_event(Some(CU_EVENT_DEFAULT))?);
-    }
-    stream.synchronize()?;
-    let times = events.windows(2).map(|pair| Ok(f64::from(pair[0].elapsed_ms(&pair[1])?)));
-    let mut times = times.collect::<Result<Vec<f64>>>()?;
-    times.sort_by(f64::total_cmp);
-    Ok(times[times.len() / 2])
 }

@@ -224,7 +224,6 @@ impl HostTensor {
     ///
     /// # Errors
     /// [`ErrorKind::DTypeMismatch`] between floats, integers and bools.
-    #[cfg(any(feature = "burn", feature = "candle"))]
     pub(crate) fn convert(&self, dtype: DType) -> Result<Self> {
         if dtype == self.dtype {
             return Ok(self.clone());
@@ -263,12 +262,10 @@ impl HostTensor {
         }
     }
 
-    #[cfg(any(feature = "burn", feature = "candle"))]
     fn map<T: Element, U: Element>(&self, f: impl Fn(T) -> U) -> Result<Self> {
         Self::from_vec(self.shape.clone(), self.to_vec::<T>()?.into_iter().map(f).collect())
     }
 
-    #[cfg(any(feature = "burn", feature = "candle"))]
     fn numbers<T: Element>(&self, f: impl Fn(T) -> i64) -> Result<Vec<i64>> {
         Ok(self.to_vec::<T>()?.into_iter().map(f).collect())
     }

@@ -4,6 +4,7 @@
 //!
 //! `cargo run --release --features tensorrt-rtx --example precision -- model.onnx --precisions mixed fp16 int8`
 
+#[path = "../shared/device.rs"]
 mod device;
 
 use std::error::Error;
@@ -21,7 +22,7 @@ use clap::Parser;
 use ndarray::ArrayD;
 use serde_json::{Value, json};
 
-pub(crate) type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
+type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
 #[derive(Parser)]
 #[command(about = "Measures an .onnx model in several precisions on TensorRT-RTX")]
@@ -133,7 +134,8 @@ fn measured(
     let build = start.elapsed().as_secs_f64();
     let report = module.precision_report().ok_or("a precision was asked for")?;
     save(report, args.reports.as_deref())?;
-    let (latency, outputs) = device::run(&module, inputs, args.device, args.iterations)?;
+    let outputs = module.run(inputs)?;
+    let latency = device::median(&module, inputs, args.device, args.iterations)?;
     let mut line = json!({
         "plan_bytes": module.engine().plan().len(),
         "build_s": build,

@@ -222,7 +222,7 @@ pub(super) fn in_type(tensor: &HostTensor, dtype: DType) -> Result<HostTensor> {
     let shape = tensor.shape();
     if from.is_int() && dtype.is_int() {
         // Through 64-bit floats integers would lose bits.
-        return integers(tensor, dtype);
+        return tensor.convert(dtype);
     }
     let mismatch = || {
         let text = format!("{from} is not handed over as {dtype}");
@@ -238,33 +238,6 @@ pub(super) fn in_type(tensor: &HostTensor, dtype: DType) -> Result<HostTensor> {
         DType::F16 => HostTensor::from_vec(shape, values.map(f16::from_f64).collect()),
         DType::BF16 => HostTensor::from_vec(shape, values.map(bf16::from_f64).collect()),
         _ => mismatch(),
-    }
-}
-
-fn integers(tensor: &HostTensor, dtype: DType) -> Result<HostTensor> {
-    fn read<T: Element>(tensor: &HostTensor, f: impl Fn(T) -> i64) -> Result<Vec<i64>> {
-        Ok(tensor.view::<T>()?.iter().map(|&value| f(value)).collect())
-    }
-    let values = match tensor.dtype() {
-        DType::I8 => read::<i8>(tensor, i64::from),
-        DType::I16 => read::<i16>(tensor, i64::from),
-        DType::I32 => read::<i32>(tensor, i64::from),
-        DType::U8 => read::<u8>(tensor, i64::from),
-        DType::U16 => read::<u16>(tensor, i64::from),
-        DType::U32 => read::<u32>(tensor, i64::from),
-        DType::U64 => read::<u64>(tensor, |v| v as i64),
-        _ => read::<i64>(tensor, |v| v),
-    }?;
-    let (shape, values) = (tensor.shape(), values.into_iter());
-    match dtype {
-        DType::I8 => HostTensor::from_vec(shape, values.map(|v| v as i8).collect()),
-        DType::I16 => HostTensor::from_vec(shape, values.map(|v| v as i16).collect()),
-        DType::I32 => HostTensor::from_vec(shape, values.map(|v| v as i32).collect()),
-        DType::U8 => HostTensor::from_vec(shape, values.map(|v| v as u8).collect()),
-        DType::U16 => HostTensor::from_vec(shape, values.map(|v| v as u16).collect()),
-        DType::U32 => HostTensor::from_vec(shape, values.map(|v| v as u32).collect()),
-        DType::U64 => HostTensor::from_vec(shape, values.map(|v| v as u64).collect()),
-        _ => HostTensor::from_vec(shape, values.collect()),
     }
 }
 

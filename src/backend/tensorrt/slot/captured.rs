@@ -26,9 +26,6 @@ const LOADS: Duration = Duration::from_secs(60);
 /// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
-/// So many shapes are known to have been executed before.
-const SHAPES_KNOWN: usize = 256;
-
 impl Slot {
     /// Whether there is a graph for these shapes and addresses, which is captured if they came back.
     pub(super) fn has_graph(&mut self, counters: &Counters) -> bool {
@@ -105,15 +102,11 @@ impl Slot {
         if self.graphs.step(&self.addresses, true) == Step::Launch {
             return Ok(true);
         }
-        let known = (self.shapes.inputs.clone(), self.shapes.values.clone());
-        if !self.executed.contains(&known) {
+        if !self.executed.has(&self.shapes) {
             // The first execution loads kernels, which cannot be captured. What it writes is written again.
             // SAFETY: the caller's promise.
             unsafe { self.enqueue_plainly(queue) }?;
-            if self.executed.len() == SHAPES_KNOWN {
-                self.executed.clear();
-            }
-            self.executed.insert(known);
+            self.executed.add(&self.shapes);
         }
         // What could be captured before is kept from it by others alone, who come to an end.
         let before = counters.graph_captures.load(Ordering::Relaxed) > 0;

@@ -7,7 +7,7 @@ mod order;
 mod own_memory;
 mod shapes;
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
 use cudarc::driver::{CudaContext, CudaStream, result};
 use cxx::UniquePtr;
@@ -27,7 +27,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::spec::{DType, Signature, TensorSpec};
 use order::Order;
 use own_memory::Copy;
-use shapes::Shapes;
+use shapes::{Met, Shapes};
 
 /// What every execution is checked against.
 pub(super) struct Model {
@@ -62,7 +62,7 @@ pub(super) struct Slot {
     /// Go before the context that they were captured from.
     graphs: Recent<Graph>,
     /// The shapes and values of inputs whose kernels are loaded, where that must be known.
-    executed: HashSet<(Vec<usize>, Vec<i64>)>,
+    executed: Met,
     context: Context,
     /// What the context was given, if it shares it with others.
     scratch: Option<Arc<Scratch>>,
@@ -79,7 +79,9 @@ pub(super) struct Slot {
     /// Whether captures are kept apart from what other threads do.
     isolated: bool,
     stream: Arc<CudaStream>,
-    /// Whether kernels may have been compiled since they were [given out](Slot::new_kernels), and their bytes then.
+    /// The shapes whose kernels were [given out](Slot::new_kernels).
+    kept: Met,
+    /// Whether the context was told other shapes since, and the bytes of its kernels then.
     compiled: bool,
     kernel_bytes: usize,
 }
@@ -111,7 +113,8 @@ impl Slot {
             scratch,
             shapes: Shapes::new(signature),
             graphs: Recent::new(graphs),
-            executed: HashSet::new(),
+            executed: Met::default(),
+            kept: Met::default(),
             copies: Default::default(),
             computed: OutputMemory::new(signature.outputs.len(), device),
             addresses: vec![0; tensors],
@@ -141,9 +144,10 @@ impl Slot {
         self.context.is_serial()
     }
 
-    /// The kernels of the context, if it was told other shapes since this was asked last, and has more of them.
+    /// The kernels of the context, if it was told new shapes since this was asked last, and has more of them. Shapes that
+    /// come back cost nothing: their kernels were given out.
     pub(super) fn new_kernels(&mut self) -> Result<Option<UniquePtr<HostMemory>>> {
-        if !std::mem::take(&mut self.compiled) {
+        if !std::mem::take(&mut self.compiled) || !self.kept.add(&self.shapes) {
             return Ok(None);
         }
         let kernels = self.context.kernels()?;

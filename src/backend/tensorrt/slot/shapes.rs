@@ -1,6 +1,6 @@
 //! The shapes that a context knows.
 
-use std::ops::Range;
+use std::{collections::HashSet, ops::Range};
 
 use crate::spec::{DType, Signature};
 
@@ -18,6 +18,27 @@ pub(super) struct Shapes {
     pub(super) computed: Vec<bool>,
     /// Whether the context knows them.
     pub(super) set: bool,
+}
+
+/// Shapes and values of inputs that were met before, as far as they are remembered.
+#[derive(Default)]
+pub(super) struct Met(HashSet<(Vec<usize>, Vec<i64>)>);
+
+/// So many are remembered.
+const MOST_MET: usize = 256;
+
+impl Met {
+    pub(super) fn has(&self, shapes: &Shapes) -> bool {
+        self.0.contains(&(shapes.inputs.clone(), shapes.values.clone()))
+    }
+
+    /// Remembers them, and says whether they are new.
+    pub(super) fn add(&mut self, shapes: &Shapes) -> bool {
+        if self.0.len() >= MOST_MET {
+            self.0.clear();
+        }
+        self.0.insert((shapes.inputs.clone(), shapes.values.clone()))
+    }
 }
 
 impl Shapes {
@@ -59,5 +80,30 @@ impl Shapes {
             known = rest;
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_that_come_back_are_not_new_and_few_are_remembered() {
+        let mut shapes = Shapes::new(&Signature::default());
+        let mut met = Met::default();
+        for size in [1, 2, 1, 2] {
+            let first = !met.has(shapes_of(&mut shapes, size));
+            assert_eq!(met.add(&shapes), first);
+        }
+        assert!(!met.add(&shapes));
+        shapes.values = vec![1];
+        assert!(met.add(&shapes), "other values are other shapes");
+        (0..2 * MOST_MET).for_each(|size| assert!(met.add(shapes_of(&mut shapes, 10 + size))));
+        assert!(met.0.len() <= MOST_MET);
+    }
+
+    fn shapes_of(shapes: &mut Shapes, size: usize) -> &Shapes {
+        shapes.inputs = vec![size];
+        shapes
     }
 }
