@@ -23,6 +23,8 @@ pub mod candle;
 pub(crate) use passes::precision;
 
 pub use graph::{Conv, GraphBuilder, Node, Pool, Value};
+#[cfg(feature = "ort")]
+pub(crate) use model::{KnownInput, KnownSize};
 pub use model::{OnnxModel, SplitModel};
 pub use onnx::Attribute;
 pub(crate) use options::export_builders;

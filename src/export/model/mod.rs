@@ -7,6 +7,8 @@ mod encode;
 mod external;
 mod infer;
 mod inner;
+#[cfg(feature = "ort")]
+mod inputs;
 mod normalize;
 mod observed;
 mod open;
@@ -15,6 +17,9 @@ mod sizes;
 mod tensors;
 mod walk;
 mod write;
+
+#[cfg(feature = "ort")]
+pub(crate) use inputs::{KnownInput, KnownSize};
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use prost::Message;
 
-use super::{OnnxModel, SplitModel, normalize, pair};
+use super::{OnnxModel, SplitModel, encode, normalize, pair};
 use crate::error::Result;
-use crate::export::onnx;
+use crate::export::onnx::{self, ModelProto};
 use crate::tensor::HostTensor;
 
 /// Weights below this many bytes stay inside the model when it is [split](OnnxModel::split):
@@ -51,9 +51,23 @@ impl OnnxModel {
     /// The serialized model with its weights, for a consumer. Names of sizes that not every consumer
     /// reads, such as one with a space, are other ones there (`size_0`); nothing else is.
     pub fn to_bytes(&self) -> Vec<u8> {
+        self.to_bytes_with(|_| {})
+    }
+
+    /// The serialized model after a change, as [`to_bytes`](Self::to_bytes).
+    pub(crate) fn to_bytes_with(&self, change: impl FnOnce(&mut ModelProto)) -> Vec<u8> {
+        let renamed = normalize::sizes::plain_names(&self.proto);
+        let mut proto = renamed.unwrap_or_else(|| self.proto.clone());
+        change(&mut proto);
+        encode::to_vec(&proto)
+    }
+
+    /// Whether [`to_bytes`](Self::to_bytes) gives these bytes, which is found without a copy of the weights.
+    #[cfg(feature = "ort")]
+    pub(crate) fn is_written_as(&self, bytes: &[u8]) -> bool {
         match normalize::sizes::plain_names(&self.proto) {
-            Some(renamed) => renamed.encode_to_vec(),
-            None => self.proto.encode_to_vec(),
+            Some(renamed) => encode::is_written_as(&renamed, bytes),
+            None => encode::is_written_as(&self.proto, bytes),
         }
     }
 
