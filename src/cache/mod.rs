@@ -32,6 +32,9 @@ pub const DEFAULT_SIZE_LIMIT: u64 = 10 << 30;
 /// value `off` switches the cache off. [`OptimizeOptions::cache`](crate::OptimizeOptions::cache) says otherwise for one
 /// module.
 ///
+/// **Trust the folder as a folder of programs.** The engines in it are loaded as [`Engine::open`](crate::Engine::open)
+/// loads them. A folder to which another user may write is not used.
+///
 /// ```
 /// use accelerant::{OptimizeOptions, cache::EngineCache};
 ///

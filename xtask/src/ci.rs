@@ -45,19 +45,20 @@ fn steps(report: &mut Report) -> Result<()> {
     report.command("clippy xtask", clippy(&["--package", "xtask"])?)?;
     // `--examples` gives rustdoc the dependencies with the very features clippy has checked them
     // with; without it the development dependencies' features are missing and they are checked anew.
-    let mut doc = sdk::cargo(&["doc", "--release", "--no-deps", "--lib", "--examples"])?;
+    let mut doc = sdk::quick_cargo(&["doc", "--release", "--no-deps", "--lib", "--examples"])?;
     doc.args(["--features", FEATURES]).env("RUSTDOCFLAGS", "-D warnings");
     report.command("doc", doc)?;
     for (name, features) in MATRIX {
         report.command(name, clippy(features)?)?;
     }
     for feature in ALONE {
-        let mut command = sdk::cargo(&["clippy", "--release", "--lib", "--no-default-features"])?;
+        let mut command =
+            sdk::quick_cargo(&["clippy", "--release", "--lib", "--no-default-features"])?;
         command.args(["--features", feature, "--", "-D", "warnings"]);
         report.command(&format!("clippy {feature} alone"), command)?;
     }
     for features in ["candle-cuda", "candle-cuda,tensorrt-rtx"] {
-        let command = nvcc::clippy(sdk::cargo(&["clippy", "--release"])?, features)?;
+        let command = nvcc::clippy(sdk::quick_cargo(&["clippy", "--release"])?, features)?;
         report.command(&format!("clippy {features}"), command)?;
     }
 
@@ -66,7 +67,7 @@ fn steps(report: &mut Report) -> Result<()> {
 }
 
 fn clippy(features: &[&str]) -> Result<Command> {
-    let mut command = sdk::cargo(&["clippy", "--release", "--all-targets"])?;
+    let mut command = sdk::quick_cargo(&["clippy", "--release", "--all-targets"])?;
     command.args(features).args(["--", "-D", "warnings"]);
     Ok(command)
 }

@@ -52,7 +52,7 @@ pub(crate) fn folder() -> Result<PathBuf> {
 pub(crate) fn run() -> Result<()> {
     let (folder, library) = (folder()?, ONNXRUNTIME.ensure()?);
     let cases = || -> Result<Command> {
-        let mut command = sdk::cargo(&["test", "--release", "--features", FEATURES])?;
+        let mut command = sdk::quick_cargo(&["test", "--release", "--features", FEATURES])?;
         command.args(["--test", "cases_burn", "--test", "cases_candle"]).env(RECORDS, &folder);
         Ok(command)
     };

@@ -132,7 +132,7 @@ fn wanted<'k>(
         "LSTM" => vec![sizes(0, Axes::Each(vec![1]))],
         "LpNormalization" => vec![sizes(0, Axes::Each(vec![int("axis").unwrap_or(-1)]))],
         "QuantizeLinear" if int("block_size").is_some_and(|size| size != 0) => {
-            vec![sizes(1, Axes::Span(0, END))]
+            vec![sizes(1, Axes::Span(int("axis").unwrap_or(1), END))]
         }
         "TopK" => vec![sizes(0, Axes::Span(0, int("axis").unwrap_or(-1)))],
         "Unique" => match int("axis") {

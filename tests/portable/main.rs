@@ -2,7 +2,9 @@
 //! break.
 #![cfg(all(feature = "ort", feature = "tract"))]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod guards;
 
 use std::sync::Arc;
 use std::thread;
