@@ -215,17 +215,24 @@ impl Case {
         operation.output.extend((1..self.outputs).map(|i| format!("y{i}")));
         operation.attribute = self.attributes.iter().map(|(name, i)| int(name, *i)).collect();
         nodes.push(operation);
-        let used =
-            |name: &str| nodes.iter().any(|node| node.input.iter().any(|input| input == name));
-        let n = value("n", DataType::Int64, &[Some(1)]);
-        let rows = value("rows", DataType::Int64, &[None]);
-        graph.input = if used("rows") { vec![rows] } else { vec![n] };
-        if !used("n") && !used("rows") {
+        let used: Vec<&String> = nodes.iter().flat_map(|node| &node.input).collect();
+        let reads = |name: &str| used.iter().any(|input| *input == name);
+        graph.initializer.retain(|weight| reads(weight.name()));
+        graph.input = match reads("rows") {
+            true => vec![value("rows", DataType::Int64, &[None])],
+            false => vec![value("n", DataType::Int64, &[Some(1)])],
+        };
+        let is_idle = !reads("n") && !reads("rows");
+        if is_idle {
             nodes.push(node("Identity", &["n"], "unused"));
         }
-        graph.initializer.retain(|weight| used(weight.name()));
-        graph.output =
-            vec![ValueInfoProto { name: Some("y0".into()), ..ValueInfoProto::default() }];
+        let (dtype, rank) = match self.operator {
+            "Attention" | "GRU" | "LSTM" | "STFT" => (DataType::Float, 4),
+            "Conv" | "ConvTranspose" | "DFT" => (DataType::Float, 3),
+            "QuantizeLinear" => (DataType::Uint8, 2),
+            _ => (DataType::Float, 2),
+        };
+        graph.output = vec![value("y0", dtype, &vec![None; rank])];
         graph.node = nodes;
         built(self.opset, graph)
     }
@@ -428,7 +435,7 @@ fn an_empty_batch_and_a_body_are_told() {
             value("choice", DataType::Bool, &[]),
         ],
         initializer: vec![tensor_to_proto("zero", &zero)],
-        output: vec![ValueInfoProto { name: Some("y".into()), ..ValueInfoProto::default() }],
+        output: vec![y],
         node: vec![cut, choice],
         ..graph
     };

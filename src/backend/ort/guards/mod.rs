@@ -5,11 +5,14 @@
 mod needs;
 mod write;
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    ptr,
+};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::OnnxModel;
-use crate::export::onnx::{GraphProto, ModelProto, NodeProto};
+use crate::export::onnx::{GraphProto, ModelProto, NodeProto, TensorProto};
 use crate::spec::Signature;
 use needs::Need;
 use write::Writer;
@@ -54,13 +57,29 @@ impl Guards {
         };
         let mut nodes = Vec::new();
         each(model.proto(), &mut |node| nodes.push(node));
-        if !nodes.iter().any(|node| needs::is_of_interest(node)) {
+        // Most models are known to need nothing by their weights, without a look at all of their sizes.
+        let weights = model.proto().graph.iter().flat_map(|graph| &graph.initializer);
+        let weights: HashMap<&str, &TensorProto> =
+            weights.map(|weight| (weight.name(), weight)).collect();
+        // A body may have another value of the same name.
+        let outermost = model.proto().graph.as_ref().map(|graph| graph.node.as_ptr_range());
+        let is_open = |node: &NodeProto| {
+            let is_inside =
+                !outermost.as_ref().is_some_and(|all| all.contains(&ptr::from_ref(node)));
+            let weight = node.input.get(1).and_then(|name| weights.get(name.as_str()));
+            let weight = weight.filter(|_| !is_inside);
+            needs::is_of_interest(node) && !weight.is_some_and(|w| needs::is_met_by(node, w))
+        };
+        if !nodes.iter().any(|node| is_open(node)) {
             return Ok(guards);
         }
-        let known = model.known_inputs(&needs::is_of_interest);
+        let known = model.known_inputs(&is_open);
         for (place, node) in nodes.into_iter().enumerate() {
             if needs::is_foreign_and_fragile(node) {
                 guards.all.get_or_insert_with(|| label(node));
+            }
+            if !is_open(node) {
+                continue;
             }
             let found = needs::of(node, known.of(node), divides_by_zero)
                 .map_err(|e| e.in_operation(label(node)))?;

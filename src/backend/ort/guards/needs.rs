@@ -2,7 +2,7 @@
 //! inputs of every size of 0 and integers at the ends of their types (`docs/measured/2026-11-untrusted-bytes.md`).
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::onnx::NodeProto;
+use crate::export::onnx::{self, NodeProto, TensorProto};
 use crate::export::{KnownInput, KnownSize};
 use crate::spec::DType;
 
@@ -57,6 +57,15 @@ pub(super) fn is_of_interest(node: &NodeProto) -> bool {
             | "Trilu"
             | "Unique"
     ) || is_foreign_and_fragile(node)
+}
+
+/// Whether a weight as second input is all that a node needs.
+pub(super) fn is_met_by(node: &NodeProto, weight: &TensorProto) -> bool {
+    match node.op_type() {
+        "Conv" => weight.dims.iter().all(|&size| size > 0),
+        "Div" | "Mod" => onnx::from_onnx(weight.data_type()).is_ok_and(DType::is_float),
+        _ => false,
+    }
 }
 
 /// Attention and recurrent layers that ONNX does not define. Their sizes are not known here.
