@@ -16,7 +16,7 @@ use prost::Message;
 /// Inputs of more bytes than this are not made up: their sizes are the file's word alone.
 const MOST_INPUT: usize = 4 << 20;
 /// How long a run of odd numbers may take, which may be repetitions of a loop.
-const ODD_RUN: std::time::Duration = std::time::Duration::from_secs(2);
+const ODD_RUN: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// A model: read and checked, then written for the backend, compiled, and run once.
 pub fn model(bytes: &[u8], backend: &dyn Backend, is_read: impl FnOnce()) -> String {
