@@ -339,6 +339,16 @@ fn a_header_does_not_widen_an_input() {
     }
 }
 
+/// What lets a backend read an engine of a file as it is.
+#[test]
+fn a_model_is_written_as_it_was_read() {
+    for backend in backends("a_model_is_written_as_it_was_read") {
+        let engine = backend.build(&lookup()).unwrap();
+        let read = OnnxModel::from_bytes(engine.plan().clone()).unwrap();
+        assert!(read.to_bytes() == engine.plan()[..], "{}", backend.kind());
+    }
+}
+
 #[test]
 fn tensors_without_elements_are_tensors() {
     let graph = GraphBuilder::new("empty");
