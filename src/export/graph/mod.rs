@@ -139,6 +139,11 @@ impl Graph {
         }
     }
 
+    /// States a newer version of ONNX's own format.
+    pub(in crate::export) fn at_least_ir(&mut self, version: i64) {
+        self.rest.ir_version = Some(self.rest.ir_version().max(version));
+    }
+
     /// Whether nodes, weights and outputs fit together: every name is made once, before it is read.
     ///
     /// # Errors

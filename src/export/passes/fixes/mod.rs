@@ -3,8 +3,10 @@
 mod gated_activation;
 mod group_norm;
 mod grouped_conv_transpose;
+mod guarded_softmax;
 
 pub(super) use gated_activation::GatedActivation;
 pub(super) use group_norm::GroupNormOfOneGroup;
 pub(super) use grouped_conv_transpose::GroupedConvTranspose;
+pub(super) use guarded_softmax::GuardedSoftmax;
 pub(super) mod tract;
