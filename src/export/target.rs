@@ -157,7 +157,7 @@ impl Target {
 
     /// `Slice` in steps of any axis. tract takes none along an axis whose size it does not know, and moves
     /// those along others to before a softmax of that axis.
-    #[cfg(feature = "burn")]
+    #[cfg(any(feature = "burn", feature = "candle"))]
     pub(crate) const fn has_slices_in_steps(self) -> bool {
         !self.is_tract()
     }

@@ -23,6 +23,8 @@ use crate::tensor::HostTensor;
 
 pub use builder::{GraphBuilder, Node, Value};
 pub(in crate::export) use infer::axis;
+#[cfg(any(feature = "burn", feature = "candle"))]
+pub(in crate::export) use ops::Around;
 pub use ops::{Conv, Pool};
 #[cfg(any(feature = "burn", feature = "candle"))]
 pub(crate) use ops::{Resized, factor};

@@ -178,7 +178,7 @@ impl Lowering<'_> {
                 let known = self.input_extents().into_iter().find(|(_, known)| *known == extent);
                 dims.push(match known {
                     Some((dim, _)) => dim,
-                    None => extents::unknown(&extent, format!("?{}_{axis}", tensor.id))?,
+                    None => extent.dim(format!("?{}_{axis}", tensor.id), extent.range().1)?,
                 });
             }
             let node = self.graph.node("Identity").outputs([(dtype, dims.into())]);

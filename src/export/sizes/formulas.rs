@@ -1,21 +1,20 @@
 //! How sizes follow from those of the inputs. What is found at two of them must hold at all that were tried.
 
-use super::GraphBuilder;
-use super::graph::Value;
 use crate::error::Result;
+use crate::export::{GraphBuilder, Value};
 use crate::spec::Dim;
 use crate::tensor::HostTensor;
 
 /// Divisors that are tried, and the most by which a size is moved before. So many sizes in a row show what a
 /// division leaves as the rest.
-pub(super) const DIVISORS: usize = 64;
+pub(in crate::export) const DIVISORS: usize = 64;
 
 /// Rounding formulas are compared at so many sizes at most.
 const COMPARED: usize = 1 << 14;
 
 /// How a size follows from those of the inputs.
 #[derive(Clone, Debug)]
-pub(super) enum Formula {
+pub(in crate::export) enum Formula {
     /// `factor * size + offset`
     Linear { of: Dim, factor: i64, offset: i64 },
     /// `(size + offset) / divisor`, rounded down
@@ -28,7 +27,7 @@ pub(super) enum Formula {
 
 impl Formula {
     /// The dimension, named after the formula.
-    pub(super) fn dim(&self) -> Dim {
+    pub(in crate::export) fn dim(&self) -> Dim {
         let (name, of): (String, Vec<&Dim>) = match self {
             Self::Linear { of, factor, offset } => {
                 let scaled = if *factor == 1 { of.to_string() } else { format!("{factor}*{of}") };
@@ -57,7 +56,7 @@ impl Formula {
     }
 
     /// The size when the model runs, as a 1-D i64 tensor; `size` gives those of the inputs as such.
-    pub(super) fn value(
+    pub(in crate::export) fn value(
         &self,
         graph: &GraphBuilder,
         size: impl Fn(&Dim) -> Result<Value>,
@@ -84,7 +83,10 @@ impl Formula {
     }
 
     /// The one that gives `sizes` for those of the inputs, each a column of what was tried.
-    pub(super) fn find<S: AsRef<[usize]>>(sizes: &[usize], known: &[(Dim, S)]) -> Option<Self> {
+    pub(in crate::export) fn find<S: AsRef<[usize]>>(
+        sizes: &[usize],
+        known: &[(Dim, S)],
+    ) -> Option<Self> {
         let at = |sizes: &[usize], i: usize| sizes[i] as i64;
         let count = sizes.len();
         let holds = |f: &dyn Fn(usize) -> i64| (0..count).all(|i| f(i) == at(sizes, i));
@@ -126,7 +128,7 @@ impl Formula {
 /// `first - second + offset`: a number that follows from sizes and is none itself.
 #[cfg(feature = "burn")]
 #[derive(Clone, Debug)]
-pub(super) struct Difference {
+pub(in crate::export) struct Difference {
     of: [Dim; 2],
     offset: i64,
 }
@@ -134,7 +136,10 @@ pub(super) struct Difference {
 #[cfg(feature = "burn")]
 impl Difference {
     /// The one that gives `numbers` for the sizes of the inputs, each a column of what was tried.
-    pub(super) fn find<S: AsRef<[usize]>>(numbers: &[i64], known: &[(Dim, S)]) -> Option<Self> {
+    pub(in crate::export) fn find<S: AsRef<[usize]>>(
+        numbers: &[i64],
+        known: &[(Dim, S)],
+    ) -> Option<Self> {
         let at = |column: &S, i: usize| column.as_ref()[i] as i64;
         let pairs = known.iter().flat_map(|a| known.iter().map(move |b| (a, b)));
         let mut pairs = pairs.filter(|((a, _), (b, _))| a != b);
@@ -147,7 +152,7 @@ impl Difference {
     }
 
     /// The number when the model runs, as a 1-D i64 tensor; `size` gives the sizes of the inputs as such.
-    pub(super) fn value(
+    pub(in crate::export) fn value(
         &self,
         graph: &GraphBuilder,
         size: impl Fn(&Dim) -> Result<Value>,
