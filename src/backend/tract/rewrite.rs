@@ -80,24 +80,6 @@ impl Made {
                     self.last(node, "CastLike", &[&node.input[0], &like]);
                 }
             },
-            // Constants without elements add nothing, and tract refuses some of them.
-            "Concat" => {
-                let axis = attribute(node, "axis")?.i();
-                let is_empty = |input: usize| {
-                    let sizes = view.constant_sizes(node, input)?;
-                    let axis = if axis < 0 { axis + sizes.len() as i64 } else { axis };
-                    Some(*sizes.get(usize::try_from(axis).ok()?)? == 0)
-                };
-                let filled = (0..node.input.len()).filter(|&i| is_empty(i) != Some(true));
-                let filled: Vec<&str> = filled.map(|i| &*node.input[i]).collect();
-                if filled.is_empty() || filled.len() == node.input.len() {
-                    return None;
-                }
-                self.last(node, "Concat", &filled);
-                if let Some(last) = self.nodes.last_mut() {
-                    last.attribute.clone_from(&node.attribute);
-                }
-            }
             "Slice" if node.input.len() > 2 => {
                 let near = |values: Vec<i64>| {
                     values.into_iter().map(|v| v.clamp(-FAR, FAR)).collect::<Vec<_>>()

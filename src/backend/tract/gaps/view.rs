@@ -107,15 +107,6 @@ impl<'g> View<'g> {
         self.shapes?.get(node.input.get(input)?).map(Vec::as_slice)
     }
 
-    /// The sizes of a node's input, if it is a constant.
-    pub(in crate::backend::tract) fn constant_sizes(
-        &self,
-        node: &NodeProto,
-        input: usize,
-    ) -> Option<&'g [i64]> {
-        self.constants.get(node.input.get(input)?.as_str()).map(|tensor| &tensor.dims[..])
-    }
-
     /// The values of a node's input as 64-bit integers, if they are constant integers.
     pub(in crate::backend::tract) fn ints(
         &self,
