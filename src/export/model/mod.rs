@@ -6,6 +6,7 @@ mod check;
 mod encode;
 mod external;
 mod infer;
+mod inferred;
 mod inner;
 mod normalize;
 mod observed;

@@ -70,6 +70,7 @@ impl<'a> Pipeline<'a> {
         if opset >= OLDEST_OPSET && target.reader() == Reader::TensorRt {
             passes.canonical.push(Box::new(canonical::Identities));
             passes.canonical.push(Box::new(canonical::KnownValues));
+            passes.fixes.push(Box::new(fixes::SmallLetters));
             passes.fixes.push(Box::new(fixes::GuardedSoftmax));
             passes.fixes.push(Box::new(fixes::GatedActivation));
             passes.fixes.push(Box::new(fixes::GroupedConvTranspose(target)));
