@@ -1,7 +1,5 @@
 //! From a framework's model, or by hand, to ONNX. No unsafe code, no CUDA, no backend.
 
-#[cfg(any(feature = "burn", feature = "candle"))]
-mod formulas;
 mod graph;
 #[cfg(any(feature = "burn", feature = "candle"))]
 mod lower;

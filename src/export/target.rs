@@ -157,7 +157,7 @@ impl Target {
 
     /// `Slice` in steps of any axis. tract takes none along an axis whose size it does not know, and moves
     /// those along others to before a softmax of that axis.
-    #[cfg(feature = "burn")]
+    #[cfg(any(feature = "burn", feature = "candle"))]
     pub(crate) const fn has_slices_in_steps(self) -> bool {
         !self.is_tract()
     }
@@ -202,15 +202,6 @@ impl Target {
     #[cfg(any(feature = "burn", feature = "candle"))]
     pub(crate) const fn takes_any_type(self) -> bool {
         !self.is_tensorrt()
-    }
-
-    /// Whether 32-bit products are faster with a weight of `[out, in]`, and it is worth a copy: the tensor
-    /// cores of compute capability 9.0 take TF32 only with both factors' rows along the sum, and TensorRT-RTX
-    /// 1.6 does not lay out weights anew. (BERT-base at batch 8 takes 1.65 ms so on an H200, and 2.53 ms with
-    /// weights of `[in, out]`; half precision is as fast either way.)
-    #[cfg(feature = "burn")]
-    pub(crate) const fn wants_weights_by_outputs(self) -> bool {
-        self.is_tensorrt()
     }
 }
 

@@ -9,11 +9,12 @@ use super::error::from_candle;
 use super::lower::Outcome;
 use super::model::{Examples, Inputs, Traceable};
 use super::names;
-use super::sizes::{Case, Cases, Size};
+use super::sizes::{Case, Cases};
 use super::tape::{Op, Recorded};
 use super::tensors::{carried_dtype, to_host};
 use super::traced::{Recorder, Traced};
 use crate::error::{Error, ErrorKind, Result};
+use crate::export::sizes::Column;
 use crate::export::{ExportOptions, NodeRefusal, OnnxModel, ParserCheck, Refusal, Report, Target};
 use crate::progress::{self, Phase};
 use crate::spec::TensorSpec;
@@ -51,8 +52,8 @@ pub(super) struct Step {
     pub(super) op: Op,
     pub(super) inputs: Vec<usize>,
     pub(super) dtype: CandleType,
-    pub(super) dims: Vec<Size>,
-    pub(super) sizes: Vec<Size>,
+    pub(super) dims: Vec<Column>,
+    pub(super) sizes: Vec<Column>,
     pub(super) scope: String,
 }
 
@@ -296,7 +297,7 @@ fn overlay(runs: &[Run], cases: &Cases) -> Result<Vec<Step>> {
             )));
         }
     }
-    let column = |of: &dyn Fn(&Recorded) -> usize, step: usize| -> Size {
+    let column = |of: &dyn Fn(&Recorded) -> usize, step: usize| -> Column {
         runs.iter().map(|run| of(&run.steps[step])).collect()
     };
     let steps = first.steps.iter().enumerate().map(|(i, step)| Step {
@@ -331,11 +332,11 @@ fn cut_sorts(steps: &mut [Step], outputs: &[(String, usize)]) {
         let end = |user: &Step| {
             let (start, len) = (user.sizes.first()?, user.sizes.get(1)?);
             let ends = start.iter().zip(len).map(|(start, len)| start + len);
-            (user.op == Op::Narrow { dim: axis }).then(|| ends.collect::<Size>())
+            (user.op == Op::Narrow { dim: axis }).then(|| ends.collect::<Column>())
         };
-        let furthest = users.try_fold(Size::new(), |furthest, user| {
+        let furthest = users.try_fold(Column::default(), |furthest, user| {
             let end = end(&steps[user])?;
-            let all = |a: &Size, b: &Size| a.iter().zip(b).all(|(a, b)| a >= b);
+            let all = |a: &Column, b: &Column| a.iter().zip(b).all(|(a, b)| a >= b);
             if furthest.is_empty() || all(&end, &furthest) {
                 return Some(end);
             }

@@ -6,6 +6,7 @@ mod check;
 mod encode;
 mod external;
 mod infer;
+mod inferred;
 mod inner;
 #[cfg(feature = "ort")]
 mod inputs;

@@ -16,6 +16,7 @@ mod quantize;
 mod ranges;
 mod report;
 mod types;
+mod upgrade;
 
 use std::cell::RefCell;
 
@@ -69,15 +70,23 @@ impl Pass for Precise<'_> {
             Precision::Bf16 => (DType::BF16, Where::Everywhere),
             _ => (DType::F16, Where::Everywhere),
         };
+        upgrade::to(graph, least_opset(precision))?;
         let written = half::write(graph, low, place, &choice)?;
         report.layers = written.layers;
         if let Some(form) = precision.quantized() {
             quantize::write(graph, form, &choice, &written.origins, &mut report.layers)?;
         }
-        if precision == Precision::Bf16 {
-            graph.at_least_opset(OPSET_OF_BFLOAT16);
-        }
         Ok(report.layers.iter().filter(|layer| layer.precision != DType::F32.to_string()).count())
+    }
+}
+
+/// The operator set in which a precision can be written.
+const fn least_opset(precision: Precision) -> i64 {
+    match precision {
+        Precision::Int8 | Precision::Fp8 => OPSET_OF_QUANTIZED,
+        Precision::Int4Weights => OPSET_OF_BLOCKS,
+        Precision::Bf16 => OPSET_OF_BFLOAT16,
+        _ => 0,
     }
 }
 
@@ -142,18 +151,6 @@ impl Choice<'_> {
         if precision == Precision::Bf16 && !target.has_bf16() {
             let text = "bf16 takes compute capability 8.0 or newer";
             return Err(Error::new(ErrorKind::Device, text).in_operation("precision"));
-        }
-        let needed = match precision {
-            Precision::Int8 | Precision::Fp8 => OPSET_OF_QUANTIZED,
-            Precision::Int4Weights => OPSET_OF_BLOCKS,
-            _ => 0,
-        };
-        if graph.opset() < needed {
-            let text = format!(
-                "{precision} takes operator set {needed} or newer, and the model is of {}",
-                graph.opset()
-            );
-            return Err(wrong(text));
         }
         let ranged = matches!(precision, Precision::Int8 | Precision::Fp8);
         if ranged && options.measured().is_none() {
