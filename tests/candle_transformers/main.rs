@@ -1,5 +1,5 @@
 //! Models of candle-transformers as they stand, read by `traced!`: each is compared with the crate's
-//! own on the same weights, and what is exported of it with both. All models are in the crate `zoo`.
+//! own on the same weights, and what is exported of it with both.
 
 #![cfg(all(feature = "candle", feature = "tract"))]
 

@@ -40,5 +40,5 @@ macro_rules! stands {
     };
 }
 
-include!("case.rs");
-include!("few.rs");
+include!("case.in");
+include!("few.in");
