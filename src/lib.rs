@@ -77,6 +77,9 @@ pub mod cuda {
 #[cfg(feature = "candle")]
 #[doc = include_str!("../docs/trace.md")]
 pub use accelerant_macros::trace;
+#[cfg(feature = "candle")]
+#[doc = include_str!("../docs/traced.md")]
+pub use accelerant_macros::traced;
 pub use backend::{BackendKind, Engine, Registry};
 pub use error::{Error, ErrorKind, Result};
 pub use export::InputKey;

@@ -1,6 +1,8 @@
 //! Tracing: the forward is run for several sizes of each symbolic dimension, and the runs are laid
 //! over each other. What is the same in all is constant, what differs must be a size.
 
+mod growing;
+
 use std::collections::HashMap;
 
 use candle_core::{DType as CandleType, Device, Tensor, TensorId};
@@ -119,10 +121,10 @@ impl Trace {
             progress::step(Phase::Export, "traces", i, cases.all().len())?;
             runs.push(run(case).map_err(|e| cases.not_at(case, i == 0, e))?);
         }
-        let mut steps = overlay(&runs, &cases)?;
-        let outputs = &runs[0].outputs;
+        let (mut steps, places) = overlay(&runs, &cases)?;
+        let outputs: Vec<usize> = runs[0].outputs.iter().map(|&step| places[step]).collect();
         let names = options.names_of_outputs(outputs.len())?;
-        let outputs: Vec<_> = names.into_iter().zip(outputs.iter().copied()).collect();
+        let outputs: Vec<_> = names.into_iter().zip(outputs).collect();
         let mut weights = HashMap::new();
         names::give(&mut steps, options);
         for step in &steps {
@@ -268,15 +270,22 @@ fn recorded(recorder: &Recorder, outputs: &[Traced]) -> Result<Run> {
     }
 }
 
-/// Lays the runs over each other.
-fn overlay(runs: &[Run], cases: &Cases) -> Result<Vec<Step>> {
+/// Lays the runs over each other: the steps, and where each of a run's is among them.
+fn overlay(runs: &[Run], cases: &Cases) -> Result<(Vec<Step>, Vec<usize>)> {
     let first = &runs[0];
+    let mut growing: HashMap<usize, usize> = HashMap::new();
     for (run, case) in runs.iter().zip(cases.all()).skip(1) {
         for (i, (a, b)) in first.steps.iter().zip(&run.steps).enumerate() {
-            if a.op != b.op {
+            if a.op != b.op && !growing.contains_key(&i) {
                 let text =
                     format!("step {i} is {:?}, but {:?} for {}", a.op, b.op, cases.describe(case));
-                return Err(depends(text));
+                let Some(largest) = growing::largest(runs, i) else {
+                    return Err(match (&a.op, &b.op) {
+                        (Op::Constant(_), Op::Constant(_)) => growing::refused(text),
+                        _ => depends(text),
+                    });
+                };
+                growing.insert(i, largest);
             }
             let same_kind =
                 a.inputs == b.inputs && a.dtype == b.dtype && a.dims.len() == b.dims.len();
@@ -300,15 +309,23 @@ fn overlay(runs: &[Run], cases: &Cases) -> Result<Vec<Step>> {
     let column = |of: &dyn Fn(&Recorded) -> usize, step: usize| -> Column {
         runs.iter().map(|run| of(&run.steps[step])).collect()
     };
-    let steps = first.steps.iter().enumerate().map(|(i, step)| Step {
-        op: step.op.clone(),
-        inputs: step.inputs.clone(),
-        dtype: step.dtype,
-        dims: (0..step.dims.len()).map(|axis| column(&|step| step.dims[axis], i)).collect(),
-        sizes: (0..step.sizes.len()).map(|k| column(&|step| step.sizes[k], i)).collect(),
-        scope: step.scope.clone(),
-    });
-    Ok(steps.collect())
+    let (mut steps, mut places) = (Vec::new(), Vec::with_capacity(first.steps.len()));
+    for (i, step) in first.steps.iter().enumerate() {
+        let whole = Step {
+            op: step.op.clone(),
+            inputs: step.inputs.iter().map(|&input| places[input]).collect(),
+            dtype: step.dtype,
+            dims: (0..step.dims.len()).map(|axis| column(&|step| step.dims[axis], i)).collect(),
+            sizes: (0..step.sizes.len()).map(|k| column(&|step| step.sizes[k], i)).collect(),
+            scope: step.scope.clone(),
+        };
+        match growing.get(&i) {
+            Some(&largest) => growing::cut(&mut steps, whole, &runs[largest].steps[i]),
+            None => steps.push(whole),
+        }
+        places.push(steps.len() - 1);
+    }
+    Ok((steps, places))
 }
 
 /// Sorts of which only the first values are taken give only these: consumers select a few faster than they sort, and

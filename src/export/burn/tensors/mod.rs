@@ -22,6 +22,11 @@ pub(crate) use host::{burn_dtype, dtype};
 /// tuple, array, `Vec` or `Option` of such; or a struct of such, see [`burn_tensors!`].
 ///
 /// [`burn_tensors!`]: crate::burn_tensors
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no tensor, and no tuple, list or struct of tensors",
+    label = "not known as tensors",
+    note = "for a struct of tensors of your own, write `accelerant::burn_tensors!` beside it"
+)]
 pub trait BurnTensors: Sized {
     /// Shows each tensor to `visitor`, in order.
     ///
