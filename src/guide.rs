@@ -46,11 +46,23 @@ macro_rules! page {
     };
 }
 
-page!(#[cfg(feature = "burn")] burn, "guide/burn.md");
-page!(#[cfg(feature = "candle")] candle, "guide/candle.md");
+page!(
+    #[cfg(feature = "burn")]
+    burn,
+    "guide/burn.md"
+);
+page!(
+    #[cfg(feature = "candle")]
+    candle,
+    "guide/candle.md"
+);
 page!(files, "guide/files.md");
 page!(shapes, "guide/shapes.md");
-page!(#[cfg(feature = "cuda")] cuda, "guide/cuda.md");
+page!(
+    #[cfg(feature = "cuda")]
+    cuda,
+    "guide/cuda.md"
+);
 page!(serving, "guide/serving.md");
 page!(cache, "guide/cache.md");
 page!(backends, "guide/backends.md");
