@@ -111,7 +111,7 @@ pub mod export;
 pub mod guide;
 mod runtime;
 
-/// Burn: export, `.optimize_trt(…)`, and the module it gives.
+/// Burn: export, `.optimize_trt(…)`, and the module that the call gives.
 #[cfg(feature = "burn")]
 pub mod burn {
     pub use crate::export::burn::{
@@ -121,7 +121,7 @@ pub mod burn {
     pub use crate::runtime::burn::{BurnModule, OptimizeTrt};
 }
 
-/// Candle: forward passes over a trait, `.optimize_trt(…)`, and the module it gives.
+/// Candle: forward passes over a trait, `.optimize_trt(…)`, and the module that the call gives.
 #[cfg(feature = "candle")]
 pub mod candle {
     pub use crate::export::candle::*;
@@ -163,7 +163,7 @@ pub mod precision {
 #[cfg(feature = "cuda")]
 pub mod cuda {
     pub use crate::runtime::cuda::{CudaModule, CudaRead, CudaTensor, CudaWrite, without_captures};
-    /// The crate whose types are taken, for those who want the same version.
+    /// The crate whose types these modules take, in the same version.
     pub use cudarc;
 }
 

@@ -22,7 +22,7 @@ pub(crate) use store::{Outcome, Store};
 use crate::backend::{BackendKind, Engine};
 use crate::error::{Error, Result};
 
-/// The most bytes that the cache keeps where nobody says so: 10 GiB.
+/// The most bytes that the cache keeps by default: 10 GiB.
 pub const DEFAULT_SIZE_LIMIT: u64 = 10 << 30;
 
 /// Where built engines are kept, and how many.

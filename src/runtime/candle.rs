@@ -92,10 +92,10 @@ pub trait OptimizeTrt {
 
     /// Finds everything that keeps the model from being exported for TensorRT, without building.
     ///
-    /// If all can be exported, the parser of the first TensorRT library that can be used here reads
-    /// the model, and what it refuses is told in the same way; [`Report::parser`] tells which it was,
-    /// or why none was asked. The parser tells all operators that it does not have, else stops at the
-    /// first node that it cannot convert. What only building an engine would show is not found.
+    /// If all can be exported, the parser of the first TensorRT library that can be used here reads the model, and the
+    /// report has what the parser refuses. [`Report::parser`] names the parser, or says why none was asked. The parser
+    /// lists all operators that it does not have, else it stops at the first node that it cannot convert. The check does
+    /// not find what only building an engine would show.
     ///
     /// ```
     /// use accelerant::candle::OptimizeTrt;
