@@ -14,8 +14,7 @@
 //! | [support](../guide/support/index.html) | versions, GPUs and systems that were tried |
 //!
 //! Tables: [operations of Burn](../guide/burn_operations/index.html),
-//! [operations of Candle](../guide/candle_operations/index.html),
-//! [ONNX's node cases](../guide/onnx_node_cases/index.html), and
+//! [operations of Candle](../guide/candle_operations/index.html), and
 //! [what TensorRT-RTX does wrong](../guide/tensorrt_rtx/index.html).
 
 /// A page of `docs/`. Links between pages are written `[text][name]`; the first meaning of a name counts, so that
@@ -37,7 +36,6 @@ macro_rules! page {
         #[doc = "[trace]: ../../attr.trace.html"]
         #[doc = "[burn-operations]: ../burn_operations/index.html"]
         #[doc = "[candle-operations]: ../candle_operations/index.html"]
-        #[doc = "[onnx-node-cases]: ../onnx_node_cases/index.html"]
         #[doc = "[tensorrt-rtx]: ../tensorrt_rtx/index.html"]
         #[doc = ""]
         #[doc = include_str!(concat!("../docs/", $path))]
@@ -70,5 +68,4 @@ page!(troubleshooting, "guide/troubleshooting.md");
 page!(support, "support.md");
 page!(burn_operations, "burn-operations.md");
 page!(candle_operations, "candle-operations.md");
-page!(onnx_node_cases, "onnx-node-cases.md");
 page!(tensorrt_rtx, "tensorrt-rtx.md");
