@@ -14,7 +14,7 @@ use crate::progress::{Phase, phase};
 /// tract. [`OptimizeOptions::registry`](crate::OptimizeOptions::registry) takes another registry.
 ///
 /// ```
-/// use accelerant::{OptimizeOptions, Registry};
+/// use accelerant::Registry;
 ///
 /// for backend in Registry::default().backends() {
 ///     match backend.probe() {
