@@ -6,9 +6,11 @@
 //! | [Candle](../guide/candle/index.html) | Candle models and `#[accelerant::trace]` |
 //! | [files](../guide/files/index.html) | `.onnx` files, engine files, models by hand |
 //! | [shapes](../guide/shapes/index.html) | dynamic sizes, and sizes that get kernels of their own |
+//! | [precision](../guide/precision/index.html) | fewer bits, what stays in 32 bits, ranges |
 //! | [CUDA](../guide/cuda/index.html) | tensors on the GPU, streams, memory, graphs, several GPUs |
 //! | [serving](../guide/serving/index.html) | runs in the background, batches, time limits, pipelines |
 //! | [cache](../guide/cache/index.html) | the cache of engines, reports, verification |
+//! | [command](../guide/command/index.html) | the command `accelerant` |
 //! | [backends](../guide/backends/index.html) | which backend runs, and where libraries are looked for |
 //! | [troubleshooting](../guide/troubleshooting/index.html) | errors, and what to do |
 //! | [support](../guide/support/index.html) | versions, GPUs and systems that were tried |
@@ -63,6 +65,7 @@ page!(
 );
 page!(serving, "guide/serving.md");
 page!(cache, "guide/cache.md");
+page!(command, "guide/command.md");
 page!(backends, "guide/backends.md");
 page!(troubleshooting, "guide/troubleshooting.md");
 page!(support, "support.md");
