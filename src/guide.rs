@@ -58,6 +58,12 @@ page!(
 );
 page!(files, "guide/files.md");
 page!(shapes, "guide/shapes.md");
+// The examples of this page are not tests yet.
+page!(
+    #[cfg(not(doctest))]
+    precision,
+    "guide/precision.md"
+);
 page!(
     #[cfg(feature = "cuda")]
     cuda,
