@@ -3,7 +3,7 @@
 
 use crate::error::Error;
 
-/// Whom a model is written for.
+/// The reader that a model is written for.
 ///
 /// The exporter uses an operator whole where the target has it, and its parts where it has not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,10 +17,9 @@ pub struct Target {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reader {
-    /// Any reader of ONNX: what is written is what all of them have, tract among them, which is the
-    /// poorest of those known to this crate.
+    /// Any reader of ONNX. The model uses what all readers have. The poorest reader known to this crate is tract.
     Any,
-    /// ONNX Runtime, which has all that its operator set has.
+    /// ONNX Runtime, which has all operators of its operator set.
     OnnxRuntime,
     /// The parser of TensorRT and TensorRT-RTX.
     TensorRt,

@@ -21,7 +21,7 @@ impl OnnxModel {
     /// protobuf message (2 GiB) go into a second file, as with
     /// [`save_external`](Self::save_external).
     ///
-    /// A file that is there is replaced and keeps its mode; of a link, the file that it leads to is. A pipe or a device is
+    /// An existing file is replaced and keeps its mode. For a link, the linked file is replaced. A pipe or a device is
     /// written to.
     ///
     /// # Errors
@@ -36,9 +36,9 @@ impl OnnxModel {
     /// Writes an `.onnx` file, and beside it a file for the weights of `threshold` bytes and more.
     /// [`open`](Self::open) reads both. Without such weights there is the model's file alone.
     ///
-    /// The file of the weights is called `NAME.HASH.data` after the model's and after what is in it. Two saves never
-    /// mix: the pair that was there stays whole until the new one is. Then its weights are removed, as are those that a
-    /// killed save left.
+    /// The file of the weights is called `NAME.HASH.data`, after the model's file and its own contents. Two saves never
+    /// mix: the old pair stays whole until the new pair is whole. Then the old weights are removed, and so are the
+    /// weights that a killed save left.
     ///
     /// # Errors
     /// [`ErrorKind::Io`](crate::ErrorKind::Io);
@@ -48,8 +48,8 @@ impl OnnxModel {
         pair::save(&self.proto, path.as_ref(), threshold)
     }
 
-    /// The serialized model with its weights, for a consumer. Names of sizes that not every consumer
-    /// reads, such as one with a space, are other ones there (`size_0`); nothing else is.
+    /// The serialized model with its weights, for a consumer. A name of a size that not every consumer reads, such as one
+    /// with a space, becomes another name (`size_0`). Nothing else changes.
     pub fn to_bytes(&self) -> Vec<u8> {
         self.to_bytes_with(|_| {})
     }

@@ -47,7 +47,7 @@ impl Calibration {
         Self { method, least: LEAST_SAMPLES }
     }
 
-    /// Takes fewer samples, or wants more. Samples are counted along axis 0 of the first input.
+    /// Sets the least number of samples. Samples are counted along axis 0 of the first input.
     #[must_use]
     pub const fn least_samples(mut self, count: usize) -> Self {
         self.least = count;
@@ -57,13 +57,14 @@ impl Calibration {
     /// Runs a model on batches of inputs, each in the order of its signature, with the first backend of a registry that
     /// can run it.
     ///
-    /// The ranges are of the values that this model names: it must be the one that is given a precision later. That of
-    /// a framework is written for the same target before; ONNX Runtime reads what is written for TensorRT.
+    /// The ranges belong to the names of this model's values, so this model must be the one that gets a precision later.
+    /// A model of a framework is exported for the same target first; ONNX Runtime reads a model that is written for
+    /// TensorRT.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] for a method that makes no sense, for too few samples, for values that are not
-    /// numbers and for samples that are all the same, with the tensor and the batch; what a signature says of inputs,
-    /// before anything is built; and the errors of [`Registry::compile`].
+    /// [`ErrorKind::InvalidArgument`] for a method that makes no sense, for too few samples, for NaN and for samples that
+    /// are all the same, with the tensor and the batch; errors about the inputs, before anything is built; and the errors
+    /// of [`Registry::compile`].
     pub fn run(
         &self,
         model: &OnnxModel,
