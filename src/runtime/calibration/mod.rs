@@ -2,10 +2,11 @@
 //! What is kept of a value is a few numbers and a histogram, however many samples there are. How a limit is found in a
 //! histogram is in `threshold`; what ranges are for is in `export/passes/precision`.
 
+mod channels;
 mod histogram;
 mod threshold;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use crate::backend::Registry;
 use crate::error::{Error, ErrorKind, Result};
@@ -13,6 +14,7 @@ use crate::export::OnnxModel;
 use crate::export::precision::{Range, Ranges};
 use crate::spec::{DType, Signature};
 use crate::tensor::HostTensor;
+use channels::Channels;
 use histogram::Histogram;
 pub use threshold::Method;
 
@@ -89,19 +91,19 @@ impl Calibration {
         let observed = model.observed()?;
         let compiled = registry.compile(|_| Ok(observed.clone()))?;
         let outputs = compiled.executable.signature().outputs.clone();
-        let mut histograms: BTreeMap<String, Histogram> = BTreeMap::new();
+        let mut seen = Seen::new(self.method, channels::of_layers(model));
         let mut samples = 0;
         for (place, batch) in batches {
             check(signature, &batch).map_err(|e| e.at_item(place))?;
             samples += batch.first().and_then(|input| input.shape().first().copied()).unwrap_or(1);
             let inputs = signature.inputs.iter().zip(&batch);
             for (spec, tensor) in inputs.filter(|(spec, _)| spec.dtype == DType::F32) {
-                self.add(&mut histograms, &spec.name, tensor, place)?;
+                seen.add(&spec.name, tensor).map_err(|e| e.at_item(place))?;
             }
             let results = compiled.executable.run(&batch).map_err(|e| e.at_item(place))?;
             for (spec, tensor) in outputs.iter().zip(&results) {
                 if spec.dtype == DType::F32 {
-                    self.add(&mut histograms, &spec.name, tensor, place)?;
+                    seen.add(&spec.name, tensor).map_err(|e| e.at_item(place))?;
                 }
             }
         }
@@ -110,43 +112,63 @@ impl Calibration {
             return Err(Error::new(ErrorKind::InvalidArgument, text));
         }
         let mut inputs = signature.inputs.iter().filter(|spec| spec.dtype == DType::F32).peekable();
-        let constant = |name: &str| histograms.get(name).is_none_or(Histogram::is_constant);
+        let constant = |name: &str| seen.histograms.get(name).is_none_or(Histogram::is_constant);
         if inputs.peek().is_some() && inputs.all(|spec| constant(&spec.name)) {
             let text = "all samples are one and the same number";
             let name = signature.inputs.first().map_or("", |spec| spec.name.as_str());
             return Err(Error::new(ErrorKind::InvalidArgument, text).on_tensor(name));
         }
         let range = |(name, histogram): (String, Histogram)| (name, self.range(&histogram));
-        Ok(Ranges::new(self.method.to_string(), samples, histograms.into_iter().map(range)))
-    }
-
-    fn add(
-        &self,
-        histograms: &mut BTreeMap<String, Histogram>,
-        name: &str,
-        tensor: &HostTensor,
-        place: usize,
-    ) -> Result<()> {
-        let histogram = match histograms.get_mut(name) {
-            Some(histogram) => histogram,
-            None => histograms
-                .entry(name.to_owned())
-                .or_insert_with(|| Histogram::new(self.method.wants_counts())),
-        };
-        let values = tensor.view::<f32>()?;
-        let added = match values.as_slice() {
-            Some(values) => histogram.add(values),
-            None => histogram.add(&values.iter().copied().collect::<Vec<_>>()),
-        };
-        added.map_err(|text| {
-            Error::new(ErrorKind::InvalidArgument, text).on_tensor(name).at_item(place)
-        })
+        let squares = seen.channels.iter().map(|(name, seen)| (name.clone(), seen.means()));
+        let squares: Vec<_> = squares.collect();
+        let ranges = seen.histograms.into_iter().map(range);
+        Ok(Ranges::new(self.method.to_string(), samples, ranges).with_squares(squares))
     }
 
     fn range(&self, histogram: &Histogram) -> Range {
         let [min, max] = histogram.ends();
         let [mean, deviation] = histogram.moments();
         Range::new(min, max, mean, deviation, self.method.limit(histogram))
+    }
+}
+
+/// What was seen of all values.
+struct Seen {
+    method: Method,
+    /// The values whose channels are told apart.
+    layers: HashSet<String>,
+    histograms: BTreeMap<String, Histogram>,
+    channels: BTreeMap<String, Channels>,
+}
+
+impl Seen {
+    const fn new(method: Method, layers: HashSet<String>) -> Self {
+        Self { method, layers, histograms: BTreeMap::new(), channels: BTreeMap::new() }
+    }
+
+    fn add(&mut self, name: &str, tensor: &HostTensor) -> Result<()> {
+        let values = tensor.view::<f32>()?;
+        let copied: Vec<f32>;
+        let values = match values.as_slice() {
+            Some(values) => values,
+            None => {
+                copied = values.iter().copied().collect();
+                &copied
+            }
+        };
+        let new = || Histogram::new(self.method.wants_counts());
+        let histogram = match self.histograms.get_mut(name) {
+            Some(histogram) => histogram,
+            None => self.histograms.entry(name.to_owned()).or_insert_with(new),
+        };
+        let wrong = |text| Error::new(ErrorKind::InvalidArgument, text).on_tensor(name);
+        histogram.add(values).map_err(wrong)?;
+        if self.layers.contains(name)
+            && let Some(&channels) = tensor.shape().last()
+        {
+            self.channels.entry(name.to_owned()).or_default().add(values, channels);
+        }
+        Ok(())
     }
 }
 
