@@ -7,12 +7,14 @@ mod histogram;
 mod threshold;
 
 use std::collections::{BTreeMap, HashSet};
+use std::num::NonZero;
+use std::sync::{Mutex, PoisonError};
 
 use crate::backend::Registry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::OnnxModel;
 use crate::export::precision::{Range, Ranges};
-use crate::spec::{DType, Signature};
+use crate::spec::{DType, Signature, TensorSpec};
 use crate::tensor::HostTensor;
 use channels::Channels;
 use histogram::Histogram;
@@ -96,16 +98,10 @@ impl Calibration {
         for (place, batch) in batches {
             check(signature, &batch).map_err(|e| e.at_item(place))?;
             samples += batch.first().and_then(|input| input.shape().first().copied()).unwrap_or(1);
-            let inputs = signature.inputs.iter().zip(&batch);
-            for (spec, tensor) in inputs.filter(|(spec, _)| spec.dtype == DType::F32) {
-                seen.add(&spec.name, tensor).map_err(|e| e.at_item(place))?;
-            }
+            // What is wrong with the samples themselves is told first.
+            seen.add(&floats(&signature.inputs, &batch)).map_err(|e| e.at_item(place))?;
             let results = compiled.executable.run(&batch).map_err(|e| e.at_item(place))?;
-            for (spec, tensor) in outputs.iter().zip(&results) {
-                if spec.dtype == DType::F32 {
-                    seen.add(&spec.name, tensor).map_err(|e| e.at_item(place))?;
-                }
-            }
+            seen.add(&floats(&outputs, &results)).map_err(|e| e.at_item(place))?;
         }
         if samples < self.least {
             let text = format!("{samples} samples are too few; {} are wanted", self.least);
@@ -146,30 +142,75 @@ impl Seen {
         Self { method, layers, histograms: BTreeMap::new(), channels: BTreeMap::new() }
     }
 
-    fn add(&mut self, name: &str, tensor: &HostTensor) -> Result<()> {
-        let values = tensor.view::<f32>()?;
-        let copied: Vec<f32>;
-        let values = match values.as_slice() {
-            Some(values) => values,
-            None => {
-                copied = values.iter().copied().collect();
-                &copied
+    /// Adds the tensors of one batch, on all processors.
+    fn add(&mut self, tensors: &BTreeMap<&str, &HostTensor>) -> Result<()> {
+        for name in tensors.keys().copied() {
+            if !self.histograms.contains_key(name) {
+                let new = Histogram::new(self.method.wants_counts());
+                self.histograms.insert(name.to_owned(), new);
             }
-        };
-        let new = || Histogram::new(self.method.wants_counts());
-        let histogram = match self.histograms.get_mut(name) {
-            Some(histogram) => histogram,
-            None => self.histograms.entry(name.to_owned()).or_insert_with(new),
-        };
-        let wrong = |text| Error::new(ErrorKind::InvalidArgument, text).on_tensor(name);
-        histogram.add(values).map_err(wrong)?;
-        if self.layers.contains(name)
-            && let Some(&channels) = tensor.shape().last()
-        {
-            self.channels.entry(name.to_owned()).or_default().add(values, channels);
+            if self.layers.contains(name) && !self.channels.contains_key(name) {
+                self.channels.insert(name.to_owned(), Channels::default());
+            }
         }
-        Ok(())
+        let mut channels: BTreeMap<&str, &mut Channels> =
+            self.channels.iter_mut().map(|(name, channels)| (name.as_str(), channels)).collect();
+        let mut work = Vec::new();
+        for (name, histogram) in &mut self.histograms {
+            if let Some(tensor) = tensors.get(name.as_str()).copied() {
+                work.push((name.as_str(), tensor, histogram, channels.remove(name.as_str())));
+            }
+        }
+        let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let threads = threads.min(work.len());
+        let left = Mutex::new(work.into_iter());
+        let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let worker = || -> Result<()> {
+            while let Some((name, tensor, histogram, channels)) = next() {
+                one(name, tensor, histogram, channels)?;
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
+            workers.into_iter().try_for_each(|worker| {
+                worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+        })
     }
+}
+
+/// The tensors of 32-bit floats, by name.
+fn floats<'t>(
+    specs: &'t [TensorSpec],
+    tensors: &'t [HostTensor],
+) -> BTreeMap<&'t str, &'t HostTensor> {
+    let floats = specs.iter().zip(tensors).filter(|(spec, _)| spec.dtype == DType::F32);
+    floats.map(|(spec, tensor)| (spec.name.as_str(), tensor)).collect()
+}
+
+/// Adds one tensor to what was seen of its value.
+fn one(
+    name: &str,
+    tensor: &HostTensor,
+    histogram: &mut Histogram,
+    channels: Option<&mut Channels>,
+) -> Result<()> {
+    let values = tensor.view::<f32>()?;
+    let copied: Vec<f32>;
+    let values = match values.as_slice() {
+        Some(values) => values,
+        None => {
+            copied = values.iter().copied().collect();
+            &copied
+        }
+    };
+    let wrong = |text: String| Error::new(ErrorKind::InvalidArgument, text).on_tensor(name);
+    histogram.add(values).map_err(wrong)?;
+    if let (Some(channels), Some(&count)) = (channels, tensor.shape().last()) {
+        channels.add(values, count);
+    }
+    Ok(())
 }
 
 /// Whether a batch fits the model's inputs.
