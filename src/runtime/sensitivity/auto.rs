@@ -4,12 +4,12 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use super::super::{InferenceModule, OptimizeOptions};
 use super::{Metric, SEARCH, Search};
 use crate::backend::{BackendKind, Registry};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::precision::{Precision, PrecisionOptions, Ranges};
 use crate::export::{OnnxModel, Target};
-use crate::runtime::{InferenceModule, OptimizeOptions};
 use crate::tensor::HostTensor;
 
 /// A precision is kept only where it takes at most this part of the time of the best one before.
