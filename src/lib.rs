@@ -157,6 +157,7 @@ pub mod precision {
         Layer, Precision, PrecisionOptions, PrecisionReport, Range, Ranges,
     };
     pub use crate::runtime::calibration::{Calibration, Method};
+    pub use crate::runtime::sensitivity::{Auto, LayerDrop, Metric, Search, Sensitivity, Tried};
 }
 
 /// CUDA memory in and out of a module, through [cudarc].

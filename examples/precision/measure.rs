@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use accelerant::backend::Backend;
 use accelerant::backend::tensorrt::{TensorRt, TensorRtOptions};
+use accelerant::cache::EngineCache;
 use accelerant::export::OnnxModel;
 use accelerant::precision::{Precision, PrecisionOptions, PrecisionReport};
 use accelerant::{BackendKind, HostTensor, InferenceModule, OptimizeOptions, Registry};
@@ -86,6 +87,7 @@ impl Bench {
         let registry = Registry::empty().with(self.backend.clone());
         let registry = registry.require(BackendKind::TensorRtRtx);
         let options = OptimizeOptions::new().registry(registry).precision(wanted);
+        let options = options.cache(EngineCache::off());
         let module = InferenceModule::compile(model, &options)?;
         let build = start.elapsed().as_secs_f64();
         let report = module.precision_report().ok_or("a precision was asked for")?;

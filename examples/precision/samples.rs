@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use accelerant::backend::tensorrt::TensorRt;
-use accelerant::export::OnnxModel;
+use accelerant::export::{OnnxModel, Target};
 use accelerant::precision::{Calibration, Ranges};
 use accelerant::{DType, HostTensor, Registry};
 use ndarray::{Array4, ArrayD};
@@ -87,6 +87,8 @@ pub(crate) fn ranges(path: &Path, model: &OnnxModel, args: &Args) -> Result<Opti
     if args.calibrate == 0 {
         return Ok(None);
     }
+    // The values that a precision will see: sizes that are computed though they are known are constants.
+    let model = &model.for_target(Target::tensorrt())?;
     let registry = match args.calibrate_on_gpu {
         true => Registry::empty().with(TensorRt::rtx()),
         false => portable(),

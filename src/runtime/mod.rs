@@ -10,6 +10,7 @@ mod module;
 mod options;
 pub(crate) mod pipeline;
 mod report;
+pub(crate) mod sensitivity;
 pub(crate) mod serving;
 mod verify;
 

@@ -144,8 +144,13 @@ impl InferenceModule {
         expect_no_export(options)?;
         let recorder = Recorder::new(options.follower(), options.limit());
         let wanted = AsRef::<ExportOptions>::as_ref(options).wanted_precision();
+        let mut precision = None;
         let mut export = |target: Target| match wanted {
-            Some(wanted) => model.with_precision(target, wanted.clone()),
+            Some(wanted) => {
+                let written = model.with_precision(target, wanted.clone())?;
+                precision = written.precision_report().cloned();
+                Ok(written)
+            }
             None => Ok(model.clone()),
         };
         let mut maker = Maker::new(options.engine_cache())?;
@@ -165,6 +170,7 @@ impl InferenceModule {
             phases: Vec::new(),
             first_run: None,
             passes: Vec::new(),
+            precision,
             warnings: Vec::new(),
             rejected: Vec::new(),
         };
@@ -377,6 +383,7 @@ impl InferenceModule {
             phases: Vec::new(),
             first_run: first_run.get().copied(),
             passes: Vec::new(),
+            precision: self.precision_report().cloned(),
             warnings: Vec::new(),
             rejected: rejected.iter().map(RejectedBackend::of).collect(),
         };

@@ -6,6 +6,7 @@ use serde::{Serialize, Serializer};
 
 use crate::backend::Rejection;
 use crate::cache::CacheUse;
+use crate::export::precision::PrecisionReport;
 use crate::progress::{Phase, Record};
 
 /// How a module was made: by which backend, what the cache did, and how long everything took.
@@ -42,6 +43,9 @@ pub struct ModuleReport {
     pub first_run: Option<Duration>,
     /// The passes over the graph that changed something.
     pub passes: Vec<PassChange>,
+    /// What became of each layer, where a precision was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub precision: Option<PrecisionReport>,
     /// The warnings of the backend's library.
     pub warnings: Vec<String>,
     /// The backends that were passed over.
@@ -137,6 +141,8 @@ impl fmt::Display for ModuleReport {
             format!("{}: {} place{s}", change.pass, change.places)
         });
         list(f, "passes", changes)?;
+        let precision = self.precision.as_ref().map(ToString::to_string).unwrap_or_default();
+        list(f, "precision", precision.lines().map(str::to_owned))?;
         list(f, "warnings", self.warnings.iter().map(|text| text.replace('\n', " ")))?;
         let rejected = self.rejected.iter();
         list(f, "not taken", rejected.map(|r| format!("{}: {}", r.backend, r.reason)))

@@ -65,10 +65,9 @@ fn guards(graph: &Graph) -> Vec<Guard> {
 fn guard(wiring: &Wiring<'_>, at: usize) -> Option<Guard> {
     let node = wiring.node(at);
     let name = &node.output[0];
-    let dtype = wiring.graph.spec(name).map(|spec| spec.dtype).filter(|dtype| dtype.is_float())?;
-    let rank = wiring.graph.spec(name)?.shape.rank() as i64;
-    let of_keys = matches!(node.int("axis", -1), axis if axis == -1 || axis == rank - 1);
-    if !of_keys || wiring.is_output(name) {
+    let rank = wiring.graph.spec(name).map(|spec| spec.shape.rank() as i64);
+    let axis = node.int("axis", -1);
+    if axis != -1 && Some(axis + 1) != rank || wiring.is_output(name) {
         return None;
     }
     let [one, two] = wiring.readers(name) else { return None };
@@ -93,6 +92,7 @@ fn guard(wiring: &Wiring<'_>, at: usize) -> Option<Guard> {
     if !matrix.is("MatMul") || matrix.input[0] != where_.output[0] {
         return None;
     }
+    let dtype = wiring.graph.constant(zero)?.dtype();
     let mask = mask(wiring, &node.input[0]);
     let (softmax, zero) = (name.clone(), zero.clone());
     Some(Guard { product, left_out: [nan, chosen], softmax, zero, mask, dtype })

@@ -126,6 +126,18 @@ impl Choice<'_> {
                 return Err(wrong(format!("no layer is called `{pattern}`")));
             }
         }
+        for pattern in options.halves() {
+            if !graph.nodes.iter().any(|node| names(pattern, node)) {
+                return Err(wrong(format!("no layer is called `{pattern}`")));
+            }
+        }
+        if !quantize::BLOCKS.contains(&options.most_inputs()) {
+            let text = format!(
+                "blocks of {} inputs: they are of 16, 32, 64 or 128",
+                options.most_inputs()
+            );
+            return Err(wrong(text));
+        }
         let both = |node: &&NodeProto| {
             let named = |list: &[String]| list.iter().any(|pattern| matches(pattern, node));
             named(options.kept()) && named(options.asked())
@@ -170,6 +182,11 @@ impl Choice<'_> {
         self.options.asked().iter().any(|pattern| matches(pattern, node))
     }
 
+    /// Whether a layer stays in half precision by name.
+    fn halves(&self, node: &NodeProto) -> bool {
+        self.options.halves().iter().any(|pattern| names(pattern, node))
+    }
+
     fn measured(&self, name: &str) -> Option<&Range> {
         self.options.measured()?.get(name)
     }
@@ -200,11 +217,19 @@ impl Choice<'_> {
 
 /// Whether a pattern names a node: by its name, its first output or its operator; `*` at the end stands for any rest.
 fn matches(pattern: &str, node: &NodeProto) -> bool {
-    let fits = |name: &str| match pattern.strip_suffix('*') {
+    names(pattern, node) || fits(pattern, node.op_type())
+}
+
+/// Whether a pattern names a node by its name or its first output.
+fn names(pattern: &str, node: &NodeProto) -> bool {
+    fits(pattern, node.name()) || node.output.first().is_some_and(|name| fits(pattern, name))
+}
+
+fn fits(pattern: &str, name: &str) -> bool {
+    match pattern.strip_suffix('*') {
         Some(start) => name.starts_with(start),
         None => name == pattern,
-    };
-    fits(node.name()) || fits(node.op_type()) || node.output.first().is_some_and(|name| fits(name))
+    }
 }
 
 /// What a target can do with fewer bits.
