@@ -8,11 +8,6 @@ fn main() {
     tensorrt::compile();
 }
 
-/// As the library looks for it at run time.
-#[cfg(feature = "_tensorrt")]
-#[path = "src/files/cache.rs"]
-mod cache;
-
 #[cfg(feature = "_tensorrt")]
 mod tensorrt {
     use std::{
@@ -21,13 +16,12 @@ mod tensorrt {
         process,
     };
 
-    use super::cache::{cache_folder, folder_in};
+    use accelerant_sdk::{Sdk, TENSORRT, TENSORRT_RTX, cache_folder, folder_in};
 
     struct Flavor {
         feature: &'static str,
         name: &'static str,
-        variable: &'static str,
-        folder: &'static str,
+        sdk: Sdk,
         defines: &'static [&'static str],
     }
 
@@ -35,15 +29,13 @@ mod tensorrt {
         Flavor {
             feature: "CARGO_FEATURE_TENSORRT_RTX",
             name: "rtx",
-            variable: "TENSORRT_RTX_ROOT",
-            folder: "tensorrt-rtx-1.6.1.120",
+            sdk: TENSORRT_RTX,
             defines: &["ACCELERANT_IS_RTX"],
         },
         Flavor {
             feature: "CARGO_FEATURE_TENSORRT",
             name: "enterprise",
-            variable: "TENSORRT_ROOT",
-            folder: "tensorrt-lean-11.4.0.106",
+            sdk: TENSORRT,
             defines: &[],
         },
     ];
@@ -55,12 +47,11 @@ mod tensorrt {
     pub(super) fn compile() {
         println!("cargo::rerun-if-changed=cpp");
         println!("cargo::rerun-if-changed={BRIDGE}");
-        println!("cargo::rerun-if-changed=src/files/cache.rs");
         for variable in ["ACCELERANT_CACHE_DIR", "XDG_CACHE_HOME", "HOME", "DOCS_RS"] {
             println!("cargo::rerun-if-env-changed={variable}");
         }
         for flavor in &FLAVORS {
-            println!("cargo::rerun-if-env-changed={}", flavor.variable);
+            println!("cargo::rerun-if-env-changed={}", flavor.sdk.variable);
         }
         if env::var_os("DOCS_RS").is_some() {
             return;
@@ -94,7 +85,7 @@ mod tensorrt {
 
     /// The folder with the flavor's headers.
     fn headers(flavor: &Flavor) -> PathBuf {
-        let Flavor { variable, folder, .. } = flavor;
+        let Sdk { variable, folder, .. } = flavor.sdk;
         let root = match folder_in(variable) {
             Some(root) => Some(root),
             None => match cache_folder() {
@@ -111,10 +102,11 @@ mod tensorrt {
         if !include.join("NvInfer.h").is_file() {
             let missing = include.join("NvInfer.h");
             println!(
-                "cargo::error=no TensorRT headers: {} is missing. Either run `cargo xtask sdk` in a clone of \
-                 accelerant, which fetches headers and libraries into a folder that all crates look in, or set \
-                 {variable} to the folder of an SDK with include/ and lib/",
-                missing.display()
+                "cargo::error=no TensorRT headers: {} is missing. Either run `{}` (`cargo install \
+                 accelerant-cli` gives the command), which fetches headers and libraries into a folder that all \
+                 crates look in, or set {variable} to the folder of an SDK with include/ and lib/",
+                missing.display(),
+                flavor.sdk.command()
             );
             process::exit(1);
         }

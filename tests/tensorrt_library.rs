@@ -64,7 +64,7 @@ fn an_empty_folder_is_told_with_every_path() {
             let path = folder.path().join(part).join(name);
             assert!(text.contains(&format!("{}: no such file", path.display())), "{text}");
         }
-        assert!(text.contains("cargo xtask sdk") && text.contains(variable), "{text}");
+        assert!(text.contains("accelerant sdk install") && text.contains(variable), "{text}");
         assert_eq!(backend.build(&relu()).unwrap_err().kind(), ErrorKind::LibraryNotFound);
         assert!(backend.description().contains("cannot be loaded"));
     }

@@ -14,7 +14,7 @@ mod source;
 use std::{io::Write, process::ExitCode};
 
 use clap::{CommandFactory, Parser, Subcommand};
-use commands::{Output, bench, build, cache, check, compare, doctor, inspect, run};
+use commands::{Output, bench, build, cache, check, compare, doctor, inspect, run, sdk};
 use fail::Failure;
 
 const EXIT_CODES: &str = "\
@@ -76,6 +76,8 @@ enum Command {
     Check(check::Args),
     /// List, check and clear the cache of engines
     Cache(cache::Args),
+    /// Install, list and remove the libraries that the backends run on
+    Sdk(sdk::Args),
     /// Tell what there is to run on, what is missing, and what helps
     Doctor(doctor::Args),
     /// Print the completions of a shell
@@ -99,6 +101,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Cache(args) => cache::run(&args),
+        Command::Sdk(args) => sdk::run(&args, &globals),
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -8,7 +8,6 @@ use std::{
 };
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::files;
 
 /// Moves the cache, or switches it off.
 pub(super) const VARIABLE: &str = "ACCELERANT_ENGINE_CACHE";
@@ -16,7 +15,7 @@ pub(super) const VARIABLE: &str = "ACCELERANT_ENGINE_CACHE";
 /// Where the environment wants the cache; an error says why there is none.
 pub(super) fn usual() -> Result<PathBuf, String> {
     let named = env::var_os(VARIABLE).filter(|value| !value.is_empty());
-    let users = if named.is_none() { files::cache_folder()? } else { None };
+    let users = if named.is_none() { accelerant_sdk::cache_folder()? } else { None };
     choose(named, users)
 }
 

@@ -1,6 +1,5 @@
-//! Files written whole or not at all, and the folder of the user's cache. What is in a file is the callers' business.
+//! Files written whole or not at all. What is in a file is the callers' business.
 
-mod cache;
 mod draft;
 mod folder;
 mod place;
@@ -12,9 +11,6 @@ use std::{
 };
 
 use crate::error::{Error, Result};
-pub(crate) use cache::cache_folder;
-#[cfg(feature = "_tensorrt")]
-pub(crate) use cache::folder_in;
 pub(crate) use draft::Draft;
 pub(crate) use folder::FolderLock;
 pub(crate) use place::Place;
@@ -57,35 +53,4 @@ fn buffered(
     let mut writer = BufWriter::with_capacity(1 << 20, file);
     write(&mut writer)?;
     writer.flush()
-}
-
-#[cfg(all(test, any(feature = "ort", feature = "_tensorrt")))]
-mod tests {
-    use std::path::PathBuf;
-
-    use super::cache::choose;
-
-    #[test]
-    fn the_most_special_variable_comes_first_and_a_relative_path_is_refused() {
-        let with = |set: &[(&str, &str)]| {
-            let set: Vec<_> = set.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-            choose(move |name| {
-                set.iter().find(|(key, _)| key == name).map(|(_, value)| value.into())
-            })
-        };
-        let found = |path: &str| Ok(Some(PathBuf::from(path)));
-        let home = ("HOME", "/home/u");
-        assert_eq!(with(&[]), Ok(None));
-        assert_eq!(with(&[home]), found("/home/u/.cache/accelerant"));
-        assert_eq!(with(&[home, ("XDG_CACHE_HOME", "/c")]), found("/c/accelerant"));
-        assert_eq!(with(&[home, ("XDG_CACHE_HOME", "")]), found("/home/u/.cache/accelerant"));
-        assert_eq!(with(&[("XDG_CACHE_HOME", "c"), ("ACCELERANT_CACHE_DIR", "/a")]), found("/a"));
-        for name in ["ACCELERANT_CACHE_DIR", "XDG_CACHE_HOME", "HOME"] {
-            let error = with(&[(name, "c")]).unwrap_err();
-            assert_eq!(error, format!("{name}=c is not an absolute path"));
-            if name != "HOME" {
-                assert_eq!(with(&[home, (name, "c")]), Err(error));
-            }
-        }
-    }
 }

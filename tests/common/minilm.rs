@@ -2,9 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-#[path = "../../src/files/cache.rs"]
-mod cache;
-
 /// The folder with `model.safetensors`, `tokenizer.json` and `config.json`: the one that
 /// `ACCELERANT_MINILM_DIR` names, else where `cargo xtask sdk --flavor models` puts it.
 ///
@@ -15,7 +12,7 @@ mod cache;
 /// When the variable names a folder without the model: who set it expects it to be used.
 pub fn folder() -> Result<PathBuf, String> {
     let whole = |folder: &Path| folder.join("model.safetensors").is_file();
-    if let Some(named) = cache::folder_in("ACCELERANT_MINILM_DIR") {
+    if let Some(named) = accelerant_sdk::folder_in("ACCELERANT_MINILM_DIR") {
         assert!(
             whole(&named),
             "ACCELERANT_MINILM_DIR={} has no model.safetensors",
@@ -23,7 +20,8 @@ pub fn folder() -> Result<PathBuf, String> {
         );
         return Ok(named);
     }
-    let folder = cache::cache_folder()?.unwrap_or_default().join("all-minilm-l6-v2");
+    let folder =
+        accelerant_sdk::cache_folder()?.unwrap_or_default().join(accelerant_sdk::MINILM.folder);
     match whole(&folder) {
         true => Ok(folder),
         false => Err(format!(

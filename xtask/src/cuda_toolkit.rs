@@ -1,9 +1,9 @@
 //! `cargo xtask cuda-toolkit`: the CUDA compiler, headers, libraries and link stubs that the feature
 //! `candle-cuda` is compiled with, for machines without CUDA. Nothing of it is needed otherwise.
 
-use crate::fetch::{self, Pinned};
 use crate::workspace::{capture, quoted};
-use crate::{cache, progress};
+use accelerant_sdk::install::fetch::{self, Pinned};
+use accelerant_sdk::install::{place as cache, progress};
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeSet;
 use std::env;

@@ -2,20 +2,15 @@
 //! each command has its own file.
 
 mod bundle;
-mod cache;
 mod ci;
 mod codegen;
 mod compare;
 mod cuda_toolkit;
 mod demo;
-mod fetch;
 mod fuzz;
-mod hash;
 mod nvcc;
-mod progress;
 mod rooms;
 mod sdk;
-mod stamp;
 mod tables;
 mod test;
 mod tidy;

@@ -1,10 +1,11 @@
-//! Where the repository lies, how other programs are started, and the one feature set that the
+//! Where the repository lies, how cargo is started, and the one feature set that the
 //! commands share. No command's own logic.
 
+pub(crate) use accelerant_sdk::install::program::{capture, line_of, quoted};
 use anyhow::{Context, Result, bail};
 use std::ffi::OsStr;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 /// Built, tested, measured and demonstrated alike, so that nothing compiles twice.
 pub(crate) const FEATURES: &str = "burn,candle,ort,tract,tensorrt-rtx,tensorrt";
@@ -32,39 +33,6 @@ pub(crate) fn stream(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs quietly; a failure carries what the program wrote to its error output.
-pub(crate) fn capture(command: &mut Command) -> Result<Output> {
-    let line = line_of(command);
-    let output = command.stdin(Stdio::null()).output().with_context(|| {
-        format!("`{}` could not be started", command.get_program().to_string_lossy())
-    })?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("`{line}` failed ({}):\n{}", output.status, said.trim_end());
-    }
-    Ok(output)
-}
-
-/// The command as one would type it, with the variables that it sets.
-pub(crate) fn line_of(command: &Command) -> String {
-    let set = command
-        .get_envs()
-        .filter_map(|(name, value)| Some(format!("{}={}", name.to_string_lossy(), quoted(value?))));
-    let words = std::iter::once(command.get_program()).chain(command.get_args()).map(quoted);
-    set.chain(words).collect::<Vec<_>>().join(" ")
-}
-
-/// A word as a shell reads it back.
-pub(crate) fn quoted(word: &OsStr) -> String {
-    let word = word.to_string_lossy();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+./:,@%".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.into_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
-}
-
 /// Whether the main crate has integration tests, benches or examples whose name starts so.
 pub(crate) fn has_target(folder: &str, prefix: &str) -> bool {
     let Ok(entries) = root().join(folder).read_dir() else {
@@ -82,16 +50,4 @@ pub(crate) fn has_target(folder: &str, prefix: &str) -> bool {
 pub(crate) fn is_target(folder: &str, name: &str) -> bool {
     let folder = root().join(folder);
     folder.join(name).with_extension("rs").is_file() || folder.join(name).join("main.rs").is_file()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_printed_command_can_be_typed_again() {
-        let mut command = Command::new("cargo");
-        command.env("FLAGS", "-D warnings").args(["test", "--test", "cases_*"]);
-        assert_eq!(line_of(&command), "FLAGS='-D warnings' cargo test --test 'cases_*'");
-    }
 }

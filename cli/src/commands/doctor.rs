@@ -137,28 +137,38 @@ pub(crate) fn run(_: &Args) -> Result<Output> {
 
 /// The one thing that helps a backend that cannot run.
 fn hint(kind: &BackendKind, reason: &Error) -> String {
-    let flavor = match kind {
-        BackendKind::TensorRtRtx => "rtx",
-        BackendKind::TensorRt => "enterprise",
-        _ => "onnxruntime",
+    let sdk = match kind {
+        BackendKind::TensorRtRtx => accelerant_sdk::TENSORRT_RTX,
+        BackendKind::TensorRt => accelerant_sdk::TENSORRT,
+        _ => accelerant_sdk::ONNXRUNTIME,
     };
     match (reason.kind(), kind) {
         (ErrorKind::Device, _) => {
             "it takes an NVIDIA GPU and its driver; `nvidia-smi` tells whether they are there"
                 .into()
         }
-        (_, BackendKind::Ort) => {
-            "`cargo xtask sdk --flavor onnxruntime` in a clone of accelerant installs it; \
-             ORT_DYLIB_PATH names a libonnxruntime that is there"
-                .into()
+        // A variable that names another library is the only place that is looked in.
+        _ if accelerant_sdk::folder_in(sdk.variable).is_some() => {
+            format!("`unset {}`, which names it now, and `{}`", sdk.variable, sdk.command())
         }
-        _ => format!("`cargo xtask sdk --flavor {flavor}` in a clone of accelerant installs it"),
+        _ => format!("`{}` installs it", sdk.command()),
     }
 }
 
 /// How a feature comes in.
 fn install(feature: &str) -> String {
-    format!("`cargo install --path cli --features {feature}` in a clone of accelerant")
+    let command =
+        format!("`cargo install --path cli --features {feature}` in a clone of accelerant");
+    // Compiling them takes the headers.
+    match [accelerant_sdk::TENSORRT_RTX, accelerant_sdk::TENSORRT]
+        .iter()
+        .find(|sdk| sdk.name == feature)
+    {
+        Some(sdk) if !sdk.installed().is_ok_and(|found| found.is_some()) => {
+            format!("`{}`, then {command}", sdk.command())
+        }
+        _ => command,
+    }
 }
 
 /// The GPUs, where a flavor of TensorRT sees them.

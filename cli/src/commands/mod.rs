@@ -10,6 +10,7 @@ pub(crate) mod compare;
 pub(crate) mod doctor;
 pub(crate) mod inspect;
 pub(crate) mod run;
+pub(crate) mod sdk;
 
 use serde_json::Value;
 

@@ -11,7 +11,6 @@ use ort::environment::Environment;
 use super::version::Version;
 use crate::backend::panics::guarded;
 use crate::error::{Error, ErrorKind, Result};
-use crate::files;
 
 /// The environment variable that names an ONNX Runtime library. A library that was named is the only one tried.
 const DYLIB: &str = "ORT_DYLIB_PATH";
@@ -61,7 +60,7 @@ fn find() -> Result<(PathBuf, Version)> {
             }
         };
     }
-    let cache = files::cache_folder();
+    let cache = accelerant_sdk::cache_folder();
     let cached = cache.iter().flatten().flat_map(|cache| libraries_in(cache));
     let mut old = None;
     for path in cached.chain(system_names()) {
@@ -74,7 +73,9 @@ fn find() -> Result<(PathBuf, Version)> {
     Err(old.unwrap_or_else(|| {
         let refused = cache.err().map(|reason| format!(" ({reason})")).unwrap_or_default();
         let text = format!(
-            "no ONNX Runtime is found: set {DYLIB} to its library, or install it where the system's loader looks{refused}"
+            "no ONNX Runtime is found: run `{}`, set {DYLIB} to its library, or install it where the system's loader \
+             looks{refused}",
+            accelerant_sdk::ONNXRUNTIME.command()
         );
         Error::new(ErrorKind::LibraryNotFound, text)
     }))

@@ -1,7 +1,7 @@
 //! The portable backend on ONNX Runtime, which is loaded when a library of it is found. Runs on the CPU; nothing of
 //! TensorRT.
 //!
-//! Looked for, in this order: `ORT_DYLIB_PATH`, the cache that `cargo xtask sdk` fills, and the system's loader.
+//! Looked for, in this order: `ORT_DYLIB_PATH`, the cache that `accelerant sdk install` fills, and the system's loader.
 
 mod guards;
 mod library;

@@ -4,7 +4,7 @@
 //! backend starts on machines without them. They are looked for in
 //! 1. the folder given to [`TensorRt::rtx_at`] or [`TensorRt::enterprise_at`], else
 //! 2. the folder in the environment variable `TENSORRT_RTX_ROOT` or `TENSORRT_ROOT`, else
-//! 3. the cache that `cargo xtask sdk` fills (`ACCELERANT_CACHE_DIR`, by default
+//! 3. the cache that `accelerant sdk install` fills (`ACCELERANT_CACHE_DIR`, by default
 //!    `~/.cache/accelerant`), then where the system finds libraries.
 //!
 //! A library whose major or minor version is not that of the headers this crate was compiled with

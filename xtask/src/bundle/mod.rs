@@ -6,7 +6,7 @@ mod build;
 mod pack;
 
 use crate::sdk::{self, Sdk};
-use crate::{cache, hash, progress};
+use accelerant_sdk::install::{hash, place as cache, progress};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};

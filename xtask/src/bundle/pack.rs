@@ -1,7 +1,7 @@
 //! Archives of a bundle: tar and xz, split into parts, with a manifest. What goes into them is the
 //! caller's business, how they are joined is `run.sh`'s.
 
-use crate::hash;
+use accelerant_sdk::install::hash;
 use anyhow::{Context, Result, ensure};
 use std::fs::{self, File};
 use std::io::{self, Read};

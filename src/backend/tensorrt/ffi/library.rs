@@ -8,12 +8,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use accelerant_sdk::Sdk;
 use cxx::SharedPtr;
 
 use super::bridge::{self, Flavor, Version};
 use crate::backend::BackendKind;
 use crate::error::{Error, ErrorKind, Result};
-use crate::files;
 
 impl Flavor {
     pub(crate) fn kind(self) -> BackendKind {
@@ -30,15 +30,19 @@ impl Flavor {
         }
     }
 
-    /// The environment variable that names the SDK folder.
-    fn variable(self) -> &'static str {
+    fn sdk(self) -> Sdk {
         match self {
-            Self::Enterprise => "TENSORRT_ROOT",
-            _ => "TENSORRT_RTX_ROOT",
+            Self::Enterprise => accelerant_sdk::TENSORRT,
+            _ => accelerant_sdk::TENSORRT_RTX,
         }
     }
 
-    /// The SDK folder in the cache, as `cargo xtask sdk` makes it.
+    /// The environment variable that names the SDK folder.
+    fn variable(self) -> &'static str {
+        self.sdk().variable
+    }
+
+    /// The SDK folder in the cache, as `accelerant sdk install` makes it.
     fn folder(self, version: Version) -> String {
         match self {
             Self::Enterprise => format!("tensorrt-lean-{version}"),
@@ -94,12 +98,13 @@ impl Library {
             }
         }
         let (title, variable) = (flavor.title(), flavor.variable());
-        if let Err(refused) = files::cache_folder() {
+        if let Err(refused) = accelerant_sdk::cache_folder() {
             let _ = write!(tried, "\n  the cache folder: {refused}");
         }
         let text = format!(
             "{title} {compiled} cannot be loaded:{tried}\n\
-             run `cargo xtask sdk`, or set {variable} to the folder of the SDK"
+             run `{}`, or set {variable} to the folder of the SDK",
+            flavor.sdk().command()
         );
         Err(Error::new(kind, text))
     }
@@ -173,9 +178,9 @@ impl fmt::Debug for Library {
 /// Library and parser files to try, in order.
 fn candidates(flavor: Flavor, version: Version, root: Option<&Path>) -> Vec<[PathBuf; 2]> {
     let names = flavor.names(version.major);
-    let named = root.map(Path::to_owned).or_else(|| files::folder_in(flavor.variable()));
+    let named = root.map(Path::to_owned).or_else(|| accelerant_sdk::folder_in(flavor.variable()));
     let from_system = named.is_none();
-    let cached = || Some(files::cache_folder().ok()??.join(flavor.folder(version)));
+    let cached = || Some(accelerant_sdk::cache_folder().ok()??.join(flavor.folder(version)));
     let root = named.or_else(cached);
     let mut all = Vec::new();
     for folder in root.iter().flat_map(|root| [root.join("lib"), root.join("lib64"), root.clone()])

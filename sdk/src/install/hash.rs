@@ -1,25 +1,35 @@
 //! SHA-256 of files and of folders. No policy about what must match.
 
-use crate::stamp;
+use super::stamp;
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io;
 use std::path::Path;
 
-pub(crate) fn file(path: &Path) -> Result<String> {
+/// The hash of a file.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn file(path: &Path) -> Result<String> {
     let mut hasher = Sha256::new();
     add(&mut hasher, path)?;
     Ok(format!("{:x}", hasher.finalize()))
 }
 
 /// The hash of a folder: over each file's relative path, length and content, sorted by path. A stamp is left out.
-pub(crate) fn tree(root: &Path) -> Result<String> {
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn tree(root: &Path) -> Result<String> {
     named(root, &mut names(root)?)
 }
 
 /// The hash of each file of a folder, by its relative path. A stamp is left out.
-pub(crate) fn each(root: &Path) -> Result<Vec<(String, String)>> {
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn each(root: &Path) -> Result<Vec<(String, String)>> {
     names(root)?.into_iter().map(|name| Ok((name.clone(), file(&root.join(name))?))).collect()
 }
 
@@ -32,7 +42,10 @@ fn names(root: &Path) -> Result<Vec<String>> {
 }
 
 /// The same over the files of the given names only.
-pub(crate) fn named(root: &Path, names: &mut [String]) -> Result<String> {
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn named(root: &Path, names: &mut [String]) -> Result<String> {
     names.sort();
     let mut hasher = Sha256::new();
     for name in names.iter() {
