@@ -4,7 +4,7 @@
 
 use super::{Run, Step};
 use crate::error::{Error, ErrorKind};
-use crate::export::candle::sizes::Size;
+use crate::export::sizes::Column;
 use crate::export::candle::tape::{Constant, Op, Recorded};
 
 /// The run whose constant at a step begins with those of all others.
@@ -35,9 +35,9 @@ fn begin(constant: &Constant, dims: &[usize]) -> Option<Constant> {
 
 /// Adds the constant of the largest run, cut to the sizes of a step.
 pub(super) fn cut(steps: &mut Vec<Step>, step: Step, largest: &Recorded) {
-    let runs = step.dims.first().map_or(0, Vec::len);
-    let fixed = |size: usize| -> Size { std::iter::repeat_n(size, runs).collect() };
-    let mut dims: Vec<Size> = largest.dims.iter().map(|&size| fixed(size)).collect();
+    let runs = step.dims.first().map_or(0, |size| size.len());
+    let fixed = |size: usize| -> Column { std::iter::repeat_n(size, runs).collect() };
+    let mut dims: Vec<Column> = largest.dims.iter().map(|&size| fixed(size)).collect();
     let Step { dims: wanted, dtype, scope, .. } = step;
     let whole = Step {
         op: largest.op.clone(),
