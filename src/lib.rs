@@ -44,6 +44,7 @@ pub mod serving {
 /// Text from language models: [`Decoder`](generate::Decoder) and what it is made of.
 pub mod generate {
     pub use crate::export::decoder::*;
+    pub use crate::runtime::generate::*;
 }
 
 /// From a type of the caller's to another: what comes before and after a model.
