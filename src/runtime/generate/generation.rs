@@ -38,6 +38,8 @@ pub struct Batch {
     ends: Vec<Option<End>>,
     /// One a text; none where the graph chooses.
     samplers: Vec<Sampler>,
+    /// What was chosen last, also of texts that have ended.
+    last: Vec<u32>,
     session: Option<Box<dyn Session>>,
     /// Passes made, the one over the prompts included, and those of them whose results were taken.
     passes: usize,
@@ -69,6 +71,7 @@ impl Batch {
             prompts: prompts.iter().map(|prompt| prompt.len()).collect(),
             ends: vec![None; prompts.len()],
             samplers,
+            last: Vec::new(),
             session: None,
             passes: 0,
             taken: 0,
@@ -87,8 +90,7 @@ impl Batch {
 
     /// How many steps there can be: each writes one position of the cache.
     fn most_steps(&self) -> usize {
-        let longest = self.prompts.iter().max().copied().unwrap_or_default();
-        (self.module.capacity - longest).min(self.options.max_tokens.saturating_sub(1))
+        (self.module.capacity - self.longest()).min(self.options.max_tokens.saturating_sub(1))
     }
 
     fn advance(&mut self) -> Result<Option<Vec<Option<u32>>>> {
@@ -134,9 +136,7 @@ impl Batch {
 
     fn sampled(&mut self, session: &mut dyn Session) -> Result<Vec<u32>> {
         if self.passes == self.taken {
-            let last: Vec<u32> =
-                self.texts.iter().map(|text| text.last().copied().unwrap_or_default()).collect();
-            session.step(Some(&last))?;
+            session.step(Some(&self.last))?;
             self.passes += 1;
         }
         let logits = session.logits()?;
@@ -147,31 +147,35 @@ impl Batch {
 
     /// Adds tokens to the texts that go on. `None` where all end here.
     fn accept(&mut self, chosen: &[u32]) -> Option<Vec<Option<u32>>> {
-        let full = self.taken
-            > self.module.capacity - self.prompts.iter().max().copied().unwrap_or_default();
+        let full = self.taken > self.module.capacity - self.longest();
         let mut given = Vec::with_capacity(chosen.len());
         for (i, &token) in chosen.iter().enumerate() {
-            let goes_on = self.ends[i].is_none();
-            if goes_on && self.stops.contains(&token) {
+            if self.ends[i].is_none() && self.stops.contains(&token) {
                 self.ends[i] = Some(End::StopToken);
             }
-            // A text that has ended keeps growing with its batch, unseen.
-            self.texts[i].push(token);
-            let seen = goes_on && self.ends[i].is_none();
-            if !seen {
-                self.texts[i].truncate(self.texts[i].len().max(self.prompts[i] + 1));
+            if self.ends[i].is_some() {
+                // It grows on with its batch, unseen.
+                given.push(None);
+                continue;
             }
-            given.push(seen.then_some(token));
-            if seen && self.taken == self.options.max_tokens {
+            self.texts[i].push(token);
+            given.push(Some(token));
+            if self.taken == self.options.max_tokens {
                 self.ends[i] = Some(End::MaxTokens);
-            } else if seen && full {
+            } else if full {
                 self.ends[i] = Some(End::CacheFull);
             }
         }
+        self.last = chosen.to_vec();
         given.iter().any(Option::is_some).then_some(given)
     }
 
-    pub(super) fn end_all(&mut self, end: End) {
+    fn longest(&self) -> usize {
+        self.prompts.iter().max().copied().unwrap_or_default()
+    }
+
+    /// Ends the texts that have not ended.
+    fn end_all(&mut self, end: End) {
         for own in &mut self.ends {
             own.get_or_insert(end);
         }
@@ -212,8 +216,9 @@ impl Generation {
         self.0.ends[0]
     }
 
+    /// It has ended for another reason than its tokens.
     pub(super) fn end_with(&mut self, end: End) {
-        self.0.end_all(end);
+        self.0.ends[0] = Some(end);
     }
 
     /// The same as text, whole characters at a time. `decode` makes text of tokens, such as

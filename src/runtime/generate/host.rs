@@ -71,16 +71,12 @@ impl Session for HostSession {
         let plans: Vec<_> = prompts.iter().map(|prompt| chunks(prompt.len(), self.chunk)).collect();
         let passes = plans.iter().map(Vec::len).max().unwrap_or_default();
         for pass in 0..passes {
-            let row = |(prompt, plan): (&&'_ [u32], &Vec<super::session::Chunk>)| {
-                // A text that is through passes over its end again.
-                let chunk = plan[pass.min(plan.len() - 1)];
-                (chunk, prompt.len())
-            };
-            let chosen: Vec<_> = prompts.iter().zip(&plans).map(row).collect();
             let rows: Vec<(&[u32], usize)> = prompts
                 .iter()
-                .zip(&chosen)
-                .map(|(prompt, (chunk, _))| {
+                .zip(&plans)
+                .map(|(prompt, plan)| {
+                    // A text that is through passes over its end again.
+                    let chunk = plan[pass.min(plan.len() - 1)];
                     (&prompt[chunk.start..chunk.start + chunk.len], chunk.start)
                 })
                 .collect();
@@ -94,12 +90,8 @@ impl Session for HostSession {
             Some(tokens) => tokens.to_vec(),
             None => self.tokens()?,
         };
-        let rows: Vec<_> = chosen
-            .iter()
-            .zip(&self.lengths)
-            .map(|(token, &at)| (std::slice::from_ref(token), at))
-            .collect();
-        let rows: Vec<(&[u32], usize)> = rows;
+        let tokens = chosen.iter().map(std::slice::from_ref);
+        let rows: Vec<(&[u32], usize)> = tokens.zip(self.lengths.iter().copied()).collect();
         self.pass(&rows)?;
         self.lengths.iter_mut().for_each(|length| *length += 1);
         Ok(())

@@ -58,7 +58,8 @@ impl Decoder {
         compiling: &OptimizeOptions,
     ) -> Result<DecoderModule> {
         let chunk = match options.tokens {
-            Tokens::UpTo(most) => most,
+            // One token has a graph of its own, without `last`.
+            Tokens::UpTo(most) => most.max(2),
             Tokens::Fixed(_) => 128.min(options.capacity),
         };
         let written = |target: Target, single: bool| {
@@ -71,9 +72,7 @@ impl Decoder {
             self.model(target, &options)
         };
         let step = InferenceModule::compile_with(|target| written(target, true), compiling)?;
-        let prompt = match step.signature().inputs[0].shape.is_dynamic()
-            || chunk == 1 && step.device().is_none()
-        {
+        let prompt = match step.signature().inputs[0].shape.is_dynamic() {
             true => None,
             false => {
                 let only = compiling.clone().require(step.backend());
