@@ -5,6 +5,7 @@
 mod bad_input;
 mod engines;
 mod families;
+mod gguf;
 mod sampling;
 mod text;
 

@@ -1,9 +1,10 @@
 //! Attention over a cache whose heads several queries share, without copies of the heads.
 
 use super::DecoderConfig;
+use super::shaped::shaped;
 use crate::error::Result;
 use crate::export::graph::{GraphBuilder, Value};
-use crate::spec::{DType, Dim};
+use crate::spec::DType;
 use crate::tensor::HostTensor;
 
 /// What tokens see: numbers that are added to scores, `[b, 1, rows, capacity]`, with a row for each token, or for each
@@ -70,14 +71,12 @@ pub(super) fn attend(
     if let Some(cap) = config.attention_cap {
         scores = scores.affine(1.0 / cap, 0.0)?.tanh()?.affine(cap, 0.0)?;
     }
-    let weights = scores.add(&sight.0)?.softmax(-1)?.cast(dtype)?;
+    // Rows that are dynamic have the same number under another name.
+    let node = scores.graph().node("Add").input(&scores).input(&sight.0);
+    let scores = node.outputs([(scores.dtype(), scores.shape().clone())]).build()?;
+    let weights = scores.softmax(-1)?.cast(dtype)?;
     let mixed = weights.matmul(values)?;
-    let heads: Vec<Option<Dim>> = vec![
-        Some(dims[0].clone()),
-        Some((kv * group).into()),
-        Some(dims[2].clone()),
-        Some(head.into()),
-    ];
-    let mixed = mixed.reshape(&heads)?.transpose(&[0, 2, 1, 3])?;
-    mixed.reshape(&[Some(dims[0].clone()), Some(dims[2].clone()), Some((kv * group * head).into())])
+    let heads = vec![dims[0].clone(), (kv * group).into(), dims[2].clone(), head.into()];
+    let mixed = shaped(&mixed, heads)?.transpose(&[0, 2, 1, 3])?;
+    shaped(&mixed, vec![dims[0].clone(), dims[2].clone(), (kv * group * head).into()])
 }

@@ -9,10 +9,13 @@ mod families;
 mod options;
 mod products;
 mod rotary;
+mod shaped;
 mod weights;
 
 #[cfg(feature = "candle")]
 mod candle;
+#[cfg(feature = "candle")]
+mod gguf;
 
 pub use config::{Activation, DecoderConfig, Projections, Rotary, RotaryScaling, Window};
 pub use options::{DecoderOptions, ProductForm, Tokens};

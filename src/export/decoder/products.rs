@@ -3,8 +3,10 @@
 use bytes::Bytes;
 
 use super::ProductForm;
+use super::shaped::shaped;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::graph::{GraphBuilder, Value};
+use crate::spec::Dim;
 use crate::tensor::HostTensor;
 
 /// A linear layer: its weight, `[out, in]`, and perhaps a bias, `[out]`.
@@ -40,8 +42,8 @@ impl Linear {
             let text = format!("a weight has two axes, not {:?}", self.weight.shape());
             return Err(Error::new(ErrorKind::ShapeMismatch, text).on_tensor(&*self.name));
         };
-        let lead: Vec<_> = x.dims()[..2].iter().cloned().map(Some).collect();
-        let back = |product: &Value| product.reshape(&[&lead[..], &[Some(out.into())]].concat());
+        let dims = [&x.dims()[..2], &[Dim::from(out)]].concat();
+        let back = |product: &Value| shaped(product, dims.clone());
         let bias = self
             .bias
             .as_ref()

@@ -37,6 +37,15 @@ impl Memory {
     }
 }
 
+/// Where the device writes the tokens of a pass for the host, and when it has.
+struct Place {
+    tokens: PinnedHostSlice<i64>,
+    written: CudaEvent,
+}
+
+// SAFETY: memory of the process and an event, bound to no thread.
+unsafe impl Send for Place {}
+
 /// Two engines, one for a chunk of a prompt and one for a token, over the same caches.
 pub(super) struct DeviceSession {
     prompt: InferenceModule,
@@ -56,7 +65,7 @@ pub(super) struct DeviceSession {
     caches: Vec<Memory>,
     /// Where passes write that have no cache in place: the other of two.
     spare: Vec<Option<Memory>>,
-    places: Vec<(PinnedHostSlice<i64>, CudaEvent)>,
+    places: Vec<Place>,
     pending: VecDeque<usize>,
     place: usize,
 }
@@ -85,10 +94,10 @@ impl DeviceSession {
         let places = (0..PLACES).map(|_| {
             // SAFETY: written by the device before it is read.
             let pinned = unsafe { device.alloc_pinned_with_flags(batch, 0) };
-            Ok((
-                pinned.map_err(|e| failed("no host memory", e))?,
-                device.new_event(None).map_err(|e| failed("no event", e))?,
-            ))
+            Ok(Place {
+                tokens: pinned.map_err(|e| failed("no host memory", e))?,
+                written: device.new_event(None).map_err(|e| failed("no event", e))?,
+            })
         });
         Ok(Self {
             inputs: [words(batch * chunk)?, words(batch * chunk)?, words(batch)?],
@@ -138,7 +147,7 @@ impl DeviceSession {
             .map(|((spec, shape), &address)| DeviceTensor { dtype: spec.dtype, shape, address })
             .collect();
         let mut output = |i: usize, _: &[usize]| {
-            Ok(match i {
+            Ok::<_, Error>(match i {
                 0 | 1 => self.next[to][i].address,
                 2 => self.logits.address,
                 _ => self.spare[i - RESULTS].as_ref().unwrap_or(&self.caches[i - RESULTS]).address,
@@ -161,12 +170,12 @@ impl DeviceSession {
         let place = self.place;
         self.place = (place + 1) % PLACES;
         let from = self.next[self.newest][0].address;
-        let (pinned, event) = &mut self.places[place];
-        let to = pinned.as_mut_slice().map_err(|e| failed("no host memory", e))?;
+        let Place { tokens, written } = &mut self.places[place];
+        let to = tokens.as_mut_slice().map_err(|e| failed("no host memory", e))?;
         self.device.bind_to_thread().map_err(|e| failed("no context", e))?;
         // SAFETY: as many integers on both sides; the host reads them after the event.
         unsafe { result::memcpy_dtoh_async(to, from, self.stream.cu_stream()) }
-            .and_then(|()| event.record(&self.stream))
+            .and_then(|()| written.record(&self.stream))
             .map_err(|e| failed("tokens cannot be copied", e))?;
         self.pending.push_back(place);
         Ok(())
@@ -210,9 +219,10 @@ impl Session for DeviceSession {
 
     fn tokens(&mut self) -> Result<Vec<u32>> {
         let none = || Error::new(ErrorKind::Execution, "no pass has left a result");
-        let (pinned, event) = &self.places[self.pending.pop_front().ok_or_else(none)?];
-        event.synchronize().map_err(|e| failed("the device failed", e))?;
-        let tokens = pinned.as_slice().map_err(|e| failed("the device failed", e))?;
+        let place = self.pending.pop_front().ok_or_else(none)?;
+        let Place { tokens, written } = &self.places[place];
+        written.synchronize().map_err(|e| failed("the device failed", e))?;
+        let tokens = tokens.as_slice().map_err(|e| failed("the device failed", e))?;
         Ok(tokens.iter().map(|&token| token as u32).collect())
     }
 
