@@ -94,7 +94,7 @@ impl DeviceSession {
         let places = (0..PLACES).map(|_| {
             // SAFETY: written by the device before it is read.
             let pinned = unsafe { device.alloc_pinned_with_flags(batch, 0) };
-            Ok(Place {
+            Ok::<_, Error>(Place {
                 tokens: pinned.map_err(|e| failed("no host memory", e))?,
                 written: device.new_event(None).map_err(|e| failed("no event", e))?,
             })
