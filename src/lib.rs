@@ -134,6 +134,12 @@ pub mod serving {
     pub use crate::runtime::serving::{Batcher, BatcherCounters, BatcherOptions, Pending};
 }
 
+/// Text from language models: [`Decoder`](generate::Decoder) and what it is made of.
+pub mod generate {
+    pub use crate::export::decoder::*;
+    pub use crate::runtime::generate::*;
+}
+
 /// From a type of the caller's to another: what comes before and after a model.
 pub mod pipeline {
     pub use crate::runtime::pipeline::{IntoInputs, Pipeline, Scores, softmax, top_k};

@@ -254,6 +254,21 @@ impl HostTensor {
                     _ => Self::from_vec(shape, values.collect()),
                 }
             }
+            (from, to) if from.is_float() && to.is_float() => {
+                let values: Vec<f32> = match from {
+                    DType::F16 => self.to_vec::<f16>()?.into_iter().map(f16::to_f32).collect(),
+                    DType::BF16 => self.to_vec::<bf16>()?.into_iter().map(bf16::to_f32).collect(),
+                    DType::F64 => self.to_vec::<f64>()?.into_iter().map(|v| v as f32).collect(),
+                    _ => self.to_vec()?,
+                };
+                let (shape, values) = (self.shape.clone(), values.into_iter());
+                match to {
+                    DType::F16 => Self::from_vec(shape, values.map(f16::from_f32).collect()),
+                    DType::BF16 => Self::from_vec(shape, values.map(bf16::from_f32).collect()),
+                    DType::F64 => Self::from_vec(shape, values.map(f64::from).collect()),
+                    _ => Self::from_vec(shape, values.collect()),
+                }
+            }
             (from, to) => {
                 let text = format!("{from} is not converted to {to}");
                 Err(Error::new(ErrorKind::DTypeMismatch, text))

@@ -99,6 +99,12 @@ pub trait DeviceExecutable: Send + Sync {
     /// The runs, copies and graphs so far.
     fn counters(&self) -> ExecutionCounters;
 
+    /// The place of the input whose memory an output must be given, counted as in the signature: the execution writes
+    /// it in place. `None` for outputs with memory of their own.
+    fn aliased_input(&self, _output: usize) -> Option<usize> {
+        None
+    }
+
     /// The sizes of all outputs for these sizes of all inputs.
     ///
     /// # Errors

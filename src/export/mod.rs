@@ -1,5 +1,6 @@
 //! From a framework's model, or by hand, to ONNX. No unsafe code, no CUDA, no backend.
 
+pub(crate) mod decoder;
 mod graph;
 #[cfg(any(feature = "burn", feature = "candle"))]
 mod lower;

@@ -101,7 +101,9 @@ impl Target {
         match self.opset {
             ..19 => 8,
             19..=20 => 9,
-            _ => 10,
+            ..23 => 10,
+            23 => 11,
+            _ => 12,
         }
     }
 
@@ -125,6 +127,20 @@ impl Target {
     #[cfg(feature = "candle")]
     pub(crate) const fn has_group_norm(self) -> bool {
         self.opset >= 21
+    }
+
+    /// The same with operators that write a cache in place, where the reader has them: from operator set 24 on, which
+    /// is written for nothing else.
+    pub(crate) const fn with_caches_in_place(mut self) -> Self {
+        if self.is_tensorrt() {
+            self.opset = 24;
+        }
+        self
+    }
+
+    /// `TensorScatter`, whose output is its input's memory.
+    pub(crate) const fn writes_caches_in_place(self) -> bool {
+        self.is_tensorrt() && self.opset >= 24
     }
 
     /// `AveragePool` with dilations, from operator set 19 on.

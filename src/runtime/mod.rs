@@ -5,6 +5,7 @@ pub(crate) mod calibration;
 #[cfg(any(feature = "burn", feature = "candle"))]
 mod check;
 mod compile;
+pub(crate) mod generate;
 mod limited;
 mod module;
 mod options;

@@ -52,6 +52,8 @@ mod bridge {
         dtype: i32,
         dims: Vec<i64>,
         on_host: bool,
+        /// The input whose memory an output of an engine must be given, empty for one with memory of its own.
+        aliased: String,
     }
 
     /// The range of an input's sizes, or of its values where they decide shapes.

@@ -116,6 +116,22 @@ impl LoadedEngine {
         Ok(inputs.filter(|(_, spec)| on_host(spec)).map(|(i, _)| i).collect())
     }
 
+    /// For each output the place of the input that it is written over, if it is.
+    ///
+    /// # Errors
+    /// [`ErrorKind::EngineCorrupt`] with the library's words.
+    pub(crate) fn aliased(&self, signature: &Signature) -> Result<Vec<Option<usize>>> {
+        let tensors = self.engine.tensors().map_err(|e| {
+            Error::new(ErrorKind::EngineCorrupt, e.what()).in_operation("load engine")
+        })?;
+        let place = |name: &str| signature.inputs.iter().position(|spec| spec.name == name);
+        let input = |spec: &TensorSpec| {
+            let own = tensors.iter().find(|tensor| !tensor.input && tensor.name == spec.name)?;
+            place(&own.aliased)
+        };
+        Ok(signature.outputs.iter().map(input).collect())
+    }
+
     /// The engine's optimization profiles. The sizes must be the range that the header states or, where
     /// there are several, lie in it.
     ///

@@ -273,7 +273,8 @@ fn model(
         let only = place_of(name, profile_names)?;
         signature = profiles.restrict(only, &signature)?;
     }
-    Ok(Model { signature, profiles, deciding })
+    let aliased = engine.aliased(&signature)?;
+    Ok(Model { signature, profiles, deciding, aliased })
 }
 
 /// What an engine takes with so many contexts.
@@ -368,6 +369,10 @@ impl DeviceExecutable for EngineExecutable {
 
     fn counters(&self) -> ExecutionCounters {
         self.counters.read()
+    }
+
+    fn aliased_input(&self, output: usize) -> Option<usize> {
+        self.model.aliased.get(output).copied().flatten()
     }
 
     fn output_shapes(&self, inputs: &[&[usize]]) -> Result<Vec<Vec<usize>>> {

@@ -67,6 +67,9 @@ impl Slot {
                 bound.push(DeviceTensor { dtype, shape, address: 0 });
                 continue;
             }
+            // An output that is written over this input is read from its own buffer.
+            let written = model.aliased.iter().position(|input| *input == Some(i));
+            let buffer = written.map_or(buffer, |output| &mut outputs[output]);
             // SAFETY: the device is bound, the stream was done when the buffers were last used,
             // and it is waited for before they are used again.
             unsafe { buffer.upload(tensor.bytes(), &self.stream) }

@@ -38,6 +38,8 @@ pub(crate) struct Model {
     pub(crate) profiles: Ranges,
     /// The places of the inputs whose values decide shapes. TensorRT reads them on the host.
     pub(crate) deciding: Vec<usize>,
+    /// For each output the place of the input that it is written over, if it is.
+    pub(crate) aliased: Vec<Option<usize>>,
 }
 
 impl Model {
@@ -261,6 +263,14 @@ impl Slot {
             }
             *address = output(i, &outputs[range.clone()])?;
             check_output(*address, &signature.outputs[i])?;
+            if let Some(input) = model.aliased[i]
+                && *address != inputs[input].address
+            {
+                let name = &signature.inputs[input].name;
+                let text = format!("it is written over input `{name}`, and must have its address");
+                let error = Error::new(ErrorKind::InvalidArgument, text);
+                return Err(error.on_tensor(&signature.outputs[i].name));
+            }
         }
         Ok(())
     }

@@ -47,6 +47,10 @@ impl Slot {
     /// captured there serves all addresses. Nothing changes where that takes too much memory.
     pub(super) fn stage(&mut self, model: &Model, counters: &Counters) -> Result<()> {
         let Model { signature, deciding, .. } = model;
+        if model.aliased.iter().any(Option::is_some) {
+            // What is written in place stays where it is: its addresses come back.
+            return Ok(());
+        }
         let inputs = signature.inputs.len();
         let mut lens = Vec::with_capacity(self.addresses.len());
         let mut end = 0;
