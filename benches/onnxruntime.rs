@@ -18,7 +18,7 @@ const NETWORKS: [(usize, usize); 3] = [(16, 1), (256, 4), (1024, 4)];
 fn session(bytes: &[u8]) -> Session {
     let environment = environment().expect("ONNX Runtime is found");
     let builder = Session::builder(environment).expect("a builder");
-    let builder = builder.with_optimization_level(GraphOptimizationLevel::Level3).expect("a level");
+    let builder = builder.with_optimization_level(GraphOptimizationLevel::All).expect("a level");
     let mut builder = builder;
     builder.commit_from_memory(bytes).expect("ONNX Runtime takes the model")
 }

@@ -41,7 +41,7 @@ const MODELS: &[Model] = &[
 fn session(bytes: &[u8]) -> Session {
     let builder =
         Session::builder(environment().expect("ONNX Runtime is found")).expect("a builder");
-    let builder = builder.with_optimization_level(GraphOptimizationLevel::Level3);
+    let builder = builder.with_optimization_level(GraphOptimizationLevel::All);
     builder.expect("a level").commit_from_memory(bytes).expect("ONNX Runtime takes the model")
 }
 

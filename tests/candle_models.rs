@@ -418,9 +418,14 @@ fn what_depends_on_a_size_is_refused() {
     assert_eq!(kind, ErrorKind::UnsupportedOperation);
     assert!(text.contains("depends on a symbolic dimension"), "{text}");
 
-    let made =
-        model!(|xs| xs.add(&T::constant(&Tensor::zeros(xs.shape(), DType::F32, xs.device())?)));
-    assert_eq!(refusal(made, &[4, 3], &batch(1..=8)).0, ErrorKind::UnsupportedOperation);
+    // Of another size the values are others, and not the first of those.
+    let made = model!(|xs| {
+        let part = Tensor::full(1.0 / xs.dim(0)? as f32, xs.shape(), xs.device())?;
+        xs.add(&T::constant(&part))
+    });
+    let (kind, text) = refusal(made, &[4, 3], &batch(1..=8));
+    assert_eq!(kind, ErrorKind::UnsupportedOperation);
+    assert!(text.contains("not the begin"), "{text}");
 }
 
 #[test]

@@ -239,8 +239,8 @@ fn attention_as_torch_writes_it() {
     for precision in [Precision::Mixed, Precision::Fp16] {
         let half = plain.with_precision(Target::tensorrt(), precision).unwrap();
         let report = half.precision_report().unwrap();
-        // What tests the weights stands between them and their product, which is no attention to TensorRT then.
-        assert_eq!(report.layer("MatMul_joined").unwrap().precision, "f32", "{report}");
+        // What tests the weights goes behind their product, which is attention to TensorRT then.
+        assert_eq!(report.layer("MatMul_joined").unwrap().precision, "f16", "{report}");
         let first = report.layer("MatMul_q3").unwrap();
         assert_eq!(first.precision == "f16", precision == Precision::Fp16, "{report}");
         Plan::of("torch", &half);

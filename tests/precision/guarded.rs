@@ -93,5 +93,5 @@ fn what_is_no_guard_stays() {
     let model = graph.finish().unwrap();
     let nodes = &model.proto().graph.as_ref().unwrap().node;
     let operators: Vec<_> = nodes.iter().map(|node| node.op_type()).collect();
-    assert_eq!(operators, ["Softmax", "IsNaN", "Where", "MatMul"]);
+    assert_eq!(operators, ["Softmax", "IsNaN", "Where", "MatMul", "Identity"]);
 }

@@ -118,7 +118,10 @@ fn operators_that_mean_something_else_are_written_anew_or_refused() {
     let factor = |size| numbers(&[size], 1.0, 4);
     // A factor of each group becomes one of each channel.
     let groups = [("num_groups", Attribute::Int(2))];
-    let norm = || vec![attributed("GroupNormalization", &["x", "f", "t"], &["y"], &groups)];
+    let norm = || {
+        let norm = attributed("GroupNormalization", &["x", "f", "t"], &["n"], &groups);
+        vec![norm, attributed("Relu", &["n"], &["y"], &[])]
+    };
     let weights = [("f", factor(2)), ("t", factor(2))];
     let written = bf16(18, norm(), &weights, &[4, 8, 32]).unwrap();
     let graph = written.proto().graph.as_ref().unwrap();

@@ -3,9 +3,11 @@
 
 use std::{
     fs,
+    io::ErrorKind,
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::Path,
-    process::Command,
+    process::{Command, Output},
+    time::{Duration, Instant},
 };
 
 use super::child;
@@ -18,10 +20,24 @@ fn names(folder: &Path) -> Vec<std::ffi::OsString> {
     names
 }
 
+/// What a command gives. A binary that was just copied is busy while a process that another test started still holds it.
+fn output(command: &mut Command) -> Output {
+    let start = Instant::now();
+    loop {
+        match command.output() {
+            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {
+                assert!(start.elapsed() < Duration::from_secs(10), "{error}");
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            output => return output.unwrap(),
+        }
+    }
+}
+
 /// What a save prints that must be refused, with what lies at the path as it was, and nothing beside.
 fn refused(kind: Kind, path: &Path, mut command: Command) -> String {
     let before = names(path.parent().unwrap());
-    let output = command.output().unwrap();
+    let output = output(&mut command);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success() && text.contains("refused: Io"), "{kind:?} {output:?}");
     assert_eq!(kind.version(path), 1, "{kind:?}");

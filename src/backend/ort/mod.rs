@@ -132,7 +132,8 @@ fn committed(library: &Library, bytes: &[u8], guards: &Guards) -> Result<Session
     let limit = progress::limit();
     let build = || -> ort::Result<Result<ort::Result<Session>>> {
         let builder = Session::builder(&library.environment)?;
-        let mut builder = builder.with_optimization_level(GraphOptimizationLevel::Level3)?;
+        // ONNX Runtime's own default. With level 3, 1.29 gives zeros for a product of half precision with 4-bit weights.
+        let mut builder = builder.with_optimization_level(GraphOptimizationLevel::All)?;
         let canceler = builder.canceler();
         let cancel = move || drop(canceler.cancel());
         Ok(match &limit {
