@@ -4,7 +4,7 @@
 //! and the tests of `candle-cuda`, which are linked with CUDA.
 
 use crate::workspace::{self, FEATURES, line_of, stream};
-use crate::{demo, nvcc, sdk, test, tidy};
+use crate::{demo, nvcc, sdk, serve, test, tidy};
 use anyhow::{Context, Result};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -33,6 +33,7 @@ pub(crate) fn run() -> Result<()> {
 /// procedural macros of the dependencies are built once for clippy, rustdoc and the tests.
 fn steps(report: &mut Report) -> Result<()> {
     report.command("fmt", workspace::cargo(["fmt", "--all", "--check"]))?;
+    report.command("fmt serve", serve::fmt())?;
     report.step("tidy", "cargo xtask tidy", tidy::run)?;
     report.step("sdk", "cargo xtask sdk --flavor all", || {
         [sdk::RTX, sdk::ENTERPRISE, sdk::ONNXRUNTIME, sdk::MINILM]
@@ -43,6 +44,7 @@ fn steps(report: &mut Report) -> Result<()> {
     let whole = ["--workspace", "--exclude", "xtask", "--features", FEATURES];
     report.command("clippy all", clippy(&whole)?)?;
     report.command("clippy xtask", clippy(&["--package", "xtask"])?)?;
+    report.command("clippy serve", serve::clippy())?;
     // `--examples` gives rustdoc the dependencies with the very features clippy has checked them
     // with; without it the development dependencies' features are missing and they are checked anew.
     let mut doc = sdk::cargo(&["doc", "--release", "--no-deps", "--lib", "--examples"])?;

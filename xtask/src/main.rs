@@ -11,6 +11,7 @@ mod fuzz;
 mod nvcc;
 mod rooms;
 mod sdk;
+mod serve;
 mod tables;
 mod test;
 mod tidy;

@@ -1,8 +1,8 @@
 //! `cargo xtask test`: the whole test suite, with the SDKs in place. No test's own code.
 
 use crate::sdk::{self, MINILM, ONNXRUNTIME};
-use crate::tables;
 use crate::workspace::{self, FEATURES, has_target, stream};
+use crate::{serve, tables};
 use anyhow::Result;
 use std::time::Instant;
 
@@ -25,6 +25,7 @@ fn all(args: &Args) -> Result<()> {
     let test = ["test", "--release", "--no-fail-fast", "--features", FEATURES];
     let onnxruntime = ONNXRUNTIME.ensure()?;
     let minilm = MINILM.ensure()?;
+    let client = serve::client()?;
 
     // xtask apart: built together with it, shared dependencies would get its features too and
     // compile once more.
@@ -32,6 +33,7 @@ fn all(args: &Args) -> Result<()> {
     let members = ["--workspace", "--exclude", "xtask"];
     let mut everything = sdk::cargo(&test)?;
     everything.args(members).args(&args.extra).env(MINILM.variable, &minilm);
+    everything.env(serve::CLIENT, &client);
     // ONNX Runtime is there for the tests of its backend; the cases have a run of their own on it.
     everything.env(ONNXRUNTIME.variable, &onnxruntime);
     tables::without_onnxruntime(&mut everything);
@@ -55,6 +57,7 @@ fn all(args: &Args) -> Result<()> {
 
     if args.extra.is_empty() {
         tables::check(&records)?;
+        serve::test(&onnxruntime, &client)?;
         stream(&mut workspace::cargo(["test", "--release", "--package", "xtask"]))?;
     }
     Ok(())
