@@ -40,7 +40,7 @@ mod tensorrt {
         },
     ];
 
-    const BRIDGE: &str = "src/backend/tensorrt/ffi.rs";
+    const BRIDGE: &str = "src/backend/tensorrt/ffi/bridge.rs";
     const SOURCES: [&str; 4] =
         ["cpp/log.cpp", "cpp/library.cpp", "cpp/builder.cpp", "cpp/runtime.cpp"];
 

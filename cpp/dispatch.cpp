@@ -6,7 +6,7 @@
 #include <string>
 
 #include "accelerant/cpp/api.h"
-#include "accelerant/src/backend/tensorrt/ffi.rs.h"
+#include "accelerant/src/backend/tensorrt/ffi/bridge.rs.h"
 
 namespace accelerant {
 

@@ -8,7 +8,7 @@
 #include <string_view>
 
 #include "accelerant/cpp/api.h"
-#include "accelerant/src/backend/tensorrt/ffi.rs.h"
+#include "accelerant/src/backend/tensorrt/ffi/bridge.rs.h"
 
 namespace accelerant::ACCELERANT_FLAVOR {
 

@@ -9,7 +9,7 @@
 #include <NvOnnxParser.h>
 
 #include "accelerant/cpp/api.h"
-#include "accelerant/src/backend/tensorrt/ffi.rs.h"
+#include "accelerant/src/backend/tensorrt/ffi/bridge.rs.h"
 #include "log.h"
 
 namespace accelerant::ACCELERANT_FLAVOR {

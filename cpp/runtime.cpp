@@ -98,6 +98,7 @@ public:
       told.dtype = static_cast<std::int32_t>(engine_->getTensorDataType(name));
       told.dims = from_dims(engine_->getTensorShape(name));
       told.on_host = engine_->getTensorLocation(name) == nvinfer1::TensorLocation::kHOST;
+      told.aliased = told.input ? "" : text_or_empty(engine_->getAliasedInputTensor(name));
       all.push_back(std::move(told));
     }
     return all;

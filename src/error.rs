@@ -42,16 +42,16 @@ pub enum ErrorKind {
     NoBackend,
     /// Reading or writing a file failed, or the system gave no thread.
     Io,
-    /// A queue has no room for another request; a later one may find some.
+    /// A queue has no room for another request. A later request may find room.
     QueueFull,
-    /// What was to run the request has ended.
+    /// The module or the batcher that was to run the request has ended.
     ShutDown,
-    /// The caller's [progress callback](crate::OptimizeOptions::progress) or [limit](crate::TimeLimit::cancel) stopped
-    /// the work.
+    /// The caller stopped the work, by a [progress callback](crate::OptimizeOptions::progress) or by
+    /// [`TimeLimit::cancel`](crate::TimeLimit::cancel).
     Cancelled,
-    /// A [time limit](crate::TimeLimit) of the caller's was over before the work was done.
+    /// A [time limit](crate::TimeLimit) was over before the work was done.
     TimedOut,
-    /// A function that prepares inputs or reads outputs failed; its own error is the source.
+    /// The caller's function that prepares inputs or reads outputs failed. Its own error is the source.
     Processing,
 }
 
@@ -115,14 +115,14 @@ impl Error {
         self
     }
 
-    /// Names the axis concerned, counted from 0. The innermost one is kept.
+    /// Names the axis concerned, counted from 0. The innermost number is kept.
     #[must_use]
     pub fn at_axis(mut self, axis: usize) -> Self {
         self.0.axis.get_or_insert(axis);
         self
     }
 
-    /// Names the item concerned of those that were given, counted from 0. The innermost one is kept.
+    /// Names the item concerned among several, counted from 0. The innermost number is kept.
     #[must_use]
     pub fn at_item(mut self, item: usize) -> Self {
         self.0.item.get_or_insert(item);

@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 ///
 /// ONNX Runtime and tract stop before the next node of the model. A node that has begun ends first: a large matrix
 /// product, and on tract also a recurrent layer, a `Scan` or an `If`. A run on TensorRT cannot be stopped once the device
-/// has it; a limit keeps it from beginning.
+/// has the run; a limit that is over keeps the run from beginning.
 ///
 /// ```
 /// use std::{thread, time::Duration};
@@ -51,12 +51,12 @@ struct Inner {
 }
 
 impl TimeLimit {
-    /// Ends this long after now, not after the run begins.
+    /// A limit that ends this long after now, and not after the run begins.
     pub fn of(time: Duration) -> Self {
         Self::until(time, Instant::now().checked_add(time))
     }
 
-    /// No limit of time; it can be [cancelled](Self::cancel).
+    /// No limit of time. The limit can be [cancelled](Self::cancel).
     pub fn none() -> Self {
         Self::until(Duration::MAX, None)
     }
@@ -66,13 +66,13 @@ impl TimeLimit {
         Self(Arc::new(Inner { time, deadline, cancelled, changed }))
     }
 
-    /// Ends all that has this limit, also what begins later.
+    /// Ends all work that has this limit, also work that begins later.
     pub fn cancel(&self) {
         *self.lock() = true;
         self.0.changed.notify_all();
     }
 
-    /// Whether there is time left: what a backend of one's own asks between two steps of a run.
+    /// Whether time is left. A backend of one's own asks this between two steps of a run.
     ///
     /// # Errors
     /// [`ErrorKind::Cancelled`] and [`ErrorKind::TimedOut`].

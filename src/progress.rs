@@ -67,7 +67,7 @@ impl fmt::Display for Phase {
     }
 }
 
-/// What a [progress callback](crate::OptimizeOptions::progress) is told.
+/// An event that a [progress callback](crate::OptimizeOptions::progress) gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Progress<'a> {

@@ -121,7 +121,7 @@ pub struct HostTensor {
 }
 
 impl HostTensor {
-    /// A tensor from its little-endian bytes, which are shared, not copied.
+    /// A tensor from its little-endian bytes, which are shared and not copied.
     ///
     /// # Errors
     /// [`ErrorKind::ShapeMismatch`] when the number of bytes does not fit type and shape.
@@ -143,7 +143,7 @@ impl HostTensor {
         Ok(Self { dtype, shape, bytes })
     }
 
-    /// A tensor from a vector in row-major order, which is taken over, not copied.
+    /// A tensor from a vector in row-major order, which is taken over and not copied.
     ///
     /// # Errors
     /// [`ErrorKind::ShapeMismatch`] when the length does not fit the shape.
@@ -197,8 +197,7 @@ impl HostTensor {
         Ok(T::from_bytes(&self.bytes))
     }
 
-    /// The values as an array that borrows them. Those of bytes that are not aligned for `T`, and bools,
-    /// are copied.
+    /// The values as an array that borrows them. Bools, and bytes that are not aligned for `T`, are copied.
     ///
     /// # Errors
     /// [`ErrorKind::DTypeMismatch`] when `T` is not the element type.
@@ -219,8 +218,8 @@ impl HostTensor {
         self.view().map(CowArray::into_owned)
     }
 
-    /// The same values as numbers of another type; the bytes are shared where it is the same type.
-    /// Integers beyond the range wrap, floats are rounded.
+    /// The same values as numbers of another type. The same type shares the bytes. Integers beyond the range wrap, and
+    /// floats are rounded.
     ///
     /// # Errors
     /// [`ErrorKind::DTypeMismatch`] between floats, integers and bools.
@@ -255,6 +254,21 @@ impl HostTensor {
                     _ => Self::from_vec(shape, values.collect()),
                 }
             }
+            (from, to) if from.is_float() && to.is_float() => {
+                let values: Vec<f32> = match from {
+                    DType::F16 => self.to_vec::<f16>()?.into_iter().map(f16::to_f32).collect(),
+                    DType::BF16 => self.to_vec::<bf16>()?.into_iter().map(bf16::to_f32).collect(),
+                    DType::F64 => self.to_vec::<f64>()?.into_iter().map(|v| v as f32).collect(),
+                    _ => self.to_vec()?,
+                };
+                let (shape, values) = (self.shape.clone(), values.into_iter());
+                match to {
+                    DType::F16 => Self::from_vec(shape, values.map(f16::from_f32).collect()),
+                    DType::BF16 => Self::from_vec(shape, values.map(bf16::from_f32).collect()),
+                    DType::F64 => Self::from_vec(shape, values.map(f64::from).collect()),
+                    _ => Self::from_vec(shape, values.collect()),
+                }
+            }
             (from, to) => {
                 let text = format!("{from} is not converted to {to}");
                 Err(Error::new(ErrorKind::DTypeMismatch, text))
@@ -280,7 +294,7 @@ impl HostTensor {
 }
 
 impl<T: Element, D: Dimension> From<Array<T, D>> for HostTensor {
-    /// Takes the array over; it is copied only if it is not contiguous in row-major order.
+    /// Takes the array over. An array that is not contiguous in row-major order is copied.
     fn from(array: Array<T, D>) -> Self {
         let shape = array.shape().to_vec();
         let values = if array.is_standard_layout() {

@@ -389,14 +389,14 @@ fn what_depends_on_a_size_is_refused() {
     let constant = || model!(|xs| xs.reshape((4, 6)));
     let (kind, text) = refusal(constant(), &[4, 3, 2], &batch(1..=8));
     assert_eq!(kind, ErrorKind::ShapeMismatch);
-    assert!(text.contains("batch = 8"), "{text}");
+    assert!(text.contains("`batch` = 8"), "{text}");
     // The size is right where it is the only one.
     assert!(Trace::of(&constant(), &tensor(&[4, 3, 2], 1), &batch(4..=4)).is_ok());
     assert!(Trace::of(&constant(), &tensor(&[4, 3, 2], 1), &OptimizeOptions::new()).is_ok());
 
     // Of another size than the tuned one.
     let (_, text) = refusal(model!(|xs| xs.reshape((8, 6))), &[4, 3, 2], &batch(1..=8));
-    assert!(text.contains("works for batch = 8, but not for batch = 1"), "{text}");
+    assert!(text.contains("works for `batch` = 8, but not for `batch` = 1"), "{text}");
     assert!(
         text.contains("shape mismatch in reshape") || text.contains("Shape mismatch"),
         "{text}"
@@ -405,7 +405,7 @@ fn what_depends_on_a_size_is_refused() {
     let number = model!(|xs| xs.affine(1.0 / xs.dim(0)? as f64, 0.0));
     let (kind, text) = refusal(number, &[4, 3], &batch(1..=8));
     assert_eq!(kind, ErrorKind::UnsupportedOperation);
-    assert!(text.contains("Affine { mul: 0.125") && text.contains("batch = 1"), "{text}");
+    assert!(text.contains("Affine { mul: 0.125") && text.contains("`batch` = 1"), "{text}");
 
     let branch = model!(|xs| if xs.dim(0)? == 3 { xs.relu() } else { xs.exp() });
     assert_eq!(refusal(branch, &[4, 3], &batch(1..=8)).0, ErrorKind::UnsupportedOperation);

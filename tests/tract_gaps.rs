@@ -60,8 +60,8 @@ fn outcome(folder: &Path, case: &Case) -> Outcome {
     difference.map_or(Outcome::Right, Outcome::Wrong)
 }
 
-/// Operators in which tract loses a NaN, as the README says. Their cases of numbers that are none must stay wrong, or this
-/// list and the README are out of date.
+/// Operators in which tract loses a NaN, as `docs/guide/backends.md` says. Their cases of NaN must stay wrong, or this
+/// list and that page are out of date.
 const LOSE_NAN: [&str; 8] =
     ["Relu", "Sigmoid", "Tanh", "Celu", "HardSigmoid", "Max", "Min", "Clip"];
 

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Models of torch, exported to ONNX, each beside its inputs and torch's outputs.
 
-    torch_files.py FOLDER [--only NAME …] [--time]
+    torch_files.py FOLDER [--only NAME …] [--batches 1 8 …] [--time] [--device cpu]
 
 Writes NAME.onnx and NAME.safetensors (`in.x0`, `out.y0`, …) for `examples/against_torch.rs`. The outputs are
 computed on the GPU without TF32, in the model's own precision; those of a layer in fp64, rounded. With --time, one
 line of JSON a model has the median device time of torch eager and torch.compile(mode="reduce-overhead"), in ms.
+On the CPU nothing is timed.
 
-Needs torch, torchvision, onnx and safetensors.
+Needs torch, torchvision, transformers, onnx and safetensors.
 """
 
 import argparse
@@ -68,18 +69,49 @@ def layers():
         yield f"conv_transpose_2d_{groups}", module, [torch.randn(3, 16, 20, 21)]
 
 
-def networks():
+class Encoder(nn.Module):
+    """BERT, from tokens and a mask to the states of the last layer."""
+
+    def __init__(self, **sizes):
+        super().__init__()
+        from transformers import BertConfig, BertModel
+
+        self.bert = BertModel(BertConfig(**sizes), add_pooling_layer=False)
+
+    def forward(self, tokens, mask):
+        return self.bert(input_ids=tokens, attention_mask=mask).last_hidden_state
+
+
+MINILM = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
+BUILDERS = {
+    "resnet50": lambda models: models.resnet50(weights=None),
+    "vit-b16": lambda models: models.vit_b_16(weights=None),
+    "convnext-tiny": lambda models: models.convnext_tiny(weights=None),
+    "swin-tiny": lambda models: models.swin_t(weights=None),
+    "bert-base": lambda models: Encoder(),
+    "minilm": lambda models: Encoder(**MINILM),
+}
+
+
+def inputs_of(network, batch):
+    if not isinstance(network, Encoder):
+        return [torch.randn(batch, 3, 224, 224)]
+    tokens = torch.randint(0, 30000, (batch, 128))
+    return [tokens, torch.ones_like(tokens)]
+
+
+def networks(batches):
     from torchvision import models
 
-    for name, build in (("resnet50", models.resnet50), ("vit-b16", models.vit_b_16)):
+    for name, build in BUILDERS.items():
         for dtype, suffix in ((torch.float32, "f32"), (torch.float16, "f16")):
-            for batch in (1, 8):
+            for batch in batches:
                 torch.manual_seed(0)
-                network = build(weights=None)
+                network = build(models)
                 if name == "vit-b16":
                     # Zeros at first, as all of the result would be.
                     nn.init.normal_(network.heads.head.weight, std=0.02)
-                yield f"{name}_{suffix}_{batch}", network, [torch.randn(batch, 3, 224, 224)], dtype
+                yield f"{name}_{suffix}_{batch}", network, inputs_of(network, batch), dtype
 
 
 def device_time(call, iterations=200):
@@ -95,9 +127,9 @@ def device_time(call, iterations=200):
     return statistics.median(a.elapsed_time(b) for a, b in zip(events, events[1:]))
 
 
-def export(folder, name, module, inputs, dtype):
-    module = module.eval().cuda().to(dtype)
-    inputs = [x.cuda().to(dtype) for x in inputs]
+def export(folder, name, module, inputs, dtype, device):
+    module = module.eval().to(device, dtype)
+    inputs = [x.to(device, dtype if x.is_floating_point() else x.dtype) for x in inputs]
     names = [f"x{i}" for i in range(len(inputs))]
     torch.onnx.export(
         module, tuple(inputs), str(folder / f"{name}.onnx"), input_names=names, output_names=["y0"], dynamo=False,
@@ -110,26 +142,28 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--only", nargs="*")
+    parser.add_argument("--batches", nargs="*", type=int, default=[1, 8])
+    parser.add_argument("--device", default="cuda")
     parser.add_argument("--time", action="store_true")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.manual_seed(0)
-    every = [(*layer, torch.float32) for layer in layers()] + list(networks())
+    every = [(*layer, torch.float32) for layer in layers()] + list(networks(args.batches))
     for name, module, inputs, dtype in every:
         if args.only and not any(name.startswith(only) for only in args.only):
             continue
-        module, inputs = export(args.folder, name, module, inputs, dtype)
+        module, inputs = export(args.folder, name, module, inputs, dtype, args.device)
         with torch.no_grad():
             if dtype == torch.float32 and sum(p.numel() for p in module.parameters()) < 1_000_000:
-                expected = module.double()(*[x.double() for x in inputs]).float()
+                expected = module.double()(*[x.double() if x.is_floating_point() else x for x in inputs]).float()
                 module.float()
             else:
                 expected = module(*inputs)
         tensors = {f"in.x{i}": x.cpu().contiguous() for i, x in enumerate(inputs)}
         tensors["out.y0"] = expected.cpu().contiguous()
         save_file(tensors, str(args.folder / f"{name}.safetensors"))
-        if not args.time:
+        if not args.time or args.device == "cpu":
             continue
         # As TensorRT does.
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True

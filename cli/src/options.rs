@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use accelerant::cache::EngineCache;
-use accelerant::precision::Precision;
+use accelerant::precision::{Precision, PrecisionOptions, Ranges};
 use accelerant::{BackendKind, OptimizeOptions, Registry};
 use clap::ValueEnum;
 
@@ -39,9 +39,12 @@ impl From<Name> for BackendKind {
 /// How a model is made ready.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct Options {
-    /// The precision: fp32, tf32, mixed, fp16, bf16, int4-weights
+    /// The precision: fp32, tf32, mixed, fp16, bf16, int4-weights; with --ranges also int8, fp8
     #[arg(long, value_parser = precision)]
     precision: Option<Precision>,
+    /// Ranges that a calibration measured on samples and saved
+    #[arg(long, value_name = "FILE")]
+    ranges: Option<PathBuf>,
     /// As --precision fp16
     #[arg(long, conflicts_with_all = ["precision", "bf16", "no_tf32"])]
     fp16: bool,
@@ -149,12 +152,17 @@ impl Options {
             None => registry,
         };
         let options = OptimizeOptions::new().registry(registry).cache(self.cache.cache());
-        match self.precision() {
-            Some(wanted @ (Precision::Int8 | Precision::Fp8)) => Err(Failure::usage(format!(
-                "{wanted} takes ranges that were measured on samples, which this command does not measure"
-            ))),
-            Some(wanted) => Ok(options.precision(wanted)),
-            None => Ok(options),
+        match (self.precision(), &self.ranges) {
+            (Some(wanted @ (Precision::Int8 | Precision::Fp8)), None) => Err(Failure::usage(
+                format!("{wanted} takes ranges that were measured on samples: --ranges FILE"),
+            )),
+            (Some(wanted), None) => Ok(options.precision(wanted)),
+            (Some(wanted), Some(path)) => {
+                let ranges = Ranges::open(path)?;
+                Ok(options.precision(PrecisionOptions::new(wanted).ranges(ranges)))
+            }
+            (None, Some(_)) => Err(Failure::usage("--ranges takes a --precision")),
+            (None, None) => Ok(options),
         }
     }
 

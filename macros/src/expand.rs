@@ -16,8 +16,9 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> TokenStream {
         Ok(tokens) => tokens,
         Err(error) => {
             let errors = error.into_compile_error();
+            let stand_in = stand_in(&item);
             let item = without_skips(item);
-            quote!(#item #errors)
+            quote!(#item #errors #stand_in)
         }
     }
 }
@@ -32,12 +33,63 @@ fn try_expand(arguments: TokenStream, item: TokenStream) -> Result<TokenStream> 
     let tensor = free_name(&item);
     match syn::parse2(item)? {
         Item::Fn(item) => function(item, &tensor),
+        Item::Mod(item) => crate::module::module(item),
         Item::Impl(item) if item.trait_.is_some() => trait_impl(&item, &tensor),
         Item::Impl(item) => inherent_impl(item, &tensor),
         other => {
             let text = "`trace` goes on `impl Module for …`, `impl ModuleT for …`, an inherent \
-                        `impl`, or a function";
+                        `impl`, a function, or a module of these";
             Err(Error::new_spanned(other, text))
+        }
+    }
+}
+
+/// What an impl that was refused would have implemented, so that no second error says that the type
+/// has no forward.
+fn stand_in(item: &TokenStream) -> TokenStream {
+    let Ok(item) = syn::parse2::<ItemImpl>(item.clone()) else { return TokenStream::new() };
+    let named = |name: &str| {
+        item.items.iter().find_map(|item| match item {
+            ImplItem::Fn(function) if function.sig.ident == name => Some(function),
+            _ => None,
+        })
+    };
+    let (ty, mut generics) = (&item.self_ty, item.generics.clone());
+    let of_trait = item.trait_.as_ref().and_then(|(_, path, _)| path.segments.last());
+    let is_one = match of_trait.map(|last| last.ident.to_string()).as_deref() {
+        Some("Module" | "ModuleT") => true,
+        Some(_) => return TokenStream::new(),
+        None => match named("forward") {
+            Some(forward) => {
+                let inputs = forward.sig.inputs.iter().skip(1).filter(|a| mentions_tensor(a));
+                inputs.count() == 1 && gives_one(&forward.sig.output)
+            }
+            None => return TokenStream::new(),
+        },
+    };
+    also_forward(&mut generics);
+    let (of_impl, _, of_where) = generics.split_for_impl();
+    let result = quote!(::accelerant::candle::__private::Result);
+    if is_one {
+        return quote! {
+            impl #of_impl ::accelerant::candle::Forward for #ty #of_where {
+                fn forward<AnyTensor: ::accelerant::candle::TensorOps>(
+                    &self,
+                    _: &AnyTensor,
+                ) -> #result<AnyTensor> {
+                    ::std::unreachable!()
+                }
+            }
+        };
+    }
+    quote! {
+        impl #of_impl ::accelerant::candle::Traceable for #ty #of_where {
+            fn trace(
+                &self,
+                _: &mut ::accelerant::candle::Inputs<'_>,
+            ) -> #result<::std::vec::Vec<::accelerant::candle::Traced>> {
+                ::std::unreachable!()
+            }
         }
     }
 }
@@ -182,11 +234,21 @@ fn inherent_impl(mut item: ItemImpl, tensor: &Ident) -> Result<TokenStream> {
 /// The traits by which a model with this `forward` is exported.
 fn exported(forward: &ImplItemFn, generics: &Generics, self_type: &Type) -> TokenStream {
     let signature = &forward.sig;
-    // A parameter that is no tensor has no value then; such a forward is a helper.
+    // What is exported is not trained.
+    let is_train = |argument: &&FnArg| match argument {
+        FnArg::Typed(argument) => {
+            let name = argument.pat.to_token_stream().to_string();
+            argument.ty.to_token_stream().to_string() == "bool" && name.contains("train")
+        }
+        FnArg::Receiver(_) => false,
+    };
+    let given: Vec<bool> = signature.inputs.iter().skip(1).map(|a| is_train(&a)).collect();
+    // Any other parameter that is no tensor has no value then; such a forward is a helper.
     let arguments: Option<Vec<(Ident, Type)>> = signature
         .inputs
         .iter()
         .skip(1)
+        .filter(|argument| !is_train(argument))
         .map(|argument| match argument {
             FnArg::Typed(argument) => match &*argument.pat {
                 Pat::Ident(name) if mentions_tensor(&*argument.ty) => {
@@ -203,16 +265,20 @@ fn exported(forward: &ImplItemFn, generics: &Generics, self_type: &Type) -> Toke
     }
     let (of_impl, _, of_where) = generics.split_for_impl();
     let span = Span::call_site().located_at(signature.ident.span());
+    if arguments.is_empty() {
+        return TokenStream::new();
+    }
     if let ([(_, Type::Reference(only))], true) = (&*arguments, gives_one(&signature.output))
         && is_tensor(&only.elem)
     {
+        let call = given.iter().map(|train| if *train { quote!(false) } else { quote!(xs) });
         return quote_spanned! {span=>
             impl #of_impl ::accelerant::candle::Forward for #self_type #of_where {
                 fn forward<AnyTensor: ::accelerant::candle::TensorOps>(
                     &self,
                     xs: &AnyTensor,
                 ) -> ::accelerant::candle::__private::Result<AnyTensor> {
-                    Self::forward(self, xs)
+                    Self::forward(self, #(#call),*)
                 }
             }
         };
@@ -222,6 +288,11 @@ fn exported(forward: &ImplItemFn, generics: &Generics, self_type: &Type) -> Toke
     arguments.iter_mut().for_each(|(_, ty)| rewriter.visit_type_mut(ty));
     let (names, types): (Vec<_>, Vec<_>) = arguments.into_iter().unzip();
     let texts = names.iter().map(|name| name.to_string());
+    let mut left = names.iter();
+    let call = given.iter().map(|train| match train {
+        true => quote!(false),
+        false => left.next().to_token_stream(),
+    });
     quote_spanned! {span=>
         impl #of_impl ::accelerant::candle::Traceable for #self_type #of_where {
             fn trace(
@@ -233,7 +304,7 @@ fn exported(forward: &ImplItemFn, generics: &Generics, self_type: &Type) -> Toke
                 type #traced = ::accelerant::candle::Traced;
                 #(let #names: #types = inputs.take(#texts)?;)*
                 inputs.finish()?;
-                let outputs = Self::forward(self, #(#names),*)?;
+                let outputs = Self::forward(self, #(#call),*)?;
                 ::std::result::Result::Ok(::accelerant::candle::__private::outputs(outputs))
             }
         }
@@ -276,7 +347,7 @@ fn also_forward(generics: &mut Generics) {
 }
 
 /// Whether a function takes tensors and gives some.
-fn takes_and_gives(signature: &Signature) -> bool {
+pub(crate) fn takes_and_gives(signature: &Signature) -> bool {
     let takes = signature.inputs.iter().any(|argument| match argument {
         FnArg::Typed(argument) => mentions_tensor(&*argument.ty),
         FnArg::Receiver(_) => false,

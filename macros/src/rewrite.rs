@@ -133,8 +133,14 @@ impl Rewriter {
 
     fn call(&mut self, call: &ExprCall) -> Option<TokenStream> {
         let Expr::Path(function) = &*call.func else { return None };
-        let segments: Vec<String> =
+        let mut segments: Vec<String> =
             function.path.segments.iter().map(|segment| segment.ident.to_string()).collect();
+        // Where a module is expanded, what it imports is known.
+        if let [name] = &segments[..]
+            && let Some((module, name)) = crate::module::imported(name)
+        {
+            segments = vec!["candle_nn".into(), module, name];
+        }
         let [.., module, name] = segments.as_slice() else { return None };
         if is_own(&segments[0]) {
             return None;

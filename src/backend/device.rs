@@ -6,7 +6,7 @@ use crate::spec::DType;
 
 /// A stream of the device's driver, by its raw handle: for CUDA a `CUstream` as a number.
 ///
-/// 0, 1 and 2 are CUDA's default streams; what runs there is run on a stream of the executable's
+/// 0, 1 and 2 are CUDA's default streams; their work runs on a stream of the executable's
 /// own and ordered with events, because TensorRT would wait for the whole device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StreamHandle(pub usize);
@@ -68,9 +68,9 @@ pub struct ExecutionCounters {
     /// Executions on memory of the context's own, to and from which all tensors were copied on the device: the first at
     /// new addresses where kernels may not overlap.
     pub staged: u64,
-    /// Times that a context was told other input shapes than before.
+    /// Times that a context got other input shapes than before.
     pub reshapes: u64,
-    /// Times that a stream was made to wait for another one.
+    /// Times that one stream had to wait for another one.
     pub stream_waits: u64,
     /// Contexts made.
     pub contexts: u64,
@@ -85,19 +85,25 @@ pub struct ExecutionCounters {
 
 /// An [`Executable`](super::Executable) that takes tensors where they are.
 ///
-/// Executions of one stream run in the order in which they were enqueued. Those of several streams
-/// may run at the same time, as many as there are contexts; more of them wait on the device, by
-/// events. A call blocks its thread only while all contexts are in the hands of other threads,
-/// which is for the time of an enqueue, or of a whole run on [host tensors](super::Executable::run).
+/// Executions of one stream run in the order in which they were enqueued. Executions of several streams may run at the
+/// same time, one for each context; more of them wait on the device, by events. A call blocks its thread only while
+/// other threads hold all contexts. A context is held for the time of an enqueue, or of a whole run on
+/// [host tensors](super::Executable::run).
 pub trait DeviceExecutable: Send + Sync {
     /// The device, counted from 0.
     fn ordinal(&self) -> usize;
 
-    /// The memory that it takes on the device.
+    /// The memory that the executable takes on the device.
     fn memory(&self) -> EngineMemory;
 
-    /// What it did so far.
+    /// The runs, copies and graphs so far.
     fn counters(&self) -> ExecutionCounters;
+
+    /// The place of the input whose memory an output must be given, counted as in the signature: the execution writes
+    /// it in place. `None` for outputs with memory of their own.
+    fn aliased_input(&self, _output: usize) -> Option<usize> {
+        None
+    }
 
     /// The sizes of all outputs for these sizes of all inputs.
     ///
@@ -107,8 +113,8 @@ pub trait DeviceExecutable: Send + Sync {
     /// of an input decide shapes, or an output's shape is computed.
     fn output_shapes(&self, inputs: &[&[usize]]) -> Result<Vec<Vec<usize>>>;
 
-    /// Enqueues an execution on `stream` and returns without waiting for it. Only where the values of an
-    /// input decide shapes, they are read first, which waits for `stream`.
+    /// Enqueues an execution on `stream` and returns without waiting for the execution. If the values of an input decide
+    /// shapes, the call reads these values first, and waits for `stream` to do so.
     ///
     /// `output` is called once for each output, with its place and its sizes, and gives the address of
     /// memory for it: a multiple of [`ADDRESS_ALIGNMENT`], and not 0. It may enqueue work on `stream`,

@@ -24,6 +24,29 @@ const FORMAT: u32 = 1;
 const FIXED: usize = 8 + 4 + 4 + 32;
 
 /// A model built by a backend, ready to be [loaded](super::Backend::load) or saved.
+///
+/// A file of an engine has a header of this crate: the backend, its version, the device, the signature and checksums.
+/// An engine is as trusted as a program; the checksums find damage and no forgery.
+///
+/// ```
+/// use accelerant::{DType, Engine, HostTensor, InferenceModule, OptimizeOptions, export::GraphBuilder};
+///
+/// let graph = GraphBuilder::new("double");
+/// let x = graph.input("x", DType::F32, [3])?;
+/// graph.output("y", &x.affine(2.0, 0.0)?)?;
+/// let module = InferenceModule::compile(&graph.finish()?, &OptimizeOptions::new())?;
+///
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("double.engine");
+/// module.engine().save(&path)?;
+///
+/// let engine = Engine::open(&path)?;
+/// println!("{} {} for {}: {}", engine.kind(), engine.library(), engine.target(), engine.signature());
+/// let again = InferenceModule::from_engine(engine, &OptimizeOptions::new())?;
+/// let y = again.run(&[HostTensor::from(ndarray::array![1.0f32, 2.0, 3.0])])?;
+/// assert_eq!(y[0].to_vec::<f32>()?, [2.0, 4.0, 6.0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Engine {
     kind: BackendKind,
@@ -43,7 +66,7 @@ pub struct Engine {
 
 impl Engine {
     /// An engine of a backend: `library` is the exact version that can load
-    /// `plan`, `target` the device it was built for.
+    /// `plan`, and `target` is the device that the engine was built for.
     ///
     /// The plan may be any bytes. TensorRT does not check all that it reads of a plan, so its backends
     /// refuse such an engine unless [`assume_built`](Self::assume_built) says that they built it.

@@ -94,29 +94,29 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// Library and version, for people; known without compiling anything.
     fn description(&self) -> String;
 
-    /// Which ONNX it reads best.
+    /// The form of ONNX that the backend reads best.
     fn target(&self) -> Target;
 
-    /// Whether it can run anything on this machine.
+    /// Whether the backend can run anything on this machine.
     ///
     /// # Errors
     /// The reason why not, such as a missing library or device.
     fn probe(&self) -> Result<()>;
 
-    /// Finds what the backend refuses to read of a model, as much of it as it can tell at once,
-    /// without building; `None` if it cannot tell at all.
+    /// Finds what the backend refuses to read of a model, as much as the backend can tell without building; `None` if
+    /// the backend cannot tell at all.
     ///
     /// # Errors
-    /// The reason why it cannot read any model, such as a missing library.
+    /// The reason why the backend cannot read any model, such as a missing library.
     fn check(&self, _model: &OnnxModel) -> Result<Option<Vec<NodeRefusal>>> {
         Ok(None)
     }
 
     /// What an engine that is built now depends on beside the model: the library's version, the options that change
-    /// engines, and the device. By default nothing is told, and the engines of the backend are not kept in a
-    /// [cache](crate::cache): a backend that builds as fast as it loads has no use for one.
+    /// engines, and the device. By default this is `None`, and the engines of the backend are not kept in a
+    /// [cache](crate::cache): a backend that builds as fast as it loads needs no cache.
     ///
-    /// A backend must tell all of it. An engine is found by its model and by this alone.
+    /// A fingerprint must have all of these parts. An engine is found by its model and its fingerprint alone.
     ///
     /// # Errors
     /// The reason why nothing can be built, such as a missing library.
@@ -124,14 +124,14 @@ pub trait Backend: Send + Sync + fmt::Debug {
         Ok(None)
     }
 
-    /// Builds an engine. Needs the library, but no device where the library needs none.
+    /// Builds an engine. The call needs the library, and a device only where the library needs one.
     ///
     /// # Errors
     /// Why the backend refuses the model, naming its operations.
     fn build(&self, model: &OnnxModel) -> Result<Engine>;
 
-    /// Builds an engine and makes it ready to run. A backend for which this is cheaper than
-    /// building and loading one after the other says how.
+    /// Builds an engine and makes the engine ready to run. A backend implements this method where one step is cheaper
+    /// than building and loading apart.
     ///
     /// # Errors
     /// As [`build`](Self::build) and [`load`](Self::load).
@@ -156,8 +156,8 @@ pub trait Backend: Send + Sync + fmt::Debug {
         self.probe().map(|()| 1)
     }
 
-    /// Makes an engine ready to run on one of the [devices](Self::devices), counted from 0, whichever
-    /// the backend was told to use.
+    /// Makes an engine ready to run on one of the [devices](Self::devices), counted from 0. The device of the backend's
+    /// options does not matter here.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -182,8 +182,8 @@ pub trait Executable: Send + Sync + fmt::Debug {
     /// [`Device`](crate::ErrorKind::Device) when the backend fails.
     fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>>;
 
-    /// As [`run`](Self::run), for as long as `limit` allows. By default the limit is asked before the run alone; a backend
-    /// that can stop asks it in between.
+    /// As [`run`](Self::run), for as long as `limit` allows. By default, the limit is asked before the run alone. A backend
+    /// that can stop asks the limit during the run.
     ///
     /// # Errors
     /// As [`run`](Self::run), and those of [`TimeLimit::check`].
@@ -192,7 +192,7 @@ pub trait Executable: Send + Sync + fmt::Debug {
         self.run(inputs)
     }
 
-    /// How many calls of [`run`](Self::run) go on at the same time; others wait in their threads.
+    /// How many calls of [`run`](Self::run) go on at the same time. Other calls wait in their threads.
     fn concurrency(&self) -> usize {
         1
     }

@@ -10,7 +10,31 @@ use crate::progress::{Phase, phase};
 
 /// The backends to choose from, best first.
 ///
-/// [`Registry::default`] holds those this crate was compiled with: TensorRT-RTX, TensorRT, ONNX Runtime, tract.
+/// [`Registry::default`] holds the backends that this crate was compiled with: TensorRT-RTX, TensorRT, ONNX Runtime,
+/// tract. [`OptimizeOptions::registry`](crate::OptimizeOptions::registry) takes another registry.
+///
+/// ```
+/// use accelerant::Registry;
+///
+/// for backend in Registry::default().backends() {
+///     match backend.probe() {
+///         Ok(()) => println!("{} works here", backend.kind()),
+///         Err(reason) => println!("{}: {reason}", backend.kind()),
+///     }
+/// }
+/// ```
+///
+/// A backend with options of its own takes the place of the one of the same kind:
+///
+#[cfg_attr(feature = "tensorrt-rtx", doc = "```")]
+#[cfg_attr(not(feature = "tensorrt-rtx"), doc = "```ignore")]
+/// use accelerant::backend::tensorrt::{TensorRt, TensorRtOptions};
+/// use accelerant::{OptimizeOptions, Registry};
+///
+/// let tensorrt = TensorRtOptions::default().device(1).cuda_graph(true);
+/// let registry = Registry::default().with(TensorRt::rtx().with_options(tensorrt));
+/// let options = OptimizeOptions::new().registry(registry);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Registry {
     backends: Vec<Arc<dyn Backend>>,
@@ -32,7 +56,7 @@ impl fmt::Display for Rejection {
     }
 }
 
-/// What a choice came to: the model ready to run, who runs it, and why not the others.
+/// The result of a choice: the model ready to run, the backend, and the reasons against the others.
 #[derive(Debug)]
 pub struct Compiled {
     /// The model, ready to run.

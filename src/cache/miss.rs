@@ -10,29 +10,29 @@ use super::key::{GRAPH, Key, WEIGHTS, value};
 #[serde(tag = "why", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Miss {
-    /// Nothing is kept of this model.
+    /// The cache has no engine of this model.
     New,
-    /// An engine of the model is there, but these parts of its key are other ones.
+    /// The cache has an engine of the model, but these parts of its key differ.
     Changed {
-        /// What is another.
+        /// The parts that differ.
         changes: Vec<Change>,
     },
-    /// The file was damaged, or not an engine of this key. It was set aside.
+    /// The file was damaged, or was not an engine of this key. The file was set aside.
     Damaged {
         /// What was wrong.
         reason: String,
     },
-    /// Others built the engine for too long, and this process did not wait longer.
+    /// Another process built the engine for too long, and this process did not wait longer.
     Busy,
 }
 
-/// A part of a key that is another one than before.
+/// A part of a key that changed.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Change {
     /// What changed, such as `driver` or `weights`.
     pub part: String,
-    /// The value of the entry that is most like the engine wanted; empty for a part that it has not.
+    /// The value of the entry that is most like the wanted engine; empty for a part that the entry lacks.
     pub before: String,
     /// The value now.
     pub now: String,

@@ -22,15 +22,18 @@ pub(crate) use store::{Outcome, Store};
 use crate::backend::{BackendKind, Engine};
 use crate::error::{Error, Result};
 
-/// The most bytes that the cache keeps where nobody says so: 10 GiB.
+/// The most bytes that the cache keeps by default: 10 GiB.
 pub const DEFAULT_SIZE_LIMIT: u64 = 10 << 30;
 
-/// Where built engines are kept, and how many.
+/// Where built engines are kept, and how much room they may take.
 ///
-/// By default they are in the folder that the environment variable `ACCELERANT_ENGINE_CACHE` names, else in
+/// By default, engines are in the folder that the environment variable `ACCELERANT_ENGINE_CACHE` names, else in
 /// `engines` in the crate's cache folder (`$ACCELERANT_CACHE_DIR`, else `~/.cache/accelerant`). The variable with the
-/// value `off` switches the cache off. [`OptimizeOptions::cache`](crate::OptimizeOptions::cache) says otherwise for one
-/// module.
+/// value `off` switches the cache off. [`OptimizeOptions::cache`](crate::OptimizeOptions::cache) chooses the folder for
+/// one module.
+///
+/// **Trust the folder as a folder of programs.** The engines in it are loaded as [`Engine::open`](crate::Engine::open)
+/// loads them. A folder to which another user may write is not used.
 ///
 /// ```
 /// use accelerant::{OptimizeOptions, cache::EngineCache};
@@ -65,7 +68,7 @@ impl<P: Into<PathBuf>> From<P> for EngineCache {
 }
 
 impl EngineCache {
-    /// The user's cache, as the environment has it.
+    /// The user's cache, in the folder that the environment names.
     pub fn new() -> Self {
         Self::default()
     }
@@ -75,14 +78,14 @@ impl EngineCache {
         Self { place: Place::Off, ..Self::default() }
     }
 
-    /// In this folder, whatever the environment says. The folder is made for the user alone where there is none; one
-    /// that other users may write is refused, since an engine is a program.
+    /// A cache in this folder, whatever the environment says. A missing folder is made for the user alone. A folder that
+    /// other users may write is refused, since an engine is a program.
     pub fn at(folder: impl Into<PathBuf>) -> Self {
         Self { place: Place::At(folder.into()), ..Self::default() }
     }
 
-    /// The most bytes of all files. Where a new engine needs room, those that were not used for longest are removed. An
-    /// engine that is larger is not kept.
+    /// The most bytes of all files. When a new engine needs room, the engines that nobody used for longest are removed. An
+    /// engine that is larger than the limit is not kept.
     #[must_use]
     pub fn size_limit(mut self, bytes: u64) -> Self {
         self.limit = bytes;
@@ -125,7 +128,7 @@ impl EngineCache {
         }
     }
 
-    /// All entries, what was used longest ago first. Each header is read and checked, and no plan.
+    /// All entries, the one that was used longest ago first. Each header is read and checked, and no plan.
     ///
     /// # Errors
     /// As for [`verify`](Self::verify).
@@ -146,8 +149,8 @@ impl EngineCache {
         Ok(entries.collect())
     }
 
-    /// Reads every entry whole and checks it. Nothing is changed: an entry that is damaged is set aside when it is
-    /// wanted.
+    /// Reads every entry whole and checks the entry. Nothing is changed: a damaged entry is set aside when a program wants
+    /// the engine.
     ///
     /// # Errors
     /// [`Io`](crate::ErrorKind::Io) when the folder cannot be listed, and
@@ -160,7 +163,8 @@ impl EngineCache {
         Ok(checked.collect())
     }
 
-    /// Removes leftovers, and what was not used for longest until the rest keeps the [limit](Self::size_limit).
+    /// Removes leftovers, then the engines that nobody used for longest, until the rest keeps the
+    /// [limit](Self::size_limit).
     ///
     /// # Errors
     /// As for [`verify`](Self::verify).
@@ -168,7 +172,7 @@ impl EngineCache {
         self.shrink(self.limit)
     }
 
-    /// Removes all that nobody works on.
+    /// Removes all entries that no process works on.
     ///
     /// # Errors
     /// As for [`verify`](Self::verify).
@@ -193,15 +197,15 @@ impl EngineCache {
 #[derive(Clone, Debug, serde::Serialize)]
 #[non_exhaustive]
 pub struct Entry {
-    /// The hash that it is kept under, in hexadecimal.
+    /// The hash of the engine's key, in hexadecimal.
     pub key: String,
     /// Its file, which [`Engine::open`] reads as well.
     pub path: PathBuf,
     /// The bytes of the file and of all that is kept beside it, such as compiled kernels.
     pub bytes: u64,
-    /// When it was used last, by a clock that never goes back.
+    /// The time of the last use, by a clock that never goes back.
     pub used: SystemTime,
-    /// What its header says; none where the header is damaged.
+    /// The contents of the header; `None` where the header is damaged.
     pub about: Option<About>,
 }
 
@@ -213,9 +217,9 @@ pub struct About {
     pub kind: BackendKind,
     /// The exact version of its library.
     pub library: String,
-    /// The device that it was built for.
+    /// The device that the engine was built for.
     pub target: String,
-    /// Names and values of what the key was made of.
+    /// Names and values of the parts of the key.
     pub parts: Vec<(String, String)>,
 }
 
@@ -235,16 +239,16 @@ pub enum CacheUse {
     Hit {
         /// The hash that it is kept under.
         key: String,
-        /// Whether another process or thread built it while this one waited.
+        /// Whether another process or thread built the engine while this one waited.
         waited: bool,
     },
     /// The engine was built.
     Miss {
         /// The hash that it is kept under.
         key: String,
-        /// Why it was not there.
+        /// Why the engine was not there.
         reason: Miss,
-        /// Why it is not kept either, if so.
+        /// Why the new engine is not kept, if so.
         not_kept: Option<String>,
     },
     /// The cache was not asked.

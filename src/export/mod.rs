@@ -1,7 +1,6 @@
 //! From a framework's model, or by hand, to ONNX. No unsafe code, no CUDA, no backend.
 
-#[cfg(any(feature = "burn", feature = "candle"))]
-mod formulas;
+pub(crate) mod decoder;
 mod graph;
 #[cfg(any(feature = "burn", feature = "candle"))]
 mod lower;
@@ -23,6 +22,8 @@ pub mod candle;
 pub(crate) use passes::precision;
 
 pub use graph::{Conv, GraphBuilder, Node, Pool, Value};
+#[cfg(feature = "ort")]
+pub(crate) use model::{KnownInput, KnownSize};
 pub use model::{OnnxModel, SplitModel};
 pub use onnx::Attribute;
 pub(crate) use options::export_builders;

@@ -83,19 +83,19 @@ pub(super) struct Owner {
 pub struct Report {
     /// How many operations the forward pass has.
     pub operations: usize,
-    /// Those that cannot be exported, in order. If all can be, what the parser refuses: several nodes
-    /// may be of one operation.
+    /// The operations that cannot be exported, in order. If all can be exported, the refusals of the parser: several
+    /// nodes may belong to one operation.
     pub refusals: Vec<Refusal>,
-    /// Whether TensorRT's parser had a look.
+    /// Whether TensorRT's parser read the model.
     pub parser: ParserCheck,
 }
 
 /// Whether a parser read the exported model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ParserCheck {
-    /// It did not, for this reason.
+    /// No parser read the model, for this reason.
     NotAsked(String),
-    /// That of this library did.
+    /// The parser of this library read the model.
     Asked(String),
 }
 

@@ -3,7 +3,7 @@
 
 use crate::error::Error;
 
-/// Whom a model is written for.
+/// The reader that a model is written for.
 ///
 /// The exporter uses an operator whole where the target has it, and its parts where it has not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,10 +17,9 @@ pub struct Target {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reader {
-    /// Any reader of ONNX: what is written is what all of them have, tract among them, which is the
-    /// poorest of those known to this crate.
+    /// Any reader of ONNX. The model uses what all readers have. The poorest reader known to this crate is tract.
     Any,
-    /// ONNX Runtime, which has all that its operator set has.
+    /// ONNX Runtime, which has all operators of its operator set.
     OnnxRuntime,
     /// The parser of TensorRT and TensorRT-RTX.
     TensorRt,
@@ -102,7 +101,9 @@ impl Target {
         match self.opset {
             ..19 => 8,
             19..=20 => 9,
-            _ => 10,
+            ..23 => 10,
+            23 => 11,
+            _ => 12,
         }
     }
 
@@ -126,6 +127,20 @@ impl Target {
     #[cfg(feature = "candle")]
     pub(crate) const fn has_group_norm(self) -> bool {
         self.opset >= 21
+    }
+
+    /// The same with operators that write a cache in place, where the reader has them: from operator set 24 on, which
+    /// is written for nothing else.
+    pub(crate) const fn with_caches_in_place(mut self) -> Self {
+        if self.is_tensorrt() {
+            self.opset = 24;
+        }
+        self
+    }
+
+    /// `TensorScatter`, whose output is its input's memory.
+    pub(crate) const fn writes_caches_in_place(self) -> bool {
+        self.is_tensorrt() && self.opset >= 24
     }
 
     /// `AveragePool` with dilations, from operator set 19 on.
@@ -157,7 +172,7 @@ impl Target {
 
     /// `Slice` in steps of any axis. tract takes none along an axis whose size it does not know, and moves
     /// those along others to before a softmax of that axis.
-    #[cfg(feature = "burn")]
+    #[cfg(any(feature = "burn", feature = "candle"))]
     pub(crate) const fn has_slices_in_steps(self) -> bool {
         !self.is_tract()
     }
@@ -202,15 +217,6 @@ impl Target {
     #[cfg(any(feature = "burn", feature = "candle"))]
     pub(crate) const fn takes_any_type(self) -> bool {
         !self.is_tensorrt()
-    }
-
-    /// Whether 32-bit products are faster with a weight of `[out, in]`, and it is worth a copy: the tensor
-    /// cores of compute capability 9.0 take TF32 only with both factors' rows along the sum, and TensorRT-RTX
-    /// 1.6 does not lay out weights anew. (BERT-base at batch 8 takes 1.65 ms so on an H200, and 2.53 ms with
-    /// weights of `[in, out]`; half precision is as fast either way.)
-    #[cfg(feature = "burn")]
-    pub(crate) const fn wants_weights_by_outputs(self) -> bool {
-        self.is_tensorrt()
     }
 }
 

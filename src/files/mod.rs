@@ -15,6 +15,16 @@ pub(crate) use draft::Draft;
 pub(crate) use folder::FolderLock;
 pub(crate) use place::Place;
 
+/// The bytes of a file; none if there is no such file.
+#[cfg(feature = "_tensorrt")]
+pub(crate) fn read_if_there(path: &Path) -> Result<Vec<u8>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(bytes),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(e) => Err(Error::io("read", path, e)),
+    }
+}
+
 /// Writes a file beside its place and renames it there, so that no reader sees half of it and a
 /// failure leaves nothing behind. A file that is there keeps its mode, and a link stays a link. What is no
 /// plain file, such as a pipe, is written to as it is.

@@ -30,7 +30,30 @@ pub(super) enum When {
 }
 
 /// A compiled module with the inputs `I` and outputs `O` of the original's forward function.
-/// Cloning shares the model; threads may share it.
+///
+/// Cloning shares the model, and threads may share the module.
+///
+/// ```
+/// use accelerant::burn::{BurnModule, OptimizeTrt};
+/// use burn::nn::{Linear, LinearConfig};
+/// use burn::tensor::{Device, Tensor};
+///
+/// struct Classifier {
+///     model: BurnModule<Tensor<2>, Tensor<2>>,
+/// }
+///
+/// let device = Device::default();
+/// let layer = LinearConfig::new(8, 4).init(&device);
+/// let x = Tensor::<2>::ones([2, 8], &device);
+///
+/// let model = layer.optimize_trt(x.clone(), |layer: &Linear, x| layer.forward(x))?;
+/// let classifier = Classifier { model };
+/// assert_eq!(classifier.model.forward(x).dims(), [2, 4]);
+///
+/// let error = classifier.model.try_forward(Tensor::ones([2, 9], &device)).unwrap_err();
+/// assert_eq!(error.axis(), Some(1));
+/// # Ok::<(), accelerant::Error>(())
+/// ```
 pub struct BurnModule<I, O> {
     inference: InferenceModule,
     layout: Arc<Layout>,
@@ -40,12 +63,13 @@ pub struct BurnModule<I, O> {
 impl<I: BurnTensors, O: BurnTensors> BurnModule<I, O> {
     /// Runs the model. The outputs live on the device of the first input.
     ///
-    /// On a CUDA device this is enqueued by Burn's threads, like its own operations, and nobody waits for them:
-    /// an execution that fails is told by Burn to who reads an output. [`try_forward`](Self::try_forward)
-    /// waits until the execution is enqueued.
+    /// On a CUDA device, Burn's threads enqueue the execution like Burn's own operations, and the call does not wait.
+    /// If the execution fails, Burn gives the error to the code that reads an output.
+    /// [`try_forward`](Self::try_forward) waits until the execution is enqueued.
     ///
     /// # Panics
-    /// Where [`try_forward`](Self::try_forward) returns an error, but for those of an execution on a CUDA device.
+    /// When [`try_forward`](Self::try_forward) would return an error. Errors of an execution on a CUDA device do not
+    /// panic here.
     #[track_caller]
     pub fn forward(&self, input: I) -> O {
         match self.run(&input, When::InTurn).map_err(|e| e.in_operation("forward")) {
@@ -56,8 +80,8 @@ impl<I: BurnTensors, O: BurnTensors> BurnModule<I, O> {
 
     /// Runs the model. The outputs live on the device of the first input.
     ///
-    /// TensorRT takes unsigned 64-bit integers as signed ones, up to 2^63 - 1. Larger ones are refused
-    /// in host memory; on a CUDA device, where nothing is read back, they count as negative.
+    /// TensorRT takes unsigned 64-bit integers as signed ones, up to 2^63 - 1. Larger ones in host memory are
+    /// refused. On a CUDA device, where nothing is read back, larger ones count as negative.
     ///
     /// # Errors
     /// [`ErrorKind::InputMismatch`], [`ErrorKind::DTypeMismatch`], [`ErrorKind::ShapeMismatch`] or
@@ -186,8 +210,8 @@ fn visit(
 
 /// `.optimize_trt(…)` for every Burn module.
 pub trait OptimizeTrt: Module + Sized {
-    /// Exports `forward` and compiles it for the best backend this machine has. `example` gives
-    /// types and sizes of the inputs; its values do not matter.
+    /// Exports `forward` and compiles the model for the best backend that this machine has. `example` gives the types and
+    /// sizes of the inputs, and its values do not matter.
     ///
     /// ```
     /// use accelerant::burn::OptimizeTrt;
@@ -220,10 +244,10 @@ pub trait OptimizeTrt: Module + Sized {
 
     /// Finds everything that keeps `forward` from being exported for TensorRT, without building.
     ///
-    /// If all can be exported, the parser of the first TensorRT library that can be used here reads
-    /// the model, and what it refuses is told in the same way; [`Report::parser`] tells which it was,
-    /// or why none was asked. The parser tells all operators that it does not have, else stops at the
-    /// first node that it cannot convert. What only building an engine would show is not found.
+    /// If all can be exported, the parser of the first TensorRT library that can be used here reads the model, and the
+    /// report has what the parser refuses. [`Report::parser`] names the parser, or says why none was asked. The parser
+    /// lists all operators that it does not have, else it stops at the first node that it cannot convert. The check does
+    /// not find what only building an engine would show.
     ///
     /// ```
     /// use accelerant::burn::OptimizeTrt;

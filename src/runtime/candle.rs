@@ -22,6 +22,21 @@ use crate::progress::{Phase, Recorder, phase};
 /// where they are, on Candle's stream, and outputs are allocated by Candle's device. Nothing waits.
 /// All inputs must then be on the same Candle device, which must be the engine's. Tensors that are
 /// elsewhere, and those of a backend that runs on the CPU, go through host memory.
+///
+/// ```
+/// use accelerant::candle::{CandleModule, OptimizeTrt};
+/// use candle_core::{DType, Device, Module, Tensor};
+///
+/// let weight = Tensor::ones((10, 64), DType::F32, &Device::Cpu)?;
+/// let x = Tensor::ones((1, 64), DType::F32, &Device::Cpu)?;
+/// let fast: CandleModule = candle_nn::Linear::new(weight, None).optimize_trt(&x)?;
+///
+/// let scores = fast.forward(&x)?;                       // one input, one output
+/// let outputs = fast.run(&x)?;                          // any number of both
+/// assert_eq!(scores.to_vec2::<f32>()?, outputs[0].to_vec2::<f32>()?);
+/// println!("{}: {}", fast.backend(), fast.inference().signature());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct CandleModule {
     inference: InferenceModule,
@@ -33,6 +48,28 @@ pub struct CandleModule {
 ///
 /// Implemented for everything [`Traceable`]: what has a [`Forward`](crate::candle::Forward), and
 /// what [`accelerant::trace`](crate::trace) stands on.
+///
+/// ```
+/// use accelerant::{OptimizeOptions, candle::OptimizeTrt};
+/// use candle_core::{DType, Device, Module, Result, Tensor};
+///
+/// struct Mean;
+///
+/// #[accelerant::trace]
+/// impl Module for Mean {
+///     fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+///         xs.mean(1)
+///     }
+/// }
+///
+/// let example = Tensor::ones((1, 64), DType::F32, &Device::Cpu)?;
+/// let options = OptimizeOptions::new().dynamic_batch(1..=32)?;
+/// let fast = Mean.optimize_trt_with(&example, &options)?;
+///
+/// let xs = Tensor::ones((8, 64), DType::F32, &Device::Cpu)?;
+/// assert_eq!(fast.forward(&xs)?.to_vec1::<f32>()?, [1.0; 8]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait OptimizeTrt {
     /// Compiles the model for inputs like the examples, with the best backend there is.
     ///
@@ -43,7 +80,7 @@ pub trait OptimizeTrt {
     }
 
     /// Compiles the model for inputs like the examples: `&x`, `(&x, &y)`, or by name
-    /// `[("x", &x), ("y", &y)]`. Their types and shapes count, their values do not.
+    /// `[("x", &x), ("y", &y)]`. Their types and shapes count, and their values do not.
     ///
     /// # Errors
     /// Those of [`Trace::of`], [`Trace::to_onnx`] and [`InferenceModule::compile`].
@@ -55,10 +92,10 @@ pub trait OptimizeTrt {
 
     /// Finds everything that keeps the model from being exported for TensorRT, without building.
     ///
-    /// If all can be exported, the parser of the first TensorRT library that can be used here reads
-    /// the model, and what it refuses is told in the same way; [`Report::parser`] tells which it was,
-    /// or why none was asked. The parser tells all operators that it does not have, else stops at the
-    /// first node that it cannot convert. What only building an engine would show is not found.
+    /// If all can be exported, the parser of the first TensorRT library that can be used here reads the model, and the
+    /// report has what the parser refuses. [`Report::parser`] names the parser, or says why none was asked. The parser
+    /// lists all operators that it does not have, else it stops at the first node that it cannot convert. The check does
+    /// not find what only building an engine would show.
     ///
     /// ```
     /// use accelerant::candle::OptimizeTrt;

@@ -98,7 +98,7 @@ impl CudaTensor {
     /// [`ErrorKind::Device`] when the device has none left.
     ///
     /// # Safety
-    /// It must not be read before something was written to it.
+    /// Nothing may read the memory before something was written to it.
     pub unsafe fn alloc(
         stream: &Arc<CudaStream>,
         dtype: DType,
@@ -121,7 +121,7 @@ impl CudaTensor {
         &self.shape
     }
 
-    /// The stream that it was allocated on.
+    /// The stream that allocated the memory.
     pub fn stream(&self) -> &Arc<CudaStream> {
         self.memory.stream()
     }
@@ -175,11 +175,11 @@ impl CudaWrite for CudaTensor {
     }
 }
 
-/// Calls `f` while no module captures an execution, and has captures wait for its end.
+/// Calls `f` while no module captures an execution. Captures of other threads wait until `f` ends.
 ///
-/// Use it for what waits for a whole device: `cuCtxSynchronize`, [`CudaContext::synchronize`] and the first
+/// Use it for calls that wait for a whole device: `cuCtxSynchronize`, [`CudaContext::synchronize`] and the first
 /// [`CudaContext::new_stream`] of a handle. CUDA refuses such a call while another thread captures, the capture has to be made
-/// again, and driver 580.159 may crash. Where such calls cannot be told,
+/// again, and driver 580.159 may crash. Where such calls cannot be found,
 /// [`isolated_captures`](crate::backend::tensorrt::TensorRtOptions::isolated_captures) keeps captures apart from them.
 ///
 /// ```no_run
@@ -198,9 +198,8 @@ pub fn without_captures<T>(f: impl FnOnce() -> T) -> T {
 
 /// A module on CUDA memory, borrowed from [`InferenceModule::cuda`].
 ///
-/// Nothing here waits for the device, and nothing is copied: work is enqueued on the stream given,
-/// and cudarc's own tracking orders it with what else uses the memory. See
-/// [`DeviceExecutable`] for what happens with several streams.
+/// Nothing here waits for the device, and nothing is copied. Work is enqueued on the given stream, and cudarc's own
+/// tracking orders the work with other uses of the memory. [`DeviceExecutable`] says what happens with several streams.
 ///
 /// ```no_run
 /// use accelerant::{InferenceModule, OptimizeOptions, cuda::cudarc::driver::CudaContext};
@@ -268,7 +267,7 @@ impl CudaModule<'_> {
         self.executable.memory()
     }
 
-    /// What it did so far.
+    /// The runs, copies and graphs so far.
     pub fn counters(&self) -> ExecutionCounters {
         self.executable.counters()
     }
@@ -281,8 +280,8 @@ impl CudaModule<'_> {
         self.executable.output_shapes(inputs).map_err(|e| e.in_operation("output shapes"))
     }
 
-    /// Enqueues a run on `stream`: inputs with their sizes, and memory for the outputs, of exactly
-    /// [as many elements](Self::output_shapes) as they have, both in the order of the signature.
+    /// Enqueues a run on `stream`. The inputs come with their sizes. The memory for each output has exactly
+    /// [as many elements](Self::output_shapes) as the output. Both are in the order of the signature.
     ///
     /// # Errors
     /// [`ErrorKind::InputMismatch`], [`ErrorKind::DTypeMismatch`], [`ErrorKind::ShapeMismatch`] or

@@ -5,11 +5,13 @@ pub(crate) mod calibration;
 #[cfg(any(feature = "burn", feature = "candle"))]
 mod check;
 mod compile;
+pub(crate) mod generate;
 mod limited;
 mod module;
 mod options;
 pub(crate) mod pipeline;
 mod report;
+pub(crate) mod sensitivity;
 pub(crate) mod serving;
 mod verify;
 

@@ -24,7 +24,9 @@ use crate::progress::{Phase, Record, Recorder, phase};
 use crate::spec::Signature;
 use crate::tensor::HostTensor;
 
-/// A compiled model that runs on host tensors. Cloning shares it; threads may share it.
+/// A compiled model that runs on host tensors.
+///
+/// Cloning shares the model, and threads may share the module.
 ///
 /// ```
 /// use accelerant::{DType, HostTensor, InferenceModule, OptimizeOptions, export::GraphBuilder};
@@ -118,10 +120,11 @@ impl InferenceModule {
         Self::compile_with(|_| Ok(model.clone()), options)
     }
 
-    /// Builds an engine and makes nothing ready to run: with the backend that is
-    /// [required](OptimizeOptions::require), else with the first flavor of TensorRT that can build here. TensorRT-RTX
-    /// needs no GPU for it. The cache is asked first, and the engine is [written](OptimizeOptions::save_engine) where
-    /// the options say so.
+    /// Builds an engine and makes nothing ready to run.
+    ///
+    /// The backend is the one that is [required](OptimizeOptions::require), else the first flavor of TensorRT that can
+    /// build here. TensorRT-RTX builds without a GPU. The cache is asked first, and the engine is
+    /// [written](OptimizeOptions::save_engine) where the options say so.
     ///
     /// ```no_run
     /// use accelerant::{BackendKind, InferenceModule, OptimizeOptions, export::OnnxModel};
@@ -135,14 +138,19 @@ impl InferenceModule {
     /// ```
     ///
     /// # Errors
-    /// The required backend's own error, else one with the reason of each flavor, of the kind
-    /// [`ErrorKind::NoBackend`] where none could be asked; as [`compile`](Self::compile) for options and files.
+    /// The required backend's own error, else an error with the reason of each flavor. Its kind is
+    /// [`ErrorKind::NoBackend`] where no flavor could be asked. As [`compile`](Self::compile) for options and files.
     pub fn build(model: &OnnxModel, options: &OptimizeOptions) -> Result<(Engine, ModuleReport)> {
         expect_no_export(options)?;
         let recorder = Recorder::new(options.follower(), options.limit());
         let wanted = AsRef::<ExportOptions>::as_ref(options).wanted_precision();
+        let mut precision = None;
         let mut export = |target: Target| match wanted {
-            Some(wanted) => model.with_precision(target, wanted.clone()),
+            Some(wanted) => {
+                let written = model.with_precision(target, wanted.clone())?;
+                precision = written.precision_report().cloned();
+                Ok(written)
+            }
             None => Ok(model.clone()),
         };
         let mut maker = Maker::new(options.engine_cache())?;
@@ -162,6 +170,7 @@ impl InferenceModule {
             phases: Vec::new(),
             first_run: None,
             passes: Vec::new(),
+            precision,
             warnings: Vec::new(),
             rejected: Vec::new(),
         };
@@ -169,7 +178,7 @@ impl InferenceModule {
         Ok((engine, report))
     }
 
-    /// Compiles the model that `export` writes for a target. What `options` say of an export is left to it.
+    /// Compiles the model that `export` writes for a target. `export` itself follows what `options` say of an export.
     ///
     /// # Errors
     /// As [`compile`](Self::compile), but for options about an export, and those of `export`.
@@ -237,14 +246,14 @@ impl InferenceModule {
         Ok(Self::new(compiled, built, maker.cache_use(), record, source, report, longest_run))
     }
 
-    /// Makes an engine ready to run that was built before, perhaps on another machine. TensorRT takes only plans that
+    /// Makes ready to run an engine that was built before, perhaps on another machine. TensorRT takes only plans that
     /// [were built](Engine::is_built).
     ///
     /// # Errors
-    /// [`ErrorKind::NoBackend`] when the backend that built it was not compiled in, or another one is
+    /// [`ErrorKind::NoBackend`] when the backend that built the engine was not compiled in, or another backend is
     /// [required](OptimizeOptions::require); else as
-    /// [`Backend::load`](crate::backend::Backend::load). No other backend is tried: without the
-    /// model there is nothing to build anew.
+    /// [`Backend::load`](crate::backend::Backend::load). No other backend is tried, since nothing can be built without
+    /// the model.
     pub fn from_engine(engine: Engine, options: &OptimizeOptions) -> Result<Self> {
         let backends = options.backends();
         if let Some(only) = backends.required().filter(|only| *only != engine.kind()) {
@@ -259,8 +268,8 @@ impl InferenceModule {
         Ok(Self::new(compiled, None, cache, recorder.record(), None, None, longest_run))
     }
 
-    /// Reads an engine file and makes it ready to run. Trust the file as a program: TensorRT runs what is in it, see
-    /// [`Engine::open`].
+    /// Reads an engine file and makes the engine ready to run. Trust the file as a program, since TensorRT runs what is
+    /// in the file: see [`Engine::open`].
     ///
     /// # Errors
     /// As [`Engine::open`] and [`from_engine`](Self::from_engine).
@@ -268,12 +277,13 @@ impl InferenceModule {
         Self::from_engine(Engine::open(path)?, options)
     }
 
-    /// The same model on several devices, counted from 0, behind one handle. A run on host tensors
-    /// goes to the device that has the least to do; after a failure of a device to the next, and one
-    /// that failed comes last for a second. Tensors that are on one of the devices are taken there.
+    /// The same model on several devices, counted from 0, behind one handle.
     ///
-    /// What is loaded on one of them already is shared, where it has its tensors there, and loaded anew on the
-    /// others, with the options of this module's backend. With one device it is a module on this alone.
+    /// A run on host tensors goes to the device that has the least to do. When a device fails, the run goes to the next
+    /// device, and the failed device comes last for a second. Tensors that are on one of the devices are taken there.
+    ///
+    /// A model that is loaded on one of the devices already is shared there. On the other devices, the model is loaded
+    /// with the options of this module's backend.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] when there is no device, or one is there twice; else as
@@ -291,9 +301,8 @@ impl InferenceModule {
         self.on_devices(&(0..count).collect::<Vec<_>>())
     }
 
-    /// The same model with one of the engine's [optimization profiles] alone, by its name: to say at each
-    /// run which one it uses, where [the first that fits](Self::run) is not the one wanted. What is
-    /// loaded is shared; the contexts are its own.
+    /// The same model with one of the engine's [optimization profiles] alone, by its name. Otherwise a run uses the first
+    /// profile that fits. The new module shares what is loaded, and has contexts of its own.
     ///
     /// [optimization profiles]: crate::backend::Engine::profile_names
     ///
@@ -360,8 +369,9 @@ impl InferenceModule {
         self.0.origin.built.as_ref().unwrap_or(&self.0.origin.engine)
     }
 
-    /// How this module was made: what the cache did, how long each phase took, what was passed over. Those of
-    /// [other devices](Self::on_devices) and [profiles](Self::for_profile) have the report of the module they came from.
+    /// How this module was made: what the cache did, how long each phase took, and which backends were passed over.
+    /// Modules on [other devices](Self::on_devices) and for [profiles](Self::for_profile) have the report of the module
+    /// that they came from.
     pub fn report(&self) -> ModuleReport {
         let Origin { backend, rejected, cache, record, first_run, .. } = &*self.0.origin;
         let mut report = ModuleReport {
@@ -373,6 +383,7 @@ impl InferenceModule {
             phases: Vec::new(),
             first_run: first_run.get().copied(),
             passes: Vec::new(),
+            precision: self.precision_report().cloned(),
             warnings: Vec::new(),
             rejected: rejected.iter().map(RejectedBackend::of).collect(),
         };
@@ -411,13 +422,13 @@ impl InferenceModule {
         Ok(outputs)
     }
 
-    /// Runs in the background, on a thread of this module's own, and returns a handle that is a
-    /// [`Future`] and can be waited for. Runs begin in the order in which they are submitted, as many at
-    /// a time as the backend [does](Executable::concurrency).
+    /// Runs in the background, on a thread of this module's own. The handle is a [`Future`], and a thread may wait for
+    /// the handle. Runs begin in the order in which they are submitted, as many at a time as the backend
+    /// [runs](Executable::concurrency).
     ///
-    /// Dropping the handle withdraws the run if it has not begun. Dropping the last clone of the
-    /// module waits until all runs are done whose handles are still there. The queue has no
-    /// bound; that of a [`Batcher`](crate::serving::Batcher) has one.
+    /// Dropping the handle withdraws a run that has not begun. Dropping the last clone of the module waits for all runs
+    /// whose handles are still there. The queue has no bound, while the queue of a
+    /// [`Batcher`](crate::serving::Batcher) has one.
     ///
     /// ```
     /// # use accelerant::{DType, HostTensor, InferenceModule, OptimizeOptions, export::GraphBuilder};
@@ -426,14 +437,14 @@ impl InferenceModule {
     /// # graph.output("y", &x.affine(2.0, 0.0)?)?;
     /// # let module = InferenceModule::compile(&graph.finish()?, &OptimizeOptions::new())?;
     /// let pending = module.submit(&[HostTensor::from(ndarray::array![1.0f32, 2.0, 3.0])])?;
-    /// // What else there is to do; then, in async code, `pending.await?`, else:
+    /// // In async code `pending.await?`, else:
     /// assert_eq!(pending.wait()?[0].to_vec::<f32>()?, [2.0, 4.0, 6.0]);
     /// # Ok::<(), accelerant::Error>(())
     /// ```
     ///
     /// # Errors
     /// At once, inputs that do not fit the signature, as in [`run`](Self::run), and
-    /// [`ErrorKind::Io`] when the system gives no thread. What happens later comes out of the handle.
+    /// [`ErrorKind::Io`] when the system gives no thread. Later errors come out of the handle.
     pub fn submit(&self, inputs: &[HostTensor]) -> Result<Pending> {
         let in_operation = |e: Error| e.in_operation("submit");
         let shapes = inputs.iter().map(|tensor| (tensor.dtype(), tensor.shape()));

@@ -52,7 +52,7 @@ impl OptimizeOptions {
         Self::default()
     }
 
-    /// What is said of the export, all at once.
+    /// Sets all options of the export at once.
     #[must_use]
     pub fn export(mut self, options: ExportOptions) -> Self {
         self.export = options;
@@ -80,27 +80,28 @@ impl OptimizeOptions {
         self
     }
 
-    /// Keeps weights of `threshold` bytes and more out of the [model's file](Self::save_onnx), in one
-    /// beside it. Otherwise only a model of 2 GiB and more is stored like that.
+    /// Keeps weights of `threshold` bytes and more in a file beside the [model's file](Self::save_onnx). By default, only
+    /// a model of 2 GiB and more is stored like that.
     #[must_use]
     pub fn external_weights(mut self, threshold: usize) -> Self {
         self.external = Some(threshold);
         self
     }
 
-    /// Writes a TensorRT engine to a file, whole or not at all. It is built where the library can
-    /// build it, even when there is no device to run it on: by the flavor that is
-    /// [required](Self::require), else by TensorRT-RTX, or where this cannot by TensorRT. Where none
-    /// can, the whole optimization is an error, [`NoBackend`](crate::ErrorKind::NoBackend).
+    /// Writes a TensorRT engine to a file, whole or not at all.
+    ///
+    /// The engine is built even when no device can run the engine here. The flavor that is [required](Self::require)
+    /// builds, else TensorRT-RTX, else TensorRT. Where no flavor can build, the whole optimization is an error of the
+    /// kind [`NoBackend`](crate::ErrorKind::NoBackend).
     #[must_use]
     pub fn save_engine(mut self, path: impl AsRef<Path>) -> Self {
         self.engine_path = Some(path.as_ref().to_owned());
         self
     }
 
-    /// Where engines are kept that were built once: a folder, or an [`EngineCache`] with a size limit, or none with
-    /// [`EngineCache::off`]. By default they are kept in the user's cache folder. Backends whose engines are built as
-    /// fast as they are loaded, such as tract, have none kept.
+    /// Where built engines are kept: a folder, an [`EngineCache`] with a size limit, or nowhere with
+    /// [`EngineCache::off`]. By default, engines are kept in the user's cache folder. Backends that build as fast as they
+    /// load, such as tract, keep none.
     ///
     /// ```
     /// use accelerant::{OptimizeOptions, cache::EngineCache};
@@ -114,9 +115,9 @@ impl OptimizeOptions {
         self
     }
 
-    /// A callback that follows the work, and may stop it: with [`ControlFlow::Break`] the call that compiles gives an
-    /// error of the kind [`Cancelled`](crate::ErrorKind::Cancelled), at the next step that the backend tells. The
-    /// callback may be called by threads of the backend's library.
+    /// A callback that follows the work, and may stop the work. With [`ControlFlow::Break`], the call that compiles gives
+    /// an error of the kind [`Cancelled`](crate::ErrorKind::Cancelled) at the next step of the backend. Threads of the
+    /// backend's library may call the callback.
     ///
     /// ```
     /// use std::ops::ControlFlow;
@@ -140,8 +141,8 @@ impl OptimizeOptions {
 
     /// Ends the compilation when the limit is over or cancelled, with an error of the kind
     /// [`TimedOut`](crate::ErrorKind::TimedOut) or [`Cancelled`](crate::ErrorKind::Cancelled), and no other backend is
-    /// tried. Asked between the phases; within them by TensorRT's builder, by ONNX Runtime, and by tract between its
-    /// four steps. By default there is no limit.
+    /// tried. The limit is asked between the phases. Within a phase, TensorRT's builder and ONNX Runtime ask the limit,
+    /// and tract asks between its four steps. By default there is no limit.
     ///
     /// ```
     /// use std::time::Duration;
@@ -155,20 +156,19 @@ impl OptimizeOptions {
         self
     }
 
-    /// The longest that a run of the module on host tensors may take, also one that is
-    /// [submitted](crate::InferenceModule::submit) or in a [batcher](crate::serving::Batcher). One that takes longer is an
-    /// error of the kind [`TimedOut`](crate::ErrorKind::TimedOut). What can be stopped is told at
-    /// [`TimeLimit`]. [`run_within`](crate::InferenceModule::run_within) has its own limit instead. By default there is
-    /// none.
+    /// The longest time that a run of the module on host tensors may take, also a run that is
+    /// [submitted](crate::InferenceModule::submit) or in a [batcher](crate::serving::Batcher). A run that takes longer is
+    /// an error of the kind [`TimedOut`](crate::ErrorKind::TimedOut). [`TimeLimit`] says what can be stopped.
+    /// [`run_within`](crate::InferenceModule::run_within) has its own limit instead. By default there is no limit.
     #[must_use]
     pub fn run_timeout(mut self, time: Duration) -> Self {
         self.run_timeout = Some(time);
         self
     }
 
-    /// Whether the module keeps the model that it was made of, which
-    /// [`InferenceModule::verify`](crate::InferenceModule::verify) needs. It takes the host memory of the weights. By
-    /// default it does not.
+    /// Whether the module keeps the model that it was made of.
+    /// [`InferenceModule::verify`](crate::InferenceModule::verify) needs that model. Keeping takes the host memory of the
+    /// weights. By default, the model is not kept.
     #[must_use]
     pub fn keep_source(mut self, kept: bool) -> Self {
         self.keep_source = kept;

@@ -6,11 +6,12 @@ use serde::{Serialize, Serializer};
 
 use crate::backend::Rejection;
 use crate::cache::CacheUse;
+use crate::export::precision::PrecisionReport;
 use crate::progress::{Phase, Record};
 
 /// How a module was made: by which backend, what the cache did, and how long everything took.
 ///
-/// Its text is a page for people. It is [`Serialize`], with durations in seconds.
+/// The report prints as a page for people. It implements [`Serialize`], with durations in seconds.
 ///
 /// ```
 /// # use accelerant::{DType, InferenceModule, OptimizeOptions, export::GraphBuilder};
@@ -42,7 +43,10 @@ pub struct ModuleReport {
     pub first_run: Option<Duration>,
     /// The passes over the graph that changed something.
     pub passes: Vec<PassChange>,
-    /// What the backend's library warned of.
+    /// What became of each layer, where a precision was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub precision: Option<PrecisionReport>,
+    /// The warnings of the backend's library.
     pub warnings: Vec<String>,
     /// The backends that were passed over.
     pub rejected: Vec<RejectedBackend>,
@@ -54,7 +58,7 @@ pub struct ModuleReport {
 pub struct PhaseTime {
     /// Which phase.
     pub phase: Phase,
-    /// Its time, without that of the phases inside it.
+    /// The time of the phase, without the phases inside it.
     #[serde(serialize_with = "seconds", rename = "seconds")]
     pub time: Duration,
 }
@@ -65,7 +69,7 @@ pub struct PhaseTime {
 pub struct PassChange {
     /// The pass.
     pub pass: String,
-    /// In how many places it changed the graph.
+    /// The number of places in which the pass changed the graph.
     pub places: usize,
 }
 
@@ -97,7 +101,7 @@ fn optional_seconds<S: Serializer>(
 }
 
 impl ModuleReport {
-    /// The time of a phase; zero for one that was not needed.
+    /// The time of a phase; zero for a phase that was not needed.
     pub fn time(&self, phase: Phase) -> Duration {
         let of = |time: &&PhaseTime| time.phase == phase;
         self.phases.iter().find(of).map_or(Duration::ZERO, |time| time.time)
@@ -137,6 +141,8 @@ impl fmt::Display for ModuleReport {
             format!("{}: {} place{s}", change.pass, change.places)
         });
         list(f, "passes", changes)?;
+        let precision = self.precision.as_ref().map(ToString::to_string).unwrap_or_default();
+        list(f, "precision", precision.lines().map(str::to_owned))?;
         list(f, "warnings", self.warnings.iter().map(|text| text.replace('\n', " ")))?;
         let rejected = self.rejected.iter();
         list(f, "not taken", rejected.map(|r| format!("{}: {}", r.backend, r.reason)))

@@ -4,9 +4,9 @@ use std::{fmt, ops::RangeInclusive, sync::Arc};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// A symbolic dimension: a name, and the sizes it may take.
+/// A symbolic dimension: a name and a range of sizes.
 ///
-/// Equal names mean equal sizes within one model. `opt` is the size an engine is tuned for.
+/// Equal names mean equal sizes within one model. `opt` is the size that an engine is tuned for.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Symbol {
     name: Arc<str>,
@@ -36,9 +36,9 @@ impl Symbol {
         Ok(Self { name, min, opt, max, sizes: Vec::new() })
     }
 
-    /// The same, tuned for several sizes: for each alone, where a backend can do that. What can be had for one
-    /// only, such as the form that a layer is written in, is for the middle one, or the larger of the two in the
-    /// middle; [`with_opt`](Self::with_opt) chooses another.
+    /// The same symbol, tuned for several sizes: for each size alone, where a backend can do that. A layer has one form
+    /// in an engine. The form is for the middle size, or for the larger of the two in the middle;
+    /// [`with_opt`](Self::with_opt) chooses another size.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] without sizes, or for one that the symbol cannot take.
@@ -59,11 +59,12 @@ impl Symbol {
         Ok(self)
     }
 
-    /// The same with another size to tune for, or to tune for most.
+    /// The same symbol with another size to tune for. If the symbol is [tuned for](Self::tuned_for) several sizes, this
+    /// one of them comes first.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] for one that the symbol cannot take, or that is not among those that it is
-    /// [tuned for](Self::tuned_for).
+    /// [`ErrorKind::InvalidArgument`] for a size outside the range, or for a size that is not one of those that the
+    /// symbol is [tuned for](Self::tuned_for).
     pub fn with_opt(mut self, opt: usize) -> Result<Self> {
         let among = self.sizes.is_empty() || self.sizes.contains(&opt);
         if opt < self.min || opt > self.max || !among {
@@ -94,7 +95,7 @@ impl Symbol {
         self.max
     }
 
-    /// The sizes that it is [tuned for](Self::tuned_for) alone, in rising order.
+    /// The sizes that the symbol is [tuned for](Self::tuned_for) alone, in rising order.
     pub fn sizes(&self) -> &[usize] {
         &self.sizes
     }

@@ -22,8 +22,8 @@ fn vit_b_16() {
     assert_eq!(count(&onnx, "MatMul") + count(&onnx, "Gemm"), 12 * 8 + 1, "{onnx}");
     let nodes = onnx.proto().graph.as_ref().map_or(0, |graph| graph.node.len());
     assert!(nodes <= 12 * 40 + 20, "{nodes} nodes\n{onnx}");
-    // The module's path; turned, as TensorRT computes it fastest.
-    let weight = "encoder.layers.0.mha.query.weight.transposed";
+    // The module's path.
+    let weight = "encoder.layers.0.mha.query.weight";
     assert!(initializers(&onnx).contains(weight), "{onnx}");
 
     let small = randomized(VisionTransformer::base_16(48, 1000, &device()));

@@ -77,6 +77,6 @@ fn every_size_is_tried_on_request() {
     let every =
         |max: usize| Trace::of(&Branch, &x, &options(max).probe_every_size(true)).unwrap_err();
     let text = every(20).to_string();
-    assert!(text.contains("m = 21, n = 13"), "{text}");
+    assert!(text.contains("`m` = 21, `n` = 13"), "{text}");
     assert_eq!(every(1000).kind(), ErrorKind::InvalidArgument);
 }

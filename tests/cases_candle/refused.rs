@@ -152,9 +152,9 @@ fn a_branch_on_a_symbolic_size_says_so() {
         1 => xs.relu(),
         _ => xs.exp(),
     });
-    unsupported(&error, "Relu", "batch = 1");
+    unsupported(&error, "Relu", "`batch` = 1");
     let error = refusal!(tensor(&[2, 3], 1), batch(), |xs| xs.affine(xs.dim(0)? as f64, 0.0));
-    unsupported(&error, "Affine", "batch = 1");
+    unsupported(&error, "Affine", "`batch` = 1");
     let error = refusal!(tensor(&[2, 3], 1), batch(), |xs| {
         xs.mean_keepdim(0)?.broadcast_as((xs.dim(0)?.pow(2), 3))
     });

@@ -5,6 +5,7 @@ mod attention;
 mod common;
 mod convolutions;
 mod far;
+mod halves;
 mod rows;
 
 use accelerant::export::{Conv, GraphBuilder, OnnxModel, Pool, Target, Value};

@@ -161,7 +161,7 @@ fn nodes(model: &OnnxModel) -> &[NodeProto] {
 
 /// Whether the cases go through a runner: all of them, but where `ACCELERANT_CASES_ON` names some, separated by commas, as
 /// in a second run of what TensorRT-RTX has built in the first.
-fn is_asked_for(runner: Runner) -> bool {
+pub fn is_asked_for(runner: Runner) -> bool {
     let named = |names: String| names.split(',').any(|name| name == format!("{runner:?}"));
     std::env::var("ACCELERANT_CASES_ON").map_or(true, named)
 }
@@ -195,7 +195,8 @@ pub fn is_portable(kind: &BackendKind) -> bool {
     matches!(kind, BackendKind::Ort | BackendKind::Tract)
 }
 
-fn run_on(
+/// Builds a model on a backend, and where that runs compares its results with what is expected.
+pub fn run_on(
     backend: &dyn Backend,
     model: &OnnxModel,
     samples: &[Sample],

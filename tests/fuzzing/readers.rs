@@ -8,11 +8,15 @@ use accelerant::backend::{Backend, Executable};
 use accelerant::export::OnnxModel;
 use accelerant::pipeline::Pipeline;
 use accelerant::serving::{Batcher, BatcherOptions};
-use accelerant::{Dim, Engine, Error, ErrorKind, HostTensor, Result, Signature};
+use accelerant::{
+    DType, Dim, Engine, Error, ErrorKind, HostTensor, Result, Signature, TensorSpec, TimeLimit,
+};
 use prost::Message;
 
 /// Inputs of more bytes than this are not made up: their sizes are the file's word alone.
 const MOST_INPUT: usize = 4 << 20;
+/// How long a run of odd numbers may take, which may be repetitions of a loop.
+const ODD_RUN: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// A model: read and checked, then written for the backend, compiled, and run once.
 pub fn model(bytes: &[u8], backend: &dyn Backend, is_read: impl FnOnce()) -> String {
@@ -22,7 +26,15 @@ pub fn model(bytes: &[u8], backend: &dyn Backend, is_read: impl FnOnce()) -> Str
         let _ = backend.check(&model);
         let model = model.for_target(backend.target())?;
         let (engine, executable) = backend.build_and_load(&model)?;
-        run(&*executable)?;
+        let ran = run(&*executable);
+        // Whatever becomes of these, the process goes on.
+        for empty in [false, true] {
+            if let Ok(odd) = odd_inputs(executable.signature(), empty) {
+                let limit = TimeLimit::of(ODD_RUN);
+                let _ = executable.run_within(&odd, &limit);
+            }
+        }
+        ran?;
         // What was built can be loaded.
         backend.load(&engine).map(|_| "ran")
     })
@@ -80,6 +92,29 @@ fn inputs(signature: &Signature) -> Result<Vec<HostTensor>> {
             }
         })
         .collect()
+}
+
+/// Numbers at the ends of their types, and not a number; sizes of 0 where they are allowed.
+fn odd_inputs(signature: &Signature, empty: bool) -> Result<Vec<HostTensor>> {
+    let odd = |(spec, tensor): (&TensorSpec, HostTensor)| {
+        let (dtype, size) = (spec.dtype, spec.dtype.size());
+        let number = |k: usize| match (dtype, k % 5) {
+            (DType::Bool, k) => vec![(k % 2) as u8],
+            // The least, -1, the largest, 1 and 0, as integers are written.
+            (_, 0) => [vec![0; size - 1], vec![0x80]].concat(),
+            (_, 1) => vec![0xff; size],
+            (_, 2) => [vec![0xff; size - 1], vec![0x7f]].concat(),
+            (_, 3) => [vec![1], vec![0; size - 1]].concat(),
+            _ => vec![0; size],
+        };
+        let sizes: Vec<usize> = match empty {
+            true => spec.shape.dims().iter().map(Dim::min).collect(),
+            false => tensor.shape().to_vec(),
+        };
+        let bytes = (0..sizes.iter().product()).flat_map(number);
+        HostTensor::from_bytes(dtype, sizes, bytes.collect::<Vec<u8>>())
+    };
+    signature.inputs.iter().zip(inputs(signature)?).map(odd).collect()
 }
 
 fn smallest(dim: &Dim) -> usize {

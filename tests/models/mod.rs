@@ -6,6 +6,7 @@
 pub mod bert;
 pub mod convnext;
 pub mod detection;
+pub mod digits;
 pub mod gpt;
 pub mod minilm;
 pub mod mobilenet;

@@ -12,7 +12,7 @@ use crate::common::to_f64;
 use crate::plan::Plan;
 use crate::runs::{has_ort, near, numbers, run, tolerance};
 
-fn node(operator: &str, inputs: &[&str], outputs: &[&str]) -> NodeProto {
+pub(crate) fn node(operator: &str, inputs: &[&str], outputs: &[&str]) -> NodeProto {
     NodeProto {
         op_type: Some(operator.into()),
         name: Some(format!("{operator}_{}", outputs[0])),
@@ -22,11 +22,11 @@ fn node(operator: &str, inputs: &[&str], outputs: &[&str]) -> NodeProto {
     }
 }
 
-fn spec(name: &str, dtype: DType, dims: &[usize]) -> onnx::ValueInfoProto {
+pub(crate) fn spec(name: &str, dtype: DType, dims: &[usize]) -> onnx::ValueInfoProto {
     onnx::spec_to_proto(&TensorSpec::new(name, dtype, dims.iter().copied()))
 }
 
-fn body(name: &str, graph: GraphProto) -> AttributeProto {
+pub(crate) fn body(name: &str, graph: GraphProto) -> AttributeProto {
     AttributeProto {
         name: Some(name.into()),
         g: Some(graph),
@@ -35,7 +35,7 @@ fn body(name: &str, graph: GraphProto) -> AttributeProto {
     }
 }
 
-fn model(graph: GraphProto, opset: i64) -> OnnxModel {
+pub(crate) fn model(graph: GraphProto, opset: i64) -> OnnxModel {
     let set = OperatorSetIdProto { domain: Some(String::new()), version: Some(opset) };
     let model = ModelProto {
         ir_version: Some(8),

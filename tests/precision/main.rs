@@ -8,13 +8,16 @@ mod common;
 
 mod bodies;
 mod calibration;
+mod guarded;
 mod mixed;
+mod older;
 mod operators;
 mod overflow;
 mod plan;
 mod quantized;
 mod refused;
 mod runs;
+mod search;
 
 #[cfg(all(feature = "burn", feature = "candle"))]
 #[path = "../../examples/digits/burn_net.rs"]

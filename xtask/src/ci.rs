@@ -4,7 +4,7 @@
 //! and the tests of `candle-cuda`, which are linked with CUDA.
 
 use crate::workspace::{self, FEATURES, line_of, stream};
-use crate::{demo, nvcc, sdk, serve, test, tidy};
+use crate::{demo, nvcc, sdk, test, tidy};
 use anyhow::{Context, Result};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -33,7 +33,6 @@ pub(crate) fn run() -> Result<()> {
 /// procedural macros of the dependencies are built once for clippy, rustdoc and the tests.
 fn steps(report: &mut Report) -> Result<()> {
     report.command("fmt", workspace::cargo(["fmt", "--all", "--check"]))?;
-    report.command("fmt serve", serve::fmt())?;
     report.step("tidy", "cargo xtask tidy", tidy::run)?;
     report.step("sdk", "cargo xtask sdk --flavor all", || {
         [sdk::RTX, sdk::ENTERPRISE, sdk::ONNXRUNTIME, sdk::MINILM]
@@ -44,22 +43,22 @@ fn steps(report: &mut Report) -> Result<()> {
     let whole = ["--workspace", "--exclude", "xtask", "--features", FEATURES];
     report.command("clippy all", clippy(&whole)?)?;
     report.command("clippy xtask", clippy(&["--package", "xtask"])?)?;
-    report.command("clippy serve", serve::clippy())?;
     // `--examples` gives rustdoc the dependencies with the very features clippy has checked them
     // with; without it the development dependencies' features are missing and they are checked anew.
-    let mut doc = sdk::cargo(&["doc", "--release", "--no-deps", "--lib", "--examples"])?;
+    let mut doc = sdk::quick_cargo(&["doc", "--release", "--no-deps", "--lib", "--examples"])?;
     doc.args(["--features", FEATURES]).env("RUSTDOCFLAGS", "-D warnings");
     report.command("doc", doc)?;
     for (name, features) in MATRIX {
         report.command(name, clippy(features)?)?;
     }
     for feature in ALONE {
-        let mut command = sdk::cargo(&["clippy", "--release", "--lib", "--no-default-features"])?;
+        let mut command =
+            sdk::quick_cargo(&["clippy", "--release", "--lib", "--no-default-features"])?;
         command.args(["--features", feature, "--", "-D", "warnings"]);
         report.command(&format!("clippy {feature} alone"), command)?;
     }
     for features in ["candle-cuda", "candle-cuda,tensorrt-rtx"] {
-        let command = nvcc::clippy(sdk::cargo(&["clippy", "--release"])?, features)?;
+        let command = nvcc::clippy(sdk::quick_cargo(&["clippy", "--release"])?, features)?;
         report.command(&format!("clippy {features}"), command)?;
     }
 
@@ -68,7 +67,7 @@ fn steps(report: &mut Report) -> Result<()> {
 }
 
 fn clippy(features: &[&str]) -> Result<Command> {
-    let mut command = sdk::cargo(&["clippy", "--release", "--all-targets"])?;
+    let mut command = sdk::quick_cargo(&["clippy", "--release", "--all-targets"])?;
     command.args(features).args(["--", "-D", "warnings"]);
     Ok(command)
 }

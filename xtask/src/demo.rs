@@ -22,7 +22,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     };
     // With the packages that are tested, whose features together are another set than the crate's own:
     // after the tests nothing is compiled again.
-    let mut build = sdk::cargo(&["build", "--release", "--workspace", "--exclude", "xtask"])?;
+    let mut build = sdk::quick_cargo(&["build", "--release", "--workspace", "--exclude", "xtask"])?;
     build.args(["--features", FEATURES, "--example", "digits"]);
     stream(&mut build)?;
     // Cargo puts it beside this program, wherever it was told to build.

@@ -32,7 +32,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let keep = args.keep.clone().unwrap_or_else(|| workspace::root().join("target/fuzz"));
     let keep = std::path::absolute(keep)?;
     // As the tests are built, so that nothing compiles twice.
-    let mut test = sdk::cargo(&["test", "--release", "--workspace", "--exclude", "xtask"])?;
+    let mut test = sdk::quick_cargo(&["test", "--release", "--workspace", "--exclude", "xtask"])?;
     test.args(["--features", FEATURES, "--test", "fuzzing", "--"]);
     test.args(["--exact", "campaign::changed_bytes_end_no_process", "--nocapture"]);
     test.env("ACCELERANT_FUZZ_SEED", args.seed.to_string());

@@ -11,10 +11,10 @@ mod fuzz;
 mod nvcc;
 mod rooms;
 mod sdk;
-mod serve;
 mod tables;
 mod test;
 mod tidy;
+mod triton;
 mod workspace;
 
 use anyhow::Result;

@@ -52,3 +52,11 @@ pub(crate) fn cargo(args: &[&str]) -> Result<Command> {
     command.env_remove(ONNXRUNTIME.variable);
     Ok(command)
 }
+
+/// The same for what is compiled to be checked, not to be used: less optimized, and all of it alike, so that nothing is
+/// compiled twice.
+pub(crate) fn quick_cargo(args: &[&str]) -> Result<Command> {
+    let mut command = cargo(args)?;
+    command.arg("--config").arg(workspace::root().join(".ci/profile.toml"));
+    Ok(command)
+}

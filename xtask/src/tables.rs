@@ -52,7 +52,7 @@ pub(crate) fn folder() -> Result<PathBuf> {
 pub(crate) fn run() -> Result<()> {
     let (folder, library) = (folder()?, ONNXRUNTIME.ensure()?);
     let cases = || -> Result<Command> {
-        let mut command = sdk::cargo(&["test", "--release", "--features", FEATURES])?;
+        let mut command = sdk::quick_cargo(&["test", "--release", "--features", FEATURES])?;
         command.args(["--test", "cases_burn", "--test", "cases_candle"]).env(RECORDS, &folder);
         Ok(command)
     };
@@ -242,26 +242,28 @@ fn result(found: Option<&(BTreeSet<String>, BTreeSet<String>)>) -> String {
 
 const BURN: &str = "# Burn's operations
 
-What each operation of Burn's graph representation becomes in ONNX, and what the cases of
-`tests/cases_burn` found when they ran. `ok`: every case that holds the operation agrees with Burn on
-random inputs, or for TensorRT-RTX, its parser and builder take it. `Custom` stands for the recurrent
-layers, which the exporter puts together again from their steps. Written by `cargo xtask tables`;
-`cargo xtask test` fails when it is stale, or when an operation is missing.
+This table says what each operation of Burn's graph representation becomes in ONNX.
+The other columns say what the cases of `tests/cases_burn` found when they ran.
+`ok` means that every case with the operation agrees with Burn on random inputs.
+For TensorRT-RTX, `ok` means that its parser and builder take the operation.
+`Custom` stands for the recurrent layers, which the exporter puts together again from their steps.
+`cargo xtask tables` writes this page, and `cargo xtask test` fails when the page is stale or an operation is missing.
 
-Inputs that are no numbers are apart, in `tests/cases_burn/nans.rs`. tract loses a NaN in extremes, clamps, relu,
-sigmoid, tanh, hypot and atan2; ONNX Runtime gives Burn's results there. ONNX leaves open where a NaN goes in an
-order. What TensorRT makes of one was not compared.
+`tests/cases_burn/nans.rs` has the inputs that are NaN.
+tract loses a NaN in extremes, clamps, relu, sigmoid, tanh, hypot and atan2, and ONNX Runtime gives Burn's results there.
+ONNX leaves open where a NaN goes in an order.
+The results of TensorRT for a NaN were not compared.
 ";
 
 const CANDLE: &str = "# Candle's operations
 
-What each public method of `candle_core::Tensor`, function of `candle_nn::ops` and `rotary_emb`, and
-layer of candle_nn becomes in ONNX, and what the cases of `tests/cases_candle` found when they ran. The
-list is read from the source of the Candle that is built against. `ok`: every case of that name agrees
-with Candle's own result on the CPU on random inputs, with fixed and symbolic sizes, or for
-TensorRT-RTX, its parser and builder take it. The operators are those of the whole case, which may
-have a few around the one it is for. Written by `cargo xtask tables`; `cargo xtask test` fails when it
-is stale, or when a method is missing.
+This table says what becomes of each public method of `candle_core::Tensor`, each function of `candle_nn::ops` and `rotary_emb`, and each layer of candle_nn.
+The list is read from the source of the Candle that is built against.
+The other columns say what the cases of `tests/cases_candle` found when they ran.
+`ok` means that every case of that name agrees with Candle's own result on the CPU, on random inputs, with fixed and symbolic sizes.
+For TensorRT-RTX, `ok` means that its parser and builder take the case.
+The operators are those of the whole case, which may have a few around the operation.
+`cargo xtask tables` writes this page, and `cargo xtask test` fails when the page is stale or a method is missing.
 ";
 
 #[cfg(test)]

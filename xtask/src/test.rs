@@ -2,7 +2,7 @@
 
 use crate::sdk::{self, MINILM, ONNXRUNTIME};
 use crate::workspace::{self, FEATURES, has_target, stream};
-use crate::{serve, tables};
+use crate::{tables, triton};
 use anyhow::Result;
 use std::time::Instant;
 
@@ -25,23 +25,31 @@ fn all(args: &Args) -> Result<()> {
     let test = ["test", "--release", "--no-fail-fast", "--features", FEATURES];
     let onnxruntime = ONNXRUNTIME.ensure()?;
     let minilm = MINILM.ensure()?;
-    let client = serve::client()?;
+    let client = triton::client()?;
 
     // xtask apart: built together with it, shared dependencies would get its features too and
     // compile once more.
     let records = tables::folder()?;
     let members = ["--workspace", "--exclude", "xtask"];
-    let mut everything = sdk::cargo(&test)?;
-    everything.args(members).args(&args.extra).env(MINILM.variable, &minilm);
-    everything.env(serve::CLIENT, &client);
-    // ONNX Runtime is there for the tests of its backend; the cases have a run of their own on it.
-    everything.env(ONNXRUNTIME.variable, &onnxruntime);
-    tables::without_onnxruntime(&mut everything);
-    stream(everything.env(tables::RECORDS, &records))?;
+    // Examples are not linked: clippy has compiled them, and the demo runs one. Tests of the documentation cannot be
+    // asked for together with others.
+    let parts: &[&[&str]] = match args.extra.is_empty() {
+        true => &[&["--lib", "--bins", "--tests"], &["--doc"]],
+        false => &[&[]],
+    };
+    for part in parts {
+        let mut everything = sdk::quick_cargo(&test)?;
+        everything.args(members).args(*part).args(&args.extra).env(MINILM.variable, &minilm);
+        everything.env(triton::CLIENT, &client);
+        // ONNX Runtime is there for the tests of its backend; the cases have a run of their own on it.
+        everything.env(ONNXRUNTIME.variable, &onnxruntime);
+        tables::without_onnxruntime(&mut everything);
+        stream(everything.env(tables::RECORDS, &records))?;
+    }
 
     // Once on tract (above), and once on ONNX Runtime.
     if has_target("tests", "cases_") {
-        let mut cases = sdk::cargo(&test)?;
+        let mut cases = sdk::quick_cargo(&test)?;
         // The same members, or shared dependencies compile once more with other features.
         cases.args(members);
         for test in ["cases_*", "*_models", "*_zoo", "tensorrt_rtx"] {
@@ -57,7 +65,6 @@ fn all(args: &Args) -> Result<()> {
 
     if args.extra.is_empty() {
         tables::check(&records)?;
-        serve::test(&onnxruntime, &client)?;
         stream(&mut workspace::cargo(["test", "--release", "--package", "xtask"]))?;
     }
     Ok(())

@@ -20,6 +20,18 @@ const REGISTRIES: [&str; 5] = [
     concat!("pypi", ".nvidia.com"),
 ];
 
+/// Where a model is made, no matter who reads it: what depends on the reader is a question to `Target`, or a pass.
+const FOR_ALL_READERS: [&str; 5] = [
+    "src/export/graph/",
+    "src/export/burn/",
+    "src/export/candle/",
+    "src/export/lower/",
+    "src/export/sizes/",
+];
+
+/// Names of one reader's or one GPU's.
+const OF_ONE_READER: [&str; 6] = ["is_tensorrt", "hopper", "ampere", "blackwell", "h100", "h200"];
+
 pub(crate) fn run() -> Result<()> {
     let table = fs::read_to_string(root().join("ARCHITECTURE.md")).context("ARCHITECTURE.md")?;
     let rooms = Rooms::of(&table)?;
@@ -58,7 +70,12 @@ fn problems(path: &str, text: &str) -> Vec<String> {
     if Path::new(path).file_name().is_some_and(|name| name == "Cargo.lock") {
         return found;
     }
+    let for_all = FOR_ALL_READERS.iter().any(|folder| path.starts_with(folder));
     for (number, line) in text.lines().enumerate() {
+        let small = line.to_lowercase();
+        if let Some(name) = OF_ONE_READER.iter().find(|name| for_all && small.contains(*name)) {
+            found.push(format!("{path}:{}: `{name}` belongs into a pass or `Target`", number + 1));
+        }
         if let Some(host) = REGISTRIES.iter().find(|host| line.contains(*host)) {
             found.push(format!("{path}:{}: a registry's address ({host})", number + 1));
         }
@@ -109,6 +126,8 @@ mod tests {
             ("src/a.rs", long.as_str(), 1),
             ("src/proto/onnx.rs", "// @generated\n", 0),
             ("src/onnx.rs", "// Opens wrongly.\n", 1),
+            ("src/export/burn/a.rs", "//! What.\n// On Hopper alone.\n", 1),
+            ("src/export/passes/a.rs", "//! What.\n// On Hopper alone.\n", 0),
             ("cpp/a.h", "// What.\n", 0),
             ("cpp/a.cpp", "#include <a>\n", 1),
             ("README.md", long.as_str(), 0),

@@ -5,6 +5,9 @@
 #[path = "../../../tests/models/bert.rs"]
 mod bert;
 #[allow(dead_code)]
+#[path = "../../../tests/models/digits.rs"]
+mod digits;
+#[allow(dead_code)]
 #[path = "../../../tests/models/resnet.rs"]
 mod resnet;
 #[allow(dead_code)]
@@ -16,44 +19,12 @@ use std::time::{Duration, Instant};
 use accelerant::DType;
 use accelerant::burn::{BurnModule, BurnTensors, OptimizeTrt};
 use burn::module::Module;
-use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
-use burn::nn::{Linear, LinearConfig, PaddingConfig2d};
-use burn::tensor::{Device, Distribution, FloatDType, Int, IntDType, Tensor, activation::relu};
+use burn::tensor::{Device, Distribution, FloatDType, Int, IntDType, Tensor};
+use digits::Digits;
 use half::f16;
 use serde_json::json;
 
 use crate::{Model, Plan, Precision, Result, Setting, Who, record, timing};
-
-/// The network of `examples/digits`, without its normalization.
-#[derive(Module, Debug)]
-struct Digits {
-    convs: [Conv2d; 2],
-    pool: MaxPool2d,
-    layers: [Linear; 2],
-}
-
-impl Digits {
-    fn new(device: &Device) -> Self {
-        let conv = |channels| {
-            Conv2dConfig::new(channels, [3, 3]).with_padding(PaddingConfig2d::Same).init(device)
-        };
-        Self {
-            convs: [conv([1, 16]), conv([16, 32])],
-            pool: MaxPool2dConfig::new([2, 2]).init(),
-            layers: [
-                LinearConfig::new(128, 64).init(device),
-                LinearConfig::new(64, 10).init(device),
-            ],
-        }
-    }
-
-    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let x = self.pool.forward(relu(self.convs[0].forward(images)));
-        let x = self.pool.forward(relu(self.convs[1].forward(x)));
-        self.layers[1].forward(relu(self.layers[0].forward(x.flatten(1, 3))))
-    }
-}
 
 /// A device whose floats are of one type. Burn wants that said once, before there is any tensor.
 pub(crate) fn device(ordinal: usize, precision: Precision) -> Result<Device> {

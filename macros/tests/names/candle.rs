@@ -49,3 +49,23 @@ pub mod ops {
         Ok(Tensor)
     }
 }
+
+// What the attribute implements in the place of what it refuses.
+
+pub trait TensorOps {}
+
+pub trait Forward {
+    fn forward<T: TensorOps>(&self, xs: &T) -> Result<T>;
+}
+
+pub struct Traced;
+
+pub struct Inputs<'a>(std::marker::PhantomData<&'a ()>);
+
+pub trait Traceable {
+    fn trace(&self, inputs: &mut Inputs<'_>) -> Result<Vec<Traced>>;
+}
+
+pub mod __private {
+    pub use super::Result;
+}

@@ -1,7 +1,9 @@
 //! Expressions that have no exported form.
 
+extern crate self as accelerant;
+
 #[path = "../names/candle.rs"]
-mod candle;
+pub mod candle;
 use candle::{Module, ModuleT, Result, Tensor, ops};
 
 struct Layer {

@@ -1,7 +1,9 @@
 //! Items that the attribute does not go on.
 
+extern crate self as accelerant;
+
 #[path = "../names/candle.rs"]
-mod candle;
+pub mod candle;
 use candle::{Result, Tensor};
 
 #[accelerant_macros::trace]

@@ -1,7 +1,9 @@
 //! Methods of an inherent impl that cannot be generic.
 
+extern crate self as accelerant;
+
 #[path = "../names/candle.rs"]
-mod candle;
+pub mod candle;
 use candle::{Result, Tensor};
 
 struct Decoder {

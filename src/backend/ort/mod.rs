@@ -3,6 +3,7 @@
 //!
 //! Looked for, in this order: `ORT_DYLIB_PATH`, the cache that `accelerant sdk install` fills, and the system's loader.
 
+mod guards;
 mod library;
 mod refused;
 mod tensors;
@@ -26,6 +27,7 @@ use crate::limit::TimeLimit;
 use crate::progress;
 use crate::spec::{Signature, TensorSpec};
 use crate::tensor::HostTensor;
+use guards::Guards;
 use library::Library;
 
 /// The portable backend on ONNX Runtime.
@@ -65,8 +67,8 @@ impl Backend for Ort {
     }
 
     fn build_and_load(&self, model: &OnnxModel) -> Result<(Engine, Box<dyn Executable>)> {
-        let (engine, session) = build(model)?;
-        let executable = OrtExecutable::new(session, &engine, model);
+        let (engine, session, guards) = build(model)?;
+        let executable = OrtExecutable::new(session, &engine, guards);
         Ok((engine, Box::new(executable)))
     }
 
@@ -75,42 +77,58 @@ impl Backend for Ort {
         engine.expect(&BackendKind::Ort, &library.version.to_string())?;
         let model = model_of(engine)?;
         refused::check(model.proto())?;
-        expect_elements(&model)?;
-        // What this process wrote need not be written again. Other bytes are: ONNX Runtime gets what was checked, not what
-        // a file has beside it.
-        let session = match engine.is_made_here() {
-            true => session(library, engine.plan())?,
-            false => session(library, &model.to_bytes())?,
+        let guards = guards(&model, library)?;
+        // What this process wrote need not be written again, and neither must what it would write. Other bytes are:
+        // ONNX Runtime gets what was checked, not what a file has beside it.
+        let plan = engine.plan();
+        let (session, guards) = match engine.is_made_here() || model.is_written_as(plan) {
+            true => session(library, &model, Some(plan), guards)?,
+            false => session(library, &model, None, guards)?,
         };
-        Ok(Box::new(OrtExecutable::new(session, engine, &model)))
+        Ok(Box::new(OrtExecutable::new(session, engine, guards)))
     }
 }
 
 /// An engine, and the session that proved that it can be loaded.
-fn build(model: &OnnxModel) -> Result<(Engine, Session)> {
+fn build(model: &OnnxModel) -> Result<(Engine, Session, Guards)> {
     let library = library::load()?;
     let start = Instant::now();
     refused::check(model.proto())?;
-    expect_elements(model)?;
+    let guards = guards(model, library)?;
     let bytes = model.to_bytes();
-    let session = session(library, &bytes)?;
+    let (session, guards) = session(library, model, Some(&bytes), guards)?;
     let signature = model.signature().clone();
     let version = library.version.to_string();
     let engine = Engine::new(BackendKind::Ort, version, "cpu", signature, start.elapsed(), bytes);
-    Ok((engine.just_built(), session))
+    Ok((engine.just_built(), session, guards))
 }
 
-/// Refuses inputs that are always empty, for a model that does not survive them.
-fn expect_elements(model: &OnnxModel) -> Result<()> {
-    if !refused::needs_elements(model.proto()) {
-        return Ok(());
-    }
-    let largest = |spec: &TensorSpec| spec.shape.dims().iter().map(|dim| dim.max()).collect();
-    let inputs = model.signature().inputs.iter();
-    refused::expect_elements(inputs.map(|spec| (&*spec.name, largest(spec))))
+/// What guards a model. An engine holds the model without it.
+fn guards(model: &OnnxModel, library: &Library) -> Result<Guards> {
+    let guards = Guards::of(model, library.version.divides_by_zero());
+    let guards = guards.map_err(|e| e.in_operation("build"))?;
+    let inputs = &model.signature().inputs;
+    guards.expect_elements(model.signature(), |i, axis| inputs[i].shape.dims()[axis].max())?;
+    Ok(guards)
 }
 
-fn session(library: &Library, bytes: &[u8]) -> Result<Session> {
+/// A session of a model with its guards; `written` is the model without them.
+fn session(
+    library: &Library,
+    model: &OnnxModel,
+    written: Option<&[u8]>,
+    mut guards: Guards,
+) -> Result<(Session, Guards)> {
+    let again = match (guards.are_needed(), written) {
+        (true, _) => Some(guards.bytes(model)),
+        (false, None) => Some(model.to_bytes()),
+        (false, Some(_)) => None,
+    };
+    let bytes = again.as_deref().or(written).unwrap_or_default();
+    Ok((committed(library, bytes, &guards)?, guards))
+}
+
+fn committed(library: &Library, bytes: &[u8], guards: &Guards) -> Result<Session> {
     let limit = progress::limit();
     let build = || -> ort::Result<Result<ort::Result<Session>>> {
         let builder = Session::builder(&library.environment)?;
@@ -131,7 +149,10 @@ fn session(library: &Library, bytes: &[u8]) -> Result<Session> {
         built.map_err(|e| refused(&e).with_source(e))?.map_err(|e| e.in_operation("build"))?;
     built.map_err(|e| match limit.and_then(|limit| limit.check().err()) {
         Some(over) => over.in_operation("build").with_source(e),
-        None => refused(&e).with_source(e),
+        None => match guards.found(ErrorKind::Build, &e.to_string()) {
+            Some(found) => found.with_source(e),
+            None => refused(&e).with_source(e),
+        },
     })
 }
 
@@ -142,15 +163,13 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(1);
 struct OrtExecutable {
     session: Mutex<Session>,
     signature: Signature,
-    /// Whether a size of 0 would end the process.
-    needs_elements: bool,
+    guards: Guards,
 }
 
 impl OrtExecutable {
-    fn new(session: Session, engine: &Engine, model: &OnnxModel) -> Self {
-        let needs_elements = refused::needs_elements(model.proto());
+    fn new(session: Session, engine: &Engine, guards: Guards) -> Self {
         let signature = engine.signature().clone();
-        Self { session: Mutex::new(session), signature, needs_elements }
+        Self { session: Mutex::new(session), signature, guards }
     }
 }
 
@@ -172,13 +191,13 @@ impl OrtExecutable {
     fn run_for(&self, inputs: &[HostTensor], limit: Option<&TimeLimit>) -> Result<Vec<HostTensor>> {
         self.signature
             .check_inputs(inputs.iter().map(|tensor| (tensor.dtype(), tensor.shape())))?;
-        if self.needs_elements {
-            let given = self.signature.inputs.iter().zip(inputs);
-            refused::expect_elements(given.map(|(spec, x)| (&*spec.name, x.shape().to_vec())))?;
-        }
+        self.guards.expect_elements(&self.signature, |i, axis| inputs[i].shape()[axis])?;
         let failed = |e: ort::Error| {
             let over = limit.and_then(|limit| limit.check().err());
-            let error = over.unwrap_or_else(|| Error::new(ErrorKind::Execution, e.to_string()));
+            let text = e.to_string();
+            let found = || self.guards.found(ErrorKind::Execution, &text);
+            let error = over.or_else(found);
+            let error = error.unwrap_or_else(|| Error::new(ErrorKind::Execution, &*text));
             error.in_operation("run").with_source(e)
         };
         let specs = self.signature.inputs.iter();

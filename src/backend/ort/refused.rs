@@ -41,37 +41,6 @@ pub(super) fn check(model: &ModelProto) -> Result<()> {
     model.graph.as_ref().map_or(Ok(()), |graph| in_graph(graph, &HashMap::new()))
 }
 
-/// Whether a model has an operator with which ONNX Runtime 1.29 ends the process when a size is 0: it divides by the
-/// size, or leaves threads behind.
-pub(super) fn needs_elements(model: &ModelProto) -> bool {
-    fn in_nodes(nodes: &[NodeProto]) -> bool {
-        nodes.iter().any(|node| {
-            let bodies = node.attribute.iter().filter_map(|attribute| attribute.g.as_ref());
-            matches!(node.op_type(), "Attention" | "GRU" | "LSTM" | "RNN")
-                || bodies.into_iter().any(|body| in_nodes(&body.node))
-        })
-    }
-    model.graph.iter().any(|graph| in_nodes(&graph.node))
-        || model.functions.iter().any(|function| in_nodes(&function.node))
-}
-
-/// Refuses sizes of 0 for such a model.
-///
-/// # Errors
-/// [`ErrorKind::ShapeMismatch`] with tensor and axis.
-pub(super) fn expect_elements<'s>(
-    tensors: impl Iterator<Item = (&'s str, Vec<usize>)>,
-) -> Result<()> {
-    for (name, sizes) in tensors {
-        if let Some(axis) = sizes.iter().position(|&size| size == 0) {
-            let text =
-                "ONNX Runtime takes no size of 0 in a model with attention or recurrent layers";
-            return Err(Error::new(ErrorKind::ShapeMismatch, text).on_tensor(name).at_axis(axis));
-        }
-    }
-    Ok(())
-}
-
 /// How many nodes a node is when functions are written out. A function that calls itself is endless.
 fn size<'m>(
     node: &'m NodeProto,

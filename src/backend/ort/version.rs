@@ -47,6 +47,11 @@ impl Version {
         self.0.split('.').map(|part| digits(part).parse().unwrap_or(0)).collect()
     }
 
+    /// Whether it ends the process when it divides an integer by 0: 1.24 does, 1.29 gives an error.
+    pub(super) fn divides_by_zero(&self) -> bool {
+        self.numbers() < vec![1, 29]
+    }
+
     /// Whether `ort` can call it.
     pub(super) fn is_new_enough(&self) -> bool {
         self.numbers() >= vec![1, u64::from(ort::MINOR_VERSION)]

@@ -3,19 +3,20 @@
 
 use std::{env, fmt::Debug};
 
-use super::TensorRt;
-use super::device;
-use super::ffi::Flavor;
-use super::options::TensorRtOptions;
+use super::build::TensorRtOptions;
+use super::ffi::{Flavor, Library, device};
 use crate::backend::Fingerprint;
 use crate::error::Result;
 
-/// The fingerprint of what would be built now.
+/// The fingerprint of what would be built now. `single_sizes` tells whether the usual profiles are of one size each.
 ///
 /// # Errors
-/// Without the library, and for the Enterprise flavor without a device.
-pub(super) fn of(backend: &TensorRt) -> Result<Fingerprint> {
-    let library = backend.library()?;
+/// For the Enterprise flavor without a device.
+pub(super) fn of(
+    library: &Library,
+    options: &TensorRtOptions,
+    single_sizes: impl Fn() -> bool,
+) -> Result<Fingerprint> {
     let TensorRtOptions {
         workspace,
         optimization_level,
@@ -40,13 +41,13 @@ pub(super) fn of(backend: &TensorRt) -> Result<Fingerprint> {
         memory_limit: _,
         profile: _,
         progress: _,
-    } = backend.options();
-    let (name, capability, driver) = match (backend.flavor, device::identity(*ordinal)) {
+    } = options;
+    let (name, capability, driver) = match (library.flavor, device::identity(*ordinal)) {
         (_, Ok(identity)) => identity,
         (Flavor::Rtx, Err(_)) => ["none"; 3].map(str::to_owned).into(),
         (_, Err(e)) => return Err(e),
     };
-    let usual = || format!("usual, single sizes {}", backend.is_for_hopper());
+    let usual = || format!("usual, single sizes {}", single_sizes());
     let stated = |value: &dyn Debug| format!("{value:?}");
     Ok(Fingerprint::new(format!("{} {}", library.flavor.title(), library.version))
         .with("device", name)

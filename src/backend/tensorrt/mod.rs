@@ -13,46 +13,26 @@
 //! TensorRT-RTX builds engines without a GPU; running takes one, and so does building with the
 //! Enterprise flavor.
 
-mod apart;
-mod builder;
-pub(crate) mod captures;
-mod computed;
-mod counters;
-mod device;
-// Candle links with the driver: a program that starts has found all functions.
-#[cfg(not(feature = "candle-cuda"))]
-mod driver;
-mod executable;
+mod build;
 mod ffi;
 mod fingerprint;
-mod graphs;
-mod kernels;
-mod known_shapes;
-mod library;
-mod options;
-mod pool;
-mod profiles;
-mod ranges;
-mod runtime;
-mod scratch;
-mod slot;
-mod values;
+mod run;
 
 use std::{path::PathBuf, sync::Arc};
 
 use cudarc::driver::CudaContext;
 
-pub use options::{ProgressEvent, ProgressFn, TensorRtOptions};
-pub use profiles::Profiles;
+pub use build::{Profiles, TensorRtOptions};
+pub use ffi::{ProgressEvent, ProgressFn};
+
+pub(crate) use run::captures;
 
 use super::{Backend, BackendKind, Engine, EngineMemory, Executable, Fingerprint};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{NodeRefusal, OnnxModel, Target};
 use crate::progress::{Phase, phase};
-use executable::EngineExecutable;
-use ffi::Flavor;
-use library::Library;
-use runtime::LoadedEngine;
+use ffi::{Flavor, Library, device};
+use run::{EngineExecutable, LoadedEngine};
 
 /// The compute capability that some layers have forms for.
 const HOPPER: u16 = 90;
@@ -122,7 +102,7 @@ impl TensorRt {
         match (self.flavor, device::open(self.options.device)) {
             (Flavor::Rtx, Err(_)) => {
                 // SAFETY: TensorRT-RTX creates its runtime without a driver.
-                let checked = unsafe { runtime::check_header(&library, engine.plan()) };
+                let checked = unsafe { run::check_header(&library, engine.plan()) };
                 checked.map_err(|e| self.told(e, engine, &library))
             }
             (_, device) => self.open(engine, &library, device?).map(drop),
@@ -148,7 +128,7 @@ impl TensorRt {
         self.options.check()?;
         let library = self.expect(engine)?;
         let loaded = self.open(engine, &library, device::open(self.options.device)?)?;
-        executable::memory_with(&loaded, engine, &self.options)
+        run::memory_with(&loaded, engine, &self.options)
     }
 
     fn library(&self) -> Result<Arc<Library>> {
@@ -255,11 +235,12 @@ impl Backend for TensorRt {
     }
 
     fn check(&self, model: &OnnxModel) -> Result<Option<Vec<NodeRefusal>>> {
-        builder::check(&*self.library()?, model).map(Some)
+        build::check(&*self.library()?, model).map(Some)
     }
 
     fn fingerprint(&self) -> Result<Option<Fingerprint>> {
-        fingerprint::of(self).map(Some)
+        let single_sizes = || self.is_for_hopper();
+        fingerprint::of(&*self.library()?, &self.options, single_sizes).map(Some)
     }
 
     fn build(&self, model: &OnnxModel) -> Result<Engine> {
@@ -274,7 +255,7 @@ impl Backend for TensorRt {
             Some(stated) => stated.clone(),
             None => Profiles::usual(model.signature(), self.is_for_hopper())?,
         };
-        builder::build(&library, model, &self.options, &profiles, &target)
+        build::build(&library, model, &self.options, &profiles, &target)
     }
 
     fn load(&self, engine: &Engine) -> Result<Box<dyn Executable>> {

@@ -100,7 +100,7 @@ fn prepared(proto: &ModelProto, signature: &Signature) -> ModelProto {
     if let Some(graph) = &mut proto.graph {
         let known: HashSet<&str> = signature.inputs.iter().map(|spec| &*spec.name).collect();
         graph.input.retain(|input| known.contains(input.name()));
-        rewrite::widen(graph);
+        rewrite::widen(graph, &View::default());
         let standard = |domain: &str| domain.is_empty() || domain == "ai.onnx";
         let opset = proto.opset_import.iter().find(|import| standard(import.domain()));
         rewrite::rewrite(graph, opset.map_or(0, |import| import.version()), &View::default());

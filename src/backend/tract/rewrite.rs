@@ -269,27 +269,57 @@ impl Made {
 }
 
 /// Makes 32-bit floats of 16-bit ones everywhere: tract computes those one by one, hundreds of times slower, and lets
-/// sums of them overflow.
-pub(super) fn widen(graph: &mut GraphProto) {
+/// sums of them overflow. What is cast to 16 bits is rounded to them.
+pub(super) fn widen(graph: &mut GraphProto, outer: &View<'_>) {
+    let known = graph.clone();
+    let view = outer.with(&known);
     let values = graph.input.iter_mut().chain(&mut graph.output).chain(&mut graph.value_info);
     for value in values {
         widen_value(value);
     }
     graph.initializer.iter_mut().for_each(widen_tensor);
-    for node in &mut graph.node {
-        let names_type =
-            matches!(node.op_type(), "Cast" | "EyeLike" | "RandomNormal" | "RandomUniform");
+    for mut node in std::mem::take(&mut graph.node) {
+        if casts_to_half(&node, &view) {
+            graph.node.extend(rounded(node));
+            continue;
+        }
+        let names_type = matches!(node.op_type(), "EyeLike" | "RandomNormal" | "RandomUniform");
         for attribute in &mut node.attribute {
             if names_type
-                && matches!(attribute.name(), "to" | "dtype")
+                && attribute.name() == "dtype"
                 && attribute.i() == DataType::Float16 as i64
             {
                 attribute.i = Some(DataType::Float as i64);
             }
             attribute.t.iter_mut().for_each(widen_tensor);
-            attribute.g.iter_mut().for_each(widen);
+            attribute.g.iter_mut().for_each(|body| widen(body, &view));
         }
+        graph.node.push(node);
     }
+}
+
+fn casts_to_half(node: &NodeProto, view: &View<'_>) -> bool {
+    match node.op_type() {
+        "Cast" => attribute(node, "to").is_some_and(|to| to.i() == DataType::Float16 as i64),
+        "CastLike" => view.dtype(node, 1) == Some(DType::F16),
+        _ => false,
+    }
+}
+
+/// A cast to 16-bit floats, and from there to 32 bits.
+fn rounded(node: NodeProto) -> [NodeProto; 2] {
+    let half = format!("{}.half", node.output.first().map_or("", String::as_str));
+    let cast = |input: String, output: Vec<String>, to: DataType| NodeProto {
+        op_type: Some("Cast".to_owned()),
+        input: vec![input],
+        output,
+        attribute: vec![Attribute::from(to as i64).to_proto("to")],
+        ..Default::default()
+    };
+    let input = node.input.into_iter().next().unwrap_or_default();
+    let first = cast(input, vec![half.clone()], DataType::Float16);
+    let second = cast(half, node.output, DataType::Float);
+    [first, NodeProto { name: node.name, ..second }]
 }
 
 fn widen_value(value: &mut ValueInfoProto) {

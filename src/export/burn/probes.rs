@@ -4,8 +4,7 @@
 use std::{collections::HashSet, fmt};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::formulas::DIVISORS;
-use crate::export::sizes::{combinations, symbols_of};
+use crate::export::sizes::{combinations, described, size_of, sweep, symbols_of};
 use crate::spec::{Dim, Symbol, TensorSpec};
 
 /// The sizes of every input of one capture.
@@ -15,28 +14,15 @@ pub(super) type Sizes = Vec<Vec<usize>>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Probe {
     pub(super) sizes: Sizes,
-    bound: Vec<(String, usize)>,
-}
-
-impl Probe {
-    /// The sizes of the symbols.
-    fn bound(&self) -> Vec<usize> {
-        self.bound.iter().map(|(_, size)| *size).collect()
-    }
+    bound: Vec<usize>,
+    text: String,
 }
 
 impl fmt::Display for Probe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, (name, size)) in self.bound.iter().enumerate() {
-            write!(f, "{}`{name}` = {size}", if i > 0 { ", " } else { "" })?;
-        }
-        Ok(())
+        f.write_str(&self.text)
     }
 }
-
-/// So many sizes in a row are tried from the smallest of a symbol: all of them, if its range is no
-/// larger, and else whatever a division by as much can leave as the rest.
-pub(super) const ROW: usize = DIVISORS;
 
 /// Inputs of this many bytes in all are captured at their largest sizes. They have no values, but
 /// what a forward function makes of their sizes may have.
@@ -62,18 +48,13 @@ pub(super) fn probes(inputs: &[TensorSpec], every: bool) -> Result<Vec<Probe>> {
         pairs.push(pair);
     }
     let probe = |bound: Vec<usize>| {
-        let size = |dim: &Dim| match dim {
-            Dim::Fixed(size) => *size,
-            Dim::Symbol(symbol) => symbols
-                .iter()
-                .position(|known| *known == symbol)
-                .map_or(symbol.opt(), |at| bound[at]),
+        let sizes = |spec: &TensorSpec| {
+            spec.shape.dims().iter().map(|dim| size_of(dim, &symbols, &bound)).collect()
         };
-        let sizes = |spec: &TensorSpec| spec.shape.dims().iter().map(size).collect();
-        let names = symbols.iter().map(|symbol| symbol.name().to_owned());
         Probe {
             sizes: inputs.iter().map(sizes).collect(),
-            bound: names.zip(bound.iter().copied()).collect(),
+            text: described(&symbols, &bound),
+            bound,
         }
     };
     let mut probes = vec![probe(pairs.iter().map(|pair| pair.0).collect())];
@@ -86,7 +67,7 @@ pub(super) fn probes(inputs: &[TensorSpec], every: bool) -> Result<Vec<Probe>> {
     } else {
         others(&symbols, &pairs, roomy)
     };
-    let mut seen: HashSet<Vec<usize>> = [0, 1].map(|at| probes[at].bound()).into();
+    let mut seen: HashSet<Vec<usize>> = [0, 1].map(|at| probes[at].bound.clone()).into();
     probes.extend(others.into_iter().filter(|bound| seen.insert(bound.clone())).map(probe));
     Ok(probes)
 }
@@ -123,22 +104,6 @@ fn others(symbols: &[&Symbol], pairs: &[(usize, usize)], roomy: bool) -> Vec<Vec
         }
     }
     others
-}
-
-/// The sizes of one symbol that are tried one by one: where forward functions branch most, which is
-/// at the ends and around powers of two, and a row from the smallest.
-fn sweep(min: usize, max: usize) -> Vec<usize> {
-    let powers = (0..usize::BITS - 2).map(|bit| 1usize << bit);
-    let powers = powers.flat_map(|power| [power, power - 1, power + 1]);
-    let row = || min..=max.min(min + ROW - 1);
-    let sizes = row().take(8).chain([max.saturating_sub(1)]).chain(powers).chain(row());
-    let mut found: Vec<usize> = Vec::new();
-    for size in sizes {
-        if (min..=max).contains(&size) && !found.contains(&size) {
-            found.push(size);
-        }
-    }
-    found
 }
 
 /// Two different sizes of a symbol, far apart, so that a division does not make them equal and a
@@ -207,7 +172,7 @@ mod tests {
     fn every_combination_is_tried_if_asked_for() {
         let found = probes(&[spec(vec![dynamic("a", 40), dynamic("b", 50)])], true).unwrap();
         assert_eq!(found.len(), 40 * 50);
-        let sizes: HashSet<_> = found.iter().map(Probe::bound).collect();
+        let sizes: HashSet<_> = found.iter().map(|probe| probe.bound.clone()).collect();
         assert_eq!(sizes.len(), 40 * 50);
         let error = probes(&[spec(vec![dynamic("a", 400), dynamic("b", 50)])], true).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);

@@ -13,15 +13,7 @@ use ::burn::backend::ir::{
     TensorIr,
 };
 
-/// A recurrent layer: what its operation in the sequence stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Gates in the order input, output, forget, cell.
-    Lstm,
-    /// Gates in the order update, reset, new. The reset gate applies after the product with the weights,
-    /// or before.
-    Gru { reset_after: bool },
-}
+use crate::export::lower::Kind;
 
 /// One layer over a whole sequence, read back from its operation.
 #[derive(Debug)]
@@ -41,15 +33,6 @@ pub(super) struct Layer<'a> {
 
 const LSTM: &str = "accelerant.Lstm";
 const GRU: &str = "accelerant.Gru";
-
-impl Kind {
-    fn gates(self) -> usize {
-        match self {
-            Self::Lstm => 4,
-            Self::Gru { .. } => 3,
-        }
-    }
-}
 
 /// The direction of a layer of one step.
 const EITHER: ScalarIr = ScalarIr::UInt(0);

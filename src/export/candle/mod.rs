@@ -71,6 +71,7 @@ mod index;
 mod layers;
 mod lower;
 mod methods;
+pub mod mirror;
 mod model;
 mod names;
 mod native;

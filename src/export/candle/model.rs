@@ -37,6 +37,12 @@ use crate::error::{Error, ErrorKind};
 /// assert_eq!(fast.run((&a, &b))?[0].to_vec1::<f32>()?, [5.0]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be exported: it implements neither `Forward` nor `Traceable`",
+    label = "no forward of this type is traced",
+    note = "put `#[accelerant::trace]` on its `impl Module`, or on its inherent impl with a `forward` \
+            of tensors; for a model of another crate there is `accelerant::traced!`"
+)]
 pub trait Traceable {
     /// Runs on traced tensors.
     ///
@@ -88,6 +94,19 @@ impl<'a> Inputs<'a> {
     pub fn take<A: ModelInput<'a>>(&mut self, name: &str) -> Result<A> {
         self.asked.push(name.to_owned());
         A::take_from(self, name)
+    }
+
+    /// Takes the only input, under the name it was given, or else under this one.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn take_only(&mut self, name: &str) -> Result<&'a Traced> {
+        self.asked.push(name.to_owned());
+        let xs = self.next_unnamed()?;
+        if let Some(place) = self.taken.iter().position(|taken| *taken) {
+            self.names[place].get_or_insert_with(|| name.to_owned());
+        }
+        Ok(xs)
     }
 
     /// Checks that no input is left over.
@@ -165,6 +184,12 @@ impl<'a> ModelInput<'a> for Traced {
 impl<'a> ModelInput<'a> for Option<&'a Traced> {
     fn take_from(inputs: &mut Inputs<'a>, name: &str) -> Result<Self> {
         Ok(inputs.find(name))
+    }
+}
+
+impl<'a> ModelInput<'a> for Option<Traced> {
+    fn take_from(inputs: &mut Inputs<'a>, name: &str) -> Result<Self> {
+        Ok(inputs.find(name).cloned())
     }
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 
 use candle_core::{DType, Device, Tensor, TensorId};
 
-use super::layers::Kind;
+use crate::export::lower::Kind;
 
 /// An elementwise function of one tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,8 @@
 //! Tracing: the forward is run for several sizes of each symbolic dimension, and the runs are laid
 //! over each other. What is the same in all is constant, what differs must be a size.
 
+mod growing;
+
 use std::collections::HashMap;
 
 use candle_core::{DType as CandleType, Device, Tensor, TensorId};
@@ -9,11 +11,12 @@ use super::error::from_candle;
 use super::lower::Outcome;
 use super::model::{Examples, Inputs, Traceable};
 use super::names;
-use super::sizes::{Case, Cases, Size};
+use super::sizes::{Case, Cases};
 use super::tape::{Op, Recorded};
 use super::tensors::{carried_dtype, to_host};
 use super::traced::{Recorder, Traced};
 use crate::error::{Error, ErrorKind, Result};
+use crate::export::sizes::Column;
 use crate::export::{ExportOptions, NodeRefusal, OnnxModel, ParserCheck, Refusal, Report, Target};
 use crate::progress::{self, Phase};
 use crate::spec::TensorSpec;
@@ -51,8 +54,8 @@ pub(super) struct Step {
     pub(super) op: Op,
     pub(super) inputs: Vec<usize>,
     pub(super) dtype: CandleType,
-    pub(super) dims: Vec<Size>,
-    pub(super) sizes: Vec<Size>,
+    pub(super) dims: Vec<Column>,
+    pub(super) sizes: Vec<Column>,
     pub(super) scope: String,
 }
 
@@ -118,10 +121,10 @@ impl Trace {
             progress::step(Phase::Export, "traces", i, cases.all().len())?;
             runs.push(run(case).map_err(|e| cases.not_at(case, i == 0, e))?);
         }
-        let mut steps = overlay(&runs, &cases)?;
-        let outputs = &runs[0].outputs;
+        let (mut steps, places) = overlay(&runs, &cases)?;
+        let outputs: Vec<usize> = runs[0].outputs.iter().map(|&step| places[step]).collect();
         let names = options.names_of_outputs(outputs.len())?;
-        let outputs: Vec<_> = names.into_iter().zip(outputs.iter().copied()).collect();
+        let outputs: Vec<_> = names.into_iter().zip(outputs).collect();
         let mut weights = HashMap::new();
         names::give(&mut steps, options);
         for step in &steps {
@@ -267,15 +270,22 @@ fn recorded(recorder: &Recorder, outputs: &[Traced]) -> Result<Run> {
     }
 }
 
-/// Lays the runs over each other.
-fn overlay(runs: &[Run], cases: &Cases) -> Result<Vec<Step>> {
+/// Lays the runs over each other: the steps, and where each of a run's is among them.
+fn overlay(runs: &[Run], cases: &Cases) -> Result<(Vec<Step>, Vec<usize>)> {
     let first = &runs[0];
+    let mut growing: HashMap<usize, usize> = HashMap::new();
     for (run, case) in runs.iter().zip(cases.all()).skip(1) {
         for (i, (a, b)) in first.steps.iter().zip(&run.steps).enumerate() {
-            if a.op != b.op {
+            if a.op != b.op && !growing.contains_key(&i) {
                 let text =
                     format!("step {i} is {:?}, but {:?} for {}", a.op, b.op, cases.describe(case));
-                return Err(depends(text));
+                let Some(largest) = growing::largest(runs, i) else {
+                    return Err(match (&a.op, &b.op) {
+                        (Op::Constant(_), Op::Constant(_)) => growing::refused(text),
+                        _ => depends(text),
+                    });
+                };
+                growing.insert(i, largest);
             }
             let same_kind =
                 a.inputs == b.inputs && a.dtype == b.dtype && a.dims.len() == b.dims.len();
@@ -296,18 +306,26 @@ fn overlay(runs: &[Run], cases: &Cases) -> Result<Vec<Step>> {
             )));
         }
     }
-    let column = |of: &dyn Fn(&Recorded) -> usize, step: usize| -> Size {
+    let column = |of: &dyn Fn(&Recorded) -> usize, step: usize| -> Column {
         runs.iter().map(|run| of(&run.steps[step])).collect()
     };
-    let steps = first.steps.iter().enumerate().map(|(i, step)| Step {
-        op: step.op.clone(),
-        inputs: step.inputs.clone(),
-        dtype: step.dtype,
-        dims: (0..step.dims.len()).map(|axis| column(&|step| step.dims[axis], i)).collect(),
-        sizes: (0..step.sizes.len()).map(|k| column(&|step| step.sizes[k], i)).collect(),
-        scope: step.scope.clone(),
-    });
-    Ok(steps.collect())
+    let (mut steps, mut places) = (Vec::new(), Vec::with_capacity(first.steps.len()));
+    for (i, step) in first.steps.iter().enumerate() {
+        let whole = Step {
+            op: step.op.clone(),
+            inputs: step.inputs.iter().map(|&input| places[input]).collect(),
+            dtype: step.dtype,
+            dims: (0..step.dims.len()).map(|axis| column(&|step| step.dims[axis], i)).collect(),
+            sizes: (0..step.sizes.len()).map(|k| column(&|step| step.sizes[k], i)).collect(),
+            scope: step.scope.clone(),
+        };
+        match growing.get(&i) {
+            Some(&largest) => growing::cut(&mut steps, whole, &runs[largest].steps[i]),
+            None => steps.push(whole),
+        }
+        places.push(steps.len() - 1);
+    }
+    Ok((steps, places))
 }
 
 /// Sorts of which only the first values are taken give only these: consumers select a few faster than they sort, and
@@ -331,11 +349,11 @@ fn cut_sorts(steps: &mut [Step], outputs: &[(String, usize)]) {
         let end = |user: &Step| {
             let (start, len) = (user.sizes.first()?, user.sizes.get(1)?);
             let ends = start.iter().zip(len).map(|(start, len)| start + len);
-            (user.op == Op::Narrow { dim: axis }).then(|| ends.collect::<Size>())
+            (user.op == Op::Narrow { dim: axis }).then(|| ends.collect::<Column>())
         };
-        let furthest = users.try_fold(Size::new(), |furthest, user| {
+        let furthest = users.try_fold(Column::default(), |furthest, user| {
             let end = end(&steps[user])?;
-            let all = |a: &Size, b: &Size| a.iter().zip(b).all(|(a, b)| a >= b);
+            let all = |a: &Column, b: &Column| a.iter().zip(b).all(|(a, b)| a >= b);
             if furthest.is_empty() || all(&end, &furthest) {
                 return Some(end);
             }

@@ -24,6 +24,8 @@ use crate::tensor::HostTensor;
 
 pub use builder::{GraphBuilder, Node, Value};
 pub(in crate::export) use infer::axis;
+#[cfg(any(feature = "burn", feature = "candle"))]
+pub(in crate::export) use ops::Around;
 pub use ops::{Conv, Pool};
 #[cfg(any(feature = "burn", feature = "candle"))]
 pub(crate) use ops::{Resized, factor};
@@ -147,6 +149,11 @@ impl Graph {
         for set in sets.filter(|set| matches!(set.domain(), "" | "ai.onnx")) {
             set.version = Some(set.version().max(version));
         }
+    }
+
+    /// States a newer version of ONNX's own format.
+    pub(in crate::export) fn at_least_ir(&mut self, version: i64) {
+        self.rest.ir_version = Some(self.rest.ir_version().max(version));
     }
 
     /// Whether nodes, weights and outputs fit together: every name is made once, before it is read.

@@ -59,6 +59,12 @@ impl Graph {
         let known: Vec<_> = known.map(|(name, spec)| (name.clone(), spec.clone())).collect();
         graph.values.extend(known);
         graph.find_specs();
+        let mut made = graph.nodes.iter().flat_map(|node| &node.output);
+        if made.any(|name| !name.is_empty() && !graph.values.contains_key(name.as_str())) {
+            for (name, spec) in model.inferred() {
+                graph.values.entry(name.into()).or_insert(spec);
+            }
+        }
         graph
     }
 

@@ -1,5 +1,11 @@
-//! Operations of both frameworks that ONNX has no operator for, written once.
+//! What both frameworks' exports write in the same way, and not with one operator alone.
 
+mod flip;
+mod recurrent;
 mod scatter;
+mod windows;
 
-pub(super) use scatter::{Combined, combine};
+pub(super) use flip::flip;
+pub(super) use recurrent::{Kind, Recurrent, batch_first};
+pub(super) use scatter::{Combined, as_indices, combine, gather_elements, scatter_elements};
+pub(super) use windows::windows;

@@ -1,11 +1,40 @@
-//! Writing to computed positions where several values may fall on one.
+//! Reading and writing at computed positions, also where several values may fall on one.
 //!
 //! TensorRT writes to computed positions only by replacing. Sums, products and extremes of what falls
 //! on one position are therefore taken over a comparison of all positions with all indices.
 
 use crate::error::Result;
 use crate::export::Value;
-use crate::spec::{Dim, Shape};
+use crate::spec::{DType, Dim, Shape};
+
+/// Indices in a type that ONNX takes.
+pub(in crate::export) fn as_indices(value: &Value) -> Result<Value> {
+    match value.dtype() {
+        DType::I32 | DType::I64 => Ok(value.clone()),
+        _ => value.cast(DType::I64),
+    }
+}
+
+/// What lies at an index along `axis`, for each cell of the indices.
+pub(in crate::export) fn gather_elements(x: &Value, axis: usize, indices: &Value) -> Result<Value> {
+    let output = (x.dtype(), indices.shape().clone());
+    let node = x.graph().node("GatherElements").input(x).input(indices);
+    node.attr("axis", axis as i64).outputs([output]).build()
+}
+
+/// `x` with values at the positions that the indices name along `axis`, in their place or added to what is there.
+/// Only targets that [can](crate::export::Target::has_scatter_reduction) add.
+pub(in crate::export) fn scatter_elements(
+    x: &Value,
+    axis: usize,
+    [indices, values]: [&Value; 2],
+    add: bool,
+) -> Result<Value> {
+    let node = x.graph().node("ScatterElements").input(x).input(indices).input(values);
+    let node = node.attr("axis", axis as i64);
+    let node = if add { node.attr("reduction", "add") } else { node };
+    node.outputs([(x.dtype(), x.shape().clone())]).build()
+}
 
 /// What a cell and the values that fall on it become together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

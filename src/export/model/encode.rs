@@ -37,6 +37,56 @@ pub(super) fn write(model: &ModelProto, out: &mut impl Write) -> io::Result<()> 
     Ok(())
 }
 
+/// What [`write`] writes, in memory.
+pub(super) fn to_vec(model: &ModelProto) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(model.encoded_len());
+    // Memory takes everything.
+    let _ = write(model, &mut bytes);
+    bytes
+}
+
+#[cfg(any(feature = "ort", test))]
+pub(super) use same::is_written_as;
+
+/// Bytes that are compared, not written.
+#[cfg(any(feature = "ort", test))]
+mod same {
+    use std::{
+        io::{self, Write},
+        ptr,
+    };
+
+    use super::write;
+    use crate::export::onnx::ModelProto;
+
+    /// Whether [`write`] writes these bytes. Weights that are parts of them are not read.
+    pub(in crate::export::model) fn is_written_as(model: &ModelProto, bytes: &[u8]) -> bool {
+        let mut same = Same { rest: bytes };
+        write(model, &mut same).is_ok() && same.rest.is_empty()
+    }
+
+    /// Fails where what is written differs.
+    struct Same<'b> {
+        rest: &'b [u8],
+    }
+
+    impl Write for Same<'_> {
+        fn write(&mut self, part: &[u8]) -> io::Result<usize> {
+            match self.rest.split_at_checked(part.len()) {
+                Some((head, rest)) if ptr::eq(head, part) || head == part => {
+                    self.rest = rest;
+                    Ok(part.len())
+                }
+                _ => Err(io::Error::other("other bytes")),
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+}
+
 /// An initializer, and all of its encoding but the data, which come last.
 struct Weight {
     head: Vec<u8>,
@@ -95,6 +145,12 @@ mod tests {
         let floats = TensorProto { float_data: vec![1.0, 2.0], ..nothing.clone() };
         model.graph.as_mut().unwrap().initializer.extend([nothing, floats]);
         assert_eq!(ModelProto::decode(&*written(&model)).unwrap(), model);
+        let bytes = to_vec(&model);
+        assert!(is_written_as(&model, &bytes));
+        let cases = [bytes[..bytes.len() - 1].to_vec(), [&bytes[..], &[0]].concat()];
+        let changed =
+            (0..bytes.len()).map(|i| [&bytes[..i], &[!bytes[i]], &bytes[i + 1..]].concat());
+        assert!(cases.into_iter().chain(changed).all(|other| !is_written_as(&model, &other)));
         model.graph = None;
         assert_eq!(written(&model), model.encode_to_vec());
     }

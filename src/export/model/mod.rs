@@ -6,7 +6,10 @@ mod check;
 mod encode;
 mod external;
 mod infer;
+mod inferred;
 mod inner;
+#[cfg(feature = "ort")]
+mod inputs;
 mod normalize;
 mod observed;
 mod open;
@@ -15,6 +18,9 @@ mod sizes;
 mod tensors;
 mod walk;
 mod write;
+
+#[cfg(feature = "ort")]
+pub(crate) use inputs::{KnownInput, KnownSize};
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -28,7 +34,28 @@ use super::passes::precision::PrecisionReport;
 use crate::spec::{DType, Shape, Signature, TensorSpec};
 use crate::tensor::HostTensor;
 
-/// An ONNX model whose weights are shared with whoever made it.
+/// An ONNX model, from a file, from a [`GraphBuilder`](crate::export::GraphBuilder) or from a framework's export.
+///
+/// The weights are shared with the framework or the file that they came from.
+///
+/// ```
+/// use accelerant::{DType, Dim, HostTensor, InferenceModule, OptimizeOptions};
+/// use accelerant::export::{GraphBuilder, OnnxModel};
+///
+/// let graph = GraphBuilder::new("double");
+/// let x = graph.input("x", DType::F32, [Dim::dynamic("batch", 1..=8)?, Dim::from(3)])?;
+/// graph.output("y", &x.affine(2.0, 0.0)?)?;
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("double.onnx");
+/// graph.finish()?.save(&path)?;
+///
+/// let model = OnnxModel::open(&path)?.bind("batch", 1..=64)?;
+/// println!("{}", model.signature());
+/// let module = InferenceModule::compile(&model, &OptimizeOptions::new())?;
+/// let y = module.run(&[HostTensor::from(ndarray::array![[1.0f32, 2.0, 3.0]])])?;
+/// assert_eq!(y[0].to_vec::<f32>()?, [2.0, 4.0, 6.0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct OnnxModel {
     proto: ModelProto,

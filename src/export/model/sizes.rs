@@ -7,11 +7,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::spec::{Dim, Symbol};
 
 impl OnnxModel {
-    /// States the sizes that a symbolic dimension of the inputs takes, tuned for the largest. One size
-    /// alone, as `8..=8`, is written into the model: a backend knows it when it builds.
+    /// States the sizes that a symbolic dimension of the inputs takes, tuned for the largest. One size alone, as `8..=8`,
+    /// is written into the model, so that a backend knows the size when it builds.
     ///
-    /// Sizes that a file has no name for are named after tensor and axis, such as `x_0`. A name that
-    /// stands for no one size in a file, such as `?`, is taken here for all sizes that the file gives it.
+    /// A size without a name in the file is named after tensor and axis, such as `x_0`. A name such as `?`, which means no
+    /// single size, stands here for all sizes that the file calls `?`.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] when no input has the symbol, or the range is empty;
@@ -57,8 +57,8 @@ impl OnnxModel {
         Ok(self)
     }
 
-    /// Tunes for several sizes of a symbolic dimension of the inputs, as [`Symbol::tuned_for`]. Its
-    /// range is [stated](Self::bind) before.
+    /// Tunes for several sizes of a symbolic dimension of the inputs, as [`Symbol::tuned_for`]. [`bind`](Self::bind)
+    /// states the range before.
     ///
     /// ```no_run
     /// # use accelerant::export::OnnxModel;

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use prost::Message;
 
-use super::{OnnxModel, SplitModel, normalize, pair};
+use super::{OnnxModel, SplitModel, encode, normalize, pair};
 use crate::error::Result;
-use crate::export::onnx;
+use crate::export::onnx::{self, ModelProto};
 use crate::tensor::HostTensor;
 
 /// Weights below this many bytes stay inside the model when it is [split](OnnxModel::split):
@@ -21,7 +21,7 @@ impl OnnxModel {
     /// protobuf message (2 GiB) go into a second file, as with
     /// [`save_external`](Self::save_external).
     ///
-    /// A file that is there is replaced and keeps its mode; of a link, the file that it leads to is. A pipe or a device is
+    /// An existing file is replaced and keeps its mode. For a link, the linked file is replaced. A pipe or a device is
     /// written to.
     ///
     /// # Errors
@@ -36,9 +36,9 @@ impl OnnxModel {
     /// Writes an `.onnx` file, and beside it a file for the weights of `threshold` bytes and more.
     /// [`open`](Self::open) reads both. Without such weights there is the model's file alone.
     ///
-    /// The file of the weights is called `NAME.HASH.data` after the model's and after what is in it. Two saves never
-    /// mix: the pair that was there stays whole until the new one is. Then its weights are removed, as are those that a
-    /// killed save left.
+    /// The file of the weights is called `NAME.HASH.data`, after the model's file and its own contents. Two saves never
+    /// mix: the old pair stays whole until the new pair is whole. Then the old weights are removed, and so are the
+    /// weights that a killed save left.
     ///
     /// # Errors
     /// [`ErrorKind::Io`](crate::ErrorKind::Io);
@@ -48,12 +48,26 @@ impl OnnxModel {
         pair::save(&self.proto, path.as_ref(), threshold)
     }
 
-    /// The serialized model with its weights, for a consumer. Names of sizes that not every consumer
-    /// reads, such as one with a space, are other ones there (`size_0`); nothing else is.
+    /// The serialized model with its weights, for a consumer. A name of a size that not every consumer reads, such as one
+    /// with a space, becomes another name (`size_0`). Nothing else changes.
     pub fn to_bytes(&self) -> Vec<u8> {
+        self.to_bytes_with(|_| {})
+    }
+
+    /// The serialized model after a change, as [`to_bytes`](Self::to_bytes).
+    pub(crate) fn to_bytes_with(&self, change: impl FnOnce(&mut ModelProto)) -> Vec<u8> {
+        let renamed = normalize::sizes::plain_names(&self.proto);
+        let mut proto = renamed.unwrap_or_else(|| self.proto.clone());
+        change(&mut proto);
+        encode::to_vec(&proto)
+    }
+
+    /// Whether [`to_bytes`](Self::to_bytes) gives these bytes, which is found without a copy of the weights.
+    #[cfg(feature = "ort")]
+    pub(crate) fn is_written_as(&self, bytes: &[u8]) -> bool {
         match normalize::sizes::plain_names(&self.proto) {
-            Some(renamed) => renamed.encode_to_vec(),
-            None => self.proto.encode_to_vec(),
+            Some(renamed) => encode::is_written_as(&renamed, bytes),
+            None => encode::is_written_as(&self.proto, bytes),
         }
     }
 

@@ -5,8 +5,8 @@
 macro_rules! export_builders {
     ($type:ident, $path:literal $(, $inner:ident)?) => {
         impl $type {
-            /// Makes axis 0 of every input the symbolic dimension `batch` with the sizes in `range`. An ONNX
-            /// file has [`OnnxModel::bind`](crate::export::OnnxModel::bind).
+            /// Makes axis 0 of every input the symbolic dimension `batch` with the sizes in `range`.
+            /// [`OnnxModel::bind`](crate::export::OnnxModel::bind) does the same for an ONNX file.
             ///
             /// # Errors
             /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) when the range is empty.
@@ -16,11 +16,13 @@ macro_rules! export_builders {
             }
 
             /// Makes axis 0 of every input the symbolic dimension `batch` of up to the largest of `sizes`, and tunes for each
-            /// of them: TensorRT gets an optimization profile for each alone, and one for all others. TensorRT-RTX is up to
-            /// twice as fast with them on compute capability 9.0. It compiles the kernels of each when it is first wanted, that
-            /// of the middle one when the module is made. For the middle one are the forms of layers too, of which an engine has
-            /// one: [`Dim::with_opt`](crate::Dim::with_opt) chooses another size for them, and a module for each size has the
-            /// best for all.
+            /// size. TensorRT gets an optimization profile for each of these sizes alone, and one profile for all others.
+            /// TensorRT-RTX is up to twice as fast with these profiles on compute capability 9.0.
+            ///
+            /// The kernels of the middle size are compiled when the module is made, and the kernels of another size when that
+            /// size first comes. Layers have one form in an engine, that for the middle size;
+            /// [`Dim::with_opt`](crate::Dim::with_opt) chooses another size for the form. A module for each size has the best
+            /// form for each.
             ///
             /// ```
             #[doc = concat!("# use accelerant::", $path, ";")]
@@ -81,9 +83,9 @@ macro_rules! export_builders {
                 self
             }
 
-            /// Lets TensorRT, which has no 64-bit floats, compute those of a Burn model in 32 bits. The
-            /// module still takes and gives 64-bit tensors. Without this, such a model is refused for
-            /// TensorRT. Other backends compute in 64 bits either way.
+            /// Lets TensorRT, which has no 64-bit floats, compute the 64-bit floats of a Burn model in 32 bits. The module
+            /// still takes and gives 64-bit tensors. Without this option, TensorRT refuses such a model. Other backends
+            /// compute in 64 bits either way.
             #[cfg(feature = "burn")]
             #[must_use]
             pub fn narrow_f64(mut self, narrow: bool) -> Self {
@@ -91,16 +93,16 @@ macro_rules! export_builders {
                 self
             }
 
-            /// Tries a model at every size of its dynamic axes, and where there are several at every
-            /// combination, so that no branch on a size can be missed. Otherwise some sizes are chosen. Ranges with
-            /// more than 16,384 combinations are refused.
+            /// Tries a model at every size of its dynamic axes, and at every combination of several axes, so that no branch
+            /// on a size can be missed. Ranges with more than 16,384 combinations are refused. Without this option, some sizes
+            /// of one axis at a time are tried.
             ///
-            /// Of a Burn model the first 64, powers of two and their neighbours, and the ends are tried otherwise, of one
-            /// axis at a time, as far as they come to 100,000 captured operations in all. A capture takes about six
-            /// microseconds and a kilobyte for each operation: 10,000 of 100 operations took 5.6 seconds and 0.8 GB.
+            /// For a Burn model, these sizes are the first 64, the powers of two with their neighbours, and the ends, as far as
+            /// they come to 100,000 captured operations in all. A capture takes about six microseconds and a kilobyte for each
+            /// operation: 10,000 captures of 100 operations took 5.6 seconds and 0.8 GB.
             ///
-            /// Of a Candle model all sizes of a range of up to 64 are tried otherwise, and of a longer one the ends,
-            /// powers of two with their neighbours, and a few more, of one axis at a time.
+            /// For a Candle model, these are all sizes of a range of up to 64. For a longer range, they are the ends, the powers
+            /// of two with their neighbours, and a few more.
             #[cfg(any(feature = "burn", feature = "candle"))]
             #[must_use]
             pub fn probe_every_size(mut self, every: bool) -> Self {
@@ -108,11 +110,12 @@ macro_rules! export_builders {
                 self
             }
 
-            /// Computes in another precision where the backend can. Inputs and outputs keep their types. A model that is
-            /// exported without being optimized is as it was;
-            /// [`OnnxModel::with_precision`]($crate::export::OnnxModel::with_precision) gives it another precision.
-            /// What became of each layer is in
-            /// [`InferenceModule::precision_report`]($crate::InferenceModule::precision_report).
+            /// Computes in another precision where the backend can. Inputs and outputs keep their types.
+            /// [`InferenceModule::precision_report`]($crate::InferenceModule::precision_report) says what became of each layer.
+            ///
+            /// An export without a backend ignores this option.
+            /// [`OnnxModel::with_precision`]($crate::export::OnnxModel::with_precision) gives the exported model another
+            /// precision.
             ///
             /// ```
             /// use accelerant::{OptimizeOptions, precision::Precision};
@@ -128,7 +131,7 @@ macro_rules! export_builders {
                 self
             }
 
-            /// Names the weights of a Candle model after the paths that were recorded while it was made.
+            /// Names the weights of a Candle model after the paths that were recorded while the model was made.
             #[cfg(feature = "candle")]
             #[must_use]
             pub fn weight_names(mut self, names: &$crate::candle::WeightNames) -> Self {

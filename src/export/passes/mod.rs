@@ -61,8 +61,8 @@ impl<'a> Pipeline<'a> {
     /// What is said in a roundabout way is said plainly first, or the others would not find layers whose weights
     /// go through an `Identity`: constants before shapes that depend on them, and those before views of them.
     /// Fixes come next: what a target computes wrongly is found as the model has it, and a form decides by what
-    /// will be computed. Among the forms, linear layers come before all others, since those divide and turn
-    /// what they give; keys are padded where the heads were turned; and rows come last, since they begin at the
+    /// will be computed. Among the forms, weights are turned first, as those of linear layers are put
+    /// together. Linear layers come next, since they divide and turn what they give; keys are padded where the heads were turned; and rows come last, since they begin at the
     /// feed-forward networks in parts, and are cut off before the padded keys. The precision stands between: forms
     /// are chosen by type.
     fn for_target(target: Target, opset: i64, precise: Option<Precise<'a>>) -> Self {
@@ -72,6 +72,8 @@ impl<'a> Pipeline<'a> {
             passes.canonical.push(Box::new(canonical::KnownValues));
             passes.fixes.push(Box::new(fixes::KnownBranches));
             passes.fixes.push(Box::new(fixes::KnownIntegers));
+            passes.fixes.push(Box::new(fixes::SmallLetters));
+            passes.fixes.push(Box::new(fixes::GuardedSoftmax));
             passes.fixes.push(Box::new(fixes::GatedActivation));
             passes.fixes.push(Box::new(fixes::GroupedConvTranspose(target)));
             passes.fixes.push(Box::new(fixes::GroupNormOfOneGroup(target)));
@@ -90,6 +92,7 @@ impl<'a> Pipeline<'a> {
         if opset >= OLDEST_OPSET_OF_FORMS && target.compute_capability() == Some(90) {
             passes.canonical.push(Box::new(canonical::RowsInOrder(target)));
             passes.canonical.push(Box::new(canonical::OneScale));
+            passes.forms.push(Box::new(hopper::WeightsByOutputs));
             passes.forms.push(Box::new(hopper::BatchedLayers(target)));
             passes.forms.push(Box::new(hopper::Convolutions(target)));
             passes.forms.push(Box::new(hopper::AlignedKeys(target)));

@@ -1,7 +1,20 @@
-//! The sizes at which a forward is tried, as far as both frameworks choose them alike.
+//! The sizes at which a forward is tried, and how other sizes follow from them, for both frameworks. Which runs a
+//! framework makes is its own choice.
+
+mod column;
+mod formulas;
+mod sweep;
+
+use std::borrow::Borrow;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::{Dim, Symbol, TensorSpec};
+
+pub(super) use column::Column;
+#[cfg(feature = "burn")]
+pub(super) use formulas::Difference;
+pub(super) use formulas::Formula;
+pub(super) use sweep::sweep;
 
 /// So many combinations of sizes are tried at most where all of them are asked for.
 const EVERY: usize = 1 << 14;
@@ -38,4 +51,20 @@ pub(super) fn combinations(symbols: &[&Symbol]) -> Result<Vec<Vec<usize>>> {
         found = found.iter().flat_map(sizes).collect();
     }
     Ok(found)
+}
+
+/// The size of a dimension where the symbols have the sizes `bound`; of a symbol that is none of them the one it is
+/// tuned for.
+pub(super) fn size_of<S: Borrow<Symbol>>(dim: &Dim, symbols: &[S], bound: &[usize]) -> usize {
+    let place = |symbol: &Symbol| symbols.iter().position(|known| known.borrow() == symbol);
+    match dim {
+        Dim::Fixed(size) => *size,
+        Dim::Symbol(symbol) => place(symbol).map_or(symbol.opt(), |i| bound[i]),
+    }
+}
+
+/// The symbols and their sizes, for an error.
+pub(super) fn described<S: Borrow<Symbol>>(symbols: &[S], bound: &[usize]) -> String {
+    let one = |(symbol, size): (&S, &usize)| format!("`{}` = {size}", symbol.borrow().name());
+    symbols.iter().zip(bound).map(one).collect::<Vec<_>>().join(", ")
 }

@@ -2,17 +2,21 @@
 //! What is kept of a value is a few numbers and a histogram, however many samples there are. How a limit is found in a
 //! histogram is in `threshold`; what ranges are for is in `export/passes/precision`.
 
+mod channels;
 mod histogram;
 mod threshold;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::num::NonZero;
+use std::sync::{Mutex, PoisonError};
 
 use crate::backend::Registry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::OnnxModel;
 use crate::export::precision::{Range, Ranges};
-use crate::spec::{DType, Signature};
+use crate::spec::{DType, Signature, TensorSpec};
 use crate::tensor::HostTensor;
+use channels::Channels;
 use histogram::Histogram;
 pub use threshold::Method;
 
@@ -47,7 +51,7 @@ impl Calibration {
         Self { method, least: LEAST_SAMPLES }
     }
 
-    /// Takes fewer samples, or wants more. Samples are counted along axis 0 of the first input.
+    /// Sets the least number of samples. Samples are counted along axis 0 of the first input.
     #[must_use]
     pub const fn least_samples(mut self, count: usize) -> Self {
         self.least = count;
@@ -57,13 +61,14 @@ impl Calibration {
     /// Runs a model on batches of inputs, each in the order of its signature, with the first backend of a registry that
     /// can run it.
     ///
-    /// The ranges are of the values that this model names: it must be the one that is given a precision later. That of
-    /// a framework is written for the same target before; ONNX Runtime reads what is written for TensorRT.
+    /// The ranges belong to the names of this model's values, so this model must be the one that gets a precision later.
+    /// A model of a framework is exported for the same target first; ONNX Runtime reads a model that is written for
+    /// TensorRT.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] for a method that makes no sense, for too few samples, for values that are not
-    /// numbers and for samples that are all the same, with the tensor and the batch; what a signature says of inputs,
-    /// before anything is built; and the errors of [`Registry::compile`].
+    /// [`ErrorKind::InvalidArgument`] for a method that makes no sense, for too few samples, for NaN and for samples that
+    /// are all the same, with the tensor and the batch; errors about the inputs, before anything is built; and the errors
+    /// of [`Registry::compile`].
     pub fn run(
         &self,
         model: &OnnxModel,
@@ -89,58 +94,32 @@ impl Calibration {
         let observed = model.observed()?;
         let compiled = registry.compile(|_| Ok(observed.clone()))?;
         let outputs = compiled.executable.signature().outputs.clone();
-        let mut histograms: BTreeMap<String, Histogram> = BTreeMap::new();
+        let mut seen = Seen::new(self.method, channels::of_layers(model));
         let mut samples = 0;
         for (place, batch) in batches {
             check(signature, &batch).map_err(|e| e.at_item(place))?;
             samples += batch.first().and_then(|input| input.shape().first().copied()).unwrap_or(1);
-            let inputs = signature.inputs.iter().zip(&batch);
-            for (spec, tensor) in inputs.filter(|(spec, _)| spec.dtype == DType::F32) {
-                self.add(&mut histograms, &spec.name, tensor, place)?;
-            }
+            // What is wrong with the samples themselves is told first.
+            seen.add(&floats(&signature.inputs, &batch)).map_err(|e| e.at_item(place))?;
             let results = compiled.executable.run(&batch).map_err(|e| e.at_item(place))?;
-            for (spec, tensor) in outputs.iter().zip(&results) {
-                if spec.dtype == DType::F32 {
-                    self.add(&mut histograms, &spec.name, tensor, place)?;
-                }
-            }
+            seen.add(&floats(&outputs, &results)).map_err(|e| e.at_item(place))?;
         }
         if samples < self.least {
             let text = format!("{samples} samples are too few; {} are wanted", self.least);
             return Err(Error::new(ErrorKind::InvalidArgument, text));
         }
         let mut inputs = signature.inputs.iter().filter(|spec| spec.dtype == DType::F32).peekable();
-        let constant = |name: &str| histograms.get(name).is_none_or(Histogram::is_constant);
+        let constant = |name: &str| seen.histograms.get(name).is_none_or(Histogram::is_constant);
         if inputs.peek().is_some() && inputs.all(|spec| constant(&spec.name)) {
             let text = "all samples are one and the same number";
             let name = signature.inputs.first().map_or("", |spec| spec.name.as_str());
             return Err(Error::new(ErrorKind::InvalidArgument, text).on_tensor(name));
         }
         let range = |(name, histogram): (String, Histogram)| (name, self.range(&histogram));
-        Ok(Ranges::new(self.method.to_string(), samples, histograms.into_iter().map(range)))
-    }
-
-    fn add(
-        &self,
-        histograms: &mut BTreeMap<String, Histogram>,
-        name: &str,
-        tensor: &HostTensor,
-        place: usize,
-    ) -> Result<()> {
-        let histogram = match histograms.get_mut(name) {
-            Some(histogram) => histogram,
-            None => histograms
-                .entry(name.to_owned())
-                .or_insert_with(|| Histogram::new(self.method.wants_counts())),
-        };
-        let values = tensor.view::<f32>()?;
-        let added = match values.as_slice() {
-            Some(values) => histogram.add(values),
-            None => histogram.add(&values.iter().copied().collect::<Vec<_>>()),
-        };
-        added.map_err(|text| {
-            Error::new(ErrorKind::InvalidArgument, text).on_tensor(name).at_item(place)
-        })
+        let squares = seen.channels.iter().map(|(name, seen)| (name.clone(), seen.means()));
+        let squares: Vec<_> = squares.collect();
+        let ranges = seen.histograms.into_iter().map(range);
+        Ok(Ranges::new(self.method.to_string(), samples, ranges).with_squares(squares))
     }
 
     fn range(&self, histogram: &Histogram) -> Range {
@@ -148,6 +127,91 @@ impl Calibration {
         let [mean, deviation] = histogram.moments();
         Range::new(min, max, mean, deviation, self.method.limit(histogram))
     }
+}
+
+/// What was seen of all values.
+struct Seen {
+    method: Method,
+    /// The values whose channels are told apart.
+    layers: HashSet<String>,
+    histograms: BTreeMap<String, Histogram>,
+    channels: BTreeMap<String, Channels>,
+}
+
+impl Seen {
+    const fn new(method: Method, layers: HashSet<String>) -> Self {
+        Self { method, layers, histograms: BTreeMap::new(), channels: BTreeMap::new() }
+    }
+
+    /// Adds the tensors of one batch, on all processors.
+    fn add(&mut self, tensors: &BTreeMap<&str, &HostTensor>) -> Result<()> {
+        for name in tensors.keys().copied() {
+            if !self.histograms.contains_key(name) {
+                let new = Histogram::new(self.method.wants_counts());
+                self.histograms.insert(name.to_owned(), new);
+            }
+            if self.layers.contains(name) && !self.channels.contains_key(name) {
+                self.channels.insert(name.to_owned(), Channels::default());
+            }
+        }
+        let mut channels: BTreeMap<&str, &mut Channels> =
+            self.channels.iter_mut().map(|(name, channels)| (name.as_str(), channels)).collect();
+        let mut work = Vec::new();
+        for (name, histogram) in &mut self.histograms {
+            if let Some(tensor) = tensors.get(name.as_str()).copied() {
+                work.push((name.as_str(), tensor, histogram, channels.remove(name.as_str())));
+            }
+        }
+        let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let threads = threads.min(work.len());
+        let left = Mutex::new(work.into_iter());
+        let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let worker = || -> Result<()> {
+            while let Some((name, tensor, histogram, channels)) = next() {
+                one(name, tensor, histogram, channels)?;
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
+            workers.into_iter().try_for_each(|worker| {
+                worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+        })
+    }
+}
+
+/// The tensors of 32-bit floats, by name.
+fn floats<'t>(
+    specs: &'t [TensorSpec],
+    tensors: &'t [HostTensor],
+) -> BTreeMap<&'t str, &'t HostTensor> {
+    let floats = specs.iter().zip(tensors).filter(|(spec, _)| spec.dtype == DType::F32);
+    floats.map(|(spec, tensor)| (spec.name.as_str(), tensor)).collect()
+}
+
+/// Adds one tensor to what was seen of its value.
+fn one(
+    name: &str,
+    tensor: &HostTensor,
+    histogram: &mut Histogram,
+    channels: Option<&mut Channels>,
+) -> Result<()> {
+    let values = tensor.view::<f32>()?;
+    let copied: Vec<f32>;
+    let values = match values.as_slice() {
+        Some(values) => values,
+        None => {
+            copied = values.iter().copied().collect();
+            &copied
+        }
+    };
+    let wrong = |text: String| Error::new(ErrorKind::InvalidArgument, text).on_tensor(name);
+    histogram.add(values).map_err(wrong)?;
+    if let (Some(channels), Some(&count)) = (channels, tensor.shape().last()) {
+        channels.add(values, count);
+    }
+    Ok(())
 }
 
 /// Whether a batch fits the model's inputs.

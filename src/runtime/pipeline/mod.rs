@@ -49,8 +49,8 @@ type Post<U> = Arc<dyn Fn(&[HostTensor]) -> Result<U> + Send + Sync>;
 ///
 /// Items go in chunks of as many as the model takes, and of 64 where nobody stated a bound, or fewer by
 /// [`max_batch`](Self::max_batch). Items of a chunk whose shapes differ run in several batches, one for
-/// each shape. A model of a fixed or a least batch gets copies of the last item for those missing;
-/// what it makes of them is dropped. The items of a batch must not influence each other in the model.
+/// each shape. A model of a fixed or a least batch gets copies of the last item for the missing items, and the results
+/// of the copies are dropped. The items of a batch must not influence each other in the model.
 pub struct Pipeline<T: ?Sized = [HostTensor], U = Vec<HostTensor>> {
     executable: Arc<dyn Executable>,
     batching: Option<Batching>,

@@ -44,9 +44,9 @@ impl BatcherOptions {
         self
     }
 
-    /// The numbers of rows that batches have, in any order: a batch is filled up to the next of them with
-    /// copies of its last row, whose results are thrown away. The largest is the most rows of a
-    /// batch. By default a batch has as many rows as came together.
+    /// The numbers of rows that batches have, in any order. A batch is filled up to the next of these numbers with
+    /// copies of its last row, and the results of the copies are thrown away. The largest number is the most rows of a
+    /// batch. By default, a batch has as many rows as came together.
     ///
     /// TensorRT compiles or tunes kernels for each size that it meets, and each context keeps the CUDA graphs of one
     /// size: a few sizes, such as 1, 4, 16, are soon all known. TensorRT-RTX is faster with profiles for these
@@ -59,7 +59,7 @@ impl BatcherOptions {
         self
     }
 
-    /// How long a request waits for others. With 0 a batch is what waits while the model is busy.
+    /// How long a request waits for others. With 0, a batch has the requests that came while the model was busy.
     #[must_use]
     pub fn max_delay(mut self, delay: Duration) -> Self {
         self.max_delay = delay;
@@ -88,14 +88,14 @@ pub struct BatcherCounters {
 
 /// Gathers requests of many callers into batches, up to a size or a delay, whichever is first.
 ///
-/// A request has what the model takes, with one row or several along the first axis, and gets the rows
-/// of the outputs that are its own. Requests whose other sizes differ do not meet. A batch that
-/// fails is tried again in halves, so that one bad request does no harm to others, unless the
-/// device itself failed. A model whose batches have a least size gets copies of the last row for those
-/// that are missing.
+/// A request has the inputs of the model, with one row or several along the first axis, and gets its own rows of the
+/// outputs. Requests whose other sizes differ run in different batches. A batch that fails is tried again in halves, so
+/// that one bad request does no harm to others, unless the device itself failed. A model whose batches have a least
+/// size gets copies of the last row for the missing rows.
 ///
-/// Cloning shares it. Dropping the last clone runs what still waits, and waits for it, but for a thread that runs batches or
-/// [submitted runs](crate::InferenceModule::submit) itself: there what still waits runs on in the background.
+/// Cloning shares the batcher. Dropping the last clone runs the requests that still wait, and blocks until they are
+/// done. On a thread that runs batches or [submitted runs](crate::InferenceModule::submit) itself, the drop does not
+/// block, and the requests run in the background.
 ///
 /// ```
 /// # use accelerant::{DType, Dim, HostTensor, InferenceModule, OptimizeOptions, export::GraphBuilder};

@@ -16,11 +16,31 @@ type Outputs = Result<Vec<HostTensor>>;
 
 /// A run that was submitted: a [`Future`] of its outputs, or something to [`wait`](Self::wait) for.
 ///
-/// It needs no async runtime, and works on all of them. Dropping it withdraws the request: a run that has
-/// not begun is left out, the outputs of one that has are dropped.
+/// A `Pending` needs no async runtime, and works on all of them. Dropping a `Pending` withdraws the request: a run that
+/// has not begun is left out, and the outputs of a run that has begun are dropped.
 ///
-/// The waker of a task is called on the thread that ran the batch, and under no lock. A waker that blocks keeps the outputs
-/// of others of the batch back, and the next batch too. Those of async runtimes do not block.
+/// ```
+/// # use accelerant::{DType, HostTensor, InferenceModule, OptimizeOptions, export::GraphBuilder};
+/// use std::time::Duration;
+/// # let graph = GraphBuilder::new("double");
+/// # let x = graph.input("x", DType::F32, [3])?;
+/// # graph.output("y", &x.affine(2.0, 0.0)?)?;
+/// # let module = InferenceModule::compile(&graph.finish()?, &OptimizeOptions::new())?;
+/// # let inputs = [HostTensor::from(ndarray::array![1.0f32, 2.0, 3.0])];
+///
+/// let mut pending = module.submit(&inputs)?;                  // in async code `pending.await?`
+/// let outputs = loop {
+///     match pending.wait_timeout(Duration::from_millis(10)) {
+///         Some(outputs) => break outputs?,
+///         None => println!("still waiting"),
+///     }
+/// };
+/// assert_eq!(outputs[0].to_vec::<f32>()?, [2.0, 4.0, 6.0]);
+/// # Ok::<(), accelerant::Error>(())
+/// ```
+///
+/// The thread that ran the batch calls the waker of a task, under no lock. A waker that blocks delays the other outputs
+/// of the batch, and the next batch too. The wakers of async runtimes do not block.
 #[must_use = "dropping it withdraws the request"]
 pub struct Pending(Arc<Shared>);
 
@@ -106,7 +126,7 @@ impl Pending {
     ///
     /// # Errors
     /// Those of [`InferenceModule::run`](crate::InferenceModule::run); [`ErrorKind::ShutDown`] when
-    /// what was to run it has ended before.
+    /// the module or the batcher ended before the run.
     pub fn wait(self) -> Result<Vec<HostTensor>> {
         let mut state = self.0.lock();
         loop {
@@ -117,8 +137,8 @@ impl Pending {
         }
     }
 
-    /// As [`wait`](Self::wait), no longer than `limit`: nothing when the run is not done by then, and
-    /// it can be waited for again.
+    /// As [`wait`](Self::wait), no longer than `limit`. `None` means that the run is not done by then; another call
+    /// waits again.
     ///
     /// # Errors
     /// As [`wait`](Self::wait).

@@ -12,15 +12,15 @@ use crate::tensor::{Element, HostTensor};
 /// How far a value may be off: `absolute + relative * |expected|`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Tolerance {
-    /// By how much in any case.
+    /// The part of the tolerance that every value has.
     pub absolute: f64,
-    /// By which part of the value expected, besides.
+    /// The factor of the expected value.
     pub relative: f64,
 }
 
 impl Tolerance {
-    /// What is usual for a type: 32-bit floats may be rounded to TF32 on a GPU, 16-bit floats a few times in a row, and
-    /// integers and bools are exact.
+    /// The usual tolerance of a type. 32-bit floats may be rounded to TF32 on a GPU, 16-bit floats may be rounded a few
+    /// times in a row, and integers and bools are exact.
     pub fn of(dtype: DType) -> Self {
         let both = match dtype {
             DType::F32 | DType::F64 => 5e-3,
@@ -32,14 +32,13 @@ impl Tolerance {
     }
 }
 
-/// How far a tensor is from the one expected. Two values that are not a number are the same; one alone is infinitely far
-/// off.
+/// How far a tensor is from the expected tensor. Two NaN are equal, and a NaN is infinitely far from a number.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Difference {
     /// The largest difference.
     pub absolute: f64,
-    /// The largest difference as a part of the value expected, among values that are not 0.
+    /// The largest difference as a part of the expected value, among values that are not 0.
     pub relative: f64,
     /// The cosine of the angle between both, as vectors of all values: 1 where one is a multiple of the other.
     pub cosine: f64,

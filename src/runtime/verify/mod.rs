@@ -35,7 +35,7 @@ pub struct VerifyOptions {
 }
 
 impl VerifyOptions {
-    /// Against the first runtime that is another one than the module's, by the tolerance of each type, outputs alone.
+    /// Compares with the first runtime other than the module's own, by the tolerance of each type, outputs alone.
     pub fn new() -> Self {
         Self::default()
     }
@@ -47,8 +47,8 @@ impl VerifyOptions {
         self
     }
 
-    /// How far each value may be off: by `absolute`, and `relative` times the value expected. By default as
-    /// [`Tolerance::of`] has it.
+    /// How far each value may be off: by `absolute` plus `relative` times the expected value. By default, this is
+    /// [`Tolerance::of`] the type.
     #[must_use]
     pub fn tolerance(mut self, absolute: f64, relative: f64) -> Self {
         self.tolerance = Some(Tolerance { absolute, relative });
@@ -66,7 +66,7 @@ impl VerifyOptions {
 
 /// How far a module is from its source.
 ///
-/// Its text is a table for people. It is [`Serialize`].
+/// The text is a table for people. The type implements [`Serialize`].
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Verification {
@@ -101,7 +101,7 @@ impl Verification {
         self.layers.iter().find(|layer| !layer.difference.is_within())
     }
 
-    /// An error where an output leaves its tolerance, for programs that go on only with a module that is right.
+    /// Gives an error when an output leaves its tolerance, for programs that go on only with a right module.
     ///
     /// # Errors
     /// [`ErrorKind::Execution`] naming the output, and the layer if that is known.
@@ -132,8 +132,8 @@ impl fmt::Display for Verification {
 }
 
 impl InferenceModule {
-    /// Runs the samples here and, with the model that this module was made of, on another runtime, and tells how far
-    /// apart the results are. Each sample has a tensor for each input, in order.
+    /// Runs the samples on this module and, with the model that the module was made of, on another runtime. The result
+    /// says how far apart both are. Each sample has a tensor for each input, in order.
     ///
     /// The module must have been made with [`OptimizeOptions::keep_source`](crate::OptimizeOptions::keep_source).
     ///

@@ -10,7 +10,7 @@ use super::bytes;
 use crate::random::Random;
 
 /// Operators that read sizes, counts and places from numbers.
-const OPERATORS: [&str; 48] = [
+const OPERATORS: [&str; 59] = [
     "Add",
     "MatMul",
     "Gemm",
@@ -59,6 +59,17 @@ const OPERATORS: [&str; 48] = [
     "Einsum",
     "DepthToSpace",
     "Identity",
+    "Div",
+    "Mod",
+    "Attention",
+    "DFT",
+    "STFT",
+    "LpNormalization",
+    "QuantizeLinear",
+    "DequantizeLinear",
+    "Trilu",
+    "Unique",
+    "GridSample",
 ];
 
 /// Changes one thing of a graph; `other` has nodes and tensors to take.

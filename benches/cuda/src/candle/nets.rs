@@ -1,5 +1,7 @@
-//! The networks in Candle, with random weights, written over `TensorOps` so that the same code runs
-//! natively and is traced.
+//! The networks in Candle, with random weights that are the same in every run, written over `TensorOps` so that the
+//! same code runs natively and is traced.
+
+use std::cell::Cell;
 
 use accelerant::candle::{Forward, TensorOps};
 use candle_core::{DType, Device, Result, Tensor};
@@ -11,6 +13,7 @@ use crate::{Model, Precision};
 pub(crate) struct Weights {
     device: Device,
     dtype: DType,
+    state: Cell<u64>,
 }
 
 impl Weights {
@@ -19,15 +22,33 @@ impl Weights {
             Precision::F32 => DType::F32,
             Precision::F16 => DType::F16,
         };
-        Self { device: device.clone(), dtype }
+        Self { device: device.clone(), dtype, state: Cell::new(0) }
     }
 
     fn place(&self, tensor: Tensor) -> Result<Tensor> {
         tensor.to_dtype(self.dtype)?.to_device(&self.device)
     }
 
+    /// 64 random bits (splitmix64).
+    fn next(&self) -> u64 {
+        self.state.set(self.state.get().wrapping_add(0x9E37_79B9_7F4A_7C15));
+        let mut z = self.state.get();
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// Close to normal: sums of four uniform numbers.
     fn normal(&self, shape: &[usize], deviation: f64) -> Result<Tensor> {
-        self.place(Tensor::randn(0f32, deviation as f32, shape, &Device::Cpu)?)
+        // Four numbers of 16 bits have a variance of 2^32 / 3 together.
+        let unit = deviation as f32 * (3f32.sqrt() / 65536.0);
+        let value = |_| {
+            let bits = self.next();
+            let sum: i64 = (0..4).map(|i| (bits >> (16 * i) & 0xFFFF) as i64 - 32768).sum();
+            sum as f32 * unit
+        };
+        let values: Vec<f32> = (0..shape.iter().product()).map(value).collect();
+        self.place(Tensor::from_vec(values, shape, &Device::Cpu)?)
     }
 
     fn full(&self, value: f32, len: usize) -> Result<Tensor> {
@@ -73,12 +94,11 @@ impl Net {
             Self::Digits(_) => vec![weights.normal(&[batch, 1, 8, 8], 1.0)?],
             Self::ResNet(_) | Self::Vit(_) => vec![weights.normal(&[batch, 3, 224, 224], 1.0)?],
             Self::Bert(_) => {
-                let tokens = Tensor::rand(0f32, 30000.0, (batch, LENGTH), &Device::Cpu)?;
+                let tokens: Vec<u32> =
+                    (0..batch * LENGTH).map(|_| (weights.next() % 30000) as u32).collect();
+                let tokens = Tensor::from_vec(tokens, (batch, LENGTH), &Device::Cpu)?;
                 let mask = Tensor::ones((batch, LENGTH), DType::U32, &Device::Cpu)?;
-                vec![
-                    tokens.to_dtype(DType::U32)?.to_device(&weights.device)?,
-                    mask.to_device(&weights.device)?,
-                ]
+                vec![tokens.to_device(&weights.device)?, mask.to_device(&weights.device)?]
             }
         })
     }

@@ -1,56 +1,29 @@
 //! Sizes over all captures: which are fixed, which are a size of the inputs, and which follow from
 //! one by a formula. What is found in two captures must hold in the others.
 
-use std::fmt;
-
 use ::burn::backend::ir::TensorIr;
 
 use super::{Lowering, unsupported};
 use crate::error::Result;
 use crate::export::Value;
-use crate::export::formulas::Formula;
-use crate::spec::{Dim, Symbol};
-
-/// A size in each of the captures.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Extent(pub(super) Vec<usize>);
-
-impl Extent {
-    /// The size, if it is the same in all captures.
-    pub(super) fn fixed(&self) -> Option<usize> {
-        let first = self.0[0];
-        self.0.iter().all(|&size| size == first).then_some(first)
-    }
-}
-
-impl AsRef<[usize]> for Extent {
-    fn as_ref(&self) -> &[usize] {
-        &self.0
-    }
-}
-
-impl fmt::Display for Extent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sizes: Vec<_> = self.0.iter().map(usize::to_string).collect();
-        f.write_str(&sizes.join(", "))
-    }
-}
+use crate::export::sizes::{Column, Formula};
+use crate::spec::Dim;
 
 /// The one name for a size: that of an input, or of the formula by which it follows from inputs.
-pub(super) fn named(extent: &Extent, known: &[(Dim, Extent)]) -> Option<Dim> {
+pub(super) fn named(extent: &Column, known: &[(Dim, Column)]) -> Option<Dim> {
     let input = known.iter().find(|(_, known)| known == extent).map(|(dim, _)| dim.clone());
-    input.or_else(|| Formula::find(&extent.0, known).map(|formula| formula.dim()))
+    input.or_else(|| Formula::find(extent, known).map(|formula| formula.dim()))
 }
 
 impl Lowering<'_> {
     /// The sizes of an axis in all captures.
-    pub(super) fn extent(&self, tensor: &TensorIr, axis: usize) -> Extent {
+    pub(super) fn extent(&self, tensor: &TensorIr, axis: usize) -> Column {
         let first = tensor.shape[axis];
         let others = self.others.iter().map(|sizes| match sizes.get(&tensor.id) {
             Some(sizes) => sizes[axis],
             None => first,
         });
-        Extent(std::iter::once(first).chain(others).collect())
+        std::iter::once(first).chain(others).collect()
     }
 
     /// The dimensions of `out` in terms of those of `source`; `None` where a size differs between
@@ -108,17 +81,17 @@ impl Lowering<'_> {
     }
 
     /// The dimension of an input with these sizes, or one that follows from the inputs by a formula.
-    pub(super) fn size_of(&mut self, extent: &Extent) -> Result<Option<Dim>> {
+    pub(super) fn size_of(&mut self, extent: &Column) -> Result<Option<Dim>> {
         let known = self.input_extents();
         if let Some((dim, _)) = known.iter().find(|(_, known)| known == extent) {
             return Ok(Some(dim.clone()));
         }
-        Formula::find(&extent.0, &known).map(|formula| self.define(&formula)).transpose()
+        Formula::find(extent, &known).map(|formula| self.define(&formula)).transpose()
     }
 
     /// The dynamic dimensions of the inputs, each once.
-    pub(super) fn input_extents(&self) -> Vec<(Dim, Extent)> {
-        let mut found: Vec<(Dim, Extent)> = Vec::new();
+    pub(super) fn input_extents(&self) -> Vec<(Dim, Column)> {
+        let mut found: Vec<(Dim, Column)> = Vec::new();
         for (id, first) in self.trace.inputs.iter().zip(&self.trace.sizes) {
             let Some(value) = self.values.get(id) else { continue };
             for (axis, dim) in value.dims().iter().enumerate() {
@@ -126,10 +99,7 @@ impl Lowering<'_> {
                     continue;
                 }
                 let others = self.others.iter().filter_map(|sizes| Some(sizes.get(id)?[axis]));
-                found.push((
-                    dim.clone(),
-                    Extent(std::iter::once(first[axis]).chain(others).collect()),
-                ));
+                found.push((dim.clone(), std::iter::once(first[axis]).chain(others).collect()));
             }
         }
         found
@@ -152,13 +122,4 @@ impl Lowering<'_> {
         self.graph.define(&dim, &value);
         Ok(dim)
     }
-}
-
-/// A dimension of which nothing is known but its sizes in the captures.
-pub(super) fn unknown(extent: &Extent, name: String) -> Result<Dim> {
-    let (min, max) = extent.0.iter().fold((usize::MAX, 0), |(a, b), &n| (a.min(n), b.max(n)));
-    if min == max {
-        return Ok(Dim::Fixed(min));
-    }
-    Ok(Dim::Symbol(Symbol::new(name, min, max, max)?))
 }

@@ -8,25 +8,19 @@ use ::burn::tensor::IndexingUpdateOp as Update;
 use super::{Lowering, unsupported};
 use crate::error::Result;
 use crate::export::Value;
-use crate::export::lower::{Combined, combine};
+use crate::export::lower::{Combined, as_indices, combine, gather_elements, scatter_elements};
 use crate::spec::{DType, Dim};
 use crate::tensor::HostTensor;
 
 impl Lowering<'_> {
     /// Indices in a type that ONNX takes.
     pub(super) fn indices(&mut self, indices: &TensorIr) -> Result<Value> {
-        let value = self.value(indices)?;
-        match value.dtype() {
-            DType::I32 | DType::I64 => Ok(value),
-            _ => value.cast(DType::I64),
-        }
+        as_indices(&self.value(indices)?)
     }
 
     pub(super) fn gather(&mut self, op: &GatherOpIr) -> Result<Value> {
         let (x, indices) = (self.value(&op.tensor)?, self.indices(&op.indices)?);
-        let output = (x.dtype(), indices.shape().clone());
-        let node = self.graph.node("GatherElements").input(&x).input(&indices);
-        node.attr("axis", op.dim as i64).outputs([output]).build()
+        gather_elements(&x, op.dim, &indices)
     }
 
     pub(super) fn gather_nd(&mut self, op: &GatherNdOpIr) -> Result<Value> {
@@ -51,9 +45,7 @@ impl Lowering<'_> {
         let (x, value) = (self.value(&op.tensor)?, self.value(&op.value)?);
         let indices = self.indices(&op.indices)?;
         if matches!(op.update, Update::Assign) {
-            let node = self.graph.node("ScatterElements").input(&x).input(&indices).input(&value);
-            let output = (x.dtype(), x.shape().clone());
-            return node.attr("axis", op.dim as i64).outputs([output]).build();
+            return scatter_elements(&x, op.dim, [&indices, &value], false);
         }
         self.accumulate(&x, op.dim, &indices, &value, &op.update)
     }
@@ -67,9 +59,7 @@ impl Lowering<'_> {
         let indices = if axes.is_empty() { indices } else { indices.unsqueeze(&axes)? };
         if matches!(op.update, Update::Assign) {
             let indices = indices.expand(value.dims(), &[&value])?;
-            let node = self.graph.node("ScatterElements").input(&x).input(&indices).input(&value);
-            let output = (x.dtype(), x.shape().clone());
-            return node.attr("axis", op.dim as i64).outputs([output]).build();
+            return scatter_elements(&x, op.dim, [&indices, &value], false);
         }
         self.accumulate(&x, op.dim, &indices, &value, &op.update)
     }

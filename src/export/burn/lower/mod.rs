@@ -9,7 +9,6 @@ mod extents;
 mod float;
 mod index;
 mod integer;
-mod linear;
 mod module;
 mod numeric;
 mod order;
@@ -55,7 +54,6 @@ pub(super) fn lower(source: &BurnGraph, target: Target) -> Result<Outcome> {
         others: source.others.iter().map(|other| trace.sizes_in(other)).collect(),
         captures: &source.others,
         values: HashMap::new(),
-        by_outputs: HashMap::new(),
         refused: HashSet::new(),
         twins: Vec::new(),
         narrow_f64: source.narrow_f64,
@@ -135,8 +133,6 @@ struct Lowering<'a> {
     /// The other captures themselves.
     captures: &'a [Trace],
     values: HashMap<TensorId, Value>,
-    /// Weights of linear layers in the other layout.
-    by_outputs: HashMap<TensorId, Value>,
     /// What follows from operations that could not be lowered.
     refused: HashSet<TensorId>,
     /// The operation being lowered as it is in the other captures.
@@ -182,7 +178,7 @@ impl Lowering<'_> {
                 let known = self.input_extents().into_iter().find(|(_, known)| *known == extent);
                 dims.push(match known {
                     Some((dim, _)) => dim,
-                    None => extents::unknown(&extent, format!("?{}_{axis}", tensor.id))?,
+                    None => extent.dim(format!("?{}_{axis}", tensor.id), extent.range().1)?,
                 });
             }
             let node = self.graph.node("Identity").outputs([(dtype, dims.into())]);

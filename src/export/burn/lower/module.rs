@@ -14,7 +14,11 @@ pub(super) fn both(padding: &[usize]) -> Vec<(usize, usize)> {
 impl Lowering<'_> {
     pub(super) fn module(&mut self, operation: &Op) -> Result<()> {
         let (out, value) = match operation {
-            Op::Linear(op) => (&op.out, self.linear(op)?),
+            Op::Linear(op) => {
+                let bias = op.bias.as_ref().map(|bias| self.value(bias)).transpose()?;
+                let weight = self.value(&op.weight)?;
+                (&op.out, self.value(&op.x)?.linear(&weight, bias.as_ref(), false)?)
+            }
             Op::Conv1d(op) => {
                 let o = &op.options;
                 let conv = conv(&o.stride, o.padding.to_vec(), &o.dilation, o.groups);

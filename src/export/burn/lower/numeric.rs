@@ -6,6 +6,7 @@ use ::burn::backend::ir::{BinaryOpIr, ClampOpIr, PadModeIr, PadOpIr, ScalarIr, S
 use super::{Lowering, float, number, unsupported, whole};
 use crate::error::Result;
 use crate::export::Value;
+use crate::export::graph::Around;
 use crate::spec::DType;
 use crate::tensor::HostTensor;
 
@@ -149,18 +150,15 @@ impl Lowering<'_> {
 
     fn pad(&mut self, op: &PadOpIr) -> Result<Value> {
         let x = self.value(&op.input)?;
-        let (before, after): (Vec<i64>, Vec<i64>) =
-            op.padding.iter().map(|&(b, a)| (b as i64, a as i64)).unzip();
-        let pads = [before, after].concat();
-        if pads.len() != 2 * x.rank() {
-            return Err(unsupported(format!("{} pads for {}", pads.len(), x.shape())));
+        if op.padding.len() != x.rank() {
+            return Err(unsupported(format!("{} pads for {}", op.padding.len(), x.shape())));
         }
-        let pads = self.graph.constant("pads", HostTensor::from_vec([pads.len()], pads)?);
-        let node = self.graph.node("Pad").input(&x).input(&pads);
         match &op.mode {
-            PadModeIr::Constant(value) => node.input(&self.scalar(value, x.dtype())?).build(),
-            PadModeIr::Reflect => node.attr("mode", "reflect").build(),
-            PadModeIr::Edge => node.attr("mode", "edge").build(),
+            PadModeIr::Constant(value) => {
+                x.pad_with(&op.padding, Around::Of(&self.scalar(value, x.dtype())?))
+            }
+            PadModeIr::Reflect => x.pad_with(&op.padding, Around::Reflected),
+            PadModeIr::Edge => x.pad_with(&op.padding, Around::Edge),
         }
     }
 }

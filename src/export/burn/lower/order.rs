@@ -7,6 +7,7 @@ use super::sizes::base;
 use super::{Lowering, tensors};
 use crate::error::Result;
 use crate::export::Value;
+use crate::export::graph::Around;
 use crate::spec::Dim;
 use crate::tensor::HostTensor;
 
@@ -112,13 +113,9 @@ impl Lowering<'_> {
 
     /// x moved by some cells along an axis.
     fn shifted(&mut self, x: &Value, axis: usize, by: usize, fill: Option<f64>) -> Result<Value> {
-        let mut pads = vec![0i64; 2 * x.rank()];
-        pads[axis] = by as i64;
-        let pads = self.graph.constant("pads", HostTensor::from_vec([pads.len()], pads)?);
-        let node = self.graph.node("Pad").input(x).input(&pads);
         let longer = match fill {
-            Some(fill) => node.input(&x.scalar_like(fill)?).build()?,
-            None => node.attr("mode", "edge").build()?,
+            Some(fill) => x.pad_axis(axis, (by, 0), Around::Of(&x.scalar_like(fill)?))?,
+            None => x.pad_axis(axis, (by, 0), Around::Edge)?,
         };
         let operand = |value: i64| {
             Ok::<_, crate::Error>(

@@ -3,21 +3,17 @@
 
 use ::burn::backend::ir::{CustomOpIr, TensorIr};
 
-use super::super::recurrent::{self, Kind};
+use super::super::recurrent;
 use super::{Lowering, unsupported};
 use crate::error::Result;
 use crate::export::Value;
-use crate::spec::{Dim, Shape};
+use crate::export::lower::{Recurrent, batch_first};
 use crate::tensor::HostTensor;
 
 impl Lowering<'_> {
     pub(super) fn recurrent(&mut self, operation: &CustomOpIr) -> Result<()> {
         let Some(layer) = recurrent::layer(operation) else {
             return Err(unsupported(format!("the custom operation {} is not known", operation.id)));
-        };
-        let (operator, states) = match layer.kind {
-            Kind::Lstm => ("LSTM", 2),
-            Kind::Gru { .. } => ("GRU", 1),
         };
         let hidden = layer.gates[0][0].shape[1];
         let column = |at: usize| layer.gates.iter().filter_map(move |gate| gate.get(at));
@@ -28,35 +24,24 @@ impl Lowering<'_> {
             _ => None,
         };
 
-        // ONNX puts time first.
-        let x = self.value(layer.input)?.transpose(&[1, 0, 2])?;
-        let (length, batch) = (x.dims()[0].clone(), x.dims()[1].clone());
-        let direction = if layer.reverse { "reverse" } else { "forward" };
-        let state = || Shape::from(vec![Dim::Fixed(1), batch.clone(), Dim::Fixed(hidden)]);
-        let initial = layer.initial.iter().map(|state| self.value(state)?.unsqueeze(&[0]));
+        let x = self.value(layer.input)?;
+        let initial = layer.initial.iter().map(|state| self.value(state));
         let initial = initial.collect::<Result<Vec<_>>>()?;
-        let made = {
-            let node = self.graph.node(operator).input(&x).input(&weights).input(&recurrent);
-            let node = node.input_opt(bias.as_ref()).input_opt(None);
-            let node = initial.iter().fold(node, |node, state| node.input(state));
-            let node = node.attr("hidden_size", hidden as i64).attr("direction", direction);
-            let node = match layer.kind {
-                Kind::Lstm => node,
-                Kind::Gru { reset_after } => {
-                    node.attr("linear_before_reset", i64::from(reset_after))
-                }
-            };
-            let one = Dim::Fixed(1);
-            let all = vec![length.clone(), one, batch.clone(), Dim::Fixed(hidden)];
-            let shapes = std::iter::once(all.into()).chain((0..states).map(|_| state()));
-            node.outputs(shapes.map(|shape| (x.dtype(), shape))).build_all()?
+        let written = Recurrent {
+            kind: layer.kind,
+            hidden,
+            reverse: layer.reverse,
+            x: &x,
+            weights: [&weights, &recurrent],
+            bias: bias.as_ref(),
+            initial: &initial,
         };
+        let made = written.write()?;
 
         let is_read = |out: &&TensorIr| self.trace.is_read(out.id);
         let [all, last, cell] = [0, 1, 2].map(|i| layer.outputs.get(i).filter(is_read));
         if let Some(out) = all {
-            let steps = made[0].squeeze(&[1])?;
-            self.bind(out, steps.transpose(&[1, 0, 2])?)?;
+            self.bind(out, batch_first(&made[0])?)?;
         }
         if let Some(out) = last {
             self.bind(out, made[1].squeeze(&[0])?)?;

@@ -25,7 +25,7 @@ impl Lowering<'_> {
         for axis in 2..4 {
             let (from, to) = (self.extent(&op.x, axis), self.extent(&op.out, axis));
             let dim = self.sized(&to).map_err(|e| e.at_axis(axis))?;
-            axes.push(Resized { to: dim, factor: factor(&from.0, &to.0) });
+            axes.push(Resized { to: dim, factor: factor(&from, &to) });
         }
         let inputs = self.input_values();
         let sources: Vec<&Value> = std::iter::once(&x).chain(&inputs).collect();

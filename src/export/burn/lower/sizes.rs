@@ -8,11 +8,10 @@ use ::burn::backend::ir::{
 };
 
 use super::super::sequence;
-use super::extents::Extent;
 use super::{Lowering, unsupported};
 use crate::error::Result;
 use crate::export::Value;
-use crate::export::formulas::{Difference, Formula};
+use crate::export::sizes::{Column, Difference, Formula};
 use crate::spec::Dim;
 use crate::tensor::HostTensor;
 
@@ -38,10 +37,10 @@ impl Lowering<'_> {
     pub(super) fn counting(&mut self, id: TensorId, data: &HostTensor) -> Result<Value> {
         let others =
             self.others.iter().map(|sizes| sizes.get(&id).and_then(|s| s.first().copied()));
-        let lengths: Vec<_> = std::iter::once(data.len())
+        let lengths: Column = std::iter::once(data.len())
             .chain(others.map(|len| len.unwrap_or(data.len())))
             .collect();
-        let dim = self.size_of(&Extent(lengths))?;
+        let dim = self.size_of(&lengths)?;
         let (Some((start, step)), Some(dim)) = (sequence::of(data), dim) else {
             let text = format!("the sizes {:?} of a constant follow from no input", data.shape());
             return Err(unsupported(text));
@@ -108,7 +107,7 @@ impl Lowering<'_> {
             Some(BaseOperationIr::RepeatDim(twin)) => twin.times,
             _ => op.times,
         });
-        let times = Extent(std::iter::once(op.times).chain(twins).collect());
+        let times: Column = std::iter::once(op.times).chain(twins).collect();
         if x.dims()[op.dim].fixed() == Some(1) {
             let mut dims = x.dims().to_vec();
             dims[op.dim] = match times.fixed() {

@@ -3,11 +3,12 @@
 use ::burn::backend::ir::{BaseOperationIr, FlipOpIr, SliceAssignOpIr, SliceOpIr, UnfoldOpIr};
 use ::burn::tensor::Slice;
 
-use super::extents::Extent;
 use super::sizes::base;
 use super::{Lowering, unsupported};
 use crate::error::Result;
 use crate::export::Value;
+use crate::export::lower::{flip, windows};
+use crate::export::sizes::Column;
 use crate::spec::Dim;
 use crate::tensor::HostTensor;
 
@@ -40,10 +41,11 @@ impl Lowering<'_> {
                 continue;
             }
             let ranges = std::iter::once(range).chain(twins.iter().map(|ranges| &ranges[axis]));
-            let ranges = ranges.zip(&whole.0).map(|(range, &size)| range.to_range(size));
-            let (starts, ends) = ranges.map(|range| (range.start, range.end)).unzip();
+            let ranges = ranges.zip(whole.iter()).map(|(range, &size)| range.to_range(size));
+            let (starts, ends) =
+                ranges.map(|range| (range.start, range.end)).unzip::<_, _, Vec<_>, Vec<_>>();
             let located = |e: crate::Error| e.at_axis(axis);
-            let span = self.span(Extent(starts), Extent(ends), &whole, range.step);
+            let span = self.span(starts.into(), ends.into(), &whole, range.step);
             let dim = self.sized(&kept).map_err(located)?;
             value = self.take(&value, axis, span.map_err(located)?, dim)?;
         }
@@ -51,7 +53,7 @@ impl Lowering<'_> {
     }
 
     /// Burn walks the range `start..end` from its end when the step is negative.
-    fn span(&mut self, starts: Extent, ends: Extent, whole: &Extent, step: isize) -> Result<Span> {
+    fn span(&mut self, starts: Column, ends: Column, whole: &Column, step: isize) -> Result<Span> {
         let step = step as i64;
         if step > 0 {
             let start = self.bound(&starts, whole, 0)?;
@@ -78,20 +80,16 @@ impl Lowering<'_> {
     }
 
     /// The sizes as a 1-D i64 tensor of one element, from what the model is given.
-    fn read(&mut self, sizes: &Extent) -> Result<Value> {
+    fn read(&mut self, sizes: &Column) -> Result<Value> {
         let (dim, sources) = (self.sized(sizes)?, self.input_values());
         let sources: Vec<&Value> = sources.iter().collect();
         self.graph.shape_tensor(&[dim], &sources)
     }
 
     /// A place on an axis of the sizes `whole`, by where it is in each capture, moved by `offset`.
-    fn bound(&mut self, places: &Extent, whole: &Extent, offset: i64) -> Result<Bound> {
-        if let Some(at) = places.fixed() {
-            return Ok(Bound::At(at as i64 + offset));
-        }
-        let behind = whole.0.iter().zip(&places.0).map(|(size, at)| size - at).collect();
-        if let Some(behind) = Extent(behind).fixed().filter(|&behind| behind as i64 > offset) {
-            return Ok(Bound::At(offset - behind as i64));
+    fn bound(&mut self, places: &Column, whole: &Column, offset: i64) -> Result<Bound> {
+        if let Some(at) = places.place(whole, offset) {
+            return Ok(Bound::At(at));
         }
         let size = self.read(places)?;
         let offset = self.position(offset)?;
@@ -99,7 +97,7 @@ impl Lowering<'_> {
     }
 
     /// The dimension with these sizes.
-    pub(super) fn sized(&mut self, extent: &Extent) -> Result<Dim> {
+    pub(super) fn sized(&mut self, extent: &Column) -> Result<Dim> {
         if let Some(size) = extent.fixed() {
             return Ok(Dim::Fixed(size));
         }
@@ -171,47 +169,14 @@ impl Lowering<'_> {
     }
 
     pub(super) fn flip(&mut self, op: &FlipOpIr) -> Result<Value> {
-        let x = self.value(&op.input)?;
-        if !self.graph.target().has_slices_in_steps() {
-            return op.axes.iter().try_fold(x, |x, &axis| {
-                let dim = x.dims()[axis].clone();
-                self.places(&x, axis, Bound::At(-1), -1, &dim)
-            });
-        }
-        let count = op.axes.len();
-        let list = |values: Vec<i64>| {
-            Ok::<_, crate::Error>(
-                self.graph.constant("flip", HostTensor::from_vec([count], values)?),
-            )
-        };
-        let axes = list(op.axes.iter().map(|&axis| axis as i64).collect())?;
-        let (start, end) = (list(vec![-1; count])?, list(vec![i64::MIN; count])?);
-        let node = self.graph.node("Slice").input(&x).input(&start).input(&end).input(&axes);
-        let steps = list(vec![-1; count])?;
-        node.input(&steps).outputs([(x.dtype(), x.shape().clone())]).build()
+        flip(&self.value(&op.input)?, &op.axes)
     }
 
     /// Windows along an axis; what a window holds becomes the last axis.
     pub(super) fn unfold(&mut self, op: &UnfoldOpIr) -> Result<Value> {
-        let (x, (axis, size, step)) = (self.value(&op.input)?, (op.dim, op.size, op.step));
-        let windows = self.sized(&self.extent(&op.out, axis)).map_err(|e| e.at_axis(axis))?;
-        let indices = match windows.fixed() {
-            Some(windows) => {
-                let of = |window| (0..size).map(move |i| (window * step + i) as i64);
-                let indices = (0..windows).flat_map(of).collect();
-                self.graph.constant("windows", HostTensor::from_vec([windows, size], indices)?)
-            }
-            None => {
-                let starts = self.range(&windows)?.mul(&self.position(step as i64)?)?;
-                let within = HostTensor::from_vec([size], (0..size as i64).collect())?;
-                starts.unsqueeze(&[1])?.add(&self.graph.constant("within", within))?
-            }
-        };
-        let gathered = x.gather(&indices, axis as i64)?;
-        let mut order: Vec<usize> = (0..=x.rank()).collect();
-        order.remove(axis + 1);
-        order.push(axis + 1);
-        gathered.transpose(&order)
+        let (x, axis) = (self.value(&op.input)?, op.dim);
+        let count = self.sized(&self.extent(&op.out, axis)).map_err(|e| e.at_axis(axis))?;
+        windows(&x, axis, (op.size, op.step), &count, || self.range(&count))
     }
 
     /// What lies before a range, the new values, and what lies behind, axis by axis.

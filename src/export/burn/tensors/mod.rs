@@ -22,17 +22,22 @@ pub(crate) use host::{burn_dtype, dtype};
 /// tuple, array, `Vec` or `Option` of such; or a struct of such, see [`burn_tensors!`].
 ///
 /// [`burn_tensors!`]: crate::burn_tensors
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no tensor, and no tuple, list or struct of tensors",
+    label = "not known as tensors",
+    note = "for a struct of tensors of your own, write `accelerant::burn_tensors!` beside it"
+)]
 pub trait BurnTensors: Sized {
     /// Shows each tensor to `visitor`, in order.
     ///
     /// # Errors
-    /// Those of the visitor, which are to be passed on.
+    /// Errors of the visitor. An implementation passes them on.
     fn visit(&self, visitor: &mut TensorVisitor<'_>) -> Result<()>;
 
     /// Makes a value from the tensors of `source`, in the same order.
     ///
     /// # Errors
-    /// Those of the source, which are to be passed on.
+    /// Errors of the source. An implementation passes them on.
     fn build(source: &mut TensorSource<'_>) -> Result<Self>;
 
     /// Appends the values of each tensor.
@@ -140,7 +145,8 @@ impl<'a> TensorVisitor<'a> {
         self.step(Step::Item(index), value)
     }
 
-    /// Tells how many parts follow, where the type does not. [`TensorSource::length`] gives it back.
+    /// States how many parts follow, where the type leaves the number open. [`TensorSource::length`] gives the number
+    /// back.
     pub fn length(&mut self, length: usize) {
         self.lengths.push(length);
     }
@@ -189,10 +195,10 @@ impl<'a> TensorSource<'a> {
         self.device
     }
 
-    /// How many parts follow, as [`TensorVisitor::length`] was told.
+    /// How many parts follow: the number that [`TensorVisitor::length`] got.
     ///
     /// # Errors
-    /// [`ErrorKind::InputMismatch`] when nobody told it.
+    /// [`ErrorKind::InputMismatch`] when `length` was not called.
     pub fn length(&mut self) -> Result<usize> {
         self.lengths.next().copied().ok_or_else(|| {
             let text = "the length of a list of tensors is not known";

@@ -19,7 +19,6 @@ use super::tensor_ops::TensorOps;
 
 pub use group_norm::{GroupNorm, group_norm};
 pub(super) use record::{record, record_sequence};
-pub(super) use recurrent::Kind;
 pub use recurrent::{Cell, GRU, GRUState, LSTM, LSTMState, RNN, Sequence, gru, lstm};
 pub use sequential::{Func, FuncT, Sequential, func, func_t, seq};
 

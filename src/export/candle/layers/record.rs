@@ -4,13 +4,14 @@ use candle_core::quantized::QMatMul;
 use candle_core::{DType, Error as CandleError, Result, Tensor};
 use candle_nn::{Activation, BatchNorm, Embedding, LayerNorm, Linear, PReLU, RmsNorm};
 
-use super::recurrent::{Cell, Kind, Sequence};
+use super::recurrent::{Cell, Sequence};
 use super::{GroupNorm, Layer};
 use crate::error::{Error, ErrorKind};
 use crate::export::candle::error::to_candle;
 use crate::export::candle::tape::{Op, Recurrent, Unary};
 use crate::export::candle::tensor_ops::TensorOps;
 use crate::export::candle::traced::Traced;
+use crate::export::lower::Kind;
 
 /// Records a layer on a traced tensor.
 pub(in crate::export::candle) fn record(layer: Layer<'_>, xs: &Traced) -> Result<Traced> {
@@ -265,7 +266,7 @@ pub(in crate::export::candle) fn record_sequence(
         }
     }
     let name = xs.layer_name(match cell.kind {
-        Kind::Gru => "gru",
+        Kind::Gru { .. } => "gru",
         Kind::Lstm => "lstm",
     });
     let mut parameters = vec![

@@ -10,6 +10,7 @@ use candle_nn::rnn::Direction;
 use candle_nn::{GRUConfig, Init, LSTMConfig, VarBuilder};
 
 use crate::export::candle::tensor_ops::TensorOps;
+use crate::export::lower::Kind;
 
 /// A layer with a state, as [`candle_nn::RNN`], over `[batch, length, features]`.
 #[allow(clippy::upper_case_acronyms, reason = "candle's name")]
@@ -52,13 +53,6 @@ pub trait RNN {
     fn states_to_tensor<T: TensorOps>(&self, states: &[Self::State<T>]) -> Result<T>;
 }
 
-/// The kind of a cell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::export::candle) enum Kind {
-    Gru,
-    Lstm,
-}
-
 /// The parameters of a layer, as [`TensorOps::sequence`] takes them.
 #[derive(Clone, Debug)]
 pub struct Cell {
@@ -83,10 +77,7 @@ impl Cell {
         suffix: &str,
         vb: &VarBuilder<'_>,
     ) -> Result<Self> {
-        let rows = match kind {
-            Kind::Gru => 3 * hidden,
-            Kind::Lstm => 4 * hidden,
-        };
+        let rows = kind.gates() * hidden;
         let bias = |name: &str, init: Option<Init>| {
             init.map(|init| vb.get_with_hints(rows, &format!("{name}_{suffix}"), init)).transpose()
         };
@@ -382,7 +373,8 @@ impl GRU {
         vb: VarBuilder<'_>,
     ) -> Result<Self> {
         let inits = (config.w_ih_init, config.w_hh_init, config.b_ih_init, config.b_hh_init);
-        let cell = Cell::load(Kind::Gru, (in_dim, hidden_dim), inits, "l0", &vb)?;
+        let cell =
+            Cell::load(Kind::Gru { reset_after: true }, (in_dim, hidden_dim), inits, "l0", &vb)?;
         Ok(Self { cell, config })
     }
 

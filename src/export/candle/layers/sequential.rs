@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use candle_core::{Result, Tensor};
+use candle_core::{Module, ModuleT, Result, Tensor};
 
 use super::Forward;
 use crate::export::candle::tensor_ops::TensorOps;
@@ -17,11 +17,11 @@ trait Part: Send + Sync {
 
 impl<M: Forward + Send + Sync> Part for M {
     fn run(&self, xs: &Tensor) -> Result<Tensor> {
-        self.forward(xs)
+        Forward::forward(self, xs)
     }
 
     fn trace(&self, xs: &Traced) -> Result<Traced> {
-        self.forward(xs)
+        Forward::forward(self, xs)
     }
 }
 
@@ -98,6 +98,12 @@ impl Forward for Sequential {
     }
 }
 
+impl Module for Sequential {
+    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+        Forward::forward(self, xs)
+    }
+}
+
 impl fmt::Debug for Sequential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Sequential({} layers)", self.layers.len())
@@ -153,7 +159,7 @@ impl<'a> FuncT<'a> {
 
 impl Forward for Func<'_> {
     fn forward<T: TensorOps>(&self, xs: &T) -> Result<T> {
-        self.0.forward(xs)
+        Forward::forward(&self.0, xs)
     }
 }
 
@@ -161,6 +167,18 @@ impl Forward for FuncT<'_> {
     fn forward<T: TensorOps>(&self, xs: &T) -> Result<T> {
         let known = |xs: &Tensor| (self.0)(&Traced::from_tensor(xs.clone()), false)?.into_tensor();
         T::either(xs, known, |xs| (self.0)(xs, false))
+    }
+}
+
+impl Module for Func<'_> {
+    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+        Forward::forward(self, xs)
+    }
+}
+
+impl ModuleT for FuncT<'_> {
+    fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
+        (self.0)(&Traced::from_tensor(xs.clone()), train)?.into_tensor()
     }
 }
 

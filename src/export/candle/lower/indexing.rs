@@ -5,12 +5,12 @@ use candle_core::DType as CandleType;
 use super::Lowering;
 use crate::error::Result;
 use crate::export::Value;
-use crate::export::candle::sizes::constant;
 use crate::export::candle::tape::Op;
 use crate::export::candle::trace::Step;
-use crate::export::lower::{Combined, combine};
-use crate::spec::{DType, Dim};
-use crate::tensor::HostTensor;
+use crate::export::graph::Around;
+use crate::export::lower::{
+    Combined, as_indices, combine, flip, gather_elements, scatter_elements, windows,
+};
 
 /// Places along an axis, and where candle has none.
 pub(super) struct Places {
@@ -44,10 +44,7 @@ fn no_index(dtype: CandleType) -> f64 {
 impl Lowering<'_> {
     /// The indices that a step holds, as `value`; where there are none, `instead`.
     fn places(&self, step: usize, value: &Value, instead: f64) -> Result<Places> {
-        let places = match value.dtype() {
-            DType::I32 | DType::I64 => value.clone(),
-            _ => value.cast(DType::I64)?,
-        };
+        let places = as_indices(value)?;
         if !self.may_have_none(step) {
             return Ok(Places { places, none: None });
         }
@@ -109,9 +106,8 @@ impl Lowering<'_> {
         dim: usize,
     ) -> Result<Value> {
         let places = self.places(step.inputs[1], indexes, 0.0)?;
-        let node = self.graph.node("GatherElements").input(x).input(&places.places);
-        let output = (x.dtype(), self.shape(step, x.name())?);
-        places.cleared(node.attr("axis", dim as i64).outputs([output]).build()?, 0)
+        let taken = gather_elements(x, dim, &places.places)?;
+        places.cleared(taken.with_shape(self.shape(step, x.name())?), 0)
     }
 
     /// Where no reductions are taken, a sum over all sources of what goes to each place.
@@ -127,31 +123,17 @@ impl Lowering<'_> {
             let cells = self.counted(step.inputs[0], dim)?.cast(places.dtype())?;
             return combine(x, dim, [&places, source, &cells], Combined::Sum);
         }
-        let scattered = |x: &Value, places: &Value| {
-            let node = self.graph.node("ScatterElements").input(x).input(places);
-            let node = node.input(source).attr("axis", dim as i64);
-            let node = if add { node.attr("reduction", "add") } else { node };
-            node.outputs([(x.dtype(), x.shape().clone())]).build()
-        };
+        let scattered = |x: &Value, places: &Value| scatter_elements(x, dim, [places, source], add);
         let Some(none) = none else { return scattered(x, &places) };
         // What has no place goes to one behind the last, which is cut off.
         let behind = self.read(step.inputs[0], dim)?.cast(places.dtype())?;
-        let longer = self.pad(x, dim, 0, 1, "constant")?;
+        let longer = x.pad_axis(dim, (0, 1), Around::Zeros)?;
         let all = scattered(&longer, &none.select(&behind, &places)?)?;
         Ok(all.slice(dim as i64, 0, Some(-1))?.with_shape(x.shape().clone()))
     }
 
-    /// Backwards along an axis, by indices.
     pub(super) fn flip(&self, step: &Step, x: &Value, dim: usize) -> Result<Value> {
-        if constant(&step.dims[dim]).is_some() {
-            return x.backwards(dim);
-        }
-        let from = step.inputs[0];
-        let last = self.read(from, dim)?.affine(1.0, -1.0)?;
-        let backwards = last.sub(&self.counted(from, dim)?)?;
-        let output = (x.dtype(), x.shape().clone());
-        let node = self.graph.node("Gather").input(x).input(&backwards);
-        node.attr("axis", dim as i64).outputs([output]).build()
+        Ok(flip(x, &[dim])?.with_shape(self.shape(step, x.name())?))
     }
 
     /// Windows of an axis as a last axis.
@@ -163,28 +145,8 @@ impl Lowering<'_> {
         size: usize,
         by: usize,
     ) -> Result<Value> {
-        let windows = match constant(&step.dims[dim]) {
-            Some(count) => {
-                let places = (0..count).flat_map(|i| (0..size).map(move |k| (i * by + k) as i64));
-                let places = HostTensor::from_vec([count, size], places.collect())?;
-                x.gather(&self.graph.constant("windows", places), dim as i64)?
-            }
-            None => {
-                let within = HostTensor::from_vec([size], (0..size as i64).collect())?;
-                let within = self.graph.constant("window", within);
-                let starts = self.counting(step, dim, "unfold")?.affine(by as f64, 0.0)?;
-                let mut dims = self.shape(step, x.name())?.dims().to_vec();
-                let last = dims.pop().unwrap_or(Dim::Fixed(size));
-                dims.insert(dim + 1, last);
-                let places = starts.unsqueeze(&[1])?.add(&within)?;
-                let node = self.graph.node("Gather").input(x).input(&places);
-                node.attr("axis", dim as i64).outputs([(x.dtype(), dims.into())]).build()?
-            }
-        };
-        // The elements of a window from behind its axis to the end.
-        let mut order: Vec<usize> = (0..windows.rank()).collect();
-        order.remove(dim + 1);
-        order.push(dim + 1);
-        windows.transpose(&order)
+        let shape = self.shape(step, x.name())?;
+        let counted = || self.counting(step, dim, "unfold");
+        Ok(windows(x, dim, (size, by), &shape.dims()[dim], counted)?.with_shape(shape))
     }
 }

@@ -14,11 +14,13 @@ use std::collections::HashMap;
 
 use candle_core::{DType as CandleType, TensorId};
 
-use super::sizes::{Size, constant};
 use super::tape::{Binary, Op, Recurrent};
 use super::trace::{Step, Trace};
 use crate::error::{Error, ErrorKind, Result};
+use crate::export::graph::Around;
+use crate::export::lower::batch_first;
 use crate::export::report::{Owner, Refusal, Report};
+use crate::export::sizes::Column;
 use crate::export::{GraphBuilder, OnnxModel, Target, Value};
 use crate::spec::{DType, Dim};
 
@@ -28,7 +30,7 @@ pub(super) struct Lowering<'t> {
     pub(super) graph: GraphBuilder,
     pub(super) values: Vec<Option<Value>>,
     /// Dimensions that follow symbols, each with the step and axis where it was first seen.
-    pub(super) known: Vec<(Size, Dim, (usize, usize))>,
+    pub(super) known: Vec<(Column, Dim, (usize, usize))>,
     weights: HashMap<TensorId, Value>,
     /// All outputs of operators of which a step takes one, with that step's inputs.
     shared: Vec<(Op, Vec<usize>, Vec<Value>)>,
@@ -150,13 +152,13 @@ impl Lowering<'_> {
                 .iter()
                 .find(|(known, _, _)| known == size)
                 .map(|(_, dim, _)| dim.clone());
-            dims.push(match (constant(size), known) {
+            dims.push(match (size.fixed(), known) {
                 (Some(size), _) => Dim::Fixed(size),
                 (None, Some(known)) => known,
                 (None, None) => {
                     let dim = match dim {
                         Dim::Symbol(_) if self.trace.cases.is_exact(size, dim) => dim.clone(),
-                        _ => self.trace.cases.symbol(dim.to_string(), size)?,
+                        _ => size.dim(dim.to_string(), size[0])?,
                     };
                     self.known.push((size.clone(), dim.clone(), (i, axis)));
                     dim
@@ -168,7 +170,7 @@ impl Lowering<'_> {
     }
 
     /// Sizes of an input of a step.
-    pub(super) fn dims_of(&self, step: usize) -> &[Size] {
+    pub(super) fn dims_of(&self, step: usize) -> &[Column] {
         &self.trace.steps[step].dims
     }
 
@@ -322,8 +324,8 @@ impl Lowering<'_> {
             Op::Permute { order } => x.transpose(order),
             Op::Squeeze { dim } => x.squeeze(&[*dim as i64]),
             Op::Unsqueeze { dim } => x.unsqueeze(&[*dim as i64]),
-            Op::Pad { dim, left, right } => self.pad(x, *dim, *left, *right, "constant"),
-            Op::PadSame { dim, left, right } => self.pad(x, *dim, *left, *right, "edge"),
+            Op::Pad { dim, left, right } => x.pad_axis(*dim, (*left, *right), Around::Zeros),
+            Op::PadSame { dim, left, right } => x.pad_axis(*dim, (*left, *right), Around::Edge),
             Op::Narrow { dim } => self.narrow(step, x, *dim),
             Op::Reshape => self.reshape(step, x),
             Op::Recurrent(layer) => {
@@ -331,7 +333,7 @@ impl Lowering<'_> {
                 let outputs = self.shared(all, step, |graph| graph.recurrent(layer, inputs))?;
                 match layer.cell {
                     true => outputs[2].squeeze(&[0]),
-                    false => outputs[0].squeeze(&[1])?.transpose(&[1, 0, 2]),
+                    false => batch_first(&outputs[0]),
                 }
             }
             Op::Repeat => self.repeat(step, x),

@@ -3,9 +3,8 @@
 use super::Lowering;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::Value;
-use crate::export::candle::layers::Kind;
-use crate::export::candle::tape::Recurrent;
-use crate::spec::{Dim, Shape};
+use crate::export::candle::tape;
+use crate::export::lower::{Kind, Recurrent};
 use crate::tensor::HostTensor;
 
 /// Candle's gates are input, forget, cell, output, and reset, update, new; ONNX's input, output,
@@ -13,7 +12,7 @@ use crate::tensor::HostTensor;
 fn order(kind: Kind) -> &'static [usize] {
     match kind {
         Kind::Lstm => &[0, 3, 1, 2],
-        Kind::Gru => &[1, 0, 2],
+        Kind::Gru { .. } => &[1, 0, 2],
     }
 }
 
@@ -31,10 +30,14 @@ fn gates(parameter: &Value, kind: Kind) -> Result<Vec<u8>> {
 impl Lowering<'_> {
     /// `inputs` are the sequence, both weights, the biases there are, and the initial states. Gives
     /// all hidden states `[length, 1, batch, hidden]`, and each last state `[1, batch, hidden]`.
-    pub(super) fn recurrent(&self, layer: &Recurrent, inputs: &[Value]) -> Result<Vec<Value>> {
+    pub(super) fn recurrent(
+        &self,
+        layer: &tape::Recurrent,
+        inputs: &[Value],
+    ) -> Result<Vec<Value>> {
         let (x, rest) = (&inputs[0], &inputs[3..]);
-        let Recurrent { kind, hidden, biases, .. } = *layer;
-        let gate_count = order(kind).len();
+        let tape::Recurrent { kind, hidden, biases, .. } = *layer;
+        let gate_count = kind.gates();
         let dtype = x.dtype();
         let named = |hint: &str, parameter: &Value, shape: &[usize]| {
             let tensor = HostTensor::from_bytes(dtype, shape, gates(parameter, kind)?)?;
@@ -57,25 +60,9 @@ impl Lowering<'_> {
         }
         let bias = HostTensor::from_bytes(dtype, [1, 2 * rows], bytes)?;
         let bias = self.graph.constant("bias", bias);
-        let initial = rest.map(|state| state.unsqueeze(&[0])).collect::<Result<Vec<_>>>()?;
-        let (op_type, outputs) = match kind {
-            Kind::Gru => ("GRU", 2),
-            Kind::Lstm => ("LSTM", 3),
-        };
-        let (batch, length) = (x.dims()[0].clone(), x.dims()[1].clone());
-        let node = self.graph.node(op_type).input(&x.transpose(&[1, 0, 2])?);
-        let mut node = node.input(&w).input(&r).input(&bias).input_opt(None);
-        for state in &initial {
-            node = node.input(state);
-        }
-        node = node.attr("hidden_size", hidden as i64);
-        if kind == Kind::Gru {
-            // The reset gate multiplies the state's part after its bias is added.
-            node = node.attr("linear_before_reset", 1);
-        }
-        let (one, hidden) = (Dim::Fixed(1), Dim::Fixed(hidden));
-        let last = Shape::from([one.clone(), batch.clone(), hidden.clone()]);
-        let shapes = [Shape::from([length, one, batch, hidden]), last.clone(), last];
-        node.outputs(shapes.into_iter().take(outputs).map(|shape| (dtype, shape))).build_all()
+        let initial: Vec<Value> = rest.cloned().collect();
+        let (weights, bias, reverse) = ([&w, &r], Some(&bias), false);
+        // The reset gate multiplies the state's part after its bias is added.
+        Recurrent { kind, hidden, reverse, x, weights, bias, initial: &initial }.write()
     }
 }

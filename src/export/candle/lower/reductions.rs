@@ -3,7 +3,6 @@
 use super::{Lowering, types};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::Value;
-use crate::export::candle::sizes::constant;
 use crate::export::candle::tape::Reduce;
 use crate::export::candle::trace::Step;
 use crate::spec::DType;
@@ -55,7 +54,7 @@ impl Lowering<'_> {
         axes: &[i64],
         keepdim: bool,
     ) -> Result<Value> {
-        let sizes = dims.iter().map(|&dim| constant(&self.dims_of(step.inputs[0])[dim]));
+        let sizes = dims.iter().map(|&dim| self.dims_of(step.inputs[0])[dim].fixed());
         let Some(count) = sizes.product::<Option<usize>>() else {
             let text = "the mean of integers along a dynamic axis";
             let error = Error::new(ErrorKind::UnsupportedOperation, text);
@@ -71,7 +70,7 @@ impl Lowering<'_> {
         let centered = x.sub(&x.reduce("ReduceMean", &axes, true)?)?;
         let sum = centered.mul(&centered)?.reduce("ReduceSum", &axes, true)?;
         let size = &self.dims_of(step.inputs[0])[dim];
-        match constant(size) {
+        match size.fixed() {
             Some(size) => sum.affine(1.0 / (size as f64 - 1.0), 0.0),
             None => {
                 let count = self.read(step.inputs[0], dim)?.affine(1.0, -1.0)?;
@@ -88,7 +87,7 @@ impl Lowering<'_> {
         let ordered = x.ordered(axis, &count, !ascending, || {
             let size = &step.dims[axis];
             let whole = *size == self.dims_of(step.inputs[0])[axis];
-            match constant(size) {
+            match size.fixed() {
                 None if whole => self.read(step.inputs[0], axis),
                 _ => self.operand(vec![self.part(step, axis, size, "the count", "TopK")?]),
             }

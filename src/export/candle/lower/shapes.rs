@@ -3,10 +3,9 @@
 use super::Lowering;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::Value;
-use crate::export::candle::sizes::{Size, constant, index};
 use crate::export::candle::trace::Step;
-use crate::export::formulas::Formula;
 use crate::export::graph::factor;
+use crate::export::sizes::{Column, Formula};
 use crate::spec::{Dim, Shape};
 use crate::tensor::HostTensor;
 
@@ -21,7 +20,7 @@ pub(super) enum Part {
 }
 
 impl Lowering<'_> {
-    fn known_dim(&self, size: &Size) -> Option<&(Size, Dim, (usize, usize))> {
+    fn known_dim(&self, size: &Column) -> Option<&(Column, Dim, (usize, usize))> {
         self.known.iter().find(|(known, _, _)| known == size)
     }
 
@@ -30,11 +29,11 @@ impl Lowering<'_> {
         &self,
         step: &Step,
         axis: usize,
-        size: &Size,
+        size: &Column,
         what: &str,
         operation: &str,
     ) -> Result<Part> {
-        if let Some(size) = constant(size) {
+        if let Some(size) = size.fixed() {
             return Ok(Part::Number(size as i64));
         }
         if let Some(&(_, _, (step, axis))) = self.known_dim(size) {
@@ -44,14 +43,14 @@ impl Lowering<'_> {
         self.formula(size).map(Part::Computed).ok_or_else(unresolved)
     }
 
-    fn formula(&self, size: &Size) -> Option<Formula> {
+    fn formula(&self, size: &Column) -> Option<Formula> {
         Formula::find(size, &self.trace.cases.columns())
     }
 
     /// The dimension that a size is: fixed, one already known, or a new one named by what it is of
     /// a known one.
-    fn dim(&self, size: &Size, fallback: &str) -> Result<Dim> {
-        if let Some(size) = constant(size) {
+    fn dim(&self, size: &Column, fallback: &str) -> Result<Dim> {
+        if let Some(size) = size.fixed() {
             return Ok(Dim::Fixed(size));
         }
         if let Some((_, dim, _)) = self.known_dim(size) {
@@ -62,7 +61,7 @@ impl Lowering<'_> {
             times.or_else(|| factor(size, known).map(|factor| format!("{dim}/{factor}")))
         });
         let name = name.or_else(|| Some(self.formula(size)?.dim().to_string()));
-        self.trace.cases.symbol(name.unwrap_or_else(|| fallback.to_owned()), size)
+        size.dim(name.unwrap_or_else(|| fallback.to_owned()), size[0])
     }
 
     /// The dimensions of a step; those of no known origin are named for a value.
@@ -111,13 +110,13 @@ impl Lowering<'_> {
         // One size may be left to ONNX: one that is read from nowhere, else the first that moved.
         let stays = |axis: usize| from.get(axis) == Some(&step.dims[axis]);
         let moved: Vec<usize> = (0..step.dims.len())
-            .filter(|&axis| constant(&step.dims[axis]).is_none() && !stays(axis))
+            .filter(|&axis| step.dims[axis].fixed().is_none() && !stays(axis))
             .collect();
         let unread = moved.iter().find(|&&axis| self.known_dim(&step.dims[axis]).is_none());
         let open = unread.or(moved.first()).copied();
         let mut parts = Vec::with_capacity(step.dims.len());
         for (axis, size) in step.dims.iter().enumerate() {
-            parts.push(match constant(size) {
+            parts.push(match size.fixed() {
                 Some(size) => Part::Number(size as i64),
                 None if stays(axis) => Part::Number(0),
                 None if open == Some(axis) => Part::Number(-1),
@@ -153,10 +152,10 @@ impl Lowering<'_> {
         if len == whole {
             return Ok(x.clone());
         }
-        let end: Size = start.iter().zip(len).map(|(start, len)| start + len).collect();
+        let end: Column = start.iter().zip(len).map(|(start, len)| start + len).collect();
         let dims = self.shape(step, x.name())?;
         let to_end = end == *whole;
-        let numbers = (index(start, whole), index(&end, whole));
+        let numbers = (start.place(whole, 0), end.place(whole, 0));
         if let (Some(from), to) = numbers
             && (to_end || to.is_some())
         {
@@ -164,7 +163,7 @@ impl Lowering<'_> {
             return Ok(x.slice(dim as i64, from, to)?.with_shape(dims));
         }
         // At a size that is known elsewhere, as a table is cut to the length of an input.
-        let place = |number: Option<i64>, at: &Size| {
+        let place = |number: Option<i64>, at: &Column| {
             self.operand(vec![match number {
                 Some(number) => Part::Number(number),
                 None => self.part(step, dim, at, "the narrowed part", "Slice")?,
@@ -174,20 +173,6 @@ impl Lowering<'_> {
         let axis = self.graph.constant("slice", HostTensor::from_vec([1], vec![dim as i64])?);
         let node = self.graph.node("Slice").input(x).input(&from).input(&to).input(&axis);
         node.outputs([(x.dtype(), dims)]).build()
-    }
-
-    pub(super) fn pad(
-        &self,
-        x: &Value,
-        dim: usize,
-        left: usize,
-        right: usize,
-        mode: &str,
-    ) -> Result<Value> {
-        let mut pads = vec![0i64; 2 * x.rank()];
-        (pads[dim], pads[x.rank() + dim]) = (left as i64, right as i64);
-        let pads = self.graph.constant("pads", HostTensor::from_vec([pads.len()], pads)?);
-        self.graph.node("Pad").input(x).input(&pads).attr("mode", mode).build()
     }
 
     pub(super) fn repeat(&self, step: &Step, x: &Value) -> Result<Value> {

@@ -82,7 +82,8 @@ impl Recorder {
         forward()
     }
 
-    fn symbolic() -> Option<Self> {
+    /// The tape of the trace of symbolic sizes on this thread.
+    pub(super) fn symbolic() -> Option<Self> {
         SYMBOLIC.with_borrow(|tapes| tapes.last().cloned())
     }
 

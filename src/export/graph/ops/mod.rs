@@ -5,6 +5,8 @@ mod layers;
 #[cfg(any(feature = "burn", feature = "candle"))]
 mod order;
 #[cfg(any(feature = "burn", feature = "candle"))]
+mod pads;
+#[cfg(any(feature = "burn", feature = "candle"))]
 mod ranges;
 #[cfg(any(feature = "burn", feature = "candle"))]
 mod resize;
@@ -13,6 +15,8 @@ mod shapes;
 use half::{bf16, f16};
 
 pub use layers::{Conv, Pool};
+#[cfg(any(feature = "burn", feature = "candle"))]
+pub(in crate::export) use pads::Around;
 #[cfg(any(feature = "burn", feature = "candle"))]
 pub(crate) use resize::{Resized, factor};
 

@@ -56,7 +56,7 @@ impl Fact {
         }
     }
 
-    pub(super) fn ints(&self) -> Option<&[i64]> {
+    pub(in crate::export::model) fn ints(&self) -> Option<&[i64]> {
         match self.values.as_deref() {
             Some(Values::Ints(values)) => Some(values),
             _ => None,

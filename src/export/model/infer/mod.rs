@@ -30,6 +30,18 @@ const MOST_ALONG: i64 = 1 << 48;
 /// # Errors
 /// [`ErrorKind::InvalidModel`] for nodes that no consumer can run.
 pub(super) fn facts(model: &ModelProto) -> Result<HashMap<String, Fact>> {
+    facts_seen(model, &|_, _| {})
+}
+
+/// What is known of every value in the main graph. `see` gets each node with what is known of its inputs, those in branches
+/// and bodies too.
+///
+/// # Errors
+/// As [`facts`].
+pub(super) fn facts_seen(
+    model: &ModelProto,
+    see: &dyn Fn(&NodeProto, &[Option<&Fact>]),
+) -> Result<HashMap<String, Fact>> {
     let Some(graph) = &model.graph else { return Ok(HashMap::new()) };
     let standard = model.opset_import.iter().find(|i| matches!(i.domain(), "" | "ai.onnx"));
     let own = model.functions.iter().map(|f| (f.domain(), f.name())).collect();
@@ -39,6 +51,7 @@ pub(super) fn facts(model: &ModelProto) -> Result<HashMap<String, Fact>> {
         opset: standard.map(|import| import.version()),
         functions: own,
         most: MOST_BYTES.saturating_add(weights.saturating_mul(MOST_OF_WEIGHTS)),
+        see,
     };
     let mut scope = Scope { outer: None, facts: HashMap::new() };
     for input in &graph.input {
@@ -87,6 +100,8 @@ struct Inference<'m> {
     functions: std::collections::HashSet<(&'m str, &'m str)>,
     /// The most bytes of one value.
     most: u64,
+    /// Gets each node with what is known of its inputs.
+    see: &'m dyn Fn(&NodeProto, &[Option<&Fact>]),
 }
 
 impl Inference<'_> {
@@ -121,6 +136,12 @@ impl Inference<'_> {
     }
 
     fn node(&self, node: &NodeProto, scope: &Scope<'_>) -> Result<Vec<Fact>> {
+        let inputs: Vec<Option<&Fact>> = node
+            .input
+            .iter()
+            .map(|name| if name.is_empty() { None } else { scope.get(name) })
+            .collect();
+        (self.see)(node, &inputs);
         let unknown = || vec![Fact::default(); node.output.len()];
         let standard = matches!(node.domain(), "" | "ai.onnx");
         let (Some(opset), true) = (self.opset, standard) else { return Ok(unknown()) };
@@ -128,11 +149,6 @@ impl Inference<'_> {
             return Ok(unknown());
         }
         let Some(schema) = schema::find(node.op_type(), opset) else { return Ok(unknown()) };
-        let inputs: Vec<Option<&Fact>> = node
-            .input
-            .iter()
-            .map(|name| if name.is_empty() { None } else { scope.get(name) })
-            .collect();
         let found = schema.check(node, &inputs)?;
         let call = Call { node, opset, inputs };
         if let Some(facts) = control::bodies(self, &call, scope)? {

@@ -7,11 +7,13 @@ mod batched;
 mod convolutions;
 mod rows;
 mod thresholds;
+mod weights_by_outputs;
 
 pub(super) use attention::AlignedKeys;
 pub(super) use batched::BatchedLayers;
 pub(super) use convolutions::Convolutions;
 pub(super) use rows::AlignedRows;
+pub(super) use weights_by_outputs::WeightsByOutputs;
 
 /// What an activation is made of.
 fn is_elementwise(operator: &str) -> bool {

@@ -192,6 +192,9 @@ impl Writer<'_> {
                 self.origins.insert(own.clone(), name.clone());
                 known.forms = vec![(Some(self.low), own.clone())];
                 if own != name {
+                    if node.name().is_empty() {
+                        node.name = Some(name.clone());
+                    }
                     casts.push(cast(&own, &name, DType::F32));
                     known.forms.push((Some(DType::F32), name.clone()));
                 }
@@ -344,6 +347,7 @@ impl Writer<'_> {
             precision: precision.to_string(),
             asked: self.choice.asks(node),
             reason: decision.reason.clone(),
+            signal_to_noise: None,
             range,
         });
     }

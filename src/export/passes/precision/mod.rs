@@ -16,6 +16,7 @@ mod quantize;
 mod ranges;
 mod report;
 mod types;
+mod upgrade;
 
 use std::cell::RefCell;
 
@@ -69,15 +70,23 @@ impl Pass for Precise<'_> {
             Precision::Bf16 => (DType::BF16, Where::Everywhere),
             _ => (DType::F16, Where::Everywhere),
         };
+        upgrade::to(graph, least_opset(precision))?;
         let written = half::write(graph, low, place, &choice)?;
         report.layers = written.layers;
         if let Some(form) = precision.quantized() {
             quantize::write(graph, form, &choice, &written.origins, &mut report.layers)?;
         }
-        if precision == Precision::Bf16 {
-            graph.at_least_opset(OPSET_OF_BFLOAT16);
-        }
         Ok(report.layers.iter().filter(|layer| layer.precision != DType::F32.to_string()).count())
+    }
+}
+
+/// The operator set in which a precision can be written.
+const fn least_opset(precision: Precision) -> i64 {
+    match precision {
+        Precision::Int8 | Precision::Fp8 => OPSET_OF_QUANTIZED,
+        Precision::Int4Weights => OPSET_OF_BLOCKS,
+        Precision::Bf16 => OPSET_OF_BFLOAT16,
+        _ => 0,
     }
 }
 
@@ -117,6 +126,18 @@ impl Choice<'_> {
                 return Err(wrong(format!("no layer is called `{pattern}`")));
             }
         }
+        for pattern in options.halves() {
+            if !graph.nodes.iter().any(|node| names(pattern, node)) {
+                return Err(wrong(format!("no layer is called `{pattern}`")));
+            }
+        }
+        if !quantize::BLOCKS.contains(&options.most_inputs()) {
+            let text = format!(
+                "blocks of {} inputs: they are of 16, 32, 64 or 128",
+                options.most_inputs()
+            );
+            return Err(wrong(text));
+        }
         let both = |node: &&NodeProto| {
             let named = |list: &[String]| list.iter().any(|pattern| matches(pattern, node));
             named(options.kept()) && named(options.asked())
@@ -143,18 +164,6 @@ impl Choice<'_> {
             let text = "bf16 takes compute capability 8.0 or newer";
             return Err(Error::new(ErrorKind::Device, text).in_operation("precision"));
         }
-        let needed = match precision {
-            Precision::Int8 | Precision::Fp8 => OPSET_OF_QUANTIZED,
-            Precision::Int4Weights => OPSET_OF_BLOCKS,
-            _ => 0,
-        };
-        if graph.opset() < needed {
-            let text = format!(
-                "{precision} takes operator set {needed} or newer, and the model is of {}",
-                graph.opset()
-            );
-            return Err(wrong(text));
-        }
         let ranged = matches!(precision, Precision::Int8 | Precision::Fp8);
         if ranged && options.measured().is_none() {
             return Err(wrong(format!("{precision} takes the ranges of a calibration")));
@@ -171,6 +180,11 @@ impl Choice<'_> {
 
     fn asks(&self, node: &NodeProto) -> bool {
         self.options.asked().iter().any(|pattern| matches(pattern, node))
+    }
+
+    /// Whether a layer stays in half precision by name.
+    fn halves(&self, node: &NodeProto) -> bool {
+        self.options.halves().iter().any(|pattern| names(pattern, node))
     }
 
     fn measured(&self, name: &str) -> Option<&Range> {
@@ -203,11 +217,19 @@ impl Choice<'_> {
 
 /// Whether a pattern names a node: by its name, its first output or its operator; `*` at the end stands for any rest.
 fn matches(pattern: &str, node: &NodeProto) -> bool {
-    let fits = |name: &str| match pattern.strip_suffix('*') {
+    names(pattern, node) || fits(pattern, node.op_type())
+}
+
+/// Whether a pattern names a node by its name or its first output.
+fn names(pattern: &str, node: &NodeProto) -> bool {
+    fits(pattern, node.name()) || node.output.first().is_some_and(|name| fits(pattern, name))
+}
+
+fn fits(pattern: &str, name: &str) -> bool {
+    match pattern.strip_suffix('*') {
         Some(start) => name.starts_with(start),
         None => name == pattern,
-    };
-    fits(node.name()) || fits(node.op_type()) || node.output.first().is_some_and(|name| fits(name))
+    }
 }
 
 /// What a target can do with fewer bits.

@@ -54,6 +54,11 @@ impl Precision {
         Self::Int4Weights,
     ];
 
+    /// Whether layers have fewer than 16 bits.
+    pub const fn is_quantized(self) -> bool {
+        self.quantized().is_some()
+    }
+
     /// The name by which users refer to it.
     pub const fn name(self) -> &'static str {
         match self {
@@ -101,6 +106,9 @@ impl FromStr for Precision {
 /// Decibels of signal to noise that an activation keeps in 8-bit integers.
 const LEAST_SIGNAL: f32 = 25.0;
 
+/// Inputs of a block of 4-bit weights, which have one scale.
+const BLOCK: usize = 128;
+
 /// A precision, and what differs from it.
 ///
 /// ```
@@ -114,7 +122,9 @@ pub struct PrecisionOptions {
     ranges: Option<Arc<Ranges>>,
     kept: Vec<String>,
     asked: Vec<String>,
+    halves: Vec<String>,
     least_signal: f32,
+    block: usize,
 }
 
 impl PrecisionOptions {
@@ -125,7 +135,9 @@ impl PrecisionOptions {
             ranges: None,
             kept: Vec::new(),
             asked: Vec::new(),
+            halves: Vec::new(),
             least_signal: LEAST_SIGNAL,
+            block: BLOCK,
         }
     }
 
@@ -159,6 +171,30 @@ impl PrecisionOptions {
     pub const fn least_signal_to_noise(mut self, decibels: f32) -> Self {
         self.least_signal = decibels;
         self
+    }
+
+    /// Leaves layers in half precision that would have 8 or 4 bits: by the name of a node or of its first output; `*` at
+    /// the end stands for any rest. A [`Search`](crate::precision::Search) finds such layers.
+    #[must_use]
+    pub fn in_half<S: Into<String>>(mut self, layers: impl IntoIterator<Item = S>) -> Self {
+        self.halves.extend(layers.into_iter().map(Into::into));
+        self
+    }
+
+    /// Gives each block of so many inputs of 4-bit weights a scale: 128, 64, 32 or 16, and 128 otherwise. Less is nearer
+    /// to the model, and larger.
+    #[must_use]
+    pub const fn block(mut self, inputs: usize) -> Self {
+        self.block = inputs;
+        self
+    }
+
+    pub(super) fn halves(&self) -> &[String] {
+        &self.halves
+    }
+
+    pub(super) const fn most_inputs(&self) -> usize {
+        self.block
     }
 
     pub(super) const fn least_signal(&self) -> f32 {

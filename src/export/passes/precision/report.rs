@@ -24,12 +24,21 @@ pub struct Layer {
     /// Why it has more bits than the precision says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Decibels of signal to noise that its factors keep in 8 or 4 bits: those of its weight, and in `int8` those of its
+    /// activation by the measured range.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal_to_noise: Option<f32>,
     /// Least and greatest value of what it gives, in the samples.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<[f32; 2]>,
 }
 
 impl Layer {
+    /// Whether it has fewer than 16 bits.
+    pub fn is_quantized(&self) -> bool {
+        matches!(self.precision.as_str(), "int8" | "fp8" | "int4")
+    }
+
     /// Whether it was asked for in fewer bits and is not.
     pub fn is_refused(&self) -> bool {
         self.asked && self.precision == "f32"
@@ -42,6 +51,9 @@ impl fmt::Display for Layer {
         write!(f, "{precision:5} {operator} `{name}`")?;
         if let Some([min, max]) = self.range {
             write!(f, " in {min:.3e}..={max:.3e}")?;
+        }
+        if let Some(decibels) = self.signal_to_noise {
+            write!(f, ", keeps {decibels:.1} dB")?;
         }
         match (&self.reason, self.is_refused()) {
             (Some(reason), true) => write!(f, ", ASKED FOR IN FEWER BITS: {reason}"),

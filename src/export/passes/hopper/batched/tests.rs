@@ -243,7 +243,7 @@ fn layers_of_unlike_or_unknown_parameters_stay() {
     type Body = fn(&Value, usize) -> Result<Value>;
     let bodies: [(&str, Body, bool); 5] = [
         ("alike", |x, i| x.linear(&weight_of(x, i), None, true), true),
-        ("one of them turned", |x, i| x.linear(&weight_of(x, i), None, i > 0), false),
+        ("one of them by inputs", |x, i| x.linear(&weight_of(x, i), None, i > 0), true),
         (
             "a bias for one of them",
             |x, i| {

@@ -46,7 +46,7 @@ impl Form {
 const LEAST: usize = 16;
 
 /// Sizes of blocks of 4 bits, the wanted one first.
-const BLOCKS: [usize; 4] = [128, 64, 32, 16];
+pub(super) const BLOCKS: [usize; 4] = [128, 64, 32, 16];
 
 /// Quantizes the products that can be, and says so of their layers.
 pub(super) fn write(
@@ -75,8 +75,11 @@ pub(super) fn write(
             && let Some(weight) = writer.weight(&node)
         {
             match writer.product(&mut node, &weight, layer)? {
-                None => layer.precision = form.name().to_owned(),
-                Some(reason) => layer.reason = Some(reason),
+                Done::Quantized(kept) => {
+                    layer.precision = form.name().to_owned();
+                    layer.signal_to_noise = kept.is_normal().then(|| 10.0 * kept.log10() as f32);
+                }
+                Done::Kept(reason) => layer.reason = reason,
             }
         }
         writer.nodes.push(node);
@@ -97,11 +100,25 @@ struct Writer<'g> {
     choice: &'g Choice<'g>,
     /// The names that the model has for what was cast.
     origins: &'g HashMap<String, String>,
-    weights: HashMap<(String, usize), String>,
+    weights: HashMap<(String, usize), (String, f64)>,
     activations: HashMap<String, String>,
     /// Weights in the other layout, which are turned elsewhere now.
     turned: HashSet<String>,
     nodes: Vec<NodeProto>,
+}
+
+/// What became of a product.
+enum Done {
+    /// It is quantized, and keeps so much signal for its noise.
+    Quantized(f64),
+    /// It is not, for a reason.
+    Kept(Option<String>),
+}
+
+impl Done {
+    fn kept(reason: impl Into<String>) -> Result<Self> {
+        Ok(Self::Kept(Some(reason.into())))
+    }
 }
 
 /// The weight of a product.
@@ -137,37 +154,38 @@ impl Writer<'_> {
     }
 
     /// Quantizes a product, or says why not.
-    fn product(
-        &mut self,
-        node: &mut NodeProto,
-        weight: &Weight,
-        layer: &Layer,
-    ) -> Result<Option<String>> {
+    fn product(&mut self, node: &mut NodeProto, weight: &Weight, layer: &Layer) -> Result<Done> {
         if layer.precision == DType::F32.to_string() {
-            return Ok(layer.reason.clone());
+            return Ok(Done::Kept(layer.reason.clone()));
+        }
+        if self.choice.halves(node) {
+            return Done::kept("it was asked for in half precision");
         }
         let Some(dtype) = self.graph.spec(&node.input[1]).map(|spec| spec.dtype) else {
-            return Ok(None);
+            return Ok(Done::Kept(None));
         };
         let values = values(&weight.tensor)?;
         if !values.iter().all(|value| value.is_finite()) {
-            return Ok(Some(format!("the weight `{}` is not finite", weight.name)));
+            return Done::kept(format!("the weight `{}` is not finite", weight.name));
         }
         let scale = match self.form {
             Form::Int4Weights => None,
             _ => match self.scale(&node.input[0]) {
                 Ok(scale) => Some(scale),
-                Err(reason) => return Ok(Some(reason)),
+                Err(reason) => return Done::kept(reason),
             },
         };
-        let block = BLOCKS
-            .into_iter()
-            .find(|block| weight.tensor.shape()[1 - weight.channels].is_multiple_of(*block));
+        let rows = weight.tensor.shape()[1 - weight.channels];
+        let most = self.choice.options.most_inputs();
+        let mut blocks = BLOCKS.into_iter().filter(|block| *block <= most);
+        let block = blocks.find(|block| rows.is_multiple_of(*block));
         if self.form == Form::Int4Weights && block.is_none() {
-            let rows = weight.tensor.shape()[1 - weight.channels];
-            return Ok(Some(format!("{rows} inputs are no whole number of blocks of 16 or more")));
+            return Done::kept(format!(
+                "{rows} inputs are no whole number of blocks of 16 or more"
+            ));
         }
-        let back = self.quantized(weight, &values, block, dtype)?;
+        let importance = self.importance(&node.input[0], rows);
+        let (back, kept) = self.quantized(weight, &values, importance.as_deref(), block, dtype)?;
         node.input[1] = match &weight.turn {
             None => back,
             Some(turn) => {
@@ -186,14 +204,23 @@ impl Writer<'_> {
                 name
             }
         };
-        if let Some(scale) = scale {
+        let mut noise = 1.0 / kept;
+        if let Some((scale, kept)) = scale {
             node.input[0] = self.activation(&node.input[0].clone(), scale, dtype)?;
+            noise += kept.map_or(0.0, |kept| 1.0 / kept);
         }
-        Ok(None)
+        Ok(Done::Quantized(1.0 / noise))
     }
 
-    /// The scale of an activation, or why there is none.
-    fn scale(&self, name: &str) -> Result<f32, String> {
+    /// How much an error in each row of a weight counts: the mean square of what it is multiplied with.
+    fn importance(&self, name: &str, rows: usize) -> Option<Vec<f32>> {
+        let original = self.origins.get(name).map_or(name, String::as_str);
+        let squares = self.choice.options.measured()?.squares(original)?;
+        (squares.len() == rows).then(|| squares.to_vec())
+    }
+
+    /// The scale of an activation and the signal that it keeps for its noise, as far as this is known; or why there is none.
+    fn scale(&self, name: &str) -> Result<(f32, Option<f64>), String> {
         let original = self.origins.get(name).map_or(name, String::as_str);
         let range = self.choice.measured(original);
         let Some(range) = range else {
@@ -208,10 +235,12 @@ impl Writer<'_> {
             _ => range.limit,
         };
         let scale = reach / self.form.grid().most();
+        let mut kept = None;
         if self.form == Form::Int8 {
             // Rounding errs by up to half a step either way, evenly.
             let noise = scale * scale / 12.0;
             let signal = range.deviation.powi(2) + range.mean.powi(2);
+            kept = Some(f64::from(signal / noise));
             let decibels = 10.0 * (signal / noise).log10();
             if decibels < self.choice.options.least_signal() {
                 return Err(format!(
@@ -220,7 +249,7 @@ impl Writer<'_> {
             }
         }
         match scale.is_normal() && scale < f32::from(::half::f16::MAX) {
-            true => Ok(scale),
+            true => Ok((scale, kept)),
             false => Err(format!("`{original}` reaches {reach:e}, which makes no scale")),
         }
     }
@@ -250,9 +279,10 @@ impl Writer<'_> {
         &mut self,
         weight: &Weight,
         values: &[f32],
+        importance: Option<&[f32]>,
         block: Option<usize>,
         dtype: DType,
-    ) -> Result<String> {
+    ) -> Result<(String, f64)> {
         let key = (weight.name.clone(), weight.channels);
         if let Some(done) = self.weights.get(&key) {
             return Ok(done.clone());
@@ -261,8 +291,8 @@ impl Writer<'_> {
         let [rows, columns] = [shape[0], shape[1]];
         let grid = self.form.grid();
         let block = block.filter(|_| self.form == Form::Int4Weights);
-        let Quantized { codes, scales, scale_shape } =
-            numbers::quantized(grid, values, [rows, columns], weight.channels, block);
+        let Quantized { codes, scales, scale_shape, kept } =
+            numbers::quantized(grid, values, [rows, columns], weight.channels, block, importance);
         let scale = self.graph.add_constant(
             &format!("{}.scale", weight.name),
             numbers::scales(dtype, scale_shape.clone(), &scales)?,
@@ -289,8 +319,8 @@ impl Writer<'_> {
         };
         self.push("DequantizeLinear", inputs, &back, &attributes);
         self.graph.set_spec(&back, dtype, shape.iter().copied().into());
-        self.weights.insert(key, back.clone());
-        Ok(back)
+        self.weights.insert(key, (back.clone(), kept));
+        Ok((back, kept))
     }
 
     /// Zeros of the type that is quantized to, which states it.

@@ -1,0 +1,262 @@
+//! Generates tokens with a language model: one from a folder, or random weights of a known shape.
+//!
+//! A folder has `config.json`, `*.safetensors` and `tokenizer.json`, as checkpoints of Hugging Face have them:
+//! `cargo run --release --example generate -- --folder SmolLM2-135M --prompt "Once upon a time"`.
+//! Without a folder the weights are random, nothing is downloaded, and times are printed:
+//! `cargo run --release --example generate --features tensorrt-rtx -- --shape llama-1b --dtype f16 --backend tensorrt-rtx`.
+
+mod random;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use accelerant::cache::EngineCache;
+use accelerant::generate::{
+    Decoder, DecoderConfig, DecoderModule, DecoderOptions, GenerateOptions, ProductForm, Tokens,
+};
+use accelerant::{BackendKind, DType, OptimizeOptions};
+use clap::Parser;
+
+type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
+
+/// Generates tokens with a language model, and prints how long they take.
+#[derive(Parser)]
+struct Options {
+    /// A checkpoint: config.json, *.safetensors and tokenizer.json.
+    #[arg(long)]
+    folder: Option<PathBuf>,
+    /// What the text begins with, for a folder.
+    #[arg(long, default_value = "Once upon a time")]
+    prompt: String,
+    /// Random weights of this shape: tiny, llama-1b.
+    #[arg(long, default_value = "tiny")]
+    shape: String,
+    /// So many layers instead of all.
+    #[arg(long)]
+    layers: Option<usize>,
+    /// f32, f16 or bf16.
+    #[arg(long, default_value = "f32")]
+    dtype: String,
+    /// A backend that must be used, such as tensorrt-rtx.
+    #[arg(long)]
+    backend: Option<String>,
+    /// How products are written, several with commas: gemm, matmul, columns, parts2, parts4, …
+    #[arg(long, default_value = "gemm")]
+    forms: String,
+    /// Query, key and value as three products, gate and up as two.
+    #[arg(long)]
+    apart: bool,
+    /// Scores in the type of the states.
+    #[arg(long)]
+    narrow_scores: bool,
+    /// Positions of the cache.
+    #[arg(long, default_value_t = 512)]
+    capacity: usize,
+    /// Tokens of the random prompt.
+    #[arg(long, default_value_t = 128)]
+    prompt_tokens: usize,
+    /// Tokens to generate.
+    #[arg(long, default_value_t = 256)]
+    tokens: usize,
+    /// Tokens of a prompt in one pass.
+    #[arg(long, default_value_t = 128)]
+    chunk: usize,
+    /// Texts at once.
+    #[arg(long, default_value_t = 1)]
+    batch: usize,
+    /// How often the generation is timed.
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// What tokens are drawn with; 0 takes the most likely.
+    #[arg(long, default_value_t = 0.0)]
+    temperature: f64,
+    /// Builds engines and runs nothing.
+    #[arg(long)]
+    build_only: bool,
+}
+
+fn main() -> Result<()> {
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .init();
+    let options = Options::parse();
+    if let Some(folder) = &options.folder {
+        return tell(folder, &options);
+    }
+    let mut config = random::shape(&options.shape)?;
+    if let Some(layers) = options.layers {
+        config.layers = layers;
+    }
+    let dtype = dtype(&options.dtype)?;
+    let decoder = Decoder::new(config.clone(), random::Random::new(&config, dtype));
+    for form in options.forms.split(',') {
+        if let Err(e) = measure(&decoder, form, dtype, &options) {
+            println!("{form}: {e}");
+        }
+    }
+    Ok(())
+}
+
+fn dtype(name: &str) -> Result<DType> {
+    Ok(match name {
+        "f32" => DType::F32,
+        "f16" => DType::F16,
+        "bf16" => DType::BF16,
+        other => return Err(format!("`{other}` is none of f32, f16 and bf16").into()),
+    })
+}
+
+fn form(name: &str) -> Result<ProductForm> {
+    Ok(match name {
+        "gemm" => ProductForm::Gemm,
+        "matmul" => ProductForm::MatMul,
+        "columns" => ProductForm::Columns,
+        other => match other.strip_prefix("parts") {
+            Some(parts) => ProductForm::Parts(parts.parse()?),
+            None => return Err(format!("the form `{other}` is not known").into()),
+        },
+    })
+}
+
+fn decoder_options(form_name: &str, dtype: DType, options: &Options) -> Result<DecoderOptions> {
+    let chunk = Tokens::UpTo(options.chunk.min(options.capacity));
+    let mut decoder = DecoderOptions::new(options.capacity).batch(options.batch).tokens(chunk);
+    decoder = decoder.dtype(dtype).form(form(form_name)?);
+    decoder.joined = !options.apart;
+    decoder.wide_scores = !options.narrow_scores;
+    Ok(decoder)
+}
+
+fn compiling(options: &Options) -> OptimizeOptions {
+    let all = OptimizeOptions::new().cache(EngineCache::off());
+    match &options.backend {
+        Some(name) => all.require(BackendKind::from_name(name)),
+        None => all,
+    }
+}
+
+/// Compiles in one form, generates, and prints the times.
+fn measure(decoder: &Decoder, form: &str, dtype: DType, options: &Options) -> Result<()> {
+    let start = Instant::now();
+    let written = decoder_options(form, dtype, options)?;
+    if options.build_only {
+        return build_only(decoder, form, &written, options);
+    }
+    let module = decoder.optimize_trt(&written, &compiling(options))?;
+    let compiled = start.elapsed();
+    let description = module.module().description();
+    println!("{form}: compiled in {:.1} s on {description}", compiled.as_secs_f64());
+    let vocabulary = decoder.config().vocabulary as u32;
+    let prompts: Vec<Vec<u32>> = (0..options.batch as u32)
+        .map(|text| {
+            (0..options.prompt_tokens as u32)
+                .map(|i| (i * 7919 + text * 104_729) % vocabulary)
+                .collect()
+        })
+        .collect();
+    let mut firsts = Vec::new();
+    let mut steps = Vec::new();
+    for run in 0..=options.runs {
+        let (first, step) = time(&module, &prompts, options)?;
+        // The first one compiles kernels and captures graphs.
+        if run > 0 {
+            firsts.push(first);
+            steps.push(step);
+        }
+    }
+    let (first, step) = (median(&mut firsts), median(&mut steps));
+    println!(
+        "{form} batch {} prompt {} tokens {} capacity {} {}: first token {:.3} ms, a step {:.4} ms, {:.1} tokens/s",
+        options.batch,
+        options.prompt_tokens,
+        options.tokens,
+        options.capacity,
+        options.dtype,
+        first.as_secs_f64() * 1e3,
+        step.as_secs_f64() * 1e3,
+        options.batch as f64 / step.as_secs_f64(),
+    );
+    #[cfg(feature = "cuda")]
+    if let Some(device) = module.module().device() {
+        println!("{form}: {:?}", device.counters());
+    }
+    Ok(())
+}
+
+fn build_only(
+    decoder: &Decoder,
+    form: &str,
+    written: &DecoderOptions,
+    options: &Options,
+) -> Result<()> {
+    use accelerant::InferenceModule;
+    for (name, tokens) in [("step", 1), ("prompt", options.chunk)] {
+        let start = Instant::now();
+        let written = written.clone().tokens(Tokens::Fixed(tokens));
+        let model = decoder.model(accelerant::export::Target::tensorrt(), &written)?;
+        let (engine, _) = InferenceModule::build(&model, &compiling(options))?;
+        let bytes = engine.plan().len();
+        println!("{form} {name}: {bytes} bytes, built in {:.1} s", start.elapsed().as_secs_f64());
+        std::fs::write(format!("{form}.{name}.plan"), engine.plan())?;
+    }
+    Ok(())
+}
+
+/// The time to the first token, and of each step after it.
+fn time(
+    module: &DecoderModule,
+    prompts: &[Vec<u32>],
+    options: &Options,
+) -> Result<(Duration, Duration)> {
+    let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
+    let generation = GenerateOptions::new()
+        .max_tokens(options.tokens)
+        .temperature(options.temperature)
+        .stop_tokens([]);
+    let start = Instant::now();
+    let mut batch = module.generate_batch(&prompts, &generation)?;
+    batch.next().transpose()?;
+    let first = start.elapsed();
+    let start = Instant::now();
+    let mut count = 0;
+    for tokens in batch.by_ref() {
+        tokens?;
+        count += 1;
+    }
+    Ok((first, start.elapsed() / count.max(1)))
+}
+
+fn median(times: &mut [Duration]) -> Duration {
+    times.sort();
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}
+
+/// Prints the text of a checkpoint as it is generated.
+fn tell(folder: &Path, options: &Options) -> Result<()> {
+    use std::io::Write as _;
+    let config = DecoderConfig::from_json(&std::fs::read_to_string(folder.join("config.json"))?)?;
+    let tokenizer = tokenizers::Tokenizer::from_file(folder.join("tokenizer.json"))?;
+    let mut weights = std::collections::HashMap::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "safetensors") {
+            weights.extend(candle_core::safetensors::load(&path, &candle_core::Device::Cpu)?);
+        }
+    }
+    let decoder = Decoder::new(config, weights);
+    let written = decoder_options(&options.forms, dtype(&options.dtype)?, options)?;
+    let module = decoder.optimize_trt(&written, &compiling(options))?;
+    let prompt = tokenizer.encode(options.prompt.as_str(), true)?;
+    let generation =
+        GenerateOptions::new().max_tokens(options.tokens).temperature(options.temperature);
+    print!("{}", options.prompt);
+    for piece in module
+        .generate(prompt.get_ids(), &generation)?
+        .text(|tokens: &[u32]| tokenizer.decode(tokens, true))
+    {
+        print!("{}", piece?);
+        std::io::stdout().flush()?;
+    }
+    println!();
+    Ok(())
+}

@@ -1,0 +1,196 @@
+//! The nodes of guards. Each fails inside ONNX Runtime with an error where the guarded node would end the process.
+
+use super::needs::{Axes, Need};
+use super::{Fault, label};
+use crate::export::onnx::{Attribute, NodeProto, tensor_proto::DataType};
+use crate::spec::DType;
+use crate::tensor::HostTensor;
+
+/// In the names of a guard's nodes, before its number.
+pub(super) const MARK: &str = "accelerant/guard/";
+
+/// The first operator set with `Range`.
+const RANGE: i64 = 11;
+
+/// Farther from a diagonal than any matrix reaches, and near enough to be added to.
+const FAR: i64 = 1 << 31;
+
+pub(super) struct Writer {
+    prefix: String,
+    opset: i64,
+    count: usize,
+    pub(super) nodes: Vec<NodeProto>,
+    pub(super) faults: Vec<Fault>,
+}
+
+impl Writer {
+    pub(super) fn new(prefix: String, opset: i64) -> Self {
+        Self { prefix, opset, count: 0, nodes: Vec::new(), faults: Vec::new() }
+    }
+
+    /// Writes a guard, and has the node read what comes through it.
+    pub(super) fn guard(&mut self, node: &mut NodeProto, need: &Need) {
+        let input = match need {
+            Need::Sizes { input, .. } | Need::Positive { input } | Need::Near { input } => *input,
+            Need::NotZero | Need::NoOverflow { .. } => 1,
+        };
+        let Some(x) = node.input.get(input).cloned().filter(|name| !name.is_empty()) else {
+            return;
+        };
+        let text = match need {
+            Need::Sizes { least, .. } => format!("a size is below {least}"),
+            Need::Positive { .. } => "an integer is below 1".to_owned(),
+            Need::NotZero => "an integer is divided by 0".to_owned(),
+            Need::Near { .. } | Need::NoOverflow { .. } => String::new(),
+        };
+        self.faults.push(Fault { operation: label(node), tensor: x.clone(), text });
+        node.input[input] = match need {
+            Need::Sizes { axes, least, .. } => self.sizes(&x, axes, *least),
+            Need::Positive { .. } => {
+                let value = self.cast(&x, DType::I64);
+                let none = self.integer(0);
+                let value = self.node("Max", &[&value, &none], &[]);
+                let number = self.product(&value);
+                let shape = self.node("Shape", &[&x], &[]);
+                self.unless_zero(&x, &shape, &number)
+            }
+            Need::NotZero => {
+                let truth = self.cast(&x, DType::Bool);
+                let ones = self.cast(&truth, DType::I64);
+                let number = self.product(&ones);
+                let shape = self.node("Shape", &[&x], &[]);
+                self.unless_zero(&x, &shape, &number)
+            }
+            Need::Near { .. } => {
+                let (far, near) = (self.integer(FAR), self.integer(-FAR));
+                let below = self.node("Min", &[&x, &far], &[]);
+                self.node("Max", &[&below, &near], &[])
+            }
+            Need::NoOverflow { dtype } => self.no_overflow(&node.input[0].clone(), &x, *dtype),
+        };
+    }
+
+    /// `x`, or an error where one of its sizes is below `least`.
+    fn sizes(&mut self, x: &str, axes: &Axes, least: i64) -> String {
+        let shape = self.node("Shape", &[x], &[]);
+        let sizes = match axes {
+            Axes::Each(axes) => {
+                let axes = match axes[..] {
+                    [axis] => self.integer(axis),
+                    _ => self.integers(axes),
+                };
+                self.node("Gather", &[&shape, &axes], &[])
+            }
+            Axes::Span(0, i64::MAX) => shape.clone(),
+            Axes::Span(start, end) if self.opset >= 10 => {
+                let (start, end) = (self.integers(&[*start]), self.integers(&[*end]));
+                self.node("Slice", &[&shape, &start, &end], &[])
+            }
+            Axes::Span(start, end) => {
+                let ends = [("starts", ints(&[*start])), ("ends", ints(&[*end]))];
+                self.node("Slice", &[&shape], &ends)
+            }
+        };
+        let sizes = match least {
+            1 => sizes,
+            least => {
+                let less = self.integer(least - 1);
+                let rest = self.node("Sub", &[&sizes, &less], &[]);
+                let none = self.integer(0);
+                self.node("Max", &[&rest, &none], &[])
+            }
+        };
+        let number = match axes {
+            Axes::Each(axes) if axes.len() == 1 => sizes,
+            _ => self.product(&sizes),
+        };
+        self.unless_zero(x, &shape, &number)
+    }
+
+    fn product(&mut self, numbers: &str) -> String {
+        self.node("ReduceProd", &[numbers], &[("keepdims", Attribute::Int(0))])
+    }
+
+    /// `x` of a shape, or an error where a number is 0. The number may not be negative.
+    fn unless_zero(&mut self, x: &str, shape: &str, number: &str) -> String {
+        let none = if self.opset >= RANGE {
+            // One element, and an error for steps of 0.
+            let (start, end) = (self.integer(0), self.integer(1));
+            self.node("Range", &[&start, &end, number], &[])
+        } else {
+            let truth = self.cast(number, DType::Bool);
+            let wrong = self.node("Not", &[&truth], &[]);
+            let index = self.cast(&wrong, DType::I64);
+            let none = self.integers(&[0]);
+            self.node("Gather", &[&none, &index], &[])
+        };
+        let same = self.node("Add", &[shape, &none], &[]);
+        self.node("Reshape", &[x, &same], &[])
+    }
+
+    /// The divisor, which is 1 where the least integer would be divided by -1: the quotient is that integer then, as of
+    /// shorter integers, and the rest is 0.
+    fn no_overflow(&mut self, dividend: &str, divisor: &str, dtype: DType) -> String {
+        let number = |small: i32, large: i64| match dtype {
+            DType::I32 => HostTensor::scalar(small),
+            _ => HostTensor::scalar(large),
+        };
+        let minus = self.constant(&number(-1, -1));
+        let least = self.constant(&number(i32::MIN, i64::MIN));
+        let two = self.constant(&number(2, 2));
+        let is_minus = self.node("Equal", &[divisor, &minus], &[]);
+        let is_least = self.node("Equal", &[dividend, &least], &[]);
+        let both = self.node("And", &[&is_minus, &is_least], &[]);
+        let one = self.cast(&both, dtype);
+        let more = self.node("Mul", &[&one, &two], &[]);
+        self.node("Add", &[divisor, &more], &[])
+    }
+
+    fn cast(&mut self, x: &str, dtype: DType) -> String {
+        let to = match dtype {
+            DType::Bool => DataType::Bool,
+            DType::I32 => DataType::Int32,
+            _ => DataType::Int64,
+        };
+        self.node("Cast", &[x], &[("to", Attribute::Int(to as i64))])
+    }
+
+    fn integer(&mut self, value: i64) -> String {
+        self.constant(&HostTensor::scalar(value))
+    }
+
+    fn integers(&mut self, values: &[i64]) -> String {
+        let tensor = HostTensor::from_vec([values.len()], values.to_vec());
+        // Its sizes are those of its elements.
+        tensor.map_or_else(|_| String::new(), |tensor| self.constant(&tensor))
+    }
+
+    fn constant(&mut self, value: &HostTensor) -> String {
+        let value = Attribute::Tensor(value.clone());
+        self.node("Constant", &[], &[("value", value)])
+    }
+
+    fn node(
+        &mut self,
+        operator: &str,
+        inputs: &[&str],
+        attributes: &[(&str, Attribute)],
+    ) -> String {
+        let output = format!("{}{}", self.prefix, self.count);
+        self.count += 1;
+        let number = self.faults.len().saturating_sub(1);
+        self.nodes.push(NodeProto {
+            op_type: Some(operator.to_owned()),
+            name: Some(format!("{MARK}{number}/{output}")),
+            input: inputs.iter().map(|&input| input.to_owned()).collect(),
+            output: vec![output.clone()],
+            attribute: attributes.iter().map(|(name, value)| value.to_proto(name)).collect(),
+            ..NodeProto::default()
+        });
+        output
+    }
+}
+
+fn ints(values: &[i64]) -> Attribute {
+    Attribute::Ints(values.to_vec())
+}

@@ -1,0 +1,12 @@
+//! From a model to an engine: what a user asks, the profiles it is tuned for, and the builder. Nothing of running.
+
+mod builder;
+mod options;
+mod profiles;
+pub(crate) mod values;
+
+pub use options::TensorRtOptions;
+pub use profiles::Profiles;
+
+pub(crate) use builder::{build, check};
+pub(crate) use profiles::place_of;

@@ -1,0 +1,359 @@
+//! What a user may ask of TensorRT: how to build, where and how to run. Values only; what they
+//! mean to the library is the business of the files beside.
+
+use std::{collections::BTreeMap, fmt, ops::ControlFlow, path::PathBuf, sync::Arc};
+
+use super::profiles::Profiles;
+use crate::backend::tensorrt::ffi::{ProgressEvent, ProgressFn};
+use crate::error::{Error, ErrorKind, Result};
+use crate::spec::{Dim, Signature};
+
+/// How many contexts there are where nobody says so: more were no gain for threads that share one size
+/// (`docs/measured/2026-11-comparison-h200.md`), and of sizes that are tuned for, so many at most.
+const CONTEXTS: usize = 2;
+const MOST_CONTEXTS: usize = 8;
+
+/// How TensorRT builds and runs.
+///
+/// ```
+/// use accelerant::backend::tensorrt::TensorRtOptions;
+///
+/// let options = TensorRtOptions::default().workspace(1 << 30).tf32(false).cuda_graph(true);
+/// # let _ = options;
+/// ```
+#[derive(Clone)]
+pub struct TensorRtOptions {
+    pub(crate) device: usize,
+    pub(crate) workspace: Option<u64>,
+    pub(crate) optimization_level: Option<u8>,
+    pub(crate) aux_streams: Option<u16>,
+    pub(crate) tf32: bool,
+    pub(crate) layer_details: bool,
+    pub(crate) compute_capabilities: Vec<u16>,
+    pub(crate) timing_cache: Option<PathBuf>,
+    pub(crate) runtime_cache: Option<PathBuf>,
+    pub(crate) cuda_graph: bool,
+    pub(crate) kernel_overlap: Option<bool>,
+    pub(crate) isolated_captures: bool,
+    pub(crate) hopper_forms: Option<bool>,
+    pub(crate) max_contexts: Option<usize>,
+    pub(crate) shared_scratch: bool,
+    pub(crate) memory_limit: Option<u64>,
+    pub(crate) profiles: Option<Profiles>,
+    pub(crate) profile: Option<String>,
+    pub(crate) progress: Option<Arc<ProgressFn>>,
+}
+
+/// What TensorRT-RTX 1.6 builds for: its `ComputeCapability`.
+const CAPABILITIES: [u16; 6] = [75, 80, 86, 89, 120, 121];
+
+impl Default for TensorRtOptions {
+    fn default() -> Self {
+        Self {
+            device: 0,
+            workspace: None,
+            optimization_level: None,
+            aux_streams: None,
+            tf32: true,
+            layer_details: false,
+            compute_capabilities: Vec::new(),
+            timing_cache: None,
+            runtime_cache: None,
+            cuda_graph: false,
+            kernel_overlap: None,
+            isolated_captures: false,
+            hopper_forms: None,
+            max_contexts: None,
+            shared_scratch: false,
+            memory_limit: None,
+            profiles: None,
+            profile: None,
+            progress: None,
+        }
+    }
+}
+
+impl TensorRtOptions {
+    /// The CUDA device by its ordinal, counted from 0. By default the first.
+    #[must_use]
+    pub fn device(mut self, ordinal: usize) -> Self {
+        self.device = ordinal;
+        self
+    }
+
+    /// Most scratch memory that a layer may use, in bytes. By default all of the device.
+    #[must_use]
+    pub fn workspace(mut self, bytes: u64) -> Self {
+        self.workspace = Some(bytes);
+        self
+    }
+
+    /// How long the builder may search, 0 to 5. By default the library's own choice (3).
+    #[must_use]
+    pub fn optimization_level(mut self, level: u8) -> Self {
+        self.optimization_level = Some(level);
+        self
+    }
+
+    /// Most auxiliary streams on which independent layers run at once. By default the library's
+    /// own choice.
+    #[must_use]
+    pub fn aux_streams(mut self, count: u16) -> Self {
+        self.aux_streams = Some(count);
+        self
+    }
+
+    /// Whether f32 matrix products and convolutions may round their inputs to TF32 (10 bits of
+    /// mantissa). By default they may.
+    ///
+    /// TensorRT-RTX 1.6 notes the wish in its engines and was seen to use TF32 all the same on a
+    /// device of compute capability 9.0; `NVIDIA_TF32_OVERRIDE=0` in the environment of the
+    /// program holds.
+    #[must_use]
+    pub fn tf32(mut self, allowed: bool) -> Self {
+        self.tf32 = allowed;
+        self
+    }
+
+    /// Whether the engine keeps what an inspection of its layers tells: types, shapes, metadata.
+    /// By default it keeps their names alone.
+    #[must_use]
+    pub fn layer_details(mut self, kept: bool) -> Self {
+        self.layer_details = kept;
+        self
+    }
+
+    /// Compute capabilities to build for, as 10 × major + minor, such as 89. TensorRT-RTX only.
+    /// By default its engines run on every device that it supports. There are 75, 80, 86, 89, 120 and 121;
+    /// devices of 9.0, which it does not support officially, run engines of the default alone.
+    #[must_use]
+    pub fn compute_capabilities(mut self, capabilities: impl IntoIterator<Item = u16>) -> Self {
+        self.compute_capabilities = capabilities.into_iter().collect();
+        self
+    }
+
+    /// A file that keeps the builder's timings: read if it is there, written after a build.
+    /// TensorRT-RTX measures nothing while building and ignores it.
+    ///
+    /// Trust the file as a program: TensorRT reads it without checks.
+    #[must_use]
+    pub fn timing_cache(mut self, path: impl Into<PathBuf>) -> Self {
+        self.timing_cache = Some(path.into());
+        self
+    }
+
+    /// A file that keeps the kernels compiled at run time, by default one beside the engine in the
+    /// [cache](crate::cache). It is read when an engine is loaded. It is written when the first context is made, after
+    /// executions with new shapes where their kernels are compiled at once, and when the engine is dropped. Several
+    /// processes may add to one file; a file with `.lock` appended to the name keeps them apart.
+    /// TensorRT-RTX only; the file fits one device and driver, and that of another is replaced.
+    ///
+    /// Trust the file as a program: TensorRT reads it without checks.
+    #[must_use]
+    pub fn runtime_cache(mut self, path: impl Into<PathBuf>) -> Self {
+        self.runtime_cache = Some(path.into());
+        self
+    }
+
+    /// Whether an execution is captured as one CUDA graph and launched again, which makes small
+    /// models faster. Addresses are captured when they are met for the second time, and each context
+    /// keeps the graphs of the last 64. What cannot be captured is enqueued plainly:
+    /// [`ExecutionCounters`](crate::backend::ExecutionCounters) tell. By default not.
+    ///
+    /// With TensorRT-RTX, kernels for a new shape are then compiled before its first execution, and
+    /// not behind the ones before.
+    #[must_use]
+    pub fn cuda_graph(mut self, captured: bool) -> Self {
+        self.cuda_graph = captured;
+        self
+    }
+
+    /// Whether a kernel may start while the one before it ends (programmatic dependent launch), as the
+    /// library has it. By default so, but for TensorRT-RTX on devices of compute capability 9.0.
+    ///
+    /// There TensorRT-RTX 1.6, which does not support them officially, starts kernels that read what the one before
+    /// has not written yet: results are wrong, differently in each run, where a network's layers
+    /// happen to follow closely enough. Without overlap every execution is a CUDA graph whose kernels wait for each
+    /// other, whatever [`cuda_graph`](Self::cuda_graph) says; the first at new addresses work on memory of their context.
+    /// An engine that can never be captured, since it waits for the device itself, runs as the library has it, with a
+    /// warning; so do, without one, executions whose output shapes are computed.
+    #[must_use]
+    pub fn kernel_overlap(mut self, allowed: bool) -> Self {
+        self.kernel_overlap = Some(allowed);
+        self
+    }
+
+    /// Whether CUDA graphs are captured where no other thread can break a capture, from the first one on. By default from the
+    /// first one on that was broken, in the whole process.
+    ///
+    /// Threads that wait for the whole device during a capture break it: by `cuCtxSynchronize`, or the first `new_stream` of
+    /// cudarc's `CudaContext`. Their call is refused, and driver 580.159 may crash. Make such calls in
+    /// [`without_captures`](crate::cuda::without_captures), or set this where they cannot be told.
+    ///
+    /// The capture is on a stream of a green context then, which needs a driver for CUDA 12.5 or newer. Its graphs take 5 µs
+    /// longer (5 % of a ResNet-50 at batch 1), and a capture for other shapes keeps 0.04 to 0.2 MB of the host's memory.
+    #[must_use]
+    pub fn isolated_captures(mut self, isolated: bool) -> Self {
+        self.isolated_captures = isolated;
+        self
+    }
+
+    /// Whether a model is exported with [layers in the forms](crate::export::Target::for_compute_capability) that are
+    /// faster on compute capability 9.0, by the optima of its symbols' sizes, whatever the [profiles](Self::profiles) say.
+    /// By default so for TensorRT-RTX on such a device, unless the engine is for
+    /// [others](Self::compute_capabilities).
+    #[must_use]
+    pub fn hopper_forms(mut self, written: bool) -> Self {
+        self.hopper_forms = Some(written);
+        self
+    }
+
+    /// Most executions of one engine at a time, at least 1; more of them wait, those on host tensors
+    /// in their threads, those on the device by events. Each has its own scratch memory, unless that is
+    /// [shared](Self::shared_scratch). Where executions are CUDA graphs, which are of one context and its
+    /// sizes, sizes that are used in turn should have as many. By default 2, or one for each size that the model is
+    /// [tuned for](crate::Symbol::tuned_for), up to 8. They are made when they are needed.
+    #[must_use]
+    pub fn max_contexts(mut self, count: usize) -> Self {
+        self.max_contexts = Some(count);
+        self
+    }
+
+    /// Whether all contexts of the engine share one scratch memory. Their executions run one after the
+    /// other on the device then; what several contexts are still good for is to keep the shapes
+    /// and CUDA graphs of several streams. By default not.
+    #[must_use]
+    pub fn shared_scratch(mut self, shared: bool) -> Self {
+        self.shared_scratch = shared;
+        self
+    }
+
+    /// The ranges of sizes to build for. By default one for each size that a symbol is
+    /// [tuned for](crate::Symbol::tuned_for), and then one of each symbol's whole range.
+    ///
+    /// An engine of TensorRT-RTX for compute capability 9.0, where [single sizes](Profiles::sizes) are up to twice
+    /// as fast, has by default profiles also for the optima of symbols that are tuned for nothing else, and the
+    /// smallest size of the first axis.
+    #[must_use]
+    pub fn profiles(mut self, profiles: Profiles) -> Self {
+        self.profiles = Some(profiles);
+        self
+    }
+
+    /// Runs with the profile of this [name](Profiles::named) alone; the module's signature has its ranges
+    /// then. By default a run uses the first profile that its sizes fit; a module can be had
+    /// [for each](crate::InferenceModule::for_profile).
+    #[must_use]
+    pub fn profile(mut self, name: impl Into<String>) -> Self {
+        self.profile = Some(name.into());
+        self
+    }
+
+    /// The most device memory for weights and contexts, in bytes. Fewer contexts are made where it
+    /// is short, and an engine is refused that does not fit with one. By default no limit.
+    #[must_use]
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.memory_limit = Some(bytes);
+        self
+    }
+
+    /// A callback that follows a build and may stop it. It is called on threads of the library.
+    #[must_use]
+    pub fn progress(
+        mut self,
+        callback: impl Fn(ProgressEvent<'_>) -> ControlFlow<()> + Send + Sync + 'static,
+    ) -> Self {
+        self.progress = Some(Arc::new(callback));
+        self
+    }
+
+    /// The most contexts for a model.
+    pub(crate) fn contexts(&self, signature: &Signature) -> usize {
+        let dims = signature.inputs.iter().flat_map(|spec| spec.shape.dims());
+        let symbols: BTreeMap<&str, usize> =
+            dims.filter_map(Dim::symbol).map(|s| (s.name(), s.sizes().len().max(1))).collect();
+        let stated =
+            symbols.values().fold(1, |product: usize, &sizes| product.saturating_mul(sizes));
+        self.max_contexts.unwrap_or(stated.clamp(CONTEXTS, MOST_CONTEXTS))
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        let invalid = |text: String| {
+            Err(Error::new(ErrorKind::InvalidArgument, text).in_operation("TensorRT options"))
+        };
+        if let Some(level @ 6..) = self.optimization_level {
+            return invalid(format!("optimization level {level} is not in 0..=5"));
+        }
+        if self.workspace == Some(0) {
+            return invalid("a workspace of 0 bytes leaves no room for any layer".into());
+        }
+        if self.max_contexts == Some(0) {
+            return invalid("at least one context is needed, got a maximum of 0".into());
+        }
+        Ok(())
+    }
+
+    /// The library names a number that it does not know, but not those that it does.
+    pub(crate) fn check_compute_capabilities(&self) -> Result<()> {
+        let unknown = self.compute_capabilities.iter().find(|sm| !CAPABILITIES.contains(sm));
+        let Some(unknown) = unknown else { return Ok(()) };
+        let text = format!(
+            "TensorRT-RTX builds for compute capabilities {CAPABILITIES:?}, not for {unknown}; without \
+             any its engines run on every device that it can run on"
+        );
+        Err(Error::new(ErrorKind::InvalidArgument, text).in_operation("TensorRT options"))
+    }
+}
+
+impl fmt::Debug for TensorRtOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TensorRtOptions")
+            .field("device", &self.device)
+            .field("workspace", &self.workspace)
+            .field("optimization_level", &self.optimization_level)
+            .field("aux_streams", &self.aux_streams)
+            .field("tf32", &self.tf32)
+            .field("layer_details", &self.layer_details)
+            .field("compute_capabilities", &self.compute_capabilities)
+            .field("timing_cache", &self.timing_cache)
+            .field("runtime_cache", &self.runtime_cache)
+            .field("cuda_graph", &self.cuda_graph)
+            .field("kernel_overlap", &self.kernel_overlap)
+            .field("isolated_captures", &self.isolated_captures)
+            .field("hopper_forms", &self.hopper_forms)
+            .field("max_contexts", &self.max_contexts)
+            .field("shared_scratch", &self.shared_scratch)
+            .field("profiles", &self.profiles)
+            .field("profile", &self.profile)
+            .field("memory_limit", &self.memory_limit)
+            .field("progress", &self.progress.is_some())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::{DType, TensorSpec};
+
+    #[test]
+    fn sizes_that_are_tuned_for_have_a_context_each() {
+        let symbol = |name: &str, sizes: &[usize]| {
+            let dim = Dim::dynamic(name, 1..=64).unwrap();
+            if sizes.is_empty() { dim } else { dim.tuned_for(sizes.iter().copied()).unwrap() }
+        };
+        let contexts = |options: &TensorRtOptions, batch: &[usize], length: &[usize]| {
+            let dims = [symbol("batch", batch), symbol("length", length)];
+            let spec = |name: &str| TensorSpec::new(name, DType::F32, dims.clone());
+            let inputs = vec![spec("tokens"), spec("mask")];
+            options.contexts(&Signature { inputs, outputs: Vec::new() })
+        };
+        let usual = TensorRtOptions::default();
+        assert_eq!(contexts(&usual, &[], &[]), 2);
+        assert_eq!(contexts(&usual, &[8], &[]), 2);
+        assert_eq!(contexts(&usual, &[1, 8, 32], &[]), 3);
+        assert_eq!(contexts(&usual, &[1, 8, 32], &[16, 64]), 6);
+        assert_eq!(contexts(&usual, &[1, 2, 4, 8, 32], &[16, 64]), 8);
+        assert_eq!(contexts(&usual.max_contexts(1), &[1, 8, 32], &[]), 1);
+    }
+}

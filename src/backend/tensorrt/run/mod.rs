@@ -1,0 +1,22 @@
+//! An engine on its device: contexts and who gets them, memory, graphs, and what it all did. Nothing of models.
+
+mod apart;
+pub(crate) mod captures;
+mod computed;
+mod context;
+mod counters;
+mod engine;
+mod executable;
+mod failure;
+mod graphs;
+mod kernels;
+mod known_shapes;
+mod memory;
+mod pool;
+mod queue;
+mod ranges;
+mod scratch;
+mod slot;
+
+pub(crate) use engine::{LoadedEngine, check_header};
+pub(crate) use executable::{EngineExecutable, memory_with};

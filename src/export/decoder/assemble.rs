@@ -1,0 +1,302 @@
+//! One graph of a decoder: embeddings, layers and the choice of the next token.
+
+use std::collections::HashMap;
+
+use super::attention::{Sight, attend};
+use super::cache::{Places, give_directly};
+use super::products::Linear;
+use super::rotary::Angles;
+use super::{Activation, DecoderConfig, DecoderOptions, DecoderWeights, Projections, Tokens};
+use crate::error::{Error, ErrorKind, Result};
+use crate::export::graph::{GraphBuilder, Value};
+use crate::export::{OnnxModel, Target};
+use crate::spec::{DType, Dim};
+use crate::tensor::HostTensor;
+
+pub(super) fn assemble(
+    config: &DecoderConfig,
+    weights: &dyn DecoderWeights,
+    target: Target,
+    options: &DecoderOptions,
+) -> Result<OnnxModel> {
+    let target = target.with_caches_in_place();
+    let graph = GraphBuilder::for_target("decoder", target);
+    Assembly { config, weights, target, options, graph }.model()
+}
+
+struct Assembly<'a> {
+    config: &'a DecoderConfig,
+    weights: &'a dyn DecoderWeights,
+    target: Target,
+    options: &'a DecoderOptions,
+    graph: GraphBuilder,
+}
+
+/// What all layers of one pass share.
+struct Pass {
+    places: Places,
+    /// By window: what tokens see.
+    sights: HashMap<Option<usize>, Sight>,
+    /// By whether the layer has positions of its own for windows.
+    angles: HashMap<bool, Angles>,
+}
+
+impl Assembly<'_> {
+    fn model(&self) -> Result<OnnxModel> {
+        let (config, options, graph) = (self.config, self.options, &self.graph);
+        let (batch, capacity) = (Dim::from(options.batch), options.capacity);
+        let count = match options.tokens {
+            Tokens::Fixed(count) => Dim::from(count),
+            Tokens::UpTo(most) => Dim::dynamic("tokens", 1..=most)?,
+        };
+        let tokens = graph.input("tokens", DType::I64, [batch.clone(), count.clone()])?;
+        let positions = graph.input("positions", DType::I64, [batch.clone(), count.clone()])?;
+        let last = match count.fixed() {
+            Some(1) => None,
+            _ => Some(graph.input("last", DType::I64, [batch, 1.into()])?),
+        };
+        let sizes = [options.batch, config.key_value_heads, capacity, config.head_size];
+        let cache = |name: String| graph.input(&name, options.dtype, sizes);
+        let caches: Vec<[Value; 2]> = (0..config.layers)
+            .map(|i| Ok([cache(format!("key.{i}"))?, cache(format!("value.{i}"))?]))
+            .collect::<Result<_>>()?;
+
+        let pass = self.pass(&positions)?;
+        let embeddings = self.weight(
+            &format!("{}.embed_tokens.weight", config.prefix),
+            &[config.vocabulary, config.hidden],
+        )?;
+        let table = graph.constant("embeddings", embeddings.clone());
+        let mut states = table.gather(&tokens, 0)?.affine(config.embedding_scale, 0.0)?;
+        let mut written = Vec::with_capacity(config.layers);
+        for (layer, cache) in caches.iter().enumerate() {
+            graph.enter(format!("layers.{layer}"));
+            let (next, new) = self.layer(layer, &states, cache, &pass)?;
+            graph.leave();
+            states = next;
+            written.push(new);
+        }
+        self.give(&states, &positions, last.as_ref(), embeddings)?;
+        for (layer, [key, value]) in written.iter().enumerate() {
+            graph.output(&format!("new_key.{layer}"), key)?;
+            graph.output(&format!("new_value.{layer}"), value)?;
+        }
+        if self.target.writes_caches_in_place() {
+            graph.with_graph(give_directly);
+        }
+        graph.finish()
+    }
+
+    fn pass(&self, positions: &Value) -> Result<Pass> {
+        let Self { config, options, graph, target, .. } = self;
+        let capacity = options.capacity;
+        let mut pass = Pass {
+            places: Places::new(graph, *target, positions, capacity)?,
+            sights: HashMap::new(),
+            angles: HashMap::new(),
+        };
+        let scores = if options.wide_scores { DType::F32 } else { options.dtype };
+        for layer in 0..config.layers {
+            let window = config.window_of(layer);
+            if !pass.sights.contains_key(&window) {
+                let sight = Sight::new(graph, positions, capacity, window, config.group(), scores)?;
+                pass.sights.insert(window, sight);
+            }
+            if let Some(rotary) = config.rotary_of(layer)
+                && !pass.angles.contains_key(&window.is_some())
+            {
+                let angles = Angles::new(graph, rotary, positions, capacity, options.dtype)?;
+                pass.angles.insert(window.is_some(), angles);
+            }
+        }
+        Ok(pass)
+    }
+
+    /// The states behind a layer, and its keys and values.
+    fn layer(
+        &self,
+        layer: usize,
+        states: &Value,
+        [key_cache, value_cache]: &[Value; 2],
+        pass: &Pass,
+    ) -> Result<(Value, [Value; 2])> {
+        let (config, form) = (self.config, self.options.form);
+        let name = |part: &str| format!("{}.layers.{layer}.{part}", config.prefix);
+        let normed = self.norm(states, &name("input_layernorm.weight"), config.hidden)?;
+        let [queries, keys, values] = self.queries(layer, &normed)?;
+        let angles = config
+            .rotary_of(layer)
+            .and_then(|_| pass.angles.get(&config.window_of(layer).is_some()));
+        let [queries, keys] = [(queries, "q"), (keys, "k")].map(|(x, which)| {
+            let x = match config.head_norms {
+                true => self.norm(
+                    &x?,
+                    &name(&format!("self_attn.{which}_norm.weight")),
+                    config.head_size,
+                )?,
+                false => x?,
+            };
+            let x = x.transpose(&[0, 2, 1, 3])?;
+            angles.map_or(Ok(x.clone()), |angles| angles.rotate(&x))
+        });
+        let keys = pass.places.write(key_cache, &keys?)?;
+        let values = pass.places.write(value_cache, &values?.transpose(&[0, 2, 1, 3])?)?;
+        let sight = &pass.sights[&config.window_of(layer)];
+        let wide = self.options.wide_scores;
+        let mixed = attend(config, &queries?, &keys, &values, sight, wide)?;
+        let sizes = [config.hidden, config.heads * config.head_size];
+        let output = self.linear(&name("self_attn.o_proj"), sizes, config.output_bias)?;
+        let mixed = output.of(&self.graph, &mixed, form)?;
+        let after = "post_attention_layernorm.weight";
+        let (mixed, before) = match config.norms_after {
+            true => (
+                self.norm(&mixed, &name(after), config.hidden)?,
+                "pre_feedforward_layernorm.weight",
+            ),
+            false => (mixed, after),
+        };
+        let states = states.add(&mixed)?;
+        let normed = self.norm(&states, &name(before), config.hidden)?;
+        let mut fed = self.feed_forward(layer, &normed)?;
+        if config.norms_after {
+            fed = self.norm(&fed, &name("post_feedforward_layernorm.weight"), config.hidden)?;
+        }
+        Ok((states.add(&fed)?, [keys, values]))
+    }
+
+    /// Queries, keys and values of a layer, `[b, t, heads, head size]`.
+    fn queries(&self, layer: usize, states: &Value) -> Result<[Result<Value>; 3]> {
+        let (config, form) = (self.config, self.options.form);
+        let name = |part: &str| format!("{}.layers.{layer}.self_attn.{part}", config.prefix);
+        let (heads, kv, size) = (config.heads, config.key_value_heads, config.head_size);
+        let split = |x: &Value, heads: usize| {
+            let lead = [Some(x.dims()[0].clone()), Some(x.dims()[1].clone())];
+            x.reshape(&[&lead[..], &[Some(heads.into()), Some(size.into())]].concat())
+        };
+        let bias = config.query_bias;
+        let apart = || -> Result<Vec<Linear>> {
+            let parts = [("q_proj", heads), ("k_proj", kv), ("v_proj", kv)];
+            let linear =
+                |(part, heads)| self.linear(&name(part), [heads * size, config.hidden], bias);
+            parts.into_iter().map(linear).collect()
+        };
+        let all = match (config.projections, self.options.joined) {
+            (Projections::Joined, _) => {
+                self.linear(&name("qkv_proj"), [(heads + 2 * kv) * size, config.hidden], bias)?
+            }
+            (Projections::Apart, true) => Linear::joined(name("qkv_proj"), apart()?)?,
+            (Projections::Apart, false) => {
+                let parts = apart()?;
+                let of = |i: usize, heads| split(&parts[i].of(&self.graph, states, form)?, heads);
+                return Ok([of(0, heads), of(1, kv), of(2, kv)]);
+            }
+        };
+        let all = split(&all.of(&self.graph, states, form)?, heads + 2 * kv)?;
+        let part = |from: usize, to: usize| all.slice(2, from as i64, Some(to as i64));
+        Ok([part(0, heads), part(heads, heads + kv), part(heads + kv, heads + 2 * kv)])
+    }
+
+    fn feed_forward(&self, layer: usize, states: &Value) -> Result<Value> {
+        let (config, form, graph) = (self.config, self.options.form, &self.graph);
+        let name = |part: &str| format!("{}.layers.{layer}.mlp.{part}", config.prefix);
+        let (inner, hidden) = (config.intermediate, config.hidden);
+        let apart = || -> Result<Vec<Linear>> {
+            ["gate_proj", "up_proj"]
+                .into_iter()
+                .map(|part| self.linear(&name(part), [inner, hidden], false))
+                .collect()
+        };
+        let joined = match (config.projections, self.options.joined) {
+            (Projections::Joined, _) => {
+                Some(self.linear(&name("gate_up_proj"), [2 * inner, hidden], false)?)
+            }
+            (Projections::Apart, true) => Some(Linear::joined(name("gate_up_proj"), apart()?)?),
+            (Projections::Apart, false) => None,
+        };
+        let (gate, up) = match joined {
+            Some(both) => {
+                let both = both.of(graph, states, form)?;
+                (both.slice(2, 0, Some(inner as i64))?, both.slice(2, inner as i64, None)?)
+            }
+            None => {
+                let parts = apart()?;
+                (parts[0].of(graph, states, form)?, parts[1].of(graph, states, form)?)
+            }
+        };
+        let gate = match config.activation {
+            Activation::Silu => gate.mul(&gate.sigmoid()?)?,
+            Activation::Gelu => gate.gelu(false)?,
+            Activation::GeluTanh => gate.gelu(true)?,
+        };
+        self.linear(&name("down_proj"), [hidden, inner], false)?.of(graph, &gate.mul(&up)?, form)
+    }
+
+    /// The logits of the last token, and the choice of the next one.
+    fn give(
+        &self,
+        states: &Value,
+        positions: &Value,
+        last: Option<&Value>,
+        embeddings: HostTensor,
+    ) -> Result<()> {
+        let (config, graph) = (self.config, &self.graph);
+        let states = match last {
+            // A sum of one row and zeros is that row.
+            Some(last) => {
+                let chosen = positions.equal(last)?.cast(states.dtype())?.unsqueeze(&[1])?;
+                chosen.matmul(states)?
+            }
+            None => states.clone(),
+        };
+        let normed =
+            self.norm(&states, &format!("{}.norm.weight", config.prefix), config.hidden)?;
+        let head = match config.tied_embeddings {
+            true => Linear { name: "lm_head".into(), weight: embeddings, bias: None },
+            false => self.linear("lm_head", [config.vocabulary, config.hidden], false)?,
+        };
+        let logits = head.of(graph, &normed, self.options.form)?.cast(DType::F32)?.squeeze(&[1])?;
+        let logits = match config.logit_cap {
+            Some(cap) => logits.affine(1.0 / cap, 0.0)?.tanh()?.affine(cap, 0.0)?,
+            None => logits,
+        };
+        graph.output("next", &logits.arg("ArgMax", 1)?)?;
+        graph.output("next_position", &last.unwrap_or(positions).affine(1.0, 1.0)?)?;
+        graph.output("logits", &logits)
+    }
+
+    /// A root mean square norm (Zhang and Sennrich, 2019) over the last axis, in 32 bits: squares are beyond half precision.
+    fn norm(&self, x: &Value, name: &str, size: usize) -> Result<Value> {
+        let config = self.config;
+        let weight = self.source(name, &[size])?.convert(DType::F32)?.to_vec::<f32>()?;
+        let weight = weight.into_iter().map(|weight| weight + config.norm_offset as f32).collect();
+        let weight = self.graph.constant(name, HostTensor::from_vec([size], weight)?);
+        let wide = x.cast(DType::F32)?;
+        let mean = wide.mul(&wide)?.reduce("ReduceMean", &[-1], true)?;
+        let root = mean.affine(1.0, config.norm_epsilon)?.sqrt()?;
+        wide.div(&root)?.mul(&weight)?.cast(x.dtype())
+    }
+
+    fn linear(&self, name: &str, [out, inputs]: [usize; 2], bias: bool) -> Result<Linear> {
+        let weight = self.weight(&format!("{name}.weight"), &[out, inputs])?;
+        let bias = bias.then(|| self.weight(&format!("{name}.bias"), &[out])).transpose()?;
+        Ok(Linear { name: name.into(), weight, bias })
+    }
+
+    /// A weight in the type that is computed in.
+    fn weight(&self, name: &str, shape: &[usize]) -> Result<HostTensor> {
+        let weight = self.source(name, shape)?;
+        if weight.dtype() == self.options.dtype {
+            return Ok(weight);
+        }
+        weight.convert(self.options.dtype).map_err(|e| e.on_tensor(name))
+    }
+
+    fn source(&self, name: &str, shape: &[usize]) -> Result<HostTensor> {
+        let weight = self.weights.weight(name)?;
+        if weight.shape() != shape {
+            let text = format!("expected {shape:?}, got {:?}", weight.shape());
+            return Err(Error::new(ErrorKind::ShapeMismatch, text).on_tensor(name));
+        }
+        Ok(weight)
+    }
+}

@@ -1,0 +1,247 @@
+//! What a language model is, as numbers and choices. No file format and no graph.
+
+use std::f64::consts::PI;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// A decoder of the Llama family: attention with rotary positions and gated feed-forward layers, both behind root mean
+/// square norms. [`from_json`](Self::from_json) reads one from a checkpoint's `config.json`.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct DecoderConfig {
+    /// Number of tokens.
+    pub vocabulary: usize,
+    /// Width of the states between layers.
+    pub hidden: usize,
+    /// Width within the feed-forward layers.
+    pub intermediate: usize,
+    /// Number of layers.
+    pub layers: usize,
+    /// Number of query heads.
+    pub heads: usize,
+    /// Number of key and value heads, which divides that of the query heads.
+    pub key_value_heads: usize,
+    /// Width of a head.
+    pub head_size: usize,
+    /// What is added to a mean square before its root is taken.
+    pub norm_epsilon: f64,
+    /// Added to the weight of each norm: 1 for Gemma.
+    pub norm_offset: f64,
+    /// Whether query and key heads are normed before they are rotated.
+    pub head_norms: bool,
+    /// Whether what attention and feed-forward layers give is normed before it is added.
+    pub norms_after: bool,
+    /// Positions, in layers that see the whole text.
+    pub rotary: Rotary,
+    /// Positions in layers with a window, where these are others.
+    pub window_rotary: Option<Rotary>,
+    /// Every n-th layer, counted from 1, goes without positions; `None` where all have them.
+    pub no_rotary_every: Option<usize>,
+    /// How far back a token sees.
+    pub window: Option<Window>,
+    /// What scores are multiplied by.
+    pub attention_scale: f64,
+    /// Scores become `cap * tanh(score / cap)`.
+    pub attention_cap: Option<f64>,
+    /// So do logits.
+    pub logit_cap: Option<f64>,
+    /// What embeddings are multiplied by.
+    pub embedding_scale: f64,
+    /// Whether the last layer's weight is that of the embeddings.
+    pub tied_embeddings: bool,
+    /// Whether query, key and value have biases.
+    pub query_bias: bool,
+    /// Whether attention's last layer has a bias.
+    pub output_bias: bool,
+    /// The gate of the feed-forward layers.
+    pub activation: Activation,
+    /// Whether the checkpoint has layers side by side as one.
+    pub projections: Projections,
+    /// The most positions that the model was trained for.
+    pub positions: usize,
+    /// Tokens that end a text.
+    pub end_tokens: Vec<u32>,
+    /// What the names of the weights begin with: `model` for all families.
+    pub prefix: String,
+}
+
+/// Rotary positions (Su et al., 2021).
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Rotary {
+    /// The base of the wave lengths.
+    pub theta: f64,
+    /// How many values of a head are rotated, the first ones.
+    pub size: usize,
+    /// Whether pairs stand side by side, as in GGUF files of Llama, or half a head apart.
+    pub interleaved: bool,
+    /// How frequencies are changed for longer texts.
+    pub scaling: Option<RotaryScaling>,
+}
+
+/// How the frequencies of rotary positions are changed.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum RotaryScaling {
+    /// All are divided by a number.
+    Linear(f64),
+    /// Low ones are divided, high ones stay, as Llama 3.1 has it.
+    Llama3 {
+        /// What low frequencies are divided by.
+        factor: f64,
+        /// Where low ones begin, as a part of the trained length.
+        low: f64,
+        /// Where high ones begin.
+        high: f64,
+        /// The length that the model was trained with before.
+        trained: usize,
+    },
+    /// Each is divided by a number of its own, and sine and cosine are multiplied by `attention`.
+    Each {
+        /// One divisor a frequency.
+        divisors: Vec<f64>,
+        /// What sine and cosine are multiplied by.
+        attention: f64,
+    },
+}
+
+/// Layers in which a token sees so many tokens alone, itself among them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Window {
+    /// How many.
+    pub size: usize,
+    /// Every n-th layer, counted from 1, sees all; `None` where all layers have a window.
+    pub whole_every: Option<usize>,
+}
+
+/// What gates a feed-forward layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Activation {
+    /// `x * sigmoid(x)`.
+    Silu,
+    /// The exact form.
+    Gelu,
+    /// The form with a hyperbolic tangent.
+    GeluTanh,
+}
+
+/// Which layers a checkpoint keeps as one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Projections {
+    /// `q_proj`, `k_proj`, `v_proj`, `gate_proj` and `up_proj`.
+    Apart,
+    /// `qkv_proj` and `gate_up_proj`, as Phi-3 has them.
+    Joined,
+}
+
+impl DecoderConfig {
+    /// Whether a layer, counted from 0, has a window, and which.
+    pub(super) fn window_of(&self, layer: usize) -> Option<usize> {
+        let window = self.window?;
+        let whole = window.whole_every.is_some_and(|every| (layer + 1).is_multiple_of(every));
+        (!whole).then_some(window.size)
+    }
+
+    /// The positions of a layer, counted from 0.
+    pub(super) fn rotary_of(&self, layer: usize) -> Option<&Rotary> {
+        if self.no_rotary_every.is_some_and(|every| (layer + 1).is_multiple_of(every)) {
+            return None;
+        }
+        match &self.window_rotary {
+            Some(own) if self.window_of(layer).is_some() => Some(own),
+            _ => Some(&self.rotary),
+        }
+    }
+
+    /// Query heads for each key and value head.
+    pub(super) fn group(&self) -> usize {
+        self.heads / self.key_value_heads
+    }
+
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] naming the number.
+    pub(super) fn check(&self) -> Result<()> {
+        let sizes = [
+            ("vocabulary", self.vocabulary),
+            ("hidden", self.hidden),
+            ("intermediate", self.intermediate),
+            ("layers", self.layers),
+            ("heads", self.heads),
+            ("key_value_heads", self.key_value_heads),
+            ("head_size", self.head_size),
+        ];
+        if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
+            return Err(invalid(format!("`{name}` is 0")));
+        }
+        if !self.heads.is_multiple_of(self.key_value_heads) {
+            let (heads, groups) = (self.heads, self.key_value_heads);
+            return Err(invalid(format!(
+                "{groups} key and value heads do not divide {heads} heads"
+            )));
+        }
+        for rotary in [Some(&self.rotary), self.window_rotary.as_ref()].into_iter().flatten() {
+            if !rotary.size.is_multiple_of(2) || rotary.size > self.head_size {
+                let (size, head) = (rotary.size, self.head_size);
+                return Err(invalid(format!(
+                    "{size} of {head} values of a head cannot be rotated"
+                )));
+            }
+            if let Some(RotaryScaling::Each { divisors, .. }) = &rotary.scaling
+                && divisors.len() != rotary.size / 2
+            {
+                let (got, wanted) = (divisors.len(), rotary.size / 2);
+                return Err(invalid(format!("{got} divisors for {wanted} rotary frequencies")));
+            }
+        }
+        let zero = [self.no_rotary_every, self.window.and_then(|window| window.whole_every)];
+        if zero.contains(&Some(0)) || self.window.is_some_and(|window| window.size == 0) {
+            return Err(invalid("a window or a pattern of layers is 0".into()));
+        }
+        Ok(())
+    }
+}
+
+impl Rotary {
+    /// All values of a head rotated, with this base.
+    pub(super) fn whole(theta: f64, head_size: usize) -> Self {
+        Self { theta, size: head_size, interleaved: false, scaling: None }
+    }
+
+    /// The angle that one position adds, for each pair of values, and what sine and cosine are multiplied by.
+    pub(super) fn frequencies(&self) -> (Vec<f64>, f64) {
+        let plain =
+            (0..self.size / 2).map(|i| self.theta.powf(-((2 * i) as f64) / self.size as f64));
+        let plain: Vec<f64> = plain.collect();
+        match &self.scaling {
+            None => (plain, 1.0),
+            Some(RotaryScaling::Linear(factor)) => {
+                (plain.iter().map(|frequency| frequency / factor).collect(), 1.0)
+            }
+            Some(RotaryScaling::Llama3 { factor, low, high, trained }) => {
+                let scaled = |frequency: &f64| {
+                    let length = 2.0 * PI / frequency;
+                    let trained = *trained as f64;
+                    if length < trained / high {
+                        *frequency
+                    } else if length > trained / low {
+                        frequency / factor
+                    } else {
+                        let smooth = (trained / length - low) / (high - low);
+                        (1.0 - smooth) * frequency / factor + smooth * frequency
+                    }
+                };
+                (plain.iter().map(scaled).collect(), 1.0)
+            }
+            Some(RotaryScaling::Each { divisors, attention }) => {
+                (plain.iter().zip(divisors).map(|(plain, by)| plain / by).collect(), *attention)
+            }
+        }
+    }
+}
+
+fn invalid(text: String) -> Error {
+    Error::new(ErrorKind::InvalidArgument, text).in_operation("decoder configuration")
+}

@@ -1,0 +1,245 @@
+//! Configurations from `config.json`, as checkpoints of Hugging Face have them.
+
+use serde_json::{Map, Value};
+
+use super::{Activation, DecoderConfig, Projections, Rotary, RotaryScaling, Window};
+use crate::error::{Error, ErrorKind, Result};
+
+impl DecoderConfig {
+    /// Reads a `config.json`. Known are the model types `llama` (Llama 1 to 3, SmolLM and SmolLM2), `mistral`, `qwen2`,
+    /// `qwen3`, `phi3`, `gemma2`, `gemma3_text`, `gemma3` (its text part) and `smollm3`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] naming what is missing or not known.
+    pub fn from_json(text: &str) -> Result<Self> {
+        let root: Value = serde_json::from_str(text)
+            .map_err(|e| invalid(format!("it is no JSON: {e}")).with_source(e))?;
+        let root = root.as_object().ok_or_else(|| invalid("it is no object".into()))?;
+        let family = Fields(root).text("model_type")?;
+        if family == "gemma3"
+            && let Some(text) = root.get("text_config").and_then(Value::as_object)
+        {
+            let mut config = read("gemma3_text", &Fields(text))?;
+            config.prefix = "language_model.model".into();
+            return Ok(config);
+        }
+        read(family, &Fields(root))
+    }
+}
+
+fn read(family: &str, fields: &Fields<'_>) -> Result<DecoderConfig> {
+    let mut config = plain(fields)?;
+    match family {
+        "llama" => {
+            config.query_bias = fields.flag("attention_bias", false);
+            config.output_bias = config.query_bias;
+        }
+        "mistral" => config.window = fields.window(None)?,
+        "qwen2" => {
+            config.query_bias = true;
+            if fields.flag("use_sliding_window", false) {
+                let first = fields.number("max_window_layers", config.layers)?;
+                if first < config.layers {
+                    return Err(invalid(format!(
+                        "windows from layer {first} on are not supported"
+                    )));
+                }
+            }
+        }
+        "qwen3" => {
+            config.head_norms = true;
+            config.query_bias = fields.flag("attention_bias", false);
+            config.output_bias = config.query_bias;
+        }
+        "phi3" => {
+            config.projections = Projections::Joined;
+            config.window = fields.window(None)?;
+        }
+        "gemma2" => {
+            gemma(&mut config, fields)?;
+            config.window = fields.window(Some(2))?;
+        }
+        "gemma3_text" => {
+            gemma(&mut config, fields)?;
+            config.head_norms = true;
+            config.window = fields.window(Some(fields.number("sliding_window_pattern", 6)?))?;
+            let theta = fields.float("rope_local_base_freq", 10_000.0);
+            config.window_rotary = Some(Rotary::whole(theta, config.head_size));
+        }
+        "smollm3" => {
+            config.no_rotary_every = Some(fields.number("no_rope_layer_interval", 4)?);
+            config.query_bias = fields.flag("attention_bias", false);
+            config.output_bias = config.query_bias;
+        }
+        other => return Err(invalid(format!("the model type `{other}` is not known"))),
+    }
+    config.check()?;
+    Ok(config)
+}
+
+/// What all families share.
+fn plain(fields: &Fields<'_>) -> Result<DecoderConfig> {
+    let (hidden, heads) = (fields.size("hidden_size")?, fields.size("num_attention_heads")?);
+    let default_head = hidden.checked_div(heads).unwrap_or(0);
+    let head_size = fields.number("head_dim", default_head)?;
+    let positions = fields.number("max_position_embeddings", 2048)?;
+    let theta = fields.float("rope_theta", 10_000.0);
+    let mut rotary = Rotary::whole(theta, head_size);
+    rotary.size = (head_size as f64 * fields.float("partial_rotary_factor", 1.0)) as usize;
+    rotary.scaling = scaling(fields, rotary.size, positions)?;
+    let activation = fields.0.get("hidden_activation").or_else(|| fields.0.get("hidden_act"));
+    let activation = match activation.and_then(Value::as_str).unwrap_or("silu") {
+        "silu" | "swish" => Activation::Silu,
+        "gelu" => Activation::Gelu,
+        "gelu_pytorch_tanh" | "gelu_new" => Activation::GeluTanh,
+        other => return Err(invalid(format!("the activation `{other}` is not known"))),
+    };
+    Ok(DecoderConfig {
+        vocabulary: fields.size("vocab_size")?,
+        hidden,
+        intermediate: fields.size("intermediate_size")?,
+        layers: fields.size("num_hidden_layers")?,
+        heads,
+        key_value_heads: fields.number("num_key_value_heads", heads)?,
+        head_size,
+        norm_epsilon: fields.float("rms_norm_eps", 1e-6),
+        norm_offset: 0.0,
+        head_norms: false,
+        norms_after: false,
+        rotary,
+        window_rotary: None,
+        no_rotary_every: None,
+        window: None,
+        attention_scale: 1.0 / (head_size as f64).sqrt(),
+        attention_cap: None,
+        logit_cap: None,
+        embedding_scale: 1.0,
+        tied_embeddings: fields.flag("tie_word_embeddings", false),
+        query_bias: false,
+        output_bias: false,
+        activation,
+        projections: Projections::Apart,
+        positions,
+        end_tokens: fields.tokens("eos_token_id")?,
+        prefix: "model".into(),
+    })
+}
+
+/// What Gemma 2 and 3 share.
+fn gemma(config: &mut DecoderConfig, fields: &Fields<'_>) -> Result<()> {
+    config.norm_offset = 1.0;
+    config.norms_after = true;
+    config.tied_embeddings = fields.flag("tie_word_embeddings", true);
+    config.embedding_scale = (config.hidden as f64).sqrt();
+    let scalar = fields.float("query_pre_attn_scalar", config.head_size as f64);
+    config.attention_scale = 1.0 / scalar.sqrt();
+    config.attention_cap = fields.optional("attn_logit_softcapping");
+    config.logit_cap = fields.optional("final_logit_softcapping");
+    config.query_bias = fields.flag("attention_bias", false);
+    config.output_bias = config.query_bias;
+    if !fields.0.contains_key("hidden_activation") {
+        config.activation = Activation::GeluTanh;
+    }
+    Ok(())
+}
+
+fn scaling(fields: &Fields<'_>, rotated: usize, positions: usize) -> Result<Option<RotaryScaling>> {
+    let Some(object) = fields.0.get("rope_scaling").and_then(Value::as_object) else {
+        return Ok(None);
+    };
+    let scaling = Fields(object);
+    let kind = object.get("rope_type").or_else(|| object.get("type")).and_then(Value::as_str);
+    Ok(match kind.unwrap_or("default") {
+        "default" => None,
+        "linear" => Some(RotaryScaling::Linear(scaling.float("factor", 1.0))),
+        "llama3" => Some(RotaryScaling::Llama3 {
+            factor: scaling.float("factor", 8.0),
+            low: scaling.float("low_freq_factor", 1.0),
+            high: scaling.float("high_freq_factor", 4.0),
+            trained: scaling.size("original_max_position_embeddings")?,
+        }),
+        "longrope" => {
+            let trained = fields.number("original_max_position_embeddings", positions)?;
+            // Which of the two a text takes depends on its length; a cache holds values of one of them.
+            let which = if positions > trained { "long_factor" } else { "short_factor" };
+            let divisors = object.get(which).and_then(Value::as_array);
+            let divisors = divisors.ok_or_else(|| invalid(format!("`{which}` is missing")))?;
+            let divisors: Vec<f64> = divisors.iter().filter_map(Value::as_f64).collect();
+            if divisors.len() != rotated / 2 {
+                let text = format!(
+                    "`{which}` has {} numbers for {} frequencies",
+                    divisors.len(),
+                    rotated / 2
+                );
+                return Err(invalid(text));
+            }
+            let longer = positions as f64 / trained as f64;
+            let attention = match longer <= 1.0 {
+                true => 1.0,
+                false => (1.0 + longer.ln() / (trained as f64).ln()).sqrt(),
+            };
+            Some(RotaryScaling::Each { divisors, attention })
+        }
+        other => return Err(invalid(format!("the rotary scaling `{other}` is not supported"))),
+    })
+}
+
+/// An object's fields. `null` counts as missing.
+struct Fields<'a>(&'a Map<String, Value>);
+
+impl<'a> Fields<'a> {
+    fn get(&self, name: &str) -> Option<&'a Value> {
+        self.0.get(name).filter(|value| !value.is_null())
+    }
+
+    fn text(&self, name: &str) -> Result<&'a str> {
+        self.get(name)
+            .and_then(Value::as_str)
+            .ok_or_else(|| invalid(format!("`{name}` is missing")))
+    }
+
+    fn size(&self, name: &str) -> Result<usize> {
+        let value = self.get(name).ok_or_else(|| invalid(format!("`{name}` is missing")))?;
+        let size = value.as_u64().and_then(|size| usize::try_from(size).ok());
+        size.ok_or_else(|| invalid(format!("`{name}` is no size: {value}")))
+    }
+
+    fn number(&self, name: &str, default: usize) -> Result<usize> {
+        if self.get(name).is_some() { self.size(name) } else { Ok(default) }
+    }
+
+    fn optional(&self, name: &str) -> Option<f64> {
+        self.get(name).and_then(Value::as_f64)
+    }
+
+    fn float(&self, name: &str, default: f64) -> f64 {
+        self.optional(name).unwrap_or(default)
+    }
+
+    fn flag(&self, name: &str, default: bool) -> bool {
+        self.get(name).and_then(Value::as_bool).unwrap_or(default)
+    }
+
+    fn window(&self, whole_every: Option<usize>) -> Result<Option<Window>> {
+        match self.get("sliding_window") {
+            None => Ok(None),
+            Some(_) => Ok(Some(Window { size: self.size("sliding_window")?, whole_every })),
+        }
+    }
+
+    fn tokens(&self, name: &str) -> Result<Vec<u32>> {
+        let token = |value: &Value| {
+            let token = value.as_u64().and_then(|token| u32::try_from(token).ok());
+            token.ok_or_else(|| invalid(format!("`{name}` is no token: {value}")))
+        };
+        match self.get(name) {
+            None => Ok(Vec::new()),
+            Some(Value::Array(tokens)) => tokens.iter().map(token).collect(),
+            Some(one) => Ok(vec![token(one)?]),
+        }
+    }
+}
+
+fn invalid(text: String) -> Error {
+    Error::new(ErrorKind::InvalidArgument, text).in_operation("read the configuration of a decoder")
+}

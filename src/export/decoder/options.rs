@@ -1,0 +1,125 @@
+//! What a graph of a decoder is made for: how many tokens at once, how long a cache, which types and forms.
+
+use super::DecoderConfig;
+use crate::error::{Error, ErrorKind, Result};
+use crate::spec::DType;
+
+/// What one graph of a decoder is made for.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct DecoderOptions {
+    /// Positions that the caches hold.
+    pub capacity: usize,
+    /// Texts at once.
+    pub batch: usize,
+    /// Tokens of each text in one pass.
+    pub tokens: Tokens,
+    /// The type that weights, states and caches have: f32, f16 or bf16.
+    pub dtype: DType,
+    /// Whether scores are computed in 32 bits where the type is narrower. Norms always are.
+    pub wide_scores: bool,
+    /// Whether query, key and value are one product, and gate and up are.
+    pub joined: bool,
+    /// How the products with weights are written.
+    pub form: ProductForm,
+}
+
+/// How many tokens of each text one pass takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tokens {
+    /// Always so many.
+    Fixed(usize),
+    /// From one to so many.
+    UpTo(usize),
+}
+
+/// How a product `[rows, in] x [in, out]` with a weight is written. All compute the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProductForm {
+    /// `Gemm` with the weight as the checkpoint has it, `[out, in]`.
+    Gemm,
+    /// `MatMul` with the weight turned to `[in, out]`.
+    MatMul,
+    /// `MatMul` of the weight and a column: `[out, in] x [in, rows]`.
+    Columns,
+    /// The sum over so many parts of `in`, each a product of one batch.
+    Parts(usize),
+}
+
+impl DecoderOptions {
+    /// One token of one text at a time, in 32 bits, with caches of `capacity` positions.
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            capacity,
+            batch: 1,
+            tokens: Tokens::Fixed(1),
+            dtype: DType::F32,
+            wide_scores: true,
+            joined: true,
+            form: ProductForm::Gemm,
+        }
+    }
+
+    /// With so many tokens in one pass.
+    #[must_use]
+    pub fn tokens(mut self, tokens: Tokens) -> Self {
+        self.tokens = tokens;
+        self
+    }
+
+    /// For so many texts at once.
+    #[must_use]
+    pub fn batch(mut self, texts: usize) -> Self {
+        self.batch = texts;
+        self
+    }
+
+    /// In another type.
+    #[must_use]
+    pub fn dtype(mut self, dtype: DType) -> Self {
+        self.dtype = dtype;
+        self
+    }
+
+    /// With products in another form.
+    #[must_use]
+    pub fn form(mut self, form: ProductForm) -> Self {
+        self.form = form;
+        self
+    }
+
+    /// The most tokens in one pass.
+    pub(super) fn most_tokens(&self) -> usize {
+        match self.tokens {
+            Tokens::Fixed(most) | Tokens::UpTo(most) => most,
+        }
+    }
+
+    pub(super) fn check(&self, config: &DecoderConfig) -> Result<()> {
+        let invalid = |text: String| {
+            Err(Error::new(ErrorKind::InvalidArgument, text).in_operation("decoder options"))
+        };
+        if !matches!(self.dtype, DType::F32 | DType::F16 | DType::BF16) {
+            return invalid(format!(
+                "a decoder is computed in f32, f16 or bf16, not in {}",
+                self.dtype
+            ));
+        }
+        if self.batch == 0 || self.most_tokens() == 0 {
+            return invalid("a pass over no tokens".into());
+        }
+        if self.most_tokens() > self.capacity {
+            let (most, capacity) = (self.most_tokens(), self.capacity);
+            return invalid(format!("{most} tokens do not fit into a cache of {capacity}"));
+        }
+        if self.capacity > config.positions {
+            let (capacity, positions) = (self.capacity, config.positions);
+            return invalid(format!("a cache of {capacity} for a model of {positions} positions"));
+        }
+        if self.form == ProductForm::Parts(0) {
+            return invalid("products in 0 parts".into());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,80 @@
+//! The guide, a page a module. The text lies in `docs/guide/`, and its examples are tests.
+//!
+//! | page | what the page tells |
+//! |---|---|
+//! | [Burn](../guide/burn/index.html) | Burn models: inputs, outputs, what is captured |
+//! | [Candle](../guide/candle/index.html) | Candle models and `#[accelerant::trace]` |
+//! | [files](../guide/files/index.html) | `.onnx` files, engine files, models by hand |
+//! | [shapes](../guide/shapes/index.html) | dynamic sizes, and sizes that get kernels of their own |
+//! | [precision](../guide/precision/index.html) | fewer bits, what stays in 32 bits, ranges |
+//! | [CUDA](../guide/cuda/index.html) | tensors on the GPU, streams, memory, graphs, several GPUs |
+//! | [serving](../guide/serving/index.html) | runs in the background, batches, time limits, pipelines |
+//! | [cache](../guide/cache/index.html) | the cache of engines, reports, verification |
+//! | [command](../guide/command/index.html) | the command `accelerant` |
+//! | [backends](../guide/backends/index.html) | which backend runs, and where libraries are looked for |
+//! | [troubleshooting](../guide/troubleshooting/index.html) | errors, and what to do |
+//! | [support](../guide/support/index.html) | versions, GPUs and systems that were tried |
+//!
+//! Tables: [operations of Burn](../guide/burn_operations/index.html),
+//! [operations of Candle](../guide/candle_operations/index.html), and
+//! [what TensorRT-RTX does wrong](../guide/tensorrt_rtx/index.html).
+
+/// A page of `docs/`. Links between pages are written `[text][name]`; the first meaning of a name counts, so that
+/// rustdoc takes those here and other readers take those at the end of each page.
+macro_rules! page {
+    ($(#[$gate:meta])* $name:ident, $path:literal) => {
+        #[doc = "[burn]: ../burn/index.html"]
+        #[doc = "[candle]: ../candle/index.html"]
+        #[doc = "[files]: ../files/index.html"]
+        #[doc = "[shapes]: ../shapes/index.html"]
+        #[doc = "[precision]: ../precision/index.html"]
+        #[doc = "[cuda]: ../cuda/index.html"]
+        #[doc = "[serving]: ../serving/index.html"]
+        #[doc = "[cache]: ../cache/index.html"]
+        #[doc = "[command]: ../command/index.html"]
+        #[doc = "[backends]: ../backends/index.html"]
+        #[doc = "[troubleshooting]: ../troubleshooting/index.html"]
+        #[doc = "[support]: ../support/index.html"]
+        #[doc = "[trace]: ../../attr.trace.html"]
+        #[doc = "[burn-operations]: ../burn_operations/index.html"]
+        #[doc = "[candle-operations]: ../candle_operations/index.html"]
+        #[doc = "[tensorrt-rtx]: ../tensorrt_rtx/index.html"]
+        #[doc = ""]
+        #[doc = include_str!(concat!("../docs/", $path))]
+        $(#[$gate])*
+        pub mod $name {}
+    };
+}
+
+page!(
+    #[cfg(feature = "burn")]
+    burn,
+    "guide/burn.md"
+);
+page!(
+    #[cfg(feature = "candle")]
+    candle,
+    "guide/candle.md"
+);
+page!(files, "guide/files.md");
+page!(shapes, "guide/shapes.md");
+// The examples of this page are not tests yet.
+page!(
+    #[cfg(not(doctest))]
+    precision,
+    "guide/precision.md"
+);
+page!(
+    #[cfg(feature = "cuda")]
+    cuda,
+    "guide/cuda.md"
+);
+page!(serving, "guide/serving.md");
+page!(cache, "guide/cache.md");
+page!(command, "guide/command.md");
+page!(backends, "guide/backends.md");
+page!(troubleshooting, "guide/troubleshooting.md");
+page!(support, "support.md");
+page!(burn_operations, "burn-operations.md");
+page!(candle_operations, "candle-operations.md");
+page!(tensorrt_rtx, "tensorrt-rtx.md");

@@ -1,0 +1,263 @@
+//! Texts whose caches stay on a GPU. Chosen tokens and their positions go from pass to pass there; the host reads the
+//! tokens from memory that the device writes, a pass or more behind.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use cudarc::driver::{
+    CudaContext, CudaEvent, CudaSlice, CudaStream, DevicePtr, DriverError, PinnedHostSlice, result,
+};
+
+use super::session::{Session, chunks};
+use crate::backend::{DeviceExecutable, DeviceTensor, StreamHandle};
+use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::InferenceModule;
+use crate::spec::{DType, TensorSpec};
+
+/// Passes whose results are not taken yet.
+const AHEAD: usize = 2;
+/// Places for the tokens of passes on the host: those ahead, and the one that is read.
+const PLACES: usize = AHEAD + 2;
+/// The outputs before the caches: the next token, its position and the logits.
+const RESULTS: usize = 3;
+
+/// Device memory with its address, used on one stream alone.
+struct Memory {
+    _slice: CudaSlice<u8>,
+    address: u64,
+}
+
+impl Memory {
+    fn new(stream: &Arc<CudaStream>, len: usize) -> Result<Self> {
+        // Zeros: what a cache holds is multiplied by 0 where no token stands, and so must be a number.
+        let slice = stream.alloc_zeros::<u8>(len.max(1)).map_err(|e| failed("no memory", e))?;
+        let (address, guard) = slice.device_ptr(stream);
+        drop(guard);
+        Ok(Self { _slice: slice, address })
+    }
+}
+
+/// Where the device writes the tokens of a pass for the host, and when it has.
+struct Place {
+    tokens: PinnedHostSlice<i64>,
+    written: CudaEvent,
+}
+
+// SAFETY: memory of the process and an event, bound to no thread.
+unsafe impl Send for Place {}
+
+/// Two engines, one for a chunk of a prompt and one for a token, over the same caches.
+pub(super) struct DeviceSession {
+    prompt: InferenceModule,
+    step: InferenceModule,
+    device: Arc<CudaContext>,
+    stream: Arc<CudaStream>,
+    batch: usize,
+    chunk: usize,
+    vocabulary: usize,
+    /// Tokens of a chunk, their positions, and the last ones.
+    inputs: [Memory; 3],
+    /// Next tokens and their positions: a pass reads one pair and writes the other.
+    next: [[Memory; 2]; 2],
+    /// The pair that the last pass wrote.
+    newest: usize,
+    logits: Memory,
+    caches: Vec<Memory>,
+    /// Where passes write that have no cache in place: the other of two.
+    spare: Vec<Option<Memory>>,
+    places: Vec<Place>,
+    pending: VecDeque<usize>,
+    place: usize,
+}
+
+impl DeviceSession {
+    pub(super) fn new(prompt: &InferenceModule, step: &InferenceModule) -> Result<Self> {
+        let executable = on_device(step)?;
+        let signature = step.signature();
+        let device = CudaContext::new(executable.ordinal()).map_err(|e| failed("no context", e))?;
+        let stream = device.new_stream().map_err(|e| failed("no stream", e))?;
+        let sizes = |spec: &TensorSpec| spec.shape.fixed().unwrap_or_default();
+        let (batch, chunk) = match sizes(&prompt.signature().inputs[0])[..] {
+            [batch, chunk] => (batch, chunk),
+            _ => return Err(Error::new(ErrorKind::InvalidModel, "tokens have two axes")),
+        };
+        let memory = |len: usize| Memory::new(&stream, len);
+        let words = |count: usize| memory(count * DType::I64.size());
+        let pair = || Ok::<_, Error>([words(batch)?, words(batch)?]);
+        let vocabulary = sizes(&signature.outputs[2])[1];
+        let caches = &signature.outputs[RESULTS..];
+        let bytes = |spec: &TensorSpec| sizes(spec).iter().product::<usize>() * spec.dtype.size();
+        let spare = (0..caches.len()).map(|i| match executable.aliased_input(RESULTS + i) {
+            Some(_) => Ok(None),
+            None => memory(bytes(&caches[i])).map(Some),
+        });
+        let places = (0..PLACES).map(|_| {
+            // SAFETY: written by the device before it is read.
+            let pinned = unsafe { device.alloc_pinned_with_flags(batch, 0) };
+            Ok::<_, Error>(Place {
+                tokens: pinned.map_err(|e| failed("no host memory", e))?,
+                written: device.new_event(None).map_err(|e| failed("no event", e))?,
+            })
+        });
+        Ok(Self {
+            inputs: [words(batch * chunk)?, words(batch * chunk)?, words(batch)?],
+            next: [pair()?, pair()?],
+            newest: 0,
+            logits: memory(batch * vocabulary * DType::F32.size())?,
+            caches: caches.iter().map(|spec| memory(bytes(spec))).collect::<Result<_>>()?,
+            spare: spare.collect::<Result<_>>()?,
+            places: places.collect::<Result<_>>()?,
+            pending: VecDeque::new(),
+            place: 0,
+            prompt: prompt.clone(),
+            step: step.clone(),
+            device,
+            stream,
+            batch,
+            chunk,
+            vocabulary,
+        })
+    }
+
+    /// Writes 64-bit integers in the order of the stream.
+    fn write(&self, to: &Memory, values: &[i64]) -> Result<()> {
+        self.device.bind_to_thread().map_err(|e| failed("no context", e))?;
+        // SAFETY: memory of this many integers at least; pageable memory is read before the call returns.
+        unsafe { result::memcpy_htod_async(to.address, values, self.stream.cu_stream()) }
+            .map_err(|e| failed("tokens cannot be copied", e))
+    }
+
+    /// Enqueues a pass of one of the engines over what is in its inputs.
+    fn pass(&mut self, whole: bool) -> Result<()> {
+        let module = if whole { self.prompt.clone() } else { self.step.clone() };
+        let (executable, signature) = (on_device(&module)?, module.signature());
+        let to = 1 - self.newest;
+        let mut addresses: Vec<u64> = match whole {
+            true => self.inputs.iter().map(|memory| memory.address).collect(),
+            false => self.next[self.newest].iter().map(|memory| memory.address).collect(),
+        };
+        addresses.extend(self.caches.iter().map(|memory| memory.address));
+        let shapes: Vec<_> =
+            signature.inputs.iter().map(|spec| spec.shape.fixed().unwrap_or_default()).collect();
+        let inputs: Vec<_> = signature
+            .inputs
+            .iter()
+            .zip(&shapes)
+            .zip(&addresses)
+            .map(|((spec, shape), &address)| DeviceTensor { dtype: spec.dtype, shape, address })
+            .collect();
+        let mut output = |i: usize, _: &[usize]| {
+            Ok::<_, Error>(match i {
+                0 | 1 => self.next[to][i].address,
+                2 => self.logits.address,
+                _ => self.spare[i - RESULTS].as_ref().unwrap_or(&self.caches[i - RESULTS]).address,
+            })
+        };
+        let stream = StreamHandle(self.stream.cu_stream() as usize);
+        // SAFETY: our own stream, and memory of the sizes of the signature that lives until the stream is done.
+        unsafe { executable.enqueue(stream, &inputs, &mut output) }?;
+        for (cache, spare) in self.caches.iter_mut().zip(&mut self.spare) {
+            if let Some(spare) = spare {
+                std::mem::swap(cache, spare);
+            }
+        }
+        self.newest = to;
+        Ok(())
+    }
+
+    /// Has the device tell the host the tokens that the last pass chose.
+    fn tell(&mut self) -> Result<()> {
+        let place = self.place;
+        self.place = (place + 1) % PLACES;
+        let from = self.next[self.newest][0].address;
+        let Place { tokens, written } = &mut self.places[place];
+        let to = tokens.as_mut_slice().map_err(|e| failed("no host memory", e))?;
+        self.device.bind_to_thread().map_err(|e| failed("no context", e))?;
+        // SAFETY: as many integers on both sides; the host reads them after the event.
+        unsafe { result::memcpy_dtoh_async(to, from, self.stream.cu_stream()) }
+            .and_then(|()| written.record(&self.stream))
+            .map_err(|e| failed("tokens cannot be copied", e))?;
+        self.pending.push_back(place);
+        Ok(())
+    }
+}
+
+impl Session for DeviceSession {
+    fn start(&mut self, prompts: &[&[u32]]) -> Result<()> {
+        self.pending.clear();
+        let plans: Vec<_> = prompts.iter().map(|prompt| chunks(prompt.len(), self.chunk)).collect();
+        let passes = plans.iter().map(Vec::len).max().unwrap_or_default();
+        for pass in 0..passes {
+            let (mut tokens, mut positions, mut last) = (Vec::new(), Vec::new(), Vec::new());
+            for (prompt, plan) in prompts.iter().zip(&plans) {
+                // A text that is through passes over its end again.
+                let chunk = plan[pass.min(plan.len() - 1)];
+                let end = chunk.start + chunk.len;
+                tokens.extend(prompt[chunk.start..end].iter().map(|&token| i64::from(token)));
+                tokens.extend(std::iter::repeat_n(0, self.chunk - chunk.len));
+                positions.extend(
+                    (chunk.start..chunk.start + self.chunk).map(|position| position as i64),
+                );
+                last.push(end as i64 - 1);
+            }
+            for (memory, values) in self.inputs.iter().zip([&tokens, &positions, &last]) {
+                self.write(memory, values)?;
+            }
+            self.pass(true)?;
+        }
+        self.tell()
+    }
+
+    fn step(&mut self, tokens: Option<&[u32]>) -> Result<()> {
+        if let Some(tokens) = tokens {
+            let tokens: Vec<i64> = tokens.iter().map(|&token| i64::from(token)).collect();
+            self.write(&self.next[self.newest][0], &tokens)?;
+        }
+        self.pass(false)?;
+        self.tell()
+    }
+
+    fn tokens(&mut self) -> Result<Vec<u32>> {
+        let none = || Error::new(ErrorKind::Execution, "no pass has left a result");
+        let place = self.pending.pop_front().ok_or_else(none)?;
+        let Place { tokens, written } = &self.places[place];
+        written.synchronize().map_err(|e| failed("the device failed", e))?;
+        let tokens = tokens.as_slice().map_err(|e| failed("the device failed", e))?;
+        Ok(tokens.iter().map(|&token| token as u32).collect())
+    }
+
+    fn logits(&mut self) -> Result<Vec<f32>> {
+        self.pending.pop_front();
+        let mut logits = vec![0f32; self.batch * self.vocabulary];
+        self.device.bind_to_thread().map_err(|e| failed("no context", e))?;
+        // SAFETY: as many numbers on both sides; the copy is waited for.
+        unsafe {
+            result::memcpy_dtoh_async(&mut logits, self.logits.address, self.stream.cu_stream())
+        }
+        .map_err(|e| failed("logits cannot be copied", e))?;
+        self.stream.synchronize().map_err(|e| failed("the device failed", e))?;
+        Ok(logits)
+    }
+
+    fn ahead(&self) -> usize {
+        AHEAD
+    }
+}
+
+impl Drop for DeviceSession {
+    fn drop(&mut self) {
+        // The host's places may be written to still.
+        let _ = self.stream.synchronize();
+    }
+}
+
+fn on_device(module: &InferenceModule) -> Result<&dyn DeviceExecutable> {
+    let none = || Error::new(ErrorKind::Device, "the engine takes no tensors in device memory");
+    module.device().ok_or_else(none)
+}
+
+fn failed(what: &str, source: DriverError) -> Error {
+    Error::new(ErrorKind::Device, format!("{what}: {source}"))
+        .in_operation("generate")
+        .with_source(source)
+}

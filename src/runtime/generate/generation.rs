@@ -1,0 +1,245 @@
+//! Tokens one after the other, until something ends them.
+
+use std::sync::Arc;
+
+use super::GenerateOptions;
+use super::module::Inner;
+use super::sampling::Sampler;
+use super::session::Session;
+use super::text::TextGeneration;
+use crate::error::Result;
+
+/// Why a text has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum End {
+    /// A token that ends texts came next.
+    StopToken,
+    /// A stop string came next.
+    StopString,
+    /// As many tokens were generated as were asked for.
+    MaxTokens,
+    /// The cache is full.
+    CacheFull,
+    /// An error was given.
+    Failed,
+}
+
+/// Tokens of several texts that grow together.
+///
+/// Each item has a token for each text, or `None` for those that have ended. A batch that is dropped ends.
+pub struct Batch {
+    module: Arc<Inner>,
+    options: GenerateOptions,
+    stops: Vec<u32>,
+    /// Prompts, and what was generated.
+    texts: Vec<Vec<u32>>,
+    prompts: Vec<usize>,
+    ends: Vec<Option<End>>,
+    /// One a text; none where the graph chooses.
+    samplers: Vec<Sampler>,
+    /// What was chosen last, also of texts that have ended.
+    last: Vec<u32>,
+    session: Option<Box<dyn Session>>,
+    /// Passes made, the one over the prompts included, and those of them whose results were taken.
+    passes: usize,
+    taken: usize,
+}
+
+impl Batch {
+    pub(super) fn new(
+        module: Arc<Inner>,
+        prompts: &[&[u32]],
+        options: &GenerateOptions,
+    ) -> Result<Self> {
+        options.check()?;
+        let sampler = |i: usize| {
+            let mut own = options.clone();
+            own.seed = options.seed.wrapping_add(i as u64);
+            Sampler::new(&own)
+        };
+        let samplers = match options.is_greedy() {
+            true => Vec::new(),
+            false => (0..prompts.len()).map(sampler).collect::<Result<_>>()?,
+        };
+        let stops = options.stop_tokens.clone().unwrap_or_else(|| module.config.end_tokens.clone());
+        Ok(Self {
+            module,
+            options: options.clone(),
+            stops,
+            texts: prompts.iter().map(|prompt| prompt.to_vec()).collect(),
+            prompts: prompts.iter().map(|prompt| prompt.len()).collect(),
+            ends: vec![None; prompts.len()],
+            samplers,
+            last: Vec::new(),
+            session: None,
+            passes: 0,
+            taken: 0,
+        })
+    }
+
+    /// Why each text has ended, in the order of the prompts.
+    pub fn ends(&self) -> &[Option<End>] {
+        &self.ends
+    }
+
+    /// The tokens generated so far of one of the texts.
+    pub fn generated(&self, text: usize) -> &[u32] {
+        &self.texts[text][self.prompts[text]..]
+    }
+
+    /// How many steps there can be: each writes one position of the cache.
+    fn most_steps(&self) -> usize {
+        (self.module.capacity - self.longest()).min(self.options.max_tokens.saturating_sub(1))
+    }
+
+    fn advance(&mut self) -> Result<Option<Vec<Option<u32>>>> {
+        if self.options.max_tokens == 0 {
+            self.end_all(End::MaxTokens);
+        }
+        if self.ends.iter().all(Option::is_some) {
+            return Ok(None);
+        }
+        self.options.limit.check()?;
+        let mut session = match self.session.take() {
+            Some(session) => session,
+            None => {
+                let mut session = self.module.session()?;
+                let prompts: Vec<&[u32]> = self.texts.iter().map(Vec::as_slice).collect();
+                session.start(&prompts)?;
+                self.passes = 1;
+                session
+            }
+        };
+        let chosen = match self.samplers.is_empty() {
+            true => self.likeliest(&mut *session)?,
+            false => self.sampled(&mut *session)?,
+        };
+        self.taken += 1;
+        self.session = Some(session);
+        Ok(self.accept(&chosen))
+    }
+
+    /// The tokens that the graph chose, with passes made ahead.
+    fn likeliest(&mut self, session: &mut dyn Session) -> Result<Vec<u32>> {
+        let steps = self.most_steps();
+        while self.passes <= self.taken + session.ahead() && self.passes <= steps {
+            session.step(None)?;
+            self.passes += 1;
+        }
+        if self.passes == self.taken {
+            session.step(None)?;
+            self.passes += 1;
+        }
+        session.tokens()
+    }
+
+    fn sampled(&mut self, session: &mut dyn Session) -> Result<Vec<u32>> {
+        if self.passes == self.taken {
+            session.step(Some(&self.last))?;
+            self.passes += 1;
+        }
+        let logits = session.logits()?;
+        let size = logits.len() / self.texts.len();
+        let samplers = self.samplers.iter_mut().zip(&self.texts).zip(logits.chunks(size));
+        samplers.map(|((sampler, text), logits)| sampler.sample(logits.to_vec(), text)).collect()
+    }
+
+    /// Adds tokens to the texts that go on. `None` where all end here.
+    fn accept(&mut self, chosen: &[u32]) -> Option<Vec<Option<u32>>> {
+        let full = self.taken > self.module.capacity - self.longest();
+        let mut given = Vec::with_capacity(chosen.len());
+        for (i, &token) in chosen.iter().enumerate() {
+            if self.ends[i].is_none() && self.stops.contains(&token) {
+                self.ends[i] = Some(End::StopToken);
+            }
+            if self.ends[i].is_some() {
+                // It grows on with its batch, unseen.
+                given.push(None);
+                continue;
+            }
+            self.texts[i].push(token);
+            given.push(Some(token));
+            if self.taken == self.options.max_tokens {
+                self.ends[i] = Some(End::MaxTokens);
+            } else if full {
+                self.ends[i] = Some(End::CacheFull);
+            }
+        }
+        self.last = chosen.to_vec();
+        given.iter().any(Option::is_some).then_some(given)
+    }
+
+    fn longest(&self) -> usize {
+        self.prompts.iter().max().copied().unwrap_or_default()
+    }
+
+    /// Ends the texts that have not ended.
+    fn end_all(&mut self, end: End) {
+        for own in &mut self.ends {
+            own.get_or_insert(end);
+        }
+    }
+}
+
+impl Iterator for Batch {
+    type Item = Result<Vec<Option<u32>>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = self.advance();
+        if next.is_err() {
+            self.session = None;
+            self.end_all(End::Failed);
+        }
+        next.transpose()
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take() {
+            self.module.keep(session);
+        }
+    }
+}
+
+/// The tokens of one text, as an iterator. One that is dropped ends, and its cache serves the next.
+pub struct Generation(Batch);
+
+impl Generation {
+    pub(super) fn of(batch: Batch) -> Self {
+        Self(batch)
+    }
+
+    /// Why it has ended, if it has.
+    pub fn end(&self) -> Option<End> {
+        self.0.ends[0]
+    }
+
+    /// It has ended for another reason than its tokens.
+    pub(super) fn end_with(&mut self, end: End) {
+        self.0.ends[0] = Some(end);
+    }
+
+    /// The same as text, whole characters at a time. `decode` makes text of tokens, such as
+    /// `|tokens: &[u32]| tokenizer.decode(tokens, true)` with the crate `tokenizers`. Stop strings end it.
+    pub fn text<E, F>(self, decode: F) -> TextGeneration<F>
+    where
+        F: FnMut(&[u32]) -> Result<String, E>,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let stops = self.0.options.stop_strings.clone();
+        TextGeneration::new(self, decode, stops)
+    }
+}
+
+impl Iterator for Generation {
+    type Item = Result<u32>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.0.next()? {
+            Ok(tokens) => tokens.first().copied().flatten().map(Ok),
+            Err(e) => Some(Err(e)),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Texts whose caches are passed in host memory, for runtimes that run there.
+
+use super::session::{Session, chunks};
+use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::InferenceModule;
+use crate::spec::TensorSpec;
+use crate::tensor::HostTensor;
+
+/// The inputs before the caches: tokens, positions and the last position.
+const BEFORE_CACHES: usize = 3;
+/// The outputs before the caches: the next token, its position and the logits.
+const RESULTS: usize = 3;
+
+/// One module for prompts and single tokens, whose number of tokens is dynamic.
+pub(super) struct HostSession {
+    module: InferenceModule,
+    chunk: usize,
+    caches: Vec<HostTensor>,
+    lengths: Vec<usize>,
+    result: Option<[HostTensor; RESULTS]>,
+}
+
+impl HostSession {
+    pub(super) fn new(module: &InferenceModule, chunk: usize) -> Result<Self> {
+        let caches =
+            module.signature().inputs[BEFORE_CACHES..].iter().map(empty).collect::<Result<_>>()?;
+        let (module, lengths) = (module.clone(), Vec::new());
+        Ok(Self { module, chunk, caches, lengths, result: None })
+    }
+
+    /// One pass: for each text its tokens, and where they begin.
+    fn pass(&mut self, rows: &[(&[u32], usize)]) -> Result<()> {
+        let count = rows.iter().map(|(tokens, _)| tokens.len()).max().unwrap_or_default();
+        let (mut tokens, mut positions, mut last) = (Vec::new(), Vec::new(), Vec::new());
+        for (row, start) in rows {
+            tokens.extend(row.iter().map(|&token| i64::from(token)));
+            // What stands behind a text is overwritten before it is read.
+            tokens.extend(std::iter::repeat_n(0, count - row.len()));
+            positions.extend((*start..start + count).map(|position| position as i64));
+            last.push((start + row.len()) as i64 - 1);
+        }
+        let batch = rows.len();
+        let mut inputs = vec![
+            HostTensor::from_vec([batch, count], tokens)?,
+            HostTensor::from_vec([batch, count], positions)?,
+            HostTensor::from_vec([batch, 1], last)?,
+        ];
+        inputs.append(&mut self.caches);
+        let mut outputs = match self.module.run(&inputs) {
+            Ok(outputs) => outputs,
+            Err(e) => {
+                self.caches = inputs.split_off(BEFORE_CACHES);
+                return Err(e);
+            }
+        };
+        self.caches = outputs.split_off(RESULTS);
+        self.result = outputs.try_into().ok();
+        Ok(())
+    }
+
+    fn result(&self) -> Result<&[HostTensor; RESULTS]> {
+        let none = || Error::new(ErrorKind::Execution, "no pass has left a result");
+        self.result.as_ref().ok_or_else(none)
+    }
+}
+
+impl Session for HostSession {
+    fn start(&mut self, prompts: &[&[u32]]) -> Result<()> {
+        self.result = None;
+        self.lengths = prompts.iter().map(|prompt| prompt.len()).collect();
+        let plans: Vec<_> = prompts.iter().map(|prompt| chunks(prompt.len(), self.chunk)).collect();
+        let passes = plans.iter().map(Vec::len).max().unwrap_or_default();
+        for pass in 0..passes {
+            let rows: Vec<(&[u32], usize)> = prompts
+                .iter()
+                .zip(&plans)
+                .map(|(prompt, plan)| {
+                    // A text that is through passes over its end again.
+                    let chunk = plan[pass.min(plan.len() - 1)];
+                    (&prompt[chunk.start..chunk.start + chunk.len], chunk.start)
+                })
+                .collect();
+            self.pass(&rows)?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, tokens: Option<&[u32]>) -> Result<()> {
+        let chosen = match tokens {
+            Some(tokens) => tokens.to_vec(),
+            None => self.tokens()?,
+        };
+        let tokens = chosen.iter().map(std::slice::from_ref);
+        let rows: Vec<(&[u32], usize)> = tokens.zip(self.lengths.iter().copied()).collect();
+        self.pass(&rows)?;
+        self.lengths.iter_mut().for_each(|length| *length += 1);
+        Ok(())
+    }
+
+    fn tokens(&mut self) -> Result<Vec<u32>> {
+        let tokens = self.result()?[0].to_vec::<i64>()?;
+        Ok(tokens.into_iter().map(|token| token as u32).collect())
+    }
+
+    fn logits(&mut self) -> Result<Vec<f32>> {
+        self.result()?[2].to_vec()
+    }
+
+    fn ahead(&self) -> usize {
+        0
+    }
+}
+
+fn empty(spec: &TensorSpec) -> Result<HostTensor> {
+    let shape = spec.shape.fixed().unwrap_or_default();
+    let len = shape.iter().product::<usize>() * spec.dtype.size();
+    HostTensor::from_bytes(spec.dtype, shape, bytes::Bytes::from(vec![0u8; len]))
+}

@@ -1,0 +1,18 @@
+//! Text from language models, token by token: a decoder's engines, the caches that they write, and the choice of tokens.
+//! What the graphs are is the export's business.
+
+#[cfg(feature = "cuda")]
+mod device;
+mod generation;
+mod host;
+mod module;
+mod options;
+mod sampling;
+mod session;
+mod text;
+
+pub use generation::{Batch, End, Generation};
+pub use module::DecoderModule;
+pub use options::GenerateOptions;
+pub use sampling::Sampler;
+pub use text::TextGeneration;

@@ -1,0 +1,146 @@
+//! What a caller may say of one generation.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::limit::TimeLimit;
+
+/// How tokens are chosen, and when a generation ends.
+///
+/// ```
+/// use accelerant::generate::GenerateOptions;
+///
+/// let greedy = GenerateOptions::new().max_tokens(64);
+/// let sampled = GenerateOptions::new().temperature(0.7).top_k(40).top_p(0.9).seed(7).stop_string("\n\n");
+/// ```
+#[derive(Clone, Debug)]
+pub struct GenerateOptions {
+    pub(super) max_tokens: usize,
+    pub(super) temperature: f64,
+    pub(super) top_k: Option<usize>,
+    pub(super) top_p: Option<f64>,
+    pub(super) penalty: f32,
+    pub(super) penalty_window: usize,
+    pub(super) seed: u64,
+    pub(super) stop_tokens: Option<Vec<u32>>,
+    pub(super) stop_strings: Vec<String>,
+    pub(super) limit: TimeLimit,
+}
+
+impl Default for GenerateOptions {
+    fn default() -> Self {
+        Self {
+            max_tokens: 256,
+            temperature: 0.0,
+            top_k: None,
+            top_p: None,
+            penalty: 1.0,
+            penalty_window: 64,
+            seed: 0,
+            stop_tokens: None,
+            stop_strings: Vec::new(),
+            limit: TimeLimit::none(),
+        }
+    }
+}
+
+impl GenerateOptions {
+    /// Up to 256 tokens, always the most likely one, until a token of the model that ends a text.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The most tokens that are generated.
+    #[must_use]
+    pub fn max_tokens(mut self, count: usize) -> Self {
+        self.max_tokens = count;
+        self
+    }
+
+    /// What logits are divided by before a token is drawn. 0 takes the most likely token, which is the default.
+    #[must_use]
+    pub fn temperature(mut self, temperature: f64) -> Self {
+        self.temperature = temperature;
+        self
+    }
+
+    /// Draws from so many most likely tokens alone.
+    #[must_use]
+    pub fn top_k(mut self, count: usize) -> Self {
+        self.top_k = Some(count);
+        self
+    }
+
+    /// Draws from the fewest most likely tokens alone whose probabilities reach this sum.
+    #[must_use]
+    pub fn top_p(mut self, sum: f64) -> Self {
+        self.top_p = Some(sum);
+        self
+    }
+
+    /// Divides the positive logits of tokens that the last [64](Self::repetition_window) tokens have, and multiplies the
+    /// negative ones (Keskar et al., 2019). 1 changes nothing.
+    #[must_use]
+    pub fn repetition_penalty(mut self, penalty: f32) -> Self {
+        self.penalty = penalty;
+        self
+    }
+
+    /// How many tokens, of prompt and generation, the penalty looks back at.
+    #[must_use]
+    pub fn repetition_window(mut self, tokens: usize) -> Self {
+        self.penalty_window = tokens;
+        self
+    }
+
+    /// What random numbers begin with: the same seed draws the same tokens.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Tokens that end the generation and are not given, instead of those in the model's configuration.
+    #[must_use]
+    pub fn stop_tokens(mut self, tokens: impl IntoIterator<Item = u32>) -> Self {
+        self.stop_tokens = Some(tokens.into_iter().collect());
+        self
+    }
+
+    /// A text that ends the generation and is not given. Heeded where tokens become
+    /// [text](super::Generation::text).
+    #[must_use]
+    pub fn stop_string(mut self, text: impl Into<String>) -> Self {
+        self.stop_strings.push(text.into());
+        self
+    }
+
+    /// Ends the generation with an error when the limit is over or cancelled. It is asked before each token.
+    #[must_use]
+    pub fn limit(mut self, limit: &TimeLimit) -> Self {
+        self.limit = limit.clone();
+        self
+    }
+
+    /// Whether the most likely token is always taken, as the graph finds it.
+    pub(super) fn is_greedy(&self) -> bool {
+        (self.temperature == 0.0 || self.top_k == Some(1)) && self.penalty == 1.0
+    }
+
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] naming the option.
+    pub(super) fn check(&self) -> Result<()> {
+        let wrong = if !self.temperature.is_finite() || self.temperature < 0.0 {
+            format!("a temperature of {}", self.temperature)
+        } else if self.top_k == Some(0) {
+            "the 0 most likely tokens".into()
+        } else if self.top_p.is_some_and(|sum| !(sum > 0.0 && sum <= 1.0)) {
+            format!("a sum of probabilities of {}", self.top_p.unwrap_or_default())
+        } else if !self.penalty.is_finite() || self.penalty <= 0.0 {
+            format!("a repetition penalty of {}", self.penalty)
+        } else if self.stop_strings.iter().any(String::is_empty) {
+            "an empty stop string".into()
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(ErrorKind::InvalidArgument, wrong).in_operation("generate"))
+    }
+}

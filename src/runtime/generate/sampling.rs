@@ -1,0 +1,119 @@
+//! One token from logits. The order of steps is that of Candle's `LogitsProcessor`, and the same seed draws the same tokens.
+
+use rand::SeedableRng;
+use rand::distr::{Distribution, weighted::WeightedIndex};
+use rand::rngs::StdRng;
+
+use super::GenerateOptions;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Chooses tokens as [options](GenerateOptions) say: the repetition penalty first, then the temperature, the most likely
+/// tokens, and those that reach a sum of probabilities.
+#[derive(Debug)]
+pub struct Sampler {
+    random: StdRng,
+    temperature: f64,
+    top_k: Option<usize>,
+    top_p: Option<f64>,
+    penalty: f32,
+    window: usize,
+}
+
+impl Sampler {
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] naming an option that makes no sense.
+    pub fn new(options: &GenerateOptions) -> Result<Self> {
+        options.check()?;
+        Ok(Self {
+            random: StdRng::seed_from_u64(options.seed),
+            temperature: options.temperature,
+            top_k: options.top_k,
+            top_p: options.top_p,
+            penalty: options.penalty,
+            window: options.penalty_window,
+        })
+    }
+
+    /// A token by its logits, one a token of the vocabulary, after those before.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Execution`] for logits that are no numbers.
+    pub fn sample(&mut self, mut logits: Vec<f32>, before: &[u32]) -> Result<u32> {
+        if let Some(token) = logits.iter().position(|logit| logit.is_nan()) {
+            let text = format!("the logit of token {token} is not a number");
+            return Err(Error::new(ErrorKind::Execution, text).in_operation("sample"));
+        }
+        self.penalize(&mut logits, before);
+        if self.temperature == 0.0 {
+            return Ok(most_likely(&logits));
+        }
+        let mut likely = softmax(&logits, self.temperature);
+        let Some(k) = self.top_k.filter(|k| *k < likely.len()) else {
+            self.narrow(&mut likely);
+            return self.draw(&likely);
+        };
+        let mut tokens: Vec<usize> = (0..likely.len()).collect();
+        let (best, ..) = tokens.select_nth_unstable_by(k, |&i, &j| likely[j].total_cmp(&likely[i]));
+        let mut of_best: Vec<f32> = best.iter().map(|&token| likely[token]).collect();
+        if self.top_p.is_some_and(|sum| (sum as f32) < of_best.iter().sum()) {
+            self.narrow(&mut of_best);
+        }
+        Ok(best[self.draw(&of_best)? as usize] as u32)
+    }
+
+    fn penalize(&self, logits: &mut [f32], before: &[u32]) {
+        if self.penalty == 1.0 {
+            return;
+        }
+        let mut met = std::collections::HashSet::new();
+        for &token in &before[before.len().saturating_sub(self.window)..] {
+            if let Some(logit) = logits.get_mut(token as usize).filter(|_| met.insert(token)) {
+                *logit = if *logit >= 0.0 { *logit / self.penalty } else { *logit * self.penalty };
+            }
+        }
+    }
+
+    /// Leaves the most likely ones whose sum reaches the one asked for.
+    fn narrow(&self, likely: &mut [f32]) {
+        let Some(sum) = self.top_p.filter(|sum| *sum < 1.0) else { return };
+        let mut order: Vec<usize> = (0..likely.len()).collect();
+        order.sort_by(|&i, &j| likely[j].total_cmp(&likely[i]));
+        let mut reached = 0.0;
+        for i in order {
+            if reached >= sum as f32 {
+                likely[i] = 0.0;
+            } else {
+                reached += likely[i];
+            }
+        }
+    }
+
+    fn draw(&mut self, likely: &[f32]) -> Result<u32> {
+        let weighted = WeightedIndex::new(likely).map_err(|e| {
+            let text = format!("no token can be drawn: {e}");
+            Error::new(ErrorKind::Execution, text).in_operation("sample")
+        })?;
+        Ok(weighted.sample(&mut self.random) as u32)
+    }
+}
+
+/// The first of the largest.
+fn most_likely(logits: &[f32]) -> u32 {
+    let mut best = 0;
+    for (i, logit) in logits.iter().enumerate() {
+        if *logit > logits[best] {
+            best = i;
+        }
+    }
+    best as u32
+}
+
+fn softmax(logits: &[f32], temperature: f64) -> Vec<f32> {
+    // Multiplied as Candle does, in 32 bits.
+    let by = (1.0 / temperature) as f32;
+    let scaled = || logits.iter().map(|logit| logit * by);
+    let largest = scaled().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f32> = scaled().map(|logit| (logit - largest).exp()).collect();
+    let sum: f32 = powers.iter().sum();
+    powers.iter().map(|power| power / sum).collect()
+}

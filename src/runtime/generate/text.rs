@@ -1,0 +1,115 @@
+//! Tokens as text: whole characters alone, up to a stop string.
+
+use super::generation::{End, Generation};
+use crate::error::{Error, ErrorKind, Result};
+
+/// What decoders write for a character that is not whole yet.
+const UNFINISHED: char = '\u{FFFD}';
+
+/// The text of a [generation](Generation::text), in pieces. Together they are what all tokens decode to, up to the first
+/// stop string.
+pub struct TextGeneration<F> {
+    tokens: Generation,
+    decode: F,
+    stops: Vec<String>,
+    known: Vec<u32>,
+    /// Where the tokens begin that are decoded, and where those begin whose text was not given.
+    from: usize,
+    read: usize,
+    /// Decoded, and perhaps the beginning of a stop string.
+    held: String,
+    done: bool,
+}
+
+impl<F, E> TextGeneration<F>
+where
+    F: FnMut(&[u32]) -> Result<String, E>,
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    pub(super) fn new(tokens: Generation, decode: F, stops: Vec<String>) -> Self {
+        let (known, held) = (Vec::new(), String::new());
+        Self { tokens, decode, stops, known, from: 0, read: 0, held, done: false }
+    }
+
+    /// Why it has ended, if it has.
+    pub fn end(&self) -> Option<End> {
+        self.tokens.end()
+    }
+
+    /// What the tokens that were not given yet add to the text. Some tokens are parts of characters, and some look
+    /// otherwise at the start of a text: tokens before them are decoded as well.
+    fn decoded(&mut self, last: bool) -> Result<Option<String>> {
+        let failed = |e: E| {
+            let source = e.into();
+            let text = format!("tokens cannot be decoded: {source}");
+            Error::new(ErrorKind::Processing, text).in_operation("generate")
+        };
+        let before = (self.decode)(&self.known[self.from..self.read]).map_err(failed)?;
+        let all = (self.decode)(&self.known[self.from..]).map_err(failed)?;
+        if all.ends_with(UNFINISHED) && !last {
+            return Ok(None);
+        }
+        let Some(new) = all.get(before.len()..).filter(|new| !new.is_empty()) else {
+            return Ok(None);
+        };
+        (self.from, self.read) = (self.read, self.known.len());
+        Ok(Some(new.to_owned()))
+    }
+
+    /// What may be given of the text that is held; all of it at the end.
+    fn release(&mut self, last: bool) -> Option<String> {
+        let first = self.stops.iter().filter_map(|stop| self.held.find(stop.as_str())).min();
+        if let Some(at) = first {
+            self.held.truncate(at);
+            self.done = true;
+            self.tokens.end_with(End::StopString);
+        }
+        let kept = if last || self.done { 0 } else { self.begun() };
+        let given: String = self.held.drain(..self.held.len() - kept).collect();
+        (!given.is_empty()).then_some(given)
+    }
+
+    /// How many bytes at the end may be the beginning of a stop string.
+    fn begun(&self) -> usize {
+        let ends = self.held.char_indices().map(|(i, _)| &self.held[i..]);
+        let begins = |end: &&str| self.stops.iter().any(|stop| stop.starts_with(end));
+        ends.filter(begins).map(str::len).max().unwrap_or_default()
+    }
+}
+
+impl<F, E> Iterator for TextGeneration<F>
+where
+    F: FnMut(&[u32]) -> Result<String, E>,
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Item = Result<String>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.done {
+            let last = match self.tokens.next() {
+                Some(Ok(token)) => {
+                    self.known.push(token);
+                    false
+                }
+                Some(Err(e)) => {
+                    self.done = true;
+                    return Some(Err(e));
+                }
+                None => true,
+            };
+            match self.decoded(last) {
+                Ok(new) => self.held.extend(new),
+                Err(e) => {
+                    self.done = true;
+                    return Some(Err(e));
+                }
+            }
+            let given = self.release(last);
+            self.done |= last;
+            if given.is_some() {
+                return given.map(Ok);
+            }
+        }
+        None
+    }
+}

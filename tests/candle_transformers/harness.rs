@@ -1,0 +1,254 @@
+//! How a model is compared: read by `traced!` with the crate's own on the same weights, and
+//! exported with both. No models here.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+
+use accelerant::backend::Registry;
+use accelerant::candle::{Examples, Trace, Traceable, Traced};
+use accelerant::{BackendKind, Dim, HostTensor, OptimizeOptions};
+use candle_core::{DType, Device, Result, Shape, Tensor};
+use candle_nn::var_builder::SimpleBackend;
+use candle_nn::{Init, VarBuilder};
+use serde_json::Value;
+
+use crate::common::{self, Runner, Sample, Tolerance, random, to_f64};
+
+/// A model of the crate and how it is called.
+pub(crate) struct Case<T> {
+    pub(crate) name: &'static str,
+    /// The call, as it stands in the source.
+    pub(crate) call: &'static str,
+    pub(crate) inputs: Vec<Tensor>,
+    /// Makes it from weights.
+    pub(crate) build: fn(VarBuilder<'static>) -> Result<Model<T>>,
+}
+
+/// What a forward does, for tensors of one kind.
+type Run<T> = Box<dyn Fn(&[T]) -> Result<Vec<T>>>;
+
+pub(crate) struct Model<T> {
+    pub(crate) run: Run<T>,
+    /// Where no closure is needed.
+    pub(crate) stands: Option<Rc<dyn Traceable>>,
+}
+
+/// Weights that depend on their name and shape alone, at a size at which values neither grow nor
+/// vanish.
+struct Weights;
+
+impl SimpleBackend for Weights {
+    fn get(
+        &self,
+        shape: Shape,
+        name: &str,
+        _: Init,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Tensor> {
+        if !self.contains_tensor(name) {
+            candle_core::bail!("there is no {name}")
+        }
+        let mut hasher = DefaultHasher::new();
+        name.hash(&mut hasher);
+        let (values, _) = random(shape.dims(), hasher.finish()).into_raw_vec_and_offset();
+        let tensor = Tensor::from_vec(values, shape.clone(), device)?;
+        let inputs = shape.dims().iter().skip(1).product::<usize>().max(1);
+        let tensor = match () {
+            () if name.ends_with("running_var") => tensor.affine(0.5, 1.5)?,
+            () if name.ends_with("bias") || name.ends_with("mean") => tensor.affine(0.1, 0.0)?,
+            () if shape.rank() == 1 => tensor.affine(0.2, 1.0)?,
+            () if name.contains("embed") || name.contains("token") => tensor,
+            () => tensor.affine((2.0 / inputs as f64).sqrt(), 0.0)?,
+        };
+        tensor.to_dtype(dtype)
+    }
+
+    fn get_unchecked(&self, name: &str, _: DType, _: &Device) -> Result<Tensor> {
+        candle_core::bail!("the shape of {name} is not known")
+    }
+
+    /// What checkpoints of the small configurations have not.
+    fn contains_tensor(&self, name: &str) -> bool {
+        !["grn", "reparam_conv"].iter().any(|part| name.contains(part)) && name != "bert"
+    }
+}
+
+pub(crate) fn weights() -> VarBuilder<'static> {
+    VarBuilder::from_backend(Box::new(Weights), DType::F32, Device::Cpu)
+}
+
+pub(crate) fn noise(shape: &[usize]) -> Tensor {
+    let (values, _) = random(shape, 7).into_raw_vec_and_offset();
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+pub(crate) fn image(size: usize) -> Tensor {
+    noise(&[1, 3, size, size])
+}
+
+/// Tokens of a vocabulary, none of them padding.
+pub(crate) fn ids(length: usize, vocabulary: u32) -> Tensor {
+    let tokens: Vec<u32> = (0..length as u32).map(|i| 3 + (i * 7) % (vocabulary - 3)).collect();
+    Tensor::from_vec(tokens, (1, length), &Device::Cpu).unwrap()
+}
+
+/// A configuration: what small models have in common, with these fields besides.
+pub(crate) fn config<C: serde::de::DeserializeOwned>(fields: &str) -> C {
+    const COMMON: &str = include_str!("config.json");
+    let mut all: Value = serde_json::from_str(COMMON).unwrap();
+    let fields: Value = serde_json::from_str(&format!("{{{fields}}}")).unwrap();
+    for (name, value) in fields.as_object().unwrap() {
+        all.as_object_mut().unwrap().insert(name.clone(), value.clone());
+    }
+    all.as_object_mut().unwrap().retain(|_, value| *value != "none");
+    serde_json::from_value(all).unwrap()
+}
+
+/// As tensors travel: u32 as i64.
+fn host(tensor: &Tensor) -> HostTensor {
+    let flat = tensor.flatten_all().unwrap();
+    match tensor.dtype() {
+        DType::F32 => HostTensor::from_vec(tensor.dims(), flat.to_vec1::<f32>().unwrap()),
+        _ => {
+            let flat = flat.to_dtype(DType::I64).unwrap();
+            HostTensor::from_vec(tensor.dims(), flat.to_vec1::<i64>().unwrap())
+        }
+    }
+    .unwrap()
+}
+
+/// Relative to the largest value of the output: rounding adds up over dozens of layers.
+fn tolerance(backend: BackendKind, expected: &HostTensor) -> Tolerance {
+    let scale = to_f64(expected).into_iter().fold(0.0, |scale: f64, x| scale.max(x.abs()));
+    let part = if common::is_portable(&backend) { 2e-4 } else { 2e-2 };
+    Tolerance { absolute: part * scale, relative: 0.0 }
+}
+
+/// What became of a model.
+#[derive(Debug, Default)]
+pub(crate) struct Row {
+    pub(crate) stands: bool,
+    /// Each step that was tried, with what it failed with.
+    pub(crate) steps: Vec<(&'static str, std::result::Result<(), String>)>,
+}
+
+impl Row {
+    fn step<R>(
+        &mut self,
+        name: &'static str,
+        step: impl FnOnce() -> std::result::Result<R, String>,
+    ) -> Option<R> {
+        let result = catch_unwind(AssertUnwindSafe(step)).unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().cloned();
+            Err(text
+                .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).into()))
+                .unwrap_or_else(|| "panic".into()))
+        });
+        match result {
+            Ok(value) => {
+                self.steps.push((name, Ok(())));
+                Some(value)
+            }
+            Err(error) => {
+                self.steps.push((name, Err(error)));
+                None
+            }
+        }
+    }
+}
+
+impl Row {
+    pub(crate) fn is_good(&self) -> bool {
+        self.steps.iter().all(|(_, result)| result.is_ok())
+    }
+}
+
+impl std::fmt::Display for Row {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", if self.stands { "stands" } else { "closure" })?;
+        for (name, result) in &self.steps {
+            match result {
+                Ok(()) => write!(f, ", {name}")?,
+                Err(error) => {
+                    let line: String = error.chars().take(400).collect();
+                    write!(f, ", {name} FAILED: {}", line.replace('\n', " "))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+pub(crate) fn compare(native: &Case<Tensor>, traced: &Case<Traced>) -> Row {
+    let (mut row, inputs) = (Row::default(), &native.inputs);
+    let expected = row.step("native", || {
+        let model = (native.build)(weights()).map_err(text)?;
+        let outputs = (model.run)(inputs).map_err(text)?;
+        let outputs: Vec<HostTensor> = outputs.iter().map(host).collect();
+        for output in &outputs {
+            let values = to_f64(output);
+            let first = values.first().copied().unwrap_or(f64::NAN);
+            if !values.iter().all(|x| x.is_finite()) || values.iter().all(|x| *x == first) {
+                return Err("the native result tells nothing".into());
+            }
+        }
+        Ok(outputs)
+    });
+    let Some(expected) = expected else { return row };
+    let model = row.step("made", || (traced.build)(weights()).map_err(text));
+    let Some(model) = model else { return row };
+    row.stands = model.stands.is_some();
+    row.step("run", || {
+        let inputs: Vec<Traced> = inputs.iter().map(Traced::from).collect();
+        let outputs = (model.run)(&inputs).map_err(text)?;
+        for (got, expected) in outputs.into_iter().zip(&expected) {
+            let got = host(&Tensor::try_from(got).map_err(text)?);
+            common::compare(&got, expected, tolerance(BackendKind::Tract, expected))?;
+        }
+        Ok(())
+    });
+    let trace = |options: &OptimizeOptions| {
+        let examples = Examples::from(&inputs[..]);
+        match &model.stands {
+            Some(model) => Trace::of(&**model, examples, options),
+            None => Trace::of_fn(examples, options, |inputs| (model.run)(inputs)),
+        }
+        .map_err(text)
+    };
+    let Some(fixed) = row.step("trace", || trace(&OptimizeOptions::new())) else { return row };
+    let sample =
+        Sample { name: String::new(), inputs: inputs.iter().map(host).collect(), expected };
+    for backend in Registry::default().backends() {
+        let (runner, name) = match backend.kind() {
+            BackendKind::Ort => (Runner::OnnxRuntime, "ONNX Runtime"),
+            BackendKind::TensorRtRtx => (Runner::TensorRtRtx, "TensorRT-RTX"),
+            _ => continue,
+        };
+        if common::is_asked_for(runner) {
+            let onnx = || fixed.to_onnx(backend.target()).map_err(text);
+            let samples = std::slice::from_ref(&sample);
+            row.step(name, || common::run_on(backend.as_ref(), &onnx()?, samples, &tolerance));
+        }
+    }
+    // Pictures and sounds in batches, texts of any length.
+    let is_text = |x: &Tensor| x.dtype() == DType::U32 && x.dims() == inputs[0].dims();
+    if inputs.iter().all(is_text) {
+        row.step("length", || {
+            let length = Dim::dynamic("length", 2..=16).map_err(text)?;
+            let mut options = OptimizeOptions::new();
+            for i in 0..inputs.len() {
+                options = options.dynamic_axis(i, 1, length.clone());
+            }
+            trace(&options)
+        });
+    } else {
+        row.step("batch", || trace(&OptimizeOptions::new().dynamic_batch(1..=3).map_err(text)?));
+    }
+    row
+}

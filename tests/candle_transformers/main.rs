@@ -1,0 +1,40 @@
+//! Models of candle-transformers as they stand, read by `traced!`: each is compared with the crate's
+//! own on the same weights, and what is exported of it with both.
+
+#![cfg(all(feature = "candle", feature = "tract"))]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod harness;
+#[allow(unused_imports)]
+mod native;
+#[allow(unused_imports)]
+mod traced;
+
+accelerant::traced!(pub mod models = candle_transformers::models::{bert, mistral, resnet, vit});
+
+accelerant::traced!(mod alone = candle_transformers::models::bert);
+
+#[test]
+fn models_agree_with_the_crate_and_are_exported() {
+    for (native, traced) in native::all().iter().zip(&traced::all()) {
+        let row = harness::compare(native, traced);
+        eprintln!("{}: {row}", native.name);
+        assert!(row.is_good(), "{}: {row}", native.name);
+        assert!(row.stands || native.name == "mistral", "{} stands by itself", native.name);
+    }
+}
+
+#[test]
+fn one_module_is_named_by_itself_and_its_inputs_by_its_forward() {
+    use accelerant::OptimizeOptions;
+    use accelerant::candle::export_onnx;
+
+    let config = harness::config(r#""hidden_act": "gelu""#);
+    let model = alone::BertModel::load(harness::weights().into(), &config).unwrap();
+    let ids = harness::ids(9, 64);
+    let options = OptimizeOptions::new();
+    let onnx = export_onnx(&model, (&ids, &ids.affine(0., 0.).unwrap()), &options).unwrap();
+    let names: Vec<_> = onnx.signature().inputs.iter().map(|input| input.name.clone()).collect();
+    assert_eq!(names, ["input_ids", "token_type_ids"]);
+}

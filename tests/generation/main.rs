@@ -1,0 +1,50 @@
+//! Generation: decoders against Candle's models, the choice of tokens, ends, text and bad input. What runs a decoder on
+//! a GPU is in `device_cuda`.
+#![cfg(feature = "candle")]
+
+mod bad_input;
+mod engines;
+mod families;
+mod gguf;
+mod sampling;
+mod text;
+
+use accelerant::generate::{Decoder, DecoderConfig, DecoderModule, DecoderOptions, Tokens};
+use accelerant::{BackendKind, OptimizeOptions, Result, cache::EngineCache};
+
+/// A model of a few thousand weights.
+pub(crate) const TINY: &str = r#"{
+    "model_type": "llama", "vocab_size": 61, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "rms_norm_eps": 1e-5, "max_position_embeddings": 64,
+    "rope_theta": 10000.0, "tie_word_embeddings": false, "eos_token_id": null
+}"#;
+
+pub(crate) fn tiny() -> Result<Decoder> {
+    let config = DecoderConfig::from_json(TINY)?;
+    let weights = config.random_weights(3)?;
+    Ok(Decoder::new(config, weights))
+}
+
+/// On a runtime that runs here, with prompts in chunks of 8 tokens.
+pub(crate) fn compiled(
+    decoder: &Decoder,
+    options: DecoderOptions,
+    kind: BackendKind,
+) -> Result<DecoderModule> {
+    let compiling = OptimizeOptions::new().require(kind).cache(EngineCache::off());
+    decoder.optimize_trt(&options.tokens(Tokens::UpTo(8)), &compiling)
+}
+
+/// The runtimes that the tests are asked to run on, of those that run here.
+pub(crate) fn runtimes() -> Vec<BackendKind> {
+    let mut all = Vec::new();
+    if cfg!(feature = "tract") {
+        all.push(BackendKind::Tract);
+    }
+    if cfg!(feature = "ort")
+        && std::env::var_os("ORT_DYLIB_PATH").is_some_and(|path| !path.is_empty())
+    {
+        all.push(BackendKind::Ort);
+    }
+    all
+}

@@ -1,0 +1,79 @@
+//! The choice of tokens, against Candle's `LogitsProcessor`.
+
+use accelerant::ErrorKind;
+use accelerant::generate::{GenerateOptions, Sampler};
+use candle_core::{Device, Tensor};
+use candle_transformers::generation::{LogitsProcessor, Sampling};
+use candle_transformers::utils::apply_repeat_penalty;
+
+fn logits(step: usize) -> Vec<f32> {
+    (0..97).map(|i| ((i * i + 31 * step) % 89) as f32 / 9.0 - 4.0 + i as f32 * 1e-4).collect()
+}
+
+/// 200 tokens of both with one seed.
+fn compare(options: GenerateOptions, sampling: Sampling, penalty: f32) {
+    let mut own = Sampler::new(&options.seed(11)).expect("options");
+    let mut candle = LogitsProcessor::from_sampling(11, sampling);
+    let mut before = vec![5, 6, 5];
+    for step in 0..200 {
+        let logits = logits(step);
+        let tensor = Tensor::new(&logits[..], &Device::Cpu).expect("a tensor");
+        let start = before.len().saturating_sub(64);
+        let tensor = apply_repeat_penalty(&tensor, penalty, &before[start..]).expect("a penalty");
+        let expected = candle.sample(&tensor).expect("a token");
+        let got = own.sample(logits, &before).expect("a token");
+        assert_eq!(got, expected, "step {step}");
+        before.push(got);
+    }
+}
+
+#[test]
+fn the_same_seed_draws_what_candle_draws() {
+    let options = || GenerateOptions::new().temperature(0.8);
+    let temperature = 0.8;
+    compare(GenerateOptions::new(), Sampling::ArgMax, 1.0);
+    compare(options(), Sampling::All { temperature }, 1.0);
+    compare(options().top_k(7), Sampling::TopK { k: 7, temperature }, 1.0);
+    compare(options().top_k(500), Sampling::TopK { k: 500, temperature }, 1.0);
+    compare(options().top_p(0.6), Sampling::TopP { p: 0.6, temperature }, 1.0);
+    compare(
+        options().top_k(20).top_p(0.5),
+        Sampling::TopKThenTopP { k: 20, p: 0.5, temperature },
+        1.0,
+    );
+    compare(options().repetition_penalty(1.7), Sampling::All { temperature }, 1.7);
+    compare(GenerateOptions::new().repetition_penalty(1.3), Sampling::ArgMax, 1.3);
+}
+
+#[test]
+fn the_penalty_looks_back_as_far_as_told() {
+    let options = GenerateOptions::new().repetition_penalty(100.0).repetition_window(1);
+    let mut sampler = Sampler::new(&options).expect("options");
+    let logits = vec![1.0, 3.0, 2.0];
+    assert_eq!(sampler.sample(logits.clone(), &[1]).expect("a token"), 2);
+    assert_eq!(sampler.sample(logits, &[1, 2]).expect("a token"), 1);
+}
+
+#[test]
+fn options_that_make_no_sense_are_refused() {
+    let wrong = [
+        GenerateOptions::new().temperature(-1.0),
+        GenerateOptions::new().temperature(f64::NAN),
+        GenerateOptions::new().top_k(0),
+        GenerateOptions::new().top_p(0.0),
+        GenerateOptions::new().top_p(1.5),
+        GenerateOptions::new().repetition_penalty(0.0),
+        GenerateOptions::new().stop_string(""),
+    ];
+    for options in wrong {
+        let error = Sampler::new(&options).expect_err("refused");
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{options:?}");
+    }
+}
+
+#[test]
+fn logits_that_are_no_numbers_are_an_error() {
+    let mut sampler = Sampler::new(&GenerateOptions::new().temperature(1.0)).expect("options");
+    let error = sampler.sample(vec![0.0, f32::NAN], &[]).expect_err("refused");
+    assert!(error.to_string().contains("token 1"), "{error}");
+}
