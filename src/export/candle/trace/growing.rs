@@ -4,8 +4,8 @@
 
 use super::{Run, Step};
 use crate::error::{Error, ErrorKind};
-use crate::export::sizes::Column;
 use crate::export::candle::tape::{Constant, Op, Recorded};
+use crate::export::sizes::Column;
 
 /// The run whose constant at a step begins with those of all others.
 pub(super) fn largest(runs: &[Run], step: usize) -> Option<usize> {
