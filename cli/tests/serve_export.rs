@@ -6,10 +6,13 @@ use accelerant::{DType, Dim, export::GraphBuilder};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+/// A file has names for its sizes, and no bounds.
+const SIZES: [&str; 2] = ["--shape", "rows=1:16,length=1:64"];
+
 /// Exit code, standard output and standard error.
 fn export(args: &[&str]) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_accelerant"));
-    let output = command.args(["--json", "serve-export"]).args(args).output().unwrap();
+    let output = command.args(["--json", "serve-export"]).args(SIZES).args(args).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
 }
