@@ -10,7 +10,7 @@ use std::process::Command;
 pub(crate) const CLIENT: &str = "ACCELERANT_TRITON_CLIENT";
 
 /// The client with its schema, and what reads a schema.
-const PACKAGES: [&str; 2] = ["tritonclient==2.73.0", "protobuf"];
+const PACKAGES: [&str; 2] = ["tritonclient==2.73.0", "protobuf==7.36.2"];
 
 /// Where the client is; fetched first if it is not there.
 pub(crate) fn client() -> Result<PathBuf> {
