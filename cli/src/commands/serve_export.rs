@@ -78,7 +78,7 @@ const MAX_BATCH: usize = 8;
 
 /// What goes into the folder of a version.
 enum Content {
-    Model(OnnxModel),
+    Model(Box<OnnxModel>),
     Plan(Engine),
 }
 
@@ -86,7 +86,7 @@ pub(crate) fn run(args: &Args, globals: &Globals) -> Result<Output> {
     let bar = Bar::new(globals.quiet);
     bar.say("read the model");
     let content = match (Source::open(&args.model)?, args.format) {
-        (Source::Model(model), Format::Onnx) => Content::Model(args.shapes.bind(*model)?),
+        (Source::Model(model), Format::Onnx) => Content::Model(Box::new(args.shapes.bind(*model)?)),
         (Source::Model(model), Format::Plan) => {
             Content::Plan(build(args, &args.shapes.bind(*model)?, &bar)?)
         }
