@@ -79,7 +79,7 @@ const MAX_BATCH: usize = 8;
 /// What goes into the folder of a version.
 enum Content {
     Model(Box<OnnxModel>),
-    Plan(Engine),
+    Plan(Box<Engine>),
 }
 
 pub(crate) fn run(args: &Args, globals: &Globals) -> Result<Output> {
@@ -88,11 +88,11 @@ pub(crate) fn run(args: &Args, globals: &Globals) -> Result<Output> {
     let content = match (Source::open(&args.model)?, args.format) {
         (Source::Model(model), Format::Onnx) => Content::Model(Box::new(args.shapes.bind(*model)?)),
         (Source::Model(model), Format::Plan) => {
-            Content::Plan(build(args, &args.shapes.bind(*model)?, &bar)?)
+            Content::Plan(Box::new(build(args, &args.shapes.bind(*model)?, &bar)?))
         }
         (Source::Engine(engine), _) => {
             args.options.expect_none()?;
-            Content::Plan(*engine)
+            Content::Plan(engine)
         }
     };
     let (backend, file, signature) = match &content {
