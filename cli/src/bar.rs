@@ -2,8 +2,10 @@
 
 use std::{io::IsTerminal, ops::ControlFlow, time::Duration};
 
-use accelerant::{OptimizeOptions, Progress};
+use accelerant::{OptimizeOptions, Phase, Progress};
 use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::apart;
 
 /// A line that is gone when it is dropped.
 pub(crate) struct Bar(ProgressBar);
@@ -23,7 +25,9 @@ impl Bar {
 
     /// Says what goes on.
     pub(crate) fn say(&self, text: impl Into<String>) {
-        self.0.set_message(text.into());
+        let text = text.into();
+        apart::work(&text, false);
+        self.0.set_message(text);
     }
 
     /// The options, followed by this bar.
@@ -31,7 +35,10 @@ impl Bar {
         let bar = self.0.clone();
         options.progress(move |event| {
             match event {
-                Progress::Started { phase } => bar.set_message(phase.to_string()),
+                Progress::Started { phase } => {
+                    apart::work(&format!("the phase `{phase}`"), phase == Phase::Parse);
+                    bar.set_message(phase.to_string());
+                }
                 Progress::Step { phase, part, total: 0, .. } => {
                     bar.set_message(format!("{phase}: {part}"));
                 }

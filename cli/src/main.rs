@@ -1,6 +1,7 @@
 //! The command `accelerant`: what the library does, for people who write no Rust. Each command gives its result as text
 //! and as JSON; here it is printed and its code handed to the shell.
 
+mod apart;
 mod bar;
 mod commands;
 mod describe;
@@ -10,11 +11,14 @@ mod npy;
 mod options;
 mod shapes;
 mod source;
+mod triton;
 
 use std::{io::Write, process::ExitCode};
 
 use clap::{CommandFactory, Parser, Subcommand};
-use commands::{Output, bench, build, cache, check, compare, doctor, inspect, run, sdk};
+use commands::{
+    Output, bench, build, cache, check, compare, doctor, inspect, run, sdk, serve_export,
+};
 use fail::Failure;
 
 const EXIT_CODES: &str = "\
@@ -52,6 +56,12 @@ pub(crate) struct Globals {
     /// Tell what the library logs; twice tells more
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
+    /// Work on the model in this process: a model that ends a parser then ends the command without a word
+    #[arg(long, global = true)]
+    trusted: bool,
+    /// This is the process that works on a model
+    #[arg(long, global = true, hide = true)]
+    apart: bool,
 }
 
 #[derive(Subcommand)]
@@ -76,6 +86,11 @@ enum Command {
     Check(check::Args),
     /// List, check and clear the cache of engines
     Cache(cache::Args),
+    /// Write a folder of a Triton model repository
+    #[command(
+        after_help = "Example: accelerant serve-export model.onnx --shape n=1:8:32 -o repository"
+    )]
+    ServeExport(serve_export::Args),
     /// Install, list and remove the libraries that the backends run on
     Sdk(sdk::Args),
     /// Tell what there is to run on, what is missing, and what helps
@@ -92,7 +107,16 @@ enum Command {
 
 fn main() -> ExitCode {
     let Cli { globals, command } = Cli::parse();
-    log(globals.verbose);
+    #[cfg(unix)]
+    if globals.apart {
+        apart::watch();
+    } else if let Some(model) = command.untrusted(&globals) {
+        return match apart::run(model) {
+            Ok(code) => code.into(),
+            Err(failure) => refuse(&failure, &globals),
+        };
+    }
+    log(&globals);
     let result = match command {
         Command::Build(args) => build::run(&args, &globals),
         Command::Run(args) => run::run(&args, &globals),
@@ -101,6 +125,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Cache(args) => cache::run(&args),
+        Command::ServeExport(args) => serve_export::run(&args, &globals),
         Command::Sdk(args) => sdk::run(&args, &globals),
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions { shell } => {
@@ -118,17 +143,37 @@ fn main() -> ExitCode {
             }
             failure
         }
-        Err(failure) => {
-            if globals.json {
-                print(&format!("{:#}\n", failure.json()));
-            }
-            Some(failure)
-        }
+        Err(failure) => return refuse(&failure, &globals),
     };
     match failure {
         Some(failure) => report(&failure),
         None => ExitCode::SUCCESS,
     }
+}
+
+impl Command {
+    /// The model that a parser or a runtime would read, unless somebody vouches for it. An engine is trusted anyway.
+    #[cfg(unix)]
+    fn untrusted(&self, globals: &Globals) -> Option<&std::path::Path> {
+        let model = match self {
+            Self::Build(args) => &args.model,
+            Self::Run(args) => &args.model,
+            Self::Bench(args) => &args.model,
+            Self::Compare(args) => &args.model,
+            Self::Check(args) => &args.model,
+            Self::ServeExport(args) => &args.model,
+            _ => return None,
+        };
+        (!globals.trusted && !source::is_engine(model)).then_some(model)
+    }
+}
+
+/// The command has no result.
+fn refuse(failure: &Failure, globals: &Globals) -> ExitCode {
+    if globals.json {
+        print(&format!("{:#}\n", failure.json()));
+    }
+    report(failure)
 }
 
 fn report(failure: &Failure) -> ExitCode {
@@ -142,18 +187,25 @@ fn print(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-/// Shows on stderr what the library logs.
-fn log(verbose: u8) {
-    let level = match verbose {
-        0 => return,
-        1 => "accelerant=info,warn",
-        _ => "debug",
+/// Shows on stderr what the library logs. A process that works on a model hears which node its parser is at.
+fn log(globals: &Globals) {
+    use tracing_subscriber::{EnvFilter, Registry, fmt, prelude::*, registry};
+
+    let level = match globals.verbose {
+        0 => None,
+        1 => Some("accelerant=info,warn"),
+        _ => Some("debug"),
     };
-    tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::new(level))
-        .with_writer(std::io::stderr)
-        .without_time()
-        .init();
+    let shown = level.map(|level| {
+        fmt::layer().with_writer(std::io::stderr).without_time().with_filter(EnvFilter::new(level))
+    });
+    #[cfg(unix)]
+    let heard = globals.apart.then(apart::nodes::<Registry>);
+    #[cfg(not(unix))]
+    let heard = None::<tracing_subscriber::layer::Identity>;
+    if shown.is_some() || heard.is_some() {
+        registry().with(heard).with(shown).init();
+    }
 }
 
 #[cfg(test)]

@@ -19,13 +19,21 @@ pub(crate) enum Source {
     Engine(Box<Engine>),
 }
 
+/// Whether a file begins as an engine does.
+pub(crate) fn is_engine(path: &Path) -> bool {
+    begins_as_engine(path).unwrap_or(false)
+}
+
+fn begins_as_engine(path: &Path) -> std::io::Result<bool> {
+    let mut start = Vec::new();
+    File::open(path)?.take(ENGINE.len() as u64).read_to_end(&mut start)?;
+    Ok(start == ENGINE)
+}
+
 impl Source {
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let mut start = Vec::new();
-        let file = File::open(path).map_err(|e| io("read", path, e))?;
-        file.take(ENGINE.len() as u64).read_to_end(&mut start).map_err(|e| io("read", path, e))?;
         // The library's errors of an engine name its file.
-        if start == ENGINE {
+        if begins_as_engine(path).map_err(|e| io("read", path, e))? {
             return Ok(Self::Engine(Box::new(Engine::open(path)?)));
         }
         let model = OnnxModel::open(path).map_err(|e| Failure::from(e).about(path))?;

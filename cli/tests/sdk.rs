@@ -7,7 +7,9 @@ use serde_json::Value;
 /// Exit code, standard output and standard error.
 fn sdk(cache: &Path, args: &[&str], set: &[(&str, &str)]) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_accelerant"));
-    for variable in ["TENSORRT_RTX_ROOT", "TENSORRT_ROOT", "ORT_DYLIB_PATH"] {
+    for variable in
+        ["TENSORRT_RTX_ROOT", "TENSORRT_ROOT", "ORT_DYLIB_PATH", "ACCELERANT_MINILM_DIR"]
+    {
         command.env_remove(variable);
     }
     command.env("ACCELERANT_CACHE_DIR", cache).envs(set.iter().copied());

@@ -4,10 +4,10 @@ use accelerant::export::onnx::{GraphProto, NodeProto};
 use accelerant::export::{OnnxModel, Target};
 use accelerant::{BackendKind, DType, HostTensor};
 
-use crate::common::portable_backend;
+use crate::common::{portable_backend, to_f64};
 use crate::file::{File, Stated};
 use crate::fixes::{Gate, activation};
-use crate::{changed, tensor, unchanged};
+use crate::{changed, operators, run, tensor, unchanged};
 
 const F32: DType = DType::F32;
 
@@ -137,4 +137,67 @@ fn bodies_of_which_all_is_right_stay_byte_for_byte() {
     let (then, otherwise) = (then.body(&[&twice]), as_it_is(&file, &x));
     let result = branches(&mut file, &x, then, otherwise);
     unchanged("branches", &file.read(&result, F32, &["batch", "24"]));
+}
+
+/// Twice the values, added along the first axis, where its size is 1, else the positive ones: branches of two ranks.
+fn of_two_ranks(opset: i64, batch: &str) -> OnnxModel {
+    let mut file = File::new(opset);
+    let x = file.input("x", F32, &[batch, "4"]);
+    let mut then = file.within("then");
+    let (axes, keep) = (("axes", Stated::Ints(&[0])), ("keepdims", Stated::Int(0)));
+    let twice = then.node("Add", &[&x, &x]);
+    let inner = match opset {
+        ..13 => then.node_with("ReduceSum", &[&twice], &[axes, keep]),
+        _ => {
+            let axes = then.weight("then.axes", HostTensor::from_vec([1], vec![0_i64]).unwrap());
+            then.node_with("ReduceSum", &[&twice, &axes], &[keep])
+        }
+    };
+    let then = then.body(&[&inner]);
+    let otherwise = as_it_is(&file, &x);
+    let shape = file.node("Shape", &[&x]);
+    let zero = file.weight("first", HostTensor::scalar(0_i64));
+    let one = file.weight("one", HostTensor::scalar(1_i64));
+    let size = file.node("Gather", &[&shape, &zero]);
+    let condition = file.node("Equal", &[&size, &one]);
+    let attributes = [
+        ("then_branch", Stated::Graph(Box::new(then))),
+        ("else_branch", Stated::Graph(Box::new(otherwise))),
+    ];
+    let y = file.node_with("If", &[&condition], &attributes);
+    let y = file.node("Neg", &[&y]);
+    let dims: &[&str] = if batch == "1" { &["4"] } else { &["batch", "4"] };
+    file.read(&y, F32, dims)
+}
+
+#[test]
+fn a_branch_that_is_known_stands_in_the_place_of_its_if() {
+    for opset in [11, 18] {
+        for (batch, expected) in
+            [("1", ["Add", "ReduceSum", "Neg"].as_slice()), ("2", &["Relu", "Neg"])]
+        {
+            let model = of_two_ranks(opset, batch);
+            for target in [Target::tensorrt(), Target::portable()] {
+                let written = model.for_target(target).unwrap();
+                let kept: Vec<_> = operators(&written);
+                let kept: Vec<_> = kept
+                    .into_iter()
+                    .filter(|op| !["Shape", "Gather", "Equal"].contains(op))
+                    .collect();
+                assert_eq!(kept, expected, "operator set {opset}, batch {batch}");
+            }
+            let rows: usize = batch.parse().unwrap();
+            let x = tensor(F32, &[rows, 4], 1.0, 6);
+            let expected: Vec<f64> = to_f64(&x)
+                .into_iter()
+                .map(|x| if rows == 1 { -2.0 * x } else { -x.max(0.0) })
+                .collect();
+            let found = run(&model.for_target(Target::portable()).unwrap(), &[x]);
+            assert_eq!(to_f64(&found[0]), expected);
+        }
+    }
+    // A size that varies leaves it open.
+    let model = of_two_ranks(18, "batch");
+    let written = model.for_target(Target::portable()).unwrap();
+    assert!(operators(&written).contains(&"If"));
 }

@@ -1,7 +1,7 @@
 //! What TensorRT computes wrongly, from files.
 
-use accelerant::DType;
 use accelerant::export::{OnnxModel, Target};
+use accelerant::{DType, HostTensor};
 
 use crate::file::{File, Stated};
 use crate::{changed, operators, tensor, unchanged};
@@ -228,4 +228,30 @@ fn a_grouped_transposed_convolution_of_any_batch_is_one_a_group() {
     assert_eq!(count, 2, "{written}");
     unchanged("a fixed batch", &conv_transpose("2", 2));
     unchanged("one group", &conv_transpose("batch", 1));
+}
+
+/// A bias of 32-bit integers, which quantizers write with one scale or one for each channel.
+#[test]
+fn a_bias_of_integers() {
+    for scales in [vec![0.25_f32], vec![0.25, 0.5, 2.0]] {
+        let mut file = File::new(18);
+        let x = file.input("x", DType::F32, &["batch", "3"]);
+        let bias = HostTensor::from_vec([3], vec![4_i32, -100_000, 7]).unwrap();
+        let bias = file.weight("bias", bias);
+        let (scale, zero) = match &*scales {
+            [scale] => (HostTensor::scalar(*scale), HostTensor::scalar(0_i32)),
+            all => {
+                let zeros = HostTensor::from_vec([3], vec![0_i32; 3]).unwrap();
+                (HostTensor::from_vec([3], all.to_vec()).unwrap(), zeros)
+            }
+        };
+        let (scale, zero) = (file.weight("scale", scale), file.weight("zero", zero));
+        let axis = [("axis", Stated::Int(0))];
+        let bias = file.node_with("DequantizeLinear", &[&bias, &scale, &zero], &axis);
+        let y = file.node("Add", &[&x, &bias]);
+        let model = file.read(&y, DType::F32, &["batch", "3"]);
+        let x = tensor(DType::F32, &[2, 3], 1.0, 4);
+        let written = changed("a bias of integers", &model, Target::tensorrt(), &[x]);
+        assert_eq!(operators(&written), ["Add"]);
+    }
 }

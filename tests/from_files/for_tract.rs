@@ -163,3 +163,63 @@ fn products_of_wide_floats_and_integers() {
         check_for("Gemm of f64", &model, &[sample], move |_, _| near);
     }
 }
+
+/// A softmax of integers, between the two operators that say what the integers mean.
+#[test]
+fn a_softmax_of_quantized_values() {
+    for (scale, zero) in [(0.01, 120_u8), (0.05, 0)] {
+        let mut file = File::new(18);
+        let x = file.input("x", DType::F32, &["batch", "150"]);
+        let of = |file: &mut File, x: &str, scale: f32, zero: u8| {
+            let zero = file.weight(&format!("{x}.zero"), HostTensor::scalar(zero));
+            let scale = file.weight(&format!("{x}.scale"), HostTensor::scalar(scale));
+            let q = file.node("QuantizeLinear", &[x, &scale, &zero]);
+            file.node("DequantizeLinear", &[&q, &scale, &zero])
+        };
+        let x = of(&mut file, &x, scale, zero);
+        let soft = file.node_with("Softmax", &[&x], &[("axis", Stated::Int(-1))]);
+        let y = of(&mut file, &soft, 0.00387, 0);
+        let model = file.read(&y, DType::F32, &["batch", "150"]);
+        let x = tensor(DType::F32, &[2, 150], 2.0, 7);
+        let quantized = |x: f32, scale: f32, zero: f32| {
+            (((x / scale).round_ties_even() + zero).clamp(0.0, 255.0) - zero) * scale
+        };
+        let rows = x.to_vec::<f32>().unwrap();
+        let expected: Vec<f32> = rows
+            .chunks(150)
+            .flat_map(|row| {
+                let row: Vec<f32> =
+                    row.iter().map(|&x| quantized(x, scale, f32::from(zero)).exp()).collect();
+                let sum: f32 = row.iter().sum();
+                row.into_iter().map(move |x| quantized(x / sum, 0.00387, 0.0)).collect::<Vec<_>>()
+            })
+            .collect();
+        let expected = HostTensor::from_vec([2, 150], expected).unwrap();
+        // A step of the integers at most, where a value lies between two.
+        check_steps(&model, &x, &expected, 0.00387);
+    }
+}
+
+fn check_steps(model: &OnnxModel, x: &HostTensor, expected: &HostTensor, step: f64) {
+    let written = model.for_target(Target::portable()).unwrap();
+    let found = to_f64(&run(&written, std::slice::from_ref(x))[0]);
+    let off = found.iter().zip(to_f64(expected)).map(|(a, b)| (a - b).abs());
+    let most = off.fold(0.0, f64::max);
+    assert!(most <= 1.01 * step, "off by {most}");
+}
+
+#[test]
+fn a_squeeze_that_names_no_axes() {
+    for opset in [9, 11, 13, 18] {
+        let mut file = File::new(opset);
+        let x = file.input("x", DType::F32, &["1", "3", "1", "2"]);
+        let y = file.node("Squeeze", &[&x]);
+        let y = file.node("Relu", &[&y]);
+        let model = file.read(&y, DType::F32, &["3", "2"]);
+        let written = model.for_target(Target::portable()).unwrap();
+        let x = tensor(DType::F32, &[1, 3, 1, 2], 1.0, 8);
+        let expected: Vec<f64> = to_f64(&x).into_iter().map(|x| x.max(0.0)).collect();
+        let found = &run(&written, &[x])[0];
+        assert_eq!((found.shape(), to_f64(found)), (&[3, 2][..], expected), "operator set {opset}");
+    }
+}

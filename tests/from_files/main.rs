@@ -14,6 +14,7 @@ mod forms;
 mod torch;
 
 use accelerant::backend::{Backend, Engine, Executable, Registry};
+use accelerant::export::onnx::NodeProto;
 use accelerant::export::{OnnxModel, Target};
 use accelerant::{
     BackendKind, DType, Error, ErrorKind, HostTensor, InferenceModule, OptimizeOptions, Result,
@@ -92,12 +93,44 @@ fn check_for(
     }
 }
 
-/// A file that is right for every target as it is, byte for byte.
+/// A file that is right for every target as it is, byte for byte. On compute capability 9.0 weights of 32-bit floats
+/// are turned, and all else stays.
 fn unchanged(name: &str, model: &OnnxModel) {
     for target in [Target::portable(), Target::onnx_runtime(), Target::tensorrt(), hopper()] {
         let written = model.for_target(target).unwrap_or_else(|e| panic!("{name}: {e}"));
-        assert_eq!(written.to_bytes(), model.to_bytes(), "{name} for {target:?}:\n{written}");
+        let (turned, rest) = without_turned_weights(&written);
+        match target == hopper() && turned > 0 {
+            true => {
+                assert_eq!(
+                    rest,
+                    without_turned_weights(model).1,
+                    "{name} for {target:?}:\n{written}"
+                );
+            }
+            false => {
+                assert_eq!(
+                    written.to_bytes(),
+                    model.to_bytes(),
+                    "{name} for {target:?}:\n{written}"
+                );
+            }
+        }
     }
+}
+
+/// How many weights are turned, and the other nodes as they would be with the weights as the file has them.
+fn without_turned_weights(model: &OnnxModel) -> (usize, Vec<NodeProto>) {
+    const TURNED: &str = ".by_inputs";
+    let nodes = &model.proto().graph.as_ref().expect("a model has a graph").node;
+    let is_turn =
+        |node: &&NodeProto| node.op_type() == "Transpose" && node.output[0].ends_with(TURNED);
+    let mut rest: Vec<_> = nodes.iter().filter(|node| !is_turn(node)).cloned().collect();
+    for input in rest.iter_mut().flat_map(|node| &mut node.input) {
+        if let Some(weight) = input.strip_suffix(TURNED) {
+            *input = weight.to_owned();
+        }
+    }
+    (nodes.len() - rest.len(), rest)
 }
 
 fn hopper() -> Target {

@@ -14,6 +14,7 @@ mod sdk;
 mod tables;
 mod test;
 mod tidy;
+mod triton;
 mod workspace;
 
 use anyhow::Result;

@@ -1,8 +1,8 @@
 //! `cargo xtask test`: the whole test suite, with the SDKs in place. No test's own code.
 
 use crate::sdk::{self, MINILM, ONNXRUNTIME};
-use crate::tables;
 use crate::workspace::{self, FEATURES, has_target, stream};
+use crate::{tables, triton};
 use anyhow::Result;
 use std::time::Instant;
 
@@ -25,6 +25,7 @@ fn all(args: &Args) -> Result<()> {
     let test = ["test", "--release", "--no-fail-fast", "--features", FEATURES];
     let onnxruntime = ONNXRUNTIME.ensure()?;
     let minilm = MINILM.ensure()?;
+    let client = triton::client()?;
 
     // xtask apart: built together with it, shared dependencies would get its features too and
     // compile once more.
@@ -39,6 +40,7 @@ fn all(args: &Args) -> Result<()> {
     for part in parts {
         let mut everything = sdk::quick_cargo(&test)?;
         everything.args(members).args(*part).args(&args.extra).env(MINILM.variable, &minilm);
+        everything.env(triton::CLIENT, &client);
         // ONNX Runtime is there for the tests of its backend; the cases have a run of their own on it.
         everything.env(ONNXRUNTIME.variable, &onnxruntime);
         tables::without_onnxruntime(&mut everything);

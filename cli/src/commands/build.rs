@@ -15,7 +15,7 @@ use crate::{Globals, bar::Bar, describe};
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The ONNX model
-    model: PathBuf,
+    pub(crate) model: PathBuf,
     /// The engine's file
     #[arg(short, long, alias = "saveEngine", value_name = "FILE")]
     output: PathBuf,

@@ -8,6 +8,7 @@ use accelerant::export::OnnxModel;
 use serde_json::{Value, json};
 
 use super::Output;
+use crate::apart;
 use crate::fail::{Code, Failure, Result};
 use crate::options::{Device, Name};
 use crate::shapes::Shapes;
@@ -16,7 +17,7 @@ use crate::source::Source;
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The ONNX model
-    model: PathBuf,
+    pub(crate) model: PathBuf,
     /// The backends; by default all that are compiled in
     #[arg(long, alias = "backends", value_delimiter = ',')]
     backend: Vec<Name>,
@@ -39,6 +40,7 @@ struct Refusal {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Output> {
+    apart::work("read the model", false);
     let Source::Model(model) = Source::open(&args.model)? else {
         let text = format!("{} is an engine; check takes an ONNX model", args.model.display());
         return Err(Failure::usage(text));
@@ -57,6 +59,7 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
     for backend in &backends {
         let kind = backend.kind();
         let mut row = json!({ "backend": kind, "description": backend.description() });
+        apart::work(&format!("{kind} checks the model"), true);
         match verdict(backend.as_ref(), &model) {
             Verdict::Takes => {
                 asked += 1;

@@ -18,7 +18,7 @@ use crate::{Globals, bar::Bar, npy};
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The ONNX model
-    model: PathBuf,
+    pub(crate) model: PathBuf,
     /// The backends; the first is what the others are compared with, unless outputs are stored
     #[arg(long, alias = "backend", value_delimiter = ',', required = true)]
     backends: Vec<Name>,

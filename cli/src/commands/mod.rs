@@ -11,6 +11,7 @@ pub(crate) mod doctor;
 pub(crate) mod inspect;
 pub(crate) mod run;
 pub(crate) mod sdk;
+pub(crate) mod serve_export;
 
 use serde_json::Value;
 

@@ -15,7 +15,7 @@ use crate::{Globals, bar::Bar, describe, npy, source};
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The ONNX model, or an engine that `accelerant build` wrote; trust an engine as a program
-    model: PathBuf,
+    pub(crate) model: PathBuf,
     /// The backend; by default the first that can run it here
     #[arg(long)]
     backend: Option<Name>,

@@ -136,7 +136,7 @@ fn body(function: &ImplItemFn, cloned: bool) -> Option<TokenStream> {
 fn gives_tensors(ty: &Type) -> bool {
     let known = ["candle", "core", "accelerant", "mirror", "Result", "Tensor", "Vec", "Option"];
     let words = words(&ty);
-    words.first().is_some()
+    !words.is_empty()
         && words.contains(&"Tensor".into())
         && words.contains(&"Result".into())
         && words.iter().all(|word| known.contains(&word.as_str()))

@@ -48,7 +48,7 @@ impl Modules {
             if self.file_of(&place).is_none() {
                 break;
             }
-            let parent = self.all.get_mut(&place[..depth].to_vec()).expect("it was read before");
+            let parent = self.all.get_mut(&place[..depth]).expect("it was read before");
             if !parent.children.contains(&place[depth]) {
                 parent.children.push(place[depth].clone());
             }
@@ -128,7 +128,7 @@ fn paths(words: &[Word<'_>], place: &[String]) -> Vec<Place> {
     for (i, word) in words.iter().enumerate() {
         nested.see(words, i);
         let is_head = i == 0 || !["::", "."].contains(&words[i - 1].text);
-        if !is_head || !words.get(i + 1).is_some_and(|next| next.text == "::") {
+        if !is_head || words.get(i + 1).is_none_or(|next| next.text != "::") {
             continue;
         }
         match word.text {

@@ -1,6 +1,7 @@
 //! One graph of a decoder: embeddings, layers and the choice of the next token.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use super::attention::{Sight, attend};
 use super::cache::{Places, give_directly};
@@ -98,9 +99,9 @@ impl Assembly<'_> {
         let scores = if options.wide_scores { DType::F32 } else { options.dtype };
         for layer in 0..config.layers {
             let window = config.window_of(layer);
-            if !pass.sights.contains_key(&window) {
-                let sight = Sight::new(graph, positions, capacity, window, config.group(), scores)?;
-                pass.sights.insert(window, sight);
+            if let Entry::Vacant(place) = pass.sights.entry(window) {
+                let group = config.group();
+                place.insert(Sight::new(graph, positions, capacity, window, group, scores)?);
             }
             if let Some(rotary) = config.rotary_of(layer)
                 && !pass.angles.contains_key(&window.is_some())

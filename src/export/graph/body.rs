@@ -95,7 +95,7 @@ impl Graph {
 }
 
 /// The names that a body makes itself.
-fn made(body: &GraphProto) -> HashSet<&str> {
+pub(super) fn made(body: &GraphProto) -> HashSet<&str> {
     let inputs = body.input.iter().map(|input| input.name());
     let weights = body.initializer.iter().map(|weight| weight.name());
     let nodes = body.node.iter().flat_map(|node| &node.output).map(String::as_str);

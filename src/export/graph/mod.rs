@@ -6,6 +6,7 @@
 mod body;
 mod builder;
 mod infer;
+mod inline;
 mod ops;
 mod read;
 mod weights;
@@ -126,6 +127,15 @@ impl Graph {
     /// States that a value is known. No node makes it any more.
     pub(in crate::export) fn set_constant(&mut self, name: &str, tensor: HostTensor) {
         self.weights.push(name.into(), tensor);
+    }
+
+    /// Takes over the weights of another graph, beside its own.
+    pub(in crate::export) fn take_weights_of(&mut self, other: &Self) {
+        for (name, tensor) in other.weights.iter() {
+            if self.constant(name).is_none() {
+                self.weights.push(name.clone(), tensor.clone());
+            }
+        }
     }
 
     /// Adds a weight of a type that this crate has no name for, under a [fresh](Self::fresh) name.

@@ -250,7 +250,7 @@ impl Graph {
 }
 
 /// What a `Constant` node gives.
-fn constant(node: &NodeProto) -> Option<HostTensor> {
+pub(super) fn constant(node: &NodeProto) -> Option<HostTensor> {
     let [attribute] = &node.attribute[..] else { return None };
     if !node.is("Constant") {
         return None;

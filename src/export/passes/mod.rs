@@ -70,13 +70,20 @@ impl<'a> Pipeline<'a> {
         if opset >= OLDEST_OPSET && target.reader() == Reader::TensorRt {
             passes.canonical.push(Box::new(canonical::Identities));
             passes.canonical.push(Box::new(canonical::KnownValues));
+            passes.fixes.push(Box::new(fixes::KnownBranches));
+            passes.fixes.push(Box::new(fixes::KnownIntegers));
             passes.fixes.push(Box::new(fixes::SmallLetters));
             passes.fixes.push(Box::new(fixes::GuardedSoftmax));
             passes.fixes.push(Box::new(fixes::GatedActivation));
             passes.fixes.push(Box::new(fixes::GroupedConvTranspose(target)));
             passes.fixes.push(Box::new(fixes::GroupNormOfOneGroup(target)));
         }
+        if opset >= OLDEST_OPSET && target.reader() == Reader::Any {
+            passes.fixes.push(Box::new(fixes::KnownBranches));
+            passes.fixes.push(Box::new(fixes::tract::SqueezedAxes));
+        }
         if opset >= OLDEST_OPSET_FOR_TRACT && target.reader() == Reader::Any {
+            passes.fixes.push(Box::new(fixes::tract::SoftmaxOfQuantized(target)));
             passes.fixes.push(Box::new(fixes::tract::SquaresOfIntegers(target)));
             passes.fixes.push(Box::new(fixes::tract::GemmOfOtherTypes(target)));
             passes.fixes.push(Box::new(fixes::tract::RecurrentLayers(target)));

@@ -11,6 +11,7 @@ pub(crate) use bridge::*;
 #[allow(
     unreachable_pub,
     missing_docs,
+    clippy::module_inception,
     clippy::undocumented_unsafe_blocks,
     clippy::missing_safety_doc
 )]

@@ -12,7 +12,7 @@ const MOST: usize = 1 << 12;
 
 /// The value of what a node gives, where its inputs are known, and the operator is one of those that sizes are
 /// computed with.
-pub(super) fn evaluate(graph: &Graph, node: &NodeProto) -> Option<HostTensor> {
+pub(in crate::export::passes) fn evaluate(graph: &Graph, node: &NodeProto) -> Option<HostTensor> {
     if !node.is_default() {
         return None;
     }
@@ -29,8 +29,9 @@ pub(super) fn evaluate(graph: &Graph, node: &NodeProto) -> Option<HostTensor> {
         "ConstantOfShape" => call.filled(),
         "Cast" => call.cast(),
         "Where" => call.chosen(),
-        "Add" | "Sub" | "Mul" | "Div" | "Mod" | "Equal" => call.binary(),
-        "Sqrt" | "Neg" => call.unary(),
+        "Add" | "Sub" | "Mul" | "Div" | "Mod" | "Equal" | "Greater" | "Less" | "GreaterOrEqual"
+        | "LessOrEqual" | "And" | "Or" => call.binary(),
+        "Sqrt" | "Neg" | "Not" => call.unary(),
         _ => match call.inputs[0].dtype() {
             DType::I64 => call.moved::<i64>(),
             DType::I32 => call.moved::<i32>(),
@@ -105,6 +106,7 @@ impl Call<'_> {
             (DType::I32, DType::I64) => self.array::<i32>(0)?.mapv(i64::from).into(),
             (DType::F32, DType::F16) => self.array::<f32>(0)?.mapv(half::f16::from_f32).into(),
             (DType::F16, DType::F32) => self.array::<half::f16>(0)?.mapv(f32::from).into(),
+            (DType::I64, DType::Bool) => self.array::<i64>(0)?.mapv(|x| x != 0).into(),
             (DType::Bool, DType::I64) => self.array::<bool>(0)?.mapv(i64::from).into(),
             _ => return None,
         })
@@ -136,6 +138,7 @@ impl Call<'_> {
                 self.array::<half::f16>(0)?.mapv(|x| half::f16::from_f32(x.to_f32().sqrt())).into()
             }
             ("Neg", DType::I64) => self.array::<i64>(0)?.mapv(i64::wrapping_neg).into(),
+            ("Not", DType::Bool) => self.array::<bool>(0)?.mapv(|x| !x).into(),
             ("Neg", DType::F32) => self.array::<f32>(0)?.mapv(|x| -x).into(),
             _ => return None,
         })
@@ -144,6 +147,12 @@ impl Call<'_> {
     fn binary(&self) -> Option<HostTensor> {
         match self.inputs.first()?.dtype() {
             DType::I64 => self.integers(),
+            DType::Bool => match self.node.op_type() {
+                "And" => self.zipped(|a: bool, b: bool| a & b),
+                "Or" => self.zipped(|a: bool, b: bool| a | b),
+                "Equal" => self.zipped(|a: bool, b: bool| a == b),
+                _ => None,
+            },
             DType::F32 => self.floats(|x: f32| x, |x| x),
             // Each operation rounds once, as the operators do.
             DType::F16 => self.floats(half::f16::to_f32, half::f16::from_f32),
@@ -167,6 +176,10 @@ impl Call<'_> {
             // With the sign of the divisor.
             "Mod" => |a, b| ((a % b) + b) % b,
             "Equal" => return self.zipped(|a: i64, b: i64| a == b),
+            "Greater" => return self.zipped(|a: i64, b: i64| a > b),
+            "Less" => return self.zipped(|a: i64, b: i64| a < b),
+            "GreaterOrEqual" => return self.zipped(|a: i64, b: i64| a >= b),
+            "LessOrEqual" => return self.zipped(|a: i64, b: i64| a <= b),
             _ => return None,
         };
         self.zipped(compute)

@@ -10,6 +10,7 @@ mod scales;
 mod view;
 
 pub(super) use constants::KnownValues;
+pub(super) use evaluate::evaluate;
 pub(super) use identity::Identities;
 pub(super) use linear::RowsInOrder;
 pub(super) use scales::OneScale;

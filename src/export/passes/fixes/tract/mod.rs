@@ -2,14 +2,18 @@
 //! refused by name in `backend/tract/gaps`.
 
 mod gemm;
+mod quantized_softmax;
 mod recurrent;
 mod slices;
 mod squares;
+mod squeezes;
 
 /// Places along longer axes are not written out.
 const LONGEST: usize = 1 << 24;
 
 pub(in crate::export::passes) use gemm::GemmOfOtherTypes;
+pub(in crate::export::passes) use quantized_softmax::SoftmaxOfQuantized;
 pub(in crate::export::passes) use recurrent::RecurrentLayers;
 pub(in crate::export::passes) use slices::SlicesInSteps;
 pub(in crate::export::passes) use squares::SquaresOfIntegers;
+pub(in crate::export::passes) use squeezes::SqueezedAxes;

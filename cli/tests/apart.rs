@@ -1,0 +1,137 @@
+//! A model on which a parser or a runtime dies: the command says so, and what it says names the model and the place.
+#![cfg(unix)]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use accelerant::{DType, Dim, export::GraphBuilder};
+use serde_json::Value;
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// So many element-wise nodes in a row.
+fn row(folder: &Path, nodes: usize) -> PathBuf {
+    let graph = GraphBuilder::new("row");
+    let mut x = graph.input("x", DType::F32, [Dim::from(2), Dim::from(8)]).unwrap();
+    for _ in 0..nodes {
+        x = x.relu().unwrap();
+    }
+    graph.output("y", &x).unwrap();
+    let path = folder.join("row.onnx");
+    graph.finish().unwrap().save(&path).unwrap();
+    path
+}
+
+/// TensorRT-RTX goes down a row of nodes with its stack, of which there is little here.
+fn with_little_stack(args: &[&str]) -> Output {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -c 0; ulimit -s 400; exec \"$0\" \"$@\""]);
+    command.arg(env!("CARGO_BIN_EXE_accelerant")).args(args).output().unwrap()
+}
+
+#[test]
+#[cfg(feature = "tensorrt-rtx")]
+fn a_builder_that_dies_is_an_error_with_file_and_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = row(folder.path(), 480);
+    let model = model.to_str().unwrap();
+    let engine = folder.path().join("out.engine");
+    let args = ["--json", "build", model, "--backend", "tensorrt-rtx", "--no-cache", "-o"];
+    let args = [&args[..], &[engine.to_str().unwrap()]].concat();
+    let ran = with_little_stack(&args);
+    let said = text(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(3), "{said}");
+    let json: Value = serde_json::from_slice(&ran.stdout).unwrap();
+    for said in [&said, json["error"]["text"].as_str().unwrap()] {
+        assert!(said.contains("row.onnx") && said.contains("was ended by signal"), "{said}");
+        assert!(said.contains("the phase `"), "{said}");
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "only the model is left");
+    // The same without a process of its own: nobody is left to say anything.
+    let ran = with_little_stack(&[&["--trusted"], &args[..]].concat());
+    assert!(ran.status.code().is_none_or(|code| code > 4), "{:?}", ran.status);
+    assert!(ran.stdout.is_empty());
+}
+
+/// The children of a process.
+fn children(parent: u32) -> Vec<u32> {
+    let path = format!("/proc/{parent}/task/{parent}/children");
+    let list = fs::read_to_string(path).unwrap_or_default();
+    list.split_whitespace().filter_map(|id| id.parse().ok()).collect()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_process_that_works_ends_with_the_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = row(folder.path(), 3);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_accelerant"))
+        .args(["bench", model.to_str().unwrap(), "--backend", "tract", "--duration", "60"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    let wait = |until: &dyn Fn() -> bool| {
+        while !until() {
+            assert!(start.elapsed() < Duration::from_secs(30), "nothing happens");
+            thread::sleep(Duration::from_millis(10));
+        }
+    };
+    let parent = command.id();
+    wait(&|| children(parent).len() == 1);
+    let child = children(parent)[0];
+    command.kill().unwrap();
+    command.wait().unwrap();
+    // One that nobody has waited for yet has no command line.
+    let ended = || fs::read(format!("/proc/{child}/cmdline")).is_ok_and(|line| !line.is_empty());
+    wait(&|| !ended());
+}
+
+#[test]
+#[cfg(all(target_os = "linux", feature = "tract"))]
+fn the_signal_and_the_work_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = row(folder.path(), 3);
+    let command = Command::new(env!("CARGO_BIN_EXE_accelerant"))
+        .args(["bench", model.to_str().unwrap(), "--backend", "tract", "--duration", "60"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    while children(command.id()).is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(30));
+        thread::sleep(Duration::from_millis(10));
+    }
+    thread::sleep(Duration::from_millis(500));
+    let child = children(command.id())[0].to_string();
+    assert!(Command::new("kill").args(["-ABRT", &child]).status().unwrap().success());
+    let ran = command.wait_with_output().unwrap();
+    let said = text(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(3), "{said}");
+    assert!(said.contains("row.onnx") && said.contains("signal 6 (SIGABRT), at: "), "{said}");
+}
+
+#[test]
+#[cfg(feature = "tract")]
+fn results_and_exit_codes_come_through() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = row(folder.path(), 3);
+    let ran = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_accelerant"));
+        command.args(args).arg("--json").arg(&model).args(["--backend", "tract"]).output().unwrap()
+    };
+    let (own, same) = (ran(&["check"]), ran(&["--trusted", "check"]));
+    assert_eq!((own.status.code(), &own.stdout), (Some(0), &same.stdout));
+    assert!(!own.stdout.is_empty());
+    let wrong = ran(&["run", "--shape", "n=3"]);
+    assert_eq!(wrong.status.code(), Some(2), "{}", text(&wrong.stderr));
+}
