@@ -19,7 +19,7 @@ accelerant::traced!(mod alone = candle_transformers::models::bert);
 fn models_agree_with_the_crate_and_are_exported() {
     for (native, traced) in native::all().iter().zip(&traced::all()) {
         let row = harness::compare(native, traced);
-        eprintln!("{}: {row}", native.name);
+        eprintln!("{} by `{}`: {row}", native.name, native.call);
         assert!(row.is_good(), "{}: {row}", native.name);
         assert!(row.stands || native.name == "mistral", "{} stands by itself", native.name);
     }

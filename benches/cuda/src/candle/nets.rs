@@ -301,11 +301,11 @@ impl Block {
         if self.norm_first {
             let xs = xs.add(&self.attention(&first.forward(xs)?, bias)?)?;
             let fed = self.feed(&second.forward(&xs)?)?;
-            (&xs).add(&fed)
+            xs.add(&fed)
         } else {
             let xs = first.forward(&xs.add(&self.attention(xs, bias)?)?)?;
             let fed = self.feed(&xs)?;
-            second.forward(&(&xs).add(&fed)?)
+            second.forward(&xs.add(&fed)?)
         }
     }
 }
