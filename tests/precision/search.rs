@@ -48,7 +48,7 @@ fn the_layer_that_does_not_bear_four_bits_stays_in_half() {
     assert!(sensitivity.drop <= 0.03 && sensitivity.drop_of_all > 0.03, "{sensitivity}");
     let written = model().with_precision(Target::tensorrt(), options).unwrap();
     let report = written.precision_report().unwrap();
-    let forms: Vec<_> = ["MatMul", "MatMul_1", "MatMul_4", "MatMul_3"]
+    let forms: Vec<_> = ["MatMul", "MatMul_2", "MatMul_4", "MatMul_6"]
         .map(|name| report.layer(name).unwrap().precision.as_str())
         .into();
     assert_eq!(forms, ["int4", "int4", "f16", "int4"], "{report}");
