@@ -41,7 +41,11 @@ fn compare(
 ) {
     let config = DecoderConfig::from_json(json).expect("a configuration");
     let capacity = config.positions.min(48);
-    for seed in [1, 2] {
+    let mut texts = 0;
+    for seed in 1..=30 {
+        if texts == 2 {
+            return;
+        }
         let weights = weights(&config, seed).expect("weights");
         let prompt: Vec<u32> =
             (0..prompt).map(|i| ((i * 7 + 3 * seed as usize) % config.vocabulary) as u32).collect();
@@ -63,7 +67,11 @@ fn compare(
             expected.push(best as u32);
         }
         let different: std::collections::HashSet<_> = expected.iter().collect();
-        assert!(different.len() > 2, "a text of few tokens proves little: {expected:?}");
+        // A text of few tokens proves little.
+        if different.len() <= 2 {
+            continue;
+        }
+        texts += 1;
         let decoder = Decoder::new(config.clone(), weights);
         for kind in runtimes() {
             let module =
@@ -77,6 +85,7 @@ fn compare(
             assert_eq!(got, expected, "{kind}, seed {seed}");
         }
     }
+    assert_eq!(texts, 2, "random weights give texts of few tokens");
 }
 
 /// A configuration of the family in `json`, with the sizes that all tests have.
@@ -192,7 +201,7 @@ fn gemma_2_caps_scores_and_norms_after() {
 fn gemma_3_has_windows_with_positions_of_their_own() {
     let json = config(
         r#"{"model_type": "gemma3_text", "head_dim": 16, "attention_bias": false,
-            "hidden_activation": "gelu_pytorch_tanh", "query_pre_attn_scalar": 1, "sliding_window": 8,
+            "hidden_activation": "gelu_pytorch_tanh", "query_pre_attn_scalar": 16, "sliding_window": 8,
             "sliding_window_pattern": 3, "rope_local_base_freq": 100.0, "tie_word_embeddings": true,
             "final_logit_softcapping": null, "attn_logit_softcapping": null}"#,
     );
