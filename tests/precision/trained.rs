@@ -59,7 +59,6 @@ fn digits_keep_their_accuracy(name: &str, plain: &OnnxModel, training: &Digits, 
         eprintln!("{name} in {precision}: {:.2} %, in fp32 {:.2} %", got * 100.0, native * 100.0);
         let lost = match precision {
             Precision::Mixed | Precision::Fp16 | Precision::Bf16 => 0.0,
-            Precision::Int4Weights => 0.01,
             _ => 0.005,
         };
         assert!(got >= native - lost, "{name} in {precision}: {got} of {native}");

@@ -2,11 +2,10 @@
 //! What is kept of a value is a few numbers and a histogram, however many samples there are. How a limit is found in a
 //! histogram is in `threshold`; what ranges are for is in `export/passes/precision`.
 
-mod channels;
 mod histogram;
 mod threshold;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::sync::{Mutex, PoisonError};
 
@@ -16,7 +15,6 @@ use crate::export::OnnxModel;
 use crate::export::precision::{Range, Ranges};
 use crate::spec::{DType, Signature, TensorSpec};
 use crate::tensor::HostTensor;
-use channels::Channels;
 use histogram::Histogram;
 pub use threshold::Method;
 
@@ -94,7 +92,7 @@ impl Calibration {
         let observed = model.observed()?;
         let compiled = registry.compile(|_| Ok(observed.clone()))?;
         let outputs = compiled.executable.signature().outputs.clone();
-        let mut seen = Seen::new(self.method, channels::of_layers(model));
+        let mut seen = Seen::new(self.method);
         let mut samples = 0;
         for (place, batch) in batches {
             check(signature, &batch).map_err(|e| e.at_item(place))?;
@@ -116,10 +114,8 @@ impl Calibration {
             return Err(Error::new(ErrorKind::InvalidArgument, text).on_tensor(name));
         }
         let range = |(name, histogram): (String, Histogram)| (name, self.range(&histogram));
-        let squares = seen.channels.iter().map(|(name, seen)| (name.clone(), seen.means()));
-        let squares: Vec<_> = squares.collect();
         let ranges = seen.histograms.into_iter().map(range);
-        Ok(Ranges::new(self.method.to_string(), samples, ranges).with_squares(squares))
+        Ok(Ranges::new(self.method.to_string(), samples, ranges))
     }
 
     fn range(&self, histogram: &Histogram) -> Range {
@@ -132,15 +128,12 @@ impl Calibration {
 /// What was seen of all values.
 struct Seen {
     method: Method,
-    /// The values whose channels are told apart.
-    layers: HashSet<String>,
     histograms: BTreeMap<String, Histogram>,
-    channels: BTreeMap<String, Channels>,
 }
 
 impl Seen {
-    const fn new(method: Method, layers: HashSet<String>) -> Self {
-        Self { method, layers, histograms: BTreeMap::new(), channels: BTreeMap::new() }
+    const fn new(method: Method) -> Self {
+        Self { method, histograms: BTreeMap::new() }
     }
 
     /// Adds the tensors of one batch, on all processors.
@@ -150,16 +143,11 @@ impl Seen {
                 let new = Histogram::new(self.method.wants_counts());
                 self.histograms.insert(name.to_owned(), new);
             }
-            if self.layers.contains(name) && !self.channels.contains_key(name) {
-                self.channels.insert(name.to_owned(), Channels::default());
-            }
         }
-        let mut channels: BTreeMap<&str, &mut Channels> =
-            self.channels.iter_mut().map(|(name, channels)| (name.as_str(), channels)).collect();
         let mut work = Vec::new();
         for (name, histogram) in &mut self.histograms {
             if let Some(tensor) = tensors.get(name.as_str()).copied() {
-                work.push((name.as_str(), tensor, histogram, channels.remove(name.as_str())));
+                work.push((name.as_str(), tensor, histogram));
             }
         }
         let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
@@ -167,8 +155,8 @@ impl Seen {
         let left = Mutex::new(work.into_iter());
         let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
         let worker = || -> Result<()> {
-            while let Some((name, tensor, histogram, channels)) = next() {
-                one(name, tensor, histogram, channels)?;
+            while let Some((name, tensor, histogram)) = next() {
+                one(name, tensor, histogram)?;
             }
             Ok(())
         };
@@ -191,12 +179,7 @@ fn floats<'t>(
 }
 
 /// Adds one tensor to what was seen of its value.
-fn one(
-    name: &str,
-    tensor: &HostTensor,
-    histogram: &mut Histogram,
-    channels: Option<&mut Channels>,
-) -> Result<()> {
+fn one(name: &str, tensor: &HostTensor, histogram: &mut Histogram) -> Result<()> {
     let values = tensor.view::<f32>()?;
     let copied: Vec<f32>;
     let values = match values.as_slice() {
@@ -207,11 +190,7 @@ fn one(
         }
     };
     let wrong = |text: String| Error::new(ErrorKind::InvalidArgument, text).on_tensor(name);
-    histogram.add(values).map_err(wrong)?;
-    if let (Some(channels), Some(&count)) = (channels, tensor.shape().last()) {
-        channels.add(values, count);
-    }
-    Ok(())
+    histogram.add(values).map_err(wrong)
 }
 
 /// Whether a batch fits the model's inputs.

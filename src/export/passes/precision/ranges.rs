@@ -45,9 +45,6 @@ pub struct Ranges {
     method: String,
     samples: usize,
     values: BTreeMap<String, Range>,
-    /// Of what layers with weights read: the mean square of each channel along the last axis.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    squares: BTreeMap<String, Vec<f32>>,
 }
 
 impl Ranges {
@@ -58,20 +55,7 @@ impl Ranges {
         values: impl IntoIterator<Item = (String, Range)>,
     ) -> Self {
         let (method, values) = (method.into(), values.into_iter().collect());
-        Self { method, samples, values, squares: BTreeMap::new() }
-    }
-
-    /// The same with mean squares of each channel along the last axis of a value, by name: 4-bit weights are cut off
-    /// where least is lost of what they are multiplied with.
-    #[must_use]
-    pub fn with_squares(mut self, squares: impl IntoIterator<Item = (String, Vec<f32>)>) -> Self {
-        self.squares.extend(squares);
-        self
-    }
-
-    /// The mean squares of a value's channels, where they were measured.
-    pub fn squares(&self, name: &str) -> Option<&[f32]> {
-        self.squares.get(name).map(Vec::as_slice)
+        Self { method, samples, values }
     }
 
     /// How limits were found.
@@ -121,13 +105,6 @@ impl Ranges {
             if !finite || min > max || deviation < 0.0 || limit < 0.0 {
                 let text = format!("{range:?} is no range");
                 let error = Error::new(ErrorKind::InvalidArgument, text);
-                return Err(error.in_operation(READ).on_tensor(name));
-            }
-        }
-        for (name, squares) in &ranges.squares {
-            if let Some(wrong) = squares.iter().find(|square| !square.is_finite() || **square < 0.0)
-            {
-                let error = Error::new(ErrorKind::InvalidArgument, format!("{wrong} is no square"));
                 return Err(error.in_operation(READ).on_tensor(name));
             }
         }

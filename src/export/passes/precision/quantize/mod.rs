@@ -184,8 +184,7 @@ impl Writer<'_> {
                 "{rows} inputs are no whole number of blocks of 16 or more"
             ));
         }
-        let importance = self.importance(&node.input[0], rows);
-        let (back, kept) = self.quantized(weight, &values, importance.as_deref(), block, dtype)?;
+        let (back, kept) = self.quantized(weight, &values, block, dtype)?;
         node.input[1] = match &weight.turn {
             None => back,
             Some(turn) => {
@@ -210,13 +209,6 @@ impl Writer<'_> {
             noise += kept.map_or(0.0, |kept| 1.0 / kept);
         }
         Ok(Done::Quantized(1.0 / noise))
-    }
-
-    /// How much an error in each row of a weight counts: the mean square of what it is multiplied with.
-    fn importance(&self, name: &str, rows: usize) -> Option<Vec<f32>> {
-        let original = self.origins.get(name).map_or(name, String::as_str);
-        let squares = self.choice.options.measured()?.squares(original)?;
-        (squares.len() == rows).then(|| squares.to_vec())
     }
 
     /// The scale of an activation and the signal that it keeps for its noise, as far as this is known; or why there is none.
@@ -279,7 +271,6 @@ impl Writer<'_> {
         &mut self,
         weight: &Weight,
         values: &[f32],
-        importance: Option<&[f32]>,
         block: Option<usize>,
         dtype: DType,
     ) -> Result<(String, f64)> {
@@ -292,7 +283,7 @@ impl Writer<'_> {
         let grid = self.form.grid();
         let block = block.filter(|_| self.form == Form::Int4Weights);
         let Quantized { codes, scales, scale_shape, kept } =
-            numbers::quantized(grid, values, [rows, columns], weight.channels, block, importance);
+            numbers::quantized(grid, values, [rows, columns], weight.channels, block);
         let scale = self.graph.add_constant(
             &format!("{}.scale", weight.name),
             numbers::scales(dtype, scale_shape.clone(), &scales)?,

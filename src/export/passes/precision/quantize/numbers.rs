@@ -63,15 +63,13 @@ pub(super) struct Quantized {
 /// Parts of the largest magnitude that a scale may reach to. What is beyond is cut off where all others gain more.
 const REACHES: [f32; 11] = [1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5];
 
-/// A matrix with a scale for each channel along an axis, or for each block of it along the other one. An error counts as
-/// much as its input is important; all count the same where that is not known.
+/// A matrix with a scale for each channel along an axis, or for each block of it along the other one.
 pub(super) fn quantized(
     grid: Grid,
     values: &[f32],
     [rows, columns]: [usize; 2],
     channels: usize,
     block: Option<usize>,
-    importance: Option<&[f32]>,
 ) -> Quantized {
     let (outputs, inputs) = if channels == 0 { (rows, columns) } else { (columns, rows) };
     let place = |output: usize, input: usize| match channels {
@@ -87,16 +85,14 @@ pub(super) fn quantized(
         for part in 0..blocks {
             let inputs = part * block..(part + 1) * block;
             let within = || inputs.clone().map(|input| place(output, input));
-            let importance = importance.map(|importance| &importance[inputs.clone()]);
-            let scale = scale(grid, &within().map(|at| values[at]).collect::<Vec<_>>(), importance);
+            let scale = scale(grid, &within().map(|at| values[at]).collect::<Vec<_>>());
             let at = if channels == 0 { output * blocks + part } else { part * outputs + output };
             scales[at] = scale;
-            for (i, at) in within().enumerate() {
+            for at in within() {
                 codes[at] = grid.code(values[at] / scale);
-                let each = importance.map_or(1.0, |importance| f64::from(importance[i]));
                 let lost = grid.number(codes[at]) * scale - values[at];
-                signal += each * f64::from(values[at]).powi(2);
-                noise += each * f64::from(lost).powi(2);
+                signal += f64::from(values[at]).powi(2);
+                noise += f64::from(lost).powi(2);
             }
         }
     }
@@ -113,7 +109,7 @@ pub(super) fn quantized(
 }
 
 /// The scale with the least square of errors; for 8 bits the one that cuts off nothing.
-fn scale(grid: Grid, values: &[f32], importance: Option<&[f32]>) -> f32 {
+fn scale(grid: Grid, values: &[f32]) -> f32 {
     let largest = values.iter().fold(0f32, |most, value| most.max(value.abs()));
     let whole = rounded(largest / grid.most());
     if grid != Grid::Int4 || largest == 0.0 {
@@ -121,10 +117,7 @@ fn scale(grid: Grid, values: &[f32], importance: Option<&[f32]>) -> f32 {
     }
     let error = |scale: f32| -> f32 {
         let lost = |value: &f32| (grid.number(grid.code(value / scale)) * scale - value).powi(2);
-        match importance {
-            None => values.iter().map(lost).sum(),
-            Some(each) => values.iter().zip(each).map(|(value, each)| each * lost(value)).sum(),
-        }
+        values.iter().map(lost).sum()
     };
     let scales = REACHES.map(|reach| rounded(largest * reach / grid.most()));
     scales.into_iter().min_by(|a, b| error(*a).total_cmp(&error(*b))).unwrap_or(whole)
@@ -210,7 +203,7 @@ mod tests {
         let values: Vec<f32> =
             (0..16).map(|i| if i == 15 { -7.0 } else { (i % 8) as f32 }).collect();
         let Quantized { codes, scales, scale_shape, .. } =
-            quantized(Grid::Int4, &values, [16, 1], 1, Some(16), None);
+            quantized(Grid::Int4, &values, [16, 1], 1, Some(16));
         assert_eq!((scales, scale_shape), (vec![1.0], vec![1, 1]));
         assert_eq!(codes, [0x10, 0x32, 0x54, 0x76, 0x10, 0x32, 0x54, 0x96]);
     }
@@ -218,26 +211,12 @@ mod tests {
     #[test]
     fn each_channel_has_its_scale_in_either_layout() {
         let values = [127.0, 254.0, -127.0, 254.0];
-        let by_columns = quantized(Grid::Int8, &values, [2, 2], 1, None, None);
+        let by_columns = quantized(Grid::Int8, &values, [2, 2], 1, None);
         assert_eq!(
             (by_columns.scales, by_columns.codes),
             (vec![1.0, 2.0], vec![127, 127, 129, 127])
         );
-        let by_rows = quantized(Grid::Int8, &values, [2, 2], 0, None, None);
+        let by_rows = quantized(Grid::Int8, &values, [2, 2], 0, None);
         assert_eq!((by_rows.scales, by_rows.codes), (vec![2.0, 2.0], vec![64, 127, 192, 127]));
-    }
-
-    #[test]
-    fn what_is_multiplied_with_much_is_kept_and_the_rest_is_cut_off() {
-        let mut values = vec![
-            0.1f32, 0.2, 0.3, -0.1, 0.3, 0.2, -0.2, 0.1, 0.15, 0.25, 0.35, 0.05, 0.3, 0.2, 0.1,
-        ];
-        values.push(1.0);
-        let scale = |last: f32| {
-            let importance: Vec<f32> = (0..16).map(|i| if i == 15 { last } else { 1.0 }).collect();
-            quantized(Grid::Int4, &values, [16, 1], 1, Some(16), Some(&importance)).scales[0]
-        };
-        assert!((scale(1e6) * 7.0 - 1.0).abs() < 1e-3, "{}", scale(1e6));
-        assert!(scale(0.0) * 7.0 < 0.7, "{}", scale(0.0));
     }
 }
