@@ -41,8 +41,13 @@ mod tensorrt {
     ];
 
     const BRIDGE: &str = "src/backend/tensorrt/ffi/bridge.rs";
-    const SOURCES: [&str; 4] =
-        ["cpp/log.cpp", "cpp/library.cpp", "cpp/builder.cpp", "cpp/runtime.cpp"];
+    const SOURCES: [&str; 5] = [
+        "cpp/log.cpp",
+        "cpp/library.cpp",
+        "cpp/builder.cpp",
+        "cpp/refitter.cpp",
+        "cpp/runtime.cpp",
+    ];
 
     pub(super) fn compile() {
         println!("cargo::rerun-if-changed=cpp");

@@ -59,6 +59,7 @@ struct OutputMemory;
 struct ParserError;
 struct Progress;
 struct ProfileShape;
+struct LayerTime;
 struct TensorInfo;
 struct Version;
 
@@ -97,6 +98,10 @@ public:
   virtual void set_profile(std::int32_t index, std::size_t stream) = 0;
   /// Has the library record events between kernels, which do not overlap then.
   virtual void set_serial() = 0;
+  /// As `set_serial`, and keeps how long each layer took.
+  virtual void set_timed() = 0;
+  /// The layers of the executions since this was asked last, in their order. All of them must be over.
+  virtual rust::Vec<LayerTime> take_times() = 0;
   /// Sets the shapes of all inputs and gives those of all outputs, sizes one tensor after the other;
   /// -1 stands for a size that depends on what is computed. `values` are those of the inputs that
   /// decide shapes, one tensor after the other; no execution that had others may be pending.
@@ -110,6 +115,19 @@ public:
   /// Ends this context and gives the kernels that it compiled; null where none were to be kept.
   /// Nothing else may be called afterwards.
   virtual std::unique_ptr<HostMemory> finish() = 0;
+};
+
+/// Gives an engine other weights, from a model that differs in its weights alone.
+class Refitter {
+public:
+  virtual ~Refitter() = default;
+  /// The model, without the weights that `load_weights` gives.
+  virtual void load_model(rust::Slice<const std::uint8_t> model) = 0;
+  /// The data must outlive this object.
+  virtual void load_weights(rust::Str name, const std::uint8_t *data, std::size_t size) = 0;
+  virtual void refit() = 0;
+  /// What was wrong, for errors of the methods above.
+  virtual rust::Vec<ParserError> parser_errors() const = 0;
 };
 
 /// A deserialized engine.
@@ -127,6 +145,16 @@ public:
   virtual std::int64_t weights_size() const noexcept = 0;
   /// What the library tells of its layers, as JSON.
   virtual rust::String layer_information() const = 0;
+  /// Whether the engine was built to get other weights.
+  virtual bool is_refittable() const noexcept = 0;
+  /// Nothing may run on the engine, now or later, until the object made here is gone.
+  virtual std::unique_ptr<Refitter> create_refitter() const = 0;
+  /// The plan of the engine as it is now.
+  virtual std::unique_ptr<HostMemory> serialize() const = 0;
+  /// The bytes of weights that may stay on the host; 0 where the engine was not built for that.
+  virtual std::int64_t streamable_weights() const noexcept = 0;
+  /// At most so many bytes of them lie on the device. No context may have been made.
+  virtual void set_weight_budget(std::int64_t bytes) const = 0;
   virtual std::unique_ptr<Context> create_context(const ContextOptions &options) const = 0;
   /// Kernels that were kept, and those that were compiled, together; null where the first do not fit this machine.
   virtual std::unique_ptr<HostMemory> merge_kernels(rust::Slice<const std::uint8_t> kept,

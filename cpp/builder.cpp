@@ -78,24 +78,7 @@ public:
   }
 
   rust::Vec<ParserError> parser_errors() const override {
-    rust::Vec<ParserError> all;
-    for (int i = 0; i < parser_->getNbErrors(); ++i) {
-      const nvonnxparser::IParserError *error = parser_->getError(i);
-      if (error == nullptr) {
-        continue;
-      }
-      ParserError told;
-      told.code = static_cast<std::int32_t>(error->code());
-      told.description = text_or_empty(error->desc());
-      told.node = text_or_empty(error->nodeName());
-      told.index = error->node();
-      told.operator_type = text_or_empty(error->nodeOperator());
-      told.file = text_or_empty(error->file());
-      told.line = error->line();
-      told.function = text_or_empty(error->func());
-      all.push_back(std::move(told));
-    }
-    return all;
+    return errors_of(*parser_);
   }
 
   rust::Vec<TensorInfo> tensors() const override {
@@ -177,6 +160,12 @@ private:
       config_->setFlag(nvinfer1::BuilderFlag::kTF32);
     } else {
       config_->clearFlag(nvinfer1::BuilderFlag::kTF32);
+    }
+    if (options.refit) {
+      config_->setFlag(nvinfer1::BuilderFlag::kREFIT);
+    }
+    if (options.weight_streaming) {
+      config_->setFlag(nvinfer1::BuilderFlag::kWEIGHT_STREAMING);
     }
     if (options.detailed) {
       config_->setProfilingVerbosity(nvinfer1::ProfilingVerbosity::kDETAILED);

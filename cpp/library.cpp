@@ -45,6 +45,7 @@ LoadedLibrary::LoadedLibrary(const std::string &core, const std::string &parser)
     throw std::runtime_error("not a TensorRT runtime: no symbol createInferRuntime_INTERNAL");
   }
   resolve(library, "createInferBuilder_INTERNAL", create_infer_builder);
+  resolve(library, "createInferRefitter_INTERNAL", create_infer_refitter);
   if (create_infer_builder == nullptr) {
     builder_problem_ = core + " is a runtime without a builder";
     return;
@@ -54,6 +55,7 @@ LoadedLibrary::LoadedLibrary(const std::string &core, const std::string &parser)
     builder_problem_ = "no ONNX parser: " + last_error();
     return;
   }
+  resolve(onnx, "createNvOnnxParserRefitter_INTERNAL", create_onnx_refitter);
   resolve(onnx, "createNvOnnxParser_INTERNAL", create_onnx_parser);
   if (create_onnx_parser == nullptr) {
     builder_problem_ = parser + " is no ONNX parser: no symbol createNvOnnxParser_INTERNAL";

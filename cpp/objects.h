@@ -27,7 +27,9 @@ public:
 
   decltype(&createInferBuilder_INTERNAL) create_infer_builder = nullptr;
   decltype(&createInferRuntime_INTERNAL) create_infer_runtime = nullptr;
+  decltype(&createInferRefitter_INTERNAL) create_infer_refitter = nullptr;
   decltype(&createNvOnnxParser_INTERNAL) create_onnx_parser = nullptr;
+  decltype(&createNvOnnxParserRefitter_INTERNAL) create_onnx_refitter = nullptr;
 
 private:
   Version version_;
@@ -36,6 +38,32 @@ private:
 
 std::unique_ptr<Builder> make_builder(std::shared_ptr<const LoadedLibrary> library);
 std::shared_ptr<Runtime> make_runtime(std::shared_ptr<const LoadedLibrary> library);
+/// `owner` keeps `engine` alive.
+std::unique_ptr<Refitter> make_refitter(std::shared_ptr<const LoadedLibrary> library, std::shared_ptr<const void> owner,
+                                        nvinfer1::ICudaEngine &engine);
+
+/// What a parser or a refitter found, from its methods `getNbErrors` and `getError`.
+template <typename Parser> rust::Vec<ParserError> errors_of(const Parser &parser) {
+  const auto text = [](const char *text) { return rust::String::lossy(text != nullptr ? text : ""); };
+  rust::Vec<ParserError> all;
+  for (int i = 0; i < parser.getNbErrors(); ++i) {
+    const nvonnxparser::IParserError *error = parser.getError(i);
+    if (error == nullptr) {
+      continue;
+    }
+    ParserError told;
+    told.code = static_cast<std::int32_t>(error->code());
+    told.description = text(error->desc());
+    told.node = text(error->nodeName());
+    told.index = error->node();
+    told.operator_type = text(error->nodeOperator());
+    told.file = text(error->file());
+    told.line = error->line();
+    told.function = text(error->func());
+    all.push_back(std::move(told));
+  }
+  return all;
+}
 
 /// Owns what TensorRT allocated.
 class OwnedMemory final : public HostMemory {

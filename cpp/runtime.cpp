@@ -63,6 +63,26 @@ public:
   void reportLayerTime(const char *, float) noexcept override {}
 };
 
+/// Keeps what it is told.
+class KeepingTimer final : public nvinfer1::IProfiler {
+public:
+  void reportLayerTime(const char *name, float ms) noexcept override {
+    try {
+      LayerTime time;
+      time.name = text_or_empty(name);
+      time.ms = ms;
+      times_.push_back(std::move(time));
+    } catch (...) {
+      // A time that finds no memory is missing.
+    }
+  }
+
+  rust::Vec<LayerTime> take() noexcept { return std::exchange(times_, {}); }
+
+private:
+  rust::Vec<LayerTime> times_;
+};
+
 class LoadedRuntime final : public Runtime, public std::enable_shared_from_this<LoadedRuntime> {
 public:
   explicit LoadedRuntime(std::shared_ptr<const LoadedLibrary> library) : library_(std::move(library)) {
@@ -76,6 +96,8 @@ public:
 
   std::uint64_t invalidity(rust::Slice<const std::uint8_t> plan) const override;
   std::shared_ptr<Engine> deserialize(rust::Slice<const std::uint8_t> plan) const override;
+
+  const std::shared_ptr<const LoadedLibrary> &library() const noexcept { return library_; }
 
 private:
   std::shared_ptr<const LoadedLibrary> library_;
@@ -151,6 +173,29 @@ public:
     return text_or_empty(inspector->getEngineInformation(nvinfer1::LayerInformationFormat::kJSON));
   }
 
+  bool is_refittable() const noexcept override { return engine_->isRefittable(); }
+  std::unique_ptr<Refitter> create_refitter() const override;
+
+  std::unique_ptr<HostMemory> serialize() const override {
+    Errors errors;
+    const std::lock_guard lock(mutex_);
+    nvinfer1::IHostMemory *plan = engine_->serialize();
+    if (plan == nullptr) {
+      errors.fail("the engine cannot be serialized");
+    }
+    return std::make_unique<OwnedMemory>(plan);
+  }
+
+  std::int64_t streamable_weights() const noexcept override { return engine_->getStreamableWeightsSize(); }
+
+  void set_weight_budget(std::int64_t bytes) const override {
+    Errors errors;
+    const std::lock_guard lock(mutex_);
+    if (!engine_->setWeightStreamingBudgetV2(bytes)) {
+      errors.fail("a budget of " + std::to_string(bytes) + " bytes for weights is refused");
+    }
+  }
+
   std::unique_ptr<Context> create_context(const ContextOptions &options) const override;
   std::unique_ptr<HostMemory> merge_kernels(rust::Slice<const std::uint8_t> kept,
                                             rust::Slice<const std::uint8_t> compiled) const override;
@@ -207,6 +252,13 @@ public:
     static Timer *const timer = new Timer;
     parts_.context->setProfiler(timer);
   }
+
+  void set_timed() override {
+    timer_ = std::make_unique<KeepingTimer>();
+    parts_.context->setProfiler(timer_.get());
+  }
+
+  rust::Vec<LayerTime> take_times() override { return timer_ ? timer_->take() : rust::Vec<LayerTime>(); }
 
   void set_shapes(rust::Slice<const std::int64_t> inputs, rust::Slice<const std::int64_t> values,
                   rust::Slice<std::int64_t> outputs) override {
@@ -367,6 +419,7 @@ private:
   }
 
   // The context goes before what it was told to use.
+  std::unique_ptr<KeepingTimer> timer_;
   std::vector<Tensor> tensors_;
   ContextParts parts_;
   std::size_t inputs_ = 0;
@@ -436,6 +489,10 @@ std::unique_ptr<Context> LoadedEngine::create_context(const ContextOptions &opti
                                      static_cast<std::int64_t>(options.scratch_size));
   }
   return std::make_unique<LoadedContext>(std::move(parts), options);
+}
+
+std::unique_ptr<Refitter> LoadedEngine::create_refitter() const {
+  return make_refitter(runtime_->library(), shared_from_this(), *engine_);
 }
 
 std::unique_ptr<HostMemory> LoadedEngine::merge_kernels(rust::Slice<const std::uint8_t> kept,

@@ -185,7 +185,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use export::InputKey;
 pub use limit::TimeLimit;
 pub use progress::{Phase, Progress, ProgressCallback};
-pub use runtime::{InferenceModule, OptimizeOptions};
+pub use runtime::{InferenceModule, OptimizeOptions, Refit};
 pub use spec::{DType, Dim, Shape, Signature, Symbol, TensorSpec};
 pub use tensor::{Element, HostTensor};
 

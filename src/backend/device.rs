@@ -1,8 +1,9 @@
 //! The seam for tensors that are in device memory already: addresses and a stream in, work enqueued,
 //! nothing copied and nobody waited for. No framework and no driver is named here.
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::spec::DType;
+use crate::tensor::HostTensor;
 
 /// A stream of the device's driver, by its raw handle: for CUDA a `CUstream` as a number.
 ///
@@ -25,6 +26,16 @@ pub struct DeviceTensor<'a> {
 
 /// What TensorRT asks of an address, in bytes. Memory that CUDA gives begins at such addresses.
 pub const ADDRESS_ALIGNMENT: u64 = 256;
+
+/// How long a layer takes in one execution. A layer is what the backend runs as one: often several operators of the model.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[non_exhaustive]
+pub struct LayerTime {
+    /// The backend's name for it, with the names of the model's nodes where the backend keeps them.
+    pub name: String,
+    /// Microseconds on the device.
+    pub micros: f64,
+}
 
 /// Device memory that an executable takes, in bytes. Inputs and outputs are the caller's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,6 +109,17 @@ pub trait DeviceExecutable: Send + Sync {
 
     /// The runs, copies and graphs so far.
     fn counters(&self) -> ExecutionCounters;
+
+    /// How long each layer takes on these inputs, the median of so many runs. The layers run one after the other, on
+    /// memory of their own; other runs that go on at the same time make the times longer.
+    ///
+    /// # Errors
+    /// As [`Executable::run`](super::Executable::run), and [`UnsupportedOperation`](crate::ErrorKind::UnsupportedOperation)
+    /// where the backend does not tell.
+    fn layer_times(&self, _inputs: &[HostTensor], _runs: usize) -> Result<Vec<LayerTime>> {
+        let text = "this backend does not tell how long its layers take";
+        Err(Error::new(ErrorKind::UnsupportedOperation, text).in_operation("time layers"))
+    }
 
     /// The place of the input whose memory an output must be given, counted as in the signature: the execution writes
     /// it in place. `None` for outputs with memory of their own.

@@ -125,6 +125,12 @@ impl Engine {
         Self { built: true, made_here: true, ..self }
     }
 
+    /// The same with another plan of the same inputs and outputs, which took so long.
+    #[cfg(feature = "_tensorrt")]
+    pub(crate) fn with_plan(&self, plan: Bytes, time: Duration) -> Self {
+        Self { plan, build_time: time, ..self.clone() }.just_built()
+    }
+
     /// Whether this process wrote the plan, whatever a file says.
     #[cfg_attr(not(feature = "ort"), allow(dead_code))]
     pub(crate) fn is_made_here(&self) -> bool {

@@ -19,7 +19,7 @@ pub mod tract;
 use std::{borrow::Cow, fmt, sync::Arc};
 
 pub use device::{
-    ADDRESS_ALIGNMENT, DeviceExecutable, DeviceTensor, EngineMemory, ExecutionCounters,
+    ADDRESS_ALIGNMENT, DeviceExecutable, DeviceTensor, EngineMemory, ExecutionCounters, LayerTime,
     StreamHandle,
 };
 pub use engine::Engine;
@@ -147,6 +147,21 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// [`EngineIncompatible`](crate::ErrorKind::EngineIncompatible) when the engine was built for
     /// something else, naming built and found; [`Device`](crate::ErrorKind::Device) without one.
     fn load(&self, engine: &Engine) -> Result<Box<dyn Executable>>;
+
+    /// Whether the engines of this backend can get other weights by [`refit`](Self::refit). By default not.
+    fn refits(&self) -> bool {
+        false
+    }
+
+    /// The engine with the weights of `model`, which has the graph that the engine was built of.
+    ///
+    /// # Errors
+    /// [`UnsupportedOperation`](crate::ErrorKind::UnsupportedOperation) unless the backend [can](Self::refits), and why
+    /// the weights do not fit the engine.
+    fn refit(&self, _engine: &Engine, _model: &OnnxModel) -> Result<Engine> {
+        let text = format!("{} cannot give an engine other weights", self.kind());
+        Err(Error::new(ErrorKind::UnsupportedOperation, text).in_operation("refit"))
+    }
 
     /// How many devices there are to [load on](Self::load_on).
     ///

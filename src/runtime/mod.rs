@@ -7,9 +7,11 @@ mod check;
 mod compile;
 pub(crate) mod generate;
 mod limited;
+mod live;
 mod module;
 mod options;
 pub(crate) mod pipeline;
+mod refit;
 mod report;
 pub(crate) mod sensitivity;
 pub(crate) mod serving;
@@ -30,6 +32,7 @@ mod output_pool;
 
 pub use module::InferenceModule;
 pub use options::OptimizeOptions;
+pub use refit::Refit;
 pub use report::{ModuleReport, PassChange, PhaseTime, RejectedBackend};
 pub use verify::{
     Difference, LayerDifference, OutputDifference, Tolerance, Verification, VerifyOptions,

@@ -9,15 +9,16 @@ use std::{
 
 use super::compile::{self, Maker};
 use super::limited::limited;
+use super::live::{Live, Places};
 use super::options::OptimizeOptions;
 use super::report::{ModuleReport, RejectedBackend};
 use super::serving::{Pending, Replicas, Submitter};
 use crate::backend::{
-    Backend, BackendKind, Compiled, DeviceExecutable, Engine, Executable, Rejection,
+    Backend, BackendKind, Compiled, DeviceExecutable, Engine, Executable, LayerTime, Rejection,
 };
 use crate::cache::CacheUse;
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::precision::PrecisionReport;
+use crate::export::precision::{PrecisionOptions, PrecisionReport};
 use crate::export::{ExportOptions, OnnxModel, Target};
 use crate::limit::TimeLimit;
 use crate::progress::{Phase, Record, Recorder, phase};
@@ -48,17 +49,23 @@ struct Inner {
     submitter: Mutex<Option<Arc<Submitter>>>,
     executable: Arc<dyn Executable>,
     /// The executable, or those among which it chooses.
-    loaded: Vec<Arc<dyn Executable>>,
+    loaded: Vec<Arc<Live>>,
     origin: Arc<Origin>,
     /// The profile that all of them run with.
     profile: Option<String>,
 }
 
 /// Where a model came from.
-struct Origin {
-    backend: Arc<dyn Backend>,
+pub(super) struct Origin {
+    pub(super) backend: Arc<dyn Backend>,
     rejected: Vec<Rejection>,
-    engine: Engine,
+    pub(super) engine: Engine,
+    /// Where the model is loaded.
+    pub(super) places: Places,
+    /// The precision that was asked for.
+    pub(super) wanted: Option<PrecisionOptions>,
+    /// The hash of the graph that the engine was built of, where the engine can get other weights.
+    pub(super) graph: Option<[u8; 32]>,
     built: Option<Engine>,
     cache: CacheUse,
     record: Record,
@@ -67,40 +74,51 @@ struct Origin {
     source: Option<OnnxModel>,
     precision: Option<Arc<PrecisionReport>>,
     /// The longest that a run may take.
+    pub(super) longest_run: Option<Duration>,
+}
+
+/// What is known of a module beside what was compiled.
+struct Made {
+    built: Option<Engine>,
+    cache: CacheUse,
+    record: Record,
+    source: Option<OnnxModel>,
+    precision: Option<Arc<PrecisionReport>>,
+    wanted: Option<PrecisionOptions>,
+    graph: Option<[u8; 32]>,
     longest_run: Option<Duration>,
 }
 
 impl InferenceModule {
-    fn new(
-        compiled: Compiled,
-        built: Option<Engine>,
-        cache: CacheUse,
-        record: Record,
-        source: Option<OnnxModel>,
-        precision: Option<Arc<PrecisionReport>>,
-        longest_run: Option<Duration>,
-    ) -> Self {
+    fn new(compiled: Compiled, made: Made) -> Self {
         let Compiled { executable, engine, backend, rejected } = compiled;
-        let first_run = OnceLock::new();
+        let Made { built, cache, record, source, precision, wanted, graph, longest_run } = made;
         let origin = Origin {
             backend,
             rejected,
             engine,
+            places: Places::default(),
+            wanted,
+            graph,
             built,
             cache,
             record,
-            first_run,
+            first_run: OnceLock::new(),
             source,
             precision,
             longest_run,
         };
-        Self::of(vec![limited(executable.into(), longest_run)], Arc::new(origin), None)
+        let first = origin.places.first(limited(executable.into(), longest_run));
+        Self::of(vec![first], Arc::new(origin), None)
     }
 
-    fn of(loaded: Vec<Arc<dyn Executable>>, origin: Arc<Origin>, profile: Option<String>) -> Self {
-        let executable = match &*loaded {
+    fn of(loaded: Vec<Arc<Live>>, origin: Arc<Origin>, profile: Option<String>) -> Self {
+        let executable: Arc<dyn Executable> = match &*loaded {
             [one] => one.clone(),
-            several => Arc::new(Replicas::new(several.to_vec())),
+            several => {
+                let each = several.iter().map(|one| Arc::clone(one) as Arc<dyn Executable>);
+                Arc::new(Replicas::new(each.collect()))
+            }
         };
         let submitter = Mutex::default();
         Self(Arc::new(Inner { submitter, executable, loaded, origin, profile }))
@@ -210,6 +228,7 @@ impl InferenceModule {
             Ok(model)
         };
         let mut maker = Maker::new(options.engine_cache())?;
+        let mut graph = None;
         let (compiled, built, source) = recorder.during(|| {
             let mut portable = None;
             if options.onnx_path().is_some() || options.keeps_source() {
@@ -227,7 +246,10 @@ impl InferenceModule {
             };
             let used = maker.cache_use();
             let passes = recorder.record().passes;
-            let mut make = |backend: &dyn Backend, model: &OnnxModel| maker.ready(backend, model);
+            let mut make = |backend: &dyn Backend, model: &OnnxModel| {
+                graph = backend.refits().then(|| model.graph_hash());
+                maker.ready(backend, model)
+            };
             let backends = options.backends();
             let compiled = backends.compile_with(built.as_ref(), &mut export, &mut make)?;
             if built.is_some() {
@@ -242,8 +264,17 @@ impl InferenceModule {
             record.passes = passes;
             engine
         });
-        let longest_run = options.longest_run();
-        Ok(Self::new(compiled, built, maker.cache_use(), record, source, report, longest_run))
+        let made = Made {
+            built,
+            cache: maker.cache_use(),
+            record,
+            source,
+            precision: report,
+            wanted: wanted.cloned(),
+            graph,
+            longest_run: options.longest_run(),
+        };
+        Ok(Self::new(compiled, made))
     }
 
     /// Makes ready to run an engine that was built before, perhaps on another machine. TensorRT takes only plans that
@@ -264,8 +295,17 @@ impl InferenceModule {
         let recorder = Recorder::new(options.follower(), options.limit());
         let executable = recorder.during(|| phase(Phase::Load, || backend.load(&engine)))?;
         let compiled = Compiled { executable, engine, backend, rejected: Vec::new() };
-        let (cache, longest_run) = (compile::given(), options.longest_run());
-        Ok(Self::new(compiled, None, cache, recorder.record(), None, None, longest_run))
+        let made = Made {
+            built: None,
+            cache: compile::given(),
+            record: recorder.record(),
+            source: None,
+            precision: None,
+            wanted: None,
+            graph: None,
+            longest_run: options.longest_run(),
+        };
+        Ok(Self::new(compiled, made))
     }
 
     /// Reads an engine file and makes the engine ready to run. Trust the file as a program, since TensorRT runs what is
@@ -310,7 +350,10 @@ impl InferenceModule {
     /// [`ErrorKind::InvalidArgument`] with the names that there are.
     pub fn for_profile(&self, name: &str) -> Result<Self> {
         let Inner { loaded, origin, .. } = &*self.0;
-        let of = |replica: &Arc<dyn Executable>| replica.for_profile(name).map(Arc::from);
+        let of = |replica: &Arc<Live>| {
+            let load = |_: Option<&Engine>| replica.for_profile(name).map(Arc::from);
+            origin.places.add(replica.asked_ordinal(), Some(name), load)
+        };
         let loaded = loaded.iter().map(of).collect::<Result<_>>()?;
         Ok(Self::of(loaded, origin.clone(), Some(name.to_owned())))
     }
@@ -327,12 +370,15 @@ impl InferenceModule {
             if let Some(replica) = there {
                 return Ok(replica.clone());
             }
-            let executable = origin.backend.load_on(&origin.engine, ordinal)?;
-            let executable = match profile {
-                Some(name) => executable.for_profile(name)?,
-                None => executable,
-            };
-            Ok(limited(executable.into(), origin.longest_run))
+            origin.places.add(Some(ordinal), profile.as_deref(), |engine| {
+                let engine = engine.unwrap_or(&origin.engine);
+                let executable = origin.backend.load_on(engine, ordinal)?;
+                let executable = match profile {
+                    Some(name) => executable.for_profile(name)?,
+                    None => executable,
+                };
+                Ok(limited(executable.into(), origin.longest_run))
+            })
         };
         let loaded = ordinals.iter().map(load).collect::<Result<_>>()?;
         Ok(Self::of(loaded, origin.clone(), profile.clone()))
@@ -410,6 +456,20 @@ impl InferenceModule {
         self.timed(|| self.0.executable.run_within(inputs, limit))
     }
 
+    /// How long each layer takes on the device for these inputs, in the order in which the layers run: the median of
+    /// `runs` runs. Each layer waits for the one before, so that the sum is more than a [run](Self::run) takes.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), and [`ErrorKind::UnsupportedOperation`] where the backend does not tell. TensorRT does.
+    pub fn layer_times(&self, inputs: &[HostTensor], runs: usize) -> Result<Vec<LayerTime>> {
+        let Some(device) = self.0.executable.device() else {
+            let text = format!("{} does not tell how long its layers take", self.backend());
+            let error = Error::new(ErrorKind::UnsupportedOperation, text);
+            return Err(error.in_operation("time layers"));
+        };
+        device.layer_times(inputs, runs).map_err(|e| e.in_operation("time layers"))
+    }
+
     fn timed(&self, run: impl FnOnce() -> Result<Vec<HostTensor>>) -> Result<Vec<HostTensor>> {
         let first = &self.0.origin.first_run;
         if first.get().is_some() {
@@ -467,6 +527,10 @@ impl InferenceModule {
 
 /// What a comparison with the source needs.
 impl InferenceModule {
+    pub(super) fn origin(&self) -> &Origin {
+        &self.0.origin
+    }
+
     pub(super) fn source(&self) -> Option<&OnnxModel> {
         self.0.origin.source.as_ref()
     }

@@ -76,6 +76,28 @@ fn options_of_running_do_not_change_results() {
 }
 
 #[test]
+fn layers_are_timed_beside_runs_that_stay_right() {
+    if !gpu("layers_are_timed_beside_runs_that_stay_right") {
+        return;
+    }
+    let mlp = Mlp::new(17);
+    let executable = load(&rtx(), &mlp.export(batch(1, 64)));
+    let device = executable.device().unwrap();
+    let x: HostTensor = input(33, 1).into();
+    let layers = device.layer_times(&[x], 5).unwrap();
+    assert!(!layers.is_empty());
+    let micros: f64 = layers.iter().map(|layer| layer.micros).sum();
+    assert!(layers.iter().all(|layer| !layer.name.is_empty() && layer.micros >= 0.0), "{layers:?}");
+    // Two small products: far from nothing, and far from a thousandth of a second.
+    assert!((0.5..5000.0).contains(&micros), "{layers:?}");
+    let x = input(7, 2);
+    assert_close(&executable.run(&[x.clone().into()]).unwrap()[0], &mlp.forward(&x));
+    let wrong = Array2::<f32>::zeros((65, FEATURES)).into();
+    let error = device.layer_times(&[wrong], 1).unwrap_err();
+    assert_eq!((error.kind(), error.tensor()), (ErrorKind::OutOfProfile, Some("x")));
+}
+
+#[test]
 fn more_threads_than_contexts_wait_for_each_other() {
     if !gpu("more_threads_than_contexts_wait_for_each_other") {
         return;

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use accelerant::backend::LayerTime;
 use accelerant::{HostTensor, InferenceModule};
 use serde_json::{Value, json};
 
@@ -38,6 +39,9 @@ pub(crate) struct Args {
     /// So many runs at a time
     #[arg(long, alias = "infStreams", value_name = "N", default_value_t = 1)]
     streams: usize,
+    /// Tell how long each layer takes too, on a GPU
+    #[arg(long, alias = "dumpProfile")]
+    layers: bool,
     #[command(flatten)]
     inputs: Inputs,
     #[command(flatten)]
@@ -96,8 +100,31 @@ pub(crate) fn run(args: &Args, globals: &Globals) -> Result<Output> {
         json["totalComputeTimeS"] = json!(total);
     }
     text += &format!("Total Host Walltime: {:.3} s\n", host.wall.as_secs_f64());
+    if args.layers {
+        let layers = module.layer_times(&inputs, args.iterations)?;
+        text += &table(&layers);
+        json["layers"] = json!(layers);
+    }
     let _ = &mut json;
     Ok(Output::new(text, json))
+}
+
+/// A line for each layer, in the order in which they run.
+fn table(layers: &[LayerTime]) -> String {
+    let total: f64 = layers.iter().map(|layer| layer.micros).sum();
+    let mut text = format!(
+        "\n=== Profile ({} layers) ===\n{:>10} {:>7}  Layer\n",
+        layers.len(),
+        "Time(us)",
+        "Time(%)"
+    );
+    for LayerTime { name, micros, .. } in layers {
+        text += &format!(
+            "{micros:>10.1} {:>7.1}  {name}\n",
+            100.0 * micros / total.max(f64::MIN_POSITIVE)
+        );
+    }
+    text + &format!("{total:>10.1} {:>7.1}  Total\n", 100.0)
 }
 
 /// Runs that were measured.

@@ -21,19 +21,50 @@ pub(super) fn package(name: &str) -> Result<Package, String> {
         std::env::var(name).map_err(|_| format!("`{name}` is not set: this is for cargo's builds"))
     };
     let manifest = Path::new(&variable("CARGO_MANIFEST_DIR")?).join("Cargo.toml");
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-    let output = Command::new(cargo)
-        .args(["metadata", "--format-version", "1", "--offline", "--manifest-path"])
-        .arg(&manifest)
-        .output()
-        .map_err(|e| format!("`cargo metadata` does not run: {e}"))?;
+    in_metadata(&metadata(&manifest)?, &manifest, name)
+}
+
+/// What cargo knows of the package and its dependencies.
+///
+/// A build downloads what it compiles: nothing for other platforms, and for a library alone no development dependency.
+/// Cargo wants to see these too, and downloads them where it must.
+fn metadata(manifest: &Path) -> Result<Value, String> {
+    let host = host();
+    let platform: Vec<&str> = host.iter().flat_map(|host| ["--filter-platform", host]).collect();
+    let ask = |more: &[&str]| {
+        Command::new(program("CARGO", "cargo"))
+            .args(["metadata", "--format-version", "1", "--manifest-path"])
+            .arg(manifest)
+            .args(&platform)
+            .args(more)
+            .output()
+            .map_err(|e| format!("`cargo metadata` does not run: {e}"))
+    };
+    let mut output = ask(&["--offline"])?;
+    if !output.status.success() {
+        output = ask(&[])?;
+    }
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("`cargo metadata` fails: {}", text.trim()));
+        return Err(format!(
+            "`cargo metadata` fails, which `cargo fetch` may mend where there is a network: {}",
+            text.trim()
+        ));
     }
-    let metadata: Value = serde_json::from_slice(&output.stdout)
-        .map_err(|e| format!("`cargo metadata` gives no JSON: {e}"))?;
-    in_metadata(&metadata, &manifest, name)
+    serde_json::from_slice(&output.stdout)
+        .map_err(|e| format!("`cargo metadata` gives no JSON: {e}"))
+}
+
+/// The triple of this machine, as the compiler tells it.
+fn host() -> Option<String> {
+    let output = Command::new(program("RUSTC", "rustc")).arg("-vV").output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("host: ")).map(str::to_owned)
+}
+
+/// The program that cargo names, else the one of the path.
+fn program(variable: &str, name: &str) -> String {
+    std::env::var(variable).unwrap_or_else(|_| name.to_owned())
 }
 
 fn in_metadata(metadata: &Value, manifest: &Path, name: &str) -> Result<Package, String> {

@@ -23,6 +23,8 @@ pub(super) fn of(
         aux_streams,
         tf32,
         layer_details,
+        refit,
+        weight_streaming,
         compute_capabilities,
         profiles,
         // Asked of the device.
@@ -39,6 +41,7 @@ pub(super) fn of(
         max_contexts: _,
         shared_scratch: _,
         memory_limit: _,
+        weight_budget: _,
         profile: _,
         progress: _,
     } = options;
@@ -59,6 +62,8 @@ pub(super) fn of(
         .with("tf32", tf32)
         .with("tf32 override", stated(&env::var_os("NVIDIA_TF32_OVERRIDE")))
         .with("layer details", layer_details)
+        .with("refit", refit)
+        .with("weight streaming", weight_streaming)
         .with("compute capabilities", stated(compute_capabilities))
         .with("profiles", profiles.as_ref().map_or_else(usual, |profiles| stated(profiles))))
 }

@@ -18,7 +18,7 @@ mod ffi;
 mod fingerprint;
 mod run;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use cudarc::driver::CudaContext;
 
@@ -258,6 +258,19 @@ impl Backend for TensorRt {
         build::build(&library, model, &self.options, &profiles, &target)
     }
 
+    fn refits(&self) -> bool {
+        self.options.refit
+    }
+
+    fn refit(&self, engine: &Engine, model: &OnnxModel) -> Result<Engine> {
+        let library = self.expect(engine)?;
+        let start = Instant::now();
+        let device = device::open(self.options.device)?;
+        let loaded = self.open(engine, &library, device)?;
+        let plan = build::refitted(&loaded, model).map_err(|e| e.in_operation("refit"))?;
+        Ok(engine.with_plan(plan, start.elapsed()))
+    }
+
     fn load(&self, engine: &Engine) -> Result<Box<dyn Executable>> {
         self.load_on(engine, self.options.device)
     }
@@ -271,7 +284,10 @@ impl Backend for TensorRt {
         self.options.check()?;
         let library = self.expect(engine)?;
         let device = device::open(ordinal)?;
-        let loaded = self.open(engine, &library, device.clone())?;
+        let mut loaded = self.open(engine, &library, device.clone())?;
+        if let Some(budget) = self.options.weight_budget {
+            loaded.set_weight_budget(budget)?;
+        }
         let made =
             phase(Phase::Kernels, || EngineExecutable::new(loaded, device, engine, &self.options));
         let executable = made.map_err(|e| self.told(e, engine, &library))?;

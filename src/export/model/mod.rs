@@ -5,6 +5,7 @@
 mod check;
 mod encode;
 mod external;
+mod graph_hash;
 mod infer;
 mod inferred;
 mod inner;

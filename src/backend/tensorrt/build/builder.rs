@@ -33,7 +33,7 @@ use crate::spec::Signature;
 static BUILDING: Mutex<()> = Mutex::new(());
 
 /// Lets [`Bytes`] own what the library allocated.
-struct Plan(UniquePtr<ffi::HostMemory>);
+pub(super) struct Plan(pub(super) UniquePtr<ffi::HostMemory>);
 
 impl AsRef<[u8]> for Plan {
     fn as_ref(&self) -> &[u8] {
@@ -80,6 +80,8 @@ pub(crate) fn build(
         aux_streams: options.aux_streams.map_or(-1, i32::from),
         tf32: options.tf32 && !is_of_32_bits(model),
         detailed: options.layer_details,
+        refit: options.refit,
+        weight_streaming: options.weight_streaming,
         compute_capabilities: options
             .compute_capabilities
             .iter()
@@ -186,15 +188,19 @@ pub(crate) fn check(library: &Library, model: &OnnxModel) -> Result<Vec<NodeRefu
 /// `split` must live as long as `builder`, which keeps the addresses of its weights.
 unsafe fn parse(builder: &mut UniquePtr<ffi::Builder>, split: &SplitModel) -> Result<()> {
     let loaded = builder.pin_mut().load_model(&split.bytes);
-    loaded.map_err(|e| parser_error(builder, &e))?;
+    loaded.map_err(|e| parser_error(found(builder), &e))?;
     for (name, weights) in &split.weights {
         let bytes = weights.bytes();
         // SAFETY: the caller keeps `split`, which holds the bytes.
         let loaded = unsafe { builder.pin_mut().load_weights(name, bytes.as_ptr(), bytes.len()) };
-        loaded.map_err(|e| parser_error(builder, &e).on_tensor(name))?;
+        loaded.map_err(|e| parser_error(found(builder), &e).on_tensor(name))?;
     }
     let parsed = builder.pin_mut().parse();
-    parsed.map_err(|e| parser_error(builder, &e))
+    parsed.map_err(|e| parser_error(found(builder), &e))
+}
+
+fn found(builder: &ffi::Builder) -> Vec<ParserError> {
+    builder.parser_errors().unwrap_or_default()
 }
 
 fn build_error(error: &cxx::Exception) -> Error {
@@ -202,8 +208,7 @@ fn build_error(error: &cxx::Exception) -> Error {
 }
 
 /// All that the parser found, as one error: its first place, and every text.
-fn parser_error(builder: &ffi::Builder, error: &cxx::Exception) -> Error {
-    let errors = builder.parser_errors().unwrap_or_default();
+pub(super) fn parser_error(errors: Vec<ParserError>, error: &cxx::Exception) -> Error {
     let kind = parser_kind(&errors);
     for error in &errors {
         let ParserError { code, file, line, function, .. } = error;

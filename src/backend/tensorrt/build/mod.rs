@@ -3,6 +3,7 @@
 mod builder;
 mod options;
 mod profiles;
+mod refit;
 pub(crate) mod values;
 
 pub use options::TensorRtOptions;
@@ -10,3 +11,4 @@ pub use profiles::Profiles;
 
 pub(crate) use builder::{build, check};
 pub(crate) use profiles::place_of;
+pub(crate) use refit::refitted;

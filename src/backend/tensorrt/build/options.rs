@@ -39,6 +39,9 @@ pub struct TensorRtOptions {
     pub(crate) max_contexts: Option<usize>,
     pub(crate) shared_scratch: bool,
     pub(crate) memory_limit: Option<u64>,
+    pub(crate) refit: bool,
+    pub(crate) weight_streaming: bool,
+    pub(crate) weight_budget: Option<u64>,
     pub(crate) profiles: Option<Profiles>,
     pub(crate) profile: Option<String>,
     pub(crate) progress: Option<Arc<ProgressFn>>,
@@ -66,6 +69,9 @@ impl Default for TensorRtOptions {
             max_contexts: None,
             shared_scratch: false,
             memory_limit: None,
+            refit: false,
+            weight_streaming: false,
+            weight_budget: None,
             profiles: None,
             profile: None,
             progress: None,
@@ -254,6 +260,31 @@ impl TensorRtOptions {
     #[must_use]
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.memory_limit = Some(bytes);
+        self
+    }
+
+    /// Whether the engine can get other weights without being built anew, as
+    /// [`refit_from`](crate::InferenceModule::refit_from) gives them. Such an engine can be slower, since no weight is
+    /// computed with while it is built. Building one takes a GPU. By default not.
+    #[must_use]
+    pub fn refit(mut self, allowed: bool) -> Self {
+        self.refit = allowed;
+        self
+    }
+
+    /// Whether weights may stay in the host's memory, and go to the device in each execution, for models that are larger
+    /// than the device. [`weight_budget`](Self::weight_budget) says how many do. By default not.
+    #[must_use]
+    pub fn weight_streaming(mut self, allowed: bool) -> Self {
+        self.weight_streaming = allowed;
+        self
+    }
+
+    /// At most so many bytes of the weights that can be [streamed](Self::weight_streaming) lie on the device. By default
+    /// all of them. An execution takes longer by the time that the others take to get there.
+    #[must_use]
+    pub fn weight_budget(mut self, bytes: u64) -> Self {
+        self.weight_budget = Some(bytes);
         self
     }
 

@@ -57,6 +57,13 @@ mod bridge {
         aliased: String,
     }
 
+    /// How long a layer took in one execution, in milliseconds.
+    #[derive(Clone, Debug)]
+    struct LayerTime {
+        name: String,
+        ms: f32,
+    }
+
     /// The range of an input's sizes, or of its values where they decide shapes.
     #[derive(Clone, Debug)]
     struct ProfileShape {
@@ -75,6 +82,8 @@ mod bridge {
         aux_streams: i32,
         tf32: bool,
         detailed: bool,
+        refit: bool,
+        weight_streaming: bool,
         compute_capabilities: Vec<i32>,
         use_timing_cache: bool,
         timing_cache: Vec<u8>,
@@ -140,11 +149,28 @@ mod bridge {
         ) -> Result<UniquePtr<HostMemory>>;
         fn timing_cache(self: &Builder) -> Result<UniquePtr<HostMemory>>;
 
+        type Refitter;
+        fn load_model(self: Pin<&mut Refitter>, model: &[u8]) -> Result<()>;
+        /// # Safety
+        /// `data` must be valid for reads of `size` bytes as long as the refitter lives.
+        unsafe fn load_weights(
+            self: Pin<&mut Refitter>,
+            name: &str,
+            data: *const u8,
+            size: usize,
+        ) -> Result<()>;
+        /// # Safety
+        /// The engine must have no context.
+        unsafe fn refit(self: Pin<&mut Refitter>) -> Result<()>;
+        fn parser_errors(self: &Refitter) -> Result<Vec<ParserError>>;
+
         type Context;
         /// # Safety
         /// `stream` must be a live stream of the current device.
         unsafe fn set_profile(self: Pin<&mut Context>, index: i32, stream: usize) -> Result<()>;
         fn set_serial(self: Pin<&mut Context>) -> Result<()>;
+        fn set_timed(self: Pin<&mut Context>) -> Result<()>;
+        fn take_times(self: Pin<&mut Context>) -> Result<Vec<LayerTime>>;
         /// # Safety
         /// No execution may be pending that was given other values.
         unsafe fn set_shapes(
@@ -180,6 +206,13 @@ mod bridge {
         fn device_memory_size(self: &Engine) -> i64;
         fn weights_size(self: &Engine) -> i64;
         fn layer_information(self: &Engine) -> Result<String>;
+        fn is_refittable(self: &Engine) -> bool;
+        fn create_refitter(self: &Engine) -> Result<UniquePtr<Refitter>>;
+        fn serialize(self: &Engine) -> Result<UniquePtr<HostMemory>>;
+        fn streamable_weights(self: &Engine) -> i64;
+        /// # Safety
+        /// The engine must have no context.
+        unsafe fn set_weight_budget(self: &Engine, bytes: i64) -> Result<()>;
         /// # Safety
         /// Scratch memory that is given must be memory of the engine's device of this size that
         /// outlives the context; it must be used by one execution at a time.

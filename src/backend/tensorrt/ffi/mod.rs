@@ -15,8 +15,8 @@ mod tensors;
 pub use progress::{ProgressEvent, ProgressFn};
 
 pub(crate) use bridge::{
-    BuildOptions, Builder, Context, ContextOptions, Engine, Flavor, HostMemory, ParserError,
-    ProfileShape, Runtime,
+    BuildOptions, Builder, Context, ContextOptions, Engine, Flavor, HostMemory, LayerTime,
+    ParserError, ProfileShape, Refitter, Runtime,
 };
 pub(crate) use device::{bind, device_error};
 pub(crate) use library::Library;

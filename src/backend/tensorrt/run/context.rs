@@ -39,6 +39,26 @@ impl Context {
         Ok(())
     }
 
+    /// As [`set_serial`](Self::set_serial), and keeps how long each layer takes.
+    ///
+    /// # Errors
+    /// As [`set_serial`](Self::set_serial).
+    pub(crate) fn set_timed(&mut self) -> Result<()> {
+        let _loading = loading();
+        self.context.pin_mut().set_timed().map_err(|e| execution(&e))?;
+        self.serial = true;
+        Ok(())
+    }
+
+    /// The layers of the executions since this was asked last, one after the other, with milliseconds. All executions
+    /// must be over.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Execution`] when memory is out.
+    pub(crate) fn take_times(&mut self) -> Result<Vec<ffi::LayerTime>> {
+        self.context.pin_mut().take_times().map_err(|e| execution(&e))
+    }
+
     pub(crate) fn is_serial(&self) -> bool {
         self.serial
     }

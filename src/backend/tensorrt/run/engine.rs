@@ -247,6 +247,44 @@ impl LoadedEngine {
         self.engine.weights_size().max(0) as usize
     }
 
+    /// Leaves at most so many bytes of the weights that can be streamed on the device.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] for an engine that was not built for that, [`ErrorKind::Device`] where CUDA failed.
+    pub(crate) fn set_weight_budget(&mut self, bytes: u64) -> Result<()> {
+        let streamable = u64::try_from(self.engine.streamable_weights()).unwrap_or(0);
+        if streamable == 0 {
+            let text = "the engine was built without `weight_streaming`, and all of its weights lie on the device";
+            return Err(Error::new(ErrorKind::InvalidArgument, text).in_operation("weight budget"));
+        }
+        bind(&self.device)?;
+        let bytes = i64::try_from(bytes.min(streamable)).unwrap_or(i64::MAX);
+        // SAFETY: `&mut self`: contexts are made from a shared engine, later.
+        unsafe { self.engine.set_weight_budget(bytes) }.map_err(|e| execution(&e))
+    }
+
+    /// What exchanges the weights.
+    ///
+    /// # Errors
+    /// [`ErrorKind::UnsupportedOperation`] for an engine that was not built for that, [`ErrorKind::Device`] where CUDA failed.
+    pub(crate) fn create_refitter(&self) -> Result<UniquePtr<ffi::Refitter>> {
+        if !self.engine.is_refittable() {
+            let text = "the engine was built without `refit`";
+            return Err(Error::new(ErrorKind::UnsupportedOperation, text));
+        }
+        bind(&self.device)?;
+        self.engine.create_refitter().map_err(|e| execution(&e))
+    }
+
+    /// The plan as the engine is now.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Execution`] with the library's words, [`ErrorKind::Device`] where CUDA failed.
+    pub(crate) fn serialize(&self) -> Result<UniquePtr<ffi::HostMemory>> {
+        bind(&self.device)?;
+        self.engine.serialize().map_err(|e| execution(&e))
+    }
+
     /// What the library tells of its layers, as JSON.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ use crate::backend::tensorrt::build::{TensorRtOptions, place_of};
 use crate::backend::tensorrt::ffi::{ContextOptions, bind, device, device_error, sides};
 use crate::backend::{
     BackendKind, DeviceExecutable, DeviceTensor, Engine, EngineMemory, Executable,
-    ExecutionCounters, StreamHandle,
+    ExecutionCounters, LayerTime, StreamHandle,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::{DType, Signature, TensorSpec};
@@ -160,6 +160,11 @@ impl EngineExecutable {
     }
 
     fn slot(&self) -> Result<Slot> {
+        self.slot_with(self.loaded.graphs)
+    }
+
+    /// A slot that captures its executions as `graphs` says.
+    pub(super) fn slot_with(&self, graphs: Wanted) -> Result<Slot> {
         let _loading = loading();
         let mut asked = self.asked.clone();
         asked.runtime_cache = self.kernels.as_ref().map(Kernels::known).unwrap_or_default();
@@ -167,7 +172,6 @@ impl EngineExecutable {
         let context = unsafe { self.loaded.engine.create_context(&asked) }?;
         let profiles = self.loaded.engine.profile_count();
         let signature = &self.model.signature;
-        let graphs = self.loaded.graphs;
         let scratch = self.scratch.clone();
         let isolated = self.loaded.options.isolated_captures;
         let slot =
@@ -178,6 +182,24 @@ impl EngineExecutable {
 }
 
 impl EngineExecutable {
+    pub(super) fn model(&self) -> &Model {
+        &self.model
+    }
+
+    pub(super) fn cuda(&self) -> &Arc<CudaContext> {
+        &self.device
+    }
+
+    pub(super) fn counted(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The values of the inputs that decide shapes, one input after the other.
+    pub(super) fn values_of(&self, inputs: &[HostTensor]) -> Vec<i64> {
+        let deciding = self.model.deciding.iter().map(|&i| &inputs[i]);
+        deciding.flat_map(|x| integers(x.dtype(), x.bytes()).unwrap_or_default()).collect()
+    }
+
     /// The values of the inputs that decide shapes, one input after the other. They are copied to the
     /// host in the order of the stream, which is waited for; an engine without such inputs waits for
     /// nothing.
@@ -328,9 +350,7 @@ impl Executable for EngineExecutable {
         let shapes = inputs.iter().map(|tensor| (tensor.dtype(), tensor.shape()));
         self.model.signature.check_inputs(shapes.clone())?;
         self.model.signature.check_not_empty(shapes.clone())?;
-        let deciding = self.model.deciding.iter().map(|&i| &inputs[i]);
-        let values = deciding.flat_map(|x| integers(x.dtype(), x.bytes()).unwrap_or_default());
-        let values: Vec<_> = values.collect();
+        let values = self.values_of(inputs);
         bind(&self.device)?;
         let mut lease = self.lease(Wish::Idle, shapes, &values)?;
         let slot = lease.doubt().ok_or_else(lost)?;
@@ -369,6 +389,10 @@ impl DeviceExecutable for EngineExecutable {
 
     fn counters(&self) -> ExecutionCounters {
         self.counters.read()
+    }
+
+    fn layer_times(&self, inputs: &[HostTensor], runs: usize) -> Result<Vec<LayerTime>> {
+        self.times_of_layers(inputs, runs)
     }
 
     fn aliased_input(&self, output: usize) -> Option<usize> {

@@ -17,6 +17,7 @@ mod queue;
 mod ranges;
 mod scratch;
 mod slot;
+mod times;
 
 pub(crate) use engine::{LoadedEngine, check_header};
 pub(crate) use executable::{EngineExecutable, memory_with};

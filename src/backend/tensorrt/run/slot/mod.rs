@@ -22,7 +22,7 @@ use super::pool::Member;
 use super::queue::Queue;
 use super::ranges::Ranges;
 use super::scratch::Scratch;
-use crate::backend::tensorrt::ffi::HostMemory;
+use crate::backend::tensorrt::ffi::{HostMemory, LayerTime};
 use crate::backend::tensorrt::ffi::{bind, device_error};
 use crate::backend::{ADDRESS_ALIGNMENT, DeviceTensor};
 use crate::error::{Error, ErrorKind, Result};
@@ -146,6 +146,16 @@ impl Slot {
     /// Whether the next execution is better off with another slot: this one cannot capture any more.
     pub(crate) fn is_spent(&self) -> bool {
         self.context.is_serial()
+    }
+
+    /// Has the context keep how long each layer takes, and wait for each.
+    pub(crate) fn set_timed(&mut self) -> Result<()> {
+        self.context.set_timed()
+    }
+
+    /// The layers of the [runs](Self::run) since this was asked last.
+    pub(crate) fn take_times(&mut self) -> Result<Vec<LayerTime>> {
+        self.context.take_times()
     }
 
     /// The kernels of the context, if it was told new shapes since this was asked last, and has more of them. Shapes that

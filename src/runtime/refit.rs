@@ -1,0 +1,135 @@
+//! Other weights for a module that runs.
+
+use super::InferenceModule;
+use super::limited::limited;
+use crate::backend::{Backend, Engine};
+use crate::error::{Error, ErrorKind, Result};
+use crate::export::{OnnxModel, Target};
+use crate::spec::Signature;
+
+/// How a module got its new weights.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refit {
+    /// The engine got them as it was built.
+    InPlace,
+    /// The engine was built anew.
+    Rebuilt {
+        /// Why the engine could not get them.
+        reason: String,
+    },
+}
+
+impl InferenceModule {
+    /// Gives the module the weights of another model of the same architecture, while other threads run the module.
+    ///
+    /// A run that began before uses the old weights to its end, and a run that begins after this call uses the new ones.
+    /// No run fails. Clones of the module, and its modules for [devices](Self::on_devices) and
+    /// [profiles](Self::for_profile), get the weights at the same moment. Both sets of weights need memory until the old
+    /// runs are over.
+    ///
+    /// TensorRT exchanges the weights of an engine that was built with
+    /// [`refit`](crate::backend::tensorrt::TensorRtOptions::refit), which takes no search for kernels. Every other engine is
+    /// built anew, with the same options and without the cache; the answer says so.
+    ///
+    /// ```
+    /// use accelerant::{DType, HostTensor, InferenceModule, OptimizeOptions, export::{GraphBuilder, OnnxModel}};
+    /// use ndarray::{Array2, array};
+    ///
+    /// let layer = |weights: Array2<f32>| -> accelerant::Result<OnnxModel> {
+    ///     let graph = GraphBuilder::new("layer");
+    ///     let x = graph.input("x", DType::F32, [1, 2])?;
+    ///     graph.output("y", &x.linear(&graph.weight("w", weights)?, None, false)?)?;
+    ///     graph.finish()
+    /// };
+    /// let module = InferenceModule::compile(&layer(array![[1., 0.], [0., 1.]])?, &OptimizeOptions::new())?;
+    /// module.refit_from(&layer(array![[0., 1.], [1., 0.]])?)?;
+    /// let y = module.run(&[HostTensor::from(array![[3f32, 4.]])])?;
+    /// assert_eq!(y[0].to_vec::<f32>()?, [4., 3.]);
+    /// # Ok::<(), accelerant::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::ShapeMismatch`] where inputs or outputs are others than the module's, naming the first that is; else
+    /// as [`compile`](Self::compile). After an error the module runs with the weights that it had.
+    pub fn refit_from(&self, model: &OnnxModel) -> Result<Refit> {
+        self.refit_with(|_| Ok(model.clone()))
+    }
+
+    /// As [`refit_from`](Self::refit_from), with the model that `export` writes for the backend's target.
+    ///
+    /// # Errors
+    /// As [`refit_from`](Self::refit_from), and those of `export`.
+    pub fn refit_with(&self, export: impl FnOnce(Target) -> Result<OnnxModel>) -> Result<Refit> {
+        self.exchange_weights(export).map_err(|e| e.in_operation("refit"))
+    }
+
+    fn exchange_weights(&self, export: impl FnOnce(Target) -> Result<OnnxModel>) -> Result<Refit> {
+        let origin = self.origin();
+        let backend = origin.backend.as_ref();
+        let target = backend.target();
+        let model = match &origin.wanted {
+            Some(wanted) => export(target.for_compute_capability(None))?
+                .with_precision(target, wanted.clone())?,
+            None => export(target)?,
+        };
+        let model = model.for_target(target)?;
+        let before = origin.places.engine().unwrap_or_else(|| origin.engine.clone());
+        let (engine, refit) = engine(backend, &before, &model, origin.graph)?;
+        same_tensors(before.signature(), engine.signature())?;
+        origin.places.exchange(&engine, |ordinal, profile| {
+            let executable = match ordinal {
+                Some(ordinal) => backend.load_on(&engine, ordinal)?,
+                None => backend.load(&engine)?,
+            };
+            let executable = match profile {
+                Some(name) => executable.for_profile(name)?,
+                None => executable,
+            };
+            Ok(limited(executable.into(), origin.longest_run))
+        })?;
+        Ok(refit)
+    }
+}
+
+/// The engine with the model's weights, or another one.
+fn engine(
+    backend: &dyn Backend,
+    before: &Engine,
+    model: &OnnxModel,
+    graph: Option<[u8; 32]>,
+) -> Result<(Engine, Refit)> {
+    let reason = match graph {
+        _ if !backend.refits() => {
+            format!("{} builds engines that keep their weights", backend.kind())
+        }
+        None => "the module was made of an engine, without its model".to_owned(),
+        Some(graph) if graph != model.graph_hash() => {
+            "the model differs in more than its weights".to_owned()
+        }
+        Some(_) => match backend.refit(before, model) {
+            Ok(engine) => return Ok((engine, Refit::InPlace)),
+            Err(e) => e.to_string(),
+        },
+    };
+    tracing::info!(target: "accelerant", "an engine is built anew for other weights: {reason}");
+    Ok((backend.build(model)?, Refit::Rebuilt { reason }))
+}
+
+/// # Errors
+/// [`ErrorKind::ShapeMismatch`], naming the first tensor that is another.
+fn same_tensors(before: &Signature, after: &Signature) -> Result<()> {
+    for (name, before, after) in
+        [("inputs", &before.inputs, &after.inputs), ("outputs", &before.outputs, &after.outputs)]
+    {
+        if before.len() != after.len() {
+            let text = format!("the model has {} {name}, the module {}", after.len(), before.len());
+            return Err(Error::new(ErrorKind::ShapeMismatch, text));
+        }
+        if let Some((before, after)) = before.iter().zip(after).find(|(one, other)| one != other) {
+            let text = format!("the model has {after}, the module {before}");
+            return Err(Error::new(ErrorKind::ShapeMismatch, text).on_tensor(&before.name));
+        }
+    }
+    Ok(())
+}
