@@ -191,8 +191,8 @@ fn largest_difference(one: &HostTensor, other: &HostTensor) -> f64 {
 #[cfg(feature = "tensorrt-rtx")]
 #[test]
 fn weights_may_stay_on_the_host() {
-    use accelerant::backend::tensorrt::{TensorRt, TensorRtOptions};
     use accelerant::backend::Backend as _;
+    use accelerant::backend::tensorrt::{TensorRt, TensorRtOptions};
 
     let options = TensorRtOptions::default().tf32(false);
     let streaming = TensorRt::rtx().with_options(options.clone().weight_streaming(true));

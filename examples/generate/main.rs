@@ -199,7 +199,7 @@ fn profile(module: &DecoderModule, form: &str) -> Result<()> {
         .map(|spec| {
             let [_, _, shape] = spec.shape.profile();
             let bytes = vec![0u8; shape.iter().product::<usize>() * spec.dtype.size()];
-            HostTensor::from_bytes(spec.dtype, &shape, bytes.into())
+            HostTensor::from_bytes(spec.dtype, shape, bytes)
         })
         .collect::<accelerant::Result<_>>()?;
     let layers = step.layer_times(&inputs, 20)?;
