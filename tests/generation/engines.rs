@@ -4,7 +4,7 @@
 use accelerant::backend::Backend;
 use accelerant::backend::tensorrt::TensorRt;
 use accelerant::export::Target;
-use accelerant::generate::{DecoderOptions, ProductForm, Tokens};
+use accelerant::generate::{AttentionForm, DecoderOptions, ProductForm, Tokens};
 use accelerant::{DType, Result};
 
 use crate::tiny;
@@ -27,6 +27,19 @@ fn caches_are_written_in_place_in_every_form() -> Result<()> {
             assert_eq!(scatters, 4);
             let engine = backend.build(&model)?;
             assert_eq!(engine.signature().outputs.len(), 3 + 4);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn attention_is_built_in_every_form() -> Result<()> {
+    let backend = TensorRt::rtx();
+    let decoder = tiny()?;
+    for form in [AttentionForm::Whole, AttentionForm::Parts(4), AttentionForm::Sums(4)] {
+        for dtype in [DType::F16, DType::BF16, DType::F32] {
+            let options = DecoderOptions::new(32).attention(form).dtype(dtype);
+            backend.build(&decoder.model(Target::tensorrt(), &options)?)?;
         }
     }
     Ok(())

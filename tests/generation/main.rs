@@ -2,6 +2,7 @@
 //! a GPU is in `device_cuda`.
 #![cfg(feature = "candle")]
 
+mod attention;
 mod bad_input;
 mod engines;
 mod families;

@@ -255,7 +255,18 @@ impl Backend for TensorRt {
             Some(stated) => stated.clone(),
             None => Profiles::usual(model.signature(), self.is_for_hopper())?,
         };
-        build::build(&library, model, &self.options, &profiles, &target)
+        let build = |options| build::build(&library, model, options, &profiles, &target);
+        match build(&self.options) {
+            // TensorRT-RTX 1.6 runs kernels while it builds such an engine, which no driver for CUDA 13.0 loads.
+            Err(e) if self.options.refit && e.kind() == ErrorKind::Build && !e.is_stop() => {
+                tracing::warn!(
+                    target: "accelerant::tensorrt",
+                    "an engine for other weights cannot be built here, one that keeps its weights is: {e}"
+                );
+                build(&self.options.clone().refit(false))
+            }
+            built => built,
+        }
     }
 
     fn refits(&self) -> bool {

@@ -144,7 +144,8 @@ impl Assembly<'_> {
         let values = pass.places.write(value_cache, &values?.transpose(&[0, 2, 1, 3])?)?;
         let sight = &pass.sights[&config.window_of(layer)];
         let wide = self.options.wide_scores;
-        let mixed = attend(config, &queries?, &keys, &values, sight, wide)?;
+        let attention = self.options.attention_form(self.target);
+        let mixed = attend(config, &queries?, &keys, &values, sight, wide, attention)?;
         let sizes = [config.hidden, config.heads * config.head_size];
         let output = self.linear(&name("self_attn.o_proj"), sizes, config.output_bias)?;
         let mixed = output.of(&self.graph, &mixed, form)?;

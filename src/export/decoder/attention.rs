@@ -1,6 +1,7 @@
 //! Attention over a cache whose heads several queries share, without copies of the heads.
 
 use super::DecoderConfig;
+use super::options::AttentionForm;
 use super::shaped::shaped;
 use crate::error::Result;
 use crate::export::graph::{GraphBuilder, Value};
@@ -49,7 +50,7 @@ impl Sight {
 }
 
 /// Attention of queries, `[b, heads, t, head size]`, over keys and values, `[b, key-value heads, capacity, head size]`;
-/// gives `[b, t, heads * head size]`.
+/// gives `[b, t, heads * head size]`. `wide` has scores in 32 bits.
 pub(super) fn attend(
     config: &DecoderConfig,
     queries: &Value,
@@ -57,14 +58,46 @@ pub(super) fn attend(
     values: &Value,
     sight: &Sight,
     wide: bool,
+    form: AttentionForm,
 ) -> Result<Value> {
     let dims = queries.dims().to_vec();
     let (kv, group, head) = (config.key_value_heads, config.group(), config.head_size);
     let rows = [Some(dims[0].clone()), Some(kv.into()), None, Some(head.into())];
     // Scaled first: the product of two long vectors may be beyond half precision.
     let queries = queries.affine(config.attention_scale, 0.0)?.reshape(&rows)?;
-    let mut scores = queries.matmul(&keys.transpose(&[0, 1, 3, 2])?)?;
-    let dtype = scores.dtype();
+    let mixed = match form {
+        AttentionForm::Whole => {
+            let weights = scores(config, &queries, keys, &sight.0, wide)?.softmax(-1)?;
+            weights.cast(values.dtype())?.matmul(values)?
+        }
+        AttentionForm::Parts(parts) => {
+            in_parts(config, &queries, keys, values, sight, wide, parts)?
+        }
+        AttentionForm::Sums(parts) => {
+            let weights = scores(config, &queries, keys, &sight.0, wide)?.softmax(-1)?;
+            // [b, key-value heads, parts, group, positions of a part]
+            let weights =
+                split(&weights.cast(values.dtype())?, 3, parts)?.transpose(&[0, 1, 3, 2, 4])?;
+            let mixed = weights.matmul(&split(values, 2, parts)?)?;
+            mixed.cast(DType::F32)?.reduce("ReduceSum", &[2], false)?.cast(values.dtype())?
+        }
+    };
+    let heads = vec![dims[0].clone(), (kv * group).into(), dims[2].clone(), head.into()];
+    let mixed = shaped(&mixed, heads)?.transpose(&[0, 2, 1, 3])?;
+    shaped(&mixed, vec![dims[0].clone(), dims[2].clone(), (kv * group * head).into()])
+}
+
+/// Scores of queries and keys, whose last two axes count, with what they do not see far below the others.
+fn scores(
+    config: &DecoderConfig,
+    queries: &Value,
+    keys: &Value,
+    sight: &Value,
+    wide: bool,
+) -> Result<Value> {
+    let mut turned: Vec<usize> = (0..keys.rank()).collect();
+    turned.swap(keys.rank() - 2, keys.rank() - 1);
+    let mut scores = queries.matmul(&keys.transpose(&turned)?)?;
     if wide {
         scores = scores.cast(DType::F32)?;
     }
@@ -72,11 +105,38 @@ pub(super) fn attend(
         scores = scores.affine(1.0 / cap, 0.0)?.tanh()?.affine(cap, 0.0)?;
     }
     // Rows that are dynamic have the same number under another name.
-    let node = scores.graph().node("Add").input(&scores).input(&sight.0);
-    let scores = node.outputs([(scores.dtype(), scores.shape().clone())]).build()?;
-    let weights = scores.softmax(-1)?.cast(dtype)?;
-    let mixed = weights.matmul(values)?;
-    let heads = vec![dims[0].clone(), (kv * group).into(), dims[2].clone(), head.into()];
-    let mixed = shaped(&mixed, heads)?.transpose(&[0, 2, 1, 3])?;
-    shaped(&mixed, vec![dims[0].clone(), dims[2].clone(), (kv * group * head).into()])
+    let node = scores.graph().node("Add").input(&scores).input(sight);
+    node.outputs([(scores.dtype(), scores.shape().clone())]).build()
+}
+
+/// The attention of one token, a softmax for each part of the cache. `o` of a part is relative to its largest score, so that
+/// the sum over parts weighs each by how far that score is below the largest of all.
+fn in_parts(
+    config: &DecoderConfig,
+    queries: &Value,
+    keys: &Value,
+    values: &Value,
+    sight: &Sight,
+    wide: bool,
+    parts: usize,
+) -> Result<Value> {
+    let [keys, values] = [split(keys, 2, parts)?, split(values, 2, parts)?];
+    let sight = split(&sight.0, 3, parts)?.transpose(&[0, 1, 3, 2, 4])?;
+    let scores = scores(config, &queries.unsqueeze(&[2])?, &keys, &sight, wide)?;
+    let scores = scores.cast(DType::F32)?;
+    let largest = scores.reduce("ReduceMax", &[-1], true)?;
+    let weights = scores.sub(&largest)?.exp()?;
+    let sums = weights.reduce("ReduceSum", &[-1], true)?;
+    let mixed = weights.cast(values.dtype())?.matmul(&values)?.cast(DType::F32)?;
+    let share = largest.sub(&largest.reduce("ReduceMax", &[2], true)?)?.exp()?;
+    let total = share.mul(&sums)?.reduce("ReduceSum", &[2], false)?;
+    share.mul(&mixed)?.reduce("ReduceSum", &[2], false)?.div(&total)?.cast(values.dtype())
+}
+
+/// An axis as two: parts, and what each has.
+fn split(x: &Value, axis: usize, parts: usize) -> Result<Value> {
+    let mut dims = x.dims().to_vec();
+    let size = dims[axis].fixed().unwrap_or(parts);
+    dims.splice(axis..=axis, [parts.into(), (size / parts).into()]);
+    shaped(x, dims)
 }

@@ -18,7 +18,7 @@ mod candle;
 mod gguf;
 
 pub use config::{Activation, DecoderConfig, Projections, Rotary, RotaryScaling, Window};
-pub use options::{DecoderOptions, ProductForm, Tokens};
+pub use options::{AttentionForm, DecoderOptions, ProductForm, Tokens};
 pub use weights::DecoderWeights;
 
 use std::sync::Arc;

@@ -2,6 +2,7 @@
 
 use super::DecoderConfig;
 use crate::error::{Error, ErrorKind, Result};
+use crate::export::Target;
 use crate::spec::DType;
 
 /// What one graph of a decoder is made for.
@@ -22,6 +23,8 @@ pub struct DecoderOptions {
     pub joined: bool,
     /// How the products with weights are written.
     pub form: ProductForm,
+    /// How the attention of a single token over the cache is written; `None` leaves that to the target.
+    pub attention: Option<AttentionForm>,
 }
 
 /// How many tokens of each text one pass takes.
@@ -47,6 +50,23 @@ pub enum ProductForm {
     Parts(usize),
 }
 
+/// How the attention of one token over the cache is written. All compute the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AttentionForm {
+    /// Over the whole cache at once, which TensorRT runs as one kernel. That kernel has work for as many multiprocessors as
+    /// there are heads.
+    Whole,
+    /// Over so many parts of the cache side by side, each with a softmax of its own, put together afterwards ("Flash-Decoding",
+    /// Dao et al., 2023).
+    Parts(usize),
+    /// One softmax over the whole cache, and the sum of the values over so many parts.
+    Sums(usize),
+}
+
+/// A part of a cache is worth a multiprocessor of its own from so many positions on.
+const POSITIONS_OF_A_PART: usize = 256;
+
 impl DecoderOptions {
     /// One token of one text at a time, in 32 bits, with caches of `capacity` positions.
     pub fn new(capacity: usize) -> Self {
@@ -58,6 +78,7 @@ impl DecoderOptions {
             wide_scores: true,
             joined: true,
             form: ProductForm::Gemm,
+            attention: None,
         }
     }
 
@@ -87,6 +108,26 @@ impl DecoderOptions {
     pub fn form(mut self, form: ProductForm) -> Self {
         self.form = form;
         self
+    }
+
+    /// With the attention of single tokens in another form.
+    #[must_use]
+    pub fn attention(mut self, form: AttentionForm) -> Self {
+        self.attention = Some(form);
+        self
+    }
+
+    /// The form of the attention.
+    pub(super) fn attention_form(&self, target: Target) -> AttentionForm {
+        if self.tokens != Tokens::Fixed(1) {
+            return AttentionForm::Whole;
+        }
+        let usual = || {
+            let parts = (2..=self.capacity / POSITIONS_OF_A_PART).rev();
+            let parts = parts.filter(|parts| self.capacity % parts == 0).find(|parts| *parts <= 16);
+            parts.filter(|_| target.writes_caches_in_place())
+        };
+        self.attention.unwrap_or_else(|| usual().map_or(AttentionForm::Whole, AttentionForm::Parts))
     }
 
     /// The most tokens in one pass.
@@ -119,6 +160,12 @@ impl DecoderOptions {
         }
         if self.form == ProductForm::Parts(0) {
             return invalid("products in 0 parts".into());
+        }
+        if let Some(AttentionForm::Parts(parts) | AttentionForm::Sums(parts)) = self.attention
+            && (parts == 0 || self.capacity % parts != 0)
+        {
+            let capacity = self.capacity;
+            return invalid(format!("a cache of {capacity} positions in {parts} equal parts"));
         }
         Ok(())
     }
