@@ -5,6 +5,8 @@
 #[path = "tensorrt_rtx/cached.rs"]
 mod cached;
 mod common;
+#[path = "tensorrt_rtx/eight_bits.rs"]
+mod eight_bits;
 #[path = "tensorrt_rtx/logs.rs"]
 mod logs;
 #[path = "tensorrt_rtx/profiles.rs"]

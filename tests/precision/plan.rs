@@ -27,6 +27,7 @@ const KINDS: [&str; 4] = ["fully_connected", "corrltn", "runtime_fusion", "funct
 pub(crate) struct Plan {
     pub(crate) kernels: Vec<Kernel>,
     pub(crate) size: usize,
+    bytes: Vec<u8>,
 }
 
 impl Plan {
@@ -64,7 +65,17 @@ impl Plan {
             }
         }
         assert!(!kernels.is_empty(), "no program is found in the plan");
-        Self { kernels, size: plan.len() }
+        Self { kernels, size: plan.len(), bytes: plan.to_vec() }
+    }
+
+    /// Whether a number in 32 bits is a constant of the program, or its neighbour.
+    pub(crate) fn holds(&self, number: f32) -> bool {
+        let near = [number.to_bits() - 1, number.to_bits(), number.to_bits() + 1];
+        let written = near.map(|bits| format!("alpha={bits:08X} "));
+        let text = String::from_utf8_lossy(&self.bytes);
+        let words = self.bytes.windows(4);
+        let mut words = words.map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]));
+        words.any(|word| near.contains(&word)) || written.iter().any(|alpha| text.contains(alpha))
     }
 
     /// How many kernels compute whole attentions.

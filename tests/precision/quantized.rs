@@ -2,11 +2,12 @@
 
 use accelerant::DType;
 use accelerant::backend::{Registry, ort::Ort};
-use accelerant::export::{Conv, GraphBuilder, OnnxModel, Target};
+use accelerant::export::{Conv, GraphBuilder, OnnxModel, Target, onnx};
 use accelerant::precision::{Calibration, Method, Precision, PrecisionOptions, Ranges};
 
+use crate::common::to_f64;
 use crate::plan::Plan;
-use crate::runs::{cosine, has_ort, numbers, run};
+use crate::runs::{cosine, has_ort, near, numbers, run};
 
 /// A convolution, and two layers with attention's product between them.
 fn model() -> OnnxModel {
@@ -34,8 +35,52 @@ fn ranges(model: &OnnxModel, method: Method) -> Ranges {
 }
 
 fn quantized(model: &OnnxModel, precision: Precision, ranges: &Ranges) -> OnnxModel {
+    quantized_for(Target::tensorrt(), model, precision, ranges)
+}
+
+fn quantized_for(
+    target: Target,
+    model: &OnnxModel,
+    precision: Precision,
+    ranges: &Ranges,
+) -> OnnxModel {
     let options = PrecisionOptions::new(precision).ranges(ranges.clone());
-    model.with_precision(Target::tensorrt(), options).unwrap()
+    model.with_precision(target, options).unwrap()
+}
+
+/// For each product of codes, the scales of its two factors, each one number.
+fn scales_of_products(model: &OnnxModel) -> Vec<[f32; 2]> {
+    let graph = model.proto().graph.as_ref().unwrap();
+    let maker = |name: &str| {
+        let found = graph.node.iter().find(|node| node.output.iter().any(|own| own == name));
+        found.unwrap_or_else(|| panic!("nothing makes {name}"))
+    };
+    let scale = |name: &str| {
+        let mut node = maker(name);
+        while node.op_type() == "Transpose" {
+            node = maker(&node.input[0]);
+        }
+        assert_eq!(node.op_type(), "DequantizeLinear", "{name}");
+        let mut all = graph.initializer.iter();
+        let tensor = all.find(|tensor| tensor.name() == node.input[1]).unwrap();
+        let scales = to_f64(&onnx::tensor_from_proto(tensor).unwrap());
+        assert_eq!(scales.len(), 1, "the scale of {name}: RTX would scale sums in half precision");
+        scales[0] as f32
+    };
+    let weights: Vec<_> = graph.initializer.iter().map(|tensor| tensor.name()).collect();
+    let quantized = |name: &String| {
+        let mut name = name.as_str();
+        while let Some(node) = graph.node.iter().find(|node| node.output[0] == *name) {
+            match node.op_type() {
+                "Transpose" | "DequantizeLinear" => name = &node.input[0],
+                _ => return false,
+            }
+        }
+        weights.contains(&name)
+    };
+    let products = graph.node.iter().filter(|node| matches!(node.op_type(), "MatMul" | "Gemm"));
+    let products = products.filter(|node| quantized(&node.input[1]));
+    products.map(|node| [scale(&node.input[0]), scale(&node.input[1])]).collect()
 }
 
 #[test]
@@ -72,6 +117,9 @@ fn layers_of_weights_are_quantized_and_nothing_else() {
             Precision::Fp8 => ("fp8_e4m3", 3),
             _ => ("int4", 0),
         };
+        if all > 0 {
+            assert_scaled_within(form, &model, &plan, all);
+        }
         let both = |kinds: &[String]| kinds.iter().filter(|kind| *kind == small).count() >= 2;
         let products = plan.products().filter(|kernel| both(&kernel.types)).count();
         assert_eq!(products, all, "{precision}: {:#?}", plan.kernels);
@@ -89,6 +137,71 @@ fn layers_of_weights_are_quantized_and_nothing_else() {
         let got = run(form, &model, &input);
         let cosine = cosine(&got[0], &expected[0]);
         assert!(cosine > least, "{precision}: {cosine}");
+    }
+}
+
+/// The scales of both factors are a part of each product: behind it, sums of codes would be beyond half precision.
+fn assert_scaled_within(name: &str, model: &OnnxModel, plan: &Plan, all: usize) {
+    let scales = scales_of_products(model);
+    assert_eq!(scales.len(), all, "{name}: {model}");
+    for [activation, weight] in scales {
+        let within = activation * weight;
+        assert!(plan.holds(within), "{name}: {within:e} is not in {:#?}", plan.kernels);
+        assert!(!plan.holds(within * 1.37), "a number that is in no product is in the plan");
+    }
+}
+
+/// The forms of compute capability 9.0 leave products of codes as they are.
+#[test]
+fn layers_are_quantized_for_compute_capability_9() {
+    if !has_ort("8 bits for compute capability 9.0") {
+        return;
+    }
+    let hopper = Target::tensorrt().for_compute_capability(Some(90));
+    let plain = model();
+    let ranges = ranges(&plain, Method::MinMax);
+    let input = [numbers(&[4, 16, 8, 8], 1.0, 30)];
+    let expected = run("in 32 bits", &plain, &input);
+    for (precision, kind, least) in
+        [(Precision::Int8, "int8", 0.9995), (Precision::Fp8, "fp8_e4m3", 0.998)]
+    {
+        let model = quantized_for(hopper, &plain, precision, &ranges);
+        let plan = Plan::of(kind, &model);
+        let products = plan.products().filter(|kernel| {
+            kernel.types.iter().take(3).filter(|own| *own == kind).count() == 2
+        });
+        assert_eq!(products.count(), 3, "{precision}: {:#?}", plan.kernels);
+        assert_scaled_within(kind, &model, &plan, 3);
+        let cosine = cosine(&run(kind, &model, &input)[0], &expected[0]);
+        assert!(cosine > least, "{precision}: {cosine}");
+    }
+}
+
+/// A term with a factor of its own would be multiplied with the factors of the outputs.
+#[test]
+fn what_a_gemm_adds_is_added_behind_the_factors() {
+    if !has_ort("a Gemm in 8 bits") {
+        return;
+    }
+    for (beta, form) in [(1.0, "int8"), (0.0, "int8"), (0.5, "f16")] {
+        let graph = GraphBuilder::for_target("model", Target::tensorrt());
+        let x = graph.input("x", DType::F32, [8usize, 64]).unwrap();
+        let [weight, term] = [(&[32usize, 64][..], 1), (&[32], 2)]
+            .map(|(shape, seed)| graph.constant("weight", numbers(shape, 0.5, seed)));
+        let gemm = graph.node("Gemm").input(&x).input(&weight).input(&term);
+        let gemm = gemm.attr("transB", 1i64).attr("alpha", 0.75f32).attr("beta", beta);
+        graph.output("y", &gemm.build().unwrap()).unwrap();
+        let plain = graph.finish().unwrap();
+        let calibration = Calibration::new(Method::MinMax);
+        let batches = [vec![numbers(&[8, 64], 1.0, 3)]];
+        let ranges = calibration.run(&plain, &Registry::empty().with(Ort), batches).unwrap();
+        let model = quantized(&plain, Precision::Int8, &ranges);
+        let report = model.precision_report().unwrap();
+        assert_eq!(report.layers[0].precision, form, "{report}");
+        Plan::of("gemm", &model);
+        let input = [numbers(&[8, 64], 1.0, 3)];
+        let [got, expected] = [&model, &plain].map(|model| run("gemm", model, &input));
+        near("gemm", &got[0], &expected[0], 0.015);
     }
 }
 

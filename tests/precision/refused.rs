@@ -37,10 +37,6 @@ fn what_cannot_be_obeyed_is_refused() {
     }
     let older = rtx.for_compute_capability(Some(86));
     refused(Precision::Fp8.into(), older, ErrorKind::Device, "8.6");
-    let hopper = rtx.for_compute_capability(Some(90));
-    for precision in [Precision::Int8, Precision::Fp8] {
-        refused(precision.into(), hopper, ErrorKind::Device, "9.0");
-    }
     let oldest = rtx.for_compute_capability(Some(75));
     refused(Precision::Bf16.into(), oldest, ErrorKind::Device, "8.0");
     assert!("half".parse::<Precision>().unwrap_err().to_string().contains("int4-weights"));

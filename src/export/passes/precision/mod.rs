@@ -165,13 +165,6 @@ impl Choice<'_> {
             return Err(Error::new(ErrorKind::Device, text).in_operation("precision"));
         }
         let ranged = matches!(precision, Precision::Int8 | Precision::Fp8);
-        if ranged && !target.has_scales_of_channels() {
-            let text = format!(
-                "{precision} is wrong on compute capability 9.0: TensorRT-RTX 1.6 gives NaN there where each \
-                 output of a layer has a scale of half precision; `int4-weights` and `fp16` are right"
-            );
-            return Err(Error::new(ErrorKind::Device, text).in_operation("precision"));
-        }
         if ranged && options.measured().is_none() {
             return Err(wrong(format!("{precision} takes the ranges of a calibration")));
         }
@@ -252,12 +245,6 @@ impl Target {
             Some(capability) => capability >= 89,
             None => true,
         }
-    }
-
-    /// Products in 8 bits with a scale of half precision for each output. On compute capability 9.0 some of their results
-    /// are no numbers (`docs/measured/2026-11-precision-h200.md`).
-    const fn has_scales_of_channels(self) -> bool {
-        !matches!(self.compute_capability(), Some(90))
     }
 
     /// bfloat16: from compute capability 8.0 on.

@@ -1,8 +1,10 @@
-//! Products of a weight in 8 or 4 bits, as explicit `QuantizeLinear` and `DequantizeLinear` pairs. Weights are scaled by
-//! channel or block, activations by one number that was measured. Convolutions stay: TensorRT-RTX 1.6 would compute
-//! them in half precision and dequantize their weights at every run. How numbers are rounded is in `numbers`.
+//! Products of a weight in 8 or 4 bits: which ones, and by which scales. Activations are scaled by one number that was
+//! measured. Convolutions stay: TensorRT-RTX 1.6 would compute them in half precision and dequantize their weights at
+//! every run. What is written for a product is in `pairs`, how numbers are rounded in `numbers`.
 
+mod e4m3;
 mod numbers;
+mod pairs;
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,10 +13,11 @@ use super::half::label;
 use super::report::Layer;
 use crate::error::Result;
 use crate::export::graph::Graph;
-use crate::export::onnx::{Attribute, NodeProto, TensorProto, tensor_proto::DataType};
+use crate::export::onnx::NodeProto;
 use crate::spec::DType;
 use crate::tensor::HostTensor;
-use numbers::{Grid, Quantized};
+use numbers::{Grid, LEAST_SCALE, Matrix};
+use pairs::Dequantized;
 
 /// How products are quantized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +69,7 @@ pub(super) fn write(
         turned: HashSet::new(),
         activations: HashMap::new(),
         nodes: Vec::new(),
+        after: Vec::new(),
     };
     let mut of_name: HashMap<String, &mut Layer> =
         layers.iter_mut().map(|layer| (layer.name.clone(), layer)).collect();
@@ -83,6 +87,8 @@ pub(super) fn write(
             }
         }
         writer.nodes.push(node);
+        let after = std::mem::take(&mut writer.after);
+        writer.nodes.extend(after);
     }
     let mut nodes = writer.nodes;
     // A weight that was turned for a product is turned after it is dequantized.
@@ -100,11 +106,14 @@ struct Writer<'g> {
     choice: &'g Choice<'g>,
     /// The names that the model has for what was cast.
     origins: &'g HashMap<String, String>,
-    weights: HashMap<(String, usize), (String, f64)>,
+    /// By their names, their axis of outputs, and the limit that their scale reaches.
+    weights: HashMap<(String, usize, Option<u32>), Dequantized>,
     activations: HashMap<String, String>,
     /// Weights in the other layout, which are turned elsewhere now.
     turned: HashSet<String>,
     nodes: Vec<NodeProto>,
+    /// What follows the node that is being written.
+    after: Vec<NodeProto>,
 }
 
 /// What became of a product.
@@ -129,6 +138,14 @@ struct Weight {
     channels: usize,
     /// What turns it for the product.
     turn: Option<NodeProto>,
+}
+
+impl Weight {
+    /// Its outputs and inputs.
+    fn sizes(&self) -> [usize; 2] {
+        let shape = self.tensor.shape();
+        [shape[self.channels], shape[1 - self.channels]]
+    }
 }
 
 impl Writer<'_> {
@@ -168,46 +185,50 @@ impl Writer<'_> {
         if !values.iter().all(|value| value.is_finite()) {
             return Done::kept(format!("the weight `{}` is not finite", weight.name));
         }
-        let scale = match self.form {
-            Form::Int4Weights => None,
-            _ => match self.scale(&node.input[0]) {
-                Ok(scale) => Some(scale),
-                Err(reason) => return Done::kept(reason),
-            },
+        let [outputs, inputs] = weight.sizes();
+        let whole = Matrix {
+            values: &values,
+            outputs,
+            inputs,
+            by_outputs: weight.channels == 0,
+            block: inputs,
         };
-        let rows = weight.tensor.shape()[1 - weight.channels];
-        let most = self.choice.options.most_inputs();
-        let mut blocks = BLOCKS.into_iter().filter(|block| *block <= most);
-        let block = blocks.find(|block| rows.is_multiple_of(*block));
-        if self.form == Form::Int4Weights && block.is_none() {
-            return Done::kept(format!(
-                "{rows} inputs are no whole number of blocks of 16 or more"
-            ));
-        }
-        let (back, kept) = self.quantized(weight, &values, block, dtype)?;
-        node.input[1] = match &weight.turn {
-            None => back,
-            Some(turn) => {
-                let name = self.graph.fresh(&format!("{}.dequantized", turn.output[0]));
-                let turned = NodeProto {
-                    name: Some(name.clone()),
-                    input: vec![back],
-                    output: vec![name.clone()],
-                    ..turn.clone()
+        let (done, signal) = match self.form {
+            Form::Int4Weights => {
+                let most = self.choice.options.most_inputs();
+                let mut blocks = BLOCKS.into_iter().filter(|block| *block <= most);
+                let Some(block) = blocks.find(|block| inputs.is_multiple_of(*block)) else {
+                    return Done::kept(format!(
+                        "{inputs} inputs are no whole number of blocks of 16 or more"
+                    ));
                 };
-                self.nodes.push(turned);
-                self.turned.insert(turn.output[0].clone());
-                if let Some(spec) = self.graph.spec(&turn.output[0]) {
-                    self.graph.set_spec(&name, dtype, spec.shape);
+                (self.blocks(weight, &Matrix { block, ..whole }, dtype)?, None)
+            }
+            Form::Int8 | Form::Fp8 => {
+                let (scale, signal) = match self.scale(&node.input[0]) {
+                    Ok(found) => found,
+                    Err(reason) => return Done::kept(reason),
+                };
+                if ![0.0, 1.0].contains(&factor(node, "beta")) {
+                    return Done::kept("what it adds has a factor of its own");
                 }
-                name
+                let code = self.form.grid().most();
+                let sum = inputs as f32 * code * code * scale * factor(node, "alpha").abs();
+                let most = f32::from(::half::f16::MAX) / sum;
+                if most < f32::from(LEAST_SCALE) {
+                    let name = &node.input[0];
+                    return Done::kept(format!("sums of `{name}` have no scale in half precision"));
+                }
+                let done = self.channels(weight, &whole, most, dtype)?;
+                node.input[0] = self.activation(&node.input[0].clone(), scale, dtype)?;
+                (done, signal)
             }
         };
-        let mut noise = 1.0 / kept;
-        if let Some((scale, kept)) = scale {
-            node.input[0] = self.activation(&node.input[0].clone(), scale, dtype)?;
-            noise += kept.map_or(0.0, |kept| 1.0 / kept);
+        node.input[1] = self.turned(weight, &done.name, dtype);
+        if let Some(factors) = &done.factors {
+            self.multiply(node, factors, dtype);
         }
+        let noise = 1.0 / done.kept + signal.map_or(0.0, |kept| 1.0 / kept);
         Ok(Done::Quantized(1.0 / noise))
     }
 
@@ -240,110 +261,18 @@ impl Writer<'_> {
                 ));
             }
         }
-        match scale.is_normal() && scale < f32::from(::half::f16::MAX) {
-            true => Ok((scale, kept)),
+        // Below the normal numbers half precision has too few digits for a scale.
+        let half = ::half::f16::from_f32(scale);
+        match half.is_normal() {
+            true => Ok((half.to_f32(), kept)),
             false => Err(format!("`{original}` reaches {reach:e}, which makes no scale")),
         }
     }
+}
 
-    /// An activation, in few bits and back, once for all that read it.
-    fn activation(&mut self, name: &str, scale: f32, dtype: DType) -> Result<String> {
-        if let Some(done) = self.activations.get(name) {
-            return Ok(done.clone());
-        }
-        let scale = self
-            .graph
-            .add_constant(&format!("{name}.scale"), numbers::scales(dtype, vec![], &[scale])?);
-        let zero = self.zero(&format!("{name}.zero"), &[])?;
-        let [few, back] =
-            ["quantized", "dequantized"].map(|what| self.graph.fresh(&format!("{name}.{what}")));
-        self.push("QuantizeLinear", [name.to_owned(), scale.clone(), zero.clone()], &few, &[]);
-        self.push("DequantizeLinear", [few, scale, zero], &back, &[]);
-        if let Some(spec) = self.graph.spec(name) {
-            self.graph.set_spec(&back, dtype, spec.shape);
-        }
-        self.activations.insert(name.to_owned(), back.clone());
-        Ok(back)
-    }
-
-    /// A weight in few bits, and back, once for all that read it.
-    fn quantized(
-        &mut self,
-        weight: &Weight,
-        values: &[f32],
-        block: Option<usize>,
-        dtype: DType,
-    ) -> Result<(String, f64)> {
-        let key = (weight.name.clone(), weight.channels);
-        if let Some(done) = self.weights.get(&key) {
-            return Ok(done.clone());
-        }
-        let shape = weight.tensor.shape();
-        let [rows, columns] = [shape[0], shape[1]];
-        let grid = self.form.grid();
-        let block = block.filter(|_| self.form == Form::Int4Weights);
-        let Quantized { codes, scales, scale_shape, kept } =
-            numbers::quantized(grid, values, [rows, columns], weight.channels, block);
-        let scale = self.graph.add_constant(
-            &format!("{}.scale", weight.name),
-            numbers::scales(dtype, scale_shape.clone(), &scales)?,
-        );
-        let few = self.graph.fresh(&format!("{}.{}", weight.name, self.form.name()));
-        self.graph.add_proto(TensorProto {
-            name: Some(few.clone()),
-            data_type: Some(grid.onnx() as i32),
-            dims: shape.iter().map(|&size| size as i64).collect(),
-            raw_data: Some(codes.into()),
-            ..Default::default()
-        });
-        let back = self.graph.fresh(&format!("{}.dequantized", weight.name));
-        let mut inputs = vec![few, scale];
-        let attributes = match block {
-            Some(block) => vec![
-                Attribute::Int(1 - weight.channels as i64).to_proto("axis"),
-                Attribute::Int(block as i64).to_proto("block_size"),
-            ],
-            None => {
-                inputs.push(self.zero(&format!("{}.zero", weight.name), &scale_shape)?);
-                vec![Attribute::Int(weight.channels as i64).to_proto("axis")]
-            }
-        };
-        self.push("DequantizeLinear", inputs, &back, &attributes);
-        self.graph.set_spec(&back, dtype, shape.iter().copied().into());
-        self.weights.insert(key, (back.clone(), kept));
-        Ok((back, kept))
-    }
-
-    /// Zeros of the type that is quantized to, which states it.
-    fn zero(&mut self, hint: &str, shape: &[usize]) -> Result<String> {
-        let name = self.graph.fresh(hint);
-        let count: usize = shape.iter().product();
-        self.graph.add_proto(TensorProto {
-            name: Some(name.clone()),
-            data_type: Some(self.form.grid().onnx() as DataType as i32),
-            dims: shape.iter().map(|&size| size as i64).collect(),
-            raw_data: Some(vec![0u8; count].into()),
-            ..Default::default()
-        });
-        Ok(name)
-    }
-
-    fn push(
-        &mut self,
-        operator: &str,
-        inputs: impl IntoIterator<Item = String>,
-        output: &str,
-        attributes: &[crate::export::onnx::AttributeProto],
-    ) {
-        self.nodes.push(NodeProto {
-            name: Some(output.to_owned()),
-            op_type: Some(operator.to_owned()),
-            input: inputs.into_iter().collect(),
-            output: vec![output.to_owned()],
-            attribute: attributes.to_vec(),
-            ..Default::default()
-        });
-    }
+/// A factor of a `Gemm`; 1 of others.
+fn factor(node: &NodeProto, name: &str) -> f32 {
+    node.stated(name).map_or(1.0, |factor| factor.f())
 }
 
 /// A weight's numbers.

@@ -1,8 +1,8 @@
-//! Numbers in few bits: integers of 8 and 4 bits, and the 8-bit floats E4M3 (Micikevicius et al., "FP8 Formats for Deep
-//! Learning", 2022), each with a scale for a channel or a block. No graphs.
+//! Matrices in few bits: integers of 8 and 4 bits and 8-bit floats, each with a scale for a channel or a block. No graphs.
 
 use half::{bf16, f16};
 
+use super::e4m3::{e4m3, of_e4m3};
 use crate::error::Result;
 use crate::export::onnx::tensor_proto::DataType;
 use crate::spec::DType;
@@ -35,7 +35,7 @@ impl Grid {
     }
 
     /// The code of a number that was divided by its scale.
-    fn code(self, value: f32) -> u8 {
+    pub(super) fn code(self, value: f32) -> u8 {
         match self {
             Self::Fp8 => e4m3(value),
             _ => value.round_ties_even().clamp(-self.most(), self.most()) as i8 as u8,
@@ -43,7 +43,7 @@ impl Grid {
     }
 
     /// The number of a code.
-    fn number(self, code: u8) -> f32 {
+    pub(super) fn number(self, code: u8) -> f32 {
         match self {
             Self::Fp8 => of_e4m3(code),
             _ => f32::from(code as i8),
@@ -51,68 +51,106 @@ impl Grid {
     }
 }
 
-/// Codes of a matrix, in the bytes of ONNX, and the scales.
-pub(super) struct Quantized {
-    pub(super) codes: Vec<u8>,
-    pub(super) scales: Vec<f32>,
-    pub(super) scale_shape: Vec<usize>,
+/// A matrix whose outputs have a scale for each block of inputs.
+#[derive(Clone, Copy)]
+pub(super) struct Matrix<'v> {
+    pub(super) values: &'v [f32],
+    pub(super) outputs: usize,
+    pub(super) inputs: usize,
+    /// Whether it is `[outputs, inputs]` and not the other way round.
+    pub(super) by_outputs: bool,
+    /// Inputs that share a scale.
+    pub(super) block: usize,
+}
+
+impl Matrix<'_> {
+    /// Where a number is.
+    pub(super) const fn place(&self, output: usize, input: usize) -> usize {
+        match self.by_outputs {
+            true => output * self.inputs + input,
+            false => input * self.outputs + output,
+        }
+    }
+
+    pub(super) const fn blocks(&self) -> usize {
+        self.inputs / self.block
+    }
+
+    /// A scale for each block of each output, those of an output together.
+    pub(super) fn scales(&self, grid: Grid) -> Vec<f32> {
+        let mut scales = Vec::with_capacity(self.outputs * self.blocks());
+        let mut within = Vec::with_capacity(self.block);
+        for output in 0..self.outputs {
+            for start in (0..self.inputs).step_by(self.block) {
+                let inputs = start..start + self.block;
+                within.clear();
+                within.extend(inputs.map(|input| self.values[self.place(output, input)]));
+                scales.push(scale(grid, &within));
+            }
+        }
+        scales
+    }
+
+    /// The nearest code of each number.
+    pub(super) fn codes(&self, grid: Grid, scales: &[f32]) -> Vec<u8> {
+        let mut codes = vec![0u8; self.values.len()];
+        for output in 0..self.outputs {
+            for input in 0..self.inputs {
+                let at = self.place(output, input);
+                codes[at] = grid.code(self.values[at] / self.scale_of(scales, output, input));
+            }
+        }
+        codes
+    }
+
     /// Signal to noise, as powers.
-    pub(super) kept: f64,
+    pub(super) fn kept(&self, grid: Grid, scales: &[f32], codes: &[u8]) -> f64 {
+        let (mut signal, mut noise) = (0f64, 0f64);
+        for output in 0..self.outputs {
+            for input in 0..self.inputs {
+                let at = self.place(output, input);
+                let scale = self.scale_of(scales, output, input);
+                let lost = grid.number(codes[at]) * scale - self.values[at];
+                signal += f64::from(self.values[at]).powi(2);
+                noise += f64::from(lost).powi(2);
+            }
+        }
+        signal / noise.max(f64::MIN_POSITIVE)
+    }
+
+    pub(super) fn scale_of(&self, scales: &[f32], output: usize, input: usize) -> f32 {
+        scales[output * self.blocks() + input / self.block]
+    }
+
+    /// Scales of blocks in the order of the matrix, and their shape.
+    pub(super) fn in_order(&self, scales: &[f32]) -> (Vec<usize>, Vec<f32>) {
+        let (outputs, blocks) = (self.outputs, self.blocks());
+        if self.by_outputs {
+            return (vec![outputs, blocks], scales.to_vec());
+        }
+        let places = (0..blocks).flat_map(|part| (0..outputs).map(move |output| (part, output)));
+        let turned = places.map(|(part, output)| scales[output * blocks + part]).collect();
+        (vec![blocks, outputs], turned)
+    }
+}
+
+/// Codes of 4 bits, two in a byte, the first one below.
+pub(super) fn packed(codes: &[u8]) -> Vec<u8> {
+    let pairs = codes.chunks(2);
+    pairs.map(|pair| pair[0] & 15 | pair.get(1).copied().unwrap_or(0) << 4).collect()
 }
 
 /// Parts of the largest magnitude that a scale may reach to. What is beyond is cut off where all others gain more.
 const REACHES: [f32; 11] = [1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5];
 
-/// A matrix with a scale for each channel along an axis, or for each block of it along the other one.
-pub(super) fn quantized(
-    grid: Grid,
-    values: &[f32],
-    [rows, columns]: [usize; 2],
-    channels: usize,
-    block: Option<usize>,
-) -> Quantized {
-    let (outputs, inputs) = if channels == 0 { (rows, columns) } else { (columns, rows) };
-    let place = |output: usize, input: usize| match channels {
-        0 => output * columns + input,
-        _ => input * columns + output,
-    };
-    let block = block.unwrap_or(inputs);
-    let blocks = inputs / block;
-    let mut codes = vec![0u8; values.len()];
-    let mut scales = vec![1f32; outputs * blocks];
-    let (mut signal, mut noise) = (0f64, 0f64);
-    for output in 0..outputs {
-        for part in 0..blocks {
-            let inputs = part * block..(part + 1) * block;
-            let within = || inputs.clone().map(|input| place(output, input));
-            let scale = scale(grid, &within().map(|at| values[at]).collect::<Vec<_>>());
-            let at = if channels == 0 { output * blocks + part } else { part * outputs + output };
-            scales[at] = scale;
-            for at in within() {
-                codes[at] = grid.code(values[at] / scale);
-                let lost = grid.number(codes[at]) * scale - values[at];
-                signal += f64::from(values[at]).powi(2);
-                noise += f64::from(lost).powi(2);
-            }
-        }
-    }
-    let scale_shape = match (blocks, channels) {
-        _ if block == inputs && grid != Grid::Int4 => vec![outputs],
-        (_, 0) => vec![outputs, blocks],
-        _ => vec![blocks, outputs],
-    };
-    if grid == Grid::Int4 {
-        let pairs = codes.chunks(2);
-        codes = pairs.map(|pair| pair[0] & 15 | pair.get(1).copied().unwrap_or(0) << 4).collect();
-    }
-    Quantized { codes, scales, scale_shape, kept: signal / noise.max(f64::MIN_POSITIVE) }
-}
-
 /// The scale with the least square of errors; for 8 bits the one that cuts off nothing.
 fn scale(grid: Grid, values: &[f32]) -> f32 {
     let largest = values.iter().fold(0f32, |most, value| most.max(value.abs()));
+    if grid != Grid::Int4 {
+        return largest / grid.most();
+    }
     let whole = rounded(largest / grid.most());
-    if grid != Grid::Int4 || largest == 0.0 {
+    if largest == 0.0 {
         return whole;
     }
     let error = |scale: f32| -> f32 {
@@ -124,11 +162,46 @@ fn scale(grid: Grid, values: &[f32]) -> f32 {
 }
 
 /// The least scale, which half precision has to 4 bits.
-const LEAST_SCALE: f16 = f16::from_bits(16);
+pub(super) const LEAST_SCALE: f16 = f16::from_bits(16);
 
 /// A scale as half precision has it, and never 0: what is divided by it is multiplied by the same.
 fn rounded(scale: f32) -> f32 {
     f16::from_f32(scale).clamp(LEAST_SCALE, f16::MAX).to_f32()
+}
+
+/// One scale for a whole matrix and a factor for each output, which take the place of a scale for each output.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) scale: f32,
+    pub(super) factors: Vec<f32>,
+}
+
+impl Shared {
+    /// A scale of at most `most`, in the middle of those of the outputs. All numbers are such that half precision has them.
+    pub(super) fn of(scales: &[f32], most: f32) -> Self {
+        let used = || scales.iter().copied().filter(|scale| *scale > 0.0);
+        let [least, largest] = [used().fold(f32::MAX, f32::min), used().fold(0.0, f32::max)];
+        let middle = if largest > 0.0 { least.sqrt() * largest.sqrt() } else { 1.0 };
+        let scale = rounded(middle);
+        let scale = if scale <= most { scale } else { below(most) };
+        let factor = |own: &f32| match *own > 0.0 {
+            true => rounded(own / scale),
+            false => 1.0,
+        };
+        Self { scale, factors: scales.iter().map(factor).collect() }
+    }
+
+    /// The scales of the outputs.
+    pub(super) fn scales(&self) -> Vec<f32> {
+        self.factors.iter().map(|factor| factor * self.scale).collect()
+    }
+}
+
+/// The largest number of half precision that is no more than another, and never 0.
+fn below(most: f32) -> f32 {
+    let near = f16::from_f32(most);
+    let near = if near.to_f32() > most { f16::from_bits(near.to_bits() - 1) } else { near };
+    near.max(LEAST_SCALE).to_f32()
 }
 
 /// Scales in the type that is computed in.
@@ -146,77 +219,64 @@ pub(super) fn scales(dtype: DType, shape: Vec<usize>, scales: &[f32]) -> Result<
     }
 }
 
-/// The nearest E4M3, the one with an even mantissa of two, and the largest for what is beyond.
-fn e4m3(value: f32) -> u8 {
-    let sign = if value.is_sign_negative() { 0x80 } else { 0 };
-    let magnitude = value.abs();
-    if magnitude.is_nan() {
-        return sign | 0x7f;
-    }
-    // The least step is that of the numbers below 2^-6.
-    let exponent = (magnitude.log2().floor().max(-6.0)) as i32;
-    let step = 2f32.powi(exponent - 3);
-    let count = (magnitude / step).round_ties_even();
-    let (exponent, count) = if count >= 16.0 { (exponent + 1, 8.0) } else { (exponent, count) };
-    let code =
-        if count < 8.0 { count as u32 } else { ((exponent + 7) as u32) << 3 | (count as u32 - 8) };
-    sign | code.min(0x7e) as u8
-}
-
-/// The number of a code of E4M3.
-fn of_e4m3(code: u8) -> f32 {
-    let (exponent, mantissa) = (i32::from(code >> 3 & 15), f32::from(code & 7));
-    let magnitude = match (exponent, code & 7) {
-        (15, 7) => f32::NAN,
-        (0, _) => mantissa * 2f32.powi(-9),
-        _ => (8.0 + mantissa) * 2f32.powi(exponent - 10),
-    };
-    if code & 0x80 != 0 { -magnitude } else { magnitude }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn each_8_bit_float_is_its_own_nearest() {
-        for code in (0u8..=255).filter(|code| code & 0x7f != 0x7f) {
-            assert_eq!(e4m3(of_e4m3(code)), code, "{code:#x} is {}", of_e4m3(code));
-        }
-        assert_eq!(of_e4m3(0x7e), 448.0);
-        assert_eq!([e4m3(1e9), e4m3(-1e9), e4m3(449.0), e4m3(1e-9)], [0x7e, 0xfe, 0x7e, 0]);
-    }
-
-    #[test]
-    fn what_lies_between_goes_to_the_nearest_and_a_tie_to_the_even_one() {
-        for code in 0u8..0x7e {
-            let (low, high) = (of_e4m3(code), of_e4m3(code + 1));
-            let middle = (low + high) / 2.0;
-            assert_eq!(e4m3(middle - (high - low) / 8.0), code, "below {middle}");
-            assert_eq!(e4m3(middle + (high - low) / 8.0), code + 1, "above {middle}");
-            assert_eq!(e4m3(middle), code + (code & 1), "{middle}");
-        }
+    fn square(values: &[f32], by_outputs: bool) -> Matrix<'_> {
+        Matrix { values, outputs: 2, inputs: 2, by_outputs, block: 2 }
     }
 
     #[test]
     fn four_bits_are_packed_with_the_first_below() {
         let values: Vec<f32> =
             (0..16).map(|i| if i == 15 { -7.0 } else { (i % 8) as f32 }).collect();
-        let Quantized { codes, scales, scale_shape, .. } =
-            quantized(Grid::Int4, &values, [16, 1], 1, Some(16));
-        assert_eq!((scales, scale_shape), (vec![1.0], vec![1, 1]));
-        assert_eq!(codes, [0x10, 0x32, 0x54, 0x76, 0x10, 0x32, 0x54, 0x96]);
+        let matrix =
+            Matrix { values: &values, outputs: 1, inputs: 16, by_outputs: false, block: 16 };
+        let scales = matrix.scales(Grid::Int4);
+        assert_eq!(matrix.in_order(&scales), (vec![1, 1], vec![1.0]));
+        let codes = matrix.codes(Grid::Int4, &scales);
+        assert_eq!(packed(&codes), [0x10, 0x32, 0x54, 0x76, 0x10, 0x32, 0x54, 0x96]);
     }
 
     #[test]
     fn each_channel_has_its_scale_in_either_layout() {
         let values = [127.0, 254.0, -127.0, 254.0];
-        let by_columns = quantized(Grid::Int8, &values, [2, 2], 1, None);
-        assert_eq!(
-            (by_columns.scales, by_columns.codes),
-            (vec![1.0, 2.0], vec![127, 127, 129, 127])
-        );
-        let by_rows = quantized(Grid::Int8, &values, [2, 2], 0, None);
-        assert_eq!((by_rows.scales, by_rows.codes), (vec![2.0, 2.0], vec![64, 127, 192, 127]));
+        let by_columns = square(&values, false);
+        let scales = by_columns.scales(Grid::Int8);
+        assert_eq!(scales, [1.0, 2.0]);
+        assert_eq!(by_columns.codes(Grid::Int8, &scales), [127, 127, 129, 127]);
+        let by_rows = square(&values, true);
+        let scales = by_rows.scales(Grid::Int8);
+        assert_eq!(scales, [2.0, 2.0]);
+        assert_eq!(by_rows.codes(Grid::Int8, &scales), [64, 127, 192, 127]);
+    }
+
+    #[test]
+    fn scales_of_blocks_are_in_the_order_of_the_matrix() {
+        let values = [7.0, 14.0, 21.0, 28.0];
+        let matrix = Matrix { block: 1, ..square(&values, false) };
+        let scales = matrix.scales(Grid::Int4);
+        assert_eq!(scales, [1.0, 3.0, 2.0, 4.0]);
+        assert_eq!(matrix.in_order(&scales), (vec![2, 2], vec![1.0, 2.0, 3.0, 4.0]));
+        let matrix = Matrix { block: 1, ..square(&values, true) };
+        let scales = matrix.scales(Grid::Int4);
+        assert_eq!(matrix.in_order(&scales), (vec![2, 2], vec![1.0, 2.0, 3.0, 4.0]));
+    }
+
+    /// Scales that lie far apart, a limit below all of them, and an output of zeros.
+    #[test]
+    fn one_scale_and_factors_are_the_scales_of_the_outputs() {
+        let scales = [1e-3, 0.0, 4e-5, 0.7];
+        for most in [1.0, 1e-3, 3.3e-5] {
+            let shared = Shared::of(&scales, most);
+            assert!(shared.scale <= most && shared.scale > 0.0, "{shared:?}");
+            for (own, given) in scales.iter().zip(shared.scales()).filter(|(own, _)| **own > 0.0) {
+                assert!((given / own - 1.0).abs() < 1e-3, "{own} is {given} in {shared:?}");
+            }
+            let halves = shared.factors.iter().chain([&shared.scale]);
+            assert!(halves.into_iter().all(|v| f16::from_f32(*v).to_f32() == *v), "{shared:?}");
+        }
+        assert_eq!(Shared::of(&[0.0, 0.0], 1.0).scales(), [1.0, 1.0]);
     }
 }
