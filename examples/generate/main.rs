@@ -129,15 +129,22 @@ fn form(name: &str) -> Result<ProductForm> {
 }
 
 fn attention(name: &str) -> Result<Option<AttentionForm>> {
-    let number = |text: &str| text.parse().map_err(|_| format!("`{text}` is no number of parts"));
+    let number =
+        |text: &str| text.parse::<usize>().map_err(|_| format!("`{text}` is no number of parts"));
     Ok(match name {
         "usual" => None,
         "whole" => Some(AttentionForm::Whole),
-        other => match (other.strip_prefix("parts"), other.strip_prefix("sums")) {
-            (Some(parts), _) => Some(AttentionForm::Parts(number(parts)?)),
-            (_, Some(parts)) => Some(AttentionForm::Sums(number(parts)?)),
-            _ => return Err(format!("the attention `{other}` is not known").into()),
-        },
+        other => {
+            let forms: [(&str, fn(usize) -> AttentionForm); 3] = [
+                ("parts", AttentionForm::Parts),
+                ("sums", AttentionForm::Sums),
+                ("columns", AttentionForm::Columns),
+            ];
+            let parts = |(prefix, form)| other.strip_prefix(prefix).map(|parts| (parts, form));
+            let found = forms.into_iter().find_map(parts);
+            let (parts, form) = found.ok_or(format!("the attention `{other}` is not known"))?;
+            Some(form(number(parts)?))
+        }
     })
 }
 

@@ -56,6 +56,7 @@ fn all_forms_of_attention_compute_the_same() {
                 AttentionForm::Parts(4),
                 AttentionForm::Parts(32),
                 AttentionForm::Sums(8),
+                AttentionForm::Columns(8),
             ] {
                 let got = step_of(&decoder, &options.clone().attention(form), kind.clone());
                 assert_eq!(got.len(), whole.len());

@@ -36,7 +36,12 @@ fn caches_are_written_in_place_in_every_form() -> Result<()> {
 fn attention_is_built_in_every_form() -> Result<()> {
     let backend = TensorRt::rtx();
     let decoder = tiny()?;
-    for form in [AttentionForm::Whole, AttentionForm::Parts(4), AttentionForm::Sums(4)] {
+    for form in [
+        AttentionForm::Whole,
+        AttentionForm::Parts(4),
+        AttentionForm::Sums(4),
+        AttentionForm::Columns(4),
+    ] {
         for dtype in [DType::F16, DType::BF16, DType::F32] {
             let options = DecoderOptions::new(32).attention(form).dtype(dtype);
             backend.build(&decoder.model(Target::tensorrt(), &options)?)?;

@@ -81,13 +81,23 @@ pub(super) fn attend(
             let mixed = weights.matmul(&split(values, 2, parts)?)?;
             mixed.cast(DType::F32)?.reduce("ReduceSum", &[2], false)?.cast(values.dtype())?
         }
+        AttentionForm::Columns(parts) => {
+            let (queries, sight) =
+                (queries.transpose(&[0, 1, 3, 2])?, sight.0.transpose(&[0, 1, 3, 2])?);
+            let weights = seen(config, &keys.matmul(&queries)?, &sight, wide)?.softmax(2)?;
+            // [b, key-value heads, parts, group, positions of a part]
+            let weights =
+                split(&weights.cast(values.dtype())?, 2, parts)?.transpose(&[0, 1, 2, 4, 3])?;
+            let mixed = weights.matmul(&split(values, 2, parts)?)?;
+            mixed.cast(DType::F32)?.reduce("ReduceSum", &[2], false)?.cast(values.dtype())?
+        }
     };
     let heads = vec![dims[0].clone(), (kv * group).into(), dims[2].clone(), head.into()];
     let mixed = shaped(&mixed, heads)?.transpose(&[0, 2, 1, 3])?;
     shaped(&mixed, vec![dims[0].clone(), dims[2].clone(), (kv * group * head).into()])
 }
 
-/// Scores of queries and keys, whose last two axes count, with what they do not see far below the others.
+/// [Scores](seen) of queries and keys, whose last two axes count.
 fn scores(
     config: &DecoderConfig,
     queries: &Value,
@@ -97,7 +107,12 @@ fn scores(
 ) -> Result<Value> {
     let mut turned: Vec<usize> = (0..keys.rank()).collect();
     turned.swap(keys.rank() - 2, keys.rank() - 1);
-    let mut scores = queries.matmul(&keys.transpose(&turned)?)?;
+    seen(config, &queries.matmul(&keys.transpose(&turned)?)?, sight, wide)
+}
+
+/// Scores, capped where the model does so, with what is not seen far below the others.
+fn seen(config: &DecoderConfig, scores: &Value, sight: &Value, wide: bool) -> Result<Value> {
+    let mut scores = scores.clone();
     if wide {
         scores = scores.cast(DType::F32)?;
     }

@@ -62,6 +62,8 @@ pub enum AttentionForm {
     Parts(usize),
     /// One softmax over the whole cache, and the sum of the values over so many parts.
     Sums(usize),
+    /// As `Sums`, with the keys as the first factor of their product.
+    Columns(usize),
 }
 
 /// A part of a cache is worth a multiprocessor of its own from so many positions on.
@@ -127,7 +129,7 @@ impl DecoderOptions {
             let parts = parts.filter(|parts| self.capacity % parts == 0).find(|parts| *parts <= 16);
             parts.filter(|_| target.writes_caches_in_place())
         };
-        self.attention.unwrap_or_else(|| usual().map_or(AttentionForm::Whole, AttentionForm::Parts))
+        self.attention.unwrap_or_else(|| usual().map_or(AttentionForm::Whole, AttentionForm::Sums))
     }
 
     /// The most tokens in one pass.
@@ -161,11 +163,12 @@ impl DecoderOptions {
         if self.form == ProductForm::Parts(0) {
             return invalid("products in 0 parts".into());
         }
-        if let Some(AttentionForm::Parts(parts) | AttentionForm::Sums(parts)) = self.attention
-            && (parts == 0 || self.capacity % parts != 0)
+        if let Some(AttentionForm::Parts(n) | AttentionForm::Sums(n) | AttentionForm::Columns(n)) =
+            self.attention
+            && (n == 0 || self.capacity % n != 0)
         {
             let capacity = self.capacity;
-            return invalid(format!("a cache of {capacity} positions in {parts} equal parts"));
+            return invalid(format!("a cache of {capacity} positions in {n} equal parts"));
         }
         Ok(())
     }
