@@ -38,6 +38,7 @@ macro_rules! page {
         #[doc = "[troubleshooting]: ../troubleshooting/index.html"]
         #[doc = "[support]: ../support/index.html"]
         #[doc = "[trace]: ../../attr.trace.html"]
+        #[doc = "[traced]: ../../macro.traced.html"]
         #[doc = "[burn-operations]: ../burn_operations/index.html"]
         #[doc = "[candle-operations]: ../candle_operations/index.html"]
         #[doc = "[tensorrt-rtx]: ../tensorrt_rtx/index.html"]
