@@ -11,7 +11,8 @@ mod select;
 pub mod ort;
 #[cfg(any(feature = "ort", feature = "tract"))]
 mod portable;
-#[cfg(feature = "_tensorrt")]
+// Both by name: the compiler and the documentation tell a user these, and not the feature that stands for them.
+#[cfg(any(feature = "tensorrt", feature = "tensorrt-rtx"))]
 pub mod tensorrt;
 #[cfg(feature = "tract")]
 pub mod tract;

@@ -134,13 +134,19 @@ impl Registry {
     /// The backend of a kind.
     ///
     /// # Errors
-    /// [`ErrorKind::NoBackend`] naming those there are.
+    /// [`ErrorKind::NoBackend`] naming the feature that is missing, and the backends of the registry.
     pub fn get(&self, kind: &BackendKind) -> Result<&Arc<dyn Backend>> {
         self.backends.iter().find(|backend| backend.kind() == *kind).ok_or_else(|| {
             let known: Vec<_> =
                 self.backends.iter().map(|backend| backend.kind().to_string()).collect();
-            let text =
-                format!("backend {kind} was not compiled in; there are: {}", known.join(", "));
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            let text = match missing_feature(kind) {
+                Some(feature) => format!(
+                    "the backend `{kind}` was not compiled in: enable the feature `{feature}` of accelerant; there \
+                     are: {known}"
+                ),
+                None => format!("the registry has no backend `{kind}`; there are: {known}"),
+            };
             Error::new(ErrorKind::NoBackend, text)
         })
     }
@@ -219,6 +225,18 @@ impl Registry {
         };
         Err(Error::new(ErrorKind::NoBackend, text).in_operation("compile"))
     }
+}
+
+/// The feature that brings a backend of this crate, where the feature is off.
+fn missing_feature(kind: &BackendKind) -> Option<&'static str> {
+    let (feature, is_on) = match kind {
+        BackendKind::TensorRtRtx => ("tensorrt-rtx", cfg!(feature = "tensorrt-rtx")),
+        BackendKind::TensorRt => ("tensorrt", cfg!(feature = "tensorrt")),
+        BackendKind::Ort => ("ort", cfg!(feature = "ort")),
+        BackendKind::Tract => ("tract", cfg!(feature = "tract")),
+        BackendKind::Custom(_) => return None,
+    };
+    (!is_on).then_some(feature)
 }
 
 /// Makes a model ready to run on a backend.

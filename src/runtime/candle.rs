@@ -9,7 +9,9 @@ use super::check::ask_parser;
 use super::{InferenceModule, OptimizeOptions};
 use crate::backend::BackendKind;
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::candle::{Examples, Trace, Traceable, Traced, from_host, to_candle, to_host};
+use crate::export::candle::{
+    Examples, Trace, Traceable, Traced, from_host, given_names, to_candle, to_host,
+};
 use crate::export::{Report, Target};
 use crate::progress::{Phase, Recorder, phase};
 
@@ -283,7 +285,11 @@ impl CandleModule {
             return Ok(inputs.into_iter().map(|(_, tensor)| tensor).collect());
         }
         let specs = &self.inference.signature().inputs;
-        let known = || specs.iter().map(|spec| spec.name.as_str()).collect::<Vec<_>>().join(", ");
+        let names = specs.iter().map(|spec| spec.name.as_str()).collect::<Vec<_>>().join(", ");
+        let given = given_names(inputs.iter().map(|(name, _)| name.as_deref()));
+        let mismatch = |text: String| {
+            Error::new(ErrorKind::InputMismatch, format!("{text}; given: {given}; known: {names}"))
+        };
         let mut places: Vec<Option<&Tensor>> = vec![None; specs.len()];
         let (named, others): (Vec<_>, Vec<_>) =
             inputs.into_iter().partition(|(name, _)| name.is_some());
@@ -292,18 +298,23 @@ impl CandleModule {
                 Some(name) => specs.iter().position(|spec| spec.name == *name),
                 None => places.iter().position(Option::is_none),
             };
-            let place = place.filter(|&place| places[place].is_none()).ok_or_else(|| {
-                let name = name.as_deref().unwrap_or("one more");
-                let text =
-                    format!("no input for `{name}`, or it is given twice; there are: {}", known());
-                Error::new(ErrorKind::InputMismatch, text)
-            })?;
+            let place = match (place, &name) {
+                (Some(place), _) if places[place].is_none() => place,
+                (Some(_), Some(name)) => {
+                    return Err(mismatch(format!("the input `{name}` is given twice")));
+                }
+                (None, Some(name)) => {
+                    return Err(mismatch(format!("the module has no input `{name}`")));
+                }
+                (_, None) => {
+                    return Err(mismatch(format!("more inputs than the module's {}", specs.len())));
+                }
+            };
             places[place] = Some(tensor);
         }
         let missing = |(place, tensor): (usize, Option<&'a Tensor>)| {
             tensor.ok_or_else(|| {
-                Error::new(ErrorKind::InputMismatch, "this input is missing")
-                    .on_tensor(&specs[place].name)
+                mismatch("this input is missing".into()).on_tensor(&specs[place].name)
             })
         };
         places.into_iter().enumerate().map(missing).collect()

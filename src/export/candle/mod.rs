@@ -101,6 +101,7 @@ pub use traced::Traced;
 #[cfg(feature = "candle-cuda")]
 pub(crate) use error::from_candle;
 pub(crate) use error::to_candle;
+pub(crate) use model::given_names;
 #[cfg(feature = "candle-cuda")]
 pub(crate) use tensors::carried_dtype;
 pub(crate) use tensors::{from_host, to_host};

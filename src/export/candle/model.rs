@@ -118,7 +118,7 @@ impl<'a> Inputs<'a> {
         let asked = if self.asked.is_empty() { "one".into() } else { self.asked.join(", ") };
         let text = match self.given.get(left) {
             Some(Some(name)) if !self.asked.is_empty() => {
-                format!("the model has no input `{name}`; it takes {asked}")
+                format!("the model has no input `{name}`; given: {}; known: {asked}", self.given())
             }
             _ => format!("{} inputs were given, but the model takes {asked}", self.tensors.len()),
         };
@@ -134,6 +134,11 @@ impl<'a> Inputs<'a> {
 
     pub(super) fn into_names(self) -> Vec<Option<String>> {
         self.names
+    }
+
+    /// The names of the examples, for errors.
+    fn given(&self) -> String {
+        given_names(self.given.iter().map(Option::as_deref))
     }
 
     fn next_unnamed(&mut self) -> Result<&'a Traced> {
@@ -154,6 +159,12 @@ impl<'a> Inputs<'a> {
     }
 }
 
+/// The names under which inputs were given, for errors.
+pub(crate) fn given_names<'a>(names: impl Iterator<Item = Option<&'a str>>) -> String {
+    let all: Vec<_> = names.map(|name| name.unwrap_or("one without a name")).collect();
+    if all.is_empty() { "none".to_owned() } else { all.join(", ") }
+}
+
 fn mismatch(text: String) -> candle_core::Error {
     to_candle(Error::new(ErrorKind::InputMismatch, text), "the inputs of the model")
 }
@@ -169,9 +180,15 @@ pub trait ModelInput<'a>: Sized {
 
 impl<'a> ModelInput<'a> for &'a Traced {
     fn take_from(inputs: &mut Inputs<'a>, name: &str) -> Result<Self> {
-        let count = inputs.tensors.len();
-        let missing = || mismatch(format!("the input `{name}` is missing; {count} were given"));
-        inputs.find(name).ok_or_else(missing)
+        match inputs.find(name) {
+            Some(input) => Ok(input),
+            None => {
+                let (given, known) = (inputs.given(), inputs.asked.join(", "));
+                Err(mismatch(format!(
+                    "the input `{name}` is missing; given: {given}; known so far: {known}"
+                )))
+            }
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a caller states of a model's sizes: ranges, single sizes, sizes to tune for.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use super::{OnnxModel, infer, normalize};
@@ -80,8 +81,15 @@ impl OnnxModel {
 
     fn expect_symbol(&self, name: &str) -> Result<&Symbol> {
         let dims = self.signature.inputs.iter().flat_map(|spec| spec.shape.dims());
-        dims.filter_map(Dim::symbol).find(|symbol| symbol.name() == name).ok_or_else(|| {
-            let text = format!("no input has a dimension named `{name}`");
+        let symbols: Vec<&Symbol> = dims.filter_map(Dim::symbol).collect();
+        symbols.iter().copied().find(|symbol| symbol.name() == name).ok_or_else(|| {
+            let known: BTreeSet<&str> = symbols.iter().map(|symbol| symbol.name()).collect();
+            let known: Vec<&str> = known.into_iter().collect();
+            let known = match known.is_empty() {
+                true => "all sizes of the inputs are fixed".to_owned(),
+                false => format!("there are: {}", known.join(", ")),
+            };
+            let text = format!("no input has a dimension named `{name}`; {known}");
             Error::new(ErrorKind::InvalidArgument, text)
         })
     }

@@ -314,7 +314,10 @@ macro_rules! kinds {
 
             fn capture_id(&self) -> Result<TensorId> {
                 let primitive = self.clone().try_into_primitive::<CaptureBackend>().map_err(|e| {
-                    let text = format!("a tensor does not live on the capture device: {e:?}");
+                    let text = format!(
+                        "an output is not on the capture device: make it from an input or on `x.device()`, the \
+                         device of one ({e:?})"
+                    );
                     Error::new(ErrorKind::InvalidArgument, text).in_operation("capture")
                 })?;
                 Ok(primitive.id())
