@@ -141,6 +141,7 @@ fn complete(output: &mut ValueInfoProto, fact: Option<&Fact>) -> Result<()> {
         (Some(found), stated) => {
             if let Some(stated) = stated.as_ref().filter(|stated| stated.len() != found.len()) {
                 tracing::warn!(
+                    target: "accelerant::export",
                     "output `{}` is said to have rank {}, and has {}",
                     walk::short(&name),
                     stated.len(),
