@@ -1,5 +1,5 @@
-//! What a tensor is without its values: element type, dimensions, name; and the signature of a
-//! model. No data, no framework, no backend.
+//! A tensor without its values: element type, dimensions, name. The signature of a model. No data, no framework, no
+//! backend.
 
 mod dim;
 
