@@ -1,4 +1,4 @@
-//! What was done to make a module, for people and programs: values and their text.
+//! The report of how a module was made, for people and programs: values and their text.
 
 use std::{fmt, time::Duration};
 

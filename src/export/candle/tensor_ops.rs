@@ -1,5 +1,5 @@
-//! The trait over which a forward is written once: candle's methods under candle's names. Its two
-//! implementations are in `native` and `traced`.
+//! The trait that a forward is written over: candle's methods under candle's names. `native` and `traced` implement the
+//! trait.
 
 use std::ops::RangeBounds;
 

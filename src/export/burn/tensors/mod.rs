@@ -1,5 +1,5 @@
-//! What a forward function takes and returns: tensors, and anything made of them; how they are
-//! named, taken apart and put together again. No graphs.
+//! The arguments and results of a forward function: tensors, and anything made of tensors. How they are named, taken apart
+//! and put together again. No graphs.
 
 mod compound;
 mod host;

@@ -1,5 +1,5 @@
-//! Inputs and outputs of a model as callers see them. What a file does not say of an output, or says
-//! wrongly, comes from inference.
+//! Inputs and outputs of a model as callers see them. Inference adds what a file does not say of an output, and corrects what
+//! a file says wrongly.
 
 use std::collections::HashMap;
 
