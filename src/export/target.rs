@@ -41,9 +41,9 @@ pub enum Reader {
 }
 
 impl Target {
-    /// The oldest operator set written: the first whose reductions all take axes as an input.
+    /// The oldest operator set that is written: the first in which all reductions take axes as an input.
     pub const MIN_OPSET: i64 = 18;
-    /// The newest operator set written.
+    /// The newest operator set that is written.
     pub const MAX_OPSET: i64 = 21;
 
     /// Every reader known to this crate: operator set 18.
@@ -242,7 +242,7 @@ impl Default for Target {
     }
 }
 
-/// What a target refuses of a model that was exported for it.
+/// A node, or a whole model, that a target refuses though the model was exported for the target.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct NodeRefusal {

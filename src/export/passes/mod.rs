@@ -31,13 +31,13 @@ trait Pass {
 
 /// The passes for one target, in order.
 struct Pipeline<'a> {
-    /// What lets the others find layers. Alone it is no reason to change a model.
+    /// Passes that let the others find layers. Alone they are no reason to change a model.
     canonical: Vec<Box<dyn Pass>>,
-    /// What holds of bodies of branches and loops as well.
+    /// Passes for the graph and for the bodies of branches and loops.
     fixes: Vec<Box<dyn Pass>>,
     /// The precision that is asked for.
     precise: Option<Precise<'a>>,
-    /// What holds of the graph itself.
+    /// Passes for the graph itself.
     forms: Vec<Box<dyn Pass>>,
 }
 
