@@ -180,6 +180,31 @@ pub trait Backend: Send + Sync + fmt::Debug {
 }
 
 /// A model ready to run, shared between threads.
+///
+/// ```
+/// use accelerant::{DType, HostTensor, Result, Signature, TensorSpec};
+/// use accelerant::backend::Executable;
+///
+/// /// Computes without a runtime, for example in a test of the code around a model.
+/// #[derive(Debug)]
+/// struct Twice(Signature);
+///
+/// impl Executable for Twice {
+///     fn signature(&self) -> &Signature {
+///         &self.0
+///     }
+///
+///     fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>> {
+///         Ok(vec![HostTensor::from(inputs[0].to_array::<f32>()? * 2.0)])
+///     }
+/// }
+///
+/// let (x, y) = (TensorSpec::new("x", DType::F32, [3]), TensorSpec::new("y", DType::F32, [3]));
+/// let twice = Twice(Signature { inputs: vec![x], outputs: vec![y] });
+/// let y = twice.run(&[HostTensor::from(ndarray::array![1.0f32, 2.0, 3.0])])?;
+/// assert_eq!(y[0].to_vec::<f32>()?, [2.0, 4.0, 6.0]);
+/// # Ok::<(), accelerant::Error>(())
+/// ```
 pub trait Executable: Send + Sync + fmt::Debug {
     /// Inputs and outputs, in order.
     fn signature(&self) -> &Signature;

@@ -84,6 +84,15 @@ impl fmt::Display for DType {
 }
 
 /// Dimensions of a tensor, outermost first. A scalar has none.
+///
+/// ```
+/// use accelerant::{Dim, Shape};
+///
+/// let shape = Shape::from([Dim::dynamic("batch", 1..=64)?, Dim::from(10)]);
+/// assert_eq!((shape.to_string().as_str(), shape.rank()), ("[batch, 10]", 2));
+/// assert_eq!(shape.profile()[2], [64, 10]);
+/// # Ok::<(), accelerant::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Shape(Vec<Dim>);
 

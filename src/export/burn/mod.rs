@@ -38,6 +38,22 @@ use probes::Probe;
 use trace::Trace;
 
 /// A captured forward pass, from which a model can be written for any target.
+///
+/// ```
+/// use accelerant::{OptimizeOptions, burn::BurnGraph, export::Target};
+/// use burn::nn::{Linear, LinearConfig};
+/// use burn::tensor::{Device, Tensor};
+///
+/// let device = Device::default();
+/// let layer = LinearConfig::new(8, 4).init(&device);
+/// let example = Tensor::<2>::zeros([1, 8], &device);
+/// let options = OptimizeOptions::new().dynamic_batch(1..=16)?;
+///
+/// let graph = BurnGraph::capture(&layer, &example, |layer: &Linear, x| layer.forward(x), &options)?;
+/// let onnx = graph.to_onnx(Target::portable())?;
+/// assert_eq!(onnx.signature().to_string(), "(input_0: f32 [batch, 8]) -> (output_0: f32 [batch, 4])");
+/// # Ok::<(), accelerant::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct BurnGraph {
     name: String,

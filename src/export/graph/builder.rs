@@ -312,7 +312,18 @@ impl State {
     }
 }
 
-/// A node being described. [`build`](Self::build) checks and adds it.
+/// A node being described, for an operator of ONNX. [`build`](Self::build) checks and adds the node.
+///
+/// ```
+/// use accelerant::{DType, export::GraphBuilder};
+///
+/// let graph = GraphBuilder::new("elu");
+/// let x = graph.input("x", DType::F32, [2, 3])?;
+/// let y = graph.node("Elu").input(&x).attr("alpha", 0.5f32).build()?;
+/// graph.output("y", &y)?;
+/// assert_eq!(graph.finish()?.signature().outputs[0].to_string(), "y: f32 [2, 3]");
+/// # Ok::<(), accelerant::Error>(())
+/// ```
 #[must_use = "the node is added by `build`"]
 pub struct Node<'g> {
     graph: &'g GraphBuilder,
