@@ -252,7 +252,7 @@ impl Work {
         unsafe { executable.enqueue(stream, &inputs, &mut |i, _| Ok(of_outputs[i])) }
     }
 
-    /// Has the outputs carry an error, for who reads them.
+    /// Gives the outputs an error, which a reader of the outputs gets.
     fn fail(&self, server: &mut Server, error: &Error) {
         let reason = error.to_string();
         let error = ServerError::Generic { reason, backtrace: Default::default() };

@@ -190,7 +190,7 @@ impl Drop for PooledDevice {
 
 const PANICKED: &str = "it panicked while it was captured: ";
 
-/// What helps where tensors of two devices meet.
+/// The help for a forward in which tensors of two devices meet.
 const ON_ITS_DEVICE: &str =
     "a tensor is on another device; make constants on the device of an input, `x.device()`";
 

@@ -107,7 +107,7 @@ impl GraphBuilder {
         self.lock().unique(hint)
     }
 
-    /// Whom this graph is written for.
+    /// The target that this graph is written for.
     pub fn target(&self) -> Target {
         self.target
     }

@@ -63,11 +63,11 @@ pub struct OnnxModel {
     unnamed: Vec<(String, String)>,
     /// Symbols that are one size since [`bind`](Self::bind).
     fixed: BTreeMap<String, usize>,
-    /// Whom it is right for as it is.
+    /// The target that the model is right for without a change.
     written_for: Option<Target>,
-    /// Types and shapes of values within, where who made the model knows them.
+    /// Types and shapes of values within, where the maker of the model knows them.
     inner: Option<Arc<InnerSpecs>>,
-    /// What became of its layers, where a precision was asked for.
+    /// The types that each layer got, if a precision was asked for.
     precision: Option<Arc<PrecisionReport>>,
 }
 
