@@ -68,7 +68,7 @@ impl VerifyOptions {
 ///
 /// The text is a table for people. [`Serialize`] writes the same for programs.
 ///
-/// ```
+/// ```no_run
 /// use accelerant::{DType, HostTensor, InferenceModule, OptimizeOptions, export::GraphBuilder};
 ///
 /// let graph = GraphBuilder::new("double");
