@@ -116,8 +116,8 @@ macro_rules! declare_operand {
 
 /// The operations of a tensor in a forward that is both run and exported.
 ///
-/// [`candle_core::Tensor`] has this trait, and each method is candle's own method of the same name. So does
-/// [`Traced`](super::Traced), which records the operations. Sizes and types follow candle's rules in both, with candle's own
+/// [`candle_core::Tensor`] has this trait, and each method is candle's own method of the same name.
+/// [`Traced`](super::Traced) has this trait too, and records the operations. Sizes and types follow candle's rules in both, with candle's own
 /// error texts. A traced tensor has no values and does not change: methods that read values, or write into a tensor, are
 /// refused by name.
 ///

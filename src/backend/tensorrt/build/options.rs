@@ -146,8 +146,8 @@ impl TensorRtOptions {
     ///
     /// The file is read when an engine is loaded. The file is written when the first context is made, and when the engine is
     /// dropped. Where kernels are compiled at once, the file is also written after executions with new shapes. Several
-    /// processes may add to one file; a lock, whose name is that of the file with `.lock`, keeps them apart. The file fits
-    /// one device and driver, and the file of another device or driver is replaced.
+    /// processes may add to one file; a lock file, `.lock` behind the same name, keeps them apart. The file fits one device
+    /// and driver, and the file of another device or driver is replaced.
     ///
     /// Trust the file as a program: TensorRT reads the file without checks.
     #[must_use]
@@ -174,8 +174,8 @@ impl TensorRtOptions {
     /// Whether a kernel may start while the kernel before ends (programmatic dependent launch). By default kernels may, as
     /// the library has it, but not with TensorRT-RTX on devices of compute capability 9.0.
     ///
-    /// TensorRT-RTX 1.6 does not support these devices officially. There a kernel may read what the kernel before has not
-    /// written yet. Where a network's layers follow closely enough, results are then wrong, differently in each run.
+    /// TensorRT-RTX 1.6 does not support these devices officially. A kernel on such a device may read what the kernel before
+    /// has not written yet. Where a network's layers follow closely enough, results are wrong, differently in each run.
     ///
     /// Without overlap every execution is a CUDA graph, whatever [`cuda_graph`](Self::cuda_graph) says, and the kernels of
     /// the graph wait for each other. The first executions at new addresses work on memory of their context. An engine that

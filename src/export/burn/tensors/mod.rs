@@ -54,8 +54,8 @@ pub trait BurnTensors: Sized {
     }
 }
 
-/// Implements [`BurnTensors`](crate::burn::BurnTensors) for a struct whose fields are tensors, or
-/// made of them. The tensors get the names of the fields, joined by dots where they are nested.
+/// Implements [`BurnTensors`](crate::burn::BurnTensors) for a struct of tensors, or of types that are made of tensors. The
+/// tensors get the names of the fields, joined by dots where structs are nested.
 ///
 /// ```
 /// use burn::tensor::{Bool, Int, Tensor};

@@ -22,7 +22,7 @@ pub(super) use record::{record, record_sequence};
 pub use recurrent::{Cell, GRU, GRUState, LSTM, LSTMState, RNN, Sequence, gru, lstm};
 pub use sequential::{Func, FuncT, Sequential, func, func_t, seq};
 
-/// A model or layer whose forward is written once, for running and for exporting.
+/// A model or layer with a forward that is written once, for running and for exporting.
 ///
 /// ```
 /// use accelerant::candle::{Forward, TensorOps};
