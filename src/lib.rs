@@ -138,7 +138,7 @@ mod runtime;
 
 /// Burn: the export, `.optimize_trt(…)`, and the module that the call gives.
 ///
-/// [`export::burn`](crate::export::burn) says how a forward is captured.
+/// [`export::burn`] says how a forward is captured.
 #[cfg(feature = "burn")]
 pub mod burn {
     pub use crate::export::burn::{
@@ -150,7 +150,7 @@ pub mod burn {
 
 /// Candle: the export of forward passes, `.optimize_trt(…)`, and the module that the call gives.
 ///
-/// [`export::candle`](crate::export::candle) says how a forward is traced, and what is refused.
+/// [`export::candle`] says how a forward is traced, and what is refused.
 #[cfg(feature = "candle")]
 pub mod candle {
     pub use crate::export::candle::*;
