@@ -216,8 +216,8 @@ pub trait Executable: Send + Sync + fmt::Debug {
     /// [`Device`](crate::ErrorKind::Device) when the backend fails.
     fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>>;
 
-    /// As [`run`](Self::run), for as long as `limit` allows. By default, the limit is checked before the run alone. A
-    /// backend that can stop checks the limit during the run.
+    /// As [`run`](Self::run), for as long as `limit` allows. By default, the limit is asked before the run alone. A backend
+    /// that can stop asks the limit during the run.
     ///
     /// # Errors
     /// As [`run`](Self::run), and those of [`TimeLimit::check`].
