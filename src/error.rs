@@ -1,12 +1,24 @@
-//! The crate's one error type. What failed is in [`ErrorKind`], where it failed in the operation,
-//! tensor and axis. Knows nothing of the rest of the crate.
+//! The crate's one error type. [`ErrorKind`] says what failed; operation, tensor and axis say where. Knows nothing of the
+//! rest of the crate.
 
 use std::{fmt, sync::Arc};
 
 /// Shorthand for results of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, for programs that act on it.
+/// The kind of an error, for programs that act on errors.
+///
+/// ```
+/// use accelerant::{ErrorKind, Symbol};
+///
+/// let error = Symbol::new("batch", 8, 8, 1).unwrap_err();
+/// match error.kind() {
+///     ErrorKind::InvalidArgument => println!("a mistake of the caller: {error}"),
+///     ErrorKind::QueueFull | ErrorKind::TimedOut => println!("try again later"),
+///     _ => return Err(error),
+/// }
+/// # Ok::<(), accelerant::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -51,7 +63,7 @@ pub enum ErrorKind {
     Cancelled,
     /// A [time limit](crate::TimeLimit) was over before the work was done.
     TimedOut,
-    /// The caller's function that prepares inputs or reads outputs failed. Its own error is the source.
+    /// The caller's function that prepares inputs or reads outputs failed. The error of the function is the source.
     Processing,
 }
 
@@ -139,7 +151,7 @@ impl Error {
         self
     }
 
-    /// What went wrong.
+    /// The kind of the error.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }

@@ -1,6 +1,6 @@
-//! The guide, a page a module. The text lies in `docs/guide/`, and its examples are tests.
+//! The guide: one module for each page. `docs/guide/` holds the text, and the examples of the pages are tests.
 //!
-//! | page | what the page tells |
+//! | page | subject |
 //! |---|---|
 //! | [Burn](../guide/burn/index.html) | Burn models: inputs, outputs, what is captured |
 //! | [Candle](../guide/candle/index.html) | Candle models and `#[accelerant::trace]` |
@@ -9,6 +9,7 @@
 //! | [precision](../guide/precision/index.html) | fewer bits, what stays in 32 bits, ranges |
 //! | [CUDA](../guide/cuda/index.html) | tensors on the GPU, streams, memory, graphs, several GPUs |
 //! | [serving](../guide/serving/index.html) | runs in the background, batches, time limits, pipelines |
+//! | [generation](../guide/generation/index.html) | text from language models, token by token |
 //! | [cache](../guide/cache/index.html) | the cache of engines, reports, verification |
 //! | [command](../guide/command/index.html) | the command `accelerant` |
 //! | [backends](../guide/backends/index.html) | which backend runs, and where libraries are looked for |
@@ -17,10 +18,10 @@
 //!
 //! Tables: [operations of Burn](../guide/burn_operations/index.html),
 //! [operations of Candle](../guide/candle_operations/index.html), and
-//! [what TensorRT-RTX does wrong](../guide/tensorrt_rtx/index.html).
+//! [the faults of TensorRT-RTX](../guide/tensorrt_rtx/index.html).
 
-/// A page of `docs/`. Links between pages are written `[text][name]`; the first meaning of a name counts, so that
-/// rustdoc takes those here and other readers take those at the end of each page.
+/// A page of `docs/`. Links between pages are written `[text][name]`. The first meaning of a name counts: rustdoc takes
+/// the meanings here, and other readers take those at the end of each page.
 macro_rules! page {
     ($(#[$gate:meta])* $name:ident, $path:literal) => {
         #[doc = "[burn]: ../burn/index.html"]
@@ -30,12 +31,14 @@ macro_rules! page {
         #[doc = "[precision]: ../precision/index.html"]
         #[doc = "[cuda]: ../cuda/index.html"]
         #[doc = "[serving]: ../serving/index.html"]
+        #[doc = "[generation]: ../generation/index.html"]
         #[doc = "[cache]: ../cache/index.html"]
         #[doc = "[command]: ../command/index.html"]
         #[doc = "[backends]: ../backends/index.html"]
         #[doc = "[troubleshooting]: ../troubleshooting/index.html"]
         #[doc = "[support]: ../support/index.html"]
         #[doc = "[trace]: ../../attr.trace.html"]
+        #[doc = "[traced]: ../../macro.traced.html"]
         #[doc = "[burn-operations]: ../burn_operations/index.html"]
         #[doc = "[candle-operations]: ../candle_operations/index.html"]
         #[doc = "[tensorrt-rtx]: ../tensorrt_rtx/index.html"]
@@ -70,6 +73,7 @@ page!(
     "guide/cuda.md"
 );
 page!(serving, "guide/serving.md");
+page!(generation, "guide/generation.md");
 page!(cache, "guide/cache.md");
 page!(command, "guide/command.md");
 page!(backends, "guide/backends.md");

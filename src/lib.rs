@@ -2,10 +2,18 @@
 //! files, on NVIDIA TensorRT with one call, and get back a module that is used like the original model.
 //!
 //! The call exports the model to ONNX, builds an engine with TensorRT's own C++ parser and builder, and loads the
-//! engine. On a machine without TensorRT or without a GPU, the same call runs the same ONNX model on the CPU, and a
-//! warning names the reason.
+//! engine. On a machine without TensorRT or without a GPU, the same call runs the same model on the CPU, and a warning
+//! names the reason.
 //!
-//! [The guide](guide) has a page for each subject.
+//! [The guide](guide) has a page for each subject:
+//!
+//! - models: [Burn](guide/burn/index.html), [Candle](guide/candle/index.html), [files](guide/files/index.html), and
+//!   [text from language models](guide/generation/index.html);
+//! - speed: [shapes](guide/shapes/index.html), [precision](guide/precision/index.html), [CUDA
+//!   memory](guide/cuda/index.html), and the [cache of engines](guide/cache/index.html);
+//! - programs: [serving](guide/serving/index.html), and the [command `accelerant`](guide/command/index.html);
+//! - help: [backends](guide/backends/index.html), [support](guide/support/index.html), and
+//!   [troubleshooting](guide/troubleshooting/index.html).
 //!
 //! # Candle
 //!
@@ -67,6 +75,20 @@
 //! # Ok::<(), accelerant::Error>(())
 //! ```
 //!
+//! # A model by hand
+//!
+//! ```
+//! use accelerant::{DType, Dim, HostTensor, InferenceModule, OptimizeOptions, export::GraphBuilder};
+//!
+//! let graph = GraphBuilder::new("double");
+//! let x = graph.input("x", DType::F32, [Dim::dynamic("batch", 1..=64)?, Dim::from(3)])?;
+//! graph.output("y", &x.affine(2.0, 0.0)?)?;
+//! let module = InferenceModule::compile(&graph.finish()?, &OptimizeOptions::new())?;
+//! let outputs = module.run(&[HostTensor::from(ndarray::array![[1.0f32, 2.0, 3.0]])])?;
+//! assert_eq!(outputs[0].to_vec::<f32>()?, [2.0, 4.0, 6.0]);
+//! # Ok::<(), accelerant::Error>(())
+//! ```
+//!
 //! # Features
 //!
 //! | feature | brings | needs to compile | needs to run |
@@ -77,23 +99,26 @@
 //! | `candle` | Candle 0.11 | | |
 //! | `tensorrt-rtx` | TensorRT-RTX | NVIDIA's headers, a C++17 compiler | NVIDIA's libraries and driver |
 //! | `tensorrt` | Enterprise TensorRT | NVIDIA's headers, a C++17 compiler | NVIDIA's libraries and driver |
-//! | `cuda` | CUDA memory in and out of a module | | CUDA, and a backend that computes there |
-//! | `burn-cuda` | Burn's tensors on CUDA devices | what Burn needs | CUDA |
-//! | `candle-cuda` | Candle's tensors on CUDA devices | the CUDA toolkit | CUDA |
+//! | `cuda` | CUDA memory in and out of a module | | CUDA, TensorRT |
+//! | `burn-cuda` | Burn's tensors on CUDA devices | | CUDA, TensorRT |
+//! | `candle-cuda` | Candle's tensors on CUDA devices | the CUDA toolkit | CUDA, TensorRT |
 //!
-//! # What is logged
+//! The command `accelerant sdk install tensorrt-rtx onnxruntime` fetches NVIDIA's headers and the libraries.
 //!
-//! The crate logs through [`tracing`](https://docs.rs/tracing). Warnings are what a user should read; `debug` is for
-//! a search.
+//! # Logging
 //!
-//! | target | what it tells |
+//! The crate logs through [`tracing`](https://docs.rs/tracing). A user should read warnings; `debug` is for the search
+//! for a cause. Each pass over a graph has a span, `pass`, at the level `debug`.
+//!
+//! | target | content |
 //! |---|---|
-//! | `accelerant` | the backend that was chosen, and why no other one |
-//! | `accelerant::export` | passes over the graph, and what could not be written in another form |
+//! | `accelerant` | the backend that was chosen, and the reasons against other backends |
+//! | `accelerant::export` | passes over the graph, precision, and parts of a model that no pass could rewrite |
 //! | `accelerant::burn` | the sizes at which a Burn model was captured |
 //! | `accelerant::cache` | engines that are built anew, not kept or removed |
 //! | `accelerant::tensorrt` | the messages of TensorRT itself, CUDA graphs, kernels that are not kept |
 //! | `accelerant::cuda` | the pool of outputs on the device |
+//! | `ort` | the messages of ONNX Runtime, through the crate [`ort`](https://docs.rs/ort) |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -111,7 +136,9 @@ pub mod export;
 pub mod guide;
 mod runtime;
 
-/// Burn: export, `.optimize_trt(…)`, and the module that the call gives.
+/// Burn: the export, `.optimize_trt(…)`, and the module that the call gives.
+///
+/// [`export::burn`] says how a forward is captured.
 #[cfg(feature = "burn")]
 pub mod burn {
     pub use crate::export::burn::{
@@ -121,43 +148,46 @@ pub mod burn {
     pub use crate::runtime::burn::{BurnModule, OptimizeTrt};
 }
 
-/// Candle: forward passes over a trait, `.optimize_trt(…)`, and the module that the call gives.
+/// Candle: the export of forward passes, `.optimize_trt(…)`, and the module that the call gives.
+///
+/// [`export::candle`] says how a forward is traced, and what is refused.
 #[cfg(feature = "candle")]
 pub mod candle {
     pub use crate::export::candle::*;
     pub use crate::runtime::candle::*;
 }
 
-/// Runs in the background, and batches gathered from single requests. For several devices see
+/// Runs in the background, and batches of single requests. For several devices see
 /// [`InferenceModule::on_devices`](crate::InferenceModule::on_devices).
 pub mod serving {
     pub use crate::runtime::serving::{Batcher, BatcherCounters, BatcherOptions, Pending};
 }
 
-/// Text from language models: [`Decoder`](generate::Decoder) and what it is made of.
+/// Text from language models: [`Decoder`](generate::Decoder), with its configuration, weights and options.
 pub mod generate {
     pub use crate::export::decoder::*;
     pub use crate::runtime::generate::*;
 }
 
-/// From a type of the caller's to another: what comes before and after a model.
+/// Functions before and after a model: from a type of the caller's to another type.
 pub mod pipeline {
     pub use crate::runtime::pipeline::{IntoInputs, Pipeline, Scores, softmax, top_k};
 }
 
-/// What was done to make a module: [`InferenceModule::report`](crate::InferenceModule::report).
+/// The report of how a module was made: [`InferenceModule::report`](crate::InferenceModule::report).
 pub mod report {
     pub use crate::runtime::{ModuleReport, PassChange, PhaseTime, RejectedBackend};
 }
 
-/// A module against its source on another runtime: [`InferenceModule::verify`](crate::InferenceModule::verify).
+/// The comparison of a module with its source on another runtime:
+/// [`InferenceModule::verify`](crate::InferenceModule::verify).
 pub mod verify {
     pub use crate::runtime::{
         Difference, LayerDifference, OutputDifference, Tolerance, Verification, VerifyOptions,
     };
 }
 
-/// The precision that a model is computed in: what is asked, what became of each layer, and ranges measured on samples.
+/// The precision that a model is computed in: options, a report of each layer, and ranges that are measured on samples.
 pub mod precision {
     pub use crate::export::precision::{
         Layer, Precision, PrecisionOptions, PrecisionReport, Range, Ranges,
@@ -170,7 +200,7 @@ pub mod precision {
 #[cfg(feature = "cuda")]
 pub mod cuda {
     pub use crate::runtime::cuda::{CudaModule, CudaRead, CudaTensor, CudaWrite, without_captures};
-    /// The crate whose types these modules take, in the same version.
+    /// The crate with the types that these modules take, in the same version.
     pub use cudarc;
 }
 

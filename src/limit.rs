@@ -1,4 +1,4 @@
-//! How long a run or a compilation may take, and a way to end it from another thread. Knows nothing of what is limited.
+//! A limit of time for a run or a compilation, and a way to cancel from another thread. Knows nothing of the work.
 
 use std::{
     fmt,
@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 ///
 /// ONNX Runtime and tract stop before the next node of the model. A node that has begun ends first: a large matrix
 /// product, and on tract also a recurrent layer, a `Scan` or an `If`. A run on TensorRT cannot be stopped once the device
-/// has the run; a limit that is over keeps the run from beginning.
+/// has the run. If the limit is over before, the run does not begin.
 ///
 /// ```
 /// use std::{thread, time::Duration};
@@ -31,7 +31,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// let limit = TimeLimit::of(Duration::from_secs(2));
 /// let outputs = module.run_within(&inputs, &limit)?;
 ///
-/// // Any thread may cancel it.
+/// // Any thread may cancel the limit.
 /// let limit = TimeLimit::none();
 /// let other = limit.clone();
 /// thread::spawn(move || other.cancel()).join().unwrap();
@@ -72,7 +72,7 @@ impl TimeLimit {
         self.0.changed.notify_all();
     }
 
-    /// Whether time is left. A backend of one's own asks this between two steps of a run.
+    /// Whether time is left. A backend of your own calls this method between two steps of a run.
     ///
     /// # Errors
     /// [`ErrorKind::Cancelled`] and [`ErrorKind::TimedOut`].

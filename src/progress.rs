@@ -1,5 +1,5 @@
 //! The phases of work that a caller may want to follow, time or stop. The thread that works has one recorder, so that
-//! rooms tell their phases without knowing who listens. Knows nothing of what the phases do.
+//! rooms tell their phases without knowing the listener. Knows nothing of what the phases do.
 
 use std::{
     cell::{Cell, RefCell},
@@ -68,6 +68,16 @@ impl fmt::Display for Phase {
 }
 
 /// An event that a [progress callback](crate::OptimizeOptions::progress) gets.
+///
+/// ```
+/// use std::ops::ControlFlow;
+/// use accelerant::{OptimizeOptions, Phase, Progress};
+///
+/// let options = OptimizeOptions::new().progress(|event| match event {
+///     Progress::Started { phase: Phase::Build } => ControlFlow::Break(()),      // build nothing
+///     _ => ControlFlow::Continue(()),
+/// });
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Progress<'a> {
@@ -76,22 +86,22 @@ pub enum Progress<'a> {
         /// The phase.
         phase: Phase,
     },
-    /// A step of a phase is done. A phase that waits tells one from time to time, with a `total` of 0.
+    /// A step of a phase is done. A phase that waits gives such an event from time to time, with a `total` of 0.
     Step {
         /// The phase.
         phase: Phase,
-        /// The part of the phase, as the backend names it.
+        /// The part of the phase, by the backend's name for the part.
         part: &'a str,
         /// The steps of this part that are done.
         done: usize,
-        /// The steps that this part is expected to take; 0 where nobody knows.
+        /// The steps that this part is expected to take; 0 if the number is not known.
         total: usize,
     },
     /// A phase is over, also where it failed.
     Finished {
         /// The phase.
         phase: Phase,
-        /// Its time, with the phases inside it.
+        /// The time of the phase, with the phases inside.
         took: Duration,
     },
 }

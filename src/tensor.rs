@@ -1,5 +1,5 @@
-//! Tensor values on the host: bytes with a type and a shape, shared without copying, in and out of
-//! ndarray and slices. Nothing of devices or frameworks.
+//! Tensor values on the host: bytes with a type and a shape, shared without copying, to and from ndarray and slices. Nothing
+//! of devices or frameworks.
 
 use std::{borrow::Cow, fmt};
 
@@ -197,7 +197,7 @@ impl HostTensor {
         Ok(T::from_bytes(&self.bytes))
     }
 
-    /// The values as an array that borrows them. Bools, and bytes that are not aligned for `T`, are copied.
+    /// The values as an array that borrows the bytes. Bools, and bytes that are not aligned for `T`, are copied.
     ///
     /// # Errors
     /// [`ErrorKind::DTypeMismatch`] when `T` is not the element type.
@@ -294,7 +294,7 @@ impl HostTensor {
 }
 
 impl<T: Element, D: Dimension> From<Array<T, D>> for HostTensor {
-    /// Takes the array over. An array that is not contiguous in row-major order is copied.
+    /// Takes the memory of the array. An array that is not contiguous in row-major order is copied.
     fn from(array: Array<T, D>) -> Self {
         let shape = array.shape().to_vec();
         let values = if array.is_standard_layout() {

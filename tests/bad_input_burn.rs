@@ -90,6 +90,9 @@ fn tensors_of_another_device() {
     let outside = input([2, 3]);
     let error = refused(|x: Tensor<2>| x + outside.clone());
     assert_eq!((error.kind(), error.operation()), (ErrorKind::InvalidModel, Some("forward")));
+    assert!(error.to_string().contains("`x.device()`"), "{error}");
+    let error = refused(|x: Tensor<2>| Tensor::cat(vec![x, outside.clone()], 0));
+    assert!(error.to_string().contains("`x.device()`"), "{error}");
     let error = refused(|_: Tensor<2>| outside.clone());
     assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
     assert!(error.to_string().contains("capture device"), "{error}");

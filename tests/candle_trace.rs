@@ -269,19 +269,24 @@ fn inputs_that_do_not_fit_are_named() {
     assert!(text.contains("3 inputs were given, but the model takes xs, mask"), "{text}");
     let (kind, text) = refused(net.optimize_trt([("xs", &x), ("masks", &mask)]));
     assert_eq!(kind, ErrorKind::InputMismatch, "{text}");
-    assert!(text.contains("the model has no input `masks`; it takes xs, mask"), "{text}");
+    assert!(text.contains("no input `masks`; given: xs, masks; known: xs, mask"), "{text}");
     let (_, text) = refused(net.optimize_trt([("mask", &mask)]));
-    assert!(text.contains("the input `xs` is missing"), "{text}");
+    assert!(text.contains("the input `xs` is missing; given: mask; known so far: xs"), "{text}");
     let (kind, text) = refused(cnn().optimize_trt((&x, &x)));
     assert_eq!(kind, ErrorKind::InputMismatch, "{text}");
 
     let fast = net.optimize_trt((&x, &mask)).unwrap();
-    for inputs in [vec![("xs", &x), ("masks", &mask)], vec![("xs", &x), ("xs", &x)]] {
+    for (inputs, told) in [
+        (vec![("xs", &x), ("masks", &mask)], "no input `masks`; given: xs, masks; known: xs, mask"),
+        (vec![("xs", &x), ("xs", &x)], "`xs` is given twice; given: xs, xs; known: xs, mask"),
+    ] {
         let error = fast.run(inputs).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InputMismatch, "{error}");
+        assert!(error.to_string().contains(told), "{error}");
     }
     let error = fast.run([("mask", &mask)]).unwrap_err();
     assert_eq!((error.kind(), error.tensor()), (ErrorKind::InputMismatch, Some("xs")));
+    assert!(error.to_string().contains("given: mask; known: xs, mask"), "{error}");
 }
 
 /// A decoder step: the cache goes in and comes out.

@@ -318,16 +318,16 @@ fn table(folder: &Path, count: usize, columns: &[Column]) -> String {
 const HEAD: &str = "# ONNX's own node cases
 
 The `onnx` package generates a small model for each operator, with inputs and outputs.
-`tests/onnx_nodes.rs` runs them all, and fails where a backend gives something wrong, or where this crate refuses what
-ONNX Runtime runs by itself.
-The test writes this page where `ACCELERANT_ONNX_TABLE` names its file, and is skipped where Python has no `onnx`:
+`tests/onnx_nodes.rs` runs all models.
+The test fails if a backend gives a wrong result, or if this crate refuses a model that ONNX Runtime runs by itself.
+The test writes this page to the file that `ACCELERANT_ONNX_TABLE` names, and is skipped if Python has no `onnx`:
 
 ```sh
 python3 -m venv venv && venv/bin/pip install onnx numpy onnxruntime
 PYTHON=venv/bin/python ACCELERANT_ONNX_TABLE=docs/onnx-node-cases.md cargo xtask test -- --test onnx_nodes
 ```
 
-Without a GPU, TensorRT has no values: its parser reads the model, as the passes of this crate write it for TensorRT.
+Without a GPU, TensorRT computes no values: its parser reads the model in the form that the passes of this crate write.
 In a reason, `#` stands for digits, and `…` for a name.
 
 ";

@@ -99,6 +99,14 @@ fn a_backend_that_panics_is_passed_over() {
 }
 
 #[test]
+fn a_registry_names_the_backends_that_it_has() {
+    let registry = Registry::empty().with(Tract);
+    let error = registry.get(&BackendKind::from_name("mine")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoBackend, "{error}");
+    assert_eq!(error.to_string(), "the registry has no backend `mine`; there are: tract");
+}
+
+#[test]
 fn a_required_backend_runs_or_says_why_not() {
     let options = OptimizeOptions::new().require(BackendKind::TensorRtRtx);
     match InferenceModule::compile(&model(), &options) {

@@ -1,5 +1,5 @@
-//! The command `accelerant`: what the library does, for people who write no Rust. Each command gives its result as text
-//! and as JSON; here it is printed and its code handed to the shell.
+//! The command `accelerant`: what the library does, without a line of Rust. Each command gives its result as text and as
+//! JSON. This file prints the result, and gives the exit code to the shell.
 
 mod apart;
 mod bar;
@@ -47,13 +47,13 @@ struct Cli {
 /// What every command takes.
 #[derive(clap::Args)]
 pub(crate) struct Globals {
-    /// Print the result as JSON; an error too
+    /// Print results and errors as JSON
     #[arg(long, global = true)]
     json: bool,
     /// Show no progress
     #[arg(short, long, global = true)]
     quiet: bool,
-    /// Tell what the library logs; twice tells more
+    /// Show the library's log; twice shows more
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
     /// Work on the model in this process: a model that ends a parser then ends the command without a word
@@ -80,9 +80,9 @@ enum Command {
     /// Compare backends with each other, or with stored outputs
     #[command(after_help = "Example: accelerant compare model.onnx --backends tract,ort")]
     Compare(compare::Args),
-    /// Tell what is in a model or an engine
+    /// Show the contents of a model or an engine
     Inspect(inspect::Args),
-    /// Tell all that the backends refuse of a model, at once
+    /// List everything that the backends refuse of a model
     Check(check::Args),
     /// List, check and clear the cache of engines
     Cache(cache::Args),
@@ -93,7 +93,7 @@ enum Command {
     ServeExport(serve_export::Args),
     /// Install, list and remove the libraries that the backends run on
     Sdk(sdk::Args),
-    /// Tell what there is to run on, what is missing, and what helps
+    /// List backends, libraries and GPUs, and tell what helps where something is missing
     Doctor(doctor::Args),
     /// Print the completions of a shell
     #[command(

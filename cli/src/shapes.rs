@@ -99,13 +99,7 @@ impl Shapes {
             let bound =
                 model.bind(&symbol, min..=max).map_err(|e| match known.contains(&symbol) {
                     true => e.into(),
-                    false if known.is_empty() => Failure::usage(format!(
-                        "--shape {symbol}: {e}; all sizes of the inputs are fixed"
-                    )),
-                    false => Failure::usage(format!(
-                        "--shape {symbol}: {e}; there are: {}",
-                        known.join(", ")
-                    )),
+                    false => Failure::usage(format!("--shape {symbol}: {e}")),
                 })?;
             // One size alone is written into the model. What the file has no name for is bound by several.
             let tuned = min < max && known.contains(&symbol);

@@ -1,5 +1,5 @@
-//! The seam for tensors that are in device memory already: addresses and a stream in, work enqueued,
-//! nothing copied and nobody waited for. No framework and no driver is named here.
+//! The seam for tensors that are in device memory already: addresses and a stream go in, and work is enqueued. Nothing is
+//! copied, and nothing waits. No framework and no driver is named here.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::DType;
@@ -7,8 +7,8 @@ use crate::tensor::HostTensor;
 
 /// A stream of the device's driver, by its raw handle: for CUDA a `CUstream` as a number.
 ///
-/// 0, 1 and 2 are CUDA's default streams; their work runs on a stream of the executable's
-/// own and ordered with events, because TensorRT would wait for the whole device.
+/// 0, 1 and 2 are CUDA's default streams. Their work runs on a stream of the executable's own, in order by events, because
+/// TensorRT would wait for the whole device on a default stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StreamHandle(pub usize);
 
@@ -19,12 +19,12 @@ pub struct DeviceTensor<'a> {
     pub dtype: DType,
     /// The sizes, outermost first.
     pub shape: &'a [usize],
-    /// Where the first element is. An address that is not a multiple of
-    /// [`ADDRESS_ALIGNMENT`] costs a copy on the device.
+    /// The address of the first element. An address that is not a multiple of [`ADDRESS_ALIGNMENT`] costs a copy on the
+    /// device.
     pub address: u64,
 }
 
-/// What TensorRT asks of an address, in bytes. Memory that CUDA gives begins at such addresses.
+/// The alignment of addresses that TensorRT needs, in bytes. Memory that CUDA gives begins at such addresses.
 pub const ADDRESS_ALIGNMENT: u64 = 256;
 
 /// How long a layer takes in one execution. A layer is what the backend runs as one: often several operators of the model.
@@ -45,7 +45,7 @@ pub struct EngineMemory {
     pub weights: u64,
     /// Scratch memory of one context.
     pub scratch: u64,
-    /// The most contexts there will be.
+    /// The most contexts that will be made.
     pub contexts: usize,
     /// Whether all contexts share one scratch memory.
     pub shared_scratch: bool,
@@ -56,16 +56,16 @@ pub struct EngineMemory {
 }
 
 impl EngineMemory {
-    /// Weights and the scratch memory of every context, or the one that they share.
+    /// The weights and the scratch memory of all contexts, or the scratch memory that they share.
     pub fn total(&self) -> u64 {
         let scratches = if self.shared_scratch { 1 } else { self.contexts as u64 };
         self.weights.saturating_add(self.scratch.saturating_mul(scratches))
     }
 }
 
-/// What an executable has done since it was loaded.
+/// The work of an executable since it was loaded.
 ///
-/// The copies are those of this crate; what frameworks copy is not seen here. A profiler shows all.
+/// The copies are those of this crate. Copies of frameworks are not counted; a profiler shows all copies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExecutionCounters {
@@ -73,11 +73,10 @@ pub struct ExecutionCounters {
     pub executions: u64,
     /// Copies between host and device.
     pub host_copies: u64,
-    /// Copies on the device: of inputs whose address was not aligned, and of outputs whose shape was
-    /// computed.
+    /// Copies on the device: of inputs at unaligned addresses, and of outputs with a computed shape.
     pub device_copies: u64,
-    /// Executions on memory of the context's own, to and from which all tensors were copied on the device: the first at
-    /// new addresses where kernels may not overlap.
+    /// Executions on memory of the context's own. All tensors were copied to and from that memory on the device. These are
+    /// the first executions at new addresses where kernels may not overlap.
     pub staged: u64,
     /// Times that a context got other input shapes than before.
     pub reshapes: u64,
@@ -94,11 +93,11 @@ pub struct ExecutionCounters {
     pub graph_refusals: u64,
 }
 
-/// An [`Executable`](super::Executable) that takes tensors where they are.
+/// An [`Executable`](super::Executable) for tensors in device memory.
 ///
 /// Executions of one stream run in the order in which they were enqueued. Executions of several streams may run at the
-/// same time, one for each context; more of them wait on the device, by events. A call blocks its thread only while
-/// other threads hold all contexts. A context is held for the time of an enqueue, or of a whole run on
+/// same time, one for each context. Other executions wait on the device, by events. A call blocks its thread only while
+/// other threads hold all contexts. A call holds a context for the time of an enqueue, or of a whole run on
 /// [host tensors](super::Executable::run).
 pub trait DeviceExecutable: Send + Sync {
     /// The device, counted from 0.
@@ -121,8 +120,8 @@ pub trait DeviceExecutable: Send + Sync {
         Err(Error::new(ErrorKind::UnsupportedOperation, text).in_operation("time layers"))
     }
 
-    /// The place of the input whose memory an output must be given, counted as in the signature: the execution writes
-    /// it in place. `None` for outputs with memory of their own.
+    /// The input that an output is written over, counted as in the signature: the output must be given the memory of this
+    /// input. `None` for outputs with memory of their own.
     fn aliased_input(&self, _output: usize) -> Option<usize> {
         None
     }
@@ -138,25 +137,25 @@ pub trait DeviceExecutable: Send + Sync {
     /// Enqueues an execution on `stream` and returns without waiting for the execution. If the values of an input decide
     /// shapes, the call reads these values first, and waits for `stream` to do so.
     ///
-    /// `output` is called once for each output, with its place and its sizes, and gives the address of
-    /// memory for it: a multiple of [`ADDRESS_ALIGNMENT`], and not 0. It may enqueue work on `stream`,
-    /// such as the allocation itself, but must not call this executable. Outputs whose shape is
-    /// computed come last, after an execution that waits for itself as far as the shape.
+    /// `output` is called once for each output, with the place and the sizes of the output. `output` gives the address of
+    /// memory: a multiple of [`ADDRESS_ALIGNMENT`], and not 0. `output` may enqueue work on `stream`, such as the
+    /// allocation itself, but must not call this executable. Outputs with a computed shape come last, after an execution
+    /// that waits until the shape is known.
     ///
     /// # Errors
     /// Inputs that do not fit the signature, naming tensor and axis; errors of `output`;
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a stream that is being captured and
     /// for an unaligned output; [`Execution`](crate::ErrorKind::Execution) and
-    /// [`Device`](crate::ErrorKind::Device) when the backend fails. After an error nothing will
-    /// be written to the outputs that a caller could rely on.
+    /// [`Device`](crate::ErrorKind::Device) when the backend fails. After an error, the contents of the outputs are
+    /// undefined.
     ///
     /// # Safety
     /// - `stream` must be a live stream of this [device](Self::ordinal), in its primary context.
     /// - Each input must be memory of this device that holds its type and shape, written by work
     ///   that `stream` comes after.
     /// - Each output address must be memory of this device for the sizes given.
-    /// - All of it must stay as it is until `stream` has done this execution. Memory that is freed
-    ///   in the order of `stream`, as `cuMemFreeAsync` does, may be let go at once.
+    /// - All of this memory must stay unchanged until `stream` has done this execution. Memory that is freed in the order
+    ///   of `stream`, as `cuMemFreeAsync` does, may be freed at once.
     unsafe fn enqueue(
         &self,
         stream: StreamHandle,

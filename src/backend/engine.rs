@@ -1,5 +1,4 @@
-//! A built engine and its file: our header (who built it, for what, with which checksum) and the
-//! backend's own bytes. Knows no backend.
+//! A built engine and its file: our header (builder, device, checksums) and the backend's own bytes. Knows no backend.
 
 use std::{
     collections::HashSet,
@@ -68,8 +67,8 @@ impl Engine {
     /// An engine of a backend: `library` is the exact version that can load
     /// `plan`, and `target` is the device that the engine was built for.
     ///
-    /// The plan may be any bytes. TensorRT does not check all that it reads of a plan, so its backends
-    /// refuse such an engine unless [`assume_built`](Self::assume_built) says that they built it.
+    /// The plan may be any bytes. TensorRT does not check all that it reads of a plan. The backends of TensorRT therefore
+    /// refuse such an engine, unless [`assume_built`](Self::assume_built) says that a backend built the plan.
     pub fn new(
         kind: BackendKind,
         library: impl Into<String>,
@@ -96,7 +95,7 @@ impl Engine {
         }
     }
 
-    /// States that the plan is what the backend of this engine built, so that its library may read it as it is.
+    /// States that the backend of this engine built the plan. The library then reads the plan without further checks.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -111,8 +110,8 @@ impl Engine {
     /// ```
     ///
     /// # Safety
-    /// The plan must come unchanged from a build by the library that the engine names, and be trusted as a program is:
-    /// TensorRT runs what is in it and reads it without checks.
+    /// The plan must come unchanged from a build by the library that the engine names. Trust the plan as a program: TensorRT
+    /// runs what is in the plan, and reads the plan without checks.
     #[must_use]
     pub unsafe fn assume_built(mut self) -> Self {
         self.built = true;
@@ -137,8 +136,8 @@ impl Engine {
         self.made_here
     }
 
-    /// Whether the plan is known to be what a backend built: this program did, or the file says that the program that
-    /// wrote it knew.
+    /// Whether a backend is known to have built the plan. Either this program built the plan, or the file says that the
+    /// program that wrote the file knew.
     pub fn is_built(&self) -> bool {
         self.built
     }
@@ -171,17 +170,17 @@ impl Engine {
         self
     }
 
-    /// The backend that built it.
+    /// The backend that built the engine.
     pub fn kind(&self) -> &BackendKind {
         &self.kind
     }
 
-    /// The library version that built it.
+    /// The version of the library that built the engine.
     pub fn library(&self) -> &str {
         &self.library
     }
 
-    /// The device it was built for, as the backend names it.
+    /// The device that the engine was built for, by the backend's name for the device.
     pub fn target(&self) -> &str {
         &self.target
     }
@@ -191,13 +190,13 @@ impl Engine {
         &self.signature
     }
 
-    /// Time the backend spent parsing and building.
+    /// The time that the backend spent parsing and building.
     pub fn build_time(&self) -> Duration {
         self.build_time
     }
 
-    /// The names of its optimization profiles, in their order: empty for one without, and none at all if no
-    /// profile has one.
+    /// The names of the optimization profiles, in order. A profile without a name has an empty name. The list is empty if no
+    /// profile has a name.
     pub fn profile_names(&self) -> &[String] {
         &self.profile_names
     }
@@ -210,7 +209,7 @@ impl Engine {
     /// Checks that this engine was built by `kind` and `library`.
     ///
     /// # Errors
-    /// [`ErrorKind::EngineIncompatible`], naming built and found.
+    /// [`ErrorKind::EngineIncompatible`], naming the builder and what was found.
     pub fn expect(&self, kind: &BackendKind, library: &str) -> Result<()> {
         if self.kind != *kind || self.library != library {
             let (built, version) = (&self.kind, &self.library);
@@ -234,9 +233,9 @@ impl Engine {
 
     /// Reads an engine that [`save`](Self::save) wrote.
     ///
-    /// **Trust an engine as a program.** The checksums find damage, not forgery, and TensorRT runs what is in a plan and reads
-    /// it without checks: whoever can write the file can run code in this process. Open files that you or somebody you
-    /// trust built, from folders that nobody else writes to.
+    /// **Trust an engine as a program.** The checksums find damage, and find no forgery. TensorRT runs what is in a plan, and
+    /// reads the plan without checks. Anybody with the right to write the file can run code in this process. Open files that
+    /// you or somebody you trust built, from folders that nobody else writes to.
     ///
     /// # Errors
     /// [`ErrorKind::Io`], or as [`from_bytes`](Self::from_bytes).
@@ -253,7 +252,7 @@ impl Engine {
         bytes
     }
 
-    /// An engine from the bytes of its file, which must be trusted as a program is; see [`open`](Self::open).
+    /// An engine from the bytes of its file. Trust the bytes as a program, as for [`open`](Self::open).
     ///
     /// # Errors
     /// [`ErrorKind::EngineCorrupt`] when the bytes are no engine, cut short or altered;

@@ -1,4 +1,4 @@
-//! What an engine depends on beside its model, by name: for keys of the cache, and to tell what changed.
+//! The parts that an engine depends on beside its model, by name: for keys of the cache, and to tell what changed.
 
 use std::fmt::Display;
 

@@ -11,7 +11,8 @@ mod select;
 pub mod ort;
 #[cfg(any(feature = "ort", feature = "tract"))]
 mod portable;
-#[cfg(feature = "_tensorrt")]
+// Both by name: the compiler and the documentation tell a user these, and not the feature that stands for them.
+#[cfg(any(feature = "tensorrt", feature = "tensorrt-rtx"))]
 pub mod tensorrt;
 #[cfg(feature = "tract")]
 pub mod tract;
@@ -33,7 +34,15 @@ use crate::limit::TimeLimit;
 use crate::spec::Signature;
 use crate::tensor::HostTensor;
 
-/// Which backend.
+/// The name of a backend.
+///
+/// ```
+/// use accelerant::{BackendKind, OptimizeOptions};
+///
+/// let kind = BackendKind::from_name("tensorrt-rtx");
+/// assert_eq!(kind, BackendKind::TensorRtRtx);
+/// let options = OptimizeOptions::new().require(kind);       // no other backend may run
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BackendKind {
@@ -41,16 +50,16 @@ pub enum BackendKind {
     TensorRtRtx,
     /// NVIDIA TensorRT, the Enterprise flavor.
     TensorRt,
-    /// ONNX Runtime, through `ort`. Runs on the CPU, where its library is found.
+    /// ONNX Runtime on the CPU, through the crate `ort`. The library must be found.
     Ort,
-    /// ONNX in pure Rust, through tract. Runs on the CPU everywhere.
+    /// tract on the CPU: ONNX in pure Rust, on every machine.
     Tract,
     /// A backend from outside this crate, by its name.
     Custom(Cow<'static, str>),
 }
 
 impl BackendKind {
-    /// The name by which engines and users refer to it, e.g. `tensorrt-rtx`.
+    /// The name in engines, options and messages, such as `tensorrt-rtx`.
     pub fn name(&self) -> &str {
         match self {
             Self::TensorRtRtx => "tensorrt-rtx",
@@ -85,13 +94,13 @@ impl fmt::Display for BackendKind {
 
 /// Turns ONNX models into [engines](Engine), and engines into [executables](Executable).
 ///
-/// This and [`Executable`] are all that a backend for other hardware implements. Building and
-/// loading are apart because an engine may be built on one machine and run on another.
+/// A backend for other hardware implements this trait and [`Executable`], as `examples/custom_backend.rs` in the
+/// repository shows. Building and loading are two steps, because an engine may be built on one machine and run on another.
 pub trait Backend: Send + Sync + fmt::Debug {
-    /// Which backend this is.
+    /// The name of this backend.
     fn kind(&self) -> BackendKind;
 
-    /// Library and version, for people; known without compiling anything.
+    /// Library and version, for people. The call compiles nothing.
     fn description(&self) -> String;
 
     /// The form of ONNX that the backend reads best.
@@ -103,8 +112,8 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// The reason why not, such as a missing library or device.
     fn probe(&self) -> Result<()>;
 
-    /// Finds what the backend refuses to read of a model, as much as the backend can tell without building; `None` if
-    /// the backend cannot tell at all.
+    /// Finds the nodes of a model that the backend refuses, as far as the backend can tell without building. `None` if the
+    /// backend cannot tell at all.
     ///
     /// # Errors
     /// The reason why the backend cannot read any model, such as a missing library.
@@ -112,7 +121,7 @@ pub trait Backend: Send + Sync + fmt::Debug {
         Ok(None)
     }
 
-    /// What an engine that is built now depends on beside the model: the library's version, the options that change
+    /// Everything that an engine built now depends on beside the model: the library's version, the options that change
     /// engines, and the device. By default this is `None`, and the engines of the backend are not kept in a
     /// [cache](crate::cache): a backend that builds as fast as it loads needs no cache.
     ///
@@ -163,7 +172,7 @@ pub trait Backend: Send + Sync + fmt::Debug {
         Err(Error::new(ErrorKind::UnsupportedOperation, text).in_operation("refit"))
     }
 
-    /// How many devices there are to [load on](Self::load_on).
+    /// The number of devices to [load on](Self::load_on).
     ///
     /// # Errors
     /// As [`probe`](Self::probe).
@@ -186,6 +195,31 @@ pub trait Backend: Send + Sync + fmt::Debug {
 }
 
 /// A model ready to run, shared between threads.
+///
+/// ```
+/// use accelerant::{DType, HostTensor, Result, Signature, TensorSpec};
+/// use accelerant::backend::Executable;
+///
+/// /// Computes without a runtime, for example in a test of the code around a model.
+/// #[derive(Debug)]
+/// struct Twice(Signature);
+///
+/// impl Executable for Twice {
+///     fn signature(&self) -> &Signature {
+///         &self.0
+///     }
+///
+///     fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>> {
+///         Ok(vec![HostTensor::from(inputs[0].to_array::<f32>()? * 2.0)])
+///     }
+/// }
+///
+/// let (x, y) = (TensorSpec::new("x", DType::F32, [3]), TensorSpec::new("y", DType::F32, [3]));
+/// let twice = Twice(Signature { inputs: vec![x], outputs: vec![y] });
+/// let y = twice.run(&[HostTensor::from(ndarray::array![1.0f32, 2.0, 3.0])])?;
+/// assert_eq!(y[0].to_vec::<f32>()?, [2.0, 4.0, 6.0]);
+/// # Ok::<(), accelerant::Error>(())
+/// ```
 pub trait Executable: Send + Sync + fmt::Debug {
     /// Inputs and outputs, in order.
     fn signature(&self) -> &Signature;
@@ -207,25 +241,23 @@ pub trait Executable: Send + Sync + fmt::Debug {
         self.run(inputs)
     }
 
-    /// How many calls of [`run`](Self::run) go on at the same time. Other calls wait in their threads.
+    /// The number of calls of [`run`](Self::run) that run at the same time. Other calls wait in their threads.
     fn concurrency(&self) -> usize {
         1
     }
 
-    /// The same model for tensors that are on its device already, if it has one.
-    ///
-    /// With several devices this is the first.
+    /// The same model for tensors that are on its device already, if the model has a device. With several devices this is
+    /// the first device.
     fn device(&self) -> Option<&dyn DeviceExecutable> {
         None
     }
 
-    /// The same model for tensors that are on this device, counted from 0, if it runs there.
+    /// The same model for tensors that are on this device, counted from 0, if the model runs on that device.
     fn device_on(&self, ordinal: usize) -> Option<&dyn DeviceExecutable> {
         self.device().filter(|device| device.ordinal() == ordinal)
     }
 
-    /// The same model with one of the engine's optimization profiles alone, by its name. What is loaded
-    /// is shared.
+    /// The same model with one of the engine's optimization profiles alone, by its name. Both share what is loaded.
     ///
     /// # Errors
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) with the names that there are.
@@ -235,7 +267,7 @@ pub trait Executable: Send + Sync + fmt::Debug {
     }
 }
 
-/// A shared one, as the modules have it.
+/// A shared executable, as modules have it.
 impl<E: Executable + ?Sized> Executable for Arc<E> {
     fn signature(&self) -> &Signature {
         (**self).signature()

@@ -1,4 +1,4 @@
-//! What the portable backends share: an engine that is an ONNX model is read. No runtime's own types.
+//! Code that the portable backends share: reading an engine that is an ONNX model. No runtime's own types.
 
 use super::Engine;
 use crate::error::{Error, ErrorKind, Result};

@@ -1,4 +1,4 @@
-//! The choice among backends: in order, each may say why not. Knows none of them but by trait.
+//! The choice among backends, in order. Each backend may refuse with a reason. Knows backends by their trait alone.
 
 use std::{fmt, sync::Arc};
 
@@ -24,7 +24,7 @@ use crate::progress::{Phase, phase};
 /// }
 /// ```
 ///
-/// A backend with options of its own takes the place of the one of the same kind:
+/// A backend with other options takes the place of the backend of the same kind:
 ///
 #[cfg_attr(feature = "tensorrt-rtx", doc = "```")]
 #[cfg_attr(not(feature = "tensorrt-rtx"), doc = "```ignore")]
@@ -44,9 +44,9 @@ pub struct Registry {
 /// Why a backend was passed over.
 #[derive(Debug)]
 pub struct Rejection {
-    /// Which backend.
+    /// The backend.
     pub kind: BackendKind,
-    /// Its reason.
+    /// The reason of the backend.
     pub reason: Error,
 }
 
@@ -91,7 +91,7 @@ impl Registry {
         Self { backends: Vec::new(), required: None }
     }
 
-    /// Adds a backend behind the others; one of the same kind is replaced in its place.
+    /// Adds a backend behind the others. A backend of the same kind is replaced in its place.
     pub fn push(&mut self, backend: impl Backend + 'static) {
         let backend: Arc<dyn Backend> = Arc::new(backend);
         match self.backends.iter_mut().find(|known| known.kind() == backend.kind()) {
@@ -100,14 +100,14 @@ impl Registry {
         }
     }
 
-    /// Adds a backend behind the others; one of the same kind is replaced in its place.
+    /// Adds a backend behind the others. A backend of the same kind is replaced in its place.
     #[must_use]
     pub fn with(mut self, backend: impl Backend + 'static) -> Self {
         self.push(backend);
         self
     }
 
-    /// Forbids any other backend than this one.
+    /// Forbids all other backends.
     #[must_use]
     pub fn require(mut self, kind: BackendKind) -> Self {
         self.required = Some(kind);
@@ -134,20 +134,25 @@ impl Registry {
     /// The backend of a kind.
     ///
     /// # Errors
-    /// [`ErrorKind::NoBackend`] naming those there are.
+    /// [`ErrorKind::NoBackend`] naming the feature that is missing, and the backends of the registry.
     pub fn get(&self, kind: &BackendKind) -> Result<&Arc<dyn Backend>> {
         self.backends.iter().find(|backend| backend.kind() == *kind).ok_or_else(|| {
             let known: Vec<_> =
                 self.backends.iter().map(|backend| backend.kind().to_string()).collect();
-            let text =
-                format!("backend {kind} was not compiled in; there are: {}", known.join(", "));
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            let text = match missing_feature(kind) {
+                Some(feature) => format!(
+                    "the backend `{kind}` was not compiled in: enable the feature `{feature}` of accelerant; there \
+                     are: {known}"
+                ),
+                None => format!("the registry has no backend `{kind}`; there are: {known}"),
+            };
             Error::new(ErrorKind::NoBackend, text)
         })
     }
 
-    /// Compiles with the first backend that can run the model here. `export` writes the model for
-    /// the target it is given; one that was not written for it, such as one from a file, goes through
-    /// [`OnnxModel::for_target`].
+    /// Compiles with the first backend that can run the model here. `export` writes the model for the given target. A model
+    /// that was not written for the target, such as a model from a file, goes through [`OnnxModel::for_target`].
     ///
     /// # Errors
     /// An error of `export`; the required backend's own error; else
@@ -219,6 +224,18 @@ impl Registry {
         };
         Err(Error::new(ErrorKind::NoBackend, text).in_operation("compile"))
     }
+}
+
+/// The feature that brings a backend of this crate, where the feature is off.
+fn missing_feature(kind: &BackendKind) -> Option<&'static str> {
+    let (feature, is_on) = match kind {
+        BackendKind::TensorRtRtx => ("tensorrt-rtx", cfg!(feature = "tensorrt-rtx")),
+        BackendKind::TensorRt => ("tensorrt", cfg!(feature = "tensorrt")),
+        BackendKind::Ort => ("ort", cfg!(feature = "ort")),
+        BackendKind::Tract => ("tract", cfg!(feature = "tract")),
+        BackendKind::Custom(_) => return None,
+    };
+    (!is_on).then_some(feature)
 }
 
 /// Makes a model ready to run on a backend.

@@ -1,5 +1,5 @@
-//! What an engine is kept under: a hash over everything that decides what it computes and where it runs. The parts have
-//! names, so that a miss can tell which one is another.
+//! The key of an engine: a hash over everything that decides what the engine computes and where the engine runs. The parts
+//! have names, so that a miss can tell which part differs.
 
 use blake3::Hasher;
 

@@ -1,15 +1,15 @@
-//! Room in the cache: what was used longest ago goes first. What somebody works on stays.
+//! Room in the cache: the engine that was used longest ago goes first. An engine that a process works on stays.
 
 use std::{io, path::Path};
 
 use super::entry::{self, Group, LOCK};
 use super::lock;
 
-/// What was removed.
+/// The number and the size of the engines that were removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Removed {
-    /// How many engines, with all that was kept beside them.
+    /// The number of engines, each with all that was kept beside the engine.
     pub engines: usize,
     /// The bytes of all files.
     pub bytes: u64,

@@ -1,4 +1,4 @@
-//! Why an engine was not there: by comparison with the entry that is most like it.
+//! Why the cache did not have an engine: by comparison with the entry that is most like the wanted one.
 
 use std::{fmt, path::Path};
 
@@ -19,7 +19,7 @@ pub enum Miss {
     },
     /// The file was damaged, or was not an engine of this key. The file was set aside.
     Damaged {
-        /// What was wrong.
+        /// The fault of the file.
         reason: String,
     },
     /// Another process built the engine for too long, and this process did not wait longer.
@@ -30,7 +30,7 @@ pub enum Miss {
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Change {
-    /// What changed, such as `driver` or `weights`.
+    /// The name of the part, such as `driver` or `weights`.
     pub part: String,
     /// The value of the entry that is most like the wanted engine; empty for a part that the entry lacks.
     pub before: String,

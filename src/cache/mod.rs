@@ -1,5 +1,5 @@
-//! Engines by content: what was built once is found again, by everything that decides about it. Beside each engine its
-//! compiled kernels. What an engine depends on is the backend's business, when to ask is the runtime's.
+//! The cache of engines: an engine that was built once is found again, by everything that decides about the engine. The
+//! compiled kernels lie beside each engine. A backend says what its engines depend on, and the runtime asks the cache.
 
 mod entry;
 mod folder;
@@ -92,7 +92,7 @@ impl EngineCache {
         self
     }
 
-    /// The folder; none where the cache is off.
+    /// The folder, or `None` if the cache is off.
     pub fn folder(&self) -> Option<PathBuf> {
         self.place().ok()
     }
@@ -199,7 +199,7 @@ impl EngineCache {
 pub struct Entry {
     /// The hash of the engine's key, in hexadecimal.
     pub key: String,
-    /// Its file, which [`Engine::open`] reads as well.
+    /// The file of the engine, which [`Engine::open`] reads too.
     pub path: PathBuf,
     /// The bytes of the file and of all that is kept beside it, such as compiled kernels.
     pub bytes: u64,
@@ -209,13 +209,13 @@ pub struct Entry {
     pub about: Option<About>,
 }
 
-/// What the header of an entry says.
+/// The contents of the header of an entry.
 #[derive(Clone, Debug, serde::Serialize)]
 #[non_exhaustive]
 pub struct About {
     /// The backend that built the engine.
     pub kind: BackendKind,
-    /// The exact version of its library.
+    /// The exact version of the backend's library.
     pub library: String,
     /// The device that the engine was built for.
     pub target: String,
@@ -230,30 +230,30 @@ impl About {
     }
 }
 
-/// What the cache did for a module.
+/// Whether the cache had the engine of a module.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(tag = "result", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum CacheUse {
-    /// The engine was there.
+    /// The cache had the engine.
     Hit {
-        /// The hash that it is kept under.
+        /// The hash that the engine is kept under.
         key: String,
         /// Whether another process or thread built the engine while this one waited.
         waited: bool,
     },
     /// The engine was built.
     Miss {
-        /// The hash that it is kept under.
+        /// The hash that the engine is kept under.
         key: String,
-        /// Why the engine was not there.
+        /// Why the cache did not have the engine.
         reason: Miss,
-        /// Why the new engine is not kept, if so.
+        /// Why the new engine is not kept, if the cache does not keep the engine.
         not_kept: Option<String>,
     },
     /// The cache was not asked.
     NotUsed {
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }

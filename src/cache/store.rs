@@ -1,5 +1,5 @@
-//! An engine out of the cache, or built and kept: who builds, who waits, and what happens when files fail. No failure
-//! of the cache is one of the caller.
+//! An engine out of the cache, or built and kept. One process builds, the others wait, and a file that fails does no harm: no
+//! failure of the cache is a failure of the caller.
 
 use std::{path::PathBuf, time::Duration};
 

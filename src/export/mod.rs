@@ -1,4 +1,4 @@
-//! From a framework's model, or by hand, to ONNX. No unsafe code, no CUDA, no backend.
+//! From a framework's model, a file or a graph by hand to ONNX. No CUDA, and no backend.
 
 pub(crate) mod decoder;
 mod graph;

@@ -1,4 +1,4 @@
-//! What of a model cannot be exported, or is refused by TensorRT's parser, all of it at once.
+//! All parts of a model that cannot be exported, or that TensorRT's parser refuses, at once.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -6,23 +6,22 @@ use std::fmt;
 use super::{NodeRefusal, OnnxModel};
 use crate::error::{Error, ErrorKind};
 
-/// An operation that cannot be exported, or that the parser refuses as it was exported.
+/// An operation that cannot be exported, or that the parser refuses in its exported form.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Refusal {
-    /// The operation: of a Burn model as Burn's graph representation names it, of a Candle model as its trace does.
-    /// `Input` for an input of the model, which the reason names, and `Model` for what a parser refuses that is none
-    /// of the operations.
+    /// The operation, by the name that Burn's graph representation or Candle's trace has. `Input` stands for an input of the
+    /// model, which the reason names. `Model` stands for a refusal of a parser that is about no operation.
     pub operation: String,
-    /// Of a Burn model, the path of the module that the operation came from; empty for the outermost. An operation
-    /// that reads a parameter belongs to the parameter's module; another to the innermost module that holds
-    /// both the last parameter read before it and the first one read after it.
+    /// Of a Burn model, the path of the module that the operation came from; empty for the outermost module. An operation
+    /// that reads a parameter belongs to the parameter's module. Any other operation belongs to the innermost module that
+    /// holds both the last parameter read before and the first parameter read after.
     ///
-    /// Of a Candle model, the scope in which the operation was traced; empty outside of all.
+    /// Of a Candle model, the scope in which the operation was traced; empty outside of all scopes.
     pub module: String,
-    /// Its position among the operations of the forward pass, from 0.
+    /// The position among the operations of the forward pass, from 0.
     pub position: usize,
-    /// Why.
+    /// The reason.
     pub reason: Error,
 }
 
@@ -70,8 +69,7 @@ pub(super) struct Owner {
     pub(super) position: usize,
 }
 
-/// What `check_trt` of a Burn or Candle model found. Its text has a line for each kind of
-/// refusal:
+/// The result of `check_trt` of a Burn or Candle model. The text has a line for each kind of refusal:
 ///
 /// ```text
 /// 2 of 57 operations cannot be exported:
@@ -81,7 +79,7 @@ pub(super) struct Owner {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Report {
-    /// How many operations the forward pass has.
+    /// The number of operations of the forward pass.
     pub operations: usize,
     /// The operations that cannot be exported, in order. If all can be exported, the refusals of the parser: several
     /// nodes may belong to one operation.
@@ -137,7 +135,7 @@ impl Report {
         self
     }
 
-    /// Whether everything can be exported and is refused by no parser that was asked.
+    /// Whether everything can be exported, and the parser, if one was asked, refuses nothing.
     pub fn is_exportable(&self) -> bool {
         self.refusals.is_empty()
     }

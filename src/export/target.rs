@@ -1,11 +1,25 @@
-//! Who reads an exported model: the reader, the operator set that it takes, and the GPU that the model
-//! is for. Nothing outside this file compares these; it asks a question about what the target can do.
+//! The target of an export: the reader, the operator set that the reader takes, and the GPU that the model is for. Nothing
+//! outside this file compares these; code asks a question about what the target can do.
 
 use crate::error::Error;
 
 /// The reader that a model is written for.
 ///
-/// The exporter uses an operator whole where the target has it, and its parts where it has not.
+/// The exporter writes an operator whole where the target has the operator, and in parts elsewhere.
+///
+/// ```
+/// use accelerant::{DType, export::{GraphBuilder, Target}};
+///
+/// let graph = GraphBuilder::for_target("gelu", Target::onnx_runtime());
+/// let x = graph.input("x", DType::F32, [4])?;
+/// graph.output("y", &x.gelu(false)?)?;
+/// let model = graph.finish()?;
+///
+/// // The same model for TensorRT on an H200.
+/// let hopper = Target::tensorrt().for_compute_capability(Some(90));
+/// let model = model.for_target(hopper)?;
+/// # Ok::<(), accelerant::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Target {
     reader: Reader,
@@ -13,11 +27,12 @@ pub struct Target {
     compute_capability: Option<u16>,
 }
 
-/// What reads a model.
+/// The library that reads a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reader {
-    /// Any reader of ONNX. The model uses what all readers have. The poorest reader known to this crate is tract.
+    /// Any reader of ONNX. The model uses only what all readers have. tract has the fewest operators of the readers that
+    /// this crate knows.
     Any,
     /// ONNX Runtime, which has all operators of its operator set.
     OnnxRuntime,
@@ -26,9 +41,9 @@ pub enum Reader {
 }
 
 impl Target {
-    /// The oldest operator set written: the first whose reductions all take axes as an input.
+    /// The oldest operator set that is written: the first in which all reductions take axes as an input.
     pub const MIN_OPSET: i64 = 18;
-    /// The newest operator set written.
+    /// The newest operator set that is written.
     pub const MAX_OPSET: i64 = 21;
 
     /// Every reader known to this crate: operator set 18.
@@ -60,26 +75,27 @@ impl Target {
 
     /// The same for GPUs of one compute capability, as 10 × major + minor; `None` for any.
     ///
-    /// For 90, an H100 or H200, layers are written in other forms where TensorRT-RTX was measured to be
-    /// faster with them there. Of linear layers: query, key and value as one batched product, also where
-    /// they are one wide layer, the two layers of a feed-forward network in parts of the hidden axis, an exact
-    /// `Gelu` between them in halves, and the rows of one text or picture padded to a multiple of 64, in fp32. Of
-    /// attention: keys and values padded to a multiple of four, in fp32; a number that is not fixed only for
-    /// targets that compute how much to pad by, which tract does not. Of convolutions: one over up to four
-    /// channels with squares of pixels as channels, such as the first of a network; one of few pixels as the
-    /// sum of those over parts of its inputs; and two of one pixel that are added, as one, with their batch
-    /// norms in the weight.
+    /// For 90, an H100 or H200, layers are written in other forms, where TensorRT-RTX was measured to be faster so:
     ///
-    /// The optima of the symbols' sizes decide. Results are as accurate; values within these layers and their
-    /// weights, which are copied for it, have other names, or are there no more. No other compute
-    /// capability has forms of its own.
+    /// - Query, key and value are one batched product, also where the model has them as one wide layer.
+    /// - The two layers of a feed-forward network are in parts of the hidden axis, and an exact `Gelu` between the two is
+    ///   in halves.
+    /// - The rows of one text or picture are padded to a multiple of 64, in fp32.
+    /// - The keys and values of attention are padded to a multiple of four, in fp32. A number of keys that is not fixed is
+    ///   padded only for targets that compute the padding, which tract does not.
+    /// - A convolution over up to four channels, such as the first of a network, has squares of pixels as channels.
+    /// - A convolution of few pixels is the sum of convolutions over parts of its inputs.
+    /// - Two convolutions of one pixel that are added are one, with their batch norms in the weight.
+    ///
+    /// The optima of the symbols' sizes decide. Results are as accurate. Within these layers, values and weights have other
+    /// names or are gone, and the weights are copied. No other compute capability has forms of its own.
     #[must_use]
     pub const fn for_compute_capability(mut self, capability: Option<u16>) -> Self {
         self.compute_capability = capability;
         self
     }
 
-    /// What reads the model.
+    /// The library that reads the model.
     pub const fn reader(self) -> Reader {
         self.reader
     }
@@ -226,7 +242,7 @@ impl Default for Target {
     }
 }
 
-/// What a target refuses of a model that was exported for it.
+/// A node, or a whole model, that a target refuses though the model was exported for the target.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct NodeRefusal {

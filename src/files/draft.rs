@@ -1,6 +1,6 @@
-//! A file that is being written under a name of its own, until it is whole.
+//! A file that is being written under a name of its own, until the file is whole.
 //!
-//! Its writer holds a lock on it. What a writer that was killed left has no lock, so the next one takes it away.
+//! The writer holds a lock on the file. A file without a lock was left by a killed writer, and the next writer removes the file.
 
 use std::{
     fs::{self, File, TryLockError},

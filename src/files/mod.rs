@@ -1,4 +1,4 @@
-//! Files written whole or not at all. What is in a file is the callers' business.
+//! Files written whole or not at all. The contents of a file are the callers' business.
 
 mod draft;
 mod folder;

@@ -1,4 +1,4 @@
-//! What a path leads to, before something is written there.
+//! The kind of a path before something is written there: a plain file, a link, a device.
 
 use std::{
     fs, io,

@@ -80,8 +80,8 @@ impl<I: BurnTensors, O: BurnTensors> BurnModule<I, O> {
 
     /// Runs the model. The outputs live on the device of the first input.
     ///
-    /// TensorRT takes unsigned 64-bit integers as signed ones, up to 2^63 - 1. Larger ones in host memory are
-    /// refused. On a CUDA device, where nothing is read back, larger ones count as negative.
+    /// TensorRT takes unsigned 64-bit integers as signed integers, up to 2^63 - 1. Larger integers in host memory are
+    /// refused. On a CUDA device, where nothing is read back, larger integers count as negative.
     ///
     /// # Errors
     /// [`ErrorKind::InputMismatch`], [`ErrorKind::DTypeMismatch`], [`ErrorKind::ShapeMismatch`] or
@@ -161,8 +161,8 @@ impl<I: BurnTensors, O: BurnTensors> BurnModule<I, O> {
         self.inference.backend()
     }
 
-    /// The same model on these [devices](InferenceModule::on_devices): tensors are taken on any of
-    /// them, and those in host memory go to the one with the least to do.
+    /// The same model on these [devices](InferenceModule::on_devices). Tensors of a device run on that device, and tensors
+    /// in host memory go to the device with the least to do.
     ///
     /// # Errors
     /// As [`InferenceModule::on_devices`].
@@ -180,7 +180,7 @@ impl<I: BurnTensors, O: BurnTensors> BurnModule<I, O> {
         Ok(Self { inference, layout: self.layout.clone(), types: PhantomData })
     }
 
-    /// The model without the framework's types: its signature, its backend, and why that one.
+    /// The model without the framework's types: its signature, its backend, and the reasons against other backends.
     pub fn inference(&self) -> &InferenceModule {
         &self.inference
     }
@@ -209,6 +209,22 @@ fn visit(
 }
 
 /// `.optimize_trt(…)` for every Burn module.
+///
+/// ```
+/// use accelerant::{OptimizeOptions, burn::OptimizeTrt};
+/// use burn::nn::{Linear, LinearConfig};
+/// use burn::tensor::{Device, Tensor};
+///
+/// let device = Device::default();
+/// let layer = LinearConfig::new(8, 4).init(&device);
+/// let example = Tensor::<2>::zeros([1, 8], &device);
+///
+/// let options = OptimizeOptions::new().dynamic_batch(1..=16)?;
+/// let fast = layer.optimize_trt_with(example, |layer: &Linear, x| layer.forward(x), &options)?;
+/// let y: Tensor<2> = fast.forward(Tensor::ones([16, 8], &device));
+/// assert_eq!(y.dims(), [16, 4]);
+/// # Ok::<(), accelerant::Error>(())
+/// ```
 pub trait OptimizeTrt: Module + Sized {
     /// Exports `forward` and compiles the model for the best backend that this machine has. `example` gives the types and
     /// sizes of the inputs, and its values do not matter.
@@ -245,9 +261,9 @@ pub trait OptimizeTrt: Module + Sized {
     /// Finds everything that keeps `forward` from being exported for TensorRT, without building.
     ///
     /// If all can be exported, the parser of the first TensorRT library that can be used here reads the model, and the
-    /// report has what the parser refuses. [`Report::parser`] names the parser, or says why none was asked. The parser
-    /// lists all operators that it does not have, else it stops at the first node that it cannot convert. The check does
-    /// not find what only building an engine would show.
+    /// report has what the parser refuses. [`Report::parser`] names the parser, or says why no parser was asked. The parser
+    /// lists all operators that are missing. If no operator is missing, the parser stops at the first node that cannot be
+    /// converted. The check does not find faults that only building an engine shows.
     ///
     /// ```
     /// use accelerant::burn::OptimizeTrt;

@@ -1,13 +1,12 @@
-//! Burn tensors of CUDA devices, run where they are: nothing is copied to the host, and nobody waits
-//! for the device.
+//! Burn tensors of CUDA devices, without a copy to the host and without waiting for the device.
 //!
-//! CubeCL owns Burn's streams and memory and lets nobody else enqueue. Its server, one thread a
-//! device, is therefore asked to enqueue for us: it makes the caller's stream wait for the streams
-//! that wrote the inputs, keeps their memory until the stream is done with it, and gives outputs
-//! from its own pools. What Burn does afterwards with the outputs comes later in the same stream.
+//! CubeCL owns Burn's streams and memory, and lets no other code enqueue. CubeCL's server, one thread for each device, is
+//! therefore asked to enqueue for us. The server makes the caller's stream wait for the streams that wrote the inputs, keeps the
+//! inputs' memory until the stream is done, and gives outputs from its own pools. Later work of Burn on the outputs comes later
+//! in the same stream.
 //!
-//! With Burn's feature `fusion`, operations are put off until they can be fused, by another thread a device.
-//! An execution is one of these operations, or it has them enqueued first and waits for its turn.
+//! With Burn's feature `fusion`, another thread for each device puts operations off until they can be fused. An execution is
+//! one of these operations, or has the operations before enqueued first and waits for its turn.
 
 use std::{fmt, marker::PhantomData};
 
@@ -253,7 +252,7 @@ impl Work {
         unsafe { executable.enqueue(stream, &inputs, &mut |i, _| Ok(of_outputs[i])) }
     }
 
-    /// Has the outputs carry an error, for who reads them.
+    /// Gives the outputs an error, which a reader of the outputs gets.
     fn fail(&self, server: &mut Server, error: &Error) {
         let reason = error.to_string();
         let error = ServerError::Generic { reason, backtrace: Default::default() };

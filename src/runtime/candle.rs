@@ -1,5 +1,4 @@
-//! The module that takes the place of a Candle model. How it was exported is known in
-//! `export::candle`, how it runs in the backend.
+//! The module that takes the place of a Candle model. `export::candle` knows the export, and a backend knows how to run.
 
 use std::sync::Arc;
 
@@ -9,19 +8,21 @@ use super::check::ask_parser;
 use super::{InferenceModule, OptimizeOptions};
 use crate::backend::BackendKind;
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::candle::{Examples, Trace, Traceable, Traced, from_host, to_candle, to_host};
+use crate::export::candle::{
+    Examples, Trace, Traceable, Traced, from_host, given_names, to_candle, to_host,
+};
 use crate::export::{Report, Target};
 use crate::progress::{Phase, Recorder, phase};
 
 /// A compiled model that is called like the Candle model it was made from.
 ///
-/// It is a [`candle_core::Module`]. Inputs may be strided; outputs are on the device of the first
-/// input, with the types the Candle model gives. Cloning shares the model; threads may share it.
+/// The type is a [`candle_core::Module`]. Inputs may be strided. Outputs are on the device of the first input, with the types
+/// of the Candle model. Cloning shares the model, and threads may share the module.
 ///
-/// With the feature `candle-cuda` and on TensorRT, inputs of a CUDA device stay there: they are read
-/// where they are, on Candle's stream, and outputs are allocated by Candle's device. Nothing waits.
-/// All inputs must then be on the same Candle device, which must be the engine's. Tensors that are
-/// elsewhere, and those of a backend that runs on the CPU, go through host memory.
+/// With the feature `candle-cuda` and on TensorRT, inputs of a CUDA device stay on the device. The module reads the inputs on
+/// Candle's stream without a copy, and Candle's device allocates the outputs. Nothing waits. All inputs must be on the same
+/// Candle device, which must be the engine's. All other tensors go through host memory, and so do all tensors if the backend
+/// runs on the CPU.
 ///
 /// ```
 /// use accelerant::candle::{CandleModule, OptimizeTrt};
@@ -46,8 +47,8 @@ pub struct CandleModule {
 
 /// Compiles Candle models.
 ///
-/// Implemented for everything [`Traceable`]: what has a [`Forward`](crate::candle::Forward), and
-/// what [`accelerant::trace`](crate::trace) stands on.
+/// Every [`Traceable`] type has this trait: a type with a [`Forward`](crate::candle::Forward), or with
+/// [`accelerant::trace`](crate::trace) on its impl.
 ///
 /// ```
 /// use accelerant::{OptimizeOptions, candle::OptimizeTrt};
@@ -71,7 +72,7 @@ pub struct CandleModule {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait OptimizeTrt {
-    /// Compiles the model for inputs like the examples, with the best backend there is.
+    /// Compiles the model for inputs like the examples, for the first backend that works.
     ///
     /// # Errors
     /// As [`optimize_trt_with`](Self::optimize_trt_with).
@@ -93,9 +94,9 @@ pub trait OptimizeTrt {
     /// Finds everything that keeps the model from being exported for TensorRT, without building.
     ///
     /// If all can be exported, the parser of the first TensorRT library that can be used here reads the model, and the
-    /// report has what the parser refuses. [`Report::parser`] names the parser, or says why none was asked. The parser
-    /// lists all operators that it does not have, else it stops at the first node that it cannot convert. The check does
-    /// not find what only building an engine would show.
+    /// report has what the parser refuses. [`Report::parser`] names the parser, or says why no parser was asked. The parser
+    /// lists all operators that are missing. If no operator is missing, the parser stops at the first node that cannot be
+    /// converted. The check does not find faults that only building an engine shows.
     ///
     /// ```
     /// use accelerant::candle::OptimizeTrt;
@@ -204,13 +205,13 @@ impl CandleModule {
         self.inference.backend()
     }
 
-    /// What runs inside: signature, backend, engine, and why no other backend runs.
+    /// The model without Candle's types: its signature, its backend, and the reasons against other backends.
     pub fn inference(&self) -> &InferenceModule {
         &self.inference
     }
 
-    /// The same model on these [devices](InferenceModule::on_devices): tensors are taken on any of
-    /// them, and those in host memory go to the one with the least to do.
+    /// The same model on these [devices](InferenceModule::on_devices). Tensors of a device run on that device, and tensors
+    /// in host memory go to the device with the least to do.
     ///
     /// # Errors
     /// As [`InferenceModule::on_devices`].
@@ -283,7 +284,11 @@ impl CandleModule {
             return Ok(inputs.into_iter().map(|(_, tensor)| tensor).collect());
         }
         let specs = &self.inference.signature().inputs;
-        let known = || specs.iter().map(|spec| spec.name.as_str()).collect::<Vec<_>>().join(", ");
+        let names = specs.iter().map(|spec| spec.name.as_str()).collect::<Vec<_>>().join(", ");
+        let given = given_names(inputs.iter().map(|(name, _)| name.as_deref()));
+        let mismatch = |text: String| {
+            Error::new(ErrorKind::InputMismatch, format!("{text}; given: {given}; known: {names}"))
+        };
         let mut places: Vec<Option<&Tensor>> = vec![None; specs.len()];
         let (named, others): (Vec<_>, Vec<_>) =
             inputs.into_iter().partition(|(name, _)| name.is_some());
@@ -292,25 +297,30 @@ impl CandleModule {
                 Some(name) => specs.iter().position(|spec| spec.name == *name),
                 None => places.iter().position(Option::is_none),
             };
-            let place = place.filter(|&place| places[place].is_none()).ok_or_else(|| {
-                let name = name.as_deref().unwrap_or("one more");
-                let text =
-                    format!("no input for `{name}`, or it is given twice; there are: {}", known());
-                Error::new(ErrorKind::InputMismatch, text)
-            })?;
+            let place = match (place, &name) {
+                (Some(place), _) if places[place].is_none() => place,
+                (Some(_), Some(name)) => {
+                    return Err(mismatch(format!("the input `{name}` is given twice")));
+                }
+                (None, Some(name)) => {
+                    return Err(mismatch(format!("the module has no input `{name}`")));
+                }
+                (_, None) => {
+                    return Err(mismatch(format!("more inputs than the module's {}", specs.len())));
+                }
+            };
             places[place] = Some(tensor);
         }
         let missing = |(place, tensor): (usize, Option<&'a Tensor>)| {
             tensor.ok_or_else(|| {
-                Error::new(ErrorKind::InputMismatch, "this input is missing")
-                    .on_tensor(&specs[place].name)
+                mismatch("this input is missing".into()).on_tensor(&specs[place].name)
             })
         };
         places.into_iter().enumerate().map(missing).collect()
     }
 
-    /// Runs a model of one input on `xs` and returns its first output. As in
-    /// [`candle_core::Module`], which need not be imported for it.
+    /// Runs a model of one input on `xs` and returns the first output, as [`candle_core::Module`] does. The trait need not be
+    /// imported.
     ///
     /// # Errors
     /// Those of [`run`](Self::run), in candle's type;

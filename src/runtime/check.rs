@@ -1,4 +1,4 @@
-//! What TensorRT's parser says to a model that was exported, without building.
+//! The answer of TensorRT's parser to a model that was exported, without building.
 
 use crate::backend::Registry;
 use crate::export::{NodeRefusal, OnnxModel, ParserCheck, Reader};

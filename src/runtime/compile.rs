@@ -1,5 +1,5 @@
-//! From a model to an engine that is loaded, through the cache where the backend's engines are worth it. What a key is
-//! made of and how files are kept is the cache's business.
+//! From a model to an engine that is loaded, through the cache where the backend's engines are worth keeping. The cache knows
+//! the parts of a key and the files.
 
 use crate::backend::{Backend, Engine, Executable};
 use crate::cache::{CacheUse, EngineCache, Key, Outcome, Store};

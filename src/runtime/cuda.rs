@@ -1,5 +1,5 @@
-//! Modules on CUDA memory that the caller owns, through cudarc: what may be an input or an output,
-//! the call, and tensors for those who want them allocated. What runs is behind the backends' seam.
+//! Modules on CUDA memory that the caller owns, through cudarc: inputs, outputs, the call, and tensors that the module
+//! allocates. The backend behind is not known here.
 
 use std::{fmt, sync::Arc};
 
@@ -21,7 +21,7 @@ mod private {
     pub trait Sealed {}
 }
 
-/// Memory of a CUDA device that may be an input. Its length is counted in elements.
+/// Memory of a CUDA device that may be an input. The length is the number of elements.
 ///
 /// Sealed: implemented for `CudaSlice<T>`, `CudaView<T>` and `CudaViewMut<T>` of every
 /// [`Element`], and for [`CudaTensor`].
@@ -92,10 +92,10 @@ pub struct CudaTensor {
 }
 
 impl CudaTensor {
-    /// Memory for a tensor, allocated in the order of `stream`; its values are not set.
+    /// Memory for a tensor, allocated in the order of `stream`. The values are not set.
     ///
     /// # Errors
-    /// [`ErrorKind::Device`] when the device has none left.
+    /// [`ErrorKind::Device`] when the device has no memory left.
     ///
     /// # Safety
     /// Nothing may read the memory before something was written to it.
@@ -177,10 +177,10 @@ impl CudaWrite for CudaTensor {
 
 /// Calls `f` while no module captures an execution. Captures of other threads wait until `f` ends.
 ///
-/// Use it for calls that wait for a whole device: `cuCtxSynchronize`, [`CudaContext::synchronize`] and the first
+/// Put calls that wait for a whole device into `f`: `cuCtxSynchronize`, [`CudaContext::synchronize`] and the first
 /// [`CudaContext::new_stream`] of a handle. CUDA refuses such a call while another thread captures, the capture has to be made
-/// again, and driver 580.159 may crash. Where such calls cannot be found,
-/// [`isolated_captures`](crate::backend::tensorrt::TensorRtOptions::isolated_captures) keeps captures apart from them.
+/// again, and driver 580.159 may crash. If you cannot find all such calls, set
+/// [`isolated_captures`](crate::backend::tensorrt::TensorRtOptions::isolated_captures), which keeps captures apart from them.
 ///
 /// ```no_run
 /// use accelerant::cuda::{cudarc::driver::CudaContext, without_captures};
@@ -235,7 +235,7 @@ impl InferenceModule {
     /// This module on the memory of one of [its devices](Self::on_devices), counted from 0.
     ///
     /// # Errors
-    /// [`ErrorKind::Device`] when it does not run there.
+    /// [`ErrorKind::Device`] when the module does not run on that device.
     pub fn cuda_on(&self, ordinal: usize) -> Result<CudaModule<'_>> {
         let Some(executable) = self.device_on(ordinal) else {
             let Some(first) = self.device() else { return Err(self.not_on_device()) };

@@ -1,4 +1,4 @@
-//! A model whose every run has a longest time.
+//! A model with a longest time for every run.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,5 +1,5 @@
-//! From a model to a module that is called like the original: options, the call, the framework
-//! modules. How a backend works inside is not known here.
+//! From a model to a module that is called like the original: options, the call, the framework modules. Knows backends by
+//! their traits alone.
 
 pub(crate) mod calibration;
 #[cfg(any(feature = "burn", feature = "candle"))]

@@ -1,4 +1,4 @@
-//! The module behind every framework's: a model, the backend that runs it, and why that one.
+//! The module behind the module of every framework: a model, the backend that runs it, and the reasons of the choice.
 
 use std::{
     fmt,
@@ -124,8 +124,8 @@ impl InferenceModule {
         Self(Arc::new(Inner { submitter, executable, loaded, origin, profile }))
     }
 
-    /// Compiles a model for the backend that `options` lead to. Its names and sizes are its own:
-    /// [`OnnxModel::bind`] and [`OnnxModel::tuned_for`] state the sizes of one that was read.
+    /// Compiles a model for the backend that `options` lead to. The model has names and sizes already:
+    /// [`OnnxModel::bind`] and [`OnnxModel::tuned_for`] state the sizes of a model from a file.
     ///
     /// # Errors
     /// As [`Registry::compile`](crate::backend::Registry::compile);
@@ -140,9 +140,9 @@ impl InferenceModule {
 
     /// Builds an engine and makes nothing ready to run.
     ///
-    /// The backend is the one that is [required](OptimizeOptions::require), else the first flavor of TensorRT that can
-    /// build here. TensorRT-RTX builds without a GPU. The cache is asked first, and the engine is
-    /// [written](OptimizeOptions::save_engine) where the options say so.
+    /// The [required](OptimizeOptions::require) backend builds, else the first flavor of TensorRT that can build here.
+    /// TensorRT-RTX builds without a GPU. The cache is asked first. The engine is
+    /// [written](OptimizeOptions::save_engine) if the options say so.
     ///
     /// ```no_run
     /// use accelerant::{BackendKind, InferenceModule, OptimizeOptions, export::OnnxModel};
@@ -156,7 +156,7 @@ impl InferenceModule {
     /// ```
     ///
     /// # Errors
-    /// The required backend's own error, else an error with the reason of each flavor. Its kind is
+    /// The required backend's own error, else an error with the reason of each flavor. The kind is
     /// [`ErrorKind::NoBackend`] where no flavor could be asked. As [`compile`](Self::compile) for options and files.
     pub fn build(model: &OnnxModel, options: &OptimizeOptions) -> Result<(Engine, ModuleReport)> {
         expect_no_export(options)?;
@@ -277,7 +277,7 @@ impl InferenceModule {
         Ok(Self::new(compiled, made))
     }
 
-    /// Makes ready to run an engine that was built before, perhaps on another machine. TensorRT takes only plans that
+    /// Makes an engine ready to run that was built before, perhaps on another machine. TensorRT takes only plans that
     /// [were built](Engine::is_built).
     ///
     /// # Errors
@@ -322,11 +322,11 @@ impl InferenceModule {
     /// A run on host tensors goes to the device that has the least to do. When a device fails, the run goes to the next
     /// device, and the failed device comes last for a second. Tensors that are on one of the devices are taken there.
     ///
-    /// A model that is loaded on one of the devices already is shared there. On the other devices, the model is loaded
-    /// with the options of this module's backend.
+    /// If the model is loaded on one of the devices already, both modules share what is loaded. On the other devices, the
+    /// model is loaded with the options of this module's backend.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] when there is no device, or one is there twice; else as
+    /// [`ErrorKind::InvalidArgument`] for an empty list, or a device that is listed twice; else as
     /// [`Backend::load_on`].
     pub fn on_devices(&self, ordinals: &[usize]) -> Result<Self> {
         self.replicate(ordinals).map_err(|e| e.in_operation("replicas"))
@@ -347,7 +347,7 @@ impl InferenceModule {
     /// [optimization profiles]: crate::backend::Engine::profile_names
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] with the names that there are.
+    /// [`ErrorKind::InvalidArgument`] with the names of the profiles.
     pub fn for_profile(&self, name: &str) -> Result<Self> {
         let Inner { loaded, origin, .. } = &*self.0;
         let of = |replica: &Arc<Live>| {
@@ -404,18 +404,19 @@ impl InferenceModule {
         &self.0.origin.rejected
     }
 
-    /// What became of each layer, where a [precision](OptimizeOptions::precision) was asked for and the engine was not
-    /// read from a file.
+    /// The types that each layer got, with reasons, if a [precision](OptimizeOptions::precision) was asked for and the
+    /// engine was not read from a file.
     pub fn precision_report(&self) -> Option<&PrecisionReport> {
         self.0.origin.precision.as_deref()
     }
 
-    /// The engine: the one [asked for](OptimizeOptions::save_engine), else the one that runs.
+    /// The engine that was [asked for](OptimizeOptions::save_engine), else the engine that runs.
     pub fn engine(&self) -> &Engine {
         self.0.origin.built.as_ref().unwrap_or(&self.0.origin.engine)
     }
 
-    /// How this module was made: what the cache did, how long each phase took, and which backends were passed over.
+    /// How this module was made: whether the cache had the engine, how long each phase took, and which backends were passed
+    /// over.
     /// Modules on [other devices](Self::on_devices) and for [profiles](Self::for_profile) have the report of the module
     /// that they came from.
     pub fn report(&self) -> ModuleReport {
@@ -487,8 +488,8 @@ impl InferenceModule {
     /// [runs](Executable::concurrency).
     ///
     /// Dropping the handle withdraws a run that has not begun. Dropping the last clone of the module waits for all runs
-    /// whose handles are still there. The queue has no bound, while the queue of a
-    /// [`Batcher`](crate::serving::Batcher) has one.
+    /// with handles that were not dropped. The queue has no bound; the queue of a
+    /// [`Batcher`](crate::serving::Batcher) has a bound.
     ///
     /// ```
     /// # use accelerant::{DType, HostTensor, InferenceModule, OptimizeOptions, export::GraphBuilder};
@@ -553,7 +554,7 @@ impl InferenceModule {
     }
 }
 
-/// A module may stand wherever an executable does.
+/// A module is an executable too.
 impl Executable for InferenceModule {
     fn signature(&self) -> &Signature {
         self.0.executable.signature()

@@ -1,5 +1,4 @@
-//! What a user may say about an optimization, the same for every framework: what is said of its export, which
-//! backends there are to choose from, and which files are written.
+//! The options of an optimization, the same for every framework: of the export, of the backends, and of the files.
 
 use std::{
     ops::ControlFlow,
@@ -47,7 +46,7 @@ pub struct OptimizeOptions {
 export_builders!(OptimizeOptions, "OptimizeOptions", export);
 
 impl OptimizeOptions {
-    /// Static shapes as in the example, backends chosen automatically, nothing written.
+    /// Shapes as in the example, the first backend that works, and no files.
     pub fn new() -> Self {
         Self::default()
     }
@@ -59,7 +58,7 @@ impl OptimizeOptions {
         self
     }
 
-    /// Forbids any other backend than this one.
+    /// Forbids all other backends.
     #[must_use]
     pub fn require(mut self, kind: BackendKind) -> Self {
         self.registry = self.registry.require(kind);
@@ -101,7 +100,7 @@ impl OptimizeOptions {
 
     /// Where built engines are kept: a folder, an [`EngineCache`] with a size limit, or nowhere with
     /// [`EngineCache::off`]. By default, engines are kept in the user's cache folder. Backends that build as fast as they
-    /// load, such as tract, keep none.
+    /// load, such as tract, keep no engines.
     ///
     /// ```
     /// use accelerant::{OptimizeOptions, cache::EngineCache};
@@ -141,8 +140,8 @@ impl OptimizeOptions {
 
     /// Ends the compilation when the limit is over or cancelled, with an error of the kind
     /// [`TimedOut`](crate::ErrorKind::TimedOut) or [`Cancelled`](crate::ErrorKind::Cancelled), and no other backend is
-    /// tried. The limit is asked between the phases. Within a phase, TensorRT's builder and ONNX Runtime ask the limit,
-    /// and tract asks between its four steps. By default there is no limit.
+    /// tried. The limit is checked between the phases. Within a phase, TensorRT's builder and ONNX Runtime check the limit,
+    /// and tract checks the limit between its four steps. By default no limit is set.
     ///
     /// ```
     /// use std::time::Duration;
@@ -159,7 +158,7 @@ impl OptimizeOptions {
     /// The longest time that a run of the module on host tensors may take, also a run that is
     /// [submitted](crate::InferenceModule::submit) or in a [batcher](crate::serving::Batcher). A run that takes longer is
     /// an error of the kind [`TimedOut`](crate::ErrorKind::TimedOut). [`TimeLimit`] says what can be stopped.
-    /// [`run_within`](crate::InferenceModule::run_within) has its own limit instead. By default there is no limit.
+    /// [`run_within`](crate::InferenceModule::run_within) has its own limit instead. By default no limit is set.
     #[must_use]
     pub fn run_timeout(mut self, time: Duration) -> Self {
         self.run_timeout = Some(time);

@@ -1,4 +1,4 @@
-//! What was done to make a module, for people and programs: values and their text.
+//! The report of how a module was made, for people and programs: values and their text.
 
 use std::{fmt, time::Duration};
 
@@ -9,9 +9,9 @@ use crate::cache::CacheUse;
 use crate::export::precision::PrecisionReport;
 use crate::progress::{Phase, Record};
 
-/// How a module was made: by which backend, what the cache did, and how long everything took.
+/// How a module was made: by which backend, whether the cache had the engine, and how long each phase took.
 ///
-/// The report prints as a page for people. It implements [`Serialize`], with durations in seconds.
+/// The report prints as a page for people. [`Serialize`] writes the report for programs, with durations in seconds.
 ///
 /// ```
 /// # use accelerant::{DType, InferenceModule, OptimizeOptions, export::GraphBuilder};
@@ -33,8 +33,8 @@ pub struct ModuleReport {
     pub signature: String,
     /// The bytes of the engine without its header.
     pub engine_bytes: u64,
-    /// What the cache did for the engine that was [asked for](crate::OptimizeOptions::save_engine), else for the one
-    /// that runs.
+    /// Whether the cache had the engine that was [asked for](crate::OptimizeOptions::save_engine), else the engine that
+    /// runs.
     pub cache: CacheUse,
     /// Each phase of the work, in order.
     pub phases: Vec<PhaseTime>,
@@ -43,7 +43,7 @@ pub struct ModuleReport {
     pub first_run: Option<Duration>,
     /// The passes over the graph that changed something.
     pub passes: Vec<PassChange>,
-    /// What became of each layer, where a precision was asked for.
+    /// The types that each layer got, if a precision was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub precision: Option<PrecisionReport>,
     /// The warnings of the backend's library.
@@ -52,18 +52,18 @@ pub struct ModuleReport {
     pub rejected: Vec<RejectedBackend>,
 }
 
-/// How long a phase took.
+/// The time of a phase.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[non_exhaustive]
 pub struct PhaseTime {
-    /// Which phase.
+    /// The phase.
     pub phase: Phase,
     /// The time of the phase, without the phases inside it.
     #[serde(serialize_with = "seconds", rename = "seconds")]
     pub time: Duration,
 }
 
-/// What a pass did.
+/// The number of changes that a pass made.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct PassChange {
@@ -77,9 +77,9 @@ pub struct PassChange {
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct RejectedBackend {
-    /// Its name.
+    /// The name of the backend.
     pub backend: String,
-    /// Its reason.
+    /// The reason of the backend.
     pub reason: String,
 }
 

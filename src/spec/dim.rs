@@ -7,6 +7,15 @@ use crate::error::{Error, ErrorKind, Result};
 /// A symbolic dimension: a name and a range of sizes.
 ///
 /// Equal names mean equal sizes within one model. `opt` is the size that an engine is tuned for.
+///
+/// ```
+/// use accelerant::Symbol;
+///
+/// let batch = Symbol::new("batch", 1, 8, 64)?.tuned_for([1, 8, 32])?;
+/// assert_eq!((batch.min(), batch.opt(), batch.max()), (1, 8, 64));
+/// assert_eq!(batch.sizes(), [1, 8, 32]);
+/// # Ok::<(), accelerant::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Symbol {
     name: Arc<str>,
@@ -17,7 +26,7 @@ pub struct Symbol {
 }
 
 impl Symbol {
-    /// The largest size of a symbol whose range nobody stated.
+    /// The largest size of a symbol without a stated range.
     pub const UNBOUNDED: usize = i32::MAX as usize;
 
     /// A symbol with the sizes `min..=max`, tuned for `opt`.
@@ -36,8 +45,8 @@ impl Symbol {
         Ok(Self { name, min, opt, max, sizes: Vec::new() })
     }
 
-    /// The same symbol, tuned for several sizes: for each size alone, where a backend can do that. A layer has one form
-    /// in an engine. The form is for the middle size, or for the larger of the two in the middle;
+    /// The same symbol, tuned for several sizes: for each size alone, where a backend can tune so. A layer has one form
+    /// in an engine. The form is for the middle size, or for the larger of the two middle sizes.
     /// [`with_opt`](Self::with_opt) chooses another size.
     ///
     /// # Errors
@@ -59,8 +68,8 @@ impl Symbol {
         Ok(self)
     }
 
-    /// The same symbol with another size to tune for. If the symbol is [tuned for](Self::tuned_for) several sizes, this
-    /// one of them comes first.
+    /// The same symbol with another size to tune for. If the symbol is [tuned for](Self::tuned_for) several sizes, `opt`
+    /// comes first among them.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] for a size outside the range, or for a size that is not one of those that the
@@ -90,7 +99,7 @@ impl Symbol {
         self.opt
     }
 
-    /// The largest size; [`Symbol::UNBOUNDED`] when nobody stated one.
+    /// The largest size, or [`Symbol::UNBOUNDED`] if no largest size is stated.
     pub fn max(&self) -> usize {
         self.max
     }

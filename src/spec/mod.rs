@@ -1,5 +1,5 @@
-//! What a tensor is without its values: element type, dimensions, name; and the signature of a
-//! model. No data, no framework, no backend.
+//! A tensor without its values: element type, dimensions, name. The signature of a model. No data, no framework, no
+//! backend.
 
 mod dim;
 
@@ -84,6 +84,15 @@ impl fmt::Display for DType {
 }
 
 /// Dimensions of a tensor, outermost first. A scalar has none.
+///
+/// ```
+/// use accelerant::{Dim, Shape};
+///
+/// let shape = Shape::from([Dim::dynamic("batch", 1..=64)?, Dim::from(10)]);
+/// assert_eq!((shape.to_string().as_str(), shape.rank()), ("[batch, 10]", 2));
+/// assert_eq!(shape.profile()[2], [64, 10]);
+/// # Ok::<(), accelerant::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Shape(Vec<Dim>);
 
@@ -173,10 +182,12 @@ impl TensorSpec {
             };
             match dim {
                 Dim::Fixed(expected) if *expected != size => {
-                    return at(
-                        ErrorKind::ShapeMismatch,
-                        format!("expected {expected}, got {size}"),
+                    let option = if axis == 0 { "dynamic_batch" } else { "dynamic_axis" };
+                    let text = format!(
+                        "expected {expected}, got {size}: the model fixes this size, and an export with \
+                         `OptimizeOptions::{option}` leaves it open"
                     );
+                    return at(ErrorKind::ShapeMismatch, text);
                 }
                 Dim::Fixed(_) => {}
                 Dim::Symbol(symbol) => {
@@ -205,6 +216,18 @@ impl fmt::Display for TensorSpec {
 }
 
 /// Inputs and outputs of a model, in order.
+///
+/// ```
+/// use accelerant::{DType, Dim, Signature, TensorSpec};
+///
+/// let pixels = TensorSpec::new("pixels", DType::F32, [Dim::from(1), Dim::from(64)]);
+/// let signature = Signature { inputs: vec![pixels], outputs: Vec::new() };
+/// assert_eq!(signature.to_string(), "(pixels: f32 [1, 64]) -> ()");
+///
+/// let error = signature.check_inputs([(DType::F32, &[32, 64][..])].into_iter()).unwrap_err();
+/// assert_eq!((error.tensor(), error.axis()), (Some("pixels"), Some(0)));
+/// assert!(error.to_string().contains("`OptimizeOptions::dynamic_batch`"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Signature {
     /// The inputs, in the order in which they are passed.

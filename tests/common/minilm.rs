@@ -25,7 +25,7 @@ pub fn folder() -> Result<PathBuf, String> {
     match whole(&folder) {
         true => Ok(folder),
         false => Err(format!(
-            "no all-MiniLM-L6-v2 in {}; fetch it with `cargo xtask sdk --flavor models`",
+            "no all-MiniLM-L6-v2 in {}; fetch it with `accelerant sdk install minilm` or `cargo xtask sdk --flavor models`",
             folder.display()
         )),
     }

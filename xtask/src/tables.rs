@@ -1,4 +1,4 @@
-//! `cargo xtask tables`: what each operation of Burn and of Candle becomes and who takes it, as
+//! `cargo xtask tables`: what each operation of Burn and of Candle becomes, and which backends take the operation, as
 //! documents, from what the cases recorded when they ran. `cargo xtask test` compares instead of
 //! writing.
 

@@ -20,7 +20,7 @@ const REGISTRIES: [&str; 5] = [
     concat!("pypi", ".nvidia.com"),
 ];
 
-/// Where a model is made, no matter who reads it: what depends on the reader is a question to `Target`, or a pass.
+/// Where a model is made for every reader: code that depends on the reader asks `Target`, or is a pass.
 const FOR_ALL_READERS: [&str; 5] = [
     "src/export/graph/",
     "src/export/burn/",

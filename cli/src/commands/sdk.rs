@@ -21,7 +21,7 @@ enum Action {
     /// Fetch libraries through this machine's pip and cargo, and check them
     #[command(after_help = "Example: accelerant sdk install tensorrt-rtx")]
     Install(Names),
-    /// Tell which there are, and where
+    /// List the libraries, and where they are
     List,
     /// Print where a library is
     Path {

@@ -1,7 +1,7 @@
-//! The portable backend on ONNX Runtime, which is loaded when a library of it is found. Runs on the CPU; nothing of
-//! TensorRT.
+//! The portable backend on ONNX Runtime, on the CPU. The library is loaded when the program runs. Nothing of TensorRT.
 //!
-//! Looked for, in this order: `ORT_DYLIB_PATH`, the cache that `accelerant sdk install` fills, and the system's loader.
+//! The backend looks for the library in this order: `ORT_DYLIB_PATH`, the cache that `accelerant sdk install` fills, and
+//! the system's loader.
 
 mod guards;
 mod library;
@@ -31,10 +31,19 @@ use guards::Guards;
 use library::Library;
 
 /// The portable backend on ONNX Runtime.
+///
+/// ```
+/// use accelerant::backend::{Backend, ort::Ort};
+///
+/// match Ort.probe() {
+///     Ok(()) => println!("{} runs here", Ort.description()),
+///     Err(reason) => println!("ONNX Runtime does not run here: {reason}"),
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ort;
 
-/// The environment of ONNX Runtime, of which a process has one: for programs that call the same `ort` themselves.
+/// The environment of ONNX Runtime, for programs that call the crate `ort` themselves. A process has one environment.
 ///
 /// # Errors
 /// [`ErrorKind::LibraryNotFound`] and [`ErrorKind::VersionMismatch`], as of [`Backend::probe`].

@@ -1,5 +1,5 @@
-//! Models that end the process inside ONNX Runtime, or that it never finishes: refused before, by what their own constants
-//! say. What an input does at run time is not seen here.
+//! Models that end the process inside ONNX Runtime, or that ONNX Runtime never finishes: refused before, by the constants of
+//! the model. The inputs of a run are not looked at here.
 
 use std::collections::HashMap;
 

@@ -1,5 +1,5 @@
-//! What an ONNX Runtime says its version is, asked of the library itself: its build information names a branch, which is
-//! `HEAD` for released packages. The one place of this backend with unsafe code.
+//! The version of an ONNX Runtime, from the library itself: its build information names a branch, which is `HEAD` for
+//! released packages. The one place of this backend with unsafe code.
 
 use std::{
     error::Error as _,

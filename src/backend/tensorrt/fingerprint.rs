@@ -1,5 +1,5 @@
-//! What an engine of TensorRT depends on beside its model. Each option is either named here or passed over by name, so
-//! that a new one cannot be forgotten.
+//! The parts that an engine of TensorRT depends on beside its model. Each option is named here, or left out by name, so that
+//! a new option cannot be forgotten.
 
 use std::{env, fmt::Debug};
 

@@ -1,17 +1,16 @@
 //! NVIDIA TensorRT, in both flavors, as a [`Backend`]: Enterprise TensorRT and TensorRT-RTX.
 //!
-//! The libraries are loaded when they are first needed, so a program that was compiled with this
-//! backend starts on machines without them. They are looked for in
+//! The libraries are loaded when they are first needed. A program that was compiled with this backend starts on machines
+//! without the libraries. The backend looks for a library in
 //! 1. the folder given to [`TensorRt::rtx_at`] or [`TensorRt::enterprise_at`], else
 //! 2. the folder in the environment variable `TENSORRT_RTX_ROOT` or `TENSORRT_ROOT`, else
 //! 3. the cache that `accelerant sdk install` fills (`ACCELERANT_CACHE_DIR`, by default
 //!    `~/.cache/accelerant`), then where the system finds libraries.
 //!
-//! A library whose major or minor version is not that of the headers this crate was compiled with
-//! is refused: its C++ interface may differ.
+//! The library must have the major and minor version of the headers that this crate was compiled with. Another library is
+//! refused, because its C++ interface may differ.
 //!
-//! TensorRT-RTX builds engines without a GPU; running takes one, and so does building with the
-//! Enterprise flavor.
+//! TensorRT-RTX builds engines without a GPU. Running needs a GPU, and so does building with Enterprise TensorRT.
 
 mod build;
 mod ffi;
@@ -38,6 +37,21 @@ use run::{EngineExecutable, LoadedEngine};
 const HOPPER: u16 = 90;
 
 /// TensorRT, with its options.
+///
+/// ```
+/// use accelerant::{OptimizeOptions, Registry};
+/// use accelerant::backend::tensorrt::{TensorRt, TensorRtOptions};
+///
+/// let options = TensorRtOptions::default().device(0).cuda_graph(true).memory_limit(4 << 30);
+/// let tensorrt = TensorRt::rtx().with_options(options);
+/// match tensorrt.library_version() {
+///     Ok(version) => println!("TensorRT-RTX {version}"),
+///     Err(reason) => println!("no TensorRT-RTX: {reason}"),
+/// }
+///
+/// // The module gets TensorRT with these options, or the next backend that works.
+/// let options = OptimizeOptions::new().registry(Registry::default().with(tensorrt));
+/// ```
 #[derive(Clone, Debug)]
 pub struct TensorRt {
     flavor: Flavor,
@@ -91,9 +105,10 @@ impl TensorRt {
         Ok(self.library()?.version.to_string())
     }
 
-    /// Checks an engine as far as this machine allows without running it: with a GPU that it
-    /// loads and has the inputs and outputs of its header; without one, which TensorRT-RTX alone
-    /// can do, that this version built it and its plan begins as a plan.
+    /// Checks an engine as far as this machine allows, without running the engine.
+    ///
+    /// With a GPU, the engine must load and must have the inputs and outputs of its header. Without a GPU, TensorRT-RTX
+    /// checks that this version built the engine and that the plan begins as a plan.
     ///
     /// # Errors
     /// As [`load`](Backend::load).
@@ -109,8 +124,7 @@ impl TensorRt {
         }
     }
 
-    /// What TensorRT tells of an engine's layers, as JSON; more with
-    /// [`TensorRtOptions::layer_details`].
+    /// The layers of an engine as TensorRT lists them, as JSON. [`TensorRtOptions::layer_details`] brings more.
     ///
     /// # Errors
     /// As [`load`](Backend::load).
@@ -119,8 +133,8 @@ impl TensorRt {
         self.open(engine, &library, device::open(self.options.device)?)?.layer_information()
     }
 
-    /// The memory that an engine would take on its device with these options, before any context is made.
-    /// It is read onto the device for that, and gone from there afterwards.
+    /// The memory that an engine would take on its device with these options. The call loads the engine onto the device,
+    /// makes no context, and removes the engine again.
     ///
     /// # Errors
     /// As [`load`](Backend::load), also where the [limit](TensorRtOptions::memory_limit) is too low.

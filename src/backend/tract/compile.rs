@@ -1,4 +1,4 @@
-//! From an ONNX model to what tract runs. What tract gets wrong is refused before, in `gaps`.
+//! From an ONNX model to a plan of tract. `gaps` refuses before what tract gets wrong.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! An operator of tract that keeps tensors as they are: tract forgets that a factor of a product was expanded, and sums up
-//! what was there once. It looks at the operator right before the product, which this one then is.
+//! An operator of tract that keeps tensors unchanged. tract forgets that a factor of a product was expanded, and sums up
+//! what was there once. This operator stands right before the product, where tract looks.
 
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_core::ops::array::{

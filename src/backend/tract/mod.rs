@@ -1,10 +1,10 @@
 //! The portable backend in pure Rust: ONNX through tract, on the CPU, with nothing to install.
 //!
-//! tract panics on some models and on some inputs, such as an index out of range. Each panic is caught and told as an
-//! error with the node. In a program that is compiled with `panic = "abort"` nothing can be caught.
+//! tract panics on some models and on some inputs, such as an index out of range. The backend catches each panic, and
+//! gives an error with the node. In a program that is compiled with `panic = "abort"` no panic can be caught.
 //!
-//! tract ignores some attributes and computes some operators wrongly. `gaps` knows them by name and refuses them before
-//! tract sees the model.
+//! tract ignores some attributes and computes some operators wrongly. `gaps` lists these by name, and refuses a model
+//! before tract sees the model.
 
 mod compile;
 mod gaps;
@@ -30,6 +30,23 @@ use crate::tensor::HostTensor;
 const NAME: &str = "tract 0.23.9";
 
 /// The portable backend in pure Rust.
+///
+/// ```
+/// use accelerant::backend::{Backend, tract::Tract};
+/// use accelerant::export::GraphBuilder;
+/// use accelerant::{DType, InferenceModule, OptimizeOptions, Registry};
+///
+/// let graph = GraphBuilder::new("double");
+/// let x = graph.input("x", DType::F32, [3])?;
+/// graph.output("y", &x.affine(2.0, 0.0)?)?;
+/// let model = graph.finish()?;
+///
+/// assert!(Tract.check(&model)?.unwrap().is_empty());          // tract refuses no node
+/// let options = OptimizeOptions::new().registry(Registry::empty().with(Tract));
+/// let module = InferenceModule::compile(&model, &options)?;
+/// assert_eq!(module.backend().name(), "tract");
+/// # Ok::<(), accelerant::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tract;
 

@@ -1,5 +1,5 @@
-//! Nodes that tract computes wrongly, written in operators that it computes right. What cannot be written otherwise is
-//! refused in `gaps`.
+//! Nodes that tract computes wrongly, written in operators that tract computes right. `gaps` refuses nodes that cannot be
+//! written in another way.
 
 use half::f16;
 

@@ -190,6 +190,10 @@ impl Drop for PooledDevice {
 
 const PANICKED: &str = "it panicked while it was captured: ";
 
+/// The help for a forward in which tensors of two devices meet.
+const ON_ITS_DEVICE: &str =
+    "a tensor is on another device; make constants on the device of an input, `x.device()`";
+
 /// Whether an error stands for a panic of the forward function.
 pub(super) fn is_panic(error: &Error) -> bool {
     error.operation() == Some("forward") && error.message().starts_with(PANICKED)
@@ -208,7 +212,12 @@ fn panicked(panic: &(dyn Any + Send)) -> Error {
                     `nonzero` and `all_close` do";
         (ErrorKind::UnsupportedOperation, text.to_owned())
     } else {
-        (ErrorKind::InvalidModel, format!("{PANICKED}{}", text.trim()))
+        let elsewhere = ["not on the same device", "wrong backend", "unsupported dispatch"];
+        let told = match elsewhere.iter().any(|told| text.contains(told)) {
+            true => format!("{PANICKED}{ON_ITS_DEVICE}: {}", text.trim()),
+            false => format!("{PANICKED}{}", text.trim()),
+        };
+        (ErrorKind::InvalidModel, told)
     };
     Error::new(kind, text).in_operation("forward")
 }

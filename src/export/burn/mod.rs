@@ -1,11 +1,10 @@
 //! Burn models to ONNX: the forward pass is captured, then lowered operation by operation. Running
 //! the result is not done here.
 //!
-//! A capture has fixed sizes. For dynamic axes the forward pass is captured at several sizes: two
-//! tell what depends on which axis, and the ends of the range and some sizes between must agree. A
-//! size that cannot be derived from those of the inputs is refused, never exported as it happened
-//! to be. A branch on a size that is taken at none of these sizes is not seen; which
-//! they are is in `probes`, and an option has all of them tried.
+//! A capture has fixed sizes. For dynamic axes the forward pass is captured at several sizes. Two captures tell what depends
+//! on which axis, and the ends of the range and some sizes between must agree. A size that cannot be derived from the sizes
+//! of the inputs is refused, and never exported as a number. A branch that none of these sizes takes is not seen. `probes`
+//! chooses the sizes, and an option tries all sizes.
 
 mod canonical;
 mod capture;
@@ -39,6 +38,22 @@ use probes::Probe;
 use trace::Trace;
 
 /// A captured forward pass, from which a model can be written for any target.
+///
+/// ```
+/// use accelerant::{OptimizeOptions, burn::BurnGraph, export::Target};
+/// use burn::nn::{Linear, LinearConfig};
+/// use burn::tensor::{Device, Tensor};
+///
+/// let device = Device::default();
+/// let layer = LinearConfig::new(8, 4).init(&device);
+/// let example = Tensor::<2>::zeros([1, 8], &device);
+/// let options = OptimizeOptions::new().dynamic_batch(1..=16)?;
+///
+/// let graph = BurnGraph::capture(&layer, &example, |layer: &Linear, x| layer.forward(x), &options)?;
+/// let onnx = graph.to_onnx(Target::portable())?;
+/// assert_eq!(onnx.signature().to_string(), "(input_0: f32 [batch, 8]) -> (output_0: f32 [batch, 4])");
+/// # Ok::<(), accelerant::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct BurnGraph {
     name: String,
@@ -62,14 +77,14 @@ pub(crate) struct Layout {
 }
 
 impl BurnGraph {
-    /// Captures `forward` of `module` in its inference form ([`Module::valid`]) on tensors of the
-    /// types and sizes of `example`, whose values do not matter.
+    /// Captures `forward` of `module` in its inference form ([`Module::valid`]), on tensors with the types and sizes of
+    /// `example`. The values of `example` do not matter.
     ///
     /// The function is called several times, on tensors without values.
     ///
     /// # Errors
-    /// When `forward` panics, reads the value of a tensor, does not do the same each time, or does
-    /// something else with the sizes of the dynamic axes.
+    /// When `forward` panics, reads the value of a tensor, does not do the same each time, or does something else at other
+    /// sizes of the dynamic axes.
     pub fn capture<M, I, O>(
         module: &M,
         example: &I,
@@ -167,9 +182,8 @@ impl BurnGraph {
         Ok(self.lower(target)?.0)
     }
 
-    /// The captured operations in order, each with the ONNX operators that stand for it. A layer
-    /// that Burn takes apart is one operation again. Layers are as they are before
-    /// [other forms](Target::for_compute_capability) are written for them.
+    /// The captured operations in order, each with its ONNX operators. A layer that Burn takes apart is one operation again.
+    /// The list has layers before they get [other forms](Target::for_compute_capability).
     ///
     /// # Errors
     /// As [`to_onnx`](Self::to_onnx).

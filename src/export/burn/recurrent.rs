@@ -1,8 +1,8 @@
 //! Gives recurrent layers their whole form back.
 //!
-//! Burn's LSTM and GRU are loops over the time steps; a capture holds every step. Here the steps are
-//! followed from the last one back, and where all of them compute the same cell with the same weights,
-//! they become one operation, whatever their number. What is not such a loop is left as it is.
+//! Burn's LSTM and GRU are loops over the time steps, and a capture holds every step. The steps are followed from the last one
+//! back. If all steps compute the same cell with the same weights, they become one operation, whatever their number. Any other
+//! loop stays unchanged.
 
 use std::collections::{HashMap, HashSet};
 

@@ -1,4 +1,4 @@
-//! Constants that count: positions, whose number is a size of the inputs.
+//! Constants that count: positions, as many as a size of the inputs says.
 
 use crate::tensor::HostTensor;
 

@@ -35,7 +35,7 @@ pub(crate) fn to_candle(error: Error, context: impl Into<String>) -> CandleError
 /// The error of this crate that a candle error carries, such as one from
 /// [`CandleModule::forward`](crate::candle::CandleModule::forward).
 ///
-/// Candle's error type cannot hold it as a `source()`, so this looks inside.
+/// Candle's error type cannot hold our error as a `source()`. This function looks inside.
 ///
 /// ```
 /// use accelerant::candle::error_of;

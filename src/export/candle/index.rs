@@ -1,4 +1,4 @@
-//! `xs.i(…)`: what candle's `IndexOp` takes as an index, for any tensor of a forward.
+//! `xs.i(…)`: the indices of candle's `IndexOp`, for any tensor of a forward.
 
 use std::ops::{Bound, Range, RangeFrom, RangeFull, RangeInclusive, RangeTo, RangeToInclusive};
 
@@ -9,7 +9,7 @@ use super::tensor_ops::TensorOps;
 /// One axis of an index: a number, a range, or a list of numbers.
 pub trait Indexer: Into<TensorIndexer> {}
 
-/// What [`TensorOps::i`] takes: an [`Indexer`], or a tuple of up to six of them.
+/// The index of [`TensorOps::i`]: an [`Indexer`], or a tuple of up to six.
 pub trait Indexes {
     /// The indexers, outermost axis first.
     fn indexers(self) -> Vec<TensorIndexer>;

@@ -1,11 +1,12 @@
-//! From a Candle model to ONNX: the trait over which a forward is written once, the tensor that
-//! traces it, and what becomes of the trace. Nothing of backends or running.
+//! From a Candle model to ONNX: the trait that a forward is written over, the tensor that traces the forward, and the graph
+//! that is made of the trace. Nothing of backends or running.
 //!
-//! Candle keeps the operations behind a tensor to itself, so a forward is written over
-//! [`TensorOps`], candle's methods under candle's names, instead of over `candle_core::Tensor`.
-//! Run on candle's tensor it is the candle model, at candle's speed; run on [`Traced`] it leaves
-//! the steps of which the ONNX graph is made. Layers of candle_nn become one operator each.
-//! Import [`Forward`] instead of `candle_core::Module`: the two have the same method.
+//! Candle keeps the operations behind a tensor private. A forward is therefore written over [`TensorOps`], which has candle's
+//! methods under candle's names, instead of over `candle_core::Tensor`. On candle's tensor, the forward is the candle model, at
+//! candle's speed. On [`Traced`], the forward leaves steps, and the ONNX graph is made of these steps. Layers of candle_nn
+//! become one operator each. Import [`Forward`] instead of `candle_core::Module`: the two have the same method.
+//!
+//! The attribute [`trace`](macro@crate::trace) does all this for an ordinary forward.
 //!
 //! ```
 //! use accelerant::OptimizeOptions;
@@ -31,37 +32,38 @@
 //!
 //! # Symbolic dimensions
 //!
-//! A forward sees sizes as plain numbers, so one run cannot tell the `8` of a batch from the `8`
-//! of a layer. Nothing is guessed: tracing computes no values and costs microseconds a step, so
-//! the forward is run again for other sizes of each symbolic dimension — for every size of a range
-//! of up to 64; else for both ends, the powers of two with their neighbors, and a few more — and
-//! the runs are laid over each other. What is equal in all runs is constant. A size given to
-//! `reshape`, `narrow`, `broadcast_as` or `upsample_nearest2d` that differs is the dimension, or
-//! multiple of one, that had the same sizes in every run. Anything else that differs (a number
-//! computed from a size, another number of steps, a forward that fails for some sizes, such as a
-//! `reshape` to a constant batch) is refused with an error that names the sizes. The shapes that
-//! ONNX's rules give are compared with candle's, in every run.
+//! A forward sees sizes as plain numbers, and one run cannot tell the `8` of a batch from the `8` of a layer. Nothing is
+//! guessed: the forward runs again for other sizes of each symbolic dimension, and the runs are compared. Tracing computes no
+//! values and costs microseconds a step. The sizes are all sizes of a range of up to 64. For a longer range, they are both
+//! ends, the powers of two with their neighbors, and a few more.
 //!
-//! Without symbols the forward is run twice, so that random numbers in it are refused too. With
-//! several symbols each goes through its range while the others stay as tuned.
-//! `probe_every_size` of the options has all sizes tried, and all combinations of several symbols.
+//! - A value that is equal in all runs is constant.
+//! - A size given to `reshape`, `narrow`, `broadcast_as` or `upsample_nearest2d` may differ. The size is then the dimension,
+//!   or the multiple of a dimension, that had the same sizes in every run.
+//! - Anything else that differs is refused, with an error that names the sizes: a number computed from a size, another number
+//!   of steps, or a forward that fails for some sizes, such as a `reshape` to a constant batch.
 //!
-//! A tensor that the forward makes (`T::zeros`, `T::arange`, `T::tril2`, …) follows the symbols in
-//! its sizes, and a constant may be cut or repeated to one. Candle's own `Tensor::zeros` does not
-//! tell how it was made: with a size that follows a symbol it is refused.
+//! In every run, the shapes that ONNX's rules give are compared with candle's.
 //!
-//! # What is refused
+//! Without symbols the forward runs twice, and random numbers in the forward are refused. With several symbols, each symbol
+//! goes through its range while the other symbols keep their tuned sizes. `probe_every_size` of the options tries all sizes,
+//! and all combinations of several symbols.
 //!
-//! A traced tensor has no values: methods that read them (`to_vec1`, `to_scalar`, …) or write into a
-//! tensor (`slice_set`, …) fail while tracing with an error that names them. What depends on nothing
-//! but constants can be read.
+//! A tensor that the forward makes (`T::zeros`, `T::arange`, `T::tril2`, …) follows the symbols in its sizes, and a constant
+//! may be cut or repeated to a symbol. Candle's own `Tensor::zeros` does not tell how its tensor was made: with a size that
+//! follows a symbol, the tensor is refused.
+//!
+//! # Refusals
+//!
+//! A traced tensor has no values. Methods that read values (`to_vec1`, `to_scalar`, …) or write into a tensor (`slice_set`, …)
+//! fail while tracing, with an error that names them. A tensor that depends on constants alone can be read.
 //!
 //! # Weights
 //!
-//! Weights are named `linear.weight`, `conv2d_2.bias`, ... by the kind of layer, and
-//! `conv1/conv2d.weight` in a [`scope`](TensorOps::scope). A tensor used twice is one initializer.
-//! Their values are copied to host memory once, when the model is traced: a change after that, such
-//! as by `Var::set`, does not reach the export. A quantized `QMatMul` runs, but is not exported.
+//! Weights are named `linear.weight`, `conv2d_2.bias`, ... by the kind of layer, and `conv1/conv2d.weight` in a
+//! [`scope`](TensorOps::scope). A tensor that is used twice is one initializer. The values are copied to host memory once, when
+//! the model is traced. A later change, such as by `Var::set`, does not reach the export. A quantized `QMatMul` runs, and is
+//! not exported.
 
 #[doc(hidden)]
 #[path = "private.rs"]
@@ -101,6 +103,7 @@ pub use traced::Traced;
 #[cfg(feature = "candle-cuda")]
 pub(crate) use error::from_candle;
 pub(crate) use error::to_candle;
+pub(crate) use model::given_names;
 #[cfg(feature = "candle-cuda")]
 pub(crate) use tensors::carried_dtype;
 pub(crate) use tensors::{from_host, to_host};

@@ -1,5 +1,4 @@
-//! Models of any number of inputs and outputs: what is exported, how its inputs reach it, and how
-//! examples are written down.
+//! Models of any number of inputs and outputs: the forward that is exported, the inputs of the forward, and examples.
 
 use candle_core::{Result, Tensor};
 
@@ -8,10 +7,10 @@ use super::layers::Forward;
 use super::traced::Traced;
 use crate::error::{Error, ErrorKind};
 
-/// What is exported: a forward of any number of inputs and outputs.
+/// A forward of any number of inputs and outputs, which can be exported.
 ///
-/// Implemented for everything with a [`Forward`], and by [`trace`](crate::trace) on an inherent
-/// impl with a `forward`. By hand:
+/// Every type with a [`Forward`] has this trait, and so does a type with [`trace`](crate::trace) on an inherent impl with a
+/// `forward`. By hand:
 ///
 /// ```
 /// use accelerant::candle::{Inputs, OptimizeTrt, TensorOps, Traceable, Traced};
@@ -59,8 +58,8 @@ impl<M: Forward> Traceable for M {
     }
 }
 
-/// The inputs of a model while it is traced. Each is taken under the name that the model has for
-/// it.
+/// The inputs of a model while the model is traced. The model takes each input under the name that the model has for the
+/// input.
 #[derive(Debug)]
 pub struct Inputs<'a> {
     tensors: &'a [Traced],
@@ -85,21 +84,21 @@ impl<'a> Inputs<'a> {
         }
     }
 
-    /// Takes the input of this name: the example given under it, or the next that has no name.
-    /// `A` is `&Traced`, `Option<&Traced>` for one that may be missing, or `&[Traced]` for all that
-    /// are left, which are then called `name_0`, `name_1`, ...
+    /// Takes the input of this name: the example that was given under the name, or the next example without a name.
+    /// `A` is `&Traced`, `Option<&Traced>` for an input that may be missing, or `&[Traced]` for all inputs that are left,
+    /// which are then called `name_0`, `name_1`, ...
     ///
     /// # Errors
-    /// When there is no such input.
+    /// When no such input was given. The error lists the names that were given and the names that the model takes.
     pub fn take<A: ModelInput<'a>>(&mut self, name: &str) -> Result<A> {
         self.asked.push(name.to_owned());
         A::take_from(self, name)
     }
 
-    /// Takes the only input, under the name it was given, or else under this one.
+    /// Takes the only input, under the name that was given, else under `name`.
     ///
     /// # Errors
-    /// When there is none.
+    /// When no input was given.
     pub fn take_only(&mut self, name: &str) -> Result<&'a Traced> {
         self.asked.push(name.to_owned());
         let xs = self.next_unnamed()?;
@@ -112,13 +111,13 @@ impl<'a> Inputs<'a> {
     /// Checks that no input is left over.
     ///
     /// # Errors
-    /// When one is.
+    /// When an input is left over.
     pub fn finish(&self) -> Result<()> {
         let Some(left) = self.taken.iter().position(|taken| !taken) else { return Ok(()) };
         let asked = if self.asked.is_empty() { "one".into() } else { self.asked.join(", ") };
         let text = match self.given.get(left) {
             Some(Some(name)) if !self.asked.is_empty() => {
-                format!("the model has no input `{name}`; it takes {asked}")
+                format!("the model has no input `{name}`; given: {}; known: {asked}", self.given())
             }
             _ => format!("{} inputs were given, but the model takes {asked}", self.tensors.len()),
         };
@@ -134,6 +133,11 @@ impl<'a> Inputs<'a> {
 
     pub(super) fn into_names(self) -> Vec<Option<String>> {
         self.names
+    }
+
+    /// The names of the examples, for errors.
+    fn given(&self) -> String {
+        given_names(self.given.iter().map(Option::as_deref))
     }
 
     fn next_unnamed(&mut self) -> Result<&'a Traced> {
@@ -154,24 +158,36 @@ impl<'a> Inputs<'a> {
     }
 }
 
+/// The names under which inputs were given, for errors.
+pub(crate) fn given_names<'a>(names: impl Iterator<Item = Option<&'a str>>) -> String {
+    let all: Vec<_> = names.map(|name| name.unwrap_or("one without a name")).collect();
+    if all.is_empty() { "none".to_owned() } else { all.join(", ") }
+}
+
 fn mismatch(text: String) -> candle_core::Error {
     to_candle(Error::new(ErrorKind::InputMismatch, text), "the inputs of the model")
 }
 
-/// What a parameter of a forward may be. See [`Inputs::take`].
+/// The types that a parameter of a forward may have. See [`Inputs::take`].
 pub trait ModelInput<'a>: Sized {
-    /// Takes it.
+    /// Takes the input.
     ///
     /// # Errors
-    /// When there is no such input.
+    /// When no such input was given.
     fn take_from(inputs: &mut Inputs<'a>, name: &str) -> Result<Self>;
 }
 
 impl<'a> ModelInput<'a> for &'a Traced {
     fn take_from(inputs: &mut Inputs<'a>, name: &str) -> Result<Self> {
-        let count = inputs.tensors.len();
-        let missing = || mismatch(format!("the input `{name}` is missing; {count} were given"));
-        inputs.find(name).ok_or_else(missing)
+        match inputs.find(name) {
+            Some(input) => Ok(input),
+            None => {
+                let (given, known) = (inputs.given(), inputs.asked.join(", "));
+                Err(mismatch(format!(
+                    "the input `{name}` is missing; given: {given}; known so far: {known}"
+                )))
+            }
+        }
     }
 }
 
@@ -208,7 +224,7 @@ impl<'a> ModelInput<'a> for &'a [Traced] {
     }
 }
 
-/// What a forward may give: a tensor, or tuples, arrays, `Vec`s and `Option`s of tensors.
+/// The results that a forward may give: a tensor, or tuples, arrays, `Vec`s and `Option`s of tensors.
 pub trait ModelOutputs {
     /// Adds the tensors in their order.
     fn push_to(self, list: &mut Vec<Traced>);

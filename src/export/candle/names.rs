@@ -14,9 +14,9 @@ use crate::export::ExportOptions;
 /// The paths of a model's weights, such as `encoder.layer.0.output.dense.weight`, for
 /// [`OptimizeOptions::weight_names`](crate::OptimizeOptions::weight_names).
 ///
-/// A weight without a path here is named after its layer. A layer that changes a tensor before it
-/// keeps it, as a fused one does, loses its path; the running statistics of a batch norm are named
-/// beside its weight. A path that occurs twice gets a number.
+/// A weight without a path here is named after its layer. A layer that changes a tensor before keeping the tensor, as a fused
+/// layer does, loses the path. The running statistics of a batch norm are named beside its weight. A path that occurs twice
+/// gets a number.
 ///
 /// ```
 /// use accelerant::{OptimizeOptions, candle::WeightNames};
@@ -44,14 +44,14 @@ impl WeightNames {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    /// A builder that gives what `vb` gives, wherever that has it from, and remembers the paths.
+    /// A builder that gives the tensors of `vb`, and remembers their paths.
     pub fn record<'a>(&self, vb: VarBuilder<'a>) -> VarBuilder<'a> {
         let (dtype, device) = (vb.dtype(), vb.device().clone());
         let recorder = Recorder { inner: vb, names: self.clone() };
         VarBuilder::from_backend(Box::new(recorder), dtype, device)
     }
 
-    /// Adds all variables of a map, as they are now.
+    /// Adds all variables that a map has now.
     pub fn add_variables(&self, variables: &VarMap) {
         let variables = variables.data().lock().unwrap_or_else(PoisonError::into_inner);
         for (name, variable) in variables.iter() {
@@ -59,7 +59,7 @@ impl WeightNames {
         }
     }
 
-    /// Names one tensor. Clones of a tensor are the same one; a tensor keeps its first name.
+    /// Names one tensor. Clones of a tensor count as the same tensor, and a tensor keeps its first name.
     pub fn add(&self, tensor: &Tensor, name: impl Into<String>) {
         let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         names.entry(tensor.id()).or_insert_with(|| name.into());

@@ -1,5 +1,5 @@
-//! `+`, `-`, `*` and `/` in a forward over [`TensorOps`], between the operands candle has them
-//! between: tensors, references, results of earlier steps, and numbers.
+//! `+`, `-`, `*` and `/` in a forward over [`TensorOps`], for the operands that candle takes: tensors, references, results
+//! of earlier steps, and numbers.
 
 use std::borrow::Borrow;
 use std::ops::{Add, Div, Mul, Sub};
@@ -38,7 +38,7 @@ macro_rules! with_all {
 }
 
 with_all! {
-    /// What stands on the left of a tensor `T`: a number or a result.
+    /// The left side of an operator, before a tensor `T`: a number or a result.
     Arithmetic: T, &'a T
 }
 with_all! {
@@ -48,8 +48,8 @@ with_all! {
 
 /// The operators of candle's tensor: each gives a [`Result`], as in candle.
 ///
-/// In a forward over `T: TensorOps`, `x.add(&y)` on a `T` that is owned is the operator's method
-/// and takes `x`; on a reference it is candle's method.
+/// In a forward over `T: TensorOps`, `x.add(&y)` on an owned `T` is the operator's method and takes `x`. On a reference,
+/// `x.add(&y)` is candle's method.
 ///
 /// ```
 /// use accelerant::candle::TensorOps;

@@ -56,19 +56,19 @@ pub fn log_softmax<T: TensorOps, D: Dim>(xs: &T, dim: D) -> Result<T> {
     xs.log_softmax(dim)
 }
 
-/// Scaled dot-product attention, as [`candle_nn::ops::sdpa`] defines it; candle itself runs it on
-/// Metal only, this one everywhere.
+/// Scaled dot-product attention, as [`candle_nn::ops::sdpa`] defines attention. Candle's own function runs on Metal only, and
+/// this function runs everywhere.
 ///
 /// - `q`: `[batch, heads, length, width]`; `k`: `[batch, kv_heads, kv_length, width]`; `v`:
 ///   `[batch, kv_heads, kv_length, v_width]`, where `kv_heads` divides `heads`.
 /// - `mask` is added to the scores and broadcasts to `[batch, heads, length, kv_length]`.
-/// - `do_causal`: the last query sees all keys, each one before it one key less.
+/// - `do_causal`: the last query sees all keys, and each query before sees one key less.
 /// - `softcapping` other than 1 bounds the scores: `softcapping * tanh(scores / softcapping)`.
 ///
 /// Gives `[batch, heads, length, v_width]`.
 ///
 /// # Errors
-/// When shapes or types do not fit; when `do_causal` and there are fewer keys than queries.
+/// When shapes or types do not fit, and when `do_causal` is set with fewer keys than queries.
 pub fn sdpa<T: TensorOps>(
     q: &T,
     k: &T,

@@ -1,4 +1,4 @@
-//! What the code behind `accelerant::trace` calls. Not for use by hand.
+//! Functions for the code that `accelerant::trace` writes. Not for use by hand.
 
 use candle_core::{ModuleT, Tensor};
 

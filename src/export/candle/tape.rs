@@ -1,5 +1,5 @@
-//! What a forward did while it was traced: steps in order, with concrete types and sizes, as
-//! candle's own tensors would have had them. No ONNX and no symbols here.
+//! The tape of a traced forward: steps in order, with the types and sizes that candle's own tensors would have. No ONNX and no
+//! symbols here.
 
 use std::collections::HashMap;
 use std::fmt;

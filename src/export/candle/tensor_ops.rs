@@ -1,5 +1,5 @@
-//! The trait over which a forward is written once: candle's methods under candle's names. Its two
-//! implementations are in `native` and `traced`.
+//! The trait that a forward is written over: candle's methods under candle's names. `native` and `traced` implement the
+//! trait.
 
 use std::ops::RangeBounds;
 
@@ -21,8 +21,8 @@ mod private {
     impl Sealed for crate::export::candle::Traced {}
 }
 
-/// The right-hand side of a method that takes a tensor or a number, such as
-/// [`maximum`](TensorOps::maximum): `&T`, or a number of any type candle has.
+/// The right-hand side of a method that takes a tensor or a number, such as [`maximum`](TensorOps::maximum): `&T`, or a
+/// number of any type that candle has.
 pub trait Operand<T> {
     /// The tensor, or the number as a tensor of rank 0.
     ///
@@ -31,7 +31,7 @@ pub trait Operand<T> {
     fn operand(self) -> Result<Right<T>>;
 }
 
-/// What an [`Operand`] is.
+/// The kind of an [`Operand`].
 #[derive(Clone, Debug)]
 pub enum Right<T> {
     /// A tensor of the same shape.
@@ -116,13 +116,28 @@ macro_rules! declare_operand {
 
 /// The operations of a tensor in a forward that is both run and exported.
 ///
-/// Implemented for [`candle_core::Tensor`], where each method is candle's own of the same name,
-/// and for [`Traced`](super::Traced), which records what is done to it. Sizes and types follow
-/// candle's rules in both, with candle's own error texts. A traced tensor has no values and does
-/// not change: methods that read values, or write into a tensor, are refused with their name.
+/// [`candle_core::Tensor`] has this trait, and each method is candle's own method of the same name.
+/// [`Traced`](super::Traced) has this trait too, and records the operations. Sizes and types follow candle's rules in both, with candle's own
+/// error texts. A traced tensor has no values and does not change: methods that read values, or write into a tensor, are
+/// refused by name.
 ///
-/// A few methods are functions in candle_nn; they are also in [`ops`](super::ops) as such. A
-/// tensor that a model holds as a field enters a forward through [`constant`](Self::constant).
+/// A few methods are functions in candle_nn; the module [`ops`](super::ops) has these as functions too. A tensor that a model
+/// holds as a field enters a forward through [`constant`](Self::constant).
+///
+/// ```
+/// use accelerant::candle::{CandleModule, TensorOps};
+/// use candle_core::{Device, Result, Tensor};
+///
+/// fn scaled<T: TensorOps>(xs: &T) -> Result<T> {
+///     xs.broadcast_div(&xs.sqr()?.sum_keepdim(1)?.sqrt()?)
+/// }
+///
+/// let x = Tensor::new(&[[3f32, 4.0]], &Device::Cpu)?;
+/// let native = scaled(&x)?;                                       // runs on Candle
+/// let fast = CandleModule::of_fn(&x, &Default::default(), |inputs| Ok(vec![scaled(&inputs[0])?]))?;
+/// assert_eq!(fast.forward(&x)?.dims(), native.dims());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait TensorOps:
     private::Sealed
     + Operators
@@ -137,7 +152,7 @@ pub trait TensorOps:
     /// A tensor with known values, such as a weight, for use with others of this type.
     fn constant(tensor: &Tensor) -> Self;
 
-    /// Runs a layer of candle_nn; what [`Forward`](super::Forward) calls for them.
+    /// Runs a layer of candle_nn. [`Forward`](super::Forward) of these layers calls this method.
     ///
     /// # Errors
     /// The layer's own.
@@ -153,14 +168,14 @@ pub trait TensorOps:
         traced: impl FnOnce(&Traced) -> Result<Traced>,
     ) -> Result<Self>;
 
-    /// Runs a recurrent layer over a whole sequence from the initial states, or from zeros; `None`
-    /// where it goes step by step.
+    /// Runs a recurrent layer over a whole sequence from the initial states, or from zeros. `None` if the layer goes step by
+    /// step.
     ///
     /// # Errors
     /// The layer's own.
     fn sequence(cell: &Cell, xs: &Self, initial: &[&Self]) -> Result<Option<Sequence<Self>>>;
 
-    /// A tensor like this that an exported model cannot have: it is refused when it is used.
+    /// A tensor like this that an exported model cannot have: using the tensor is refused.
     #[doc(hidden)]
     fn absent(&self, what: &'static str) -> Self;
 
@@ -177,7 +192,7 @@ pub trait TensorOps:
     /// The element type.
     fn dtype(&self) -> DType;
 
-    /// The device. A traced tensor tells that of the example.
+    /// The device. A traced tensor has the device of the example.
     fn device(&self) -> &Device;
 
     /// The sizes, outermost first.

@@ -1,5 +1,5 @@
-//! Tracing: the forward is run for several sizes of each symbolic dimension, and the runs are laid
-//! over each other. What is the same in all is constant, what differs must be a size.
+//! Tracing: the forward runs for several sizes of each symbolic dimension, and the runs are compared. A value that is the
+//! same in all runs is constant, and a value that differs must be a size.
 
 mod growing;
 
@@ -66,7 +66,7 @@ struct Run {
 }
 
 impl Trace {
-    /// Traces a model on inputs like the examples, whose values are not read.
+    /// Traces a model on inputs like the examples. The values of the examples are not read.
     ///
     /// # Errors
     /// Candle's errors from the forward, with their texts; [`ErrorKind::UnsupportedOperation`]
@@ -137,12 +137,12 @@ impl Trace {
         Ok(Self { name, inputs, outputs, steps, cases, weights, input_dtypes })
     }
 
-    /// The model as ONNX for a target. Weights were copied once, when the trace was made, and
-    /// are shared by all models written from it.
+    /// The model as ONNX for a target. Weights were copied once, when the trace was made, and all models that are written
+    /// from the trace share them.
     ///
     /// # Errors
-    /// [`ErrorKind::UnsupportedOperation`] when a size cannot be expressed in symbols, or the
-    /// target has no word for an operation.
+    /// [`ErrorKind::UnsupportedOperation`] when a size cannot be expressed in symbols, or the target has no operator for an
+    /// operation.
     pub fn to_onnx(&self, target: Target) -> Result<OnnxModel> {
         let Outcome { mut report, model, .. } = self.lower(target)?;
         if let Some(model) = model {

@@ -1,4 +1,4 @@
-//! Attention over a cache whose heads several queries share, without copies of the heads.
+//! Attention over a cache with fewer key and value heads than queries, without copies of the heads.
 
 use super::DecoderConfig;
 use super::options::AttentionForm;

@@ -1,11 +1,22 @@
-//! What a language model is, as numbers and choices. No file format and no graph.
+//! A language model as numbers and choices. No file format and no graph.
 
 use std::f64::consts::PI;
 
 use crate::error::{Error, ErrorKind, Result};
 
 /// A decoder of the Llama family: attention with rotary positions and gated feed-forward layers, both behind root mean
-/// square norms. [`from_json`](Self::from_json) reads one from a checkpoint's `config.json`.
+/// square norms. [`from_json`](Self::from_json) reads a configuration from a checkpoint's `config.json`.
+///
+/// ```
+/// use accelerant::generate::DecoderConfig;
+///
+/// let config = DecoderConfig::from_json(
+///     r#"{"model_type": "llama", "vocab_size": 32, "hidden_size": 8, "intermediate_size": 16,
+///         "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "rms_norm_eps": 1e-5}"#,
+/// )?;
+/// assert_eq!((config.layers, config.heads, config.head_size), (1, 2, 4));
+/// # Ok::<(), accelerant::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct DecoderConfig {
@@ -23,31 +34,31 @@ pub struct DecoderConfig {
     pub key_value_heads: usize,
     /// Width of a head.
     pub head_size: usize,
-    /// What is added to a mean square before its root is taken.
+    /// The number that is added to a mean square before the root.
     pub norm_epsilon: f64,
     /// Added to the weight of each norm: 1 for Gemma.
     pub norm_offset: f64,
     /// Whether query and key heads are normed before they are rotated.
     pub head_norms: bool,
-    /// Whether what attention and feed-forward layers give is normed before it is added.
+    /// Whether the results of attention and feed-forward layers are normed before they are added.
     pub norms_after: bool,
-    /// Positions, in layers that see the whole text.
+    /// The positions, in layers that see the whole text.
     pub rotary: Rotary,
-    /// Positions in layers with a window, where these are others.
+    /// The positions in layers with a window, if they differ.
     pub window_rotary: Option<Rotary>,
     /// Every n-th layer, counted from 1, goes without positions; `None` where all have them.
     pub no_rotary_every: Option<usize>,
     /// How far back a token sees.
     pub window: Option<Window>,
-    /// What scores are multiplied by.
+    /// The factor of scores.
     pub attention_scale: f64,
     /// Scores become `cap * tanh(score / cap)`.
     pub attention_cap: Option<f64>,
-    /// So do logits.
+    /// Logits become `cap * tanh(logit / cap)`.
     pub logit_cap: Option<f64>,
-    /// What embeddings are multiplied by.
+    /// The factor of embeddings.
     pub embedding_scale: f64,
-    /// Whether the last layer's weight is that of the embeddings.
+    /// Whether the last layer has the weight of the embeddings.
     pub tied_embeddings: bool,
     /// Whether query, key and value have biases.
     pub query_bias: bool,
@@ -55,13 +66,13 @@ pub struct DecoderConfig {
     pub output_bias: bool,
     /// The gate of the feed-forward layers.
     pub activation: Activation,
-    /// Whether the checkpoint has layers side by side as one.
+    /// Whether the checkpoint has some layers side by side as one layer.
     pub projections: Projections,
     /// The most positions that the model was trained for.
     pub positions: usize,
     /// Tokens that end a text.
     pub end_tokens: Vec<u32>,
-    /// What the names of the weights begin with: `model` for all families.
+    /// The prefix of the names of the weights: `model`, and `language_model.model` for `gemma3`.
     pub prefix: String,
 }
 
@@ -71,7 +82,7 @@ pub struct DecoderConfig {
 pub struct Rotary {
     /// The base of the wave lengths.
     pub theta: f64,
-    /// How many values of a head are rotated, the first ones.
+    /// The number of first values of a head that are rotated.
     pub size: usize,
     /// Whether pairs stand side by side, as in GGUF files of Llama, or half a head apart.
     pub interleaved: bool,
@@ -83,39 +94,39 @@ pub struct Rotary {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum RotaryScaling {
-    /// All are divided by a number.
+    /// All frequencies are divided by a number.
     Linear(f64),
-    /// Low ones are divided, high ones stay, as Llama 3.1 has it.
+    /// Low frequencies are divided and high frequencies stay, as in Llama 3.1.
     Llama3 {
-        /// What low frequencies are divided by.
+        /// The divisor of low frequencies.
         factor: f64,
-        /// Where low ones begin, as a part of the trained length.
+        /// Where low frequencies begin, as a part of the trained length.
         low: f64,
-        /// Where high ones begin.
+        /// Where high frequencies begin.
         high: f64,
         /// The length that the model was trained with before.
         trained: usize,
     },
-    /// Each is divided by a number of its own, and sine and cosine are multiplied by `attention`.
+    /// Each frequency is divided by a number of its own, and sine and cosine are multiplied by `attention`.
     Each {
         /// One divisor a frequency.
         divisors: Vec<f64>,
-        /// What sine and cosine are multiplied by.
+        /// The factor of sine and cosine.
         attention: f64,
     },
 }
 
-/// Layers in which a token sees so many tokens alone, itself among them.
+/// Layers in which a token sees a window of tokens alone, with the token itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Window {
-    /// How many.
+    /// The number of tokens.
     pub size: usize,
     /// Every n-th layer, counted from 1, sees all; `None` where all layers have a window.
     pub whole_every: Option<usize>,
 }
 
-/// What gates a feed-forward layer.
+/// The activation that gates a feed-forward layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Activation {
@@ -127,7 +138,7 @@ pub enum Activation {
     GeluTanh,
 }
 
-/// Which layers a checkpoint keeps as one.
+/// The layers that a checkpoint keeps as one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Projections {

@@ -6,11 +6,11 @@ use super::{Activation, DecoderConfig, Projections, Rotary, RotaryScaling, Windo
 use crate::error::{Error, ErrorKind, Result};
 
 impl DecoderConfig {
-    /// Reads a `config.json`. Known are the model types `llama` (Llama 1 to 3, SmolLM and SmolLM2), `mistral`, `qwen2`,
-    /// `qwen3`, `phi3`, `gemma2`, `gemma3_text`, `gemma3` (its text part) and `smollm3`.
+    /// Reads a `config.json`. The known model types are `llama` (Llama 1 to 3, SmolLM and SmolLM2), `mistral`, `qwen2`,
+    /// `qwen3`, `phi3`, `gemma2`, `gemma3_text`, `gemma3` (the text part) and `smollm3`.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] naming what is missing or not known.
+    /// [`ErrorKind::InvalidArgument`] naming the field that is missing or not known.
     pub fn from_json(text: &str) -> Result<Self> {
         let root: Value = serde_json::from_str(text)
             .map_err(|e| invalid(format!("it is no JSON: {e}")).with_source(e))?;

@@ -22,8 +22,8 @@ impl Decoder {
     /// few bits become numbers of the type that the decoder is computed in.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`] for a file that cannot be opened; [`ErrorKind::InvalidArgument`] for one that is not whole, or
-    /// whose architecture is not known.
+    /// [`ErrorKind::Io`] for a file that cannot be opened; [`ErrorKind::InvalidArgument`] for a file that is not whole, or of
+    /// an unknown architecture.
     pub fn from_gguf(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let at = |e: Error| e.in_operation(format!("read {}", path.display()));

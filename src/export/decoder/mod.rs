@@ -1,5 +1,5 @@
-//! Language models of the Llama family: what their files say, and one ONNX graph a use, assembled by the graph builder.
-//! How a graph is run is not known here.
+//! Language models of the Llama family: their files, and one ONNX graph for each use, assembled by the graph builder. Nothing
+//! of running a graph.
 
 mod assemble;
 mod attention;
@@ -48,7 +48,7 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// A model of this configuration, whose weights have the checkpoint's names.
+    /// A model of this configuration. The weights have the checkpoint's names.
     pub fn new(
         config: DecoderConfig,
         weights: impl DecoderWeights + Send + Sync + 'static,
@@ -66,7 +66,7 @@ impl Decoder {
     /// Inputs, with batch b and t tokens:
     /// - `tokens`: i64 `[b, t]`.
     /// - `positions`: i64 `[b, t]`, where each token stands in its text, ascending by 1.
-    /// - `last`: i64 `[b, 1]`, the position whose next token is asked for; only where t is not fixed at 1.
+    /// - `last`: i64 `[b, 1]`, the position before the token that is asked for; only where t is not fixed at 1.
     /// - `key.0`, `value.0`, `key.1`, …: the caches, `[b, key-value heads, capacity, head size]`.
     ///
     /// Outputs:
@@ -75,7 +75,7 @@ impl Decoder {
     /// - `logits`: f32 `[b, vocabulary]`.
     /// - `new_key.0`, `new_value.0`, …: the caches with the tokens written to their positions.
     ///
-    /// A token attends to what the caches hold at its own position and before. What stands behind is never read.
+    /// A token attends to the caches at its own position and before. Later positions are never read.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for a configuration or options that contradict

@@ -1,23 +1,30 @@
-//! What a graph of a decoder is made for: how many tokens at once, how long a cache, which types and forms.
+//! Options of a decoder's graph: the number of tokens at once, the length of the cache, types and forms.
 
 use super::DecoderConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::Target;
 use crate::spec::DType;
 
-/// What one graph of a decoder is made for.
+/// Options of one graph of a decoder.
+///
+/// ```
+/// use accelerant::{DType, generate::{DecoderOptions, Tokens}};
+///
+/// // A cache of 4096 positions, in 16 bits, and prompts in chunks of 128 tokens.
+/// let options = DecoderOptions::new(4096).dtype(DType::F16).tokens(Tokens::UpTo(128));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct DecoderOptions {
-    /// Positions that the caches hold.
+    /// The number of positions that the caches hold.
     pub capacity: usize,
-    /// Texts at once.
+    /// The number of texts at once.
     pub batch: usize,
-    /// Tokens of each text in one pass.
+    /// The tokens of each text in one pass.
     pub tokens: Tokens,
     /// The type that weights, states and caches have: f32, f16 or bf16.
     pub dtype: DType,
-    /// Whether scores are computed in 32 bits where the type is narrower. Norms always are.
+    /// Whether scores are computed in 32 bits where the type is narrower. Norms are always computed in 32 bits.
     pub wide_scores: bool,
     /// Whether query, key and value are one product, and gate and up are.
     pub joined: bool,
@@ -30,9 +37,9 @@ pub struct DecoderOptions {
 /// How many tokens of each text one pass takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tokens {
-    /// Always so many.
+    /// Always this number.
     Fixed(usize),
-    /// From one to so many.
+    /// From one to this number.
     UpTo(usize),
 }
 
@@ -46,7 +53,7 @@ pub enum ProductForm {
     MatMul,
     /// `MatMul` of the weight and a column: `[out, in] x [in, rows]`.
     Columns,
-    /// The sum over so many parts of `in`, each a product of one batch.
+    /// The sum over this number of parts of `in`, each a product of one batch.
     Parts(usize),
 }
 
@@ -84,28 +91,28 @@ impl DecoderOptions {
         }
     }
 
-    /// With so many tokens in one pass.
+    /// Sets the number of tokens in one pass.
     #[must_use]
     pub fn tokens(mut self, tokens: Tokens) -> Self {
         self.tokens = tokens;
         self
     }
 
-    /// For so many texts at once.
+    /// Sets the number of texts at once.
     #[must_use]
     pub fn batch(mut self, texts: usize) -> Self {
         self.batch = texts;
         self
     }
 
-    /// In another type.
+    /// Sets the type of weights, states and caches.
     #[must_use]
     pub fn dtype(mut self, dtype: DType) -> Self {
         self.dtype = dtype;
         self
     }
 
-    /// With products in another form.
+    /// Sets the form of products.
     #[must_use]
     pub fn form(mut self, form: ProductForm) -> Self {
         self.form = form;

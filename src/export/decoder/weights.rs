@@ -6,18 +6,18 @@ use super::{DecoderConfig, Projections};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::HostTensor;
 
-/// Weights by the names that a checkpoint has, such as `model.layers.0.self_attn.q_proj.weight`. Those of linear layers
+/// Weights by the names that a checkpoint has, such as `model.layers.0.self_attn.q_proj.weight`. Weights of linear layers
 /// are `[out, in]`.
 ///
-/// Implemented for maps of [`HostTensor`], and with the feature `candle` for `VarBuilder` and for maps of Candle's tensors.
+/// A map of [`HostTensor`] is such a source, and with the feature `candle` a `VarBuilder` and a map of Candle's tensors.
 pub trait DecoderWeights {
-    /// The weight of this name, in whatever floating point type it is kept.
+    /// The weight of this name, in the floating point type that the source has.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] naming a weight that is not there, or whatever reading comes to.
+    /// [`ErrorKind::InvalidArgument`] naming a weight that is missing, or the error of reading.
     fn weight(&self, name: &str) -> Result<HostTensor>;
 
-    /// Whether there is a weight of this name.
+    /// Whether the source has a weight of this name.
     fn has(&self, name: &str) -> bool;
 }
 

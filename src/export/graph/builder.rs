@@ -1,5 +1,5 @@
-//! The typed graph builder: values with type and shape, nodes that are checked when they are
-//! added. What becomes of a graph that was built whole is in `passes`.
+//! The typed graph builder: values with type and shape, and nodes that are checked when they are added. `passes` changes a
+//! graph that was built whole.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -16,8 +16,8 @@ use crate::tensor::HostTensor;
 
 /// Builds an ONNX graph node by node.
 ///
-/// Every node is checked when it is added: types, ranks and sizes must fit, and the error names
-/// the node. Cloning gives another handle to the same graph.
+/// Every node is checked when it is added: types, ranks and sizes must fit, and the error names the node. Cloning gives
+/// another handle to the same graph.
 ///
 /// ```
 /// use accelerant::{Dim, DType, export::GraphBuilder};
@@ -49,7 +49,17 @@ struct State {
     scope: Vec<String>,
 }
 
-/// A tensor of a graph under construction: its type and shape, and where it comes from.
+/// A tensor of a graph under construction. Operators are methods of a value, and give values.
+///
+/// ```
+/// use accelerant::{Dim, DType, export::GraphBuilder};
+///
+/// let graph = GraphBuilder::new("normalize");
+/// let x = graph.input("x", DType::F32, [Dim::dynamic("batch", 1..=8)?, Dim::from(4)])?;
+/// let y = x.tanh()?.transpose(&[1, 0])?;
+/// assert_eq!((y.dtype(), y.shape().to_string()), (DType::F32, "[4, batch]".to_owned()));
+/// # Ok::<(), accelerant::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Value {
     pub(super) graph: GraphBuilder,
@@ -97,7 +107,7 @@ impl GraphBuilder {
         self.lock().unique(hint)
     }
 
-    /// Whom this graph is written for.
+    /// The target that this graph is written for.
     pub fn target(&self) -> Target {
         self.target
     }
@@ -302,7 +312,18 @@ impl State {
     }
 }
 
-/// A node being described. [`build`](Self::build) checks and adds it.
+/// A node being described, for an operator of ONNX. [`build`](Self::build) checks and adds the node.
+///
+/// ```
+/// use accelerant::{DType, export::GraphBuilder};
+///
+/// let graph = GraphBuilder::new("elu");
+/// let x = graph.input("x", DType::F32, [2, 3])?;
+/// let y = graph.node("Elu").input(&x).attr("alpha", 0.5f32).build()?;
+/// graph.output("y", &y)?;
+/// assert_eq!(graph.finish()?.signature().outputs[0].to_string(), "y: f32 [2, 3]");
+/// # Ok::<(), accelerant::Error>(())
+/// ```
 #[must_use = "the node is added by `build`"]
 pub struct Node<'g> {
     graph: &'g GraphBuilder,
@@ -338,8 +359,8 @@ impl Node<'_> {
         self
     }
 
-    /// States types and shapes of the outputs, for operators without a shape rule here, or whose
-    /// output sizes depend on computed values.
+    /// States types and shapes of the outputs, for operators without a shape rule here, or with output sizes that depend on
+    /// computed values.
     pub fn outputs(mut self, outputs: impl IntoIterator<Item = (DType, Shape)>) -> Self {
         self.outputs = Some(outputs.into_iter().collect());
         self
@@ -363,8 +384,8 @@ impl Node<'_> {
     ///
     /// # Errors
     /// [`ErrorKind::ShapeMismatch`], [`ErrorKind::DTypeMismatch`] or [`ErrorKind::InvalidArgument`]
-    /// with the node's name; [`ErrorKind::UnsupportedOperation`] when there is no shape rule for
-    /// the operator and [`outputs`](Self::outputs) was not called.
+    /// with the node's name; [`ErrorKind::UnsupportedOperation`] when the operator has no shape rule and
+    /// [`outputs`](Self::outputs) was not called.
     pub fn build_all(mut self) -> Result<Vec<Value>> {
         while let Some(None) = self.inputs.last() {
             self.inputs.pop();
@@ -458,7 +479,7 @@ impl Value {
         Err(error.in_operation(operation).on_tensor(&*self.name))
     }
 
-    /// `axis` counted from the end when negative.
+    /// The axis `axis`, which counts from the end when negative.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] when the value has no such axis.

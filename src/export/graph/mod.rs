@@ -1,7 +1,7 @@
-//! A model in memory, the same whoever gave it: the builder, an exporter or a file. It has nodes in order,
-//! weights, inputs and outputs, and what is known of the type and shape of each value, all found by name.
-//! `builder` makes one node by node, with `ops` (operators by name) and `infer` (shape rules); `read` takes one
-//! from an ONNX model and gives one back. No reader's quirk and no GPU's name: those are in `passes`.
+//! A model in memory, the same from the builder, an exporter or a file. A graph has nodes in order, weights, inputs and
+//! outputs, and the known type and shape of each value, all found by name. `builder` makes a graph node by node, with `ops`
+//! (operators by name) and `infer` (shape rules). `read` makes a graph of an ONNX model, and an ONNX model of a graph. No
+//! reader's quirk and no GPU's name: those are in `passes`.
 
 mod body;
 mod builder;

@@ -1,5 +1,5 @@
-//! A graph from an ONNX model, and an ONNX model from a graph. What has no type in this crate, such as
-//! strings or weights of four bits, stays as it was read.
+//! A graph from an ONNX model, and an ONNX model from a graph. Values without a type in this crate, such as strings or weights
+//! of four bits, stay unchanged.
 
 use std::{
     collections::{HashMap, HashSet},

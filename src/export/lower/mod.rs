@@ -1,4 +1,4 @@
-//! What both frameworks' exports write in the same way, and not with one operator alone.
+//! Operations that the exports of both frameworks write in the same way, with more than one operator.
 
 mod flip;
 mod recurrent;

@@ -1,5 +1,5 @@
-//! Types and shapes of what a model computes, by the rules that files are checked with. They are rules of more
-//! operators than the builder has.
+//! Types and shapes of the values of a model, by the rules that files are checked with. These rules know more operators than
+//! the builder has.
 
 use std::collections::HashMap;
 

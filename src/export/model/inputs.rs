@@ -1,4 +1,4 @@
-//! What is known of the inputs of a model's nodes before it runs, for a backend that must know what a node may meet.
+//! Everything that is known before a run of the inputs of a model's nodes, for a backend that must know what a node may meet.
 
 use std::{cell::RefCell, collections::HashMap, ptr};
 

@@ -1,6 +1,5 @@
-//! A finished ONNX model: its protobuf and its signature. [`open`] reads and checks one, [`normalize`]
-//! brings it into one form, [`infer`] finds types and shapes, [`write`] gives it out. How a model is
-//! made from a framework's lives elsewhere.
+//! A finished ONNX model: its protobuf and its signature. [`open`] reads and checks a model, [`normalize`] brings a model
+//! into one form, [`infer`] finds types and shapes, and [`write`] writes a model. The exports of the frameworks are elsewhere.
 
 mod check;
 mod encode;
@@ -65,11 +64,11 @@ pub struct OnnxModel {
     unnamed: Vec<(String, String)>,
     /// Symbols that are one size since [`bind`](Self::bind).
     fixed: BTreeMap<String, usize>,
-    /// Whom it is right for as it is.
+    /// The target that the model is right for without a change.
     written_for: Option<Target>,
-    /// Types and shapes of values within, where who made the model knows them.
+    /// Types and shapes of values within, where the maker of the model knows them.
     inner: Option<Arc<InnerSpecs>>,
-    /// What became of its layers, where a precision was asked for.
+    /// The types that each layer got, if a precision was asked for.
     precision: Option<Arc<PrecisionReport>>,
 }
 
@@ -123,7 +122,7 @@ impl OnnxModel {
         Self { precision: Some(report), ..self }
     }
 
-    /// What became of each layer, where [a precision was asked for](Self::with_precision).
+    /// The types that each layer got, if [a precision was asked for](Self::with_precision).
     pub fn precision_report(&self) -> Option<&PrecisionReport> {
         self.precision.as_deref()
     }

@@ -46,7 +46,7 @@ impl OnnxModel {
         Ok(Self { signature, ..observed })
     }
 
-    /// The shape of a 32-bit float value that who made the model knows.
+    /// The shape of a 32-bit float value, as the maker of the model knows the shape.
     fn known_shape(&self, name: &str) -> Option<Vec<Size>> {
         let (dtype, shape) = self.inner()?.get(name)?;
         let size = |dim: &Dim| dim.fixed().map_or(Size::Unknown, |size| Size::Known(size as i64));

@@ -1,5 +1,5 @@
-//! From bytes or a file to a model: read, checked, and brought into the form that every consumer
-//! gets. The order of the steps is here; each is a file of its own.
+//! From bytes or a file to a model: read, checked, and brought into the form that every reader gets. This file has the order
+//! of the steps; each step is a file of its own.
 
 use std::{io::Read, path::Path};
 
@@ -13,12 +13,11 @@ use crate::export::onnx::ModelProto;
 const READ: &str = "read ONNX";
 
 impl OnnxModel {
-    /// Takes over a model: checks it, brings it into the form that every consumer reads, and reads its
-    /// signature.
+    /// Takes a model, checks the model, brings the model into the form that every backend reads, and reads the signature.
     ///
-    /// Weights that are listed as inputs are no inputs. An output that is a weight keeps its name; one
-    /// that is an input, or comes a second time, gets a name of its own (`x_output`). Nodes are put in
-    /// order, calls of functions become nodes, and types and shapes that outputs lack are inferred.
+    /// Weights that are listed as inputs are no inputs. An output that is a weight keeps its name. An output that is an
+    /// input, or comes a second time, gets a name of its own (`x_output`). Nodes are put in order, and calls of functions
+    /// become nodes. Types and shapes that outputs lack are inferred.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidModel`], [`ErrorKind::UnsupportedOperation`], with node and tensor.
@@ -26,20 +25,18 @@ impl OnnxModel {
         settled(proto).map_err(|e| e.in_operation(READ))
     }
 
-    /// Reads a serialized model. Its weights are not copied out of `bytes`.
+    /// Reads a serialized model. The weights are not copied out of `bytes`.
     ///
     /// # Errors
-    /// As [`from_proto`](Self::from_proto); also when its weights lie in other files, which
-    /// [`open`](Self::open) reads.
+    /// As [`from_proto`](Self::from_proto), and for weights in other files, which [`open`](Self::open) reads.
     pub fn from_bytes(bytes: impl Into<Bytes>) -> Result<Self> {
         Self::from_proto(decode(bytes.into())?)
     }
 
-    /// Reads an `.onnx` file, and the tensors that it keeps in other files of its folder, wherever in
-    /// the model they stand.
+    /// Reads an `.onnx` file, and the tensors in other files of its folder, wherever in the model they stand.
     ///
-    /// A path that leaves the folder, also through a link, is refused, as is what is no plain file. Where
-    /// the model's own file is a link, files beside what it leads to are in its folder too.
+    /// A path that leaves the folder, also through a link, is refused. A pipe, a device or a folder is refused too. If the
+    /// model's own file is a link, files beside the linked file may be read too.
     ///
     /// # Errors
     /// [`ErrorKind::Io`], or as [`from_proto`](Self::from_proto).

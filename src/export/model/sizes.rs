@@ -1,5 +1,6 @@
-//! What a caller states of a model's sizes: ranges, single sizes, sizes to tune for.
+//! The sizes of a model that a caller states: ranges, single sizes, sizes to tune for.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use super::{OnnxModel, infer, normalize};
@@ -8,13 +9,13 @@ use crate::spec::{Dim, Symbol};
 
 impl OnnxModel {
     /// States the sizes that a symbolic dimension of the inputs takes, tuned for the largest. One size alone, as `8..=8`,
-    /// is written into the model, so that a backend knows the size when it builds.
+    /// is written into the model, and a backend then knows the size when it builds.
     ///
     /// A size without a name in the file is named after tensor and axis, such as `x_0`. A name such as `?`, which means no
     /// single size, stands here for all sizes that the file calls `?`.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] when no input has the symbol, or the range is empty;
+    /// [`ErrorKind::InvalidArgument`] when no input has the symbol, with the symbols of the inputs, or when the range is empty;
     /// [`ErrorKind::InvalidModel`] where shapes do not fit a single size.
     pub fn bind(self, symbol: &str, range: RangeInclusive<usize>) -> Result<Self> {
         let all =
@@ -67,8 +68,7 @@ impl OnnxModel {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] when no input has the symbol, without sizes, and for one that
-    /// it cannot take.
+    /// [`ErrorKind::InvalidArgument`] when no input has the symbol, without sizes, and for a size that the symbol cannot take.
     pub fn tuned_for(self, symbol: &str, sizes: impl IntoIterator<Item = usize>) -> Result<Self> {
         if let Some(&size) = self.fixed.get(symbol) {
             // Nothing is left to tune; the sizes are checked all the same.
@@ -80,8 +80,15 @@ impl OnnxModel {
 
     fn expect_symbol(&self, name: &str) -> Result<&Symbol> {
         let dims = self.signature.inputs.iter().flat_map(|spec| spec.shape.dims());
-        dims.filter_map(Dim::symbol).find(|symbol| symbol.name() == name).ok_or_else(|| {
-            let text = format!("no input has a dimension named `{name}`");
+        let symbols: Vec<&Symbol> = dims.filter_map(Dim::symbol).collect();
+        symbols.iter().copied().find(|symbol| symbol.name() == name).ok_or_else(|| {
+            let known: BTreeSet<&str> = symbols.iter().map(|symbol| symbol.name()).collect();
+            let known: Vec<&str> = known.into_iter().collect();
+            let known = match known.is_empty() {
+                true => "all sizes of the inputs are fixed".to_owned(),
+                false => format!("there are: {}", known.join(", ")),
+            };
+            let text = format!("no input has a dimension named `{name}`; {known}");
             Error::new(ErrorKind::InvalidArgument, text)
         })
     }

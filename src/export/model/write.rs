@@ -1,4 +1,4 @@
-//! A model on its way out: to files, and to consumers as bytes.
+//! Writing a model: to files, and to backends as bytes.
 
 use std::path::Path;
 
@@ -34,7 +34,7 @@ impl OnnxModel {
     }
 
     /// Writes an `.onnx` file, and beside it a file for the weights of `threshold` bytes and more.
-    /// [`open`](Self::open) reads both. Without such weights there is the model's file alone.
+    /// [`open`](Self::open) reads both. Without such weights only the model's file is written.
     ///
     /// The file of the weights is called `NAME.HASH.data`, after the model's file and its own contents. Two saves never
     /// mix: the old pair stays whole until the new pair is whole. Then the old weights are removed, and so are the

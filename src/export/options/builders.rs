@@ -20,9 +20,9 @@ macro_rules! export_builders {
             /// TensorRT-RTX is up to twice as fast with these profiles on compute capability 9.0.
             ///
             /// The kernels of the middle size are compiled when the module is made, and the kernels of another size when that
-            /// size first comes. Layers have one form in an engine, that for the middle size;
+            /// size first comes. Layers have one form in an engine, the form for the middle size.
             /// [`Dim::with_opt`](crate::Dim::with_opt) chooses another size for the form. A module for each size has the best
-            /// form for each.
+            /// form for each size.
             ///
             /// ```
             #[doc = concat!("# use accelerant::", $path, ";")]
@@ -97,9 +97,9 @@ macro_rules! export_builders {
             /// on a size can be missed. Ranges with more than 16,384 combinations are refused. Without this option, some sizes
             /// of one axis at a time are tried.
             ///
-            /// For a Burn model, these sizes are the first 64, the powers of two with their neighbours, and the ends, as far as
-            /// they come to 100,000 captured operations in all. A capture takes about six microseconds and a kilobyte for each
-            /// operation: 10,000 captures of 100 operations took 5.6 seconds and 0.8 GB.
+            /// For a Burn model, these sizes are the first 64, the powers of two with their neighbours, and the ends. The captures
+            /// have at most 100,000 operations in all. A capture takes about six microseconds and a kilobyte for each operation:
+            /// 10,000 captures of 100 operations took 5.6 seconds and 0.8 GB.
             ///
             /// For a Candle model, these are all sizes of a range of up to 64. For a longer range, they are the ends, the powers
             /// of two with their neighbours, and a few more.

@@ -1,4 +1,4 @@
-//! What a user may say of an export, the same for every framework. Nothing of backends or of running.
+//! Options of an export, the same for every framework. Nothing of backends or of running.
 
 mod builders;
 #[cfg(any(feature = "burn", feature = "candle"))]
@@ -9,7 +9,7 @@ use crate::spec::Dim;
 
 pub(crate) use builders::export_builders;
 
-/// Options of an export: names and sizes of what a framework's model takes and gives.
+/// Options of an export: names and sizes of the inputs and outputs of a framework's model.
 ///
 /// ```
 /// use accelerant::export::ExportOptions;
@@ -33,7 +33,17 @@ pub struct ExportOptions {
     pub(crate) precision: Option<PrecisionOptions>,
 }
 
-/// Which input of a model: by position, counted from 0, or by name.
+/// An input of a model, by position, counted from 0, or by name.
+///
+/// ```
+/// use accelerant::{Dim, OptimizeOptions};
+///
+/// let length = Dim::dynamic("length", 1..=512)?;
+/// let options = OptimizeOptions::new()
+///     .dynamic_axis(0, 1, length.clone())           // the first input
+///     .dynamic_axis("mask", 1, length);             // the input `mask`
+/// # Ok::<(), accelerant::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InputKey {
     /// The position.
@@ -57,7 +67,7 @@ impl From<&str> for InputKey {
 export_builders!(ExportOptions, "export::ExportOptions");
 
 impl ExportOptions {
-    /// Static shapes as in the example, and names of the exporter's choice.
+    /// Shapes as in the example, and names that the exporter chooses.
     pub fn new() -> Self {
         Self::default()
     }

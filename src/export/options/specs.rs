@@ -33,7 +33,11 @@ impl ExportOptions {
             };
             let Some(spec) = found else {
                 let known: Vec<_> = specs.iter().map(|spec| spec.name.as_str()).collect();
-                let text = format!("dynamic axis of {input:?}; there are: {}", known.join(", "));
+                let given = match input {
+                    InputKey::Position(position) => format!("input {position}"),
+                    InputKey::Name(name) => format!("an input named `{name}`"),
+                };
+                let text = format!("no {given} for a dynamic axis; known: {}", known.join(", "));
                 return Err(Error::new(ErrorKind::InvalidArgument, text));
             };
             let mut dims = spec.shape.dims().to_vec();
@@ -143,7 +147,11 @@ fn names(what: &str, given: &[String], own: &[Option<String>]) -> Result<Vec<Str
         return Ok(own.iter().enumerate().map(name).collect());
     }
     if given.len() != count {
-        let text = format!("{} {what} names for {count} {what}s", given.len());
+        let (few, known) = (given.len(), own.iter().flatten().map(String::as_str));
+        let known = known.collect::<Vec<_>>().join(", ");
+        let known = if known.is_empty() { String::new() } else { format!("; known: {known}") };
+        let text =
+            format!("{few} {what} names for {count} {what}s; given: {}{known}", given.join(", "));
         return Err(Error::new(ErrorKind::InvalidArgument, text));
     }
     Ok(given.to_vec())

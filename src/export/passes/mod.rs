@@ -1,6 +1,6 @@
-//! What becomes of a graph before a target reads it: passes that work around what the target computes wrongly
-//! (`fixes`), the precision that is asked for (`precision`), and passes that write layers as its GPU runs them fastest (`hopper`). Every graph goes through
-//! the same ones, whether it comes from a framework, from the builder or from a file.
+//! The passes over a graph before a target reads the graph. Some passes work around what the target computes wrongly
+//! (`fixes`). One writes the precision that is asked for (`precision`), and others write layers in the forms that a GPU runs
+//! fastest (`hopper`). Every graph goes through the same passes, from a framework, from the builder or from a file.
 
 mod activation;
 mod canonical;
@@ -31,13 +31,13 @@ trait Pass {
 
 /// The passes for one target, in order.
 struct Pipeline<'a> {
-    /// What lets the others find layers. Alone it is no reason to change a model.
+    /// Passes that let the others find layers. Alone they are no reason to change a model.
     canonical: Vec<Box<dyn Pass>>,
-    /// What holds of bodies of branches and loops as well.
+    /// Passes for the graph and for the bodies of branches and loops.
     fixes: Vec<Box<dyn Pass>>,
     /// The precision that is asked for.
     precise: Option<Precise<'a>>,
-    /// What holds of the graph itself.
+    /// Passes for the graph itself.
     forms: Vec<Box<dyn Pass>>,
 }
 
@@ -56,15 +56,16 @@ impl<'a> Pipeline<'a> {
         Self { canonical: Vec::new(), fixes: Vec::new(), precise, forms: Vec::new() }
     }
 
-    /// What a graph of an operator set needs for a target.
+    /// The passes that a graph of an operator set needs for a target.
     ///
-    /// What is said in a roundabout way is said plainly first, or the others would not find layers whose weights
-    /// go through an `Identity`: constants before shapes that depend on them, and those before views of them.
-    /// Fixes come next: what a target computes wrongly is found as the model has it, and a form decides by what
-    /// will be computed. Among the forms, weights are turned first, as those of linear layers are put
-    /// together. Linear layers come next, since they divide and turn what they give; keys are padded where the heads were turned; and rows come last, since they begin at the
-    /// feed-forward networks in parts, and are cut off before the padded keys. The precision stands between: forms
-    /// are chosen by type.
+    /// The order has reasons:
+    /// 1. Roundabout forms are written plainly first, since other passes would not find layers with weights behind an
+    ///    `Identity`: constants, then shapes that depend on constants, then views.
+    /// 2. Fixes come next. A fix finds a fault in the form that the model has, and a form decides by what will be computed.
+    /// 3. The precision stands between, since forms are chosen by type.
+    /// 4. Among the forms, weights are turned first, since the weights of linear layers are put together. Linear layers come
+    ///    next, since they divide and turn what they give. Keys are padded where the heads were turned. Rows come last, since
+    ///    they begin at the feed-forward networks in parts, and are cut off before the padded keys.
     fn for_target(target: Target, opset: i64, precise: Option<Precise<'a>>) -> Self {
         let mut passes = Self::only(precise);
         if opset >= OLDEST_OPSET && target.reader() == Reader::TensorRt {
@@ -166,7 +167,7 @@ fn apply(pass: &dyn Pass, graph: &mut Graph) -> Result<usize> {
 }
 
 impl GraphBuilder {
-    /// The model. Weights are shared with the arrays they came from, but for those of
+    /// The model. Weights are shared with the arrays that they came from, but not the weights of
     /// [layers in other forms](Target::for_compute_capability).
     ///
     /// # Errors
@@ -183,13 +184,13 @@ impl GraphBuilder {
 }
 
 impl OnnxModel {
-    /// The model as a target computes it right, and fastest: what an export for this target is as well. A model
-    /// that is right for it already is the same.
+    /// The model in the form that a target computes right, and fastest. An export for this target has that form too. A model
+    /// that has the form already stays unchanged.
     ///
-    /// [`Registry::compile`](crate::backend::Registry::compile) does this for the backend that it builds for.
+    /// [`Registry::compile`](crate::backend::Registry::compile) calls this method for the backend that it builds for.
     ///
     /// # Errors
-    /// What a change to the graph comes to, naming it.
+    /// The error of a pass, with the name of the pass.
     pub fn for_target(&self, target: Target) -> Result<Self> {
         if self.is_written_for(target) {
             return Ok(self.clone());
@@ -205,8 +206,8 @@ impl OnnxModel {
         }
     }
 
-    /// The model as [a target](Self::for_target) reads it, in another precision. Inputs and outputs keep their types.
-    /// What became of each layer is in its [report](Self::precision_report).
+    /// The model in the form for [a target](Self::for_target), in another precision. Inputs and outputs keep their types. The
+    /// [report](Self::precision_report) says what became of each layer.
     ///
     /// ```
     /// use accelerant::export::{GraphBuilder, Target};
@@ -221,8 +222,8 @@ impl OnnxModel {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] for options that contradict each other, that name no layer, or whose ranges
-    /// are missing or of another model; [`ErrorKind::Device`] for what the target's GPU cannot compute.
+    /// [`ErrorKind::InvalidArgument`] for options that contradict each other or name no layer, and for ranges that are missing
+    /// or of another model; [`ErrorKind::Device`] for what the target's GPU cannot compute.
     pub fn with_precision(
         &self,
         target: Target,

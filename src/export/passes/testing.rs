@@ -1,4 +1,4 @@
-//! What the tests of the forms for Hopper share: a model in them, and its operators.
+//! Code that the tests of the forms for Hopper share: a model in these forms, and its operators.
 
 use crate::error::Result;
 use crate::export::graph::{GraphBuilder, Value};

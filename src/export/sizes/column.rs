@@ -1,4 +1,4 @@
-//! A size over all runs of a forward. What is fixed, and what follows another, is told from all of them.
+//! A size over all runs of a forward. All runs together tell whether the size is fixed or follows another size.
 
 use std::{fmt, ops::Deref};
 

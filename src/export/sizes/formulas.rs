@@ -1,4 +1,4 @@
-//! How sizes follow from those of the inputs. What is found at two of them must hold at all that were tried.
+//! Formulas from the sizes of the inputs to other sizes. A formula of two runs must hold in all runs.
 
 use crate::error::Result;
 use crate::export::{GraphBuilder, Value};

@@ -1,4 +1,4 @@
-//! Texts whose caches stay on a GPU. Chosen tokens and their positions go from pass to pass there; the host reads the
+//! Texts with caches that stay on a GPU. Chosen tokens and their positions go from pass to pass on the GPU. The host reads the
 //! tokens from memory that the device writes, a pass or more behind.
 
 use std::collections::VecDeque;

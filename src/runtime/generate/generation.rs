@@ -27,7 +27,7 @@ pub enum End {
 
 /// Tokens of several texts that grow together.
 ///
-/// Each item has a token for each text, or `None` for those that have ended. A batch that is dropped ends.
+/// Each item has a token for each text, or `None` for a text that has ended. Dropping the batch ends all texts.
 pub struct Batch {
     module: Arc<Inner>,
     options: GenerateOptions,
@@ -203,7 +203,7 @@ impl Drop for Batch {
     }
 }
 
-/// The tokens of one text, as an iterator. One that is dropped ends, and its cache serves the next.
+/// The tokens of one text, as an iterator. Dropping the generation ends the text, and the next generation uses the same cache.
 pub struct Generation(Batch);
 
 impl Generation {
@@ -211,7 +211,7 @@ impl Generation {
         Self(batch)
     }
 
-    /// Why it has ended, if it has.
+    /// Why the text has ended, if it has ended.
     pub fn end(&self) -> Option<End> {
         self.0.ends[0]
     }
@@ -222,7 +222,24 @@ impl Generation {
     }
 
     /// The same as text, whole characters at a time. `decode` makes text of tokens, such as
-    /// `|tokens: &[u32]| tokenizer.decode(tokens, true)` with the crate `tokenizers`. Stop strings end it.
+    /// `|tokens: &[u32]| tokenizer.decode(tokens, true)` with the crate `tokenizers`. A stop string ends the text.
+    ///
+    /// ```
+    /// # use accelerant::OptimizeOptions;
+    /// # use accelerant::generate::{Decoder, DecoderConfig, DecoderOptions, GenerateOptions};
+    /// # let json = r#"{"model_type": "llama", "vocab_size": 32, "hidden_size": 8, "intermediate_size": 16,
+    /// #   "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "rms_norm_eps": 1e-5}"#;
+    /// # let config = DecoderConfig::from_json(json)?;
+    /// # let decoder = Decoder::new(config.clone(), config.random_weights(7)?);
+    /// # let model = decoder.optimize_trt(&DecoderOptions::new(64), &OptimizeOptions::new())?;
+    /// let options = GenerateOptions::new().max_tokens(5);
+    /// let spelled = |tokens: &[u32]| -> accelerant::Result<String> {
+    ///     Ok(tokens.iter().map(|&token| char::from(b'A' + token as u8)).collect())
+    /// };
+    /// let text: String = model.generate(&[1, 2, 3], &options)?.text(spelled).collect::<Result<_, _>>()?;
+    /// assert_eq!(text.len(), 5);
+    /// # Ok::<(), accelerant::Error>(())
+    /// ```
     pub fn text<E, F>(self, decode: F) -> TextGeneration<F>
     where
         F: FnMut(&[u32]) -> Result<String, E>,

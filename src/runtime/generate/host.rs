@@ -1,4 +1,4 @@
-//! Texts whose caches are passed in host memory, for runtimes that run there.
+//! Texts with caches in host memory, for runtimes that run on the host.
 
 use super::session::{Session, chunks};
 use crate::error::{Error, ErrorKind, Result};

@@ -1,5 +1,5 @@
-//! Text from language models, token by token: a decoder's engines, the caches that they write, and the choice of tokens.
-//! What the graphs are is the export's business.
+//! Text from language models, token by token: a decoder's engines, the caches that they write, and the choice of tokens. The
+//! export makes the graphs.
 
 #[cfg(feature = "cuda")]
 mod device;

@@ -16,7 +16,8 @@ use crate::spec::DType;
 /// So many caches that no generation uses are kept for later ones.
 const MOST_IDLE: usize = 2;
 
-/// A compiled decoder, which generates. Cloning shares it; threads may share it, and each generation has its own cache.
+/// A compiled decoder, which generates. Cloning shares the decoder, and threads may share the decoder. Each generation has its
+/// own cache.
 ///
 /// ```
 /// use accelerant::OptimizeOptions;
@@ -46,9 +47,10 @@ pub(super) struct Inner {
 }
 
 impl Decoder {
-    /// Compiles for the backend that `compiling` leads to. TensorRT gets an engine for prompts, in chunks of as many
-    /// tokens as `options` say, and one for single tokens, and writes the caches in place. Portable backends get one
-    /// model in f32, to which caches are passed.
+    /// Compiles for the backend that `compiling` leads to.
+    ///
+    /// TensorRT gets two engines, and writes the caches in place. One engine is for prompts, in chunks of as many tokens as
+    /// `options` say, and one is for single tokens. Portable backends get one model in f32, and the caches are its inputs.
     ///
     /// # Errors
     /// As [`Decoder::model`] and [`InferenceModule::compile`].
@@ -86,7 +88,7 @@ impl Decoder {
 }
 
 impl DecoderModule {
-    /// The tokens that follow a prompt, one after the other. The first is computed when it is asked for.
+    /// The tokens that follow a prompt, one after the other. The first token is computed when the iterator is asked.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] for an empty prompt, a token that the vocabulary does not have, options that make
@@ -96,8 +98,8 @@ impl DecoderModule {
         Ok(Generation::of(self.generate_batch(&[prompt], options)?))
     }
 
-    /// The tokens that follow several prompts, as many as the module was [made for](DecoderOptions::batch), a token of
-    /// each at a time.
+    /// The tokens that follow several prompts, a token of each at a time. The number of prompts is that which the module was
+    /// [made for](DecoderOptions::batch).
     ///
     /// # Errors
     /// As [`generate`](Self::generate).
@@ -106,12 +108,12 @@ impl DecoderModule {
         Batch::new(self.0.clone(), prompts, options)
     }
 
-    /// What runs single tokens.
+    /// The module that runs single tokens.
     pub fn module(&self) -> &InferenceModule {
         &self.0.step
     }
 
-    /// What runs prompts, if that is another engine.
+    /// The module that runs prompts, if prompts have an engine of their own.
     pub fn prompt_module(&self) -> Option<&InferenceModule> {
         self.0.prompt.as_ref()
     }
@@ -121,7 +123,7 @@ impl DecoderModule {
         &self.0.config
     }
 
-    /// How many tokens prompt and generation may have together.
+    /// The most tokens that prompt and generation may have together.
     pub fn capacity(&self) -> usize {
         self.0.capacity
     }

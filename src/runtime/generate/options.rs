@@ -1,4 +1,4 @@
-//! What a caller may say of one generation.
+//! The options of one generation.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::limit::TimeLimit;
@@ -55,57 +55,57 @@ impl GenerateOptions {
         self
     }
 
-    /// What logits are divided by before a token is drawn. 0 takes the most likely token, which is the default.
+    /// The number that logits are divided by before a token is drawn. 0 takes the most likely token, which is the default.
     #[must_use]
     pub fn temperature(mut self, temperature: f64) -> Self {
         self.temperature = temperature;
         self
     }
 
-    /// Draws from so many most likely tokens alone.
+    /// Draws from the `count` most likely tokens alone.
     #[must_use]
     pub fn top_k(mut self, count: usize) -> Self {
         self.top_k = Some(count);
         self
     }
 
-    /// Draws from the fewest most likely tokens alone whose probabilities reach this sum.
+    /// Draws from the most likely tokens alone, as few as reach this sum of probabilities.
     #[must_use]
     pub fn top_p(mut self, sum: f64) -> Self {
         self.top_p = Some(sum);
         self
     }
 
-    /// Divides the positive logits of tokens that the last [64](Self::repetition_window) tokens have, and multiplies the
-    /// negative ones (Keskar et al., 2019). 1 changes nothing.
+    /// Makes tokens less likely that are among the last [64](Self::repetition_window) tokens (Keskar et al., 2019): positive
+    /// logits are divided by the penalty, and negative logits are multiplied. 1 changes nothing.
     #[must_use]
     pub fn repetition_penalty(mut self, penalty: f32) -> Self {
         self.penalty = penalty;
         self
     }
 
-    /// How many tokens, of prompt and generation, the penalty looks back at.
+    /// The number of last tokens, of prompt and generation, that the penalty is about.
     #[must_use]
     pub fn repetition_window(mut self, tokens: usize) -> Self {
         self.penalty_window = tokens;
         self
     }
 
-    /// What random numbers begin with: the same seed draws the same tokens.
+    /// The seed of the random numbers. The same seed draws the same tokens.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// Tokens that end the generation and are not given, instead of those in the model's configuration.
+    /// Tokens that end the generation, instead of the end tokens of the model's configuration. They are not given out.
     #[must_use]
     pub fn stop_tokens(mut self, tokens: impl IntoIterator<Item = u32>) -> Self {
         self.stop_tokens = Some(tokens.into_iter().collect());
         self
     }
 
-    /// A text that ends the generation and is not given. Heeded where tokens become
+    /// A text that ends the generation and is not given out. The option holds where tokens become
     /// [text](super::Generation::text).
     #[must_use]
     pub fn stop_string(mut self, text: impl Into<String>) -> Self {
@@ -113,7 +113,7 @@ impl GenerateOptions {
         self
     }
 
-    /// Ends the generation with an error when the limit is over or cancelled. It is asked before each token.
+    /// Ends the generation with an error when the limit is over or cancelled. The limit is checked before each token.
     #[must_use]
     pub fn limit(mut self, limit: &TimeLimit) -> Self {
         self.limit = limit.clone();

@@ -9,6 +9,18 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Chooses tokens as [options](GenerateOptions) say: the repetition penalty first, then the temperature, the most likely
 /// tokens, and those that reach a sum of probabilities.
+///
+/// ```
+/// use accelerant::generate::{GenerateOptions, Sampler};
+///
+/// let mut greedy = Sampler::new(&GenerateOptions::new())?;
+/// assert_eq!(greedy.sample(vec![0.1, 2.0, -1.0], &[])?, 1);
+///
+/// // The penalty makes token 1 less likely than token 0.
+/// let mut varied = Sampler::new(&GenerateOptions::new().repetition_penalty(100.0))?;
+/// assert_eq!(varied.sample(vec![0.1, 2.0, -1.0], &[1])?, 0);
+/// # Ok::<(), accelerant::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Sampler {
     random: StdRng,
@@ -20,6 +32,8 @@ pub struct Sampler {
 }
 
 impl Sampler {
+    /// A sampler with the seed of the options.
+    ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] naming an option that makes no sense.
     pub fn new(options: &GenerateOptions) -> Result<Self> {
@@ -34,7 +48,7 @@ impl Sampler {
         })
     }
 
-    /// A token by its logits, one a token of the vocabulary, after those before.
+    /// Chooses a token. `logits` has a number for each token of the vocabulary, and `before` has the tokens so far.
     ///
     /// # Errors
     /// [`ErrorKind::Execution`] for logits that are no numbers.

@@ -1,4 +1,4 @@
-//! Tokens as text: whole characters alone, up to a stop string.
+//! Tokens as text: only whole characters, up to a stop string.
 
 use super::generation::{End, Generation};
 use crate::error::{Error, ErrorKind, Result};
@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// What decoders write for a character that is not whole yet.
 const UNFINISHED: char = '\u{FFFD}';
 
-/// The text of a [generation](Generation::text), in pieces. Together they are what all tokens decode to, up to the first
+/// The text of a [generation](Generation::text), in pieces. The pieces together are the text of all tokens, up to the first
 /// stop string.
 pub struct TextGeneration<F> {
     tokens: Generation,
@@ -31,7 +31,7 @@ where
         Self { tokens, decode, stops, known, from: 0, read: 0, held, done: false }
     }
 
-    /// Why it has ended, if it has.
+    /// Why the text has ended, if it has ended.
     pub fn end(&self) -> Option<End> {
         self.tokens.end()
     }

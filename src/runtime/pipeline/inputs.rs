@@ -1,4 +1,4 @@
-//! What a function before a model may return.
+//! The types that a function before a model may return.
 
 use std::error;
 
@@ -14,7 +14,7 @@ pub trait IntoInputs {
     /// The inputs, in the order of the model's.
     ///
     /// # Errors
-    /// The error that there is instead.
+    /// The error of the function.
     fn into_inputs(self) -> Result<Vec<HostTensor>>;
 }
 

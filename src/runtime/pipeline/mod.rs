@@ -1,5 +1,5 @@
-//! Pipelines: from a type of the caller's through a model to another, one item or many. On host tensors,
-//! before any executable; knows no backend and keeps no state.
+//! Pipelines: from a type of the caller's, through a model, to another type, for one item or many. On host tensors, for
+//! any executable. Knows no backend and keeps no state.
 
 mod batching;
 mod inputs;
@@ -18,10 +18,10 @@ use crate::tensor::HostTensor;
 type Pre<T> = Arc<dyn Fn(&T) -> Result<Vec<HostTensor>> + Send + Sync>;
 type Post<U> = Arc<dyn Fn(&[HostTensor]) -> Result<U> + Send + Sync>;
 
-/// A model from items of type `T` to results of type `U`, with a function before it and one after.
+/// A model from items of type `T` to results of type `U`, with a function before the model and a function after.
 ///
-/// Both functions are about one item; the pipeline makes batches. Threads may share it, cloning
-/// shares the model, and a function that panics leaves it as it was.
+/// Both functions are about one item, and the pipeline makes batches. Threads may share a pipeline, and cloning shares the
+/// model. A function that panics does the pipeline no harm.
 ///
 /// ```
 /// # use accelerant::{DType, Dim, InferenceModule, OptimizeOptions, export::GraphBuilder};
@@ -42,15 +42,19 @@ type Post<U> = Arc<dyn Fn(&[HostTensor]) -> Result<U> + Send + Sync>;
 /// ```
 ///
 /// # Batches
-/// The first axis of a model is its batch when all its inputs begin with the same symbol or the same
-/// size, when each output does too (or with a symbol of which nothing is known), and when that symbol is in
-/// no other axis. Items and their outputs are without this axis. Any other model, and any model
-/// after [`unbatched`](Self::unbatched), runs one item at a time, with all of its axes.
+/// The first axis of a model is its batch under three conditions:
 ///
-/// Items go in chunks of as many as the model takes, and of 64 where nobody stated a bound, or fewer by
-/// [`max_batch`](Self::max_batch). Items of a chunk whose shapes differ run in several batches, one for
-/// each shape. A model of a fixed or a least batch gets copies of the last item for the missing items, and the results
-/// of the copies are dropped. The items of a batch must not influence each other in the model.
+/// - all inputs begin with the same symbol or the same size;
+/// - each output begins so too, or with a symbol of which nothing is known;
+/// - the symbol is in no other axis.
+///
+/// Items and their outputs are without this axis. Any other model, and any model after [`unbatched`](Self::unbatched), runs
+/// one item at a time, with all axes of the model.
+///
+/// Items go in chunks of as many as the model takes, or of 64 if the model has no bound.
+/// [`max_batch`](Self::max_batch) makes chunks smaller. Items of different shapes run in several batches, one for each
+/// shape. A model of a fixed or a least batch gets copies of the last item for the missing items, and the results of the
+/// copies are dropped. The items of a batch must not influence each other in the model.
 pub struct Pipeline<T: ?Sized = [HostTensor], U = Vec<HostTensor>> {
     executable: Arc<dyn Executable>,
     batching: Option<Batching>,
@@ -59,9 +63,8 @@ pub struct Pipeline<T: ?Sized = [HostTensor], U = Vec<HostTensor>> {
 }
 
 impl Pipeline {
-    /// A pipeline from the inputs of one item to its outputs: an
-    /// [`InferenceModule`](crate::InferenceModule), a [`Batcher`](crate::serving::Batcher) or any other
-    /// executable, with nothing before and after it.
+    /// A pipeline from the inputs of one item to its outputs, without functions. `model` is an
+    /// [`InferenceModule`](crate::InferenceModule), a [`Batcher`](crate::serving::Batcher) or any other executable.
     pub fn new(executable: impl Executable + 'static) -> Self {
         Self {
             batching: Batching::of(executable.signature()),
@@ -80,7 +83,7 @@ impl<T: ?Sized, U> Pipeline<T, U> {
         self
     }
 
-    /// At most so many items at a time, within what the model takes.
+    /// The most items in a batch, within what the model takes.
     #[must_use]
     pub fn max_batch(mut self, items: usize) -> Self {
         self.batching = self.batching.map(|batching| batching.at_most(items));
@@ -98,11 +101,10 @@ impl<T: ?Sized, U> Pipeline<T, U> {
 
     /// Runs any number of items, owned or borrowed, and returns the results in their order.
     ///
-    /// Where `T` is `str` or a slice, `texts.iter().map(String::as_str)` borrows the items of a
-    /// `Vec<String>`.
+    /// If `T` is `str` or a slice, `texts.iter().map(String::as_str)` borrows the items of a `Vec<String>`.
     ///
     /// # Errors
-    /// The first of [`run_iter`](Self::run_iter). Chunks after its own are not run.
+    /// The first error of [`run_iter`](Self::run_iter). Chunks after the failed one are not run.
     pub fn run_batch<I>(&self, items: I) -> Result<Vec<U>>
     where
         I: IntoIterator<Item: Borrow<T>>,
@@ -110,11 +112,11 @@ impl<T: ?Sized, U> Pipeline<T, U> {
         self.run_iter(items).collect()
     }
 
-    /// Runs items chunk by chunk while results are asked for, and gives them in the items' order. No more
-    /// than a chunk is in memory.
+    /// Runs items chunk by chunk while results are asked for, and gives the results in the items' order. No more than a
+    /// chunk is in memory.
     ///
-    /// An error is that of one item, which [`Error::item`] numbers, and the others go on; a batch that
-    /// fails as a whole is an error of each of its items.
+    /// An error belongs to one item, which [`Error::item`] numbers, and the other items go on. A batch that fails as a whole
+    /// is an error of each of its items.
     pub fn run_iter<'a, I>(&'a self, items: I) -> impl Iterator<Item = Result<U>> + use<'a, T, U, I>
     where
         I: IntoIterator<Item: Borrow<T>>,
@@ -162,12 +164,11 @@ impl<T: ?Sized, U> Pipeline<T, U> {
 }
 
 impl<U> Pipeline<[HostTensor], U> {
-    /// Puts a function before the model: from one item to the model's inputs, in order, without their batch
-    /// axis.
+    /// Puts a function before the model: from one item to the model's inputs, in order, without their batch axis.
     ///
-    /// It gives an array or a [`HostTensor`]; for several inputs a tuple, a `Vec` or an array of them; or a
-    /// `Result` of these with any error, which becomes the source of an
-    /// [`ErrorKind::Processing`] (an [`Error`] stays as it is).
+    /// The function gives an array or a [`HostTensor`], or for several inputs a tuple, a `Vec` or an array of these. The
+    /// function may give a `Result` of these with any error. The error becomes the source of an
+    /// [`ErrorKind::Processing`]; an [`Error`] stays unchanged.
     ///
     /// ```
     /// # use accelerant::{DType, HostTensor, InferenceModule, OptimizeOptions, export::GraphBuilder};
@@ -201,7 +202,7 @@ impl<T: ?Sized> Pipeline<T> {
     /// Puts a function after the model: from the outputs of one item, in order, without their batch axis,
     /// to a result. Errors are as in [`pre`](Pipeline::pre).
     ///
-    /// The outputs share the memory of their batch: one that is kept keeps all of it.
+    /// The outputs share the memory of their batch: an output that is kept keeps the memory of the whole batch.
     #[must_use]
     pub fn post<U, E>(
         self,

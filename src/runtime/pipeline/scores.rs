@@ -1,4 +1,4 @@
-//! What is often done with the outputs of a classifier.
+//! Softmax and top-k, for the outputs of a classifier.
 
 use half::{bf16, f16};
 use ndarray::{ArrayBase, ArrayD, Axis, CowArray, Data, Dimension, IxDyn};
@@ -7,10 +7,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::spec::DType;
 use crate::tensor::{Element, HostTensor};
 
-/// Scores as 32-bit floats: a [`HostTensor`] of a float type, or an ndarray array or view of what
-/// is turned into `f32` without loss, such as `f32`, [`struct@f16`] and [`struct@bf16`].
+/// Scores as 32-bit floats: a [`HostTensor`] of a float type, or an ndarray array or view of a type that becomes `f32`
+/// without loss, such as `f32`, [`struct@f16`] and [`struct@bf16`].
 pub trait Scores {
-    /// The scores. Those of type `f64` are rounded.
+    /// The scores. Scores of type `f64` are rounded.
     ///
     /// # Errors
     /// [`ErrorKind::DTypeMismatch`] for integers and bools.
@@ -51,8 +51,8 @@ where
 
 /// Probabilities along an axis: `exp(x - max) / sum(exp(x - max))`, in 32-bit floats, of the same shape.
 ///
-/// The largest score of a line is taken off first, so that no score is too large. A line with a NaN
-/// or +∞, or of nothing but -∞, is NaN.
+/// The largest score of a line is subtracted first, so that no exponential overflows. A line with a NaN or +∞, or of -∞
+/// alone, is NaN.
 ///
 /// ```
 /// use accelerant::pipeline::softmax;
@@ -80,8 +80,7 @@ pub fn softmax(scores: &(impl Scores + ?Sized), axis: usize) -> Result<ArrayD<f3
     Ok(scores)
 }
 
-/// The places and values of the `k` largest of `[n]` scores, the largest first; all `n` where `k` is
-/// more.
+/// The places and values of the `k` largest of `[n]` scores, the largest first. A larger `k` gives all `n`.
 ///
 /// Of equal scores the first comes first. NaN counts as less than any number.
 ///

@@ -1,4 +1,4 @@
-//! What is measured of two tensors that should be the same.
+//! The difference of two tensors that should be the same.
 
 use std::fmt;
 
@@ -42,12 +42,12 @@ pub struct Difference {
     pub relative: f64,
     /// The cosine of the angle between both, as vectors of all values: 1 where one is a multiple of the other.
     pub cosine: f64,
-    /// In which part of the rows along the last axis the largest value is at the same place; none for tensors of rank 0
-    /// and rows of one value.
+    /// The part of the rows along the last axis that have their largest value at the same place. `None` for tensors of rank
+    /// 0 and rows of one value.
     pub top1: Option<f64>,
-    /// How many values are further off than the tolerance.
+    /// The number of values that are further off than the tolerance.
     pub off: usize,
-    /// How many values were compared.
+    /// The number of values that were compared.
     pub values: usize,
     /// The index of the value that is furthest beyond the tolerance, counted along all axes in row-major order.
     pub worst: usize,

@@ -22,7 +22,7 @@ pub struct LayerDifference {
     pub node: String,
     /// The operator of the node.
     pub operator: String,
-    /// By how much, over all samples.
+    /// The difference, over all samples.
     pub difference: Difference,
 }
 

@@ -1,5 +1,5 @@
-//! A module against the model that it was made of, on another runtime: how far its results are off, and on request
-//! where they begin to be. What is measured of two tensors is in `difference`, extra outputs are in `layers`.
+//! A module against the model that it was made of, on another runtime: how far the results are off, and on request where
+//! the difference begins. `difference` compares two tensors, and `layers` has extra outputs.
 
 mod difference;
 mod layers;
@@ -56,7 +56,7 @@ impl VerifyOptions {
     }
 
     /// Whether the values between layers are compared too. The model is then built once more on both runtimes, with each
-    /// value as an output: a runtime that joins layers joins fewer of them, and takes the memory of all values.
+    /// value as an output. The runtime joins fewer layers then, and takes the memory of all values.
     #[must_use]
     pub fn layer_by_layer(mut self, compared: bool) -> Self {
         self.layers = compared;
@@ -66,7 +66,23 @@ impl VerifyOptions {
 
 /// How far a module is from its source.
 ///
-/// The text is a table for people. The type implements [`Serialize`].
+/// The text is a table for people. [`Serialize`] writes the same for programs.
+///
+/// ```no_run
+/// use accelerant::{DType, HostTensor, InferenceModule, OptimizeOptions, export::GraphBuilder};
+///
+/// let graph = GraphBuilder::new("double");
+/// let x = graph.input("x", DType::F32, [3])?;
+/// graph.output("y", &x.affine(2.0, 0.0)?)?;
+/// let options = OptimizeOptions::new().keep_source(true);
+/// let module = InferenceModule::compile(&graph.finish()?, &options)?;
+///
+/// let sample = vec![HostTensor::from(ndarray::array![1.0f32, 2.0, 3.0])];
+/// let verification = module.verify(&[sample])?;
+/// assert!(verification.passed());
+/// println!("{verification}");
+/// # Ok::<(), accelerant::Error>(())
+/// ```
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Verification {
@@ -86,7 +102,7 @@ pub struct Verification {
 pub struct OutputDifference {
     /// The output.
     pub name: String,
-    /// By how much.
+    /// The difference.
     pub difference: Difference,
 }
 

@@ -1,6 +1,6 @@
-//! Sizes and values that only a run shows, and that end the process inside ONNX Runtime: a size of 0 where it divides by
-//! the size, the least integer divided by -1. Nodes before such a node make an error of them, or another number that
-//! gives the same result. What the model itself says is refused in `refused`.
+//! Sizes and values of a run that end the process inside ONNX Runtime: a size of 0 where ONNX Runtime divides by the size,
+//! and the least integer divided by -1. Guards are nodes before such a node. They make an error of the size or value, or
+//! another number that gives the same result. `refused` refuses what the model itself states.
 
 mod needs;
 mod write;

@@ -1,5 +1,5 @@
-//! What a user may ask of TensorRT: how to build, where and how to run. Values only; what they
-//! mean to the library is the business of the files beside.
+//! Options of TensorRT: how to build, where and how to run. Values only; the files beside know their meaning for the
+//! library.
 
 use std::{collections::BTreeMap, fmt, ops::ControlFlow, path::PathBuf, sync::Arc};
 
@@ -87,116 +87,120 @@ impl TensorRtOptions {
         self
     }
 
-    /// Most scratch memory that a layer may use, in bytes. By default all of the device.
+    /// The most scratch memory that a layer may use, in bytes. By default all of the device's memory.
     #[must_use]
     pub fn workspace(mut self, bytes: u64) -> Self {
         self.workspace = Some(bytes);
         self
     }
 
-    /// How long the builder may search, 0 to 5. By default the library's own choice (3).
+    /// The effort of the builder's search, 0 to 5. By default the library chooses (3).
     #[must_use]
     pub fn optimization_level(mut self, level: u8) -> Self {
         self.optimization_level = Some(level);
         self
     }
 
-    /// Most auxiliary streams on which independent layers run at once. By default the library's
-    /// own choice.
+    /// The most auxiliary streams on which independent layers run at once. By default the library chooses.
     #[must_use]
     pub fn aux_streams(mut self, count: u16) -> Self {
         self.aux_streams = Some(count);
         self
     }
 
-    /// Whether f32 matrix products and convolutions may round their inputs to TF32 (10 bits of
-    /// mantissa). By default they may.
+    /// Whether f32 matrix products and convolutions may round their inputs to TF32 (10 bits of mantissa). By default they
+    /// may.
     ///
-    /// TensorRT-RTX 1.6 notes the wish in its engines and was seen to use TF32 all the same on a
-    /// device of compute capability 9.0; `NVIDIA_TF32_OVERRIDE=0` in the environment of the
-    /// program holds.
+    /// On a device of compute capability 9.0, TensorRT-RTX 1.6 was seen to use TF32 against this option, though its engines
+    /// note the option. `NVIDIA_TF32_OVERRIDE=0` in the environment of the program holds there.
     #[must_use]
     pub fn tf32(mut self, allowed: bool) -> Self {
         self.tf32 = allowed;
         self
     }
 
-    /// Whether the engine keeps what an inspection of its layers tells: types, shapes, metadata.
-    /// By default it keeps their names alone.
+    /// Whether the engine keeps the types, shapes and metadata of its layers, for an inspection. By default the engine keeps
+    /// the names of its layers alone.
     #[must_use]
     pub fn layer_details(mut self, kept: bool) -> Self {
         self.layer_details = kept;
         self
     }
 
-    /// Compute capabilities to build for, as 10 × major + minor, such as 89. TensorRT-RTX only.
-    /// By default its engines run on every device that it supports. There are 75, 80, 86, 89, 120 and 121;
-    /// devices of 9.0, which it does not support officially, run engines of the default alone.
+    /// Compute capabilities to build for, as 10 × major + minor: 75, 80, 86, 89, 120 and 121. TensorRT-RTX only.
+    ///
+    /// By default an engine runs on every device that TensorRT-RTX supports. Devices of 9.0, which TensorRT-RTX does not
+    /// support officially, run only engines of the default.
     #[must_use]
     pub fn compute_capabilities(mut self, capabilities: impl IntoIterator<Item = u16>) -> Self {
         self.compute_capabilities = capabilities.into_iter().collect();
         self
     }
 
-    /// A file that keeps the builder's timings: read if it is there, written after a build.
-    /// TensorRT-RTX measures nothing while building and ignores it.
+    /// A file that keeps the builder's timings. The builder reads the file if the file exists, and writes the file after a
+    /// build. TensorRT-RTX measures nothing during a build, and ignores the file.
     ///
-    /// Trust the file as a program: TensorRT reads it without checks.
+    /// Trust the file as a program: TensorRT reads the file without checks.
     #[must_use]
     pub fn timing_cache(mut self, path: impl Into<PathBuf>) -> Self {
         self.timing_cache = Some(path.into());
         self
     }
 
-    /// A file that keeps the kernels compiled at run time, by default one beside the engine in the
-    /// [cache](crate::cache). It is read when an engine is loaded. It is written when the first context is made, after
-    /// executions with new shapes where their kernels are compiled at once, and when the engine is dropped. Several
-    /// processes may add to one file; a file with `.lock` appended to the name keeps them apart.
-    /// TensorRT-RTX only; the file fits one device and driver, and that of another is replaced.
+    /// A file that keeps the kernels that are compiled at run time. By default the file is beside the engine in the
+    /// [cache](crate::cache). TensorRT-RTX only.
     ///
-    /// Trust the file as a program: TensorRT reads it without checks.
+    /// The file is read when an engine is loaded. The file is written when the first context is made, and when the engine is
+    /// dropped. Where kernels are compiled at once, the file is also written after executions with new shapes. Several
+    /// processes may add to one file; a lock file, `.lock` behind the same name, keeps them apart. The file fits one device
+    /// and driver, and the file of another device or driver is replaced.
+    ///
+    /// Trust the file as a program: TensorRT reads the file without checks.
     #[must_use]
     pub fn runtime_cache(mut self, path: impl Into<PathBuf>) -> Self {
         self.runtime_cache = Some(path.into());
         self
     }
 
-    /// Whether an execution is captured as one CUDA graph and launched again, which makes small
-    /// models faster. Addresses are captured when they are met for the second time, and each context
-    /// keeps the graphs of the last 64. What cannot be captured is enqueued plainly:
-    /// [`ExecutionCounters`](crate::backend::ExecutionCounters) tell. By default not.
+    /// Whether an execution is captured as one CUDA graph and launched again, which makes small models faster. By default
+    /// executions are not captured.
     ///
-    /// With TensorRT-RTX, kernels for a new shape are then compiled before its first execution, and
-    /// not behind the ones before.
+    /// Addresses are captured when they come for the second time, and each context keeps the graphs of the last 64
+    /// addresses. An execution that cannot be captured is enqueued plainly.
+    /// [`ExecutionCounters`](crate::backend::ExecutionCounters) count both.
+    ///
+    /// With graphs, TensorRT-RTX compiles the kernels for a new shape before the first execution, and not during the
+    /// executions before.
     #[must_use]
     pub fn cuda_graph(mut self, captured: bool) -> Self {
         self.cuda_graph = captured;
         self
     }
 
-    /// Whether a kernel may start while the one before it ends (programmatic dependent launch), as the
-    /// library has it. By default so, but for TensorRT-RTX on devices of compute capability 9.0.
+    /// Whether a kernel may start while the kernel before ends (programmatic dependent launch). By default kernels may, as
+    /// the library has it, but not with TensorRT-RTX on devices of compute capability 9.0.
     ///
-    /// There TensorRT-RTX 1.6, which does not support them officially, starts kernels that read what the one before
-    /// has not written yet: results are wrong, differently in each run, where a network's layers
-    /// happen to follow closely enough. Without overlap every execution is a CUDA graph whose kernels wait for each
-    /// other, whatever [`cuda_graph`](Self::cuda_graph) says; the first at new addresses work on memory of their context.
-    /// An engine that can never be captured, since it waits for the device itself, runs as the library has it, with a
-    /// warning; so do, without one, executions whose output shapes are computed.
+    /// TensorRT-RTX 1.6 does not support these devices officially. A kernel on such a device may read what the kernel before
+    /// has not written yet. Where a network's layers follow closely enough, results are wrong, differently in each run.
+    ///
+    /// Without overlap every execution is a CUDA graph, whatever [`cuda_graph`](Self::cuda_graph) says, and the kernels of
+    /// the graph wait for each other. The first executions at new addresses work on memory of their context. An engine that
+    /// waits for the device itself cannot be captured, and runs as the library has it, with a warning. Executions with
+    /// computed output shapes run so too, without a warning.
     #[must_use]
     pub fn kernel_overlap(mut self, allowed: bool) -> Self {
         self.kernel_overlap = Some(allowed);
         self
     }
 
-    /// Whether CUDA graphs are captured where no other thread can break a capture, from the first one on. By default from the
-    /// first one on that was broken, in the whole process.
+    /// Whether all CUDA graphs are captured where no other thread can break a capture. By default they are, in the whole
+    /// process, after the first capture that was broken.
     ///
-    /// Threads that wait for the whole device during a capture break it: by `cuCtxSynchronize`, or the first `new_stream` of
-    /// cudarc's `CudaContext`. Their call is refused, and driver 580.159 may crash. Make such calls in
-    /// [`without_captures`](crate::cuda::without_captures), or set this where they cannot be told.
+    /// A thread that waits for the whole device during a capture breaks the capture: by `cuCtxSynchronize`, or by the first
+    /// `new_stream` of cudarc's `CudaContext`. The thread's call is refused, and driver 580.159 may crash. Make such calls in
+    /// [`without_captures`](crate::cuda::without_captures). If you cannot find all such calls, set this option.
     ///
-    /// The capture is on a stream of a green context then, which needs a driver for CUDA 12.5 or newer. Its graphs take 5 µs
+    /// The capture is then on a stream of a green context, which needs a driver for CUDA 12.5 or newer. The graphs take 5 µs
     /// longer (5 % of a ResNet-50 at batch 1), and a capture for other shapes keeps 0.04 to 0.2 MB of the host's memory.
     #[must_use]
     pub fn isolated_captures(mut self, isolated: bool) -> Self {
@@ -205,40 +209,42 @@ impl TensorRtOptions {
     }
 
     /// Whether a model is exported with [layers in the forms](crate::export::Target::for_compute_capability) that are
-    /// faster on compute capability 9.0, by the optima of its symbols' sizes, whatever the [profiles](Self::profiles) say.
-    /// By default so for TensorRT-RTX on such a device, unless the engine is for
-    /// [others](Self::compute_capabilities).
+    /// faster on compute capability 9.0. The optima of the symbols' sizes decide, whatever the [profiles](Self::profiles)
+    /// say. By default models are exported so for TensorRT-RTX on such a device, unless the engine is for
+    /// [other capabilities](Self::compute_capabilities).
     #[must_use]
     pub fn hopper_forms(mut self, written: bool) -> Self {
         self.hopper_forms = Some(written);
         self
     }
 
-    /// Most executions of one engine at a time, at least 1; more of them wait, those on host tensors
-    /// in their threads, those on the device by events. Each has its own scratch memory, unless that is
-    /// [shared](Self::shared_scratch). Where executions are CUDA graphs, which are of one context and its
-    /// sizes, sizes that are used in turn should have as many. By default 2, or one for each size that the model is
-    /// [tuned for](crate::Symbol::tuned_for), up to 8. They are made when they are needed.
+    /// The most contexts of one engine, and with that the most executions at a time, at least 1. By default 2, or one for
+    /// each size that the model is [tuned for](crate::Symbol::tuned_for), up to 8. Contexts are made when they are needed.
+    ///
+    /// Other executions wait: those on host tensors in their threads, and those on the device by events. Each context has
+    /// its own scratch memory, unless that is [shared](Self::shared_scratch). CUDA graphs belong to one context and its
+    /// sizes, and sizes that are used in turn should have a context each.
     #[must_use]
     pub fn max_contexts(mut self, count: usize) -> Self {
         self.max_contexts = Some(count);
         self
     }
 
-    /// Whether all contexts of the engine share one scratch memory. Their executions run one after the
-    /// other on the device then; what several contexts are still good for is to keep the shapes
-    /// and CUDA graphs of several streams. By default not.
+    /// Whether all contexts of the engine share one scratch memory. By default each context has its own.
+    ///
+    /// With shared memory, executions run one after the other on the device. Several contexts still keep the shapes and CUDA
+    /// graphs of several streams.
     #[must_use]
     pub fn shared_scratch(mut self, shared: bool) -> Self {
         self.shared_scratch = shared;
         self
     }
 
-    /// The ranges of sizes to build for. By default one for each size that a symbol is
+    /// The ranges of sizes to build for. By default one range for each size that a symbol is
     /// [tuned for](crate::Symbol::tuned_for), and then one of each symbol's whole range.
     ///
-    /// An engine of TensorRT-RTX for compute capability 9.0, where [single sizes](Profiles::sizes) are up to twice
-    /// as fast, has by default profiles also for the optima of symbols that are tuned for nothing else, and the
+    /// On compute capability 9.0, [single sizes](Profiles::sizes) are up to twice as fast. An engine of TensorRT-RTX for such
+    /// a device has by default two more profiles: for the optima of symbols that are tuned for nothing else, and for the
     /// smallest size of the first axis.
     #[must_use]
     pub fn profiles(mut self, profiles: Profiles) -> Self {
@@ -246,17 +252,17 @@ impl TensorRtOptions {
         self
     }
 
-    /// Runs with the profile of this [name](Profiles::named) alone; the module's signature has its ranges
-    /// then. By default a run uses the first profile that its sizes fit; a module can be had
-    /// [for each](crate::InferenceModule::for_profile).
+    /// Runs with the profile of this [name](Profiles::named) alone. The module's signature then has the ranges of the
+    /// profile. By default a run uses the first profile that its sizes fit.
+    /// [`InferenceModule::for_profile`](crate::InferenceModule::for_profile) gives a module for each profile.
     #[must_use]
     pub fn profile(mut self, name: impl Into<String>) -> Self {
         self.profile = Some(name.into());
         self
     }
 
-    /// The most device memory for weights and contexts, in bytes. Fewer contexts are made where it
-    /// is short, and an engine is refused that does not fit with one. By default no limit.
+    /// The most device memory for weights and contexts, in bytes. Where the limit is short, fewer contexts are made. An
+    /// engine that does not fit with one context is refused. By default there is no limit.
     #[must_use]
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.memory_limit = Some(bytes);
@@ -288,7 +294,7 @@ impl TensorRtOptions {
         self
     }
 
-    /// A callback that follows a build and may stop it. It is called on threads of the library.
+    /// A callback that follows a build and may stop the build. Threads of the library call the callback.
     #[must_use]
     pub fn progress(
         mut self,

@@ -1,5 +1,5 @@
-//! Inputs whose values decide shapes, such as the sizes that a `Reshape` is given: the range of values
-//! that an engine is built for, and the values of a run, which TensorRT wants in host memory.
+//! Inputs with values that decide shapes, such as the sizes of a `Reshape`: the range of values that an engine is built for,
+//! and the values of a run, which TensorRT needs in host memory.
 
 use crate::backend::tensorrt::ffi::ProfileShape;
 use crate::error::{Error, ErrorKind, Result};

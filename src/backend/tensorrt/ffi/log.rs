@@ -1,4 +1,4 @@
-//! What C++ says on its way: lines for the log, and the number of CUDA's error.
+//! Messages of C++: lines for the log, and the number of CUDA's error.
 
 use std::{cell::Cell, panic::catch_unwind};
 

@@ -1,4 +1,4 @@
-//! Whom C++ asks for memory in the middle of an execution: outputs have it whose shape is computed.
+//! Memory that C++ asks for in the middle of an execution, for outputs with a computed shape.
 
 /// Gives memory to outputs whose shape is computed, and hears their shapes.
 pub(crate) trait Outputs {

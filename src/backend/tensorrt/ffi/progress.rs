@@ -1,4 +1,4 @@
-//! What C++ tells while it builds, and what a caller hears of it.
+//! The progress of a build: what C++ tells, and what a caller hears.
 
 use std::{
     ops::ControlFlow,

@@ -1,9 +1,10 @@
-//! Streams to capture on that other threads leave alone.
+//! Streams for captures that other threads leave alone.
 //!
-//! A capture on an ordinary stream is ended by any thread that waits for the whole device (`cuCtxSynchronize`, and with it
-//! cudarc's first `CudaContext::new_stream` of a handle): the call fails, so does the capture, and driver 580.159 crashes in
-//! some of these cases. On a stream of a green context both go on undisturbed. What is captured there starts some
-//! microseconds later and keeps some of the host's memory, so it is only done where it was asked for or a capture was broken.
+//! A thread that waits for the whole device ends a capture on an ordinary stream (`cuCtxSynchronize`, and with it cudarc's first
+//! `CudaContext::new_stream` of a handle). The call fails, the capture fails too, and driver 580.159 crashes in some of these
+//! cases. With a stream of a green context, call and capture go on undisturbed. Graphs that are captured there start some
+//! microseconds later and keep some of the host's memory. Such streams are therefore used only if they were asked for, or after
+//! a capture was broken.
 
 use std::mem::MaybeUninit;
 use std::ptr;

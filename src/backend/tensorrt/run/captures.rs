@@ -1,8 +1,7 @@
-//! Who may use the library while an execution is captured: nobody. Knows nothing of graphs.
+//! The right to capture: no other thread may use the library while an execution is captured. Knows nothing of graphs.
 //!
-//! An execution of TensorRT-RTX 1.6.1 that records an event while another context is captured crashes
-//! the driver, as if the contexts shared events; and CUDA refuses some of what loading does to other threads
-//! while one captures.
+//! An execution of TensorRT-RTX 1.6.1 that records an event while another context is captured crashes the driver, as if the
+//! contexts shared events. CUDA also refuses some of the calls that loading makes while another thread captures.
 
 use std::cell::Cell;
 use std::sync::{

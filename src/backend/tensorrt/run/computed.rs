@@ -1,5 +1,5 @@
-//! Outputs whose shape is computed: nobody knows it before the execution, so TensorRT asks for memory in
-//! the middle of it. That memory is kept here, and what came into it is copied to where it belongs.
+//! Outputs with a computed shape. The shape is not known before the execution, and TensorRT asks for memory in the middle of
+//! the execution. That memory is kept here, and its contents are copied to the output.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What an executable did so far, counted without locks.
+//! The work of an executable so far, counted without locks.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 

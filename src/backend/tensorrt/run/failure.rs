@@ -1,4 +1,4 @@
-//! What an error of the library means: of the device, of this machine, or of the bytes of an engine.
+//! The meaning of an error of the library: of the device, of this machine, or of the bytes of an engine.
 
 use crate::backend::tensorrt::ffi;
 use crate::error::{Error, ErrorKind, Result};

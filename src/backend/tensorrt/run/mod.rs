@@ -1,4 +1,4 @@
-//! An engine on its device: contexts and who gets them, memory, graphs, and what it all did. Nothing of models.
+//! An engine on its device: contexts and their leases, memory, graphs, and counters. Nothing of models.
 
 mod apart;
 pub(crate) mod captures;

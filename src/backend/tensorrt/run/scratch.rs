@@ -10,11 +10,11 @@ use super::queue::Queue;
 use crate::backend::tensorrt::ffi::device_error;
 use crate::error::Result;
 
-/// One scratch memory, and who used it last.
+/// One scratch memory, and its last user.
 pub(crate) struct Scratch {
     last: Mutex<Last>,
     address: u64,
-    // Freed when everybody who uses it is gone.
+    // Freed when the last user is gone.
     _memory: DeviceMemory,
 }
 

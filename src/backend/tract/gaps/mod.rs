@@ -1,5 +1,5 @@
-//! What tract ignores or computes wrongly, by name: refused here, before tract sees a model, since tract itself would
-//! say nothing. Each refusal names the node and says what to use instead.
+//! Everything that tract ignores or computes wrongly, by name. A model is refused here, before tract sees the model, since
+//! tract itself would say nothing. Each refusal names the node and says what to use instead.
 
 mod resize;
 mod rules;

@@ -1,5 +1,5 @@
-//! What tract gets wrong of operators that it has, by operator, type and constants. The table beside lists the
-//! operators and attributes.
+//! Operators that tract has and gets wrong, by operator, type and constants. The table beside lists the operators and
+//! attributes.
 
 use super::resize;
 use super::view::{View, attribute};

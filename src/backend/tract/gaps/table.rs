@@ -1,5 +1,5 @@
-//! The operators that tract runs, and which of their attributes it reads. Attributes with values stand for those that
-//! tract ignores: only these values mean what tract does. What is not here is refused.
+//! The operators that tract runs, with the attributes that tract reads. Attributes with values stand for those that tract
+//! ignores: only these values mean what tract does. An operator that is not here is refused.
 //!
 //! Made by reading `tract-onnx` 0.23.9 beside ONNX's schemas, and by running ONNX's backend tests and a grid of
 //! recurrent layers (`tests/tract_gaps.rs`). A new version of tract is checked with the same tests.

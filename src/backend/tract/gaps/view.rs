@@ -1,4 +1,4 @@
-//! What is known of the values of a graph before it runs: element types, sizes and constants. No rules.
+//! Everything that is known of the values of a graph before a run: element types, sizes and constants. No rules.
 
 use std::collections::HashMap;
 

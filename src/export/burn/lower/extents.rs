@@ -1,5 +1,5 @@
-//! Sizes over all captures: which are fixed, which are a size of the inputs, and which follow from
-//! one by a formula. What is found in two captures must hold in the others.
+//! Sizes over all captures: fixed sizes, sizes of the inputs, and sizes that follow from a size of the inputs by a formula. A
+//! formula of two captures must hold in the others.
 
 use ::burn::backend::ir::TensorIr;
 

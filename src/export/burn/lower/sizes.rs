@@ -1,5 +1,5 @@
-//! What depends on the sizes of the inputs: counting tensors, causal masks, repetitions as often as a
-//! size. Which sizes there are is found out in `extents`.
+//! Operations that depend on the sizes of the inputs: counting tensors, causal masks, repetitions as often as a size.
+//! `extents` finds the sizes.
 
 use ::burn::backend::capture::TensorId;
 use ::burn::backend::ir::{

@@ -1,5 +1,5 @@
-//! What a forward function takes and returns: tensors, and anything made of them; how they are
-//! named, taken apart and put together again. No graphs.
+//! The arguments and results of a forward function: tensors, and anything made of tensors. How they are named, taken apart
+//! and put together again. No graphs.
 
 mod compound;
 mod host;
@@ -54,8 +54,8 @@ pub trait BurnTensors: Sized {
     }
 }
 
-/// Implements [`BurnTensors`](crate::burn::BurnTensors) for a struct whose fields are tensors, or
-/// made of them. The tensors get the names of the fields, joined by dots where they are nested.
+/// Implements [`BurnTensors`](crate::burn::BurnTensors) for a struct of tensors, or of types that are made of tensors. The
+/// tensors get the names of the fields, joined by dots where structs are nested.
 ///
 /// ```
 /// use burn::tensor::{Bool, Int, Tensor};
@@ -314,7 +314,10 @@ macro_rules! kinds {
 
             fn capture_id(&self) -> Result<TensorId> {
                 let primitive = self.clone().try_into_primitive::<CaptureBackend>().map_err(|e| {
-                    let text = format!("a tensor does not live on the capture device: {e:?}");
+                    let text = format!(
+                        "an output is not on the capture device: make it from an input or on `x.device()`, the \
+                         device of one ({e:?})"
+                    );
                     Error::new(ErrorKind::InvalidArgument, text).in_operation("capture")
                 })?;
                 Ok(primitive.id())

@@ -5,7 +5,7 @@ use candle_nn::{Init, VarBuilder};
 
 /// Group normalization, as [`candle_nn::GroupNorm`], of `[batch, channels, …]`.
 ///
-/// It holds candle's layer, which runs it, and shares its parameters.
+/// This type holds candle's layer, which runs, and shares the parameters of that layer.
 #[derive(Clone, Debug)]
 pub struct GroupNorm {
     candle: candle_nn::GroupNorm,
@@ -56,7 +56,7 @@ impl GroupNorm {
         self.num_groups
     }
 
-    /// What is added to the variance.
+    /// The number that is added to the variance.
     pub fn eps(&self) -> f64 {
         self.eps
     }

@@ -22,7 +22,7 @@ pub(super) use record::{record, record_sequence};
 pub use recurrent::{Cell, GRU, GRUState, LSTM, LSTMState, RNN, Sequence, gru, lstm};
 pub use sequential::{Func, FuncT, Sequential, func, func_t, seq};
 
-/// A model or layer whose forward is written once, for running and for exporting.
+/// A model or layer with a forward that is written once, for running and for exporting.
 ///
 /// ```
 /// use accelerant::candle::{Forward, TensorOps};
@@ -42,8 +42,8 @@ pub use sequential::{Func, FuncT, Sequential, func, func_t, seq};
 /// }
 /// ```
 ///
-/// The layers of candle_nn whose parameters can be read implement it. [`BatchNorm`] and
-/// [`Dropout`] do what they do in inference.
+/// The layers of candle_nn with readable parameters have this trait. [`BatchNorm`] and [`Dropout`] do what they do in
+/// inference.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be exported: it does not implement `Forward`",
     label = "this layer is not known",
@@ -98,7 +98,7 @@ pub enum Layer<'a> {
     Linear(&'a Linear),
     /// The rectifier with a learned slope.
     PReLU(&'a PReLU),
-    /// A product with a weight that may be quantized; those that are run, but are not exported.
+    /// A product with a weight that may be quantized. A quantized weight runs, and is not exported.
     QMatMul(&'a QMatMul),
     /// Root mean square normalization along the last axis.
     RmsNorm(&'a RmsNorm),

@@ -15,7 +15,7 @@ use crate::export::lower::Kind;
 /// A layer with a state, as [`candle_nn::RNN`], over `[batch, length, features]`.
 #[allow(clippy::upper_case_acronyms, reason = "candle's name")]
 pub trait RNN {
-    /// What is passed on from step to step.
+    /// The state that goes from step to step.
     type State<T: TensorOps>: Clone;
 
     /// A state of zeros for a batch of this size.

@@ -116,12 +116,12 @@ type Closure<'a> = dyn Fn(&Traced, bool) -> Result<Traced> + Send + Sync + 'a;
 #[derive(Clone)]
 pub struct Func<'a>(FuncT<'a>);
 
-/// A closure that is told whether it trains, as [`candle_nn::FuncT`]; in a forward it does not.
+/// A closure with an argument for training, as [`candle_nn::FuncT`]. In a forward the argument is false.
 #[derive(Clone)]
 pub struct FuncT<'a>(Arc<Closure<'a>>);
 
-/// A layer from a closure over a [`Traced`] tensor. Where the layer is run on candle's tensors,
-/// that holds one, and each of its methods is candle's.
+/// A layer from a closure over a [`Traced`] tensor. If the layer runs on candle's tensors, the traced tensor holds a candle
+/// tensor, and each method is candle's.
 pub fn func<'a, F>(f: F) -> Func<'a>
 where
     F: Fn(&Traced) -> Result<Traced> + Send + Sync + 'a,
@@ -129,7 +129,7 @@ where
     Func(func_t(move |xs, _| f(xs)))
 }
 
-/// As [`func`], for a closure that takes whether it trains.
+/// As [`func`], for a closure with an argument for training.
 pub fn func_t<'a, F>(f: F) -> FuncT<'a>
 where
     F: Fn(&Traced, bool) -> Result<Traced> + Send + Sync + 'a,

@@ -1,4 +1,4 @@
-//! Operators whose arguments are sizes, from the steps of a trace to ONNX.
+//! Operators with sizes as arguments, from the steps of a trace to ONNX.
 
 use super::Lowering;
 use crate::error::{Error, ErrorKind, Result};

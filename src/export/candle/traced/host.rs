@@ -1,4 +1,4 @@
-//! What a traced tensor cannot do: tell its values, or change in place.
+//! Methods that a traced tensor refuses: reading values, and changing in place.
 
 use candle_core::shape::Dim;
 use candle_core::{Result, Tensor, WithDType};

@@ -1,5 +1,5 @@
-//! The traced tensor: sizes and type without values, and a place on the tape. Its operations are
-//! in a file a family; where all its operands are constants an operation is candle's own.
+//! The traced tensor: sizes and type without values, and a place on the tape. A file has a family of operations. An operation
+//! on constants alone is candle's own.
 
 mod creation;
 mod elementwise;

@@ -1,5 +1,5 @@
-//! What a traced tensor does about shapes: candle's checks with candle's texts, then one step on
-//! the tape. Which sizes follow a symbol is decided later, in `sizes`.
+//! Shapes of a traced tensor: candle's checks with candle's texts, then one step on the tape. `sizes` decides later which
+//! sizes follow a symbol.
 
 use candle_core::shape::{Dim, Dims, ShapeWithOneHole};
 use candle_core::{Error, Result, Shape, Tensor};

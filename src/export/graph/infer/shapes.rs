@@ -1,4 +1,4 @@
-//! What changes the axes of a tensor or picks some of it.
+//! Shape rules of operators that change the axes of a tensor or pick a part.
 
 use super::{Output, View, axis, broadcast, mismatch, same_dim};
 use crate::error::{Error, ErrorKind, Result};

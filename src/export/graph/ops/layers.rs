@@ -7,6 +7,18 @@ use crate::spec::DType;
 use crate::tensor::HostTensor;
 
 /// Parameters of a convolution along its spatial axes.
+///
+/// ```
+/// use accelerant::{DType, export::{Conv, GraphBuilder}};
+/// use ndarray::Array4;
+///
+/// let graph = GraphBuilder::new("convolution");
+/// let x = graph.input("x", DType::F32, [1, 3, 8, 8])?;
+/// let weight = graph.weight("weight", Array4::<f32>::zeros((16, 3, 3, 3)))?;
+/// let options = Conv { strides: vec![2, 2], padding: vec![(1, 1); 2], dilations: vec![1, 1], groups: 1 };
+/// assert_eq!(x.conv(&weight, None, &options)?.shape().to_string(), "[1, 16, 4, 4]");
+/// # Ok::<(), accelerant::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conv {
     /// Step of the window along each axis.

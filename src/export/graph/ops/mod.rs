@@ -1,5 +1,5 @@
-//! Operators as methods of a value, by the names the frameworks use. Each adds one ONNX node, or
-//! the few that stand for it where the target's operator set has no word for it.
+//! Operators as methods of a value, by the names of the frameworks. A method adds one ONNX node, or a few nodes where the
+//! target's operator set lacks the operator.
 
 mod layers;
 #[cfg(any(feature = "burn", feature = "candle"))]
@@ -199,7 +199,7 @@ impl Value {
         Ok(self.graph.constant("scalar", scalar(self.dtype, value)?))
     }
 
-    /// `x * scale + bias` with two numbers; a step that changes nothing is left out.
+    /// `x * scale + bias` with two numbers. A step that changes nothing is left out.
     ///
     /// # Errors
     /// [`ErrorKind::DTypeMismatch`] for bool.
@@ -267,7 +267,7 @@ impl Value {
         self.mul(&gate.affine(1.0, 1.0)?)?.affine(0.5, 0.0)
     }
 
-    /// Where this bool is set the first value, elsewhere the second, with numpy's broadcasting.
+    /// The first value where this bool is set, and the second value elsewhere, with numpy's broadcasting.
     ///
     /// # Errors
     /// [`ErrorKind::DTypeMismatch`] when this is not bool or the values' types differ.
@@ -275,7 +275,7 @@ impl Value {
         self.graph.node("Where").input(self).input(yes).input(no).build()
     }
 
-    /// With another element type; nothing is added when it already has it.
+    /// The value in another element type. If the value has that type already, nothing is added.
     ///
     /// # Errors
     /// When the graph refuses the node.

@@ -1,5 +1,5 @@
-//! Integers in the range of a type that is computed in a wider one, and floats cast to integers as Rust's `as`
-//! casts them, which both frameworks do on a CPU. What runtimes do beyond a range differs. Sums of wide integers.
+//! Integers in the range of a type that is computed in a wider type, and floats cast to integers as Rust's `as` casts them.
+//! Both frameworks cast so on a CPU, and runtimes differ beyond a range. Sums of wide integers.
 
 use crate::error::Result;
 use crate::export::graph::Value;

@@ -1,4 +1,4 @@
-//! What changes the axes of a value or picks some of it, and sizes that are known when the model runs.
+//! Operators that change the axes of a value or pick a part, and sizes that are known when the model runs.
 
 use super::{ints, pads};
 use crate::error::{Error, ErrorKind, Result};
@@ -7,7 +7,7 @@ use crate::spec::{Dim, Shape};
 use crate::tensor::HostTensor;
 
 impl Value {
-    /// Slices along `axis` at `indices`, whose axes take the place of `axis`.
+    /// Slices along `axis` at `indices`. The axes of `indices` take the place of `axis`.
     ///
     /// # Errors
     /// [`ErrorKind::DTypeMismatch`] for indices that are not i32 or i64.
@@ -32,8 +32,8 @@ impl Value {
         self.gather(&places, axis as i64)
     }
 
-    /// Position of the largest (`ArgMax`) or smallest (`ArgMin`) value along an axis, kept as
-    /// size 1, as i64; the first of several.
+    /// The position of the largest (`ArgMax`) or smallest (`ArgMin`) value along an axis, as i64; the first of several. The
+    /// axis is kept with size 1.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] when there is no such axis.
@@ -41,12 +41,12 @@ impl Value {
         self.graph.node(op).input(self).attr("axis", axis).build()
     }
 
-    /// The same value repeated along axes of size 1 up to the dimensions `dims`, whose symbols are
-    /// read from this value or `sources` when the model runs.
+    /// The same value, repeated along axes of size 1 up to the dimensions `dims`. The symbols of `dims` are read from this
+    /// value or `sources` when the model runs.
     ///
     /// # Errors
-    /// [`ErrorKind::ShapeMismatch`] when this value does not broadcast to `dims`, or a symbol is
-    /// nowhere to be read.
+    /// [`ErrorKind::ShapeMismatch`] when this value does not broadcast to `dims`, or when neither this value nor `sources` has
+    /// a symbol.
     pub fn expand(&self, dims: &[Dim], sources: &[&Value]) -> Result<Value> {
         let target = Shape::from(dims.to_vec());
         let named = |e: Error| e.in_operation("Expand").on_tensor(&*self.name);

@@ -1,5 +1,5 @@
-//! What is checked of a model before a consumer sees it. The parser of TensorRT ends the process on
-//! many models that break these rules, and tract on some.
+//! The checks of a model before a reader sees the model. The parser of TensorRT ends the process on many models that break
+//! these rules, and tract on some.
 
 mod names;
 #[cfg_attr(not(all(feature = "ort", feature = "_tensorrt")), allow(dead_code))]

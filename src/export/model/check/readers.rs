@@ -1,4 +1,4 @@
-//! What one consumer ends its process on, and others run: refused for that consumer alone, by name.
+//! Nodes that one reader ends its process on and other readers run: refused for that reader alone, by name.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! What is known of one value.
+//! Everything that is known of one value.
 
 use std::rc::Rc;
 

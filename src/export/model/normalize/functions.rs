@@ -1,5 +1,5 @@
-//! Calls of a model's own functions become the nodes of the function, so that checks and consumers
-//! see nodes of known operators alone. What that would make too large, or call itself, is refused.
+//! Calls of a model's own functions become the nodes of the function, so that checks and readers see nodes of known operators
+//! alone. Calls that would make the model too large, and functions that call themselves, are refused.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

@@ -1,5 +1,5 @@
-//! Inputs and outputs of a model as callers see them. What a file does not say of an output, or says
-//! wrongly, comes from inference.
+//! Inputs and outputs of a model as callers see them. Inference adds what a file does not say of an output, and corrects what
+//! a file says wrongly.
 
 use std::collections::HashMap;
 
@@ -141,6 +141,7 @@ fn complete(output: &mut ValueInfoProto, fact: Option<&Fact>) -> Result<()> {
         (Some(found), stated) => {
             if let Some(stated) = stated.as_ref().filter(|stated| stated.len() != found.len()) {
                 tracing::warn!(
+                    target: "accelerant::export",
                     "output `{}` is said to have rank {}, and has {}",
                     walk::short(&name),
                     stated.len(),

@@ -1,4 +1,4 @@
-//! The value of one node whose inputs are known: operators on sizes, scales and small tables.
+//! The value of one node with known inputs: operators on sizes, scales and small tables.
 
 use ndarray::{ArrayD, Axis, IxDyn, Slice, Zip, concatenate};
 

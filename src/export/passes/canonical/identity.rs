@@ -1,4 +1,5 @@
-//! `Identity` nodes, whose readers read what the node reads. Torch's exporter names equal weights through them.
+//! `Identity` nodes are left out: readers of such a node read the node's input. Torch's exporter names equal weights through
+//! `Identity` nodes.
 
 use std::collections::HashMap;
 

@@ -1,7 +1,7 @@
-//! Linear layers over rows that were put into another order, as torch's `MultiheadAttention` has them: batch and rows
-//! are exchanged before the layer and back after it, and query, key and value are one layer whose result is divided.
-//! The layer takes its rows in the order in which they were made, and each part is a layer of its own.
-//! Then the layers look as those of other exporters.
+//! Linear layers over rows that were put into another order, as torch's `MultiheadAttention` has them: batch and rows are
+//! exchanged before the layer and back after the layer, and the result of one layer is divided into query, key and value. The
+//! layer takes its rows in the order in which they were made, and each part is a layer of its own. Then the layers look as those
+//! of other exporters.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

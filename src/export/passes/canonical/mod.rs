@@ -1,6 +1,6 @@
-//! What a graph says in a roundabout way, said plainly, before other passes look for layers in it. Exporters name
-//! equal weights through an `Identity`, compute sizes that are known, and turn axes back and forth.
-//! What is changed here computes the same. A graph in which no other pass finds anything stays as it was.
+//! Roundabout forms of a graph, written plainly before other passes look for layers. Exporters name equal weights through an
+//! `Identity`, compute sizes that are known, and turn axes back and forth. The plain forms compute the same. A graph in which no
+//! other pass finds anything stays unchanged.
 
 mod constants;
 mod evaluate;

@@ -1,4 +1,4 @@
-//! Attention whose queries and keys are each multiplied by the root of the scale, as torch's exporter writes it: the
+//! Attention with queries and keys that are each multiplied by the root of the scale, as torch's exporter writes attention: the
 //! queries alone are multiplied, by the scale.
 
 use half::f16;

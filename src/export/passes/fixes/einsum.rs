@@ -1,4 +1,4 @@
-//! Capital letters in the equation of an `Einsum`, as torch's files have them: TensorRT-RTX 1.6 takes small ones alone
+//! Capital letters in the equation of an `Einsum`, as torch's files have them. TensorRT-RTX 1.6 takes small letters alone
 //! (`Invalid character(s) in Einsum equation`).
 
 use std::collections::BTreeSet;

@@ -1,7 +1,7 @@
-//! An activation before a product. TensorRT-RTX 1.6.1 computes another product: a linear layer with bias, its
-//! `Relu` or `Gelu`, and a product with that come out wrong by tens of percent on an H200, in fp32 and fp16,
-//! whatever the other factor is. Without bias, with any other activation, or with a bound between activation
-//! and product they are right, so a bound goes between.
+//! An activation before a product. TensorRT-RTX 1.6.1 computes another product: the product of a linear layer with bias, behind
+//! its `Relu` or `Gelu`, comes out wrong by tens of percent. This was seen on an H200, in fp32 and fp16, whatever the other
+//! factor is. The product is right without bias, with any other activation, and with a bound between activation and product.
+//! A bound is written between the two.
 
 use crate::error::Result;
 use crate::export::graph::{Graph, Wiring, scalar};

@@ -1,6 +1,5 @@
-//! A group norm of one group. TensorRT's parser gives the number of groups to a layer that takes 1 for "each
-//! channel by itself", and so normalizes each channel alone. One group is written as an instance norm of all
-//! channels.
+//! A group norm of one group. TensorRT's parser gives the number of groups to a layer that takes 1 for "each channel by
+//! itself". Each channel is then normalized alone. An instance norm of all channels is written instead.
 
 use crate::error::Result;
 use crate::export::Target;

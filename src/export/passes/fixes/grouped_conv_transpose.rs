@@ -1,6 +1,6 @@
-//! A grouped transposed convolution over one axis. TensorRT-RTX 1.6.1 leaves all but the first of a batch at
-//! zero when the batch may have any size. (One over two axes, of which one has size 1, is as wrong.) It is written
-//! as one for each group, where the weight is known.
+//! A grouped transposed convolution over one axis. TensorRT-RTX 1.6.1 leaves all but the first of a batch at zero when the
+//! batch may have any size. A convolution over two axes, of which one has size 1, is as wrong. One convolution for each group is
+//! written instead, where the weight is known.
 
 use crate::error::Result;
 use crate::export::Target;

@@ -1,7 +1,7 @@
-//! `Where(IsNaN(weights), 0, weights) v`, as torch writes attention: a row that hides all keys has weights that are no
-//! numbers, and gives zeros. TensorRT-RTX 1.6 takes the product for attention and fails to build it in half precision
-//! (`mha_fusion.cpp: CHECK(is_softmax(…)) failed`), and in 32 bits it has no kernel for all of it. The guard is written
-//! behind the product, where it gives the same zeros: by the mask of the row, else by what the product gives.
+//! `Where(IsNaN(weights), 0, weights) v`, as torch writes attention: a row that hides all keys has weights that are NaN, and
+//! gives zeros. TensorRT-RTX 1.6 takes the product for attention, and fails to build the attention in half precision
+//! (`mha_fusion.cpp: CHECK(is_softmax(…)) failed`). In 32 bits, TensorRT-RTX has no single kernel for all of this. The guard is
+//! written behind the product, where the guard gives the same zeros: by the mask of the row, else by the result of the product.
 
 use std::collections::HashMap;
 

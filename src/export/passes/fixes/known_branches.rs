@@ -1,6 +1,6 @@
-//! A branch that is known to be taken stands in the place of its `If`. An exporter that follows a framework's branch
-//! on a rank or a size writes both sides, which give values of different ranks: tract refuses such an `If`, and
-//! TensorRT-RTX 1.6.1 ends its build with an assertion about scopes. Where the sizes are known, the condition is.
+//! A branch that is known to be taken stands in the place of its `If`. An exporter that follows a framework's branch on a rank
+//! or a size writes both sides, and the sides give values of different ranks. tract refuses such an `If`, and TensorRT-RTX 1.6.1
+//! ends its build with an assertion about scopes. Where the sizes are known, the condition is known too.
 
 use std::collections::VecDeque;
 

@@ -1,5 +1,5 @@
-//! A weight of 32-bit integers that is scaled, as quantizers write biases. TensorRT's parser scales integers of 8 bits
-//! alone. The weight is known, and is a weight of floats then.
+//! A weight of 32-bit integers that is scaled, as quantizers write biases. TensorRT's parser scales integers of 8 bits alone.
+//! The weight is known, and a weight of floats is written instead.
 
 use std::collections::HashSet;
 

@@ -1,4 +1,4 @@
-//! What a target computes wrongly or refuses, and what is written for it instead: a file each, with the case that shows it.
+//! Faults and refusals of a target, and the form that is written instead: a file each, with the case that shows the fault.
 
 mod einsum;
 mod gated_activation;

@@ -1,6 +1,6 @@
 //! Forms of layers that TensorRT-RTX was measured to be faster with on compute capability 9.0
-//! (`docs/measured/2026-11-forms-h200.md`): a folder each, found on the graph and written with the builder's
-//! operators. From which sizes on each is a gain is in `thresholds`. Another GPU is another folder.
+//! (`docs/measured/2026-11-forms-h200.md`): a folder each, found on the graph and written with the builder's operators.
+//! `thresholds` has the sizes from which on each form is a gain. Another GPU is another folder.
 
 mod attention;
 mod batched;

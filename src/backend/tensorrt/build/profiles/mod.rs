@@ -1,5 +1,5 @@
-//! Optimization profiles as a user asks for them: ranges of sizes that an engine is tuned for, their
-//! names, and what the builder is told of them.
+//! Optimization profiles as a user asks for them: ranges of sizes that an engine is tuned for, with their names, and the
+//! same for the builder.
 
 mod samples;
 
@@ -15,9 +15,9 @@ use crate::spec::{Dim, Signature, Symbol};
 
 /// The optimization profiles of an engine, each a range for some of its symbolic dimensions.
 ///
-/// A run uses the first profile that its sizes fit, so narrow ones go first. An engine that is loaded for
-/// one profile [by its name](super::TensorRtOptions::profile) uses that alone. Symbols that a
-/// profile does not name keep their whole range.
+/// A run uses the first profile that its sizes fit. Put narrow profiles first. An engine that is loaded for one profile
+/// [by its name](super::TensorRtOptions::profile) uses that profile alone. A symbol that a profile does not name keeps its
+/// whole range.
 ///
 /// ```
 /// use accelerant::backend::tensorrt::{Profiles, TensorRtOptions};
@@ -26,7 +26,7 @@ use crate::spec::{Dim, Signature, Symbol};
 ///     .next().named("many").range("batch", 1, 32, 64)?;
 /// let options = TensorRtOptions::default().profiles(profiles);
 ///
-/// // Sizes that were seen: from the smallest to the largest, tuned for the most frequent.
+/// // From samples: the range from the smallest to the largest size, tuned for the most frequent one.
 /// let profiles = Profiles::from_samples("length", [7, 12, 12, 9])?;
 /// # Ok::<(), accelerant::Error>(())
 /// ```
@@ -71,8 +71,8 @@ impl Profiles {
         Self::default()
     }
 
-    /// Names the last profile, so that an engine can be loaded for it
-    /// [alone](super::TensorRtOptions::profile).
+    /// Names the last profile, so that an engine can be loaded for
+    /// [that profile alone](super::TensorRtOptions::profile).
     #[must_use]
     pub fn named(mut self, name: impl Into<String>) -> Self {
         if let Some(last) = self.0.last_mut() {
@@ -100,13 +100,13 @@ impl Profiles {
         Ok(self)
     }
 
-    /// Puts profiles for single sizes of a symbol before the last profile, which stays for all others, and without
-    /// names. Called for another symbol it makes one of each for each size of that.
+    /// Puts profiles for single sizes of a symbol before the last profile, which stays for all other sizes. The new profiles
+    /// have no names. A call for a second symbol makes a profile for each pair of sizes.
     ///
-    /// What an engine knows when it is built decides its kernels: TensorRT-RTX takes others on compute capability 9.0
-    /// where any size is open, and networks took up to twice as long there with sizes that no profile has alone
-    /// (`docs/measured/2026-11-forms-h200.md`). Going from one profile to another takes a context about a millisecond,
-    /// so sizes that are used in turn want [one each](super::TensorRtOptions::max_contexts).
+    /// The sizes that are known when an engine is built decide its kernels. TensorRT-RTX takes slower kernels on compute
+    /// capability 9.0 where any size is open: networks took up to twice as long with sizes that no profile has alone
+    /// (`docs/measured/2026-11-forms-h200.md`). A context takes about a millisecond to go from one profile to another. Give
+    /// each size that is used in turn [a context of its own](super::TensorRtOptions::max_contexts).
     ///
     /// ```
     /// # use accelerant::backend::tensorrt::Profiles;
@@ -168,9 +168,9 @@ impl Profiles {
         Ok(profiles)
     }
 
-    /// States the values of an input that decides shapes, for the last profile: the smallest, the tuned and
-    /// the largest of each of its elements. TensorRT wants to know them of every such input, and
-    /// the tuned ones must be values that the model can run with.
+    /// States the values of an input that decides shapes, for the last profile: the smallest, the tuned and the largest value
+    /// of each element. TensorRT needs these values of every such input. The tuned values must be values that the model can
+    /// run with.
     ///
     /// ```
     /// # use accelerant::backend::tensorrt::Profiles;
@@ -180,8 +180,8 @@ impl Profiles {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] when not `min <= opt <= max` at each element, naming the input and
-    /// the element as its axis.
+    /// [`ErrorKind::InvalidArgument`] when not `min <= opt <= max` at each element, with the input as the tensor and the
+    /// element as the axis.
     pub fn values(
         mut self,
         input: impl Into<String>,

@@ -68,7 +68,7 @@ impl Slot {
         let (context, addresses) = (&mut self.context, &self.addresses);
         let (stream, computed) = (queue.raw() as usize, &mut self.computed);
         // TensorRT-RTX 1.6 answers `isStreamCapturable` with no for engines that are: it is tried.
-        // SAFETY: our own stream, which only this slot uses, or only who captures. Shapes were set and every tensor has
+        // SAFETY: our own stream, which only this slot uses, or only the capturing thread. Shapes were set and every tensor has
         // an address; nothing is executed before it is launched.
         unsafe {
             let overlap = self.graphs.wanted() != Wanted::Always;
@@ -108,7 +108,7 @@ impl Slot {
             unsafe { self.enqueue_plainly(queue) }?;
             self.executed.add(&self.shapes);
         }
-        // What could be captured before is kept from it by others alone, who come to an end.
+        // An execution that was captured before is kept from it by other threads alone, which come to an end.
         let before = counters.graph_captures.load(Ordering::Relaxed) > 0;
         let patience = if before { PATIENCE } else { FIRST_PATIENCE };
         let (mut first, mut pause) = (None, Duration::from_micros(50));

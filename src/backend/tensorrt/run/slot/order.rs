@@ -1,4 +1,4 @@
-//! Whose work a slot did last, and who must wait for it.
+//! The stream that a slot worked on last, and the streams that must wait for that work.
 
 use cudarc::driver::CudaEvent;
 

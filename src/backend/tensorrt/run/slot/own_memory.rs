@@ -1,5 +1,5 @@
-//! Memory of a slot's own, which stands in for tensors of the caller's: for inputs whose address is not aligned, and for
-//! all tensors where an execution must be a graph and their addresses were not captured.
+//! Memory of a slot's own, which stands in for tensors of the caller's: for inputs at unaligned addresses, and for all
+//! tensors of an execution that must be a graph at addresses that were not captured.
 
 use cudarc::driver::result;
 

@@ -1,4 +1,4 @@
-//! `Gemm` of other types than 32-bit floats, which tract does not have. It is written as a product and a sum.
+//! `Gemm` of other types than 32-bit floats, which tract does not have: a product and a sum are written instead.
 
 use crate::error::Result;
 use crate::export::Target;

@@ -1,5 +1,5 @@
-//! What tract 0.23 computes wrongly or not at all, and computes right in another form. What has no other form is
-//! refused by name in `backend/tract/gaps`.
+//! Operators that tract 0.23 computes wrongly or not at all, and computes right in another form. `backend/tract/gaps` refuses
+//! by name what has no other form.
 
 mod gemm;
 mod quantized_softmax;

@@ -1,5 +1,5 @@
-//! Recurrent layers. tract runs those of direction `reverse` forward, gives the last cell state or the other results but
-//! not both, and cannot make the initial state of a batch that may have any size.
+//! Recurrent layers. tract runs layers of direction `reverse` forward. It gives the last cell state or the other results, but
+//! not both. It cannot make the initial state of a batch of any size.
 
 use std::collections::HashSet;
 

@@ -1,5 +1,5 @@
-//! Slices in steps. tract moves one to before a softmax of the same axis, and takes none of an axis whose size it does not
-//! know. What such a slice takes is gathered.
+//! Slices in steps. tract moves such a slice to before a softmax of the same axis, and takes no such slice of an axis of
+//! unknown size. A gather is written instead.
 
 use super::LONGEST;
 use crate::error::Result;

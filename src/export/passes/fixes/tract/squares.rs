@@ -1,5 +1,5 @@
-//! A product of an integer with itself. tract takes it for a square, and has those of floats alone. It is written as
-//! `-(x (-x))`.
+//! A product of an integer with itself. tract takes the product for a square, and has squares of floats alone. `-(x (-x))` is
+//! written instead.
 
 use crate::error::Result;
 use crate::export::Target;

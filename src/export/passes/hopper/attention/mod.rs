@@ -1,8 +1,7 @@
-//! Attention over a number of keys that kernels for tensor cores cannot load 16 bytes at a time of, with
-//! keys and values padded to one that they can, and what is padded hidden from the softmax. TensorRT-RTX
-//! pads them in kernels of their own otherwise, and with them the weights, which are far more
-//! (`docs/measured/2026-11-forms-h200.md`). It does so for every number where it is not fixed. Here is which
-//! attention that is; how it is written is in `write`.
+//! Attention over a number of keys that kernels for tensor cores cannot load 16 bytes at a time. Keys and values are padded to
+//! a number that kernels can load, and the padding is hidden from the softmax. Otherwise TensorRT-RTX pads them in kernels of
+//! its own, and the weights too, which are far more (`docs/measured/2026-11-forms-h200.md`). TensorRT-RTX does so for every
+//! number of keys that is not fixed. This file finds the attention, and `write` writes the form.
 
 mod write;
 

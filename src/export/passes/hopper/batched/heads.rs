@@ -1,5 +1,5 @@
-//! What becomes of the layers that are one product: where each is divided into heads and turned
-//! alike, as attention does it, that is done for all at once.
+//! Heads of layers that are one product: if each layer is divided into heads and turned alike, as attention does, all layers
+//! are divided and turned at once.
 
 use super::Linear;
 use crate::export::graph::Wiring;

@@ -1,8 +1,7 @@
-//! Linear layers as batched matrix products, where TensorRT-RTX was measured to be faster with them
-//! there (`docs/measured/2026-11-forms-h200.md`). Four forms:
-//! three layers of the same input as one product, one layer three times as wide in three parts, the
-//! two layers of a feed-forward network in parts of the hidden axis, and its activation in halves. Here is
-//! which layers that is; how it is written is in `write`.
+//! Linear layers as batched matrix products, where TensorRT-RTX was measured to be faster with such products
+//! (`docs/measured/2026-11-forms-h200.md`). The four forms are: three layers of the same input as one product; one layer three
+//! times as wide in three parts; the two layers of a feed-forward network in parts of the hidden axis; and its activation in
+//! halves. This file finds the layers, and `write` writes the forms.
 
 mod heads;
 mod linear;

@@ -1,11 +1,10 @@
 //! Convolutions in the forms that TensorRT-RTX was measured to be faster with on Hopper
-//! (`docs/measured/2026-11-forms-h200.md`): a first one over few
-//! channels with squares of pixels as channels, one of few pixels as the sum of those over parts of its
-//! inputs, and two that are added as one. Here is which form a convolution gets; the last is found in
-//! `sums`, and how each is written is in `write`.
+//! (`docs/measured/2026-11-forms-h200.md`). A first convolution over few channels has squares of pixels as channels. A
+//! convolution of few pixels is the sum of convolutions over parts of its inputs. Two convolutions that are added are one. This
+//! file chooses the form, `sums` finds the last one, and `write` writes the forms.
 //!
-//! Over squares the window grows to whole ones, with zeros as weights: a pixel that is no number, or not
-//! finite, reaches a result more than it did.
+//! Over squares, the window grows to whole squares, with zeros as weights. A pixel that is NaN or infinite then reaches more
+//! results than before.
 
 mod sums;
 mod write;

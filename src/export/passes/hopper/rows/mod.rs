@@ -1,7 +1,7 @@
-//! Few rows that 64 does not divide, such as the tokens of one picture, padded to as many as it divides:
-//! TensorRT-RTX computes products of them far slower on Hopper in fp32 (`docs/measured/2026-11-forms-h200.md`).
-//! What does the same to every row goes on with more of them, from layer to layer, and they are cut off for
-//! what does not, such as attention. Here is which nodes that is; how they are written is in `write`.
+//! Few rows that 64 does not divide, such as the tokens of one picture, padded to a multiple of 64. TensorRT-RTX computes
+//! products of such rows far slower on Hopper in fp32 (`docs/measured/2026-11-forms-h200.md`). Nodes that do the same to every
+//! row go on with more rows, from layer to layer. For other nodes, such as attention, the added rows are cut off. This file
+//! finds the nodes, and `write` writes the form.
 
 mod write;
 
