@@ -160,7 +160,7 @@ pub mod verify {
 /// The precision that a model is computed in: what is asked, what became of each layer, and ranges measured on samples.
 pub mod precision {
     pub use crate::export::precision::{
-        Layer, Precision, PrecisionOptions, PrecisionReport, Range, Ranges,
+        Layer, Moments, Precision, PrecisionOptions, PrecisionReport, Range, Ranges,
     };
     pub use crate::runtime::calibration::{Calibration, Method};
     pub use crate::runtime::sensitivity::{Auto, LayerDrop, Metric, Search, Sensitivity, Tried};

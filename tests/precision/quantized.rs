@@ -167,9 +167,9 @@ fn layers_are_quantized_for_compute_capability_9() {
     {
         let model = quantized_for(hopper, &plain, precision, &ranges);
         let plan = Plan::of(kind, &model);
-        let products = plan.products().filter(|kernel| {
-            kernel.types.iter().take(3).filter(|own| *own == kind).count() == 2
-        });
+        let products = plan
+            .products()
+            .filter(|kernel| kernel.types.iter().take(3).filter(|own| *own == kind).count() == 2);
         assert_eq!(products.count(), 3, "{precision}: {:#?}", plan.kernels);
         assert_scaled_within(kind, &model, &plan, 3);
         let cosine = cosine(&run(kind, &model, &input)[0], &expected[0]);

@@ -3,6 +3,7 @@
 //! histogram is in `threshold`; what ranges are for is in `export/passes/precision`.
 
 mod histogram;
+mod moments;
 mod threshold;
 
 use std::collections::BTreeMap;

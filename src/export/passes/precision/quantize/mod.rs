@@ -2,11 +2,12 @@
 //! measured. Convolutions stay: TensorRT-RTX 1.6 would compute them in half precision and dequantize their weights at
 //! every run. What is written for a product is in `pairs`, how numbers are rounded in `numbers`.
 
+mod compensated;
 mod e4m3;
 mod numbers;
 mod pairs;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::Choice;
 use super::half::label;
@@ -100,6 +101,31 @@ pub(super) fn write(
     Ok(())
 }
 
+/// What layers of weights read, with the number of columns.
+pub(super) fn read(graph: &Graph) -> BTreeMap<String, usize> {
+    let mut turned = HashMap::new();
+    let mut read = BTreeMap::new();
+    for node in &graph.nodes {
+        if node.is("Transpose") && node.permutation(2) == Some(vec![1, 0]) {
+            turned.insert(&node.output[0], &node.input[0]);
+        }
+        let (Some(name), Some(given)) = (node.input.first(), node.input.get(1)) else { continue };
+        let by_outputs = (node.int("transB", 0) != 0) != turned.contains_key(given);
+        let weight = graph.constant(turned.get(given).map_or(given, |weight| weight));
+        if is_layer(node)
+            && let Some(&[rows, columns]) = weight.map(HostTensor::shape)
+        {
+            read.insert(name.clone(), if by_outputs { columns } else { rows });
+        }
+    }
+    read
+}
+
+/// Whether a node is a product whose second factor may be a weight.
+fn is_layer(node: &NodeProto) -> bool {
+    (node.is("MatMul") || node.is("Gemm")) && node.int("transA", 0) == 0
+}
+
 struct Writer<'g> {
     graph: &'g mut Graph,
     form: Form,
@@ -151,7 +177,7 @@ impl Weight {
 impl Writer<'_> {
     /// The weight `[in, out]` or `[out, in]` of a product.
     fn weight(&self, node: &NodeProto) -> Option<Weight> {
-        if !node.is("MatMul") && !node.is("Gemm") || node.int("transA", 0) != 0 {
+        if !is_layer(node) {
             return None;
         }
         let given = node.input.get(1)?;
@@ -202,7 +228,9 @@ impl Writer<'_> {
                         "{inputs} inputs are no whole number of blocks of 16 or more"
                     ));
                 };
-                (self.blocks(weight, &Matrix { block, ..whole }, dtype)?, None)
+                let name = &node.input[0];
+                let read = self.origins.get(name).unwrap_or(name).clone();
+                (self.blocks(weight, &Matrix { block, ..whole }, &read, dtype)?, None)
             }
             Form::Int8 | Form::Fp8 => {
                 let (scale, signal) = match self.scale(&node.input[0]) {

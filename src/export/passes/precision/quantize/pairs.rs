@@ -5,7 +5,7 @@
 //! writes the sums of codes in half precision first and scales them afterwards: what exceeds 65504 is infinite then. One
 //! scale is a part of the product, and the factors are as they would be: a vector behind it.
 
-use super::numbers::{self, Matrix, Shared, packed};
+use super::numbers::{self, Grid, Matrix, Shared, packed};
 use super::{Weight, Writer, factor};
 use crate::error::Result;
 use crate::export::onnx::{Attribute, AttributeProto, NodeProto, TensorProto};
@@ -51,7 +51,7 @@ impl Writer<'_> {
         dtype: DType,
     ) -> Result<Dequantized> {
         let grid = self.form.grid();
-        let shared = Shared::of(&matrix.scales(grid), most);
+        let shared = Shared::of(&matrix.scales(grid, None), most);
         let key = (weight.name.clone(), weight.channels, Some(shared.scale.to_bits()));
         if let Some(done) = self.weights.get(&key) {
             return Ok(done.clone());
@@ -71,20 +71,34 @@ impl Writer<'_> {
         Ok(done)
     }
 
-    /// A weight in 4 bits with a scale for each block, once for all that read it.
+    /// A weight in 4 bits with a scale for each block, once for all that read it. Errors make up for each other where the
+    /// moments of what its product reads are known; if several products read it, those of the first.
     pub(super) fn blocks(
         &mut self,
         weight: &Weight,
         matrix: &Matrix<'_>,
+        read: &str,
         dtype: DType,
     ) -> Result<Dequantized> {
         let key = (weight.name.clone(), weight.channels, None);
         if let Some(done) = self.weights.get(&key) {
             return Ok(done.clone());
         }
-        let grid = self.form.grid();
-        let scales = matrix.scales(grid);
-        let codes = matrix.codes(grid, &scales);
+        let moments = self.choice.options.moments_of_layers();
+        let moment = moments.and_then(|moments| moments.get(read, matrix.inputs));
+        let (grid, scales, codes) = match moment.and_then(|m| Some((m.squares(), m.factor()?))) {
+            Some((squares, factor)) => {
+                let grid = Grid::WholeInt4;
+                let scales = matrix.scales(grid, Some(&squares));
+                let codes = matrix.compensated(grid, &scales, factor);
+                (grid, scales, codes)
+            }
+            None => {
+                let scales = matrix.scales(Grid::Int4, None);
+                let codes = matrix.codes(Grid::Int4, &scales);
+                (Grid::Int4, scales, codes)
+            }
+        };
         let kept = matrix.kept(grid, &scales, &codes);
         let (shape, scales) = matrix.in_order(&scales);
         let scale = numbers::scales(dtype, shape, &scales)?;
