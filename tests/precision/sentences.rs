@@ -3,7 +3,7 @@
 use accelerant::backend::{Registry, ort::Ort};
 use accelerant::burn::BurnGraph;
 use accelerant::export::{OnnxModel, Target};
-use accelerant::precision::{Moments, Precision, PrecisionOptions, Search};
+use accelerant::precision::{Calibration, Method, Moments, Precision, PrecisionOptions, Search};
 use accelerant::{DType, Dim, HostTensor, OptimizeOptions};
 use burn::tensor::{Device, Int, Tensor};
 use tokenizers::Tokenizer;
@@ -226,6 +226,7 @@ fn embeddings_keep_their_meaning_in_4_bits_that_samples_chose() {
     assert!(moments.names().all(|name| moments.rows(name) > Some(600)), "{moments:?}");
     let moments = std::sync::Arc::new(moments);
     let expected = encoder.embeddings(plain);
+    let samples = || SAMPLES.chunks(12).map(|part| encoder.inputs(part));
     let size = Plan::of(test, plain).size;
     let told = |what: &str, model: &OnnxModel| -> f64 {
         let least = least_cosine(&encoder.embeddings(model), &expected);
@@ -241,7 +242,20 @@ fn embeddings_keep_their_meaning_in_4_bits_that_samples_chose() {
         let least = told(&format!("in blocks of {block}, compensated"), &model);
         assert!(least > wanted && least > nearest, "{block}: {least}, {nearest} without moments");
     }
-    let samples: Vec<_> = SAMPLES.chunks(12).map(|part| encoder.inputs(part)).collect();
+    let ranges = Calibration::new(Method::Mse).run(plain, &registry, samples()).unwrap();
+    let asked = PrecisionOptions::new(Precision::Int8).ranges(ranges);
+    let uneven = plain.with_precision(target, asked.clone()).unwrap();
+    let even = plain.with_precision(target, asked.moments(moments.clone()).smooth(0.5)).unwrap();
+    let lost = |what: &str, model: &OnnxModel| 1.0 - told(&format!("in int8, {what}"), model);
+    let [uneven_lost, even_lost] = [lost("uneven", &uneven), lost("evened out", &even)];
+    let few = |model: &OnnxModel| {
+        let report = model.precision_report().unwrap();
+        report.layers.iter().filter(|layer| layer.is_quantized()).count()
+    };
+    assert!(even_lost < 0.5 * uneven_lost, "{even_lost} of {uneven_lost}");
+    assert!(few(&even) > few(&uneven), "{} layers and {}", few(&even), few(&uneven));
+    eprintln!("{} and {} of 36 layers are in int8", few(&uneven), few(&even));
+    let samples: Vec<_> = samples().collect();
     let asked = PrecisionOptions::new(Precision::Int4Weights).block(16).moments(moments);
     let (options, found) =
         Search::new(asked, 0.007).run(plain, target, &registry, &samples).unwrap();

@@ -173,6 +173,16 @@ impl Choice<'_> {
         if let Some(ranges) = options.measured() {
             ranges.expect_of(graph)?;
         }
+        if let Some(strength) = options.smoothing() {
+            if !(0.0..=1.0).contains(&strength) {
+                return Err(wrong(format!("a strength of {strength}: it is from 0 to 1")));
+            }
+            if !ranged || options.moments_of_layers().is_none() {
+                return Err(wrong(format!(
+                    "{precision} has nothing to smooth: int8 and fp8 with moments do"
+                )));
+            }
+        }
         if let Some(moments) = options.moments_of_layers() {
             moments.expect_of(graph)?;
         }

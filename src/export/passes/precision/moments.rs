@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array2, ArrayView2, Axis};
 
 use super::half::wrong;
 use super::quantize;
@@ -26,6 +26,8 @@ pub struct Moments {
 pub(super) struct Moment {
     rows: usize,
     sums: Array2<f32>,
+    /// The largest magnitude of each column.
+    largest: Vec<f32>,
     factor: OnceLock<Option<Factor>>,
 }
 
@@ -45,13 +47,19 @@ impl Moments {
     /// Adds rows of a value.
     pub(crate) fn add(&mut self, name: &str, rows: ArrayView2<'_, f32>) {
         let sums = rows.t().dot(&rows);
+        let largest = |column: ndarray::ArrayView1<'_, f32>| {
+            column.iter().fold(0f32, |most, value| most.max(value.abs()))
+        };
+        let largest: Vec<f32> = rows.axis_iter(Axis(1)).map(largest).collect();
         match self.values.get_mut(name) {
             Some(moment) => {
                 moment.rows += rows.nrows();
                 moment.sums += &sums;
+                let both = moment.largest.iter_mut().zip(largest);
+                both.for_each(|(most, own)| *most = most.max(own));
             }
             None => {
-                let moment = Moment { rows: rows.nrows(), sums, factor: OnceLock::new() };
+                let moment = Moment { rows: rows.nrows(), sums, largest, factor: OnceLock::new() };
                 self.values.insert(name.to_owned(), moment);
             }
         }
@@ -92,6 +100,17 @@ impl Moment {
         squares.iter().map(|square| square / mean).collect()
     }
 
+    /// The mean square of each column.
+    pub(super) fn mean_squares(&self) -> Vec<f32> {
+        let rows = self.rows.max(1) as f32;
+        self.sums.diag().iter().map(|square| square / rows).collect()
+    }
+
+    /// The largest magnitude of each column.
+    pub(super) fn largest(&self) -> &[f32] {
+        &self.largest
+    }
+
     /// The root, which is computed once; none where nothing but zeros was seen.
     pub(super) fn factor(&self) -> Option<&Factor> {
         self.factor.get_or_init(|| Factor::of(&self.sums)).as_ref()
@@ -110,8 +129,8 @@ impl Factor {
             let mut own: Vec<f64> =
                 order[..=i].iter().map(|&column| f64::from(sums[[row, column]])).collect();
             own[i] += added;
-            for j in 0..i {
-                own[j] = (own[j] - dot(&own[..j], &lower[j][..j])) / lower[j][j];
+            for (j, before) in lower.iter().enumerate() {
+                own[j] = (own[j] - dot(&own[..j], &before[..j])) / before[j];
             }
             let square = own[i] - dot(&own[..i], &own[..i]);
             if square.is_nan() || square <= 0.0 {

@@ -6,7 +6,9 @@
 //! scale is a part of the product, and the factors are as they would be: a vector behind it.
 
 use super::numbers::{self, Grid, Matrix, Shared, packed};
-use super::{Weight, Writer, factor};
+use super::smooth::Smooth;
+use super::weights::Weight;
+use super::{Writer, factor};
 use crate::error::Result;
 use crate::export::onnx::{Attribute, AttributeProto, NodeProto, TensorProto};
 use crate::spec::DType;
@@ -23,9 +25,25 @@ pub(super) struct Dequantized {
 
 impl Writer<'_> {
     /// An activation, in few bits and back, once for all that read it.
-    pub(super) fn activation(&mut self, name: &str, scale: f32, dtype: DType) -> Result<String> {
+    pub(super) fn activation(
+        &mut self,
+        name: &str,
+        scale: f32,
+        smooth: Option<&Smooth>,
+        dtype: DType,
+    ) -> Result<String> {
         if let Some(done) = self.activations.get(name) {
             return Ok(done.clone());
+        }
+        let mut even = name.to_owned();
+        if let Some(Smooth { factors, .. }) = smooth {
+            even = self.graph.fresh(&format!("{name}.even"));
+            let factors = numbers::scales(dtype, vec![factors.len()], factors)?;
+            let factors = self.graph.add_constant(&format!("{name}.factors"), factors);
+            self.push("Mul", [name.to_owned(), factors], &even, &[]);
+            if let Some(spec) = self.graph.spec(name) {
+                self.graph.set_spec(&even, dtype, spec.shape);
+            }
         }
         let scale = self
             .graph
@@ -33,7 +51,7 @@ impl Writer<'_> {
         let zero = self.zero(&format!("{name}.zero"));
         let [few, back] =
             ["quantized", "dequantized"].map(|what| self.graph.fresh(&format!("{name}.{what}")));
-        self.push("QuantizeLinear", [name.to_owned(), scale.clone(), zero.clone()], &few, &[]);
+        self.push("QuantizeLinear", [even, scale.clone(), zero.clone()], &few, &[]);
         self.push("DequantizeLinear", [few, scale, zero], &back, &[]);
         if let Some(spec) = self.graph.spec(name) {
             self.graph.set_spec(&back, dtype, spec.shape);
@@ -42,17 +60,20 @@ impl Writer<'_> {
         Ok(back)
     }
 
-    /// A weight with a scale for each output, once for all that read it: one scale of at most `most`, and factors.
+    /// A weight with a scale for each output, once for all that read it: one scale of at most `most`, and factors. A
+    /// weight that evens an activation out is of this activation alone.
     pub(super) fn channels(
         &mut self,
         weight: &Weight,
         matrix: &Matrix<'_>,
         most: f32,
+        evens: Option<&String>,
         dtype: DType,
     ) -> Result<Dequantized> {
         let grid = self.form.grid();
         let shared = Shared::of(&matrix.scales(grid, None), most);
-        let key = (weight.name.clone(), weight.channels, Some(shared.scale.to_bits()));
+        let key =
+            (weight.name.clone(), weight.channels, Some((shared.scale.to_bits(), evens.cloned())));
         if let Some(done) = self.weights.get(&key) {
             return Ok(done.clone());
         }
