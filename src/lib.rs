@@ -190,7 +190,7 @@ pub mod verify {
 /// The precision that a model is computed in: options, a report of each layer, and ranges that are measured on samples.
 pub mod precision {
     pub use crate::export::precision::{
-        Layer, Precision, PrecisionOptions, PrecisionReport, Range, Ranges,
+        Layer, Moments, Precision, PrecisionOptions, PrecisionReport, Range, Ranges,
     };
     pub use crate::runtime::calibration::{Calibration, Method};
     pub use crate::runtime::sensitivity::{Auto, LayerDrop, Metric, Search, Sensitivity, Tried};

@@ -31,7 +31,7 @@ pub use select::{Compiled, Registry, Rejection};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{NodeRefusal, OnnxModel, Target};
 use crate::limit::TimeLimit;
-use crate::spec::Signature;
+use crate::spec::{DType, Signature};
 use crate::tensor::HostTensor;
 
 /// The name of a backend.
@@ -194,6 +194,9 @@ pub trait Backend: Send + Sync + fmt::Debug {
     }
 }
 
+/// What looks at outputs.
+pub type Look<'l> = dyn FnMut(&[Option<&[f32]>]) -> Result<()> + 'l;
+
 /// A model ready to run, shared between threads.
 ///
 /// ```
@@ -230,6 +233,23 @@ pub trait Executable: Send + Sync + fmt::Debug {
     /// Inputs that do not fit the signature, or [`Execution`](crate::ErrorKind::Execution) and
     /// [`Device`](crate::ErrorKind::Device) when the backend fails.
     fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>>;
+
+    /// As [`run`](Self::run), but the outputs are only looked at: `look` gets the 32-bit floats of each output in the
+    /// order of the signature, and nothing for outputs of other types. A backend that can shows them where they are.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), and those of `look`.
+    fn look(&self, inputs: &[HostTensor], look: &mut Look<'_>) -> Result<()> {
+        let outputs = self.run(inputs)?;
+        let float = |tensor: &HostTensor| tensor.dtype() == DType::F32;
+        let views = outputs.iter().map(|tensor| match float(tensor) {
+            true => tensor.view::<f32>().map(Some),
+            false => Ok(None),
+        });
+        let views = views.collect::<Result<Vec<_>>>()?;
+        let values = views.iter().map(|view| view.as_ref().and_then(|view| view.as_slice()));
+        look(&values.collect::<Vec<_>>())
+    }
 
     /// As [`run`](Self::run), for as long as `limit` allows. By default, the limit is asked before the run alone. A backend
     /// that can stop asks the limit during the run.
@@ -275,6 +295,10 @@ impl<E: Executable + ?Sized> Executable for Arc<E> {
 
     fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>> {
         (**self).run(inputs)
+    }
+
+    fn look(&self, inputs: &[HostTensor], look: &mut Look<'_>) -> Result<()> {
+        (**self).look(inputs, look)
     }
 
     fn run_within(&self, inputs: &[HostTensor], limit: &TimeLimit) -> Result<Vec<HostTensor>> {

@@ -2,7 +2,7 @@
 
 use accelerant::backend::{Registry, ort::Ort, tract::Tract};
 use accelerant::export::{GraphBuilder, OnnxModel, Target};
-use accelerant::precision::{Calibration, Method, Precision, PrecisionOptions, Ranges};
+use accelerant::precision::{Calibration, Method, Moments, Precision, PrecisionOptions, Ranges};
 use accelerant::{DType, Dim, ErrorKind, HostTensor};
 
 use crate::runs::{has_ort, numbers};
@@ -115,4 +115,43 @@ fn ranges_of_another_model_are_refused() {
     let error = graph.finish().unwrap().with_precision(Target::tensorrt(), options).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
     assert!(error.to_string().contains("another model"), "{error}");
+}
+
+#[test]
+fn moments_that_say_nothing_are_refused() {
+    let measure = |model: &OnnxModel, batches| {
+        Moments::measure(model, &Registry::empty().with(Tract), batches)
+    };
+    let refused = |batches: Vec<Vec<HostTensor>>, kind: ErrorKind, named: &[&str]| {
+        let error = measure(&model(), batches).unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        for name in named {
+            assert!(error.to_string().contains(name), "`{name}` is not in: {error}");
+        }
+    };
+    refused(vec![], ErrorKind::InvalidArgument, &["0 samples"]);
+    refused(batches(&[3, 4]), ErrorKind::InvalidArgument, &["7 samples"]);
+    refused(vec![vec![numbers(&[8, 31], 1.0, 1)]], ErrorKind::ShapeMismatch, &["`x`", "axis 1"]);
+    let mut values = vec![0.5f32; 256];
+    values[17] = f32::INFINITY;
+    let bad = vec![HostTensor::from_vec([8, 32], values).unwrap()];
+    refused(vec![batches(&[8]).remove(0), bad], ErrorKind::InvalidArgument, &["finite", "item 1"]);
+
+    let graph = GraphBuilder::for_target("other", Target::tensorrt());
+    let x = graph.input("z", DType::F32, [8usize, 32]).unwrap();
+    let weight = graph.constant("weight", numbers(&[32, 16], 0.2, 1));
+    graph.output("w", &x.relu().unwrap().matmul(&weight).unwrap()).unwrap();
+    let other = graph.finish().unwrap();
+    let moments = measure(&model(), batches(&[16, 3])).unwrap();
+    let names: Vec<_> = moments.names().collect();
+    assert_eq!((names.as_slice(), moments.rows("Add")), (&["Add"][..], Some(19)));
+    let options = PrecisionOptions::new(Precision::Int4Weights).moments(moments);
+    let error = other.with_precision(Target::tensorrt(), options).unwrap_err();
+    assert!(error.to_string().contains("another model"), "{error}");
+
+    let graph = GraphBuilder::for_target("none", Target::tensorrt());
+    let x = graph.input("z", DType::F32, [8usize, 32]).unwrap();
+    graph.output("w", &x.relu().unwrap()).unwrap();
+    let error = measure(&graph.finish().unwrap(), batches(&[8])).unwrap_err();
+    assert!(error.to_string().contains("no layer"), "{error}");
 }

@@ -40,4 +40,6 @@ mod models {
     pub mod minilm;
 }
 #[cfg(all(feature = "burn", feature = "candle"))]
+mod sentences;
+#[cfg(all(feature = "burn", feature = "candle"))]
 mod trained;

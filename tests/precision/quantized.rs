@@ -1,12 +1,12 @@
 //! Products of weights in 8 and 4 bits: which ones, what the pairs look like to TensorRT-RTX, and the results.
 
-use accelerant::DType;
 use accelerant::backend::{Registry, ort::Ort};
 use accelerant::export::{Conv, GraphBuilder, OnnxModel, Target, onnx};
-use accelerant::precision::{Calibration, Method, Precision, PrecisionOptions, Ranges};
+use accelerant::precision::{Calibration, Method, Moments, Precision, PrecisionOptions, Ranges};
+use accelerant::{DType, HostTensor};
 
 use crate::common::to_f64;
-use crate::plan::Plan;
+use crate::plan::{Kernel, Plan};
 use crate::runs::{cosine, has_ort, near, numbers, run};
 
 /// A convolution, and two layers with attention's product between them.
@@ -221,6 +221,56 @@ fn every_method_of_calibration_serves() {
         let cosine = cosine(&got[0], &expected[0]);
         assert!(cosine > 0.999, "{method}: {cosine}");
     }
+}
+
+/// Two columns of an activation are a hundred times as large as all others, and their weights are small: the others have
+/// no steps of 8 bits.
+#[test]
+fn columns_of_large_numbers_are_evened_out() {
+    if !has_ort("columns evened out") {
+        return;
+    }
+    let graph = GraphBuilder::for_target("model", Target::tensorrt());
+    let x = graph.input("x", DType::F32, [16usize, 64]).unwrap();
+    let size = |column: usize| if [7, 40].contains(&column) { 100f32 } else { 1.0 };
+    let sizes = HostTensor::from_vec([64], (0..64).map(size).collect::<Vec<_>>()).unwrap();
+    let uneven = x.mul(&graph.constant("sizes", sizes)).unwrap();
+    // `[in, out]`, and `[out, in]`.
+    let [first, second] = [([64usize, 32], 1), ([32, 64], 2)].map(|(shape, seed)| {
+        let mut weight = numbers(&shape, 0.2, seed).to_array::<f32>().unwrap();
+        let column = |at: &ndarray::IxDyn| if shape[0] == 64 { at[0] } else { at[1] };
+        weight.indexed_iter_mut().for_each(|(at, value)| *value /= size(column(&at)));
+        graph.constant("weight", HostTensor::from(weight))
+    });
+    let bias = graph.constant("bias", numbers(&[32], 0.2, 3));
+    let one = uneven.matmul(&first).unwrap();
+    let other = uneven.linear(&second, Some(&bias), true).unwrap();
+    graph.output("one", &one).unwrap();
+    graph.output("other", &other.tanh().unwrap()).unwrap();
+    let plain = graph.finish().unwrap();
+    let registry = Registry::empty().with(Ort);
+    let batches = || (0..3).map(|seed| vec![numbers(&[16, 64], 1.0, seed)]);
+    let ranges = Calibration::new(Method::MinMax).run(&plain, &registry, batches()).unwrap();
+    let moments = Moments::measure(&plain, &registry, batches()).unwrap();
+    let input = [numbers(&[16, 64], 1.0, 9)];
+    let expected = run("in 32 bits", &plain, &input);
+    let lost = |model: &OnnxModel| -> f64 {
+        let got = run("8 bits", model, &input);
+        got.iter().zip(&expected).map(|(got, own)| 1.0 - cosine(got, own)).fold(0.0, f64::max)
+    };
+    let asked = PrecisionOptions::new(Precision::Int8).ranges(ranges);
+    let uneven = plain.with_precision(Target::tensorrt(), asked.clone()).unwrap();
+    let asked = asked.moments(moments).smooth(0.5);
+    let even = plain.with_precision(Target::tensorrt(), asked).unwrap();
+    let report = even.precision_report().unwrap();
+    let few = report.layers.iter().filter(|layer| layer.is_quantized()).count();
+    assert_eq!(few, 2, "{report}");
+    let plan = Plan::of("even", &even);
+    assert_scaled_within("even", &even, &plan, 2);
+    let codes = |kernel: &&Kernel| kernel.types.iter().filter(|own| *own == "int8").count() >= 2;
+    assert_eq!(plan.products().filter(codes).count(), 2, "{:#?}", plan.kernels);
+    let [uneven, even] = [&uneven, &even].map(lost);
+    assert!(even < 1e-3 && even < 0.05 * uneven, "{even:e}, uneven {uneven:e}");
 }
 
 /// A weight that two layers share is quantized once, and an activation that two read.

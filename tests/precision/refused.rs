@@ -35,6 +35,10 @@ fn what_cannot_be_obeyed_is_refused() {
     for precision in [Precision::Int8, Precision::Fp8] {
         refused(precision.into(), rtx, ErrorKind::InvalidArgument, "calibration");
     }
+    refused(half().smooth(0.5), rtx, ErrorKind::InvalidArgument, "nothing to smooth");
+    for strength in [-0.1, 1.1, f32::NAN] {
+        refused(half().smooth(strength), rtx, ErrorKind::InvalidArgument, "from 0 to 1");
+    }
     let older = rtx.for_compute_capability(Some(86));
     refused(Precision::Fp8.into(), older, ErrorKind::Device, "8.6");
     let oldest = rtx.for_compute_capability(Some(75));

@@ -69,6 +69,13 @@ pub(super) fn from_ort(value: &DynValue, dtype: DType) -> Result<HostTensor> {
     by_dtype!(dtype, read, read!(bool))
 }
 
+/// The 32-bit floats of a value where they are.
+pub(super) fn floats(value: &DynValue) -> Result<Option<&[f32]>> {
+    let (shape, values) = value.try_extract_tensor::<f32>().map_err(failed)?;
+    // There may be no memory behind no elements.
+    Ok(Some(if shape.contains(&0) { &[] } else { values }))
+}
+
 fn failed(error: ort::Error) -> Error {
     Error::new(ErrorKind::Execution, error.to_string()).with_source(error)
 }

@@ -14,12 +14,12 @@ use crate::export::onnx::{
 use crate::spec::{DType, Dim};
 
 impl OnnxModel {
-    /// The same model, which also gives each 32-bit float value within it whose rank is known, behind its own outputs.
-    /// Names of values are kept.
+    /// The same model, which also gives each wanted 32-bit float value within it whose rank is known, behind its own
+    /// outputs. Names of values are kept.
     ///
     /// # Errors
     /// As [`from_proto`](Self::from_proto).
-    pub(crate) fn observed(&self) -> Result<Self> {
+    pub(crate) fn observed(&self, wanted: impl Fn(&str) -> bool) -> Result<Self> {
         let mut proto = self.proto.clone();
         let facts = infer::facts(&proto)?;
         let graph = proto.graph.get_or_insert_default();
@@ -30,6 +30,7 @@ impl OnnxModel {
             .iter()
             .filter(|node| node.op_type() != "Constant")
             .flat_map(|node| &node.output)
+            .filter(|name| wanted(name))
         {
             let fact = facts.get(name).filter(|fact| fact.dtype == DataType::Float as i32);
             let inferred = fact.and_then(|fact| fact.shape.clone());

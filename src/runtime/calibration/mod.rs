@@ -3,6 +3,7 @@
 //! histogram is in `threshold`; what ranges are for is in `export/passes/precision`.
 
 mod histogram;
+mod moments;
 mod threshold;
 
 use std::collections::BTreeMap;
@@ -89,23 +90,24 @@ impl Calibration {
             return Err(Error::new(ErrorKind::InvalidArgument, "there are no samples"));
         };
         check(signature, first)?;
-        let observed = model.observed()?;
+        let observed = model.observed(|_| true)?;
         let compiled = registry.compile(|_| Ok(observed.clone()))?;
         let outputs = compiled.executable.signature().outputs.clone();
         let mut seen = Seen::new(self.method);
         let mut samples = 0;
         for (place, batch) in batches {
             check(signature, &batch).map_err(|e| e.at_item(place))?;
-            samples += batch.first().and_then(|input| input.shape().first().copied()).unwrap_or(1);
+            samples += counted(&batch);
             // What is wrong with the samples themselves is told first.
-            seen.add(&floats(&signature.inputs, &batch)).map_err(|e| e.at_item(place))?;
-            let results = compiled.executable.run(&batch).map_err(|e| e.at_item(place))?;
-            seen.add(&floats(&outputs, &results)).map_err(|e| e.at_item(place))?;
+            seen.add_inputs(&signature.inputs, &batch).map_err(|e| e.at_item(place))?;
+            let look = &mut |values: &[Option<&[f32]>]| {
+                let each = outputs.iter().zip(values);
+                let floats = each.filter_map(|(spec, values)| Some((&*spec.name, (*values)?)));
+                seen.add(&floats.collect())
+            };
+            compiled.executable.look(&batch, look).map_err(|e| e.at_item(place))?;
         }
-        if samples < self.least {
-            let text = format!("{samples} samples are too few; {} are wanted", self.least);
-            return Err(Error::new(ErrorKind::InvalidArgument, text));
-        }
+        enough(samples, self.least)?;
         let mut inputs = signature.inputs.iter().filter(|spec| spec.dtype == DType::F32).peekable();
         let constant = |name: &str| seen.histograms.get(name).is_none_or(Histogram::is_constant);
         if inputs.peek().is_some() && inputs.all(|spec| constant(&spec.name)) {
@@ -136,8 +138,17 @@ impl Seen {
         Self { method, histograms: BTreeMap::new() }
     }
 
-    /// Adds the tensors of one batch, on all processors.
-    fn add(&mut self, tensors: &BTreeMap<&str, &HostTensor>) -> Result<()> {
+    /// Adds the inputs of one batch.
+    fn add_inputs(&mut self, specs: &[TensorSpec], tensors: &[HostTensor]) -> Result<()> {
+        let floats = specs.iter().zip(tensors).filter(|(spec, _)| spec.dtype == DType::F32);
+        let views = floats.map(|(spec, tensor)| Ok((&*spec.name, tensor.view::<f32>()?)));
+        let views = views.collect::<Result<Vec<_>>>()?;
+        let values = views.iter().filter_map(|(name, view)| Some((*name, view.as_slice()?)));
+        self.add(&values.collect())
+    }
+
+    /// Adds the values of one batch, on all processors.
+    fn add(&mut self, tensors: &BTreeMap<&str, &[f32]>) -> Result<()> {
         for name in tensors.keys().copied() {
             if !self.histograms.contains_key(name) {
                 let new = Histogram::new(self.method.wants_counts());
@@ -146,8 +157,8 @@ impl Seen {
         }
         let mut work = Vec::new();
         for (name, histogram) in &mut self.histograms {
-            if let Some(tensor) = tensors.get(name.as_str()).copied() {
-                work.push((name.as_str(), tensor, histogram));
+            if let Some(values) = tensors.get(name.as_str()).copied() {
+                work.push((name.as_str(), values, histogram));
             }
         }
         let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
@@ -155,8 +166,9 @@ impl Seen {
         let left = Mutex::new(work.into_iter());
         let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
         let worker = || -> Result<()> {
-            while let Some((name, tensor, histogram)) = next() {
-                one(name, tensor, histogram)?;
+            while let Some((name, values, histogram)) = next() {
+                let wrong = |text| Error::new(ErrorKind::InvalidArgument, text).on_tensor(name);
+                histogram.add(values).map_err(wrong)?;
             }
             Ok(())
         };
@@ -169,31 +181,21 @@ impl Seen {
     }
 }
 
-/// The tensors of 32-bit floats, by name.
-fn floats<'t>(
-    specs: &'t [TensorSpec],
-    tensors: &'t [HostTensor],
-) -> BTreeMap<&'t str, &'t HostTensor> {
-    let floats = specs.iter().zip(tensors).filter(|(spec, _)| spec.dtype == DType::F32);
-    floats.map(|(spec, tensor)| (spec.name.as_str(), tensor)).collect()
-}
-
-/// Adds one tensor to what was seen of its value.
-fn one(name: &str, tensor: &HostTensor, histogram: &mut Histogram) -> Result<()> {
-    let values = tensor.view::<f32>()?;
-    let copied: Vec<f32>;
-    let values = match values.as_slice() {
-        Some(values) => values,
-        None => {
-            copied = values.iter().copied().collect();
-            &copied
-        }
-    };
-    let wrong = |text: String| Error::new(ErrorKind::InvalidArgument, text).on_tensor(name);
-    histogram.add(values).map_err(wrong)
-}
-
 /// Whether a batch fits the model's inputs.
 fn check(signature: &Signature, batch: &[HostTensor]) -> Result<()> {
     signature.check_inputs(batch.iter().map(|tensor| (tensor.dtype(), tensor.shape()))).map(drop)
+}
+
+/// How many samples a batch has.
+fn counted(batch: &[HostTensor]) -> usize {
+    batch.first().and_then(|input| input.shape().first().copied()).unwrap_or(1)
+}
+
+/// Refuses too few samples.
+fn enough(samples: usize, least: usize) -> Result<()> {
+    if samples >= least {
+        return Ok(());
+    }
+    let text = format!("{samples} samples are too few; {least} are wanted");
+    Err(Error::new(ErrorKind::InvalidArgument, text))
 }

@@ -9,6 +9,7 @@ mod folded_norm;
 mod half;
 mod islands;
 mod known;
+mod moments;
 mod narrow;
 mod operators;
 mod options;
@@ -20,6 +21,7 @@ mod upgrade;
 
 use std::cell::RefCell;
 
+pub use moments::Moments;
 pub use options::{Precision, PrecisionOptions};
 pub use ranges::{Range, Ranges};
 pub use report::{Layer, PrecisionReport};
@@ -170,6 +172,19 @@ impl Choice<'_> {
         }
         if let Some(ranges) = options.measured() {
             ranges.expect_of(graph)?;
+        }
+        if let Some(strength) = options.smoothing() {
+            if !(0.0..=1.0).contains(&strength) {
+                return Err(wrong(format!("a strength of {strength}: it is from 0 to 1")));
+            }
+            if !ranged || options.moments_of_layers().is_none() {
+                return Err(wrong(format!(
+                    "{precision} has nothing to smooth: int8 and fp8 with moments do"
+                )));
+            }
+        }
+        if let Some(moments) = options.moments_of_layers() {
+            moments.expect_of(graph)?;
         }
         Ok(())
     }

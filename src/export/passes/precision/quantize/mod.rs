@@ -2,9 +2,12 @@
 //! measured. Convolutions stay: TensorRT-RTX 1.6 would compute them in half precision and dequantize their weights at
 //! every run. What is written for a product is in `pairs`, how numbers are rounded in `numbers`.
 
+mod compensated;
 mod e4m3;
 mod numbers;
 mod pairs;
+mod smooth;
+mod weights;
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,9 +18,11 @@ use crate::error::Result;
 use crate::export::graph::Graph;
 use crate::export::onnx::NodeProto;
 use crate::spec::DType;
-use crate::tensor::HostTensor;
 use numbers::{Grid, LEAST_SCALE, Matrix};
 use pairs::Dequantized;
+use smooth::Smooth;
+use weights::Weight;
+pub(super) use weights::read;
 
 /// How products are quantized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,9 +50,6 @@ impl Form {
     }
 }
 
-/// Layers with fewer rows or columns gain nothing.
-const LEAST: usize = 16;
-
 /// Sizes of blocks of 4 bits, the wanted one first.
 pub(super) const BLOCKS: [usize; 4] = [128, 64, 32, 16];
 
@@ -60,11 +62,13 @@ pub(super) fn write(
     layers: &mut [Layer],
 ) -> Result<()> {
     let nodes = std::mem::take(&mut graph.nodes);
+    let smooth = smooth::all(graph, &nodes, origins, choice)?;
     let mut writer = Writer {
         graph,
         form,
         choice,
         origins,
+        smooth,
         weights: HashMap::new(),
         turned: HashSet::new(),
         activations: HashMap::new(),
@@ -76,7 +80,7 @@ pub(super) fn write(
     for mut node in nodes {
         let name = label(&node).to_owned();
         if let Some(layer) = of_name.get_mut(&name)
-            && let Some(weight) = writer.weight(&node)
+            && let Some(weight) = Weight::of(&node, &writer.nodes, writer.graph, origins)
         {
             match writer.product(&mut node, &weight, layer)? {
                 Done::Quantized(kept) => {
@@ -106,8 +110,11 @@ struct Writer<'g> {
     choice: &'g Choice<'g>,
     /// The names that the model has for what was cast.
     origins: &'g HashMap<String, String>,
-    /// By their names, their axis of outputs, and the limit that their scale reaches.
-    weights: HashMap<(String, usize, Option<u32>), Dequantized>,
+    /// What is done to activations before they are quantized, by their names.
+    smooth: HashMap<String, Smooth>,
+    /// By their names and their axis of outputs, and in 8 bits by their scale and by the activation whose columns they
+    /// even out.
+    weights: HashMap<(String, usize, Option<(u32, Option<String>)>), Dequantized>,
     activations: HashMap<String, String>,
     /// Weights in the other layout, which are turned elsewhere now.
     turned: HashSet<String>,
@@ -130,46 +137,7 @@ impl Done {
     }
 }
 
-/// The weight of a product.
-struct Weight {
-    name: String,
-    tensor: HostTensor,
-    /// Its axis of outputs.
-    channels: usize,
-    /// What turns it for the product.
-    turn: Option<NodeProto>,
-}
-
-impl Weight {
-    /// Its outputs and inputs.
-    fn sizes(&self) -> [usize; 2] {
-        let shape = self.tensor.shape();
-        [shape[self.channels], shape[1 - self.channels]]
-    }
-}
-
 impl Writer<'_> {
-    /// The weight `[in, out]` or `[out, in]` of a product.
-    fn weight(&self, node: &NodeProto) -> Option<Weight> {
-        if !node.is("MatMul") && !node.is("Gemm") || node.int("transA", 0) != 0 {
-            return None;
-        }
-        let given = node.input.get(1)?;
-        let turn = self.nodes.iter().find(|node| {
-            node.is("Transpose")
-                && node.output[0] == *given
-                && node.permutation(2) == Some(vec![1, 0])
-        });
-        let name = turn.map_or(given, |turn| &turn.input[0]);
-        let original = self.origins.get(name).unwrap_or(name);
-        let tensor = self.graph.constant(original).or_else(|| self.graph.constant(name))?.clone();
-        let by_outputs = (node.int("transB", 0) != 0) != turn.is_some();
-        let channels = if by_outputs { 0 } else { 1 };
-        let fits = tensor.shape().len() == 2 && tensor.shape().iter().all(|&size| size >= LEAST);
-        let turn = turn.cloned();
-        fits.then(|| Weight { name: name.clone(), tensor, channels, turn })
-    }
-
     /// Quantizes a product, or says why not.
     fn product(&mut self, node: &mut NodeProto, weight: &Weight, layer: &Layer) -> Result<Done> {
         if layer.precision == DType::F32.to_string() {
@@ -181,9 +149,13 @@ impl Writer<'_> {
         let Some(dtype) = self.graph.spec(&node.input[1]).map(|spec| spec.dtype) else {
             return Ok(Done::Kept(None));
         };
-        let values = values(&weight.tensor)?;
+        let mut values = weight.values()?;
         if !values.iter().all(|value| value.is_finite()) {
             return Done::kept(format!("the weight `{}` is not finite", weight.name));
+        }
+        let smooth = self.smooth.get(&node.input[0]).cloned();
+        if let Some(smooth) = &smooth {
+            smooth.undone(weight, &mut values);
         }
         let [outputs, inputs] = weight.sizes();
         let whole = Matrix {
@@ -202,10 +174,12 @@ impl Writer<'_> {
                         "{inputs} inputs are no whole number of blocks of 16 or more"
                     ));
                 };
-                (self.blocks(weight, &Matrix { block, ..whole }, dtype)?, None)
+                let name = &node.input[0];
+                let read = self.origins.get(name).unwrap_or(name).clone();
+                (self.blocks(weight, &Matrix { block, ..whole }, &read, dtype)?, None)
             }
             Form::Int8 | Form::Fp8 => {
-                let (scale, signal) = match self.scale(&node.input[0]) {
+                let (scale, signal) = match self.scale(&node.input[0], smooth.as_ref()) {
                     Ok(found) => found,
                     Err(reason) => return Done::kept(reason),
                 };
@@ -219,8 +193,10 @@ impl Writer<'_> {
                     let name = &node.input[0];
                     return Done::kept(format!("sums of `{name}` have no scale in half precision"));
                 }
-                let done = self.channels(weight, &whole, most, dtype)?;
-                node.input[0] = self.activation(&node.input[0].clone(), scale, dtype)?;
+                let read = node.input[0].clone();
+                let of = smooth.is_some().then_some(&read);
+                let done = self.channels(weight, &whole, most, of, dtype)?;
+                node.input[0] = self.activation(&read, scale, smooth.as_ref(), dtype)?;
                 (done, signal)
             }
         };
@@ -233,7 +209,7 @@ impl Writer<'_> {
     }
 
     /// The scale of an activation and the signal that it keeps for its noise, as far as this is known; or why there is none.
-    fn scale(&self, name: &str) -> Result<(f32, Option<f64>), String> {
+    fn scale(&self, name: &str, smooth: Option<&Smooth>) -> Result<(f32, Option<f64>), String> {
         let original = self.origins.get(name).map_or(name, String::as_str);
         let range = self.choice.measured(original);
         let Some(range) = range else {
@@ -242,17 +218,19 @@ impl Writer<'_> {
         if range.min == range.max {
             return Err(format!("`{original}` is {} in all samples", range.min));
         }
-        let reach = match self.form {
+        let reach = match (smooth, self.form) {
+            (Some(smooth), _) => smooth.largest,
             // Floats are finer where they are small, and lose nothing to a larger range.
-            Form::Fp8 => range.largest(),
-            _ => range.limit,
+            (None, Form::Fp8) => range.largest(),
+            (None, _) => range.limit,
         };
         let scale = reach / self.form.grid().most();
         let mut kept = None;
         if self.form == Form::Int8 {
             // Rounding errs by up to half a step either way, evenly.
             let noise = scale * scale / 12.0;
-            let signal = range.deviation.powi(2) + range.mean.powi(2);
+            let whole = range.deviation.powi(2) + range.mean.powi(2);
+            let signal = smooth.map_or(whole, |smooth| smooth.power);
             kept = Some(f64::from(signal / noise));
             let decibels = 10.0 * (signal / noise).log10();
             if decibels < self.choice.options.least_signal() {
@@ -273,13 +251,4 @@ impl Writer<'_> {
 /// A factor of a `Gemm`; 1 of others.
 fn factor(node: &NodeProto, name: &str) -> f32 {
     node.stated(name).map_or(1.0, |factor| factor.f())
-}
-
-/// A weight's numbers.
-fn values(tensor: &HostTensor) -> Result<Vec<f32>> {
-    match tensor.dtype() {
-        DType::F16 => Ok(tensor.to_vec::<::half::f16>()?.into_iter().map(f32::from).collect()),
-        DType::BF16 => Ok(tensor.to_vec::<::half::bf16>()?.into_iter().map(f32::from).collect()),
-        _ => tensor.to_vec::<f32>(),
-    }
 }

@@ -13,6 +13,8 @@ use crate::tensor::HostTensor;
 pub(super) enum Grid {
     Int8,
     Int4,
+    /// With the code -8, which has no opposite: a sixteenth of all codes.
+    WholeInt4,
     Fp8,
 }
 
@@ -21,7 +23,7 @@ impl Grid {
     pub(super) const fn most(self) -> f32 {
         match self {
             Self::Int8 => 127.0,
-            Self::Int4 => 7.0,
+            Self::Int4 | Self::WholeInt4 => 7.0,
             Self::Fp8 => 448.0,
         }
     }
@@ -29,7 +31,7 @@ impl Grid {
     pub(super) const fn onnx(self) -> DataType {
         match self {
             Self::Int8 => DataType::Int8,
-            Self::Int4 => DataType::Int4,
+            Self::Int4 | Self::WholeInt4 => DataType::Int4,
             Self::Fp8 => DataType::Float8e4m3fn,
         }
     }
@@ -38,6 +40,7 @@ impl Grid {
     pub(super) fn code(self, value: f32) -> u8 {
         match self {
             Self::Fp8 => e4m3(value),
+            Self::WholeInt4 => value.round_ties_even().clamp(-8.0, 7.0) as i8 as u8,
             _ => value.round_ties_even().clamp(-self.most(), self.most()) as i8 as u8,
         }
     }
@@ -76,16 +79,18 @@ impl Matrix<'_> {
         self.inputs / self.block
     }
 
-    /// A scale for each block of each output, those of an output together.
-    pub(super) fn scales(&self, grid: Grid) -> Vec<f32> {
+    /// A scale for each block of each output, those of an output together. Where errors of some inputs count more than
+    /// those of others, `squares` say how much.
+    pub(super) fn scales(&self, grid: Grid, squares: Option<&[f32]>) -> Vec<f32> {
         let mut scales = Vec::with_capacity(self.outputs * self.blocks());
         let mut within = Vec::with_capacity(self.block);
         for output in 0..self.outputs {
             for start in (0..self.inputs).step_by(self.block) {
                 let inputs = start..start + self.block;
+                let squares = squares.map(|squares| &squares[inputs.clone()]);
                 within.clear();
                 within.extend(inputs.map(|input| self.values[self.place(output, input)]));
-                scales.push(scale(grid, &within));
+                scales.push(scale(grid, &within, squares));
             }
         }
         scales
@@ -144,9 +149,9 @@ pub(super) fn packed(codes: &[u8]) -> Vec<u8> {
 const REACHES: [f32; 11] = [1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5];
 
 /// The scale with the least square of errors; for 8 bits the one that cuts off nothing.
-fn scale(grid: Grid, values: &[f32]) -> f32 {
+fn scale(grid: Grid, values: &[f32], squares: Option<&[f32]>) -> f32 {
     let largest = values.iter().fold(0f32, |most, value| most.max(value.abs()));
-    if grid != Grid::Int4 {
+    if matches!(grid, Grid::Int8 | Grid::Fp8) {
         return largest / grid.most();
     }
     let whole = rounded(largest / grid.most());
@@ -155,7 +160,10 @@ fn scale(grid: Grid, values: &[f32]) -> f32 {
     }
     let error = |scale: f32| -> f32 {
         let lost = |value: &f32| (grid.number(grid.code(value / scale)) * scale - value).powi(2);
-        values.iter().map(lost).sum()
+        match squares {
+            Some(squares) => values.iter().zip(squares).map(|(v, square)| lost(v) * square).sum(),
+            None => values.iter().map(lost).sum(),
+        }
     };
     let scales = REACHES.map(|reach| rounded(largest * reach / grid.most()));
     scales.into_iter().min_by(|a, b| error(*a).total_cmp(&error(*b))).unwrap_or(whole)
@@ -233,7 +241,7 @@ mod tests {
             (0..16).map(|i| if i == 15 { -7.0 } else { (i % 8) as f32 }).collect();
         let matrix =
             Matrix { values: &values, outputs: 1, inputs: 16, by_outputs: false, block: 16 };
-        let scales = matrix.scales(Grid::Int4);
+        let scales = matrix.scales(Grid::Int4, None);
         assert_eq!(matrix.in_order(&scales), (vec![1, 1], vec![1.0]));
         let codes = matrix.codes(Grid::Int4, &scales);
         assert_eq!(packed(&codes), [0x10, 0x32, 0x54, 0x76, 0x10, 0x32, 0x54, 0x96]);
@@ -243,11 +251,11 @@ mod tests {
     fn each_channel_has_its_scale_in_either_layout() {
         let values = [127.0, 254.0, -127.0, 254.0];
         let by_columns = square(&values, false);
-        let scales = by_columns.scales(Grid::Int8);
+        let scales = by_columns.scales(Grid::Int8, None);
         assert_eq!(scales, [1.0, 2.0]);
         assert_eq!(by_columns.codes(Grid::Int8, &scales), [127, 127, 129, 127]);
         let by_rows = square(&values, true);
-        let scales = by_rows.scales(Grid::Int8);
+        let scales = by_rows.scales(Grid::Int8, None);
         assert_eq!(scales, [2.0, 2.0]);
         assert_eq!(by_rows.codes(Grid::Int8, &scales), [64, 127, 192, 127]);
     }
@@ -256,11 +264,11 @@ mod tests {
     fn scales_of_blocks_are_in_the_order_of_the_matrix() {
         let values = [7.0, 14.0, 21.0, 28.0];
         let matrix = Matrix { block: 1, ..square(&values, false) };
-        let scales = matrix.scales(Grid::Int4);
+        let scales = matrix.scales(Grid::Int4, None);
         assert_eq!(scales, [1.0, 3.0, 2.0, 4.0]);
         assert_eq!(matrix.in_order(&scales), (vec![2, 2], vec![1.0, 2.0, 3.0, 4.0]));
         let matrix = Matrix { block: 1, ..square(&values, true) };
-        let scales = matrix.scales(Grid::Int4);
+        let scales = matrix.scales(Grid::Int4, None);
         assert_eq!(matrix.in_order(&scales), (vec![2, 2], vec![1.0, 2.0, 3.0, 4.0]));
     }
 

@@ -5,8 +5,10 @@
 //! writes the sums of codes in half precision first and scales them afterwards: what exceeds 65504 is infinite then. One
 //! scale is a part of the product, and the factors are as they would be: a vector behind it.
 
-use super::numbers::{self, Matrix, Shared, packed};
-use super::{Weight, Writer, factor};
+use super::numbers::{self, Grid, Matrix, Shared, packed};
+use super::smooth::Smooth;
+use super::weights::Weight;
+use super::{Writer, factor};
 use crate::error::Result;
 use crate::export::onnx::{Attribute, AttributeProto, NodeProto, TensorProto};
 use crate::spec::DType;
@@ -23,9 +25,25 @@ pub(super) struct Dequantized {
 
 impl Writer<'_> {
     /// An activation, in few bits and back, once for all that read it.
-    pub(super) fn activation(&mut self, name: &str, scale: f32, dtype: DType) -> Result<String> {
+    pub(super) fn activation(
+        &mut self,
+        name: &str,
+        scale: f32,
+        smooth: Option<&Smooth>,
+        dtype: DType,
+    ) -> Result<String> {
         if let Some(done) = self.activations.get(name) {
             return Ok(done.clone());
+        }
+        let mut even = name.to_owned();
+        if let Some(Smooth { factors, .. }) = smooth {
+            even = self.graph.fresh(&format!("{name}.even"));
+            let factors = numbers::scales(dtype, vec![factors.len()], factors)?;
+            let factors = self.graph.add_constant(&format!("{name}.factors"), factors);
+            self.push("Mul", [name.to_owned(), factors], &even, &[]);
+            if let Some(spec) = self.graph.spec(name) {
+                self.graph.set_spec(&even, dtype, spec.shape);
+            }
         }
         let scale = self
             .graph
@@ -33,7 +51,7 @@ impl Writer<'_> {
         let zero = self.zero(&format!("{name}.zero"));
         let [few, back] =
             ["quantized", "dequantized"].map(|what| self.graph.fresh(&format!("{name}.{what}")));
-        self.push("QuantizeLinear", [name.to_owned(), scale.clone(), zero.clone()], &few, &[]);
+        self.push("QuantizeLinear", [even, scale.clone(), zero.clone()], &few, &[]);
         self.push("DequantizeLinear", [few, scale, zero], &back, &[]);
         if let Some(spec) = self.graph.spec(name) {
             self.graph.set_spec(&back, dtype, spec.shape);
@@ -42,17 +60,20 @@ impl Writer<'_> {
         Ok(back)
     }
 
-    /// A weight with a scale for each output, once for all that read it: one scale of at most `most`, and factors.
+    /// A weight with a scale for each output, once for all that read it: one scale of at most `most`, and factors. A
+    /// weight that evens an activation out is of this activation alone.
     pub(super) fn channels(
         &mut self,
         weight: &Weight,
         matrix: &Matrix<'_>,
         most: f32,
+        evens: Option<&String>,
         dtype: DType,
     ) -> Result<Dequantized> {
         let grid = self.form.grid();
-        let shared = Shared::of(&matrix.scales(grid), most);
-        let key = (weight.name.clone(), weight.channels, Some(shared.scale.to_bits()));
+        let shared = Shared::of(&matrix.scales(grid, None), most);
+        let key =
+            (weight.name.clone(), weight.channels, Some((shared.scale.to_bits(), evens.cloned())));
         if let Some(done) = self.weights.get(&key) {
             return Ok(done.clone());
         }
@@ -71,20 +92,34 @@ impl Writer<'_> {
         Ok(done)
     }
 
-    /// A weight in 4 bits with a scale for each block, once for all that read it.
+    /// A weight in 4 bits with a scale for each block, once for all that read it. Errors make up for each other where the
+    /// moments of what its product reads are known; if several products read it, those of the first.
     pub(super) fn blocks(
         &mut self,
         weight: &Weight,
         matrix: &Matrix<'_>,
+        read: &str,
         dtype: DType,
     ) -> Result<Dequantized> {
         let key = (weight.name.clone(), weight.channels, None);
         if let Some(done) = self.weights.get(&key) {
             return Ok(done.clone());
         }
-        let grid = self.form.grid();
-        let scales = matrix.scales(grid);
-        let codes = matrix.codes(grid, &scales);
+        let moments = self.choice.options.moments_of_layers();
+        let moment = moments.and_then(|moments| moments.get(read, matrix.inputs));
+        let (grid, scales, codes) = match moment.and_then(|m| Some((m.squares(), m.factor()?))) {
+            Some((squares, factor)) => {
+                let grid = Grid::WholeInt4;
+                let scales = matrix.scales(grid, Some(&squares));
+                let codes = matrix.compensated(grid, &scales, factor);
+                (grid, scales, codes)
+            }
+            None => {
+                let scales = matrix.scales(Grid::Int4, None);
+                let codes = matrix.codes(Grid::Int4, &scales);
+                (Grid::Int4, scales, codes)
+            }
+        };
         let kept = matrix.kept(grid, &scales, &codes);
         let (shape, scales) = matrix.in_order(&scales);
         let scale = numbers::scales(dtype, shape, &scales)?;
