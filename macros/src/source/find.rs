@@ -9,6 +9,7 @@ use serde_json::Value;
 pub(super) struct Package {
     pub(super) name: String,
     pub(super) version: String,
+    pub(super) edition: String,
     /// The file of the crate's root.
     pub(super) root: PathBuf,
     /// Where cargo keeps what it builds.
@@ -22,16 +23,25 @@ pub(super) fn package(name: &str) -> Result<Package, String> {
     };
     let manifest = Path::new(&variable("CARGO_MANIFEST_DIR")?).join("Cargo.toml");
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-    let output = Command::new(cargo)
-        .args(["metadata", "--format-version", "1", "--offline", "--manifest-path"])
-        .arg(&manifest)
-        .output()
-        .map_err(|e| format!("`cargo metadata` does not run: {e}"))?;
-    if !output.status.success() {
-        let text = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("`cargo metadata` fails: {}", text.trim()));
-    }
-    let metadata: Value = serde_json::from_slice(&output.stdout)
+    let run = |args: &[&str]| {
+        let output = Command::new(&cargo)
+            .args(args)
+            .output()
+            .map_err(|e| format!("`cargo {}` does not run: {e}", args[0]))?;
+        if !output.status.success() {
+            let text = String::from_utf8_lossy(&output.stderr);
+            return Err(format!("`cargo {}` fails: {}", args[0], text.trim()));
+        }
+        Ok(output.stdout)
+    };
+    let version = String::from_utf8(run(&["-vV"])?).unwrap_or_default();
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    let host = host.ok_or("`cargo -vV` tells no host")?;
+    // Packages of other platforms alone need not have been downloaded.
+    let args = ["metadata", "--format-version", "1", "--offline", "--filter-platform", host];
+    let path = manifest.to_string_lossy();
+    let output = run(&[&args[..], &["--manifest-path", &path]].concat())?;
+    let metadata: Value = serde_json::from_slice(&output)
         .map_err(|e| format!("`cargo metadata` gives no JSON: {e}"))?;
     in_metadata(&metadata, &manifest, name)
 }
@@ -79,6 +89,7 @@ fn in_metadata(metadata: &Value, manifest: &Path, name: &str) -> Result<Package,
     Ok(Package {
         name: text(&found["name"]),
         version: text(&found["version"]),
+        edition: text(&found["edition"]),
         root: text(&library["src_path"]).into(),
         target: text(&metadata["target_directory"]).into(),
     })
