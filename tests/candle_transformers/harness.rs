@@ -72,7 +72,8 @@ impl SimpleBackend for Weights {
 
     /// What checkpoints of the small configurations have not.
     fn contains_tensor(&self, name: &str) -> bool {
-        !["grn", "reparam_conv", "attn2"].iter().any(|part| name.contains(part)) && name != "bert"
+        let parts = ["grn", "reparam_conv", "attn2", "proj.1.conv_scale", "stem.2.conv_scale"];
+        !parts.iter().any(|part| name.contains(part)) && name != "bert" && !name.ends_with("pooler")
     }
 }
 
@@ -87,6 +88,18 @@ pub(crate) fn noise(shape: &[usize]) -> Tensor {
 
 pub(crate) fn image(size: usize) -> Tensor {
     noise(&[1, 3, size, size])
+}
+
+/// A batch of two.
+#[allow(dead_code, reason = "the table of all models asks for it")]
+pub(crate) fn two_texts() -> Tensor {
+    Tensor::cat(&[ids(7, 64), ids(7, 60)], 0).unwrap()
+}
+
+/// Numbers of a mask.
+#[allow(dead_code, reason = "the table of all models asks for it")]
+pub(crate) fn mask(shape: &[usize], number: f64) -> Tensor {
+    Tensor::zeros(shape, DType::U32, &Device::Cpu).unwrap().affine(1.0, number).unwrap()
 }
 
 /// Two lines of tokens, as codes of sounds.

@@ -10,7 +10,7 @@ use crate::harness::{Case, Model, config, ids, image, noise};
 
 macro_rules! stands {
     ($model:ident) => {
-        None
+        None::<Rc<dyn accelerant::candle::Traceable>>
     };
 }
 

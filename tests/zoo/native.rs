@@ -8,11 +8,11 @@ use candle_core::{DType, Device, IndexOp, Module, ModuleT, Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models;
 
-use crate::harness::{Case, Model, codes, config, ids, image, noise};
+use crate::harness::{Case, Model, codes, config, ids, image, mask, noise, two_texts};
 
 macro_rules! stands {
     ($model:ident) => {
-        None
+        None::<Rc<dyn accelerant::candle::Traceable>>
     };
 }
 

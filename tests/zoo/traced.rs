@@ -9,7 +9,7 @@ use accelerant::candle::mirror::Methods as _;
 use accelerant::candle::mirror::core::{DType, Device, Module, ModuleT, Result, Tensor};
 use accelerant::candle::mirror::nn::VarBuilder;
 
-use crate::harness::{Case, Model, codes, config, ids, image, noise};
+use crate::harness::{Case, Model, codes, config, ids, image, mask, noise, two_texts};
 use crate::models::models;
 
 /// Whether a model is exported without a closure: the method of a reference less deep is found
