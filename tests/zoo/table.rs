@@ -32,6 +32,7 @@ cargo test --release --features candle,ort,tract,tensorrt-rtx --test zoo
 
 - *As it stands*: taken, in all parts that were tried.
 - *With an option*: taken, and another part or option of it is refused.
+- *In part*: refused as a whole, and a part of it is taken.
 - *Refused*: with the step that stops it and its error.
 - By *model*: `optimize_trt` on the model itself; by *closure*: `Trace::of_fn`, which a cache or another argument needs.
 - *Sizes*: whether one export takes any length of texts, or any batch of others; else why not.
@@ -60,6 +61,7 @@ pub(crate) fn write(rows: &[(&'static str, &'static str, Row)]) {
         let status = match main.is_taken() {
             true if cases.iter().all(|(_, row)| row.is_taken()) => "as it stands",
             true => "with an option",
+            false if cases.iter().any(|(_, row)| row.is_taken()) => "in part",
             false => "refused",
         };
         *counts.entry(status).or_default() += 1;

@@ -1,7 +1,7 @@
 //! candle_nn's layers. One whose parameters are known is candle's own; parameters that a forward
 //! computes are operands of the same operation.
 
-use candle_core::{D, Result};
+use candle_core::{D, DType, Result};
 use candle_nn::{Conv1dConfig, Conv2dConfig, ConvTranspose1dConfig, ConvTranspose2dConfig};
 
 use super::super::core::Module;
@@ -231,15 +231,25 @@ impl From<candle_nn::LayerNorm> for LayerNorm {
 
 impl Module for LayerNorm {
     fn forward(&self, xs: &Traced) -> Result<Traced> {
-        if let Some(candle) = self.candle() {
+        let width = xs.dim(D::Minus1)?;
+        // Candle takes factors of any shape that can be broadcast, where there is no bias.
+        if let (Some(candle), [factors]) = (self.candle(), self.weight.dims())
+            && *factors == width
+        {
             return Forward::forward(&candle, xs);
         }
+        let dtype = xs.dtype();
+        let xs = match dtype {
+            DType::F16 | DType::BF16 => xs.to_dtype(DType::F32)?,
+            _ => xs.clone(),
+        };
         let xs = match self.remove_mean {
             true => xs.broadcast_sub(&xs.mean_keepdim(D::Minus1)?)?,
-            false => xs.clone(),
+            false => xs,
         };
         let variance = (xs.sqr()?.mean_keepdim(D::Minus1)? + self.eps)?;
-        let xs = xs.broadcast_div(&variance.sqrt()?)?.broadcast_mul(&self.weight)?;
+        let xs = xs.broadcast_div(&variance.sqrt()?)?.to_dtype(dtype)?;
+        let xs = xs.broadcast_mul(&self.weight)?;
         self.bias.as_ref().map_or(Ok(xs.clone()), |bias| xs.broadcast_add(bias))
     }
 }
