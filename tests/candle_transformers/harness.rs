@@ -49,7 +49,8 @@ impl SimpleBackend for Weights {
     ) -> Result<Tensor> {
         // Nor have checkpoints windows of no size, or a projection that changes no size.
         let same = shape.rank() == 2 && shape.dims()[0] == shape.dims()[1];
-        let in_block = name.contains("blocks.") && !name.contains("attn") && !name.contains("mixer");
+        let in_block =
+            name.contains("blocks.") && !name.contains("attn") && !name.contains("mixer");
         let needless = same && in_block && name.ends_with(".proj.weight");
         if needless || shape.elem_count() == 0 || !self.contains_tensor(name) {
             candle_core::bail!("there is no {name}")
@@ -270,16 +271,6 @@ pub(crate) fn compare(native: &Case<Tensor>, traced: &Case<Traced>) -> Row {
         Ok(outputs)
     });
     let Some(expected) = expected else { return row };
-    if std::env::var_os("ZOO_PERTURB").is_some() {
-        let model = (native.build)(weights()).unwrap();
-        let near: Vec<Tensor> = inputs.iter().map(|x| if x.dtype() == DType::F32 { x.affine(1.000001, 0.).unwrap() } else { x.clone() }).collect();
-        for (a, b) in (model.run)(&near).unwrap().iter().map(host).zip(&expected) {
-            let (a, b) = (to_f64(&a), to_f64(b));
-            let scale = b.iter().fold(0f64, |s, x| s.max(x.abs()));
-            let diff = a.iter().zip(&b).fold(0f64, |s, (x, y)| s.max((x - y).abs()));
-            eprintln!("PERTURB {}: scale {scale}, diff {diff}, relative {}", native.name, diff / scale);
-        }
-    }
     let model = row.step("made", || (traced.build)(weights()).map_err(text));
     let Some(model) = model else { return row };
     row.stands = model.stands.is_some();

@@ -23,12 +23,8 @@ Each is compared with the crate's own result, on the same random weights of a sm
 The comparison is on ONNX Runtime, relative to the largest value of an output: 2e-4.
 TensorRT-RTX builds each from the same export; where it could not run, no result of it was compared.
 
-This page is written by `tests/zoo` on a machine with TensorRT-RTX and ONNX Runtime:
-
-```text
-cargo rustc --release --features candle,ort,tract,tensorrt-rtx --test zoo -- --cfg accelerant_zoo
-cargo test --release --features candle,ort,tract,tensorrt-rtx --test zoo
-```
+`cargo xtask zoo` compiles and runs all of this, and writes this page.
+The cases are in `tests/zoo`.
 
 - *As it stands*: taken, in all parts that were tried.
 - *With an option*: taken, and another part or option of it is refused.
@@ -57,7 +53,8 @@ pub(crate) fn write(rows: &[(&'static str, &'static str, Row)]) {
             writeln!(table, "| {name} | | not compared | | | {why} |").unwrap();
             continue;
         };
-        let main = cases.iter().find(|(part, _)| part.is_empty()).map_or(cases[0].1, |(_, row)| row);
+        let main =
+            cases.iter().find(|(part, _)| part.is_empty()).map_or(cases[0].1, |(_, row)| row);
         let status = match main.is_taken() {
             true if cases.iter().all(|(_, row)| row.is_taken()) => "as it stands",
             true => "with an option",

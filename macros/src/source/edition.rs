@@ -34,7 +34,8 @@ fn captures_nothing(words: &[Word<'_>]) -> Option<Edit> {
         return None;
     }
     let body = words.iter().position(|word| ["{", ";"].contains(&word.text))?;
-    let arrow = words[..body].windows(2).rposition(|two| two[0].text == "-" && two[1].text == ">")?;
+    let arrow =
+        words[..body].windows(2).rposition(|two| two[0].text == "-" && two[1].text == ">")?;
     let output = &words[arrow + 2..body];
     let start = output.iter().position(|word| word.text == "impl")?;
     if output.iter().any(|word| word.text.starts_with('\'')) {
@@ -128,7 +129,10 @@ mod tests {
             ("fn f(x: u8) -> impl A + B {}", "fn f(x: u8) -> impl A + B + use<> {}"),
             ("fn f<'a>(x: &'a u8) -> impl A + 'a {}", "fn f<'a>(x: &'a u8) -> impl A + 'a {}"),
             ("fn f(x: impl A) -> u8 {}", "fn f(x: impl A) -> u8 {}"),
-            ("if let (Some(ref a), B(ref b)) = (x, &y) {}", "if let (Some(ref a), B( b)) = (x, &y) {}"),
+            (
+                "if let (Some(ref a), B(ref b)) = (x, &y) {}",
+                "if let (Some(ref a), B( b)) = (x, &y) {}",
+            ),
             ("if let Some(ref a) = &x {}", "if let Some( a) = &x {}"),
             ("let ref a = &x;", "let ref a = &x;"),
             ("x.min_by_key(|(_, &a)| a)", "x.min_by_key(|&(_, &a)| a)"),

@@ -1,8 +1,8 @@
 //! `candle_core::streaming` over the traced tensor: sounds that come in parts.
 
-use candle_core::{D, Result, Shape};
 #[doc(no_inline)]
 pub use candle_core::streaming::{BinOp, Dim};
+use candle_core::{D, Result, Shape};
 
 use super::core::Module;
 use crate::export::candle::tensor_ops::TensorOps as _;

@@ -1,6 +1,7 @@
 //! What a target computes wrongly or refuses, and what is written for it instead: a file each, with the case that shows it.
 
 mod einsum;
+mod elu;
 mod gated_activation;
 mod group_norm;
 mod grouped_conv_transpose;
@@ -9,6 +10,7 @@ mod known_branches;
 mod known_integers;
 
 pub(super) use einsum::SmallLetters;
+pub(super) use elu::EluWithRecurrent;
 pub(super) use gated_activation::GatedActivation;
 pub(super) use group_norm::GroupNormOfOneGroup;
 pub(super) use grouped_conv_transpose::GroupedConvTranspose;

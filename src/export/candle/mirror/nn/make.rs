@@ -9,8 +9,8 @@ use candle_nn::{
 use super::batch_norm::BatchNorm;
 use super::builder::VarBuilder;
 use super::layers::{
-    Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, Embedding, GroupNorm, LayerNorm,
-    Linear, PReLU, RmsNorm,
+    Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, Embedding, GroupNorm, LayerNorm, Linear,
+    PReLU, RmsNorm,
 };
 
 macro_rules! make {

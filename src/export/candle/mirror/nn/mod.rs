@@ -19,8 +19,8 @@ pub use batch_norm::BatchNorm;
 pub use builder::VarBuilder;
 pub use closures::{Func, FuncT, Sequential, func, func_t, seq};
 pub use layers::{
-    Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, Embedding, GroupNorm, LayerNorm,
-    Linear, PReLU, RmsNorm,
+    Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, Embedding, GroupNorm, LayerNorm, Linear,
+    PReLU, RmsNorm,
 };
 pub use make::{
     batch_norm, conv_transpose1d, conv_transpose1d_no_bias, conv_transpose2d,
@@ -51,7 +51,6 @@ macro_rules! modules {
         }
     )*};
 }
-
 
 modules! {
     activation: PReLU, prelu;
