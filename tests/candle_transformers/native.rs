@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use candle_core::{Module, ModuleT, Result, Tensor};
+use candle_core::{DType, Device, Module, ModuleT, Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models;
 

@@ -18,10 +18,13 @@ macro_rules! stands {
 
 include!("../candle_transformers/case.in");
 include!("decoders.in");
+include!("diffusion.in");
 include!("pictures.in");
 include!("senses.in");
+include!("sounds.in");
 include!("texts.in");
 
 pub(crate) fn all() -> Vec<Case<Tensor>> {
-    [decoders(), pictures(), senses(), texts()].into_iter().flatten().collect()
+    let all = [decoders(), diffusion(), pictures(), senses(), sounds(), texts()];
+    all.into_iter().flatten().collect()
 }

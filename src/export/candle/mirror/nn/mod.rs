@@ -46,6 +46,7 @@ macro_rules! modules {
         #[doc = concat!("As [`mod@candle_nn::", stringify!($module), "`].")]
         pub mod $module {
             $(pub use super::$item;)+
+            #[allow(unused_imports, reason = "the mirror has all of some modules")]
             #[doc(no_inline)]
             pub use candle_nn::$module::*;
         }
