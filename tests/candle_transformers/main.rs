@@ -43,3 +43,24 @@ fn one_module_is_named_by_itself_and_its_inputs_by_its_forward() {
     let names: Vec<_> = onnx.signature().inputs.iter().map(|input| input.name.clone()).collect();
     assert_eq!(names, ["input_ids", "token_type_ids"]);
 }
+
+#[test]
+fn numbers_that_a_forward_draws_are_refused_at_one_size_and_at_any() {
+    use accelerant::OptimizeOptions;
+    use accelerant::candle::mirror::Methods as _;
+    use accelerant::candle::{Trace, Traced};
+
+    let any = OptimizeOptions::new().dynamic_batch(1..=3).unwrap();
+    for options in [OptimizeOptions::new(), any] {
+        let refused = |draw: fn(&Traced) -> candle_core::Result<Traced>| {
+            let trace = Trace::of_fn(&harness::noise(&[1, 4]), &options, |x| {
+                Ok(vec![(&x[0] + draw(&x[0])?)?])
+            });
+            trace.unwrap_err().to_string()
+        };
+        let drawn = refused(|x| Traced::randn(0f32, 1f32, x.shape(), x.device()));
+        assert!(drawn.contains("randn") && drawn.contains("random"), "{drawn}");
+        let drawn = refused(|x| x.zeros_like()?.rand_like(0., 1.));
+        assert!(drawn.contains("rand_like") && drawn.contains("random"), "{drawn}");
+    }
+}

@@ -40,27 +40,31 @@ pub mod rotary_emb {
     pub use super::ops::rotary::*;
 }
 
-/// Modules of candle_nn, some of whose items the mirror has.
+/// Modules of candle_nn: what the mirror has, and the rest of those that have more.
 macro_rules! modules {
-    ($($module:ident: $($item:ident),+;)*) => {$(
+    ($($module:ident $(+ $rest:ident)?: $($item:ident),+;)*) => {$(
         #[doc = concat!("As [`mod@candle_nn::", stringify!($module), "`].")]
         pub mod $module {
             $(pub use super::$item;)+
-            #[allow(unused_imports, reason = "the mirror has all of some modules")]
-            #[doc(no_inline)]
-            pub use candle_nn::$module::*;
+            $(
+                #[doc(no_inline)]
+                pub use candle_nn::$rest::*;
+            )?
         }
     )*};
 }
 
 modules! {
-    activation: PReLU, prelu;
-    conv: Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, conv1d, conv1d_no_bias, conv2d, conv2d_no_bias, conv_transpose1d, conv_transpose1d_no_bias, conv_transpose2d, conv_transpose2d_no_bias;
+    activation + activation: PReLU, prelu;
+    conv + conv:
+        Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, conv1d, conv1d_no_bias, conv2d,
+        conv2d_no_bias, conv_transpose1d, conv_transpose1d_no_bias, conv_transpose2d,
+        conv_transpose2d_no_bias;
     embedding: Embedding, embedding;
     func: Func, FuncT, func, func_t;
     group_norm: GroupNorm, group_norm;
-    layer_norm: LayerNorm, RmsNorm, layer_norm, layer_norm_no_bias, rms_norm;
+    layer_norm + layer_norm: LayerNorm, RmsNorm, layer_norm, layer_norm_no_bias, rms_norm;
     linear: Linear, linear, linear_b, linear_no_bias;
     sequential: Sequential, seq;
-    var_builder: VarBuilder;
+    var_builder + var_builder: VarBuilder;
 }
