@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use candle_core::{Module, ModuleT, Result, Tensor};
+use candle_core::{DType, Device, Module, ModuleT, Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models;
 
@@ -10,7 +10,7 @@ use crate::harness::{Case, Model, config, ids, image, noise};
 
 macro_rules! stands {
     ($model:ident) => {
-        None
+        None::<Rc<dyn accelerant::candle::Traceable>>
     };
 }
 

@@ -16,6 +16,7 @@ mod test;
 mod tidy;
 mod triton;
 mod workspace;
+mod zoo;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -50,6 +51,8 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Turn measurements into a report with tables and a plot.
     Compare(compare::Args),
+    /// Compare all models of candle-transformers with the crate's own, and write their table.
+    Zoo,
     /// Regenerate the ONNX protobuf code.
     Codegen(codegen::Args),
 }
@@ -78,6 +81,7 @@ fn run(command: Command) -> Result<()> {
         Command::Bundle(args) => bundle::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Zoo => zoo::run(),
         Command::Codegen(args) => codegen::run(&args),
     }
 }

@@ -25,11 +25,11 @@ pub(super) fn of(text: &str) -> Result<String, String> {
     for item in &file.items {
         let Item::Impl(item) = item else { continue };
         let (ty, generics) = (&*item.self_ty, &item.generics);
-        let method = match &item.trait_ {
-            None => "forward",
+        let (of, method) = match &item.trait_ {
+            None => (quote!(Self), "forward"),
             Some((_, path, _)) => match path.segments.last().map(|last| last.ident.to_string()) {
-                Some(name) if name == "Module" => "forward",
-                Some(name) if name == "ModuleT" => "forward_t",
+                Some(name) if name == "Module" => (quote!(<Self as #path>), "forward"),
+                Some(name) if name == "ModuleT" => (quote!(<Self as #path>), "forward_t"),
                 _ => continue,
             },
         };
@@ -38,7 +38,7 @@ pub(super) fn of(text: &str) -> Result<String, String> {
             _ => None,
         });
         let name = ty.to_token_stream().to_string();
-        if let Some(body) = found.and_then(|function| body(function, cloned(ty)))
+        if let Some(body) = found.and_then(|function| body(function, &of, cloned(ty)))
             && !models.iter().any(|(model, _)| *model == name)
         {
             models.push((name, model(ty, generics, &body)));
@@ -80,7 +80,7 @@ fn model(ty: &Type, generics: &Generics, body: &TokenStream) -> TokenStream {
 }
 
 /// What a trace does with a forward; `None` where an argument is neither tensors nor `train`.
-fn body(function: &ImplItemFn, cloned: bool) -> Option<TokenStream> {
+fn body(function: &ImplItemFn, of: &TokenStream, cloned: bool) -> Option<TokenStream> {
     let signature = &function.sig;
     let ReturnType::Type(_, output) = &signature.output else { return None };
     let receiver = signature.receiver()?;
@@ -127,7 +127,7 @@ fn body(function: &ImplItemFn, cloned: bool) -> Option<TokenStream> {
     Some(quote! {
         #takes
         inputs.finish()?;
-        let outputs = Self::#method(#this, #(#arguments),*)?;
+        let outputs = #of::#method(#this, #(#arguments),*)?;
         ::std::result::Result::Ok(::accelerant::candle::__private::outputs(outputs))
     })
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 pub(super) struct Package {
     pub(super) name: String,
     pub(super) version: String,
+    pub(super) edition: String,
     /// The file of the crate's root.
     pub(super) root: PathBuf,
     /// Where cargo keeps what it builds.
@@ -110,6 +111,7 @@ fn in_metadata(metadata: &Value, manifest: &Path, name: &str) -> Result<Package,
     Ok(Package {
         name: text(&found["name"]),
         version: text(&found["version"]),
+        edition: text(&found["edition"]),
         root: text(&library["src_path"]).into(),
         target: text(&metadata["target_directory"]).into(),
     })

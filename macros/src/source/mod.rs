@@ -3,6 +3,7 @@
 //! Their files are written under cargo's folder for what it builds, changed in nothing but paths,
 //! so that errors of the compiler, places of candle's errors and documentation have lines.
 
+mod edition;
 mod exported;
 mod find;
 mod lex;
@@ -123,7 +124,7 @@ fn write(package: &Package, modules: &Modules, places: &[Place]) -> Result2<Path
     for (place, module) in &modules.all {
         let inside = module.file.strip_prefix(source);
         let inside = inside.map_err(|_| format!("{} is elsewhere", module.file.display()))?;
-        let mut text = rewrite::rewritten(place, module);
+        let mut text = rewrite::rewritten(place, module, &package.edition);
         text.push_str(&exported::of(&text)?);
         write_file(&folder.join(inside), &text)?;
     }

@@ -17,6 +17,8 @@ pub(super) struct Module {
     pub(super) children: Vec<String>,
     /// Nothing but the declarations of other modules.
     pub(super) is_list: bool,
+    /// Imports of the macros that are reached by way of the root; elsewhere none.
+    pub(super) macros: Vec<String>,
 }
 
 /// The modules of a crate by their places.
@@ -35,8 +37,23 @@ impl Modules {
                 let (parent, name) = (place[..found].join("::"), &place[found]);
                 return Err(format!("there is no module `{name}` in `{parent}`"));
             }
+            modules.need_list(place)?;
         }
         Ok(modules)
+    }
+
+    /// Reads what is in a module that is nothing but a list of others.
+    fn need_list(&mut self, place: &[String]) -> Result<(), String> {
+        if !self.all[place].is_list {
+            return Ok(());
+        }
+        let text = self.all[place].text.clone();
+        for child in declared(&words(&text)).filter(|name| !name.starts_with("quantized")) {
+            let inside = [place, &[child.to_owned()]].concat();
+            self.need(&inside)?;
+            self.need_list(&inside)?;
+        }
+        Ok(())
     }
 
     /// Reads the modules on a path, as far as it leads through modules; returns how far.
@@ -93,16 +110,57 @@ impl Modules {
                 .collect(),
         };
         let paths = paths(&all, place);
-        let module = Module { file, text: text.clone(), children: children.clone(), is_list };
+        let (text, macros) = (text.clone(), Vec::new());
+        let module = Module { file, text, children: children.clone(), is_list, macros };
         self.all.insert(place.to_vec(), module);
         for child in children {
             self.need(&[place, &[child]].concat())?;
         }
         for path in paths {
-            self.need(&path)?;
+            if self.need(&path)? == 0
+                && let [name] = &path[..]
+                && !self.all[&Vec::new()].text.contains(&format!("macro_rules! {name} "))
+            {
+                self.need_macro(name)?;
+            }
         }
         Ok(())
     }
+
+    /// Reads the module that gives the package a macro by `#[macro_export]`, if there is one: such a
+    /// macro's path is `crate::name`, wherever it is.
+    fn need_macro(&mut self, name: &str) -> Result<(), String> {
+        let source = self.root.parent().unwrap_or(Path::new("")).to_owned();
+        let Some(file) = defines(&source, name) else { return Ok(()) };
+        let inside = file.with_extension("");
+        let inside = inside.strip_prefix(&source).expect("it was found there");
+        let mut place: Place =
+            inside.iter().map(|part| part.to_string_lossy().into_owned()).collect();
+        place.pop_if(|last| last == "mod");
+        let import = format!("pub(crate) use {}::{name};\n", place.join("::"));
+        let root = self.all.get_mut(&Vec::new()).expect("it was read before");
+        if !root.macros.contains(&import) {
+            root.macros.push(import);
+            self.need(&place)?;
+        }
+        Ok(())
+    }
+}
+
+/// The file below a folder that defines a macro for the package.
+fn defines(folder: &Path, name: &str) -> Option<PathBuf> {
+    std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path()).find_map(|path| {
+        if path.is_dir() {
+            return defines(&path, name);
+        }
+        let text = std::fs::read_to_string(&path).ok()?;
+        let all = words(&text);
+        let is_it = |i: usize| {
+            all[i].text == "macro_export"
+                && super::rewrite::macro_end(&all[i..]).is_some_and(|(_, found)| found == name)
+        };
+        text.contains("macro_export").then(|| (0..all.len()).any(is_it))?.then_some(path)
+    })
 }
 
 /// The modules that a file declares, which are in files of their own.

@@ -1,14 +1,34 @@
 //! A file of a dependency over the tensor that traces: paths to candle lead to the mirror of
 //! candle, those of the crate begin where it is now. Lines stay where they are.
 
+use super::edition;
 use super::lex::{Word, words};
 use super::modules::{Module, Place};
 
 const MIRROR: &str = "::accelerant::candle::mirror";
 
 /// Crates that the mirror has for what is read, which may be none of the reader's dependencies.
-const OTHERS: [&str; 8] =
-    ["byteorder", "num_traits", "rand", "rayon", "serde", "serde_json", "serde_plain", "tracing"];
+const OTHERS: [&str; 9] = [
+    "byteorder",
+    "fancy_regex",
+    "num_traits",
+    "rand",
+    "rayon",
+    "serde",
+    "serde_json",
+    "serde_plain",
+    "tracing",
+];
+
+/// Where the mirror has a crate.
+fn mirrored(name: &str) -> Option<String> {
+    match name {
+        "candle" | "candle_core" => Some(format!("{MIRROR}::core")),
+        "candle_nn" => Some(format!("{MIRROR}::nn")),
+        other if OTHERS.contains(&other) => Some(format!("{MIRROR}::others::{other}")),
+        _ => None,
+    }
+}
 
 /// The inline modules that a place in a file is in.
 #[derive(Default)]
@@ -50,23 +70,34 @@ impl Nested {
 }
 
 /// The text of a module at its place.
-pub(super) fn rewritten(place: &Place, module: &Module) -> String {
+pub(super) fn rewritten(place: &Place, module: &Module, edition: &str) -> String {
     if module.is_list {
-        return module.children.iter().map(|child| format!("pub mod {child};\n")).collect();
+        let children = module.children.iter().map(|child| format!("pub mod {child};\n"));
+        return children.chain(module.macros.iter().cloned()).collect();
     }
     let words = words(&module.text);
+    let older = if edition < "2024" { edition::edits(&words) } else { Vec::new() };
+    let mut older = older.into_iter().peekable();
     let mut edits = Edits { text: &module.text, done: 0, out: String::new() };
-    let mut derive_ends = None;
+    let (mut derive_ends, mut exported) = (None, None::<(usize, &str)>);
     let (mut nested, mut imported) = (Nested::default(), vec![false]);
     let import = format!("use {MIRROR}::Methods as _; ");
     for (i, word) in words.iter().enumerate() {
         let before = |back: usize| i.checked_sub(back).map_or("", |i| words[i].text);
         let after = |ahead: usize| words.get(i + ahead).map_or("", |word| word.text);
+        while let Some(edit) = older.next_if(|edit| edit.at.end <= word.end()) {
+            edits.change(edit);
+        }
         nested.see(&words, i);
+        if exported.is_some_and(|(end, _)| word.start >= end) {
+            let (end, name) = exported.take().expect("it is there");
+            edits.insert(end, &format!(" pub(crate) use {name};"));
+        }
         imported.truncate(nested.depth() + 1);
         imported.resize(nested.depth() + 1, false);
         // An attribute before the first import would be one of this.
-        let follows_item = ["", ";", "}", "{"].contains(&before(1));
+        let follows_item =
+            ["", ";", "}", "{"].contains(&before(1)) || ends_inner_attribute(&words[..i]);
         if word.text == "use" && follows_item && nested.is_item() && !imported[nested.depth()] {
             imported[nested.depth()] = true;
             edits.insert(word.start, &import);
@@ -87,6 +118,11 @@ pub(super) fn rewritten(place: &Place, module: &Module) -> String {
                 edits
                     .insert(word.end(), &format!(" #[serde(crate = \"{MIRROR}::others::serde\")]"));
             }
+            // A macro of the whole package is one of its root, which `Modules` gives a `use`.
+            "macro_export" if before(2) == "#" => {
+                edits.replace(word, "allow(unused_macros)");
+                exported = macro_end(&words[i..]);
+            }
             // Neither the reader's tests nor its features.
             "test" if before(2) == "cfg" && after(1) == ")" => edits.replace(word, "any()"),
             "feature" if after(1) == "=" && in_cfg(&words, i) => {
@@ -94,30 +130,60 @@ pub(super) fn rewritten(place: &Place, module: &Module) -> String {
             }
             _ => {}
         }
-        let is_whole = before(1) == "use" && after(1) == ";";
-        match word.text {
-            "candle" if is_whole => edits.replace(word, &format!("{MIRROR}::core as candle")),
-            "candle_nn" if is_whole => edits.replace(word, &format!("{MIRROR}::nn as candle_nn")),
+        // `use candle_nn;` and `use candle_nn as nn;`
+        let is_whole = before(1) == "use" && [";", "as"].contains(&after(1));
+        let is_head = !["::", ".", "$"].contains(&before(1)) && after(1) == "::";
+        match mirrored(word.text) {
+            Some(path) if is_head || is_whole && after(1) == "as" => edits.replace(word, &path),
+            Some(path) if is_whole => edits.replace(word, &format!("{path} as {}", word.text)),
             _ => {}
         }
-        let is_head = !["::", ".", "$"].contains(&before(1)) && after(1) == "::";
-        if !is_head {
-            continue;
-        }
-        match word.text {
-            "candle" | "candle_core" => edits.replace(word, &format!("{MIRROR}::core")),
-            "candle_nn" => edits.replace(word, &format!("{MIRROR}::nn")),
-            "crate" => match place.len() + nested.depth() {
+        if is_head && word.text == "crate" {
+            match place.len() + nested.depth() {
                 0 => edits.replace(word, "self"),
                 depth => edits.replace(word, &vec!["super"; depth].join("::")),
-            },
-            other if OTHERS.contains(&other) => {
-                edits.replace(word, &format!("{MIRROR}::others::{other}"));
             }
-            _ => {}
         }
     }
-    edits.finish()
+    if let Some((end, name)) = exported {
+        edits.insert(end, &format!(" pub(crate) use {name};"));
+    }
+    edits.finish() + &module.macros.concat()
+}
+
+/// Where a macro's definition ends, and its name.
+pub(super) fn macro_end<'a>(words: &[Word<'a>]) -> Option<(usize, &'a str)> {
+    let start = words.iter().position(|word| word.text == "macro_rules")?;
+    let name = words.get(start + 2)?.text;
+    let mut depth = 0usize;
+    for word in &words[start + 3..] {
+        match word.text {
+            "{" | "(" | "[" => depth += 1,
+            "}" | ")" | "]" => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return Some((word.end(), name));
+        }
+    }
+    None
+}
+
+/// Whether the last word ends `#![…]`.
+fn ends_inner_attribute(words: &[Word<'_>]) -> bool {
+    let mut depth = 0;
+    for (i, word) in words.iter().enumerate().rev() {
+        match word.text {
+            "]" => depth += 1,
+            "[" => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            let before = |back: usize| i.checked_sub(back).map_or("", |i| words[i].text);
+            return word.text == "[" && before(1) == "!" && before(2) == "#";
+        }
+    }
+    false
 }
 
 fn in_cfg(words: &[Word<'_>], i: usize) -> bool {
@@ -148,6 +214,11 @@ impl Edits<'_> {
         self.upto(word.start);
         self.out.push_str(text);
         self.done = word.end();
+    }
+
+    fn change(&mut self, edit: edition::Edit) {
+        self.insert(edit.at.start, edit.text);
+        self.done = self.done.max(edit.at.end);
     }
 
     fn finish(mut self) -> String {

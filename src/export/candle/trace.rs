@@ -244,10 +244,7 @@ impl<F: Fn(&mut Inputs<'_>) -> candle_core::Result<Vec<Traced>>> Forwards<'_, F>
             .collect();
         let given: Vec<_> = self.examples.iter().map(|(name, _)| name.clone()).collect();
         let mut inputs = Inputs::new(&traced, &given);
-        let outputs = match symbolic {
-            true => recorder.while_symbolic(|| (self.forward)(&mut inputs)),
-            false => (self.forward)(&mut inputs),
-        };
+        let outputs = recorder.while_tracing(symbolic, || (self.forward)(&mut inputs));
         let names = inputs.into_names();
         (outputs.map_err(from_candle).and_then(|outputs| recorded(&recorder, &outputs)), names)
     }

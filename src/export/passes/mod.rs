@@ -78,6 +78,7 @@ impl<'a> Pipeline<'a> {
             passes.fixes.push(Box::new(fixes::GatedActivation));
             passes.fixes.push(Box::new(fixes::GroupedConvTranspose(target)));
             passes.fixes.push(Box::new(fixes::GroupNormOfOneGroup(target)));
+            passes.fixes.push(Box::new(fixes::EluWithRecurrent(target)));
         }
         if opset >= OLDEST_OPSET && target.reader() == Reader::Any {
             passes.fixes.push(Box::new(fixes::KnownBranches));

@@ -1,5 +1,6 @@
 //! `candle_core` over the traced tensor.
 
+pub use super::streaming::{self, StreamTensor, StreamingBinOp, StreamingModule};
 pub use crate::export::candle::traced::Traced as Tensor;
 #[doc(no_inline)]
 pub use candle_core::Result;

@@ -107,6 +107,18 @@ pub trait Methods: TensorOps {
         device: &Device,
     ) -> Result<Self>;
 
+    /// Random numbers of a normal distribution, as many as there are here.
+    ///
+    /// # Errors
+    /// Always while a forward is traced.
+    fn randn_like(&self, mean: f64, stdev: f64) -> Result<Self>;
+
+    /// Random numbers of a range, as many as there are here.
+    ///
+    /// # Errors
+    /// Always while a forward is traced.
+    fn rand_like(&self, lo: f64, up: f64) -> Result<Self>;
+
     /// Runs an operation that is not candle's.
     ///
     /// # Errors
@@ -142,6 +154,8 @@ macro_rules! known {
 const CUSTOM: &str = "a custom operation has no ONNX form: write it with methods of tensors, or do \
                       it outside the forward";
 
+const DRAWN: &str = "draws random numbers: give them to the forward as an input";
+
 impl Methods for Traced {
     fn apply<M: Module>(&self, m: &M) -> Result<Self> {
         m.forward(self)
@@ -171,6 +185,18 @@ impl Methods for Traced {
         Ok(Self::from_tensor(Tensor::rand(low, high, shape, device)?))
     }
 
+    fn randn_like(&self, mean: f64, stdev: f64) -> Result<Self> {
+        drawn("randn_like")?;
+        known!(xs.randn_like(mean, stdev); xs = self);
+        refused("randn_like", DRAWN)
+    }
+
+    fn rand_like(&self, lo: f64, up: f64) -> Result<Self> {
+        drawn("rand_like")?;
+        known!(xs.rand_like(lo, up); xs = self);
+        refused("rand_like", DRAWN)
+    }
+
     fn apply_op1_no_bwd<O: CustomOp1>(&self, op: &O) -> Result<Self> {
         known!(xs.apply_op1_no_bwd(op); xs = self);
         refused(op.name(), CUSTOM)
@@ -195,8 +221,8 @@ fn refused<R>(operation: &str, why: &str) -> Result<R> {
 
 /// A forward that draws numbers gives others in each run.
 fn drawn(operation: &str) -> Result<()> {
-    match Recorder::symbolic().is_some() {
-        true => refused(operation, "draws random numbers: give them to the forward as an input"),
+    match Recorder::is_tracing() {
+        true => refused(operation, DRAWN),
         false => Ok(()),
     }
 }

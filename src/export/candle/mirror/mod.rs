@@ -14,11 +14,14 @@ mod convert;
 pub mod core;
 mod methods;
 pub mod nn;
+pub mod streaming;
 
 pub use methods::Methods;
 
 /// Crates that the source of models uses, for packages that do not depend on them.
 #[doc(hidden)]
 pub mod others {
-    pub use {byteorder, num_traits, rand, rayon, serde, serde_json, serde_plain, tracing};
+    pub use {
+        byteorder, fancy_regex, num_traits, rand, rayon, serde, serde_json, serde_plain, tracing,
+    };
 }

@@ -10,7 +10,7 @@ mod reductions;
 mod shapes;
 mod windows;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -57,6 +57,9 @@ pub(super) struct Recorder(Arc<Mutex<Tape>>);
 thread_local! {
     /// The tapes of the traces of symbolic sizes that run on this thread, the innermost last.
     static SYMBOLIC: RefCell<Vec<Recorder>> = const { RefCell::new(Vec::new()) };
+
+    /// How many traces run on this thread, one inside another.
+    static TRACES: Cell<usize> = const { Cell::new(0) };
 }
 
 impl Recorder {
@@ -69,7 +72,7 @@ impl Recorder {
     }
 
     /// Runs a forward whose sizes may follow symbols, so that tensors that it makes are steps.
-    pub(super) fn while_symbolic<R>(&self, forward: impl FnOnce() -> R) -> R {
+    fn while_symbolic<R>(&self, forward: impl FnOnce() -> R) -> R {
         /// Also when the forward panics.
         struct Leave;
         impl Drop for Leave {
@@ -80,6 +83,28 @@ impl Recorder {
         SYMBOLIC.with_borrow_mut(|tapes| tapes.push(self.clone()));
         let _leave = Leave;
         forward()
+    }
+
+    /// Runs a forward that is traced, whose sizes are those of examples or of symbols.
+    pub(super) fn while_tracing<R>(&self, symbolic: bool, forward: impl FnOnce() -> R) -> R {
+        /// Also when the forward panics.
+        struct Leave;
+        impl Drop for Leave {
+            fn drop(&mut self) {
+                TRACES.set(TRACES.get() - 1);
+            }
+        }
+        TRACES.set(TRACES.get() + 1);
+        let _leave = Leave;
+        match symbolic {
+            true => self.while_symbolic(forward),
+            false => forward(),
+        }
+    }
+
+    /// Whether a forward is traced on this thread.
+    pub(super) fn is_tracing() -> bool {
+        TRACES.get() > 0
     }
 
     /// The tape of the trace of symbolic sizes on this thread.

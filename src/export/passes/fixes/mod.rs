@@ -1,6 +1,7 @@
 //! Faults and refusals of a target, and the form that is written instead: a file each, with the case that shows the fault.
 
 mod einsum;
+mod elu;
 mod gated_activation;
 mod group_norm;
 mod grouped_conv_transpose;
@@ -9,6 +10,7 @@ mod known_branches;
 mod known_integers;
 
 pub(super) use einsum::SmallLetters;
+pub(super) use elu::EluWithRecurrent;
 pub(super) use gated_activation::GatedActivation;
 pub(super) use group_norm::GroupNormOfOneGroup;
 pub(super) use grouped_conv_transpose::GroupedConvTranspose;

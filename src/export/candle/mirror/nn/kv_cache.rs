@@ -86,6 +86,16 @@ macro_rules! pairs {
                 &self.v
             }
 
+            /// The keys, to be changed.
+            pub fn k_cache_mut(&mut self) -> &mut $cache {
+                &mut self.k
+            }
+
+            /// The values, to be changed.
+            pub fn v_cache_mut(&mut self) -> &mut $cache {
+                &mut self.v
+            }
+
             /// The keys that are in it.
             ///
             /// # Errors

@@ -1,10 +1,10 @@
 //! candle_nn's layers. One whose parameters are known is candle's own; parameters that a forward
 //! computes are operands of the same operation.
 
-use candle_core::{D, Result};
+use candle_core::{D, DType, Result};
 use candle_nn::{Conv1dConfig, Conv2dConfig, ConvTranspose1dConfig, ConvTranspose2dConfig};
 
-use super::super::core::{Module, ModuleT};
+use super::super::core::Module;
 use crate::export::candle::layers::Forward;
 use crate::export::candle::tensor_ops::TensorOps as _;
 use crate::export::candle::traced::Traced;
@@ -24,7 +24,12 @@ macro_rules! weighted {
 
         impl $name {
             /// From its parameters.
-            pub fn new(weight: Traced, bias: Option<Traced>, $($config: $type)?) -> Self {
+            pub fn new(
+                weight: impl Into<Traced>,
+                bias: Option<Traced>,
+                $($config: $type)?
+            ) -> Self {
+                let weight = weight.into();
                 let candle = match (weight.known(), bias.as_ref().map(Traced::known)) {
                     (Some(weight), None) => {
                         Some(candle_nn::$name::new(weight.clone(), None, $($config)?))
@@ -226,15 +231,25 @@ impl From<candle_nn::LayerNorm> for LayerNorm {
 
 impl Module for LayerNorm {
     fn forward(&self, xs: &Traced) -> Result<Traced> {
-        if let Some(candle) = self.candle() {
+        let width = xs.dim(D::Minus1)?;
+        // Candle takes factors of any shape that can be broadcast, where there is no bias.
+        if let (Some(candle), [factors]) = (self.candle(), self.weight.dims())
+            && *factors == width
+        {
             return Forward::forward(&candle, xs);
         }
+        let dtype = xs.dtype();
+        let xs = match dtype {
+            DType::F16 | DType::BF16 => xs.to_dtype(DType::F32)?,
+            _ => xs.clone(),
+        };
         let xs = match self.remove_mean {
             true => xs.broadcast_sub(&xs.mean_keepdim(D::Minus1)?)?,
-            false => xs.clone(),
+            false => xs,
         };
         let variance = (xs.sqr()?.mean_keepdim(D::Minus1)? + self.eps)?;
-        let xs = xs.broadcast_div(&variance.sqrt()?)?.broadcast_mul(&self.weight)?;
+        let xs = xs.broadcast_div(&variance.sqrt()?)?.to_dtype(dtype)?;
+        let xs = xs.broadcast_mul(&self.weight)?;
         self.bias.as_ref().map_or(Ok(xs.clone()), |bias| xs.broadcast_add(bias))
     }
 }
@@ -306,7 +321,6 @@ macro_rules! known {
 }
 
 known! {
-    BatchNorm of candle_nn::BatchNorm;
     GroupNorm of crate::export::candle::layers::GroupNorm;
     PReLU of candle_nn::PReLU;
 }
@@ -347,28 +361,13 @@ impl Module for PReLU {
     }
 }
 
-impl BatchNorm {
-    /// The running mean.
-    pub fn running_mean(&self) -> Traced {
-        Traced::from_tensor(self.0.running_mean().clone())
-    }
-
-    /// The running variance.
-    pub fn running_var(&self) -> Traced {
-        Traced::from_tensor(self.0.running_var().clone())
-    }
-
-    /// What is added to the variance.
-    pub fn eps(&self) -> f64 {
-        self.0.eps()
-    }
-}
-
-impl ModuleT for BatchNorm {
-    fn forward_t(&self, xs: &Traced, train: bool) -> Result<Traced> {
-        if train {
-            candle_core::bail!("a batch normalization in training cannot be exported")
-        }
-        Forward::forward(&self.0, xs)
+impl PReLU {
+    /// From its slopes, which are known.
+    ///
+    /// # Panics
+    /// When a forward computes them.
+    pub fn new(weight: Traced, is_scalar: bool) -> Self {
+        let weight = weight.into_tensor().expect("the slopes are known");
+        Self(candle_nn::PReLU::new(weight, is_scalar))
     }
 }

@@ -6,10 +6,11 @@ use candle_nn::{
     LayerNormConfig,
 };
 
+use super::batch_norm::BatchNorm;
 use super::builder::VarBuilder;
 use super::layers::{
-    BatchNorm, Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, Embedding, GroupNorm, LayerNorm,
-    Linear, PReLU, RmsNorm,
+    Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d, Embedding, GroupNorm, LayerNorm, Linear,
+    PReLU, RmsNorm,
 };
 
 macro_rules! make {
