@@ -3,6 +3,7 @@
 
 mod bundle;
 mod ci;
+mod clients;
 mod codegen;
 mod compare;
 mod cuda_toolkit;

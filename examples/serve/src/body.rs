@@ -1,0 +1,105 @@
+//! The bodies of requests: read within a time, a size, and the room that all of them share.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody};
+use axum::http::StatusCode;
+use bytes::{Bytes, BytesMut};
+use tokio::time::timeout;
+
+use crate::fail::{Failure, Result};
+
+/// How much bodies may take.
+#[derive(Debug)]
+pub(crate) struct Room {
+    /// One of them.
+    most: usize,
+    /// All of them.
+    all: usize,
+    taken: AtomicUsize,
+}
+
+impl Room {
+    /// Limits in MiB.
+    pub(crate) fn new(most: usize, all: usize) -> Self {
+        let bytes = |mebibytes: usize| mebibytes.saturating_mul(1 << 20);
+        Self { most: bytes(most), all: bytes(all), taken: AtomicUsize::new(0) }
+    }
+
+    /// What the bodies take now.
+    pub(crate) fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+}
+
+/// A part of the room, given back when it is dropped.
+struct Share {
+    room: Arc<Room>,
+    bytes: usize,
+}
+
+impl Share {
+    fn grow(&mut self, by: usize) -> Result<()> {
+        let Room { all, taken, .. } = &*self.room;
+        let fits = |taken: usize| taken.checked_add(by).filter(|sum| sum <= all);
+        if taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_err() {
+            return Err(Failure::busy("the bodies of other requests take all the memory there is"));
+        }
+        self.bytes += by;
+        Ok(())
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.room.taken.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// A whole body, which has its share of the room until it is dropped.
+pub(crate) struct Held {
+    pub(crate) bytes: Bytes,
+    _share: Share,
+}
+
+/// Reads a body.
+///
+/// # Errors
+/// The status 413 for a body that is too large, 408 for one that takes too long, 503 where there is no room, 400 for one
+/// that ends too early.
+pub(crate) async fn read(body: Body, room: &Arc<Room>, limit: Duration) -> Result<Held> {
+    let whole = timeout(limit, whole(body, room));
+    whole.await.unwrap_or_else(|_| {
+        let text = format!("the body did not arrive within {limit:?}");
+        Err(Failure::new(StatusCode::REQUEST_TIMEOUT, text))
+    })
+}
+
+async fn whole(mut body: Body, room: &Arc<Room>) -> Result<Held> {
+    let most = room.most;
+    let too_large = || {
+        let text = format!("the body is larger than {most} bytes");
+        Failure::new(StatusCode::PAYLOAD_TOO_LARGE, text)
+    };
+    let told = body.size_hint();
+    if told.lower() > most as u64 {
+        return Err(too_large());
+    }
+    let mut share = Share { room: room.clone(), bytes: 0 };
+    // Memory is taken when it is written to, and so not for a body that is announced and does not come.
+    let mut bytes = BytesMut::with_capacity(told.exact().unwrap_or_default() as usize);
+    while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+        let frame = frame.map_err(|e| Failure::bad(format!("the body cannot be read: {e}")))?;
+        let Ok(part) = frame.into_data() else { continue };
+        if part.len() > most - bytes.len() {
+            return Err(too_large());
+        }
+        share.grow(part.len())?;
+        bytes.extend_from_slice(&part);
+    }
+    Ok(Held { bytes: bytes.freeze(), _share: share })
+}
