@@ -7,8 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
+use axum::extract::Request;
 use axum::http::StatusCode;
+use axum::http::header::EXPECT;
 use bytes::{Bytes, BytesMut};
+use http_body::Frame;
 use tokio::time::timeout;
 
 use crate::fail::{Failure, Result};
@@ -66,20 +69,40 @@ pub(crate) struct Held {
     _share: Share,
 }
 
+/// What is left of a body that is refused is read and thrown away so long, and while it comes. A client that still sends
+/// when its connection closes may never see the answer.
+const REST: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(200);
+
 /// Reads a body.
 ///
 /// # Errors
 /// The status 413 for a body that is too large, 408 for one that takes too long, 503 where there is no room, 400 for one
 /// that ends too early.
-pub(crate) async fn read(body: Body, room: &Arc<Room>, limit: Duration) -> Result<Held> {
-    let whole = timeout(limit, whole(body, room));
-    whole.await.unwrap_or_else(|_| {
-        let text = format!("the body did not arrive within {limit:?}");
-        Err(Failure::new(StatusCode::REQUEST_TIMEOUT, text))
-    })
+pub(crate) async fn read(request: Request, room: &Arc<Room>, limit: Duration) -> Result<Held> {
+    // A client that asks before it sends does not send then.
+    let asks = request.headers().contains_key(EXPECT);
+    let mut body = request.into_body();
+    let failure = match timeout(limit, whole(&mut body, room)).await {
+        Ok(Ok(held)) => return Ok(held),
+        Ok(Err(failure)) => failure,
+        Err(_) => {
+            let text = format!("the body did not arrive within {limit:?}");
+            return Err(Failure::new(StatusCode::REQUEST_TIMEOUT, text));
+        }
+    };
+    if !asks {
+        let rest = async { while let Ok(Some(Ok(_))) = timeout(PAUSE, next(&mut body)).await {} };
+        let _ = timeout(REST, rest).await;
+    }
+    Err(failure)
 }
 
-async fn whole(mut body: Body, room: &Arc<Room>) -> Result<Held> {
+async fn next(body: &mut Body) -> Option<Result<Frame<Bytes>, axum::Error>> {
+    poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await
+}
+
+async fn whole(body: &mut Body, room: &Arc<Room>) -> Result<Held> {
     let most = room.most;
     let too_large = || {
         let text = format!("the body is larger than {most} bytes");
@@ -92,7 +115,7 @@ async fn whole(mut body: Body, room: &Arc<Room>) -> Result<Held> {
     let mut share = Share { room: room.clone(), bytes: 0 };
     // Memory is taken when it is written to, and so not for a body that is announced and does not come.
     let mut bytes = BytesMut::with_capacity(told.exact().unwrap_or_default() as usize);
-    while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+    while let Some(frame) = next(body).await {
         let frame = frame.map_err(|e| Failure::bad(format!("the body cannot be read: {e}")))?;
         let Ok(part) = frame.into_data() else { continue };
         if part.len() > most - bytes.len() {

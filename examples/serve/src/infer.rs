@@ -140,15 +140,13 @@ async fn of_version(
 }
 
 async fn answer(server: &Server, model: &Arc<Model>, request: Request) -> Result<Response> {
-    let (head, body) = request.into_parts();
-    if let Some(encoding) = head.headers.get(CONTENT_ENCODING).filter(|value| *value != "identity")
-    {
+    let headers = request.headers().clone();
+    if let Some(encoding) = headers.get(CONTENT_ENCODING).filter(|value| *value != "identity") {
         let text = format!("the body is encoded as {encoding:?}; send it as it is");
         return Err(Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
     }
-    let held = body::read(body, &server.room, server.read_limit).await?;
+    let held = body::read(request, &server.room, server.read_limit).await?;
     let (of, bytes) = (model.clone(), held.bytes.clone());
-    let headers = head.headers;
     let read = move || read(of.signature(), &headers, &bytes);
     let Wanted { id, inputs, outputs, limit } = heavy(held.bytes.len(), read).await??;
     let tensors = within(limit, model.run(&inputs)).await?;

@@ -69,7 +69,7 @@ async fn answer(server: &Server, request: Request, kind: Kind) -> Response {
 }
 
 async fn generate(server: &Server, request: Request, kind: Kind) -> Result<Response> {
-    let held = body::read(request.into_body(), &server.room, server.read_limit).await?;
+    let held = body::read(request, &server.room, server.read_limit).await?;
     let mut asked = Asked::read(&held.bytes)?;
     let model = model(server, &asked.model)?;
     match kind {

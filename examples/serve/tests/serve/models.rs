@@ -103,8 +103,8 @@ pub(crate) fn language_model(folder: &Path) -> PathBuf {
         {{ raise_exception('there is no role ' + message['role']) }}\n\
         {% endif %}\n\
         {{ '<|' + message['role'] + '|>' + message['content'].strip() + eos_token }}\n\
-        {% endfor %}\n\
-        {% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}";
+        {%- endfor %}\n\
+        {%- if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}";
     let config = json!({ "chat_template": template, "eos_token": { "content": "<|end|>" } });
     fs::write(folder.join("tokenizer_config.json"), config.to_string()).unwrap();
     folder

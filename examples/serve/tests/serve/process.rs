@@ -22,7 +22,9 @@ impl Process {
     pub(crate) fn start<S: AsRef<str>>(args: impl IntoIterator<Item = S>) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_accelerant-serve"));
         command.args(["--port", "0"]).stdout(Stdio::piped()).stdin(Stdio::null());
-        args.into_iter().for_each(|arg| drop(command.arg(arg.as_ref())));
+        for arg in args {
+            command.arg(arg.as_ref());
+        }
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
         let address = loop {

@@ -1,7 +1,6 @@
 """Triton's own client against the server whose address is the argument."""
 
 import sys
-from concurrent.futures import ThreadPoolExecutor
 
 import ml_dtypes
 import numpy as np
@@ -56,10 +55,13 @@ for datatype, values in types.items():
         assert result.dtype == values.dtype and (result == values).all(), datatype
 
 # Many at once, each with its own answer.
-with ThreadPoolExecutor(8) as pool:
-    rows = [np.full((1, 4), i, dtype=np.float32) for i in range(64)]
-    for i, result in enumerate(pool.map(lambda row: infer("affine", "x", row, True), rows)):
-        np.testing.assert_array_equal(result.as_numpy("y"), np.full((1, 4), 2 * i + 1))
+pending = []
+for i in range(64):
+    row = triton.InferInput("x", [1, 4], "FP32")
+    row.set_data_from_numpy(np.full((1, 4), i, dtype=np.float32))
+    pending.append(client.async_infer("affine", [row]))
+for i, answer in enumerate(pending):
+    np.testing.assert_array_equal(answer.get_result().as_numpy("y"), np.full((1, 4), 2 * i + 1))
 
 statistics = client.get_inference_statistics("affine")["model_stats"][0]
 assert statistics["inference_stats"]["success"]["count"] == 69, statistics
