@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 use crate::fail::{Failure, Result};
 
-pub(crate) const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
+pub(crate) const JSON_LENGTH: HeaderName =
+    HeaderName::from_static("inference-header-content-length");
 
 /// The JSON of a body, and what stands behind it.
 ///

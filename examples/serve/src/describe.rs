@@ -25,14 +25,14 @@ pub(crate) async fn ready(State(server): State<Arc<Server>>) -> Response {
 }
 
 pub(crate) async fn server() -> Response {
-    let extensions = ["binary_tensor_data", "model_configuration", "model_repository", "statistics"];
+    let extensions =
+        ["binary_tensor_data", "model_configuration", "model_repository", "statistics"];
     let version = env!("CARGO_PKG_VERSION");
     respond::json(&json!({ "name": "accelerant", "version": version, "extensions": extensions }))
 }
 
 pub(crate) async fn index(State(server): State<Arc<Server>>) -> Response {
-    let entry =
-        |name| json!({ "name": name, "version": VERSION, "state": "READY", "reason": "" });
+    let entry = |name| json!({ "name": name, "version": VERSION, "state": "READY", "reason": "" });
     respond::json(&server.models.keys().map(entry).collect::<Vec<_>>())
 }
 
@@ -47,7 +47,9 @@ pub(crate) fn config(_: &Server, model: &Model) -> Result<Response> {
 pub(crate) fn model_ready(server: &Server, model: &Model) -> Result<Response> {
     match server.is_ready() {
         true => Ok(StatusCode::OK.into_response()),
-        false => Err(Failure::busy(format!("model `{}`: the server is about to end", model.name()))),
+        false => {
+            Err(Failure::busy(format!("model `{}`: the server is about to end", model.name())))
+        }
     }
 }
 

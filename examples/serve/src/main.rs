@@ -4,17 +4,20 @@
 //! This file has the order of the start and of the end. `routes` says which address leads where.
 
 mod admission;
+mod answer;
 mod binary;
 mod body;
 mod data;
 mod datatype;
 mod describe;
 mod fail;
+mod heavy;
 mod infer;
 mod listen;
 mod metrics;
 mod models;
 mod options;
+mod request;
 mod respond;
 mod routes;
 mod server;
@@ -22,6 +25,7 @@ mod shutdown;
 mod stalled;
 mod statistics;
 mod text;
+mod written;
 
 use std::process::ExitCode;
 use std::sync::Arc;

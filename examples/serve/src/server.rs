@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::body::Room;
 use crate::fail::{Failure, Result};
+use crate::heavy::Heavy;
 use crate::metrics::Metrics;
 use crate::models::Model;
 use crate::options::Options;
@@ -21,6 +22,7 @@ pub(crate) struct Server {
     pub(crate) text: Option<Arc<TextModel>>,
     pub(crate) metrics: Metrics,
     pub(crate) room: Arc<Room>,
+    pub(crate) heavy: Heavy,
     pub(crate) read_limit: Duration,
     pub(crate) phase: watch::Sender<Phase>,
 }
@@ -52,6 +54,7 @@ impl Server {
             text,
             metrics: Metrics::default(),
             room: Arc::new(Room::new(options.max_body, options.max_bodies)),
+            heavy: Heavy::default(),
             read_limit: options.read_limit,
             phase: watch::Sender::new(Phase::Serving),
         })

@@ -24,7 +24,8 @@ use crate::{body, respond};
 type Shared = State<Arc<Server>>;
 
 pub(crate) fn routes() -> Router<Arc<Server>> {
-    let completion = async |State(server): Shared, request| answer(&server, request, Kind::Completion).await;
+    let completion =
+        async |State(server): Shared, request| answer(&server, request, Kind::Completion).await;
     let chat = async |State(server): Shared, request| answer(&server, request, Kind::Chat).await;
     Router::new()
         .route("/v1/models", get(list))

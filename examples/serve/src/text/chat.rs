@@ -28,8 +28,9 @@ impl ChatTemplate {
             Err(e) => Err(Problem::from(format!("{name}: {e}"))),
         };
         let config: Value = match read("tokenizer_config.json")? {
-            Some(text) => serde_json::from_str(&text)
-                .map_err(|e| format!("tokenizer_config.json: {e}"))?,
+            Some(text) => {
+                serde_json::from_str(&text).map_err(|e| format!("tokenizer_config.json: {e}"))?
+            }
             None => Value::Null,
         };
         let template = match read("chat_template.jinja")? {
@@ -41,7 +42,8 @@ impl ChatTemplate {
         // As `transformers` sets it up.
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment
+            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_function("raise_exception", |text: String| -> Result<String, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, text))
         });

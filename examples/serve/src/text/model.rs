@@ -171,7 +171,8 @@ impl TextModel {
     fn prompt(&self, asked: &Asked) -> Result<Vec<u32>> {
         let encode = |text: &str, special: bool| {
             let encoded = self.tokenizer.encode(text, special);
-            let encoded = encoded.map_err(|e| Failure::bad(format!("the prompt has no tokens: {e}")));
+            let encoded =
+                encoded.map_err(|e| Failure::bad(format!("the prompt has no tokens: {e}")));
             Ok(encoded?.get_ids().to_vec())
         };
         if let Some(messages) = &asked.messages {

@@ -31,7 +31,9 @@ fn a_head_or_body_that_does_not_come_is_given_up() {
     let mut slow_head = server.client();
     slow_head.write("POST /v2").unwrap();
     let mut slow_body = server.client();
-    slow_body.write(format!("POST {AFFINE} HTTP/1.1\r\nHost: t\r\nContent-Length: 50\r\n\r\n{{\"in")).unwrap();
+    slow_body
+        .write(format!("POST {AFFINE} HTTP/1.1\r\nHost: t\r\nContent-Length: 50\r\n\r\n{{\"in"))
+        .unwrap();
     assert_eq!(slow_body.answer().unwrap().status, 408);
     assert_eq!(silent.rest().unwrap(), "");
     slow_head.rest().unwrap();
@@ -53,9 +55,8 @@ fn heads_that_are_no_http_or_too_long_are_refused() {
         let mut client = server.client();
         // The server may close before all of it is sent.
         let _ = client.write(&head);
-        if let Ok(answer) = client.answer() {
-            assert_eq!(answer.status, status, "{head:.40}");
-        }
+        let answer = client.answer().unwrap_or_else(|e| panic!("{head:.40}: {e}"));
+        assert_eq!(answer.status, status, "{head:.40}");
     }
     assert_eq!(server.post(AFFINE, request()).status, 200);
 }
@@ -65,7 +66,9 @@ fn a_body_that_ends_too_early_harms_nobody() {
     let folder = TempDir::new().unwrap();
     let server = serve(&folder, &[]);
     let mut client = server.client();
-    client.write(format!("POST {AFFINE} HTTP/1.1\r\nHost: t\r\nContent-Length: 50\r\n\r\n{{\"in")).unwrap();
+    client
+        .write(format!("POST {AFFINE} HTTP/1.1\r\nHost: t\r\nContent-Length: 50\r\n\r\n{{\"in"))
+        .unwrap();
     client.stream().shutdown(Shutdown::Write).unwrap();
     client.rest().unwrap();
     server.until("accelerant_connections", 1.0);
@@ -138,4 +141,20 @@ fn more_connections_than_there_is_room_for_wait() {
     drop(first);
     third.stream().set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     assert_eq!(third.answer().unwrap().status, 200);
+}
+
+#[test]
+fn bodies_have_a_room_that_they_share() {
+    let folder = TempDir::new().unwrap();
+    let more = ["--max-body", "1", "--max-bodies", "1", "--max-delay", "600000"];
+    let server = serve(&folder, &more);
+    let large = [request(), vec![b' '; 800 << 10]].concat();
+    let mut first = server.client();
+    first.send(AFFINE, &[], &large).unwrap();
+    server.until("accelerant_running{model=\"affine\"}", 1.0);
+    let answer = server.post(AFFINE, &large);
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
+    assert!(answer.text().contains("all the memory"), "{}", answer.text());
+    drop(first);
+    server.until("accelerant_body_bytes", 0.0);
 }

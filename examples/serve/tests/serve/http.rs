@@ -84,7 +84,8 @@ impl Client {
         body: &[u8],
     ) -> io::Result<()> {
         let length = body.len();
-        let mut head = format!("POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\n");
+        let mut head =
+            format!("POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\n");
         headers.iter().for_each(|(name, value)| head += &format!("{name}: {value}\r\n"));
         self.write([head.as_bytes(), b"\r\n", body].concat())
     }

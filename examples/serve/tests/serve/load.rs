@@ -62,7 +62,8 @@ fn many_clients_get_their_own_answers() {
     let took = start.elapsed().as_secs_f64();
     times.sort_unstable();
     let at = |part: f64| times[(times.len() as f64 * part) as usize].as_secs_f64() * 1e3;
-    let (count, batches) = (times.len(), server.metric("accelerant_batches_total{model=\"affine\"}"));
+    let (count, batches) =
+        (times.len(), server.metric("accelerant_batches_total{model=\"affine\"}"));
     eprintln!(
         "{CLIENTS} clients, {count} requests in {batches} batches: {:.0} requests/s, p50 {:.2} ms, p99 {:.2} ms",
         count as f64 / took,

@@ -94,9 +94,9 @@ impl Process {
         };
         let rest = self.rest.take().unwrap().join().unwrap();
         assert!(status.success(), "{status}\n{rest}");
-        let number = rest.lines().find_map(|line| {
-            line.strip_prefix("ended: ")?.strip_suffix(" requests were accepted")
-        });
+        let number = rest
+            .lines()
+            .find_map(|line| line.strip_prefix("ended: ")?.strip_suffix(" requests were accepted"));
         number.unwrap_or_else(|| panic!("no last line in\n{rest}")).parse().unwrap()
     }
 }

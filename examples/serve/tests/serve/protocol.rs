@@ -33,7 +33,10 @@ fn server_and_models_tell_what_they_are() {
     assert_eq!(config["input"], json!([{ "name": "x", "data_type": "TYPE_FP32", "dims": [4] }]));
     assert_eq!(config["dynamic_batching"]["max_queue_delay_microseconds"], 1000);
     let config = server.get("/v2/models/single/config").json();
-    assert_eq!((&config["max_batch_size"], &config["input"][0]["dims"]), (&json!(0), &json!([2, -1])));
+    assert_eq!(
+        (&config["max_batch_size"], &config["input"][0]["dims"]),
+        (&json!(0), &json!([2, -1]))
+    );
     let index = server.post("/v2/repository/index", "{}").json();
     let names: Vec<_> = index.as_array().unwrap().iter().map(|model| &model["name"]).collect();
     assert_eq!(names, ["affine", "single"]);
@@ -61,7 +64,10 @@ fn values_go_in_and_out_as_json() {
     assert_eq!(answer["id"], "7");
     assert_eq!(answer["outputs"].as_array().unwrap().len(), 2);
     let y = &answer["outputs"][0];
-    assert_eq!((&y["name"], &y["datatype"], &y["shape"]), (&json!("y"), &json!("FP32"), &json!([2, 4])));
+    assert_eq!(
+        (&y["name"], &y["datatype"], &y["shape"]),
+        (&json!("y"), &json!("FP32"), &json!([2, 4]))
+    );
     assert_eq!(y["data"], json!(Y));
     // One output alone, by its name, of a request that has lists in lists.
     let asked = request(json!({ "outputs": [{ "name": "z" }] }));
@@ -113,6 +119,24 @@ fn a_model_without_rows_takes_sizes_of_zero_and_scalars() {
         assert_eq!(outputs[0]["data"].as_array().unwrap().len(), 2 * length);
         assert_eq!(outputs[1]["data"], json!([-9007199254740993i64]));
     }
+}
+
+#[test]
+fn what_is_not_finite_goes_out_as_bytes_alone() {
+    let folder = TempDir::new().unwrap();
+    let server = serve(&folder);
+    let x = json!({ "name": "x", "datatype": "FP32", "shape": [1, 4], "data": [3e38, 0, 0, 0] });
+    let asked = |binary: bool| {
+        let parameters = json!({ "binary_data_output": binary });
+        let body = json!({ "parameters": parameters, "inputs": [x], "outputs": [{ "name": "y" }] });
+        server.post("/v2/models/affine/infer", body.to_string())
+    };
+    let answer = asked(false);
+    assert_eq!(answer.status, 400);
+    assert!(answer.text().contains("tensor `y`: it has values that are not finite"));
+    let answer = asked(true);
+    assert_eq!(answer.status, 200);
+    assert!(answer.body.ends_with(&[f32::INFINITY, 1.0, 1.0, 1.0].map(f32::to_le_bytes).concat()));
 }
 
 #[test]

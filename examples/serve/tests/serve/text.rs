@@ -18,7 +18,8 @@ fn serve(folder: &TempDir, more: &[&str]) -> Process {
 
 /// A greedy completion, with other fields besides.
 fn asked(more: Value) -> String {
-    let mut asked = json!({ "model": "tiny", "prompt": "Once", "max_tokens": 40, "temperature": 0 });
+    let mut asked =
+        json!({ "model": "tiny", "prompt": "Once", "max_tokens": 40, "temperature": 0 });
     asked.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     asked.to_string()
 }
@@ -87,7 +88,10 @@ fn texts_end_at_stop_strings_and_limits() {
     // As many as the cache has room for.
     let answer = complete(&server, json!({ "max_tokens": 1000 }));
     assert_eq!(answer["choices"][0]["finish_reason"], "length");
-    assert!((60..=61).contains(&answer["usage"]["completion_tokens"].as_u64().unwrap()), "{answer}");
+    assert!(
+        (60..=61).contains(&answer["usage"]["completion_tokens"].as_u64().unwrap()),
+        "{answer}"
+    );
     let long = "x".repeat(65);
     let answer = server.post(COMPLETIONS, asked(json!({ "prompt": long })));
     assert_eq!(answer.status, 400);
@@ -132,11 +136,16 @@ fn a_chat_is_a_prompt_by_the_template_of_the_model() {
     let events = events(&server, CHAT, &chat(json!({ "stream": true })));
     assert_eq!(events[0]["choices"][0]["delta"]["role"], "assistant");
     assert_eq!(events[0]["object"], "chat.completion.chunk");
-    let content = |event: &Value| event["choices"][0]["delta"]["content"].as_str().map(str::to_owned);
+    let content =
+        |event: &Value| event["choices"][0]["delta"]["content"].as_str().map(str::to_owned);
     assert_eq!(events.iter().filter_map(content).collect::<String>(), whole);
     let wrong = json!([{ "role": "robot", "content": "x" }]);
     let answer = server.post(CHAT, chat(json!({ "messages": wrong })));
-    assert!(answer.status == 400 && answer.text().contains("there is no role robot"), "{}", answer.text());
+    assert!(
+        answer.status == 400 && answer.text().contains("there is no role robot"),
+        "{}",
+        answer.text()
+    );
 }
 
 #[test]
