@@ -1,6 +1,7 @@
 //! The server as its users meet it: a process of its own, on loopback.
 
 mod bad_input;
+mod changed;
 mod clients;
 mod connections;
 mod http;

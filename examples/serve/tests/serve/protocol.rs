@@ -1,5 +1,7 @@
 //! The Open Inference Protocol as its text has it, with JSON and with binary tensors.
 
+use accelerant::export::OnnxModel;
+use accelerant::{InferenceModule, OptimizeOptions};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -118,6 +120,30 @@ fn a_model_without_rows_takes_sizes_of_zero_and_scalars() {
         assert_eq!(outputs[0]["shape"], json!([2, length]));
         assert_eq!(outputs[0]["data"].as_array().unwrap().len(), 2 * length);
         assert_eq!(outputs[1]["data"], json!([-9007199254740993i64]));
+    }
+}
+
+#[test]
+fn sizes_are_stated_and_engines_are_loaded() {
+    let folder = TempDir::new().unwrap();
+    let affine = models::affine(folder.path());
+    let model = OnnxModel::open(&affine).unwrap().bind("rows", 1..=6).unwrap();
+    let module = InferenceModule::compile(&model, &OptimizeOptions::new()).unwrap();
+    let path = folder.path().join("affine.engine");
+    module.engine().save(&path).unwrap();
+    let (model, engine) = (format!("model={affine}"), format!("engine={}", path.display()));
+    let args = ["--model", &model, "--model", &engine, "--shape", "rows=1:8", "--max-batch", "7"];
+    let server = Process::start(args);
+    for (name, most) in [("model", 7), ("engine", 6)] {
+        let config = server.get(&format!("/v2/models/{name}/config")).json();
+        assert_eq!(config["max_batch_size"], most);
+        assert_eq!(
+            config["platform"],
+            if most == 6 { "accelerant_engine" } else { "accelerant_onnx" }
+        );
+        let asked = request(json!({})).to_string();
+        let answer = server.post(&format!("/v2/models/{name}/infer"), asked);
+        assert_eq!(answer.json()["outputs"][0]["data"], json!(Y), "{}", answer.text());
     }
 }
 
