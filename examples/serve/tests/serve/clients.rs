@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use accelerant::DType;
 use tempfile::TempDir;
 
 use crate::models;
@@ -40,8 +41,13 @@ fn triton_s_client_works_against_the_server() {
     let folder = TempDir::new().unwrap();
     let mut args = vec!["--model".to_owned(), format!("affine={}", models::affine(folder.path()))];
     for (name, dtype) in models::TYPES {
-        args.push("--model".into());
-        args.push(format!("{name}={}", models::identity(folder.path(), name, dtype)));
+        let path = models::identity(folder.path(), name, dtype);
+        // Tract alone has no such type, and says so.
+        if dtype == DType::BF16 && !models::runs(&path) {
+            eprintln!("skipped: no backend here runs BF16");
+            continue;
+        }
+        args.extend(["--model".into(), format!("{name}={path}")]);
     }
     let server = Process::start(args);
     run("triton.py", "tritonclient.http", &[server.address()]);

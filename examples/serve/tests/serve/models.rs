@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use accelerant::export::{GraphBuilder, OnnxModel};
 use accelerant::generate::DecoderConfig;
-use accelerant::{DType, Dim, HostTensor, Symbol};
+use accelerant::{DType, Dim, HostTensor, InferenceModule, OptimizeOptions, Symbol};
 use safetensors::tensor::TensorView;
 use serde_json::json;
 
@@ -45,6 +45,12 @@ pub(crate) fn identity(folder: &Path, name: &str, dtype: DType) -> String {
     let x = graph.input("x", dtype, [rows, Dim::from(2)]).unwrap();
     graph.output("y", &x).unwrap();
     save(graph.finish().unwrap(), folder, &format!("{name}.onnx"))
+}
+
+/// Whether a backend of this machine runs a model.
+pub(crate) fn runs(path: &str) -> bool {
+    let model = OnnxModel::open(path).unwrap();
+    InferenceModule::compile(&model, &OptimizeOptions::new()).is_ok()
 }
 
 /// `y = 3 x` over a length that may be 0, without rows to join, and a number beside it.
