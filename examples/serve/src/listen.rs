@@ -46,6 +46,7 @@ pub(crate) async fn serve(server: Arc<Server>, options: &Options) -> Result<(), 
             () = &mut stop => break,
         }
     }
+    let again = shutdown::asked()?;
     server.phase.send_replace(Phase::Draining);
     println!("draining");
     for _ in 0..BACKLOG {
@@ -57,10 +58,10 @@ pub(crate) async fn serve(server: Arc<Server>, options: &Options) -> Result<(), 
     drop(listener);
     drop(connections);
     let (linger, limit) = (options.linger, options.shutdown_limit);
-    if !shutdown::drain(&server.phase, alive, linger, limit).await {
-        println!("answers were given up after {limit:?}");
+    match shutdown::drain(&server, alive, linger, limit, again).await {
+        true => Ok(()),
+        false => Err("the server has ended before all of its answers were out".into()),
     }
-    Ok(())
 }
 
 /// What makes tasks of connections.
@@ -96,13 +97,14 @@ impl Connections {
     }
 
     fn serve(&self, stream: TcpStream) -> impl Future<Output = ()> + use<> {
+        let metrics = &self.server.metrics;
         // Small answers go out at once.
         let _ = stream.set_nodelay(true);
         let service = TowerToHyperService::new(self.routes.clone());
-        let stream = TokioIo::new(Stalled::new(stream, self.write_limit));
+        let stream = TokioIo::new(Stalled::new(stream, self.write_limit, metrics.unsent.clone()));
         let mut phase = self.server.phase.subscribe();
         let read_limit = self.read_limit;
-        let open = self.server.metrics.connection();
+        let open = metrics.connections.one();
         async move {
             let mut builder = http1::Builder::new();
             builder.timer(TokioTimer::new()).header_read_timeout(read_limit);

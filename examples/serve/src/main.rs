@@ -11,6 +11,7 @@ mod data;
 mod datatype;
 mod describe;
 mod fail;
+mod gauge;
 mod heavy;
 mod infer;
 mod listen;
@@ -54,11 +55,12 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<(), Problem> {
     let server = Arc::new(Server::load(options)?);
-    // Dropped last: the tasks that it ends may be the last owners of a model.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(listen::serve(server.clone(), options))?;
+    if let Err(problem) = runtime.block_on(listen::serve(server.clone(), options)) {
+        eprintln!("error: {problem}");
+        // A run that outlived the limit of the shutdown would be waited for.
+        std::process::exit(1);
+    }
     println!("ended: {} requests were accepted", server.metrics.accepted());
-    // Work that outlived the limit of the shutdown is not waited for.
-    runtime.shutdown_background();
     Ok(())
 }

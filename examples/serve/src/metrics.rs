@@ -2,13 +2,14 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 
+use crate::gauge::{Gauge, One};
 use crate::respond;
 use crate::server::Server;
 
@@ -69,30 +70,27 @@ impl Outcomes {
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     accepted: AtomicU64,
-    connections: Arc<AtomicUsize>,
-}
-
-/// One more connection, until it is dropped.
-pub(crate) struct Open(Arc<AtomicUsize>);
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
-    }
+    pub(crate) connections: Gauge,
+    /// Requests whose answers were not given to their connections as a whole.
+    pub(crate) due: Gauge,
+    /// Connections that have bytes which the system does not take yet.
+    pub(crate) unsent: Gauge,
 }
 
 impl Metrics {
-    pub(crate) fn accept(&self) {
+    /// Counts a request, which is due until the answer is through.
+    pub(crate) fn accept(&self) -> One {
         self.accepted.fetch_add(1, Relaxed);
+        self.due.one()
+    }
+
+    /// Whether no client waits for anything.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.due.count() == 0 && self.unsent.count() == 0
     }
 
     pub(crate) fn accepted(&self) -> u64 {
         self.accepted.load(Relaxed)
-    }
-
-    pub(crate) fn connection(&self) -> Open {
-        self.connections.fetch_add(1, Relaxed);
-        Open(self.connections.clone())
     }
 }
 
@@ -101,7 +99,7 @@ pub(crate) async fn metrics(State(server): State<Arc<Server>>) -> Response {
     let mut page = Page::default();
     let metrics = &server.metrics;
     page.counter("accelerant_accepted_total", "Requests of all kinds.", metrics.accepted());
-    let open = metrics.connections.load(Relaxed) as u64;
+    let open = metrics.connections.count() as u64;
     page.gauge("accelerant_connections", "Open connections.", open);
     let taken = server.room.taken() as u64;
     page.gauge("accelerant_body_bytes", "Memory of requests' bodies.", taken);

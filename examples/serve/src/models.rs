@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use accelerant::export::OnnxModel;
@@ -16,6 +15,7 @@ use accelerant::{
 use tokio::sync::Semaphore;
 
 use crate::Problem;
+use crate::gauge::Gauge;
 use crate::metrics::Outcomes;
 use crate::options::{Named, Options};
 
@@ -29,7 +29,7 @@ pub(crate) struct Model {
     name: String,
     module: InferenceModule,
     runner: Runner,
-    running: AtomicUsize,
+    running: Gauge,
     pub(crate) outcomes: Outcomes,
     pub(crate) options: Stated,
 }
@@ -82,7 +82,7 @@ fn open(name: &str, path: &Path, options: &Options) -> Result<Model, Problem> {
             Runner::Batched(Batcher::new(module.clone(), &batching.max_queue(options.max_queue))?)
         }
     };
-    let (running, outcomes) = (AtomicUsize::new(0), Outcomes::default());
+    let (running, outcomes) = (Gauge::default(), Outcomes::default());
     let stated = Stated { is_engine, max_delay };
     Ok(Model { name: name.to_owned(), module, runner, running, outcomes, options: stated })
 }
@@ -124,15 +124,6 @@ fn batch_symbol(signature: &Signature) -> Option<Symbol> {
     joins.then_some(first)
 }
 
-/// A request that waits or runs.
-struct Running<'a>(&'a AtomicUsize);
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
-    }
-}
-
 impl Model {
     pub(crate) fn name(&self) -> &str {
         &self.name
@@ -167,7 +158,7 @@ impl Model {
     }
 
     pub(crate) fn running(&self) -> usize {
-        self.running.load(Relaxed)
+        self.running.count()
     }
 
     pub(crate) fn description(&self) -> String {
@@ -180,8 +171,7 @@ impl Model {
 
     /// Runs a request. Dropping the future withdraws it.
     pub(crate) async fn run(&self, inputs: &[HostTensor]) -> accelerant::Result<Vec<HostTensor>> {
-        self.running.fetch_add(1, Relaxed);
-        let _running = Running(&self.running);
+        let _running = self.running.one();
         match &self.runner {
             Runner::Batched(batcher) => batcher.submit(inputs)?.await,
             Runner::Single(room) => {

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use accelerant::DType;
+
 /// Serves models over HTTP: Open Inference Protocol v2 as Triton speaks it, and completions as OpenAI's API has them.
 #[derive(clap::Parser, Debug)]
 #[command(name = "accelerant-serve", version)]
@@ -57,6 +59,9 @@ pub(crate) struct Options {
     /// The longest that the shutdown waits for answers, in seconds
     #[arg(long, default_value = "30", value_parser = seconds)]
     pub(crate) shutdown_limit: Duration,
+    /// The type that the language model computes in: f32, f16 or bf16; portable backends compute in f32
+    #[arg(long, default_value = "f32", value_parser = dtype)]
+    pub(crate) dtype: DType,
     /// Tokens of prompt and answer together that the language model's cache holds
     #[arg(long, default_value_t = 2048)]
     pub(crate) capacity: usize,
@@ -115,6 +120,15 @@ impl FromStr for Sizes {
             return Err(wrong());
         }
         Ok(Self { model, symbol: symbol.to_owned(), min, max })
+    }
+}
+
+fn dtype(text: &str) -> Result<DType, String> {
+    match text {
+        "f32" => Ok(DType::F32),
+        "f16" => Ok(DType::F16),
+        "bf16" => Ok(DType::BF16),
+        other => Err(format!("`{other}` is none of f32, f16 and bf16")),
     }
 }
 

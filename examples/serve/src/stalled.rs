@@ -9,17 +9,20 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
+use crate::gauge::{Gauge, One};
+
 /// Breaks the connection when nothing could be written for a time.
 pub(crate) struct Stalled {
     stream: TcpStream,
     limit: Duration,
-    /// Runs while the client takes nothing.
-    since: Option<Pin<Box<Sleep>>>,
+    /// Runs, and is counted, while the client takes nothing.
+    since: Option<(Pin<Box<Sleep>>, One)>,
+    unsent: Gauge,
 }
 
 impl Stalled {
-    pub(crate) fn new(stream: TcpStream, limit: Duration) -> Self {
-        Self { stream, limit, since: None }
+    pub(crate) fn new(stream: TcpStream, limit: Duration, unsent: Gauge) -> Self {
+        Self { stream, limit, since: None, unsent }
     }
 
     fn timed<T>(
@@ -31,8 +34,9 @@ impl Stalled {
             self.since = None;
             return written;
         }
-        let limit = self.limit;
-        let since = self.since.get_or_insert_with(|| Box::pin(sleep(limit)));
+        let Self { limit, since, unsent, .. } = self;
+        let limit = *limit;
+        let (since, _) = since.get_or_insert_with(|| (Box::pin(sleep(limit)), unsent.one()));
         match since.as_mut().poll(context) {
             Poll::Ready(()) => {
                 let text = format!("the client read nothing for {limit:?}");

@@ -7,6 +7,7 @@ use accelerant::generate::End;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
+use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -40,7 +41,7 @@ async fn list(State(server): Shared) -> Response {
 }
 
 async fn retrieve(State(server): Shared, Path(name): Path<String>) -> Result<Response, Refusal> {
-    Ok(respond::json(&describe(model(&server, &name)?)))
+    Ok(respond::json(&describe(named(server.text.as_ref(), &name)?)))
 }
 
 fn describe(model: &TextModel) -> Value {
@@ -52,8 +53,8 @@ fn describe(model: &TextModel) -> Value {
     })
 }
 
-fn model<'a>(server: &'a Server, name: &str) -> Result<&'a TextModel> {
-    let model = server.text.as_deref().filter(|model| model.name() == name);
+fn named<'a>(own: Option<&'a Arc<TextModel>>, name: &str) -> Result<&'a Arc<TextModel>> {
+    let model = own.filter(|model| model.name() == name);
     let text = || format!("there is no language model `{name}`");
     model.ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, text()))
 }
@@ -71,22 +72,23 @@ async fn answer(server: &Server, request: Request, kind: Kind) -> Response {
 
 async fn generate(server: &Server, request: Request, kind: Kind) -> Result<Response> {
     let held = body::read(request, &server.room, server.read_limit).await?;
-    let mut asked = Asked::read(&held.bytes)?;
-    let model = model(server, &asked.model)?;
-    match kind {
-        Kind::Completion => asked.messages = None,
-        Kind::Chat if asked.messages.is_none() => {
-            return Err(Failure::bad("`messages` is missing"));
-        }
-        Kind::Chat => {}
-    }
-    let text = model.generate(&asked).await?;
+    let (own, bytes) = (server.text.clone(), held.bytes.clone());
+    let read = move || -> Result<_> {
+        let asked = Asked::read(&bytes, kind)?;
+        let model = named(own.as_ref(), &asked.model)?;
+        let prompt = model.prompt(&asked)?;
+        Ok((model.clone(), asked, prompt))
+    };
+    let (model, asked, prompt) = server.heavy.run(held.bytes.len(), read).await??;
     drop(held);
+    let text = model.generate(&asked, prompt).await?;
     let form = Form::new(kind, model.name());
     if asked.stream == Some(true) {
         let kind = HeaderValue::from_static("text/event-stream");
         let body = Body::new(Stream::new(text, form, asked.tells_usage()));
-        return Ok(respond::of(kind, body));
+        let mut response = respond::of(kind, body);
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        return Ok(response);
     }
     let (whole, end, used) = whole(text).await?;
     Ok(respond::json(&form.whole(&whole, end, used)))

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use accelerant::TimeLimit;
@@ -16,6 +16,7 @@ use super::asked::{Asked, Prompt};
 use super::chat::ChatTemplate;
 use super::weights;
 use crate::fail::{Failure, Result};
+use crate::gauge::Gauge;
 use crate::metrics::Outcomes;
 use crate::options::{Named, Options};
 use crate::{Problem, models};
@@ -31,7 +32,7 @@ pub(crate) struct TextModel {
     /// A permit for each text that may be generated at the same time.
     permits: Arc<Semaphore>,
     most_running: usize,
-    running: Arc<AtomicUsize>,
+    running: Gauge,
     prompt_tokens: AtomicU64,
     generated_tokens: Arc<AtomicU64>,
     pub(crate) outcomes: Outcomes,
@@ -60,15 +61,6 @@ impl Drop for Text {
     }
 }
 
-/// A request that waits or generates.
-struct Running(Arc<AtomicUsize>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
-    }
-}
-
 impl TextModel {
     /// Opens a folder, and compiles.
     pub(crate) fn load(named: &Named, options: &Options) -> Result<Self, Problem> {
@@ -85,8 +77,10 @@ impl TextModel {
             .map_err(|e| format!("tokenizer.json: {e}"))?;
         let capacity = options.capacity.min(config.positions);
         let decoder = Decoder::new(config, weights::of_folder(folder)?);
-        let module =
-            decoder.optimize_trt(&DecoderOptions::new(capacity), &models::compiling(options))?;
+        let module = decoder.optimize_trt(
+            &DecoderOptions::new(capacity).dtype(options.dtype),
+            &models::compiling(options),
+        )?;
         let generations = options.generations.max(1);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(Self {
@@ -96,7 +90,7 @@ impl TextModel {
             chat: ChatTemplate::of_folder(folder)?,
             permits: Arc::new(Semaphore::new(generations)),
             most_running: generations.saturating_add(options.max_waiting),
-            running: Arc::default(),
+            running: Gauge::default(),
             prompt_tokens: AtomicU64::new(0),
             generated_tokens: Arc::default(),
             outcomes: Outcomes::default(),
@@ -116,7 +110,7 @@ impl TextModel {
 
     /// How many requests wait or generate.
     pub(crate) fn running(&self) -> usize {
-        self.running.load(Relaxed)
+        self.running.count()
     }
 
     /// Tokens of prompts, and generated ones.
@@ -125,8 +119,7 @@ impl TextModel {
     }
 
     /// Begins to generate, after as many others as are before.
-    pub(super) async fn generate(&self, asked: &Asked) -> Result<Text> {
-        let prompt = self.prompt(asked)?;
+    pub(super) async fn generate(&self, asked: &Asked, prompt: Vec<u32>) -> Result<Text> {
         let limit = TimeLimit::none();
         let (sender, events) = mpsc::channel(AHEAD);
         let text = Text { events, prompt_tokens: prompt.len(), limit };
@@ -134,11 +127,8 @@ impl TextModel {
         let options = asked.options(room, &text.limit)?;
         // Refuses what cannot be generated. The first token is computed when it is asked for.
         let generation = self.module.generate(&prompt, &options)?;
-        let enter = |running: usize| (running < self.most_running).then_some(running + 1);
-        if self.running.fetch_update(Relaxed, Relaxed, enter).is_err() {
-            return Err(Failure::busy(format!("{} texts wait already", self.most_running)));
-        }
-        let running = Running(self.running.clone());
+        let full = || Failure::busy(format!("{} texts wait or run already", self.most_running));
+        let running = self.running.one_below(self.most_running).ok_or_else(full)?;
         let permit = self.permits.clone().acquire_owned().await;
         let permit = permit.map_err(|e| Failure::busy(e.to_string()))?;
         self.prompt_tokens.fetch_add(prompt.len() as u64, Relaxed);
@@ -168,7 +158,7 @@ impl TextModel {
     }
 
     /// The tokens of a prompt, or of a conversation.
-    fn prompt(&self, asked: &Asked) -> Result<Vec<u32>> {
+    pub(super) fn prompt(&self, asked: &Asked) -> Result<Vec<u32>> {
         let encode = |text: &str, special: bool| {
             let encoded = self.tokenizer.encode(text, special);
             let encoded =

@@ -134,8 +134,12 @@ impl Client {
 
     /// Waits until the server closes the connection, and gives what it sent before.
     pub(crate) fn rest(&mut self) -> io::Result<String> {
+        Ok(String::from_utf8_lossy(&self.rest_of_bytes()?).into_owned())
+    }
+
+    pub(crate) fn rest_of_bytes(&mut self) -> io::Result<Vec<u8>> {
         let mut rest = Vec::new();
         self.stream.read_to_end(&mut rest)?;
-        Ok(String::from_utf8_lossy(&rest).into_owned())
+        Ok(rest)
     }
 }

@@ -53,6 +53,17 @@ pub(crate) fn runs(path: &str) -> bool {
     InferenceModule::compile(&model, &OptimizeOptions::new()).is_ok()
 }
 
+/// How many numbers a request to [`wide`] gives: more than the system keeps of a connection.
+pub(crate) const WIDE: usize = 8 << 20;
+
+/// One number, many times.
+pub(crate) fn wide(folder: &Path) -> String {
+    let graph = GraphBuilder::new("wide");
+    let x = graph.input("x", DType::F32, [1]).unwrap();
+    graph.output("y", &x.expand(&[Dim::from(WIDE)], &[]).unwrap()).unwrap();
+    save(graph.finish().unwrap(), folder, "wide.onnx")
+}
+
 /// `y = 3 x` over a length that may be 0, without rows to join, and a number beside it.
 pub(crate) fn single(folder: &Path) -> String {
     let graph = GraphBuilder::new("single");

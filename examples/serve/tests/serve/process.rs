@@ -1,7 +1,7 @@
 //! A server that runs while a test does.
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -83,7 +83,17 @@ impl Process {
     }
 
     /// Waits for the end after [`terminate`](Self::terminate), which must be a good one: how many requests it accepted.
-    pub(crate) fn ended(mut self) -> u64 {
+    pub(crate) fn ended(self) -> u64 {
+        let (status, rest) = self.end();
+        assert!(status.success(), "{status}\n{rest}");
+        let number = rest
+            .lines()
+            .find_map(|line| line.strip_prefix("ended: ")?.strip_suffix(" requests were accepted"));
+        number.unwrap_or_else(|| panic!("no last line in\n{rest}")).parse().unwrap()
+    }
+
+    /// Waits for the end, and gives what the server printed.
+    pub(crate) fn end(mut self) -> (ExitStatus, String) {
         let start = Instant::now();
         let status = loop {
             match self.child.try_wait().unwrap() {
@@ -92,12 +102,7 @@ impl Process {
             }
             thread::sleep(Duration::from_millis(10));
         };
-        let rest = self.rest.take().unwrap().join().unwrap();
-        assert!(status.success(), "{status}\n{rest}");
-        let number = rest
-            .lines()
-            .find_map(|line| line.strip_prefix("ended: ")?.strip_suffix(" requests were accepted"));
-        number.unwrap_or_else(|| panic!("no last line in\n{rest}")).parse().unwrap()
+        (status, self.rest.take().unwrap().join().unwrap())
     }
 }
 

@@ -108,13 +108,33 @@ fn connections_without_a_request_do_not_keep_the_server() {
     server.terminate();
     assert_eq!(server.ended(), 1);
     assert_eq!(idle.rest().unwrap(), "");
-    // A head that does not come to its end keeps the server no longer than an answer would.
-    let server = patient(&folder, "1", &["--shutdown-limit", "1"]);
+    // A head that does not come to its end is no request.
+    let server = patient(&folder, "1", &["--shutdown-limit", "600"]);
     let mut half = server.client();
     half.write("POST /v2/models/affine/infer HTTP/1.1\r\nHost: t\r\nContent-Le").unwrap();
     std::thread::sleep(Duration::from_millis(50));
     server.terminate();
     assert_eq!(server.ended(), 0);
+}
+
+/// An answer of many bytes goes on to a client that reads slowly, longer than the server would wait for heads.
+#[test]
+fn a_large_answer_is_read_to_its_end() {
+    let folder = TempDir::new().unwrap();
+    let wide = models::wide(folder.path());
+    let server = Process::start(["--model", &format!("wide={wide}")]);
+    let mut client = server.client();
+    let body = json!({ "parameters": { "binary_data_output": true },
+                       "inputs": [{ "name": "x", "datatype": "FP32", "shape": [1], "data": [3] }] });
+    client.send("/v2/models/wide/infer", &[], body.to_string().as_bytes()).unwrap();
+    let head = client.line().unwrap();
+    assert!(head.contains("200"), "{head}");
+    server.terminate();
+    std::thread::sleep(Duration::from_millis(1500));
+    let rest = client.rest_of_bytes().unwrap();
+    assert!(rest.len() > models::WIDE * 4, "{}", rest.len());
+    assert!(rest.ends_with(&3f32.to_le_bytes()));
+    assert_eq!(server.ended(), 1);
 }
 
 #[test]
@@ -123,6 +143,18 @@ fn an_answer_that_takes_too_long_does_not_keep_the_server() {
     let server = patient(&folder, "600000", &["--shutdown-limit", "0.3"]);
     let mut clients = waiting(&server, 1);
     server.terminate();
-    server.ended();
+    assert_eq!(server.end().0.code(), Some(1));
+    assert!(clients[0].answer().is_err());
+}
+
+#[test]
+fn a_second_signal_ends_the_server_at_once() {
+    let folder = TempDir::new().unwrap();
+    let server = patient(&folder, "600000", &["--shutdown-limit", "600", "--linger", "0.01"]);
+    let mut clients = waiting(&server, 1);
+    server.terminate();
+    std::thread::sleep(Duration::from_millis(500));
+    server.terminate();
+    assert_eq!(server.end().0.code(), Some(1));
     assert!(clients[0].answer().is_err());
 }
