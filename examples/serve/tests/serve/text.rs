@@ -222,6 +222,26 @@ fn a_client_that_goes_away_ends_its_generation() {
     assert_eq!(complete(&server, json!({}))["usage"]["completion_tokens"], 40);
 }
 
+/// A text that may be the beginning of a stop string is kept back, so that nothing is sent that could fail.
+#[test]
+fn a_client_that_goes_away_is_noticed_without_anything_to_send() {
+    let folder = TempDir::new().unwrap();
+    let server = serve(&folder, &["--capacity", "4096"]);
+    let whole = text(&complete(&server, json!({ "max_tokens": 1500 }))).to_owned();
+    let tokens = || server.metric("accelerant_tokens_total{model=\"tiny\",kind=\"generated\"}");
+    // Counted at the end of the thread that generates.
+    server.until(RUNNING, 0.0);
+    let before = tokens();
+    let mut client = server.client();
+    let more = json!({ "max_tokens": 1500, "stop": whole.clone() + "no such text" });
+    client.send(COMPLETIONS, &[], asked(more).as_bytes()).unwrap();
+    server.until(RUNNING, 1.0);
+    drop(client);
+    server.until(RUNNING, 0.0);
+    let generated = tokens() - before;
+    assert!(generated < 1000.0, "{generated}");
+}
+
 #[test]
 fn texts_are_generated_at_the_same_time_and_others_wait_or_are_shed() {
     let folder = TempDir::new().unwrap();
