@@ -3,19 +3,18 @@
 
 mod bundle;
 mod ci;
-mod clients;
 mod codegen;
 mod compare;
 mod cuda_toolkit;
 mod demo;
 mod fuzz;
 mod nvcc;
+mod pip;
 mod rooms;
 mod sdk;
 mod tables;
 mod test;
 mod tidy;
-mod triton;
 mod workspace;
 
 use anyhow::Result;
