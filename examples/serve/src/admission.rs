@@ -21,10 +21,10 @@ const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 pub(crate) async fn admit(
     State(server): State<Arc<Server>>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
-    let due = server.metrics.accept();
+    let due = (server.metrics.accept(), request.extensions_mut().remove());
     let mut response = next.run(request).await;
     // The client opens another connection for its next request, and finds another server.
     if !server.is_ready() {
@@ -36,7 +36,8 @@ pub(crate) async fn admit(
 /// The body of an answer that is due.
 struct Due {
     body: Body,
-    _due: One,
+    /// For the server, and for the connection.
+    _due: (One, Option<Arc<One>>),
 }
 
 impl HttpBody for Due {

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -14,11 +17,12 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{sleep, timeout};
 
 use crate::Problem;
+use crate::gauge::Gauge;
 use crate::options::Options;
 use crate::routes;
 use crate::server::Server;
 use crate::shutdown::{self, Phase};
-use crate::stalled::Stalled;
+use crate::socket::Socket;
 
 /// Connections that the system has for us when the server is told to end are served, so many at most.
 const BACKLOG: usize = 4096;
@@ -100,8 +104,15 @@ impl Connections {
         let metrics = &self.server.metrics;
         // Small answers go out at once.
         let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(self.routes.clone());
-        let stream = TokioIo::new(Stalled::new(stream, self.write_limit, metrics.unsent.clone()));
+        let due = Gauge::default();
+        let (limit, unsent) = (self.write_limit, metrics.unsent.clone());
+        let stream = TokioIo::new(Socket::new(stream, due.clone(), limit, unsent));
+        let routes = TowerToHyperService::new(self.routes.clone());
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            // Due from here on, since the socket is read again before the request is looked at. The admission takes it.
+            request.extensions_mut().insert(Arc::new(due.one()));
+            routes.call(request)
+        });
         let mut phase = self.server.phase.subscribe();
         let read_limit = self.read_limit;
         let open = metrics.connections.one();

@@ -23,7 +23,7 @@ mod respond;
 mod routes;
 mod server;
 mod shutdown;
-mod stalled;
+mod socket;
 mod statistics;
 mod text;
 mod written;

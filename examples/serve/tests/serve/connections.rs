@@ -86,12 +86,28 @@ fn a_client_that_goes_away_withdraws_its_request() {
     server.until(running, 1.0);
     drop(client);
     server.until(running, 0.0);
-    // One that has closed its sending side is taken for gone.
+    // One that has closed its sending side is taken for gone after a while.
     let mut client = server.client();
     client.send(AFFINE, &[], &request()).unwrap();
     server.until(running, 1.0);
     client.stream().shutdown(Shutdown::Write).unwrap();
     server.until(running, 0.0);
+}
+
+#[test]
+fn a_client_that_closes_its_sending_side_gets_a_quick_answer() {
+    let folder = TempDir::new().unwrap();
+    let server = serve(&folder, &["--max-delay", "300"]);
+    let mut client = server.client();
+    client.send(AFFINE, &[], &request()).unwrap();
+    client.send(AFFINE, &[], &request()).unwrap();
+    client.stream().shutdown(Shutdown::Write).unwrap();
+    assert_eq!(client.answer().unwrap().status, 200);
+    assert_eq!(client.answer().unwrap().status, 200);
+    let start = Instant::now();
+    assert_eq!(client.rest().unwrap(), "");
+    assert!(start.elapsed() < Duration::from_millis(500), "the server closes behind it");
+    server.until("accelerant_connections", 1.0);
 }
 
 #[test]

@@ -1,8 +1,9 @@
-//! A connection whose client must read what it asked for.
+//! The socket of a connection, with patience of two kinds: for a client that does not read, and for one that has closed
+//! its sending side and may still read.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -11,18 +12,26 @@ use tokio::time::{Sleep, sleep};
 
 use crate::gauge::{Gauge, One};
 
-/// Breaks the connection when nothing could be written for a time.
-pub(crate) struct Stalled {
+/// A client that closes its sending side looks as one that is gone. It gets an answer that comes within this time.
+const HALF_CLOSED: Duration = Duration::from_secs(1);
+
+/// Breaks the connection when nothing could be written for a time. Tells that the client has ended only when no answer is
+/// due, or none came for a time.
+pub(crate) struct Socket {
     stream: TcpStream,
+    /// Answers that are due on this connection.
+    due: Gauge,
+    /// Runs since the client has ended.
+    ended: Option<Pin<Box<Sleep>>>,
     limit: Duration,
     /// Runs, and is counted, while the client takes nothing.
     since: Option<(Pin<Box<Sleep>>, One)>,
     unsent: Gauge,
 }
 
-impl Stalled {
-    pub(crate) fn new(stream: TcpStream, limit: Duration, unsent: Gauge) -> Self {
-        Self { stream, limit, since: None, unsent }
+impl Socket {
+    pub(crate) fn new(stream: TcpStream, due: Gauge, limit: Duration, unsent: Gauge) -> Self {
+        Self { stream, due, ended: None, limit, since: None, unsent }
     }
 
     fn timed<T>(
@@ -47,17 +56,28 @@ impl Stalled {
     }
 }
 
-impl AsyncRead for Stalled {
+impl AsyncRead for Socket {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        if self.ended.is_none() {
+            ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+            if buffer.filled().len() > before || buffer.remaining() == 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        if self.due.count() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let ended = self.ended.get_or_insert_with(|| Box::pin(sleep(HALF_CLOSED)));
+        ended.as_mut().poll(context).map(Ok)
     }
 }
 
-impl AsyncWrite for Stalled {
+impl AsyncWrite for Socket {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
