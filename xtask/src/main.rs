@@ -9,12 +9,12 @@ mod cuda_toolkit;
 mod demo;
 mod fuzz;
 mod nvcc;
+mod pip;
 mod rooms;
 mod sdk;
 mod tables;
 mod test;
 mod tidy;
-mod triton;
 mod workspace;
 mod zoo;
 

@@ -2,7 +2,7 @@
 
 use crate::sdk::{self, MINILM, ONNXRUNTIME};
 use crate::workspace::{self, FEATURES, has_target, stream};
-use crate::{tables, triton};
+use crate::{pip, tables};
 use anyhow::Result;
 use std::time::Instant;
 
@@ -25,7 +25,8 @@ fn all(args: &Args) -> Result<()> {
     let test = ["test", "--release", "--no-fail-fast", "--features", FEATURES];
     let onnxruntime = ONNXRUNTIME.ensure()?;
     let minilm = MINILM.ensure()?;
-    let client = triton::client()?;
+    let triton = pip::TRITON.ensure()?;
+    let clients = pip::SERVE.ensure()?;
 
     // xtask apart: built together with it, shared dependencies would get its features too and
     // compile once more.
@@ -40,7 +41,7 @@ fn all(args: &Args) -> Result<()> {
     for part in parts {
         let mut everything = sdk::quick_cargo(&test)?;
         everything.args(members).args(*part).args(&args.extra).env(MINILM.variable, &minilm);
-        everything.env(triton::CLIENT, &client);
+        everything.env(pip::TRITON.variable, &triton).env(pip::SERVE.variable, &clients);
         // ONNX Runtime is there for the tests of its backend; the cases have a run of their own on it.
         everything.env(ONNXRUNTIME.variable, &onnxruntime);
         tables::without_onnxruntime(&mut everything);

@@ -36,6 +36,11 @@ where
         self.tokens.end()
     }
 
+    /// The tokens that were generated so far, also those whose text is not given.
+    pub fn tokens(&self) -> &[u32] {
+        &self.known
+    }
+
     /// What the tokens that were not given yet add to the text. Some tokens are parts of characters, and some look
     /// otherwise at the start of a text: tokens before them are decoded as well.
     fn decoded(&mut self, last: bool) -> Result<Option<String>> {

@@ -1,0 +1,128 @@
+//! The bodies of requests: read within a time, a size, and the room that all of them share.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody};
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::http::header::EXPECT;
+use bytes::{Bytes, BytesMut};
+use http_body::Frame;
+use tokio::time::timeout;
+
+use crate::fail::{Failure, Result};
+
+/// How much bodies may take.
+#[derive(Debug)]
+pub(crate) struct Room {
+    /// One of them.
+    most: usize,
+    /// All of them.
+    all: usize,
+    taken: AtomicUsize,
+}
+
+impl Room {
+    /// Limits in MiB.
+    pub(crate) fn new(most: usize, all: usize) -> Self {
+        let bytes = |mebibytes: usize| mebibytes.saturating_mul(1 << 20);
+        Self { most: bytes(most), all: bytes(all), taken: AtomicUsize::new(0) }
+    }
+
+    /// What the bodies take now.
+    pub(crate) fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+}
+
+/// A part of the room, given back when it is dropped.
+struct Share {
+    room: Arc<Room>,
+    bytes: usize,
+}
+
+impl Share {
+    fn grow(&mut self, by: usize) -> Result<()> {
+        let Room { all, taken, .. } = &*self.room;
+        let fits = |taken: usize| taken.checked_add(by).filter(|sum| sum <= all);
+        if taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_err() {
+            return Err(Failure::busy("the bodies of other requests take all the memory there is"));
+        }
+        self.bytes += by;
+        Ok(())
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.room.taken.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// A whole body, which has its share of the room until it is dropped.
+pub(crate) struct Held {
+    pub(crate) bytes: Bytes,
+    _share: Share,
+}
+
+/// What is left of a body that is refused is read and thrown away so long, and while it comes. A client that still sends
+/// when its connection closes may never see the answer.
+const REST: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Reads a body.
+///
+/// # Errors
+/// The status 413 for a body that is too large, 408 for one that takes too long, 503 where there is no room, 400 for one
+/// that ends too early.
+pub(crate) async fn read(request: Request, room: &Arc<Room>, limit: Duration) -> Result<Held> {
+    // A client that asks before it sends does not send then.
+    let asks = request.headers().contains_key(EXPECT);
+    let mut body = request.into_body();
+    let failure = match timeout(limit, whole(&mut body, room)).await {
+        Ok(Ok(held)) => return Ok(held),
+        Ok(Err(failure)) => failure,
+        Err(_) => {
+            let text = format!("the body did not arrive within {limit:?}");
+            return Err(Failure::new(StatusCode::REQUEST_TIMEOUT, text));
+        }
+    };
+    if !asks {
+        let rest = async { while let Ok(Some(Ok(_))) = timeout(PAUSE, next(&mut body)).await {} };
+        let _ = timeout(REST, rest).await;
+    }
+    Err(failure)
+}
+
+async fn next(body: &mut Body) -> Option<Result<Frame<Bytes>, axum::Error>> {
+    poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await
+}
+
+async fn whole(body: &mut Body, room: &Arc<Room>) -> Result<Held> {
+    let most = room.most;
+    let too_large = || {
+        let text = format!("the body is larger than {most} bytes");
+        Failure::new(StatusCode::PAYLOAD_TOO_LARGE, text)
+    };
+    let told = body.size_hint();
+    if told.lower() > most as u64 {
+        return Err(too_large());
+    }
+    let mut share = Share { room: room.clone(), bytes: 0 };
+    // Memory is taken when it is written to, and so not for a body that is announced and does not come.
+    let mut bytes = BytesMut::with_capacity(told.exact().unwrap_or_default() as usize);
+    while let Some(frame) = next(body).await {
+        let frame = frame.map_err(|e| Failure::bad(format!("the body cannot be read: {e}")))?;
+        let Ok(part) = frame.into_data() else { continue };
+        if part.len() > most - bytes.len() {
+            return Err(too_large());
+        }
+        share.grow(part.len())?;
+        bytes.extend_from_slice(&part);
+    }
+    Ok(Held { bytes: bytes.freeze(), _share: share })
+}

@@ -1,0 +1,111 @@
+//! The addresses of OpenAI's API, and answers in one piece.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use accelerant::generate::End;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::http::header::CACHE_CONTROL;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde_json::{Value, json};
+
+use super::asked::Asked;
+use super::form::{Form, Kind, usage};
+use super::model::{Event, Text, TextModel};
+use super::refusal::Refusal;
+use super::stream::Stream;
+use crate::fail::{Failure, Result};
+use crate::server::Server;
+use crate::{body, respond};
+
+type Shared = State<Arc<Server>>;
+
+pub(crate) fn routes() -> Router<Arc<Server>> {
+    let completion =
+        async |State(server): Shared, request| answer(&server, request, Kind::Completion).await;
+    let chat = async |State(server): Shared, request| answer(&server, request, Kind::Chat).await;
+    Router::new()
+        .route("/v1/models", get(list))
+        .route("/v1/models/{name}", get(retrieve))
+        .route("/v1/completions", post(completion))
+        .route("/v1/chat/completions", post(chat))
+}
+
+async fn list(State(server): Shared) -> Response {
+    let all: Vec<_> = server.text.iter().map(|model| describe(model)).collect();
+    respond::json(&json!({ "object": "list", "data": all }))
+}
+
+async fn retrieve(State(server): Shared, Path(name): Path<String>) -> Result<Response, Refusal> {
+    Ok(respond::json(&describe(named(server.text.as_ref(), &name)?)))
+}
+
+fn describe(model: &TextModel) -> Value {
+    json!({
+        "id": model.name(),
+        "object": "model",
+        "created": model.created,
+        "owned_by": "accelerant",
+    })
+}
+
+fn named<'a>(own: Option<&'a Arc<TextModel>>, name: &str) -> Result<&'a Arc<TextModel>> {
+    let model = own.filter(|model| model.name() == name);
+    let text = || format!("there is no language model `{name}`");
+    model.ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, text()))
+}
+
+async fn answer(server: &Server, request: Request, kind: Kind) -> Response {
+    let start = Instant::now();
+    let response = generate(server, request, kind).await;
+    let response = response.unwrap_or_else(|failure| Refusal(failure).into_response());
+    if let Some(model) = &server.text {
+        // That of a stream is its start.
+        model.outcomes.count(response.status(), start.elapsed());
+    }
+    response
+}
+
+async fn generate(server: &Server, request: Request, kind: Kind) -> Result<Response> {
+    let held = body::read(request, &server.room, server.read_limit).await?;
+    let (own, bytes) = (server.text.clone(), held.bytes.clone());
+    let read = move || -> Result<_> {
+        let asked = Asked::read(&bytes, kind)?;
+        let model = named(own.as_ref(), &asked.model)?;
+        let prompt = model.prompt(&asked)?;
+        Ok((model.clone(), asked, prompt))
+    };
+    let (model, asked, prompt) = server.heavy.run(held.bytes.len(), read).await??;
+    drop(held);
+    let text = model.generate(&asked, prompt).await?;
+    let form = Form::new(kind, model.name());
+    if asked.stream == Some(true) {
+        let kind = HeaderValue::from_static("text/event-stream");
+        let body = Body::new(Stream::new(text, form, asked.tells_usage()));
+        let mut response = respond::of(kind, body);
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        return Ok(response);
+    }
+    let (whole, end, used) = whole(text).await?;
+    Ok(respond::json(&form.whole(&whole, end, used)))
+}
+
+/// Waits for the whole text.
+async fn whole(mut text: Text) -> Result<(String, End, Value)> {
+    let mut all = String::new();
+    while let Some(event) = text.events.recv().await {
+        match event {
+            Event::Piece(piece) => all += &piece,
+            Event::End(end, generated) => {
+                return Ok((all, end, usage(text.prompt_tokens, generated)));
+            }
+            Event::Failed(failure) => return Err(failure),
+        }
+    }
+    let text = "the text was given up: the thread that generated it has ended";
+    Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, text))
+}

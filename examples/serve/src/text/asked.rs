@@ -1,0 +1,192 @@
+//! What a request for text says. What this server cannot do is refused by name, and not left out silently.
+
+use std::hash::{BuildHasher, RandomState};
+
+use accelerant::TimeLimit;
+use accelerant::generate::GenerateOptions;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::form::Kind;
+use crate::fail::{Failure, Result};
+
+/// What `max_tokens` is where a request for a completion does not say it, as OpenAI has it.
+const USUAL_TOKENS: usize = 16;
+/// More stop strings are refused, as OpenAI does.
+const MOST_STOPS: usize = 4;
+
+/// The body of both kinds of requests.
+#[derive(Deserialize)]
+pub(super) struct Asked {
+    pub(super) model: String,
+    pub(super) prompt: Option<Prompt>,
+    pub(super) messages: Option<Vec<Message>>,
+    max_tokens: Option<usize>,
+    max_completion_tokens: Option<usize>,
+    temperature: Option<f64>,
+    top_p: Option<f64>,
+    /// Not OpenAI's, but of other servers that speak its API.
+    top_k: Option<usize>,
+    repetition_penalty: Option<f32>,
+    seed: Option<i64>,
+    stop: Option<Stop>,
+    #[serde(default)]
+    pub(super) stream: Option<bool>,
+    stream_options: Option<StreamOptions>,
+    n: Option<u64>,
+    best_of: Option<u64>,
+    echo: Option<bool>,
+    suffix: Option<String>,
+    logprobs: Option<Value>,
+    top_logprobs: Option<u64>,
+    presence_penalty: Option<f64>,
+    frequency_penalty: Option<f64>,
+    logit_bias: Option<Value>,
+    tools: Option<Vec<Value>>,
+    functions: Option<Vec<Value>>,
+    response_format: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct StreamOptions {
+    #[serde(default)]
+    include_usage: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum Prompt {
+    Text(String),
+    Tokens(Vec<u32>),
+    Texts(Vec<String>),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Stop {
+    One(String),
+    Several(Vec<String>),
+}
+
+/// A message of a conversation, as a template gets it.
+#[derive(Deserialize, Serialize)]
+pub(super) struct Message {
+    role: String,
+    #[serde(deserialize_with = "content")]
+    content: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Content {
+    Text(String),
+    Parts(Vec<Part>),
+}
+
+#[derive(Deserialize)]
+struct Part {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    text: String,
+}
+
+/// A text, or parts that are all text.
+fn content<'de, D: serde::Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    use serde::de::Error as _;
+    match Content::deserialize(from)? {
+        Content::Text(text) => Ok(text),
+        Content::Parts(parts) => match parts.iter().find(|part| part.kind != "text") {
+            Some(other) => {
+                Err(D::Error::custom(format!("content of the type `{}` is not taken", other.kind)))
+            }
+            None => Ok(parts.into_iter().map(|part| part.text).collect()),
+        },
+    }
+}
+
+impl Asked {
+    pub(super) fn read(json: &[u8], kind: Kind) -> Result<Self> {
+        let mut asked: Self = serde_json::from_slice(json)
+            .map_err(|e| Failure::bad(format!("the request is not valid: {e}")))?;
+        asked.check()?;
+        match kind {
+            Kind::Completion => asked.messages = None,
+            Kind::Chat if asked.messages.is_none() => {
+                return Err(Failure::bad("`messages` is missing"));
+            }
+            Kind::Chat => {}
+        }
+        Ok(asked)
+    }
+
+    fn check(&self) -> Result<()> {
+        let some = |value: &Option<Value>| {
+            value.as_ref().is_some_and(|value| !matches!(value, Value::Null | Value::Bool(false)))
+        };
+        let any = |values: &Option<Vec<Value>>| values.as_ref().is_some_and(|all| !all.is_empty());
+        let biased = |bias: &Value| bias.as_object().is_none_or(|bias| !bias.is_empty());
+        let plain = |format: &Value| format["type"] == "text";
+        let not_taken = [
+            ("n", self.n.is_some_and(|n| n != 1)),
+            ("best_of", self.best_of.is_some_and(|n| n != 1)),
+            ("echo", self.echo == Some(true)),
+            ("suffix", self.suffix.as_ref().is_some_and(|text| !text.is_empty())),
+            ("logprobs", some(&self.logprobs)),
+            ("top_logprobs", self.top_logprobs.is_some_and(|count| count > 0)),
+            ("presence_penalty", self.presence_penalty.is_some_and(|penalty| penalty != 0.0)),
+            ("frequency_penalty", self.frequency_penalty.is_some_and(|penalty| penalty != 0.0)),
+            ("logit_bias", self.logit_bias.as_ref().is_some_and(biased)),
+            ("tools", any(&self.tools)),
+            ("functions", any(&self.functions)),
+            ("response_format", self.response_format.as_ref().is_some_and(|f| !plain(f))),
+        ];
+        match not_taken.iter().find(|(_, is_there)| *is_there) {
+            Some((name, _)) => {
+                Err(Failure::bad(format!("`{name}` is not supported with this value")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the last piece of a stream tells the number of tokens.
+    pub(super) fn tells_usage(&self) -> bool {
+        self.stream_options.as_ref().and_then(|options| options.include_usage) == Some(true)
+    }
+
+    /// How to generate, with `room` tokens left in the cache.
+    pub(super) fn options(&self, room: usize, limit: &TimeLimit) -> Result<GenerateOptions> {
+        let asked = self.max_completion_tokens.or(self.max_tokens);
+        let usual = if self.messages.is_some() { room } else { USUAL_TOKENS };
+        let seed = match self.seed {
+            Some(seed) => seed as u64,
+            // A number that is another one each time.
+            None => RandomState::new().hash_one(()),
+        };
+        let mut options = GenerateOptions::new()
+            .max_tokens(asked.unwrap_or(usual))
+            .temperature(self.temperature.unwrap_or(1.0))
+            .seed(seed)
+            .limit(limit);
+        if let Some(sum) = self.top_p {
+            options = options.top_p(sum);
+        }
+        if let Some(count) = self.top_k {
+            options = options.top_k(count);
+        }
+        if let Some(penalty) = self.repetition_penalty {
+            options = options.repetition_penalty(penalty);
+        }
+        let stops = match &self.stop {
+            None => &[][..],
+            Some(Stop::One(stop)) => std::slice::from_ref(stop),
+            Some(Stop::Several(stops)) => stops,
+        };
+        if stops.len() > MOST_STOPS {
+            return Err(Failure::bad(format!("there are more than {MOST_STOPS} stop strings")));
+        }
+        Ok(stops.iter().fold(options, |options, stop| options.stop_string(stop)))
+    }
+}

@@ -1,0 +1,119 @@
+//! The JSON of answers: completions and chats, whole and in pieces.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use accelerant::generate::End;
+use serde_json::{Value, json};
+
+/// Which of the two kinds of answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Completion,
+    Chat,
+}
+
+/// What all pieces of one answer have.
+pub(super) struct Form {
+    kind: Kind,
+    id: String,
+    created: u64,
+    model: String,
+}
+
+/// Numbers the answers of this process.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+impl Form {
+    pub(super) fn new(kind: Kind, model: &str) -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let number = NEXT.fetch_add(1, Relaxed);
+        let start = if kind == Kind::Chat { "chatcmpl" } else { "cmpl" };
+        let id = format!("{start}-{:x}-{number}", now.as_nanos());
+        Self { kind, id, created: now.as_secs(), model: model.to_owned() }
+    }
+
+    fn object(&self, object: &str, choices: Value) -> Value {
+        json!({
+            "id": self.id,
+            "object": object,
+            "created": self.created,
+            "model": self.model,
+            "choices": choices,
+        })
+    }
+
+    /// The whole answer.
+    pub(super) fn whole(&self, text: &str, end: End, usage: Value) -> Value {
+        let finish = finish(end);
+        let mut whole = match self.kind {
+            Kind::Completion => self.object(
+                "text_completion",
+                json!([{ "index": 0, "text": text, "logprobs": null, "finish_reason": finish }]),
+            ),
+            Kind::Chat => {
+                let message = json!({ "role": "assistant", "content": text });
+                let choice = json!({ "index": 0, "message": message, "logprobs": null, "finish_reason": finish });
+                self.object("chat.completion", json!([choice]))
+            }
+        };
+        whole["usage"] = usage;
+        whole
+    }
+
+    /// What comes before the first piece of text.
+    pub(super) fn first(&self) -> Option<Value> {
+        let delta = json!({ "role": "assistant", "content": "" });
+        (self.kind == Kind::Chat).then(|| self.piece_of(Value::Null, delta))
+    }
+
+    /// A piece of text.
+    pub(super) fn piece(&self, text: &str) -> Value {
+        match self.kind {
+            Kind::Completion => self.piece_of(Value::Null, json!(text)),
+            Kind::Chat => self.piece_of(Value::Null, json!({ "content": text })),
+        }
+    }
+
+    /// What tells how the text ended.
+    pub(super) fn last(&self, end: End) -> Value {
+        match self.kind {
+            Kind::Completion => self.piece_of(finish(end).into(), json!("")),
+            Kind::Chat => self.piece_of(finish(end).into(), json!({})),
+        }
+    }
+
+    fn piece_of(&self, finish: Value, text: Value) -> Value {
+        let (object, field) = match self.kind {
+            Kind::Completion => ("text_completion", "text"),
+            Kind::Chat => ("chat.completion.chunk", "delta"),
+        };
+        let choice = json!({ "index": 0, field: text, "logprobs": null, "finish_reason": finish });
+        self.object(object, json!([choice]))
+    }
+
+    /// The piece without text that tells the number of tokens.
+    pub(super) fn used(&self, usage: Value) -> Value {
+        let mut piece = match self.kind {
+            Kind::Completion => self.object("text_completion", json!([])),
+            Kind::Chat => self.object("chat.completion.chunk", json!([])),
+        };
+        piece["usage"] = usage;
+        piece
+    }
+}
+
+pub(super) fn usage(prompt: usize, generated: usize) -> Value {
+    json!({
+        "prompt_tokens": prompt,
+        "completion_tokens": generated,
+        "total_tokens": prompt + generated,
+    })
+}
+
+fn finish(end: End) -> &'static str {
+    match end {
+        End::StopToken | End::StopString => "stop",
+        _ => "length",
+    }
+}

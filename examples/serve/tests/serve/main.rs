@@ -1,0 +1,13 @@
+//! The server as its users meet it: a process of its own, on loopback.
+
+mod bad_input;
+mod changed;
+mod clients;
+mod connections;
+mod http;
+mod load;
+mod models;
+mod process;
+mod protocol;
+mod shutdown;
+mod text;
