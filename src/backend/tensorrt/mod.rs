@@ -292,7 +292,7 @@ impl Backend for TensorRt {
         let start = Instant::now();
         let device = device::open(self.options.device)?;
         let loaded = self.open(engine, &library, device)?;
-        let plan = build::refitted(&loaded, model).map_err(|e| e.in_operation("refit"))?;
+        let plan = run::refitted(&loaded, model).map_err(|e| e.in_operation("refit"))?;
         Ok(engine.with_plan(plan, start.elapsed()))
     }
 

@@ -33,7 +33,7 @@ use crate::spec::Signature;
 static BUILDING: Mutex<()> = Mutex::new(());
 
 /// Lets [`Bytes`] own what the library allocated.
-pub(super) struct Plan(pub(super) UniquePtr<ffi::HostMemory>);
+pub(crate) struct Plan(pub(crate) UniquePtr<ffi::HostMemory>);
 
 impl AsRef<[u8]> for Plan {
     fn as_ref(&self) -> &[u8] {
@@ -208,7 +208,7 @@ fn build_error(error: &cxx::Exception) -> Error {
 }
 
 /// All that the parser found, as one error: its first place, and every text.
-pub(super) fn parser_error(errors: Vec<ParserError>, error: &cxx::Exception) -> Error {
+pub(crate) fn parser_error(errors: Vec<ParserError>, error: &cxx::Exception) -> Error {
     let kind = parser_kind(&errors);
     for error in &errors {
         let ParserError { code, file, line, function, .. } = error;

@@ -3,12 +3,10 @@
 mod builder;
 mod options;
 mod profiles;
-mod refit;
 pub(crate) mod values;
 
 pub use options::TensorRtOptions;
 pub use profiles::Profiles;
 
-pub(crate) use builder::{build, check};
+pub(crate) use builder::{Plan, build, check, parser_error};
 pub(crate) use profiles::place_of;
-pub(crate) use refit::refitted;

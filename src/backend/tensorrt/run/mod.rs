@@ -15,9 +15,11 @@ mod memory;
 mod pool;
 mod queue;
 mod ranges;
+mod refit;
 mod scratch;
 mod slot;
 mod times;
 
 pub(crate) use engine::{LoadedEngine, check_header};
 pub(crate) use executable::{EngineExecutable, memory_with};
+pub(crate) use refit::refitted;

@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 
-use super::builder::{Plan, parser_error};
-use crate::backend::tensorrt::run::LoadedEngine;
+use super::LoadedEngine;
+use crate::backend::tensorrt::build::{Plan, parser_error};
+use crate::backend::tensorrt::ffi;
 use crate::error::Result;
 use crate::export::OnnxModel;
 
@@ -14,7 +15,7 @@ use crate::export::OnnxModel;
 pub(crate) fn refitted(engine: &LoadedEngine, model: &OnnxModel) -> Result<Bytes> {
     let split = model.split();
     let mut refitter = engine.create_refitter()?;
-    let failed = |refitter: &crate::backend::tensorrt::ffi::Refitter, e: &cxx::Exception| {
+    let failed = |refitter: &ffi::Refitter, e: &cxx::Exception| {
         parser_error(refitter.parser_errors().unwrap_or_default(), e)
     };
     let loaded = refitter.pin_mut().load_model(&split.bytes);
