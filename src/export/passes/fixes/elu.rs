@@ -54,7 +54,7 @@ fn source(graph: &Graph, node: &NodeProto) -> Option<TensorSpec> {
 #[cfg(test)]
 mod tests {
     use crate::export::{GraphBuilder, Target};
-    use crate::spec::DType;
+    use crate::spec::{DType, Shape};
     use crate::tensor::HostTensor;
 
     fn operators(target: Target, recurrent: bool) -> Vec<String> {
@@ -67,7 +67,8 @@ mod tests {
             };
             let (w, r) = (weight("w", [1, 8, 2]), weight("r", [1, 8, 2]));
             let node = graph.node("LSTM").input(&x).input(&w).input(&r).attr("hidden_size", 2i64);
-            x = node.build().unwrap();
+            let hidden = (DType::F32, Shape::from([3, 1, 1, 2]));
+            x = node.outputs([hidden]).build().unwrap();
         }
         graph.output("y", &graph.node("Elu").input(&x).build().unwrap()).unwrap();
         let model = graph.finish().unwrap();
