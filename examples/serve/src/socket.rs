@@ -13,7 +13,7 @@ use tokio::time::{Sleep, sleep};
 use crate::gauge::{Gauge, One};
 
 /// A client that closes its sending side looks as one that is gone. It gets an answer that comes within this time.
-const HALF_CLOSED: Duration = Duration::from_secs(1);
+const HALF_CLOSED: Duration = Duration::from_millis(500);
 
 /// Breaks the connection when nothing could be written for a time. Tells that the client has ended only when no answer is
 /// due, or none came for a time.

@@ -97,7 +97,7 @@ fn a_client_that_goes_away_withdraws_its_request() {
 #[test]
 fn a_client_that_closes_its_sending_side_gets_a_quick_answer() {
     let folder = TempDir::new().unwrap();
-    let server = serve(&folder, &["--max-delay", "300"]);
+    let server = serve(&folder, &["--max-delay", "30"]);
     let mut client = server.client();
     client.send(AFFINE, &[], &request()).unwrap();
     client.send(AFFINE, &[], &request()).unwrap();
@@ -106,7 +106,7 @@ fn a_client_that_closes_its_sending_side_gets_a_quick_answer() {
     assert_eq!(client.answer().unwrap().status, 200);
     let start = Instant::now();
     assert_eq!(client.rest().unwrap(), "");
-    assert!(start.elapsed() < Duration::from_millis(500), "the server closes behind it");
+    assert!(start.elapsed() < Duration::from_millis(350), "the server closes behind it");
     server.until("accelerant_connections", 1.0);
 }
 

@@ -16,8 +16,9 @@ const AFFINE: &str = "/v2/models/affine/infer";
 const CLIENTS: usize = 8;
 const REQUESTS: usize = 250;
 
-fn serve(folder: &TempDir) -> Process {
-    Process::start(["--model", &format!("affine={}", models::affine(folder.path()))])
+fn serve(folder: &TempDir, more: &[&str]) -> Process {
+    let model = format!("affine={}", models::affine(folder.path()));
+    Process::start([&["--model", model.as_str()], more].concat())
 }
 
 /// One row, as bytes both ways.
@@ -41,7 +42,7 @@ fn assert_right(answer: &Answer, number: usize) {
 #[test]
 fn many_clients_get_their_own_answers() {
     let folder = TempDir::new().unwrap();
-    let server = serve(&folder);
+    let server = serve(&folder, &[]);
     let start = Instant::now();
     let of_client = |client: usize| {
         let mut connection = server.client();
@@ -79,7 +80,8 @@ fn many_clients_get_their_own_answers() {
 #[test]
 fn no_accepted_request_is_lost_when_the_server_ends() {
     let folder = TempDir::new().unwrap();
-    let server = serve(&folder);
+    // Longer than a client of a busy machine rests between two requests.
+    let server = serve(&folder, &["--linger", "1"]);
     let (answers, lost) = (AtomicU64::new(0), AtomicU64::new(0));
     let of_client = || {
         // Refused: the listener is closed.

@@ -45,7 +45,7 @@ fn assert_answered(clients: Vec<Client>) {
 #[test]
 fn a_full_queue_sheds_load() {
     let folder = TempDir::new().unwrap();
-    let server = patient(&folder, "2000", &["--max-queue", "3"]);
+    let server = patient(&folder, "4000", &["--max-queue", "3"]);
     let clients = waiting(&server, 3);
     let mut client = server.client();
     let answer = client.post(AFFINE, &request(9)).unwrap();
@@ -74,7 +74,7 @@ fn a_request_waits_no_longer_than_it_says() {
 #[test]
 fn requests_that_wait_at_the_end_are_answered() {
     let folder = TempDir::new().unwrap();
-    let server = patient(&folder, "1500", &[]);
+    let server = patient(&folder, "4000", &["--linger", "2"]);
     let mut idle = server.client();
     assert_eq!(idle.get("/v2/health/ready").unwrap().status, 200);
     let clients = waiting(&server, 5);
@@ -153,7 +153,10 @@ fn a_second_signal_ends_the_server_at_once() {
     let server = patient(&folder, "600000", &["--shutdown-limit", "600", "--linger", "0.01"]);
     let mut clients = waiting(&server, 1);
     server.terminate();
-    std::thread::sleep(Duration::from_millis(500));
+    // The listener is closed: the first signal has arrived.
+    while Client::connect(server.address()).is_ok() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
     server.terminate();
     assert_eq!(server.end().0.code(), Some(1));
     assert!(clients[0].answer().is_err());

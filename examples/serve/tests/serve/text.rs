@@ -227,19 +227,19 @@ fn a_client_that_goes_away_ends_its_generation() {
 fn a_client_that_goes_away_is_noticed_without_anything_to_send() {
     let folder = TempDir::new().unwrap();
     let server = serve(&folder, &["--capacity", "4096"]);
-    let whole = text(&complete(&server, json!({ "max_tokens": 1500 }))).to_owned();
+    let whole = text(&complete(&server, json!({ "max_tokens": 2500 }))).to_owned();
     let tokens = || server.metric("accelerant_tokens_total{model=\"tiny\",kind=\"generated\"}");
     // Counted at the end of the thread that generates.
     server.until(RUNNING, 0.0);
     let before = tokens();
     let mut client = server.client();
-    let more = json!({ "max_tokens": 1500, "stop": whole.clone() + "no such text" });
+    let more = json!({ "max_tokens": 2500, "stop": whole.clone() + "no such text" });
     client.send(COMPLETIONS, &[], asked(more).as_bytes()).unwrap();
     server.until(RUNNING, 1.0);
     drop(client);
     server.until(RUNNING, 0.0);
     let generated = tokens() - before;
-    assert!(generated < 1000.0, "{generated}");
+    assert!(generated < 2000.0, "{generated}");
 }
 
 #[test]
