@@ -133,7 +133,9 @@ impl DecoderOptions {
         }
         let usual = || {
             let parts = (2..=self.capacity / POSITIONS_OF_A_PART).rev();
-            let parts = parts.filter(|parts| self.capacity % parts == 0).find(|parts| *parts <= 16);
+            let parts = parts
+                .filter(|parts| self.capacity.is_multiple_of(*parts))
+                .find(|parts| *parts <= 16);
             parts.filter(|_| target.writes_caches_in_place())
         };
         self.attention.unwrap_or_else(|| usual().map_or(AttentionForm::Whole, AttentionForm::Sums))
@@ -172,7 +174,7 @@ impl DecoderOptions {
         }
         if let Some(AttentionForm::Parts(n) | AttentionForm::Sums(n) | AttentionForm::Columns(n)) =
             self.attention
-            && (n == 0 || self.capacity % n != 0)
+            && (n == 0 || !self.capacity.is_multiple_of(n))
         {
             let capacity = self.capacity;
             return invalid(format!("a cache of {capacity} positions in {n} equal parts"));

@@ -96,6 +96,7 @@ fn settled(mut proto: ModelProto) -> Result<OnnxModel> {
             return Err(invalid("the graph has no outputs"));
         }
         normalize::weights::keep_as_weights(graph)?;
+        normalize::optional::leave_out(graph);
         normalize::order::sort(graph)?;
         check::names(graph)?;
         normalize::outputs::give_names(graph);

@@ -165,7 +165,8 @@ fn computed(
 }
 
 /// The number that a constant of one element is.
-fn number(graph: &Graph, name: &str) -> Option<f64> {
+/// The value of a constant float.
+pub(super) fn number(graph: &Graph, name: &str) -> Option<f64> {
     let tensor = graph.constant(name).filter(|tensor| tensor.len() == 1)?;
     Some(match tensor.dtype() {
         DType::F32 => f64::from(tensor.to_vec::<f32>().ok()?[0]),

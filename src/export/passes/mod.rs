@@ -76,6 +76,9 @@ impl<'a> Pipeline<'a> {
             passes.fixes.push(Box::new(fixes::SmallLetters));
             passes.fixes.push(Box::new(fixes::GuardedSoftmax));
             passes.fixes.push(Box::new(fixes::GatedActivation));
+            passes.fixes.push(Box::new(fixes::BoundsInOrder));
+            passes.fixes.push(Box::new(fixes::EdgesOfAverages(target)));
+            passes.fixes.push(Box::new(fixes::StatedOutputs));
             passes.fixes.push(Box::new(fixes::GroupedConvTranspose(target)));
             passes.fixes.push(Box::new(fixes::GroupNormOfOneGroup(target)));
             passes.fixes.push(Box::new(fixes::EluWithRecurrent(target)));

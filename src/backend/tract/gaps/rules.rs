@@ -39,6 +39,15 @@ pub(super) fn reason(node: &NodeProto, opset: i64, view: &View<'_>) -> Option<St
         "Mod" if !integers && view.constant(node, 0).is_some() => {
             Some("tract computes the remainders of a constant wrongly")
         }
+        "Mod" if is_repeated(view, node) => {
+            Some("tract exchanges the two where the first is the smaller tensor")
+        }
+        "GridSample"
+            if text("padding_mode").is_some_and(|mode| mode == "border")
+                && text("mode").is_some_and(|mode| ["cubic", "bicubic"].contains(&&*mode)) =>
+        {
+            Some("tract samples cubic beyond a border wrongly")
+        }
         "Einsum" if text("equation").is_none_or(|equation| !has_axes_left(&equation)) => {
             Some("tract does not sum up along all axes")
         }
@@ -66,6 +75,15 @@ pub(super) fn reason(node: &NodeProto, opset: i64, view: &View<'_>) -> Option<St
         _ => None,
     };
     wrong.map(str::to_owned).or_else(|| too_large(node, view))
+}
+
+/// Whether the first of two operands may be repeated to the sizes of the second.
+fn is_repeated(view: &View<'_>, node: &NodeProto) -> bool {
+    let (Some(first), Some(second)) = (view.sizes(node, 0), view.sizes(node, 1)) else {
+        return true;
+    };
+    let mut pairs = first.iter().rev().zip(second.iter().rev());
+    first.len() < second.len() || pairs.any(|(a, b)| *a == Some(1) && *b != Some(1))
 }
 
 /// Whether an equation's result has an axis.

@@ -5,6 +5,7 @@ pub(super) mod dense;
 pub(super) mod functions;
 pub(super) mod loops;
 pub(super) mod names;
+pub(super) mod optional;
 pub(super) mod order;
 pub(super) mod outputs;
 pub(super) mod signature;

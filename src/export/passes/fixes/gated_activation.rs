@@ -84,7 +84,7 @@ fn products(graph: &Graph) -> Vec<(usize, String, DType)> {
 fn is_fused_activation<'a>(wiring: &Wiring<'a>, name: &'a str) -> bool {
     let Some(activation) = activation::giving(wiring, behind(wiring, name)) else { return false };
     let source = wiring.producer(behind(wiring, activation.source));
-    source.is_some_and(|at| matches!(wiring.node(at).op_type(), "Gemm" | "Add"))
+    source.is_some_and(|at| matches!(wiring.node(at).op_type(), "Gemm" | "Add" | "Sub" | "Sum"))
 }
 
 /// What a value is that only passes through nodes that do nothing, which TensorRT leaves out.

@@ -1,5 +1,7 @@
 //! Faults and refusals of a target, and the form that is written instead: a file each, with the case that shows the fault.
 
+mod bounds_in_order;
+mod edges_of_averages;
 mod einsum;
 mod elu;
 mod gated_activation;
@@ -8,7 +10,10 @@ mod grouped_conv_transpose;
 mod guarded_softmax;
 mod known_branches;
 mod known_integers;
+mod stated_outputs;
 
+pub(super) use bounds_in_order::BoundsInOrder;
+pub(super) use edges_of_averages::EdgesOfAverages;
 pub(super) use einsum::SmallLetters;
 pub(super) use elu::EluWithRecurrent;
 pub(super) use gated_activation::GatedActivation;
@@ -17,4 +22,5 @@ pub(super) use grouped_conv_transpose::GroupedConvTranspose;
 pub(super) use guarded_softmax::GuardedSoftmax;
 pub(super) use known_branches::KnownBranches;
 pub(super) use known_integers::KnownIntegers;
+pub(super) use stated_outputs::StatedOutputs;
 pub(super) mod tract;

@@ -104,6 +104,9 @@ pub(super) fn write(
     Ok(())
 }
 
+/// A weight, its axis of outputs, and in 8 bits the bits of its scale and the activation whose columns it evens out.
+type WeightKey = (String, usize, Option<(u32, Option<String>)>);
+
 struct Writer<'g> {
     graph: &'g mut Graph,
     form: Form,
@@ -114,7 +117,7 @@ struct Writer<'g> {
     smooth: HashMap<String, Smooth>,
     /// By their names and their axis of outputs, and in 8 bits by their scale and by the activation whose columns they
     /// even out.
-    weights: HashMap<(String, usize, Option<(u32, Option<String>)>), Dequantized>,
+    weights: HashMap<WeightKey, Dequantized>,
     activations: HashMap<String, String>,
     /// Weights in the other layout, which are turned elsewhere now.
     turned: HashSet<String>,
