@@ -7,6 +7,8 @@
 mod bodies;
 #[path = "../common/mod.rs"]
 mod common;
+#[cfg(feature = "tensorrt-rtx")]
+mod edges;
 mod file;
 mod fixes;
 mod for_tract;

@@ -3,7 +3,7 @@
 
 use super::names::Names;
 use crate::export::model::walk;
-use crate::export::onnx::{AttributeProto, GraphProto, NodeProto, TensorProto};
+use crate::export::onnx::{AttributeProto, GraphProto, TensorProto};
 use crate::export::onnx::{attribute_proto::AttributeType, tensor_proto::DataType};
 
 /// Operators whose inputs and outputs have a meaning by their number.
@@ -60,6 +60,7 @@ fn zero() -> AttributeProto {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::export::onnx::NodeProto;
 
     fn node(operator: &str, inputs: &[&str], outputs: &[&str]) -> NodeProto {
         NodeProto {
