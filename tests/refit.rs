@@ -167,7 +167,7 @@ fn network(seed: u64) -> Result<OnnxModel> {
 
 #[test]
 fn each_kind_of_weight_is_exchanged() {
-    let tokens = HostTensor::from_vec(&[2, 5], vec![0i64, 7, 49, 3, 3, 12, 13, 1, 0, 48]).unwrap();
+    let tokens = HostTensor::from_vec([2, 5], vec![0i64, 7, 49, 3, 3, 12, 13, 1, 0, 48]).unwrap();
     for (kind, options, in_place) in backends("each_kind_of_weight_is_exchanged") {
         let module = InferenceModule::compile(&network(1).unwrap(), &options).unwrap();
         let before = module.run(std::slice::from_ref(&tokens)).unwrap();

@@ -14,16 +14,16 @@ mod tensors;
 
 use std::{cell::RefCell, fmt, thread, time::Instant};
 
-use tract_onnx::prelude::{TValue, TVec};
+use tract_onnx::prelude::{TValue, TVec, Tensor};
 use tract_onnx::tract_core::plan::{SimpleState, eval};
 
 use super::panics::guarded;
 use super::portable::model_of;
-use super::{Backend, BackendKind, Engine, Executable};
+use super::{Backend, BackendKind, Engine, Executable, Look};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{NodeRefusal, OnnxModel, Target};
 use crate::limit::TimeLimit;
-use crate::spec::{Signature, TensorSpec};
+use crate::spec::{DType, Signature, TensorSpec};
 use crate::tensor::HostTensor;
 
 /// Library and version: what an engine has to agree with. The manifest pins the version.
@@ -106,11 +106,26 @@ impl Executable for TractExecutable {
     }
 
     fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>> {
-        self.run_asking(inputs, || Ok(()))
+        self.run_asking(inputs, || Ok(()), |outputs| self.copied(outputs))
+    }
+
+    fn look(&self, inputs: &[HostTensor], look: &mut Look<'_>) -> Result<()> {
+        let read = |outputs: &[TValue]| {
+            let specs = self.signature.outputs.iter().enumerate();
+            let values = specs.map(|(i, spec)| match spec.dtype {
+                DType::F32 => output(outputs, i)
+                    .and_then(tensors::floats)
+                    .map(Some)
+                    .map_err(|e| e.in_operation("run").on_tensor(&spec.name)),
+                _ => Ok(None),
+            });
+            look(&values.collect::<Result<Vec<_>>>()?)
+        };
+        self.run_asking(inputs, || Ok(()), read)
     }
 
     fn run_within(&self, inputs: &[HostTensor], limit: &TimeLimit) -> Result<Vec<HostTensor>> {
-        self.run_asking(inputs, || limit.check())
+        self.run_asking(inputs, || limit.check(), |outputs| self.copied(outputs))
     }
 
     fn concurrency(&self) -> usize {
@@ -120,11 +135,12 @@ impl Executable for TractExecutable {
 
 impl TractExecutable {
     /// Runs, and asks before each node whether to go on.
-    fn run_asking(
+    fn run_asking<T>(
         &self,
         inputs: &[HostTensor],
         go_on: impl Fn() -> Result<()>,
-    ) -> Result<Vec<HostTensor>> {
+        read: impl FnOnce(&[TValue]) -> Result<T>,
+    ) -> Result<T> {
         self.signature
             .check_inputs(inputs.iter().map(|tensor| (tensor.dtype(), tensor.shape())))?;
         let tensors = self.signature.inputs.iter().zip(inputs).map(|(spec, tensor)| {
@@ -145,16 +161,23 @@ impl TractExecutable {
         let outputs = guarded(ErrorKind::Execution, run)
             .map_err(|e| e.in_operation(format!("run, node `{}`", node.borrow())))?
             .map_err(|e| compile::run_error(e).in_operation("run"))?;
+        read(&outputs)
+    }
+
+    fn copied(&self, outputs: &[TValue]) -> Result<Vec<HostTensor>> {
         let read = |(i, spec): (usize, &TensorSpec)| {
-            let found = outputs.get(i).ok_or_else(|| {
-                Error::new(ErrorKind::Execution, "tract did not return this output")
-            });
-            found
+            output(outputs, i)
                 .and_then(|value| tensors::from_tract(value, spec.dtype))
                 .map_err(|e| e.in_operation("run").on_tensor(&spec.name))
         };
         self.signature.outputs.iter().enumerate().map(read).collect()
     }
+}
+
+/// One output.
+fn output(outputs: &[TValue], place: usize) -> Result<&Tensor> {
+    let missing = || Error::new(ErrorKind::Execution, "tract did not return this output");
+    outputs.get(place).map(|value| &**value).ok_or_else(missing)
 }
 
 impl fmt::Debug for TractExecutable {

@@ -61,6 +61,11 @@ pub(super) fn to_tract(tensor: &HostTensor) -> Result<Tensor> {
     }
 }
 
+/// The 32-bit floats of a result where they are.
+pub(super) fn floats(tensor: &Tensor) -> Result<&[f32]> {
+    tensor.try_as_plain_ram().and_then(|ram| ram.as_slice::<f32>()).map_err(failed)
+}
+
 /// The host tensor of a result that the model says is of `dtype`.
 pub(super) fn from_tract(tensor: &Tensor, dtype: DType) -> Result<HostTensor> {
     let found = tensor.datum_type();

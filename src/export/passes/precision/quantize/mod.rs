@@ -104,8 +104,9 @@ pub(super) fn write(
     Ok(())
 }
 
-/// A weight, its axis of outputs, and in 8 bits the bits of its scale and the activation whose columns it evens out.
-type WeightKey = (String, usize, Option<(u32, Option<String>)>);
+/// A weight in few bits: its name and its axis of outputs, and in 8 bits the bits of its scale, and the activation whose
+/// columns it evens out.
+type Key = (String, usize, Option<(u32, Option<String>)>);
 
 struct Writer<'g> {
     graph: &'g mut Graph,
@@ -115,9 +116,7 @@ struct Writer<'g> {
     origins: &'g HashMap<String, String>,
     /// What is done to activations before they are quantized, by their names.
     smooth: HashMap<String, Smooth>,
-    /// By their names and their axis of outputs, and in 8 bits by their scale and by the activation whose columns they
-    /// even out.
-    weights: HashMap<WeightKey, Dequantized>,
+    weights: HashMap<Key, Dequantized>,
     activations: HashMap<String, String>,
     /// Weights in the other layout, which are turned elsewhere now.
     turned: HashSet<String>,
