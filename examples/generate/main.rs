@@ -135,7 +135,8 @@ fn attention(name: &str) -> Result<Option<AttentionForm>> {
         "usual" => None,
         "whole" => Some(AttentionForm::Whole),
         other => {
-            let forms: [(&str, fn(usize) -> AttentionForm); 3] = [
+            type Form = fn(usize) -> AttentionForm;
+            let forms: [(&str, Form); 3] = [
                 ("parts", AttentionForm::Parts),
                 ("sums", AttentionForm::Sums),
                 ("columns", AttentionForm::Columns),
