@@ -5,6 +5,20 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::export::OnnxModel;
 use crate::spec::{Dim, TensorSpec};
 
+/// A copy of an output's values.
+///
+/// # Errors
+/// [`ErrorKind::Execution`] where memory is out, which would end the process otherwise.
+pub(super) fn copied<T: Copy>(values: &[T]) -> Result<Vec<T>> {
+    let mut copy = Vec::new();
+    if copy.try_reserve_exact(values.len()).is_err() {
+        let text = format!("no memory for the {} values of an output", values.len());
+        return Err(Error::new(ErrorKind::Execution, text));
+    }
+    copy.extend_from_slice(values);
+    Ok(copy)
+}
+
 /// The model that an engine holds, whose inputs and outputs must be those of the engine's header.
 ///
 /// # Errors

@@ -4,6 +4,7 @@ use half::{bf16, f16};
 use ort::session::SessionInputValue;
 use ort::value::{DynValue, Tensor, TensorRef, ValueType};
 
+use crate::backend::portable::copied;
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::DType;
 use crate::tensor::HostTensor;
@@ -63,7 +64,7 @@ pub(super) fn from_ort(value: &DynValue, dtype: DType) -> Result<HostTensor> {
     macro_rules! read {
         ($type:ty) => {{
             let (_, values) = value.try_extract_tensor::<$type>().map_err(failed)?;
-            HostTensor::from_vec(shape, values.to_vec())
+            HostTensor::from_vec(shape, copied(values)?)
         }};
     }
     by_dtype!(dtype, read, read!(bool))

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use half::f16;
 use tract_onnx::prelude::{Datum, DatumType, Tensor, TractResult};
 
+use crate::backend::portable::copied as copied_values;
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::DType;
 use crate::tensor::{Element, HostTensor};
@@ -78,8 +79,8 @@ pub(super) fn from_tract(tensor: &Tensor, dtype: DType) -> Result<HostTensor> {
     let read = || -> TractResult<Result<HostTensor>> {
         let tensor = if sizes { tensor.cast_to::<i64>()? } else { Cow::Borrowed(tensor) };
         fn copied<T: Datum + Element>(tensor: &Tensor) -> TractResult<Result<HostTensor>> {
-            let values = tensor.try_as_plain_ram()?.as_slice::<T>()?.to_vec();
-            Ok(HostTensor::from_vec(tensor.shape(), values))
+            let values = copied_values(tensor.try_as_plain_ram()?.as_slice::<T>()?);
+            Ok(values.and_then(|values| HostTensor::from_vec(tensor.shape(), values)))
         }
         match dtype {
             DType::F32 => copied::<f32>(&tensor),

@@ -271,7 +271,8 @@ impl TensorRtOptions {
 
     /// Whether the engine can get other weights without being built anew, as
     /// [`refit_from`](crate::InferenceModule::refit_from) gives them. Such an engine can be slower, since no weight is
-    /// computed with while it is built. Building one takes a GPU. By default not.
+    /// computed with while it is built. Building one takes a GPU. Where the library fails to do so, as TensorRT-RTX 1.6 does on
+    /// driver 580, an engine that keeps its weights is built, with a warning. By default not.
     #[must_use]
     pub fn refit(mut self, allowed: bool) -> Self {
         self.refit = allowed;

@@ -186,6 +186,11 @@ impl Schema {
         for (i, fact) in inputs.iter().enumerate() {
             let Some(parameter) = self.parameter(&self.input_types, i) else { break };
             let name = || short(&node.input[i]);
+            if node.input[i].is_empty() && parameter.repeated && !parameter.mixed {
+                return Err(invalid(format!(
+                    "input {i} is left out, and the operator takes all of a list"
+                )));
+            }
             let Some(fact) = fact else {
                 continue;
             };
