@@ -102,3 +102,17 @@ fn outputs_go_into_a_pipe_and_a_device() {
     ended_well(&run_to(Path::new("/dev/null")).output().unwrap());
     assert!(!fs::metadata("/dev/null").unwrap().is_file());
 }
+
+#[test]
+fn a_pipe_is_no_model() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("pipe.onnx");
+    pipe(&path);
+    for command in ["inspect", "check", "run"] {
+        let output =
+            in_time(Command::new(env!("CARGO_BIN_EXE_accelerant")).arg(command).arg(&path));
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert!(error.contains("pipe.onnx: it is no plain file"), "{error}");
+    }
+}
