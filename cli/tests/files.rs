@@ -116,3 +116,27 @@ fn a_pipe_is_no_model() {
         assert!(error.contains("pipe.onnx: it is no plain file"), "{error}");
     }
 }
+
+#[test]
+fn a_cache_that_depends_on_where_the_command_starts_is_refused() {
+    let folder = TempDir::new().unwrap();
+    fs::create_dir(folder.path().join("engines")).unwrap();
+    for variable in ["ACCELERANT_ENGINE_CACHE", "ACCELERANT_CACHE_DIR"] {
+        let accelerant = |args: &[&str]| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_accelerant"));
+            command.env_remove("ACCELERANT_ENGINE_CACHE").env_remove("ACCELERANT_CACHE_DIR");
+            command.env(variable, "engines").current_dir(folder.path()).args(args);
+            command.output().unwrap()
+        };
+        let wrong = format!("{variable}=engines is not an absolute path");
+        for action in ["ls", "clear", "verify"] {
+            let output = accelerant(&["cache", action]);
+            let error = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{error}");
+            assert!(error.contains(&wrong), "{error}");
+        }
+        let told = accelerant(&["doctor"]).stdout;
+        assert!(String::from_utf8_lossy(&told).contains(&format!("cache     none: {wrong}")));
+    }
+    assert_eq!(folder.path().join("engines").read_dir().unwrap().count(), 0);
+}
