@@ -154,7 +154,8 @@ pub(crate) fn read_all(path: &Path) -> Result<Vec<(String, HostTensor)>> {
     Ok(tensors)
 }
 
-/// Writes a `.npz` file; where there is one tensor and the name ends in `.npy`, a `.npy` file.
+/// Writes a `.npz` file; where there is one tensor and the name ends in `.npy`, a `.npy` file. It is written whole or
+/// not at all.
 pub(crate) fn write<'a>(
     path: &Path,
     tensors: impl ExactSizeIterator<Item = (&'a str, &'a HostTensor)>,
@@ -176,7 +177,7 @@ pub(crate) fn write<'a>(
         archive.write_all(&bytes).map_err(|e| io("write", path, e))?;
     }
     let all = archive.finish().map_err(|e| io("write", path, e))?.into_inner();
-    std::fs::write(path, if single { bytes } else { all }).map_err(|e| io("write", path, e))
+    crate::files::write(path, if single { &bytes } else { &all }).map_err(|e| io("write", path, e))
 }
 
 #[cfg(test)]

@@ -25,6 +25,10 @@ pub(crate) fn is_engine(path: &Path) -> bool {
 }
 
 fn begins_as_engine(path: &Path) -> std::io::Result<bool> {
+    // Opening a pipe would wait for a writer, perhaps for ever.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(std::io::Error::other("it is no plain file"));
+    }
     let mut start = Vec::new();
     File::open(path)?.take(ENGINE.len() as u64).read_to_end(&mut start)?;
     Ok(start == ENGINE)

@@ -146,3 +146,137 @@ fn what_triton_cannot_load_is_refused() {
     refused(&["--fp16"], "--tensorrt");
     refused(&["--tensorrt", "--bf16"], "fp32 and fp16");
 }
+
+/// A model in a repository, exported once by `args`, which export it again under another version.
+#[cfg(unix)]
+struct Exported {
+    folder: TempDir,
+    args: Vec<String>,
+}
+
+#[cfg(unix)]
+impl Exported {
+    fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let output = folder.path().join("repository").to_str().unwrap().to_owned();
+        let args = vec![model(folder.path(), true), "-o".into(), output];
+        let exported = Self { folder, args };
+        assert_eq!(exported.export(&[]).0, 0);
+        exported
+    }
+
+    fn export(&self, more: &[&str]) -> (i32, String, String) {
+        let args: Vec<_> =
+            self.args.iter().map(String::as_str).chain(more.iter().copied()).collect();
+        export(&args)
+    }
+
+    fn at(&self, name: &str) -> std::path::PathBuf {
+        self.folder.path().join("repository/net").join(name)
+    }
+
+    /// All that is there, by name.
+    fn names(&self) -> Vec<String> {
+        let entries = self.at("").read_dir().unwrap().flatten();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_version_that_does_not_fit_the_configuration_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let exported = Exported::new();
+    let at = exported.at("config.pbtxt");
+    let config = fs::read_to_string(&at).unwrap();
+    let refused = |args: &[&str], words: &str| {
+        let before = fs::read_to_string(&at).unwrap();
+        let (code, _, error) = exported.export(&[args, &["--model-version", "2"]].concat());
+        assert!(code == 2 && error.contains(words) && error.contains("--name"), "{code}: {error}");
+        assert_eq!(fs::read_to_string(&at).unwrap(), before);
+        assert_eq!(exported.names(), ["1", "config.pbtxt"]);
+    };
+    refused(&["--max-batch", "4"], "`max_batch_size` is 16 there, and 4 now");
+    fs::write(&at, config.replacen("TYPE_FP32", "TYPE_FP16", 1)).unwrap();
+    refused(&[], "`input` is { data_type: TYPE_FP16");
+    fs::write(&at, config.replace("name: \"z\"", "name: \"w\"")).unwrap();
+    refused(&[], "name: \"w\"");
+    fs::write(&at, "input {").unwrap();
+    refused(&[], "is no configuration");
+    // How it is run may change, and who may read it stays.
+    fs::write(&at, format!("# by hand\n{config}")).unwrap();
+    fs::set_permissions(&at, fs::Permissions::from_mode(0o600)).unwrap();
+    let (code, _, error) = exported.export(&["--model-version", "2", "--instances", "3"]);
+    assert_eq!(code, 0, "{error}");
+    assert!(fs::read_to_string(&at).unwrap().contains("count: 3"));
+    assert_eq!(fs::metadata(&at).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(exported.names(), ["1", "2", "config.pbtxt"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn links_and_pipes_in_the_folder_are_left_alone() {
+    use std::os::unix::fs::symlink;
+    let exported = Exported::new();
+    let (at, foreign) = (exported.at("config.pbtxt"), exported.folder.path().join("foreign"));
+    // Names of drafts that anybody can guess.
+    fs::write(&foreign, "foreign").unwrap();
+    symlink(&foreign, exported.at(".config.pbtxt.partial")).unwrap();
+    symlink(&foreign, exported.at(".accelerant-a.tmp")).unwrap();
+    let (code, _, error) = exported.export(&["--model-version", "2", "--instances", "2"]);
+    assert_eq!(code, 0, "{error}");
+    assert!(fs::symlink_metadata(&at).unwrap().is_file());
+    // A link, and a pipe, where the configuration belongs.
+    let config = exported.folder.path().join("config");
+    fs::rename(&at, &config).unwrap();
+    let refused = |more: &[&str]| {
+        let (code, _, error) = exported.export(more);
+        assert!(code == 2 && error.contains("config.pbtxt is no plain file"), "{code}: {error}");
+        assert!(!fs::symlink_metadata(&at).unwrap().is_file());
+        assert!(!exported.at("3").exists());
+    };
+    symlink(&config, &at).unwrap();
+    refused(&["--model-version", "3"]);
+    fs::remove_file(&at).unwrap();
+    assert!(Command::new("mkfifo").arg(&at).status().unwrap().success());
+    refused(&["--model-version", "3"]);
+    assert_eq!(fs::read_to_string(&foreign).unwrap(), "foreign");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_killed_export_leaves_the_old_model_and_the_next_one_clears_up() {
+    let exported = Exported::new();
+    let config = fs::read_to_string(exported.at("config.pbtxt")).unwrap();
+    // The first byte of the new model ends the process.
+    let mut killed = Command::new("sh");
+    killed.args(["-c", "ulimit -f 0; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_accelerant")]);
+    killed.args(["serve-export", "--trusted"]).args(SIZES).args(&exported.args);
+    killed.args(["--model-version", "2", "--instances", "2"]);
+    let status = killed.output().unwrap().status;
+    assert!(std::os::unix::process::ExitStatusExt::signal(&status).is_some(), "{status}");
+    assert_eq!(fs::read_to_string(exported.at("config.pbtxt")).unwrap(), config);
+    assert!(!exported.at("2").exists());
+    assert_eq!(exported.names().len(), 3, "a draft is left: {:?}", exported.names());
+    // Another process that writes is waited for by the user.
+    let lock = fs::File::open(exported.at("")).unwrap();
+    lock.lock().unwrap();
+    let (code, _, error) = exported.export(&["--model-version", "2"]);
+    assert!(code == 1 && error.contains("another process writes"), "{code}: {error}");
+    drop(lock);
+    assert_eq!(exported.export(&["--model-version", "2"]).0, 0);
+    assert_eq!(exported.names(), ["1", "2", "config.pbtxt"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_export_that_was_killed_before_its_first_version_is_done_again() {
+    let exported = Exported::new();
+    fs::remove_dir_all(exported.at("1")).unwrap();
+    let (code, _, error) = exported.export(&[]);
+    assert_eq!(code, 0, "{error}");
+    assert_eq!(exported.names(), ["1", "config.pbtxt"]);
+}

@@ -22,7 +22,11 @@ pub(super) fn usual() -> Result<PathBuf, String> {
 fn choose(named: Option<OsString>, users: Option<PathBuf>) -> Result<PathBuf, String> {
     match named.filter(|value| !value.is_empty()) {
         Some(value) if value == "off" || value == "0" => Err(format!("{VARIABLE} switches it off")),
-        Some(value) => std::path::absolute(value).map_err(|e| format!("{VARIABLE}: {e}")),
+        // A relative one would be another folder in each folder that a program is started in.
+        Some(value) if Path::new(&value).is_relative() => {
+            Err(format!("{VARIABLE}={} is not an absolute path", value.display()))
+        }
+        Some(value) => Ok(value.into()),
         None => {
             let users = users.map(|folder| folder.join("engines"));
             users.ok_or_else(|| format!("no home folder is known; {VARIABLE} names a folder"))
@@ -99,6 +103,10 @@ mod tests {
             assert!(choose(Some(off.into()), users()).unwrap_err().contains("switches it off"));
         }
         assert!(choose(None, None).unwrap_err().contains("no home folder"));
+        for relative in ["c", "./c", "../c", "OFF"] {
+            let refused = choose(Some(relative.into()), users()).unwrap_err();
+            assert_eq!(refused, format!("{VARIABLE}={relative} is not an absolute path"));
+        }
     }
 
     #[cfg(unix)]

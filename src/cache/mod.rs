@@ -29,8 +29,8 @@ pub const DEFAULT_SIZE_LIMIT: u64 = 10 << 30;
 ///
 /// By default, engines are in the folder that the environment variable `ACCELERANT_ENGINE_CACHE` names, else in
 /// `engines` in the crate's cache folder (`$ACCELERANT_CACHE_DIR`, else `~/.cache/accelerant`). The variable with the
-/// value `off` switches the cache off. [`OptimizeOptions::cache`](crate::OptimizeOptions::cache) chooses the folder for
-/// one module.
+/// value `off` switches the cache off. Each variable takes an absolute path; with a relative one there is no cache.
+/// [`OptimizeOptions::cache`](crate::OptimizeOptions::cache) chooses the folder for one module.
 ///
 /// **Trust the folder as a folder of programs.** The engines in it are loaded as [`Engine::open`](crate::Engine::open)
 /// loads them. A folder to which another user may write is not used.

@@ -42,6 +42,9 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
         None => EngineCache::new(),
     };
     let Some(folder) = cache.folder() else {
+        if let Some(why) = why_none() {
+            return Err(Failure::usage(why));
+        }
         let text = "the cache is off (ACCELERANT_ENGINE_CACHE)\n";
         return Ok(Output::new(text, json!({ "folder": null, "entries": [] })));
     };
@@ -81,6 +84,18 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
                 Failure::with_code(Code::Failed, text)
             });
             Ok(Output { text, json: json!({ "folder": folder, "entries": rows }), failure })
+        }
+    }
+}
+
+/// Why the user's cache has no folder; `None` if it is switched off.
+pub(crate) fn why_none() -> Option<String> {
+    const VARIABLE: &str = "ACCELERANT_ENGINE_CACHE";
+    match std::env::var_os(VARIABLE).filter(|value| !value.is_empty()) {
+        Some(value) if value == "off" || value == "0" => None,
+        Some(value) => Some(format!("{VARIABLE}={} is not an absolute path", value.display())),
+        None => {
+            Some(accelerant_sdk::cache_folder().err().unwrap_or("no home folder is known".into()))
         }
     }
 }

@@ -4,7 +4,7 @@ use accelerant::cache::EngineCache;
 use accelerant::{BackendKind, Error, ErrorKind};
 use serde_json::{Value, json};
 
-use super::Output;
+use super::{Output, cache::why_none};
 use crate::describe;
 use crate::fail::{Code, Failure, Result};
 use crate::options::Device;
@@ -91,7 +91,13 @@ pub(crate) fn run(_: &Args) -> Result<Output> {
     let cache = EngineCache::new();
     let mut cache_json = json!({ "folder": cache.folder() });
     match (cache.folder(), cache.entries()) {
-        (None, _) => text += "cache     off (ACCELERANT_ENGINE_CACHE)\n",
+        (None, _) => match why_none() {
+            None => text += "cache     off (ACCELERANT_ENGINE_CACHE)\n",
+            Some(why) => {
+                text += &format!("cache     none: {why}\n");
+                cache_json["error"] = json!(why);
+            }
+        },
         (Some(folder), Ok(entries)) => {
             let bytes: u64 = entries.iter().map(|entry| entry.bytes).sum();
             let count = entries.len();

@@ -1,9 +1,6 @@
 //! `accelerant serve-export`: a model as a folder of a Triton model repository.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
 use accelerant::export::OnnxModel;
 use accelerant::{BackendKind, Engine, InferenceModule, Symbol};
@@ -15,7 +12,7 @@ use crate::options::{Name, Options};
 use crate::shapes::Shapes;
 use crate::source::Source;
 use crate::triton::{Config, Instances, batch};
-use crate::{Globals, bar::Bar};
+use crate::{Globals, bar::Bar, files, repository};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -137,7 +134,15 @@ pub(crate) fn run(args: &Args, globals: &Globals) -> Result<Output> {
     }
     let config = config.text()?;
     let folder = args.output.join(&name);
-    write(&folder, args.model_version, file, &content, &config)?;
+    repository::add(&folder, args.model_version, &config, |version| {
+        let path = version.join(file);
+        match &content {
+            Content::Model(model) => model.save(path).map_err(Failure::from),
+            Content::Plan(engine) => {
+                files::replace(&path, engine.plan()).map_err(|e| io("write", &path, e))
+            }
+        }
+    })?;
     drop(bar);
     let mut text = format!("written   {}\n", folder.display());
     text += &match why_none {
@@ -204,33 +209,4 @@ fn max_batch(
         (None, Ok(symbol)) => Ok((symbol.max(), None)),
         (None, Err(why)) => Ok((0, Some(why))),
     }
-}
-
-/// Puts a version of the model into its place whole. A server that looks meanwhile sees nothing, or all of it.
-fn write(folder: &Path, version: u32, file: &str, content: &Content, config: &str) -> Result<()> {
-    let place = folder.join(version.to_string());
-    if place.exists() {
-        let text = format!("{} is there already; --model-version takes another", place.display());
-        return Err(Failure::usage(text));
-    }
-    fs::create_dir_all(folder).map_err(|e| io("create", folder, e))?;
-    // Triton passes over folders whose names are no numbers.
-    let draft = folder.join(format!(".{version}.partial"));
-    let _ = fs::remove_dir_all(&draft);
-    fs::create_dir(&draft).map_err(|e| io("create", &draft, e))?;
-    let filled = match content {
-        Content::Model(model) => model.save(draft.join(file)).map_err(Failure::from),
-        Content::Plan(engine) => fs::write(draft.join(file), engine.plan())
-            .map_err(|e| io("write", &draft.join(file), e)),
-    };
-    let written = filled.and_then(|()| {
-        let (new, at) = (folder.join(".config.pbtxt.partial"), folder.join("config.pbtxt"));
-        fs::write(&new, config).map_err(|e| io("write", &new, e))?;
-        fs::rename(&new, &at).map_err(|e| io("write", &at, e))?;
-        fs::rename(&draft, &place).map_err(|e| io("write", &place, e))
-    });
-    if written.is_err() {
-        let _ = fs::remove_dir_all(&draft);
-    }
-    written
 }
