@@ -97,6 +97,34 @@ fn index(values: &[i64]) -> [HostTensor; 1] {
     [HostTensor::from_vec([values.len()], values.to_vec()).unwrap()]
 }
 
+/// Each of these ended the process in ONNX Runtime.
+#[test]
+fn inputs_that_are_left_out_by_an_empty_name() {
+    let float = |name: &str, shape: &[Option<i64>]| value(name, DataType::Float, shape);
+    let row = [Some(1), Some(2)];
+    let nodes = vec![node("LayerNormalization", &["x", "w", ""], "y")];
+    let inputs = vec![float("x", &row), float("w", &[Some(2)])];
+    let layer = model(nodes, inputs, vec![float("y", &row)]);
+    let given = [
+        HostTensor::from_vec([1, 2], vec![1f32, 3.0]).unwrap(),
+        HostTensor::from_vec([2], vec![1f32, 2.0]).unwrap(),
+    ];
+    for backend in backends("inputs_that_are_left_out_by_an_empty_name") {
+        let y = load(backend.as_ref(), &layer).run(&given).unwrap()[0].to_vec::<f32>().unwrap();
+        let near = (y[0] + 1.0).abs() < 1e-3 && (y[1] - 2.0).abs() < 1e-3;
+        assert!(near, "{}: {y:?}", backend.kind());
+    }
+    for operator in ["Sum", "Max", "Min", "Mean"] {
+        let nodes = vec![node(operator, &["x", "x", "x"], "y")];
+        let mut proto =
+            model(nodes, vec![float("x", &row)], vec![float("y", &row)]).proto().clone();
+        proto.graph.as_mut().unwrap().node[0].input[1] = String::new();
+        let error = OnnxModel::from_proto(proto).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidModel, "{operator}");
+        assert!(error.to_string().contains("input 1 is left out"), "{operator}: {error}");
+    }
+}
+
 #[test]
 fn a_check_of_tract_has_all_that_its_build_refuses() {
     let terms = vec!["x"; 2000];
