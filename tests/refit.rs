@@ -11,7 +11,7 @@ use accelerant::{
     BackendKind, DType, Dim, ErrorKind, HostTensor, InferenceModule, OptimizeOptions, Refit,
     Registry, Result,
 };
-use ndarray::{Array1, Array2, ArrayD};
+use ndarray::{Array1, Array2};
 
 const SIZE: usize = 32;
 
@@ -214,7 +214,7 @@ fn weights_may_stay_on_the_host() {
         let graph = GraphBuilder::new("big");
         let mut x = graph.input("x", DType::F32, [Dim::Fixed(4), Dim::Fixed(512)])?;
         for i in 0..4 {
-            let weight: ArrayD<f32> = common::random(&[512, 512], seed + i) * 0.1;
+            let weight = common::random(&[512, 512], seed + i) * 0.1;
             x = x.linear(&graph.weight(&format!("w{i}"), weight)?, None, false)?.relu()?;
         }
         graph.output("y", &x)?;
