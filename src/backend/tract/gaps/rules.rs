@@ -77,10 +77,10 @@ pub(super) fn reason(node: &NodeProto, opset: i64, view: &View<'_>) -> Option<St
     wrong.map(str::to_owned).or_else(|| too_large(node, view))
 }
 
-/// Whether the first of two operands may be repeated to the sizes of the second.
+/// Whether the first of two operands, as far as sizes are known, may be repeated to the sizes of the second.
 fn is_repeated(view: &View<'_>, node: &NodeProto) -> bool {
     let (Some(first), Some(second)) = (view.sizes(node, 0), view.sizes(node, 1)) else {
-        return true;
+        return false;
     };
     let mut pairs = first.iter().rev().zip(second.iter().rev());
     first.len() < second.len() || pairs.any(|(a, b)| *a == Some(1) && *b != Some(1))
