@@ -12,8 +12,9 @@ use accelerant::export::{Conv, GraphBuilder, OnnxModel};
 use accelerant::{DType, Dim, HostTensor};
 use half::f16;
 
-/// How much slower 16-bit floats may be. Computed one by one they are hundreds of times slower.
-const SLOWER: f64 = 10.0;
+/// How much slower 16-bit floats may be. Computed one by one they are hundreds of times slower; ONNX Runtime's own products
+/// are 4 to 13 times slower, by the processor.
+const SLOWER: f64 = 40.0;
 
 /// Numbers that 16-bit floats have exactly, so that both types compute with the same.
 fn numbers(len: usize) -> Vec<f32> {

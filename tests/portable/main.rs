@@ -125,6 +125,36 @@ fn inputs_that_are_left_out_by_an_empty_name() {
     }
 }
 
+/// tract computes `y mod x` where x is repeated, and is refused there.
+#[test]
+fn remainders_of_an_operand_that_is_repeated() {
+    let remainder = |x: i64, y: i64| {
+        let whole = |name: &str, size: i64| value(name, DataType::Int64, &[Some(size)]);
+        let inputs = vec![whole("x", x), whole("y", y)];
+        model(vec![node("Mod", &["x", "y"], "z")], inputs, vec![whole("z", x.max(y))])
+    };
+    let refusals = Tract.check(&remainder(1, 3)).unwrap().unwrap();
+    assert_eq!(refusals.len(), 1);
+    assert!(
+        refusals[0].reason.to_string().contains("first is the smaller"),
+        "{}",
+        refusals[0].reason
+    );
+    let [seven] = index(&[7]);
+    let [several] = index(&[2, 4, 9]);
+    for backend in backends("remainders_of_an_operand_that_is_repeated") {
+        let run = |x: &HostTensor, y: &HostTensor| {
+            let model = remainder(x.len() as i64, y.len() as i64);
+            let outputs = load(backend.as_ref(), &model).run(&[x.clone(), y.clone()]).unwrap();
+            outputs[0].to_vec::<i64>().unwrap()
+        };
+        assert_eq!(run(&several, &seven), [2, 4, 2], "{}", backend.kind());
+        if backend.kind() != BackendKind::Tract {
+            assert_eq!(run(&seven, &several), [1, 3, 7], "{}", backend.kind());
+        }
+    }
+}
+
 #[test]
 fn a_check_of_tract_has_all_that_its_build_refuses() {
     let terms = vec!["x"; 2000];
