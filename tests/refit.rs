@@ -139,6 +139,9 @@ fn other_models_are_refused_or_built() {
         let Refit::Rebuilt { reason } = refit else { panic!("{kind}: {refit:?}") };
         assert!(!in_place || reason.contains("more than its weights"), "{kind}: {reason}");
         assert_eq!(factor_of(&module, 2), 3.0, "{kind}");
+        // Back to the first graph, of which the engine is no more.
+        module.refit_from(&plain(-4.0)).unwrap();
+        assert_eq!(factor_of(&module, 2), -4.0, "{kind}");
     }
 }
 

@@ -128,6 +128,8 @@ pub(super) struct Places(Mutex<State>);
 struct State {
     places: Vec<Weak<Live>>,
     engine: Option<Engine>,
+    /// The hash of the graph that `engine` has, where the engine can get other weights.
+    graph: Option<[u8; 32]>,
 }
 
 impl Places {
@@ -138,6 +140,11 @@ impl Places {
     /// The engine that took the place of the first, if one did.
     pub(super) fn engine(&self) -> Option<Engine> {
         self.state(|state| state.engine.clone())
+    }
+
+    /// The engine that took the place of the first, with the hash of its graph.
+    pub(super) fn current(&self) -> Option<(Engine, Option<[u8; 32]>)> {
+        self.state(|state| state.engine.clone().map(|engine| (engine, state.graph)))
     }
 
     /// The first place.
@@ -176,6 +183,7 @@ impl Places {
     pub(super) fn exchange(
         &self,
         engine: &Engine,
+        graph: Option<[u8; 32]>,
         load: impl Fn(Option<usize>, Option<&str>) -> Result<Arc<dyn Executable>>,
     ) -> Result<()> {
         let mut loaded: Vec<(Arc<Live>, Arc<dyn Executable>)> = Vec::new();
@@ -186,7 +194,7 @@ impl Places {
                     |place: &Arc<Live>| loaded.iter().any(|(p, _)| Arc::ptr_eq(p, place));
                 let missing: Vec<_> = places.into_iter().filter(|p| !is_loaded(p)).collect();
                 if missing.is_empty() {
-                    state.engine = Some(engine.clone());
+                    (state.engine, state.graph) = (Some(engine.clone()), graph);
                     for (place, executable) in &mut loaded {
                         let old = place.now.swap(Arc::new(executable.clone()));
                         *executable = Arc::clone(&*old);

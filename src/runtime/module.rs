@@ -533,7 +533,8 @@ impl InferenceModule {
     }
 
     pub(super) fn source(&self) -> Option<&OnnxModel> {
-        self.0.origin.source.as_ref()
+        // After an exchange the source is of other weights.
+        self.0.origin.source.as_ref().filter(|_| self.0.origin.places.engine().is_none())
     }
 
     pub(super) fn backend_value(&self) -> &Arc<dyn Backend> {

@@ -75,10 +75,12 @@ impl InferenceModule {
             None => export(target)?,
         };
         let model = model.for_target(target)?;
-        let before = origin.places.engine().unwrap_or_else(|| origin.engine.clone());
-        let (engine, refit) = engine(backend, &before, &model, origin.graph)?;
+        let first = || (origin.engine.clone(), origin.graph);
+        let (before, graph) = origin.places.current().unwrap_or_else(first);
+        let new_graph = backend.refits().then(|| model.graph_hash());
+        let (engine, refit) = engine(backend, &before, &model, (graph, new_graph))?;
         same_tensors(before.signature(), engine.signature())?;
-        origin.places.exchange(&engine, |ordinal, profile| {
+        origin.places.exchange(&engine, new_graph, |ordinal, profile| {
             let executable = match ordinal {
                 Some(ordinal) => backend.load_on(&engine, ordinal)?,
                 None => backend.load(&engine)?,
@@ -114,17 +116,13 @@ fn engine(
     backend: &dyn Backend,
     before: &Engine,
     model: &OnnxModel,
-    graph: Option<[u8; 32]>,
+    (graph, new_graph): (Option<[u8; 32]>, Option<[u8; 32]>),
 ) -> Result<(Engine, Refit)> {
-    let reason = match graph {
-        _ if !backend.refits() => {
-            format!("{} builds engines that keep their weights", backend.kind())
-        }
-        None => "the module was made of an engine, without its model".to_owned(),
-        Some(graph) if graph != model.graph_hash() => {
-            "the model differs in more than its weights".to_owned()
-        }
-        Some(_) => match backend.refit(before, model) {
+    let reason = match (graph, new_graph) {
+        (_, None) => format!("{} builds engines that keep their weights", backend.kind()),
+        (None, _) => "the module was made of an engine, without its model".to_owned(),
+        (graph, new) if graph != new => "the model differs in more than its weights".to_owned(),
+        _ => match backend.refit(before, model) {
             Ok(engine) => return Ok((engine, Refit::InPlace)),
             Err(e) => e.to_string(),
         },
