@@ -4,7 +4,7 @@
 mod models;
 
 use accelerant::OptimizeOptions;
-use accelerant::backend::Registry;
+use accelerant::Registry;
 use accelerant::burn::BurnGraph;
 use burn::tensor::{Device, Int, Tensor};
 use criterion::{Criterion, criterion_group, criterion_main};

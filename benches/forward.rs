@@ -42,7 +42,7 @@ fn burn(criterion: &mut Criterion) {
     let device = Device::flex();
     let net = Net::new(&device);
     let images = |batch| Tensor::<4>::random([batch, 3, 32, 32], Distribution::Default, &device);
-    let options = OptimizeOptions::new().dynamic_batch(1..=32).expect("a valid range");
+    let options = OptimizeOptions::new().dynamic_batch(1..=32);
     let fast =
         net.optimize_trt_with(images(1), Net::forward, &options).expect("the network exports");
     let mut group = criterion.benchmark_group("burn convolutional network, 32x32");

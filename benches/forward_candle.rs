@@ -20,7 +20,7 @@ fn run(criterion: &mut Criterion) -> Result<()> {
     let vb = VarBuilder::from_varmap(&VarMap::new(), DType::F32, &Device::Cpu);
     let net = ResNet::new(18, 1000, vb)?;
     let images = |batch| Tensor::rand(0f32, 1.0, (batch, 3, 64, 64), &Device::Cpu);
-    let options = OptimizeOptions::new().dynamic_batch(1..=8).expect("a valid range");
+    let options = OptimizeOptions::new().dynamic_batch(1..=8);
     let fast = net.optimize_trt_with(&images(1)?, &options).expect("the network exports");
     let mut group = criterion.benchmark_group("candle ResNet-18, 64x64");
     group.sample_size(20);

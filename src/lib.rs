@@ -56,7 +56,7 @@
 //! let model = LinearConfig::new(64, 10).init(&device);
 //! let example = Tensor::<2>::zeros([1, 64], &device);
 //!
-//! let options = OptimizeOptions::new().dynamic_batch(1..=64)?;
+//! let options = OptimizeOptions::new().dynamic_batch(1..=64);
 //! let fast = model.optimize_trt_with(example, |model: &Linear, x| model.forward(x), &options)?;
 //! let scores: Tensor<2> = fast.forward(Tensor::<2>::ones([32, 64], &device));
 //! assert_eq!(scores.dims(), [32, 10]);
@@ -138,23 +138,32 @@ mod runtime;
 
 /// Burn: the export, `.optimize_trt(…)`, and the module that the call gives.
 ///
-/// [`export::burn`] says how a forward is captured.
+/// A forward is captured on tensors without values, and the capture is lowered operation by operation. A capture has fixed
+/// sizes. For dynamic axes the forward is captured at several sizes: two captures tell what depends on which axis, and the
+/// ends of the range and some sizes between must agree. A size that cannot be derived from the sizes of the inputs is
+/// refused, and never exported as a number. A branch that none of these sizes takes is not seen;
+/// [`probe_every_size`](crate::OptimizeOptions::probe_every_size) tries all sizes.
 #[cfg(feature = "burn")]
 pub mod burn {
     pub use crate::export::burn::{
-        BurnGraph, BurnTensors, Lowered, Operation, ParserCheck, Refusal, Report, TensorSource,
-        TensorVisitor, export_onnx,
+        BurnGraph, BurnTensors, Lowered, Operation, TensorSource, TensorVisitor, export_onnx,
     };
     pub use crate::runtime::burn::{BurnModule, OptimizeTrt};
 }
 
 /// Candle: the export of forward passes, `.optimize_trt(…)`, and the module that the call gives.
 ///
-/// [`export::candle`] says how a forward is traced, and what is refused.
+#[doc = include_str!("../docs/forward.md")]
 #[cfg(feature = "candle")]
 pub mod candle {
-    pub use crate::export::candle::*;
-    pub use crate::runtime::candle::*;
+    #[doc(hidden)]
+    pub use crate::export::candle::__private;
+    pub use crate::export::candle::{
+        Examples, Forward, Func, FuncT, GRU, GRUState, GroupNorm, Inputs, LSTM, LSTMState, Layer,
+        ModelInput, ModelOutputs, RNN, Sequence, Sequential, TensorOps, Trace, Traceable, Traced,
+        WeightNames, error_of, export_onnx, func, func_t, group_norm, gru, lstm, mirror, ops, seq,
+    };
+    pub use crate::runtime::candle::{CandleModule, OptimizeTrt};
 }
 
 /// Runs in the background, and batches of single requests. For several devices see
@@ -165,13 +174,18 @@ pub mod serving {
 
 /// Text from language models: [`Decoder`](generate::Decoder), with its configuration, weights and options.
 pub mod generate {
-    pub use crate::export::decoder::*;
-    pub use crate::runtime::generate::*;
+    pub use crate::export::decoder::{
+        Activation, AttentionForm, Decoder, DecoderConfig, DecoderOptions, DecoderWeights,
+        ProductForm, Projections, Rotary, RotaryScaling, Tokens, Window,
+    };
+    pub use crate::runtime::generate::{
+        Batch, DecoderModule, End, GenerateOptions, Generation, Sampler, TextGeneration,
+    };
 }
 
 /// Functions before and after a model: from a type of the caller's to another type.
 pub mod pipeline {
-    pub use crate::runtime::pipeline::{IntoInputs, Pipeline, Scores, softmax, top_k};
+    pub use crate::runtime::pipeline::{IntoInputs, PendingItem, Pipeline, Scores, softmax, top_k};
 }
 
 /// The report of how a module was made: [`InferenceModule::report`](crate::InferenceModule::report).
@@ -210,9 +224,9 @@ pub use accelerant_macros::trace;
 #[cfg(feature = "candle")]
 #[doc = include_str!("../docs/traced.md")]
 pub use accelerant_macros::traced;
-pub use backend::{BackendKind, Engine, Registry};
+pub use backend::{engine::Engine, kind::BackendKind, select::Registry};
 pub use error::{Error, ErrorKind, Result};
-pub use export::InputKey;
+pub use export::options::InputKey;
 pub use limit::TimeLimit;
 pub use progress::{Phase, Progress, ProgressCallback};
 pub use runtime::{InferenceModule, OptimizeOptions, Refit};

@@ -6,7 +6,8 @@ mod common;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use accelerant::burn::{BurnGraph, BurnTensors, OptimizeTrt, ParserCheck};
+use accelerant::burn::{BurnGraph, BurnTensors, OptimizeTrt};
+use accelerant::export::ParserCheck;
 use accelerant::{BackendKind, Dim, Error, ErrorKind, OptimizeOptions};
 use burn::module::{Module, Param};
 use burn::tensor::{Bool, Device, Distribution, Int, Tensor};
@@ -173,7 +174,7 @@ fn a_forward_without_tensors() {
 
 #[test]
 fn a_symbol_bound_to_two_sizes() {
-    let batch = OptimizeOptions::new().dynamic_batch(1..=8).unwrap();
+    let batch = OptimizeOptions::new().dynamic_batch(1..=8);
     let error =
         refused_with((input([2, 3]), input([4, 3])), &batch, |(a, b): (Tensor<2>, Tensor<2>)| {
             (a, b)
@@ -242,7 +243,7 @@ fn parameters_that_forward_reads() {
 
 #[test]
 fn a_branch_on_a_size_between() {
-    let wide = OptimizeOptions::new().dynamic_batch(1..=64).unwrap();
+    let wide = OptimizeOptions::new().dynamic_batch(1..=64);
     let error = refused_with(input([2, 3]), &wide, |x: Tensor<2>| match x.dims()[0] {
         20..=40 => x.exp(),
         _ => x.tanh(),
@@ -274,7 +275,7 @@ fn a_branch_on_a_size_between() {
         assert!(text.contains("depends on the sizes of the inputs"), "{i}: {text}");
     }
     // Of a small range no size is left out.
-    let small = OptimizeOptions::new().dynamic_batch(1..=8).unwrap();
+    let small = OptimizeOptions::new().dynamic_batch(1..=8);
     let error =
         refused_with(
             input([2, 3]),
@@ -395,7 +396,7 @@ fn everything_refused_is_reported_at_once() {
     assert!(matches!(&report.parser, ParserCheck::NotAsked(why) if why.contains("no backend")));
     assert!(report.to_string().contains("TensorRT's parser was not asked"), "{report}");
     // One dynamic size that is refused does not make the rest be.
-    let dynamic = OptimizeOptions::new().dynamic_batch(1..=4).unwrap();
+    let dynamic = OptimizeOptions::new().dynamic_batch(1..=4);
     let report = module.check_trt_with(input([2, 3]), noisy, &dynamic).unwrap();
     assert_eq!(report.refusals.len(), 3, "{report}");
 }
@@ -453,7 +454,7 @@ fn windows_that_depend_on_a_dynamic_size() {
 fn an_output_that_depends_on_no_input() {
     let forward =
         |_: &Nothing, x: Tensor<2>| Tensor::<2>::from_data([[1.0, 2.0, 3.0]], &x.device()) * 2;
-    let options = OptimizeOptions::new().dynamic_batch(1..=8).unwrap();
+    let options = OptimizeOptions::new().dynamic_batch(1..=8);
     let options = options.require(portable());
     let fast = Nothing::default().optimize_trt_with(input([2, 3]), forward, &options).unwrap();
     let signature = fast.inference().signature().to_string();
@@ -503,7 +504,7 @@ fn inputs_of_another_kind() {
 
 #[test]
 fn a_symbol_bound_to_two_sizes_at_run_time() {
-    let options = OptimizeOptions::new().dynamic_batch(1..=8).unwrap().require(portable());
+    let options = OptimizeOptions::new().dynamic_batch(1..=8).require(portable());
     let forward = |_: &Nothing, (a, b): (Tensor<2>, Tensor<2>)| a + b;
     let fast = Nothing::default()
         .optimize_trt_with((input([2, 3]), input([2, 3])), forward, &options)

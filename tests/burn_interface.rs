@@ -6,7 +6,7 @@ mod common;
 
 use accelerant::backend::tract::Tract;
 use accelerant::backend::{Backend, Executable};
-use accelerant::burn::{BurnGraph, BurnTensors, OptimizeTrt};
+use accelerant::burn::{BurnGraph, BurnModule, BurnTensors, OptimizeTrt};
 use accelerant::export::{OnnxModel, Target};
 use accelerant::{
     BackendKind, Dim, Engine, ErrorKind, HostTensor, OptimizeOptions, Registry, Result,
@@ -371,6 +371,78 @@ fn lists_of_another_length_are_refused_at_run_time() {
     assert!(fast.try_forward(pair()).is_ok());
     let error = fast.try_forward(pair()[..1].to_vec()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InputMismatch, "{error}");
+}
+
+#[test]
+fn a_module_is_opened_from_files_with_the_types_of_burn() {
+    type Inputs = (Vec<Tensor<2>>, Option<Tensor<1>>, Tensor<1, Int>);
+    let ids = || Tensor::<1, Int>::from_data([1, 0], &device());
+    let inputs =
+        || (vec![float::<2>([2, 3], 1), float([2, 3], 2)], Some(float::<1>([3], 3)), ids());
+    let forward = |_: &Nothing, (list, bias, ids): Inputs| {
+        let sum = list.into_iter().reduce(|a, b| a + b).unwrap();
+        let sum = bias.map_or(sum.clone(), |bias| sum + bias.unsqueeze());
+        vec![sum.clone().select(0, ids), sum]
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let (engine, model) = (folder.path().join("list.engine"), folder.path().join("list.onnx"));
+    let options = OptimizeOptions::new().require(common::portable());
+    let made = Nothing::default()
+        .optimize_trt_with(inputs(), forward, &options.clone().save_onnx(&model))
+        .unwrap();
+    made.inference().engine().save(&engine).unwrap();
+    let expected = host(made.forward(inputs()));
+    for file in [&engine, &model] {
+        let opened = BurnModule::<Inputs, Vec<Tensor<2>>>::open(file, &options).unwrap();
+        let got = host(opened.try_forward(inputs()).unwrap());
+        assert_eq!(got.len(), 2, "the file knows the length of the list");
+        for (got, expected) in got.iter().zip(&expected) {
+            common::assert_close("opened", got, expected, common::F32);
+        }
+        let shorter = (vec![float([2, 3], 1)], Some(float([3], 3)), ids());
+        let error = opened.try_forward(shorter).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InputMismatch, "{error}");
+    }
+
+    // Other types than the model's.
+    let kind = |error: accelerant::Error| {
+        assert!(
+            error.operation().is_some_and(|operation| operation.contains("puts of")),
+            "{error}"
+        );
+        error.kind()
+    };
+    type Flat = (Tensor<2>, Tensor<2>, Tensor<1>, Tensor<1, Int>);
+    let flat = BurnModule::<Flat, [Tensor<2>; 2]>::open(&engine, &options).unwrap();
+    let (list, bias, ids) = inputs();
+    let [a, b] = list.try_into().unwrap();
+    let got = host(flat.forward((a, b, bias.unwrap(), ids)));
+    common::assert_close("flat", &got[1], &expected[1], common::F32);
+    type Three = (Tensor<2>, Tensor<2>, Tensor<1>);
+    let few = BurnModule::<Three, Vec<Tensor<2>>>::open(&engine, &options).unwrap_err();
+    assert_eq!(kind(few), ErrorKind::InputMismatch);
+    type Ranks = (Tensor<2>, Tensor<3>, Tensor<1>, Tensor<1, Int>);
+    let ranks = BurnModule::<Ranks, Vec<Tensor<2>>>::open(&engine, &options).unwrap_err();
+    assert_eq!(ranks.tensor(), Some("input_1"), "{ranks}");
+    assert_eq!(kind(ranks), ErrorKind::ShapeMismatch);
+    let outputs = BurnModule::<Flat, Vec<Tensor<2, Int>>>::open(&engine, &options).unwrap_err();
+    assert_eq!(kind(outputs), ErrorKind::DTypeMismatch);
+}
+
+#[test]
+fn a_file_of_another_maker_takes_integers_of_any_smaller_type() {
+    let graph = accelerant::export::GraphBuilder::new("another");
+    let x = graph.input("x", accelerant::DType::I64, [2]).unwrap();
+    let one = graph.constant("one", HostTensor::scalar(1i64));
+    graph.output("y", &x.add(&one).unwrap()).unwrap();
+    let model = graph.finish().unwrap();
+    let options = OptimizeOptions::new().require(common::portable());
+    let module = accelerant::InferenceModule::compile(&model, &options).unwrap();
+    let opened = BurnModule::<Tensor<1, Int>, Tensor<1, Int>>::from_inference(module).unwrap();
+    let narrow = burn::tensor::IntDType::I32;
+    let x = Tensor::<1, Int>::from_data([4, -7], &device()).cast(narrow);
+    let y = opened.try_forward(x).unwrap().into_data().convert::<i64>();
+    assert_eq!(y.to_vec::<i64>().unwrap(), [5, -6]);
 }
 
 /// Compares at every size of a range with one export.

@@ -9,7 +9,7 @@ use accelerant::candle::{
     CandleModule, Forward, OptimizeTrt, TensorOps, Trace, WeightNames, error_of, export_onnx,
 };
 use accelerant::export::{OnnxModel, Target};
-use accelerant::{BackendKind, Dim, ErrorKind, OptimizeOptions};
+use accelerant::{BackendKind, Dim, ErrorKind, InferenceModule, OptimizeOptions};
 use candle_core::{DType, Device, ModuleT, Result, Tensor};
 use candle_nn::{BatchNorm, Conv2d, Conv2dConfig, LayerNorm, Linear, VarBuilder, VarMap};
 use common::random;
@@ -85,7 +85,7 @@ fn assert_close(got: &Tensor, expected: &Tensor) {
 }
 
 fn batch(range: std::ops::RangeInclusive<usize>) -> OptimizeOptions {
-    OptimizeOptions::new().dynamic_batch(range).unwrap()
+    OptimizeOptions::new().dynamic_batch(range)
 }
 
 fn operators(model: &OnnxModel) -> Vec<&str> {
@@ -128,7 +128,7 @@ fn a_fully_connected_network_takes_any_batch_of_its_range() {
 #[test]
 fn a_network_is_tuned_for_batches_of_several_sizes_and_takes_all_between() {
     let net = mlp();
-    let options = OptimizeOptions::new().batch_sizes([8, 1, 3]).unwrap();
+    let options = OptimizeOptions::new().batch_sizes([8, 1, 3]);
     let fast = net.optimize_trt_with(&tensor(&[2, 12], 1), &options).unwrap();
     let batch = &fast.inference().signature().inputs[0].shape.dims()[0];
     assert_eq!((batch.min(), batch.opt(), batch.max()), (1, 3, 8), "the middle one");
@@ -138,7 +138,8 @@ fn a_network_is_tuned_for_batches_of_several_sizes_and_takes_all_between() {
     }
     assert!(fast.forward(&tensor(&[9, 12], 1)).is_err());
     for wrong in [vec![], vec![0], vec![0, 8]] {
-        let error = OptimizeOptions::new().batch_sizes(wrong).unwrap_err();
+        let options = OptimizeOptions::new().batch_sizes(wrong);
+        let error = net.optimize_trt_with(&tensor(&[2, 12], 1), &options).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
     }
 }
@@ -313,6 +314,66 @@ fn several_inputs_and_outputs_of_several_types() {
         (error.kind(), error.tensor(), error.axis()),
         (ErrorKind::ShapeMismatch, Some("ids"), Some(0))
     );
+}
+
+#[test]
+fn a_module_is_opened_from_files_with_the_types_of_candle() {
+    fn largest<T: TensorOps>(a: &T, ids: &T) -> Result<Vec<T>> {
+        Ok(vec![a.argmax(1)?, ids.to_dtype(DType::F32)?.unsqueeze(1)?.broadcast_add(a)?])
+    }
+    let (a, ids) = (tensor(&[4, 3], 1), Tensor::new(&[1u32, 2, 3, 4], &Device::Cpu).unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let (engine, model) = (folder.path().join("both.engine"), folder.path().join("both.onnx"));
+    let options = batch(1..=6).save_onnx(&model);
+    let made = CandleModule::of_fn([&a, &ids], &options, |xs| largest(&xs[0], &xs[1])).unwrap();
+    made.inference().engine().save(&engine).unwrap();
+    let expected = made.run([&a, &ids]).unwrap();
+    // Files leave sizes open that the engine has ranges for.
+    let bound = OnnxModel::open(&model).unwrap().bind("batch", 1..=6).unwrap();
+    let bound = InferenceModule::compile(&bound, &OptimizeOptions::new()).unwrap();
+    for opened in [
+        CandleModule::open(&engine, &OptimizeOptions::new()).unwrap(),
+        CandleModule::open(&model, &OptimizeOptions::new()).unwrap(),
+        CandleModule::from_inference(bound).unwrap(),
+    ] {
+        let got = opened.run([&a, &ids]).unwrap();
+        assert_eq!(got[0].dtype(), DType::U32, "no file says so but by the interface");
+        assert_eq!(got[0].to_vec1::<u32>().unwrap(), expected[0].to_vec1::<u32>().unwrap());
+        assert_close(&got[1], &expected[1]);
+        let error = opened.run([&a, &ids.to_dtype(DType::I64).unwrap()]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::DTypeMismatch, "as the module that was made");
+    }
+    assert!(CandleModule::open(folder.path().join("none.engine"), &options).is_err());
+}
+
+#[test]
+fn a_file_of_another_maker_has_the_types_of_its_signature() {
+    use accelerant::export::GraphBuilder;
+    let graph = GraphBuilder::new("another");
+    let ids = graph.input("ids", accelerant::DType::I64, [3]).unwrap();
+    let mask = graph.input("mask", accelerant::DType::Bool, [3]).unwrap();
+    let hundred = graph.constant("hundred", accelerant::HostTensor::scalar(100i64));
+    graph.output("y", &mask.select(&ids, &hundred).unwrap()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("another.ONNX");
+    graph.finish().unwrap().save(&file).unwrap();
+    let opened = CandleModule::open(&file, &OptimizeOptions::new()).unwrap();
+    let mask = Tensor::new(&[1u8, 0, 1], &Device::Cpu).unwrap();
+    let ids = Tensor::new(&[5u32, 6, 7], &Device::Cpu).unwrap();
+    for ids in [ids.clone(), ids.to_dtype(DType::I64).unwrap()] {
+        let y = &opened.run([&ids, &mask]).unwrap()[0];
+        assert_eq!(y.to_vec1::<i64>().unwrap(), [5, 100, 7]);
+    }
+    let error = opened.run([&ids.to_dtype(DType::F32).unwrap(), &mask]).unwrap_err();
+    assert_eq!((error.kind(), error.tensor()), (ErrorKind::DTypeMismatch, Some("ids")));
+
+    let graph = GraphBuilder::new("no type of candle");
+    let x = graph.input("x", accelerant::DType::I8, [3]).unwrap();
+    graph.output("y", &x.cast(accelerant::DType::F32).unwrap()).unwrap();
+    let module =
+        InferenceModule::compile(&graph.finish().unwrap(), &OptimizeOptions::new()).unwrap();
+    let error = CandleModule::from_inference(module).unwrap_err();
+    assert_eq!((error.kind(), error.tensor()), (ErrorKind::DTypeMismatch, Some("x")));
 }
 
 #[test]

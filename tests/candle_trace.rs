@@ -34,7 +34,7 @@ fn assert_close(got: &Tensor, expected: &Tensor) {
 }
 
 fn batch(range: std::ops::RangeInclusive<usize>) -> OptimizeOptions {
-    OptimizeOptions::new().dynamic_batch(range).unwrap()
+    OptimizeOptions::new().dynamic_batch(range)
 }
 
 /// A module over any other, with a tensor of its own.

@@ -20,7 +20,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use accelerant::backend::Registry;
+use accelerant::Registry;
 use accelerant::backend::tensorrt::{Profiles, TensorRt, TensorRtOptions};
 use accelerant::cuda::cudarc::driver::{CudaContext, CudaStream, sys};
 use accelerant::cuda::{CudaRead, CudaTensor};
@@ -76,7 +76,7 @@ impl Layer {
         let x = graph.input("x", DType::F32, [batch, Dim::Fixed(FEATURES)]).unwrap();
         let weight = graph.weight("weight", self.weight.clone()).unwrap();
         let bias = graph.weight("bias", self.bias.clone()).unwrap();
-        let y = x.linear(&weight, Some(&bias), false).unwrap().relu().unwrap();
+        let y = x.linear(&weight, Some(&bias)).unwrap().relu().unwrap();
         graph.output("y", &y).unwrap();
         graph.finish().unwrap()
     }
@@ -216,8 +216,8 @@ fn each_run_uses_the_first_profile_that_fits() {
     }
     let _shared = shared();
     let layer = Layer::new(15);
-    let profiles = Profiles::new().range("batch", 1, 1, 2).unwrap().next().range("batch", 2, 8, 16);
-    let options = TensorRtOptions::default().profiles(profiles.unwrap());
+    let profiles = Profiles::new().range("batch", 1, 1, 2).another().range("batch", 2, 8, 16);
+    let options = TensorRtOptions::default().profiles(profiles);
     let module = module_with(&layer.export(), options).unwrap();
     let context = context();
     let streams = [new_stream(&context), context.default_stream()];

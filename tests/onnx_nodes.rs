@@ -14,7 +14,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use accelerant::backend::{Backend, Registry};
+use accelerant::Registry;
+use accelerant::backend::Backend;
 use accelerant::export::{OnnxModel, Reader};
 use accelerant::{BackendKind, DType, Error, ErrorKind, HostTensor};
 use common::onnx_cases::{Case, Folder, cases};

@@ -43,16 +43,7 @@ fn model((operator, x, w): Sizes, dtype: DType) -> OnnxModel {
     let x = graph.input("x", dtype, sizes).unwrap();
     let w = graph.weight("w", tensor(dtype, w)).unwrap();
     let y = match operator {
-        "Conv" => x.conv(
-            &w,
-            None,
-            &Conv {
-                strides: vec![1, 1],
-                padding: vec![(0, 0), (0, 0)],
-                dilations: vec![1, 1],
-                groups: 1,
-            },
-        ),
+        "Conv" => x.conv(&w, None, &Conv::new(2)),
         _ => x.matmul(&w),
     };
     graph.output("y", &y.unwrap()).unwrap();

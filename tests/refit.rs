@@ -56,7 +56,7 @@ fn layer(factor: f32, columns: usize, more: impl Fn(Value) -> Result<Value>) -> 
     let mut weight = Array2::<f32>::zeros((SIZE, columns));
     weight.diag_mut().fill(factor);
     let bias = graph.weight("bias", Array1::from_elem(columns, factor))?;
-    let y = x.linear(&graph.weight("weight", weight)?, Some(&bias), false)?;
+    let y = x.linear(&graph.weight("weight", weight)?, Some(&bias))?;
     graph.output("y", &more(y)?)?;
     graph.finish()
 }
@@ -158,12 +158,9 @@ fn network(seed: u64) -> Result<OnnxModel> {
     let scale = weight("norm.scale", &[SIZE], 1)?;
     let shift = weight("norm.shift", &[SIZE], 2)?;
     let x = x.layer_norm(&scale, Some(&shift), -1, 1e-5)?;
-    let x = x.linear(
-        &weight("up", &[SIZE, 4 * SIZE], 3)?,
-        Some(&weight("up.bias", &[4 * SIZE], 4)?),
-        false,
-    )?;
-    let x = x.relu()?.linear(&weight("down", &[4 * SIZE, SIZE], 5)?, None, false)?;
+    let x =
+        x.linear(&weight("up", &[SIZE, 4 * SIZE], 3)?, Some(&weight("up.bias", &[4 * SIZE], 4)?))?;
+    let x = x.relu()?.linear(&weight("down", &[4 * SIZE, SIZE], 5)?, None)?;
     graph.output("y", &x)?;
     graph.finish()
 }
@@ -218,7 +215,7 @@ fn weights_may_stay_on_the_host() {
         let mut x = graph.input("x", DType::F32, [Dim::Fixed(4), Dim::Fixed(512)])?;
         for i in 0..4 {
             let weight = common::random(&[512, 512], seed + i) * 0.1;
-            x = x.linear(&graph.weight(&format!("w{i}"), weight)?, None, false)?.relu()?;
+            x = x.linear(&graph.weight(&format!("w{i}"), weight)?, None)?.relu()?;
         }
         graph.output("y", &x)?;
         graph.finish()

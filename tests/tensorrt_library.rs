@@ -12,8 +12,9 @@ use std::{
     process::Command,
 };
 
+use accelerant::Engine;
+use accelerant::backend::Backend;
 use accelerant::backend::tensorrt::TensorRt;
-use accelerant::backend::{Backend, Engine};
 use accelerant::export::{GraphBuilder, OnnxModel, Target};
 use accelerant::{BackendKind, DType, ErrorKind, InferenceModule, OptimizeOptions, Signature};
 

@@ -28,8 +28,9 @@ use std::{
     },
 };
 
+use accelerant::Engine;
 use accelerant::backend::tensorrt::{Profiles, ProgressEvent, TensorRt, TensorRtOptions};
-use accelerant::backend::{Backend, Engine, Executable};
+use accelerant::backend::{Backend, Executable};
 use accelerant::cuda::cudarc::driver::CudaContext;
 use accelerant::export::{GraphBuilder, OnnxModel, Reader, Target, onnx};
 use accelerant::{BackendKind, DType, Dim, ErrorKind, HostTensor, Result, Shape};
@@ -79,9 +80,8 @@ impl Mlp {
             let x = graph.input("x", DType::F32, [batch.into(), Dim::Fixed(FEATURES)])?;
             let first = graph.weight("first.weight", self.first.clone())?;
             let bias = graph.weight("first.bias", self.bias.clone())?;
-            let hidden = x.linear(&first, Some(&bias), false)?.relu()?;
-            let y =
-                hidden.linear(&graph.weight("second.weight", self.second.clone())?, None, false)?;
+            let hidden = x.linear(&first, Some(&bias))?.relu()?;
+            let y = hidden.linear(&graph.weight("second.weight", self.second.clone())?, None)?;
             graph.output("y", &y)?;
             graph.finish()
         };

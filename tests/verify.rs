@@ -4,7 +4,8 @@
 
 mod common;
 
-use accelerant::backend::{Backend, Registry, ort::Ort, tract::Tract};
+use accelerant::Registry;
+use accelerant::backend::{Backend, ort::Ort, tract::Tract};
 use accelerant::export::{GraphBuilder, OnnxModel};
 use accelerant::verify::{Verification, VerifyOptions};
 use accelerant::{

@@ -4,7 +4,8 @@
 
 use std::sync::Arc;
 
-use accelerant::backend::{Backend, Registry};
+use accelerant::Registry;
+use accelerant::backend::Backend;
 use accelerant::export::{GraphBuilder, OnnxModel, Target};
 use accelerant::{DType, Dim, HostTensor, InferenceModule, OptimizeOptions};
 use ndarray::Array2;

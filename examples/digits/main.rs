@@ -71,7 +71,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn options(out: &Path, name: &str) -> accelerant::Result<OptimizeOptions> {
     Ok(OptimizeOptions::new()
         .name(name)
-        .dynamic_batch(1..=BATCH)?
+        .dynamic_batch(1..=BATCH)
         .input_names(["pixels"])
         .output_names(["scores"])
         .save_onnx(out.join(format!("{name}.onnx")))

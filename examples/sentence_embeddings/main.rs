@@ -69,7 +69,7 @@ fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
 
     let length = Dim::dynamic("length", 1..=256)?;
     let options = OptimizeOptions::new()
-        .dynamic_batch(1..=sentences.len().max(32))?
+        .dynamic_batch(1..=sentences.len().max(32))
         .dynamic_axis("ids", 1, length.clone())
         .dynamic_axis("mask", 1, length);
     let start = Instant::now();

@@ -1,6 +1,6 @@
 //! The networks of the soak, with inputs of several sizes and the results that the portable backend gives for them.
 
-use accelerant::export::{Conv, GraphBuilder, OnnxModel, Target, Value};
+use accelerant::export::{Conv, GraphBuilder, OnnxModel, Reduction, Target, Value};
 use accelerant::{DType, Dim, HostTensor, InferenceModule, OptimizeOptions, Result};
 use ndarray::{ArrayD, IxDyn};
 
@@ -95,7 +95,7 @@ fn linear(x: &Value, name: &str, from: usize, to: usize, seed: usize) -> Result<
     let graph = x.graph();
     let matrix = graph.weight(&format!("{name}.weight"), weight(&[from, to], from, seed))?;
     let bias = graph.weight(&format!("{name}.bias"), weight(&[to], from, seed + 1))?;
-    x.linear(&matrix, Some(&bias), false)
+    x.linear(&matrix, Some(&bias))
 }
 
 /// Fully connected layers.
@@ -103,7 +103,7 @@ fn layers(target: Target) -> Result<OnnxModel> {
     let graph = GraphBuilder::for_target("layers", target);
     let x = graph.input("x", DType::F32, [Dim::dynamic("batch", 1..=32)?, Dim::from(256)])?;
     let hidden = linear(&x, "first", 256, 512, 1)?.relu()?;
-    let hidden = linear(&hidden, "second", 512, 256, 3)?.gelu(false)?;
+    let hidden = linear(&hidden, "second", 512, 256, 3)?.gelu()?;
     let sum = hidden.add(&x)?;
     graph.output("y", &linear(&sum, "last", 256, 64, 5)?)?;
     graph.finish()
@@ -117,14 +117,12 @@ fn convolutions(target: Target) -> Result<OnnxModel> {
     let conv = |x: &Value, name: &str, from: usize, to: usize, seed| {
         let shape = [to, from, 3, 3];
         let weight = graph.weight(&format!("{name}.weight"), weight(&shape, from * 9, seed))?;
-        let padding = vec![(1, 1); 2];
-        let options = Conv { strides: vec![1; 2], padding, dilations: vec![1; 2], groups: 1 };
-        x.conv(&weight, None, &options)
+        x.conv(&weight, None, &Conv::new(2).padding([(1, 1); 2]))
     };
     let stem = conv(&x, "stem", 3, 32, 11)?.relu()?;
     let inner = conv(&stem, "first", 32, 32, 12)?.relu()?;
     let outer = conv(&inner, "second", 32, 32, 13)?.add(&stem)?.relu()?;
-    let mean = outer.reduce("ReduceMean", &[2, 3], false)?;
+    let mean = outer.reduce(Reduction::Mean, &[2, 3])?;
     graph.output("y", &linear(&mean, "head", 32, 10, 14)?)?;
     graph.finish()
 }
@@ -148,7 +146,7 @@ fn attention(target: Target) -> Result<OnnxModel> {
     let joined = [Some(1.into()), Some(length.clone()), Some(WIDTH.into())];
     let attended = attended.transpose(&[0, 2, 1, 3])?.reshape(&joined)?;
     let sum = linear(&attended, "output", WIDTH, WIDTH, 27)?.add(&x)?;
-    let hidden = linear(&sum, "up", WIDTH, 4 * WIDTH, 29)?.gelu(false)?;
+    let hidden = linear(&sum, "up", WIDTH, 4 * WIDTH, 29)?.gelu()?;
     graph.output("y", &linear(&hidden, "down", 4 * WIDTH, WIDTH, 31)?.add(&sum)?)?;
     graph.finish()
 }

@@ -61,6 +61,8 @@ pub struct Engine {
     made_here: bool,
     /// Where kernels that are compiled for it are kept, which is of this machine.
     kernels: Option<PathBuf>,
+    /// What a framework's code sees of the model, as the export wrote it.
+    interface: Option<String>,
 }
 
 impl Engine {
@@ -92,6 +94,7 @@ impl Engine {
             built,
             made_here: false,
             kernels,
+            interface: None,
         }
     }
 
@@ -99,7 +102,7 @@ impl Engine {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use accelerant::{BackendKind, Signature, backend::Engine};
+    /// # use accelerant::{BackendKind, Signature, Engine};
     /// # let (signature, plan) = (Signature::default(), Vec::new());
     /// // A plan that `trtexec` built with TensorRT-RTX 1.6.1.120.
     /// let (kind, version) = (BackendKind::TensorRtRtx, "1.6.1.120");
@@ -161,6 +164,17 @@ impl Engine {
     #[cfg_attr(not(feature = "_tensorrt"), allow(dead_code))]
     pub(crate) fn kernels(&self) -> Option<&Path> {
         self.kernels.as_deref()
+    }
+
+    /// The same with what a framework's code sees of the model.
+    pub(crate) fn with_interface(self, interface: Option<&str>) -> Self {
+        Self { interface: interface.map(ToOwned::to_owned), ..self }
+    }
+
+    /// What a framework's code sees of the model, as the export wrote it.
+    #[cfg(any(feature = "burn", feature = "candle"))]
+    pub(crate) fn interface(&self) -> Option<&str> {
+        self.interface.as_deref()
     }
 
     /// The same with names for its optimization profiles, in their order; empty for one without.
@@ -305,6 +319,7 @@ impl Engine {
             built: !header.any_bytes,
             made_here: false,
             kernels: None,
+            interface: header.interface,
         };
         Ok((engine, header.label))
     }
@@ -328,6 +343,7 @@ impl Engine {
             profile_names: self.profile_names.clone(),
             any_bytes: !self.built,
             label,
+            interface: self.interface.clone(),
         }
         .encode_to_vec();
         let mut head = BytesMut::with_capacity(FIXED + header.len());
@@ -399,6 +415,9 @@ struct Header {
     /// Came later too.
     #[prost(message, optional, tag = "12")]
     label: Option<Label>,
+    /// Came later too.
+    #[prost(string, optional, tag = "13")]
+    interface: Option<String>,
 }
 
 /// The specs of a header, whose names must tell them apart.

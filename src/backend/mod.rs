@@ -2,10 +2,11 @@
 //! A backend is found by value, never by `cfg` in the caller.
 
 mod device;
-mod engine;
+pub(crate) mod engine;
 mod fingerprint;
+pub(crate) mod kind;
 mod panics;
-mod select;
+pub(crate) mod select;
 
 #[cfg(feature = "ort")]
 pub mod ort;
@@ -17,80 +18,24 @@ pub mod tensorrt;
 #[cfg(feature = "tract")]
 pub mod tract;
 
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 pub use device::{
     ADDRESS_ALIGNMENT, DeviceExecutable, DeviceTensor, EngineMemory, ExecutionCounters, LayerTime,
     StreamHandle,
 };
-pub use engine::Engine;
-pub(crate) use engine::{Head, Label};
+// The root of the crate has these for users.
+pub(crate) use engine::{Engine, Head, Label};
 pub use fingerprint::Fingerprint;
-pub use select::{Compiled, Registry, Rejection};
+pub(crate) use kind::BackendKind;
+pub(crate) use select::Registry;
+pub use select::{Compiled, Rejection};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{NodeRefusal, OnnxModel, Target};
 use crate::limit::TimeLimit;
 use crate::spec::{DType, Signature};
 use crate::tensor::HostTensor;
-
-/// The name of a backend.
-///
-/// ```
-/// use accelerant::{BackendKind, OptimizeOptions};
-///
-/// let kind = BackendKind::from_name("tensorrt-rtx");
-/// assert_eq!(kind, BackendKind::TensorRtRtx);
-/// let options = OptimizeOptions::new().require(kind);       // no other backend may run
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum BackendKind {
-    /// NVIDIA TensorRT-RTX.
-    TensorRtRtx,
-    /// NVIDIA TensorRT, the Enterprise flavor.
-    TensorRt,
-    /// ONNX Runtime on the CPU, through the crate `ort`. The library must be found.
-    Ort,
-    /// tract on the CPU: ONNX in pure Rust, on every machine.
-    Tract,
-    /// A backend from outside this crate, by its name.
-    Custom(Cow<'static, str>),
-}
-
-impl BackendKind {
-    /// The name in engines, options and messages, such as `tensorrt-rtx`.
-    pub fn name(&self) -> &str {
-        match self {
-            Self::TensorRtRtx => "tensorrt-rtx",
-            Self::TensorRt => "tensorrt",
-            Self::Ort => "ort",
-            Self::Tract => "tract",
-            Self::Custom(name) => name,
-        }
-    }
-
-    /// The kind with this [name](Self::name).
-    pub fn from_name(name: &str) -> Self {
-        [Self::TensorRtRtx, Self::TensorRt, Self::Ort, Self::Tract]
-            .into_iter()
-            .find(|kind| kind.name() == name)
-            .unwrap_or_else(|| Self::Custom(name.to_owned().into()))
-    }
-}
-
-/// As its [name](BackendKind::name).
-impl serde::Serialize for BackendKind {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
-    }
-}
-
-impl fmt::Display for BackendKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// Turns ONNX models into [engines](Engine), and engines into [executables](Executable).
 ///
@@ -218,7 +163,7 @@ pub type Look<'l> = dyn FnMut(&[Option<&[f32]>]) -> Result<()> + 'l;
 /// }
 ///
 /// let (x, y) = (TensorSpec::new("x", DType::F32, [3]), TensorSpec::new("y", DType::F32, [3]));
-/// let twice = Twice(Signature { inputs: vec![x], outputs: vec![y] });
+/// let twice = Twice(Signature::new([x], [y]));
 /// let y = twice.run(&[HostTensor::from(ndarray::array![1.0f32, 2.0, 3.0])])?;
 /// assert_eq!(y[0].to_vec::<f32>()?, [2.0, 4.0, 6.0]);
 /// # Ok::<(), accelerant::Error>(())

@@ -24,7 +24,8 @@ use crate::progress::{Phase, phase};
 /// }
 /// ```
 ///
-/// A backend with other options takes the place of the backend of the same kind:
+/// A backend with other options takes the place of the backend of the same kind. For TensorRT alone,
+/// `OptimizeOptions::tensorrt` does so without a registry:
 ///
 #[cfg_attr(feature = "tensorrt-rtx", doc = "```")]
 #[cfg_attr(not(feature = "tensorrt-rtx"), doc = "```ignore")]
@@ -32,7 +33,7 @@ use crate::progress::{Phase, phase};
 /// use accelerant::{OptimizeOptions, Registry};
 ///
 /// let tensorrt = TensorRtOptions::default().device(1).cuda_graph(true);
-/// let registry = Registry::default().with(TensorRt::rtx().with_options(tensorrt));
+/// let registry = Registry::default().with(TensorRt::rtx_at("/opt/tensorrt-rtx").with_options(tensorrt));
 /// let options = OptimizeOptions::new().registry(registry);
 /// ```
 #[derive(Clone, Debug)]
@@ -43,6 +44,7 @@ pub struct Registry {
 
 /// Why a backend was passed over.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Rejection {
     /// The backend.
     pub kind: BackendKind,
@@ -58,6 +60,7 @@ impl fmt::Display for Rejection {
 
 /// The result of a choice: the model ready to run, the backend, and the reasons against the others.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Compiled {
     /// The model, ready to run.
     pub executable: Box<dyn Executable>,

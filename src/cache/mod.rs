@@ -194,6 +194,17 @@ impl EngineCache {
 }
 
 /// An engine in the cache.
+///
+/// ```no_run
+/// use accelerant::{InferenceModule, OptimizeOptions, cache::EngineCache};
+///
+/// for entry in EngineCache::new().entries()? {
+///     let model = entry.about.as_ref().map_or("damaged", |about| about.model());
+///     println!("{model}: {} bytes, {}", entry.bytes, entry.path.display());
+///     let module = InferenceModule::open(&entry.path, &OptimizeOptions::new())?;
+/// }
+/// # Ok::<(), accelerant::Error>(())
+/// ```
 #[derive(Clone, Debug, serde::Serialize)]
 #[non_exhaustive]
 pub struct Entry {

@@ -2,11 +2,12 @@
 
 pub(crate) mod decoder;
 mod graph;
+pub(crate) mod interface;
 #[cfg(any(feature = "burn", feature = "candle"))]
 mod lower;
 mod model;
 pub mod onnx;
-mod options;
+pub(crate) mod options;
 mod passes;
 #[cfg(any(feature = "burn", feature = "candle"))]
 mod report;
@@ -15,19 +16,18 @@ mod sizes;
 mod target;
 
 #[cfg(feature = "burn")]
-pub mod burn;
+pub(crate) mod burn;
 #[cfg(feature = "candle")]
-pub mod candle;
+pub(crate) mod candle;
 
 pub(crate) use passes::precision;
 
-pub use graph::{Conv, GraphBuilder, Node, Pool, Value};
+pub use graph::{Conv, GraphBuilder, Node, Pool, Reduction, Scope, Value};
 #[cfg(feature = "ort")]
 pub(crate) use model::{KnownInput, KnownSize};
 pub use model::{OnnxModel, SplitModel};
-pub use onnx::Attribute;
-pub(crate) use options::export_builders;
-pub use options::{ExportOptions, InputKey};
+pub use options::ExportOptions;
+pub(crate) use options::{BatchSizes, export_builders};
 #[cfg(any(feature = "burn", feature = "candle"))]
 pub use report::{ParserCheck, Refusal, Report};
 pub use target::{NodeRefusal, Reader, Target};

@@ -90,6 +90,7 @@ pub struct Report {
 
 /// Whether a parser read the exported model.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ParserCheck {
     /// No parser read the model, for this reason.
     NotAsked(String),

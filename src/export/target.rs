@@ -12,7 +12,7 @@ use crate::error::Error;
 ///
 /// let graph = GraphBuilder::for_target("gelu", Target::onnx_runtime());
 /// let x = graph.input("x", DType::F32, [4])?;
-/// graph.output("y", &x.gelu(false)?)?;
+/// graph.output("y", &x.gelu()?)?;
 /// let model = graph.finish()?;
 ///
 /// // The same model for TensorRT on an H200.

@@ -1,7 +1,7 @@
 //! Burn modules on a backend: `.optimize_trt(…)`, and the module it gives. How a model is
 //! exported is not known here.
 
-use std::{fmt, marker::PhantomData, sync::Arc};
+use std::{fmt, marker::PhantomData, path::Path, sync::Arc};
 
 use ::burn::module::Module;
 use ::burn::tensor::Device;
@@ -15,6 +15,7 @@ use crate::export::burn::{
     AnyTensor, BurnGraph, BurnTensors, Layout, Lengths, Material, Place, Report, TensorSource,
     TensorVisitor,
 };
+use crate::export::interface::Interface;
 use crate::progress::{Phase, Recorder, phase};
 use crate::spec::{DType, TensorSpec};
 use crate::tensor::HostTensor;
@@ -115,6 +116,8 @@ impl<I: BurnTensors, O: BurnTensors> BurnModule<I, O> {
         visit(input, |tensor| {
             let got = tensor.dtype()?;
             match expected.next() {
+                // A file does not say which integers Burn's device has.
+                Some((spec, _)) if !self.layout.exact && fits(got, spec.dtype) => Ok(()),
                 Some((spec, &dtype)) if dtype != got => {
                     let text = format!("expected {dtype}, got {got}");
                     Err(Error::new(ErrorKind::DTypeMismatch, text).on_tensor(&spec.name))
@@ -156,6 +159,77 @@ impl<I: BurnTensors, O: BurnTensors> BurnModule<I, O> {
         outputs.map(|(tensor, own)| Ok(Material::Host(tensor.convert(*own)?))).collect()
     }
 
+    /// Opens a file without the model's source: an engine, an [entry of the cache](crate::cache::Entry::path), or a model
+    /// whose file's name ends in `.onnx`. `I` and `O` say what [`forward`](Self::forward) takes and returns, and the tensors
+    /// of the file must fit them.
+    ///
+    /// A file that was made of a Burn model has Burn's types, and the module is the same as the one that was compiled. For
+    /// all other files, the types are those of the signature. An input of a smaller integer type may then be given too, and
+    /// `I` and `O` have no lists and options. Trust an engine as a program: see [`Engine::open`](crate::Engine::open).
+    ///
+    /// ```
+    /// use accelerant::{OptimizeOptions, burn::{BurnModule, OptimizeTrt}};
+    /// use burn::nn::{Linear, LinearConfig};
+    /// use burn::tensor::{Device, Tensor};
+    ///
+    /// let device = Device::default();
+    /// let layer = LinearConfig::new(8, 4).init(&device);
+    /// let x = Tensor::<2>::ones([2, 8], &device);
+    /// let folder = tempfile::tempdir()?;
+    /// let (engine, model) = (folder.path().join("net.engine"), folder.path().join("net.onnx"));
+    ///
+    /// let options = OptimizeOptions::new().save_onnx(&model);
+    /// let fast = layer.optimize_trt_with(x.clone(), |layer: &Linear, x| layer.forward(x), &options)?;
+    /// fast.inference().engine().save(&engine)?;
+    ///
+    /// // In another program:
+    /// for file in [engine, model] {
+    ///     let module = BurnModule::<Tensor<2>, Tensor<2>>::open(file, &OptimizeOptions::new())?;
+    ///     let (y, expected) = (module.forward(x.clone()), fast.forward(x.clone()));
+    ///     y.into_data().assert_approx_eq::<f32>(&expected.into_data(), Default::default());
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`InferenceModule::open`] and [`from_inference`](Self::from_inference).
+    pub fn open(path: impl AsRef<Path>, options: &OptimizeOptions) -> Result<Self> {
+        Self::from_inference(InferenceModule::open(path, options)?)
+    }
+
+    /// A module over a model that is loaded already, such as a model from a file after
+    /// [`OnnxModel::bind`](crate::export::OnnxModel::bind). The types are as for [`open`](Self::open).
+    ///
+    /// # Errors
+    /// [`ErrorKind::InputMismatch`], [`ErrorKind::DTypeMismatch`] or [`ErrorKind::ShapeMismatch`] where `I` or `O` has
+    /// another number, kind or rank of tensors than the model.
+    pub fn from_inference(inference: InferenceModule) -> Result<Self> {
+        let signature = inference.signature();
+        let own = inference.engine().interface();
+        let own = own.and_then(|text| Interface::read(text, "burn", signature)).and_then(|own| {
+            let types = |names: &[String]| -> Option<Vec<DType>> {
+                names.iter().map(|name| DType::from_name(name)).collect()
+            };
+            let (input_types, output_types) = (types(&own.inputs)?, types(&own.outputs)?);
+            let (inputs, outputs) = (own.input_lengths, own.output_lengths);
+            Some(Layout { inputs, outputs, input_types, output_types, exact: true })
+        });
+        let mut layout = own.unwrap_or_else(|| {
+            let types = |specs: &[TensorSpec]| specs.iter().map(|spec| spec.dtype).collect();
+            Layout {
+                inputs: Lengths::new(),
+                outputs: Lengths::new(),
+                input_types: types(&signature.inputs),
+                output_types: types(&signature.outputs),
+                exact: false,
+            }
+        });
+        let (inputs, outputs) = (&signature.inputs, &signature.outputs);
+        layout.inputs = expect::<I>("inputs", inputs, &layout.input_types, &layout.inputs)?;
+        layout.outputs = expect::<O>("outputs", outputs, &layout.output_types, &layout.outputs)?;
+        Ok(Self { inference, layout: Arc::new(layout), types: PhantomData })
+    }
+
     /// The backend that runs.
     pub fn backend(&self) -> BackendKind {
         self.inference.backend()
@@ -184,6 +258,40 @@ impl<I: BurnTensors, O: BurnTensors> BurnModule<I, O> {
     pub fn inference(&self) -> &InferenceModule {
         &self.inference
     }
+}
+
+/// Whether a model that takes `wanted` may be given `got`.
+fn fits(got: DType, wanted: DType) -> bool {
+    got == wanted || (got.is_int() && wanted.is_int() && got.size() < wanted.size())
+}
+
+/// Checks that a value of type `T` has the tensors of a model, and tells the lengths that its type does not tell.
+fn expect<T: BurnTensors>(
+    what: &str,
+    specs: &[TensorSpec],
+    types: &[DType],
+    lengths: &Lengths,
+) -> Result<Lengths> {
+    let smallest = |(spec, &own): (&TensorSpec, &DType)| {
+        let sizes: Vec<_> = spec.shape.dims().iter().map(|dim| dim.min().max(1)).collect();
+        let bytes = vec![0; sizes.iter().product::<usize>() * own.size()];
+        HostTensor::from_bytes(own, sizes, bytes).map(Material::Host)
+    };
+    let examples = specs.iter().zip(types).map(smallest).collect::<Result<Vec<_>>>()?;
+    let mut taken = 0;
+    let mut examples = examples.into_iter().inspect(|_| taken += 1);
+    let device = Device::default();
+    let built = T::build(&mut TensorSource::new(&device, lengths, &mut examples));
+    let error = match built {
+        Ok(value) if taken == specs.len() => return visit(&value, |_| Ok(())),
+        Ok(_) => {
+            let text = format!("the type has {taken} tensors, and the model {}", specs.len());
+            Error::new(ErrorKind::InputMismatch, text)
+        }
+        Err(error) if specs.is_empty() || taken == 0 => error,
+        Err(error) => error.on_tensor(&specs[taken - 1].name),
+    };
+    Err(error.in_operation(format!("{what} of {}", std::any::type_name::<T>())))
 }
 
 /// An input in the type that the backend takes.
@@ -219,7 +327,7 @@ fn visit(
 /// let layer = LinearConfig::new(8, 4).init(&device);
 /// let example = Tensor::<2>::zeros([1, 8], &device);
 ///
-/// let options = OptimizeOptions::new().dynamic_batch(1..=16)?;
+/// let options = OptimizeOptions::new().dynamic_batch(1..=16);
 /// let fast = layer.optimize_trt_with(example, |layer: &Linear, x| layer.forward(x), &options)?;
 /// let y: Tensor<2> = fast.forward(Tensor::ones([16, 8], &device));
 /// assert_eq!(y.dims(), [16, 4]);

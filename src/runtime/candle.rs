@@ -1,6 +1,6 @@
 //! The module that takes the place of a Candle model. `export::candle` knows the export, and a backend knows how to run.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use candle_core::{DType, Device, Tensor};
 
@@ -9,10 +9,14 @@ use super::{InferenceModule, OptimizeOptions};
 use crate::backend::BackendKind;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::candle::{
-    Examples, Trace, Traceable, Traced, from_host, given_names, to_candle, to_host,
+    Examples, Trace, Traceable, Traced, candle_dtype, carried_dtype, from_host, given_names,
+    to_candle, to_host,
 };
+use crate::export::interface::Interface;
 use crate::export::{Report, Target};
 use crate::progress::{Phase, Recorder, phase};
+use crate::spec::TensorSpec;
+use crate::tensor::HostTensor;
 
 /// A compiled model that is called like the Candle model it was made from.
 ///
@@ -43,6 +47,8 @@ pub struct CandleModule {
     inference: InferenceModule,
     inputs: Vec<DType>,
     outputs: Vec<DType>,
+    /// Whether the types are those of a Candle model, and not the nearest to those of a file.
+    exact: bool,
 }
 
 /// Compiles Candle models.
@@ -64,7 +70,7 @@ pub struct CandleModule {
 /// }
 ///
 /// let example = Tensor::ones((1, 64), DType::F32, &Device::Cpu)?;
-/// let options = OptimizeOptions::new().dynamic_batch(1..=32)?;
+/// let options = OptimizeOptions::new().dynamic_batch(1..=32);
 /// let fast = Mean.optimize_trt_with(&example, &options)?;
 ///
 /// let xs = Tensor::ones((8, 64), DType::F32, &Device::Cpu)?;
@@ -168,7 +174,8 @@ impl CandleModule {
     ) -> Result<Self> {
         let export = |target| trace.to_onnx(target);
         let inference = InferenceModule::compile_recorded(recorder, export, options)?;
-        Ok(Self { inference, inputs: trace.input_dtypes(), outputs: trace.output_dtypes() })
+        let (inputs, outputs) = (trace.input_dtypes(), trace.output_dtypes());
+        Ok(Self { inference, inputs, outputs, exact: true })
     }
 
     /// Compiles a function of several tensors, traced on inputs like `examples`.
@@ -198,6 +205,70 @@ impl CandleModule {
         forward: impl Fn(&[Traced]) -> candle_core::Result<Vec<Traced>>,
     ) -> Result<Self> {
         Self::traced(|| Trace::of_fn(examples, options, forward), options)
+    }
+
+    /// Opens a file without the model's source: an engine, an [entry of the cache](crate::cache::Entry::path), or a model
+    /// whose file's name ends in `.onnx`.
+    ///
+    /// A file that was made of a Candle model has Candle's types, and the module is the same as the one that was compiled.
+    /// For all other files, the types are those of the signature, and an input of type `u32` may be given for `i64`. Trust
+    /// an engine as a program: see [`Engine::open`](crate::Engine::open).
+    ///
+    /// ```
+    /// use accelerant::{OptimizeOptions, candle::{CandleModule, OptimizeTrt}};
+    /// use candle_core::{DType, Device, Module, Tensor};
+    ///
+    /// let weight = Tensor::ones((10, 64), DType::F32, &Device::Cpu)?;
+    /// let x = Tensor::ones((1, 64), DType::F32, &Device::Cpu)?;
+    /// let folder = tempfile::tempdir()?;
+    /// let (engine, model) = (folder.path().join("net.engine"), folder.path().join("net.onnx"));
+    ///
+    /// let options = OptimizeOptions::new().save_onnx(&model);
+    /// let fast = candle_nn::Linear::new(weight, None).optimize_trt_with(&x, &options)?;
+    /// fast.inference().engine().save(&engine)?;
+    ///
+    /// // In another program:
+    /// for file in [engine, model] {
+    ///     let module = CandleModule::open(file, &OptimizeOptions::new())?;
+    ///     assert_eq!(module.forward(&x)?.to_vec2::<f32>()?, [[64.0; 10]]);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`InferenceModule::open`] and [`from_inference`](Self::from_inference).
+    pub fn open(path: impl AsRef<Path>, options: &OptimizeOptions) -> Result<Self> {
+        Self::from_inference(InferenceModule::open(path, options)?)
+    }
+
+    /// A module over a model that is loaded already, such as a model from a file after
+    /// [`OnnxModel::bind`](crate::export::OnnxModel::bind). The types are as for [`open`](Self::open).
+    ///
+    /// # Errors
+    /// [`ErrorKind::DTypeMismatch`] for an input or output of a type that Candle does not have.
+    pub fn from_inference(inference: InferenceModule) -> Result<Self> {
+        let signature = inference.signature();
+        let own = inference.engine().interface();
+        let own = own.and_then(|text| Interface::read(text, "candle", signature)).and_then(|own| {
+            let types = |names: &[String]| -> Option<Vec<DType>> {
+                names.iter().map(|name| name.parse().ok()).collect()
+            };
+            Some((types(&own.inputs)?, types(&own.outputs)?))
+        });
+        let exact = own.is_some();
+        let (inputs, outputs) = match own {
+            Some(types) => types,
+            None => {
+                let types = |specs: &[TensorSpec]| -> Result<Vec<DType>> {
+                    let own = |spec: &TensorSpec| {
+                        candle_dtype(spec.dtype).map_err(|e| e.on_tensor(&spec.name))
+                    };
+                    specs.iter().map(own).collect()
+                };
+                (types(&signature.inputs)?, types(&signature.outputs)?)
+            }
+        };
+        Ok(Self { inference, inputs, outputs, exact })
     }
 
     /// The backend that runs.
@@ -238,7 +309,9 @@ impl CandleModule {
         let inputs = self.in_order(inputs.into()).map_err(|e| e.in_operation("run"))?;
         let signature = self.inference.signature();
         for ((input, &expected), spec) in inputs.iter().zip(&self.inputs).zip(&signature.inputs) {
-            if input.dtype() != expected {
+            let carried =
+                || carried_dtype(input.dtype()).is_ok_and(|carried| carried == spec.dtype);
+            if input.dtype() != expected && (self.exact || !carried()) {
                 let text =
                     format!("expected {}, got {}", expected.as_str(), input.dtype().as_str());
                 let error = Error::new(ErrorKind::DTypeMismatch, text);
@@ -262,9 +335,14 @@ impl CandleModule {
         // In place of a type that a backend does not have, it takes a wider one.
         let host = |(i, input): (usize, &&Tensor)| {
             let host = to_host(input)?;
-            match signature.inputs.get(i).filter(|_| host.dtype() == crate::DType::I16) {
-                Some(spec) => host.convert(spec.dtype),
-                None => Ok(host),
+            match (host.dtype(), signature.inputs.get(i).map(|spec| spec.dtype)) {
+                (crate::DType::I16, Some(wider)) => host.convert(wider),
+                // Candle has no bools, and files have.
+                (crate::DType::U8, Some(crate::DType::Bool)) => {
+                    let values = host.to_vec::<u8>()?.into_iter().map(|value| value != 0);
+                    HostTensor::from_vec(host.shape().to_vec(), values.collect::<Vec<bool>>())
+                }
+                _ => Ok(host),
             }
         };
         let host = inputs.iter().enumerate().map(host).collect::<Result<Vec<_>>>()?;

@@ -41,9 +41,9 @@ impl Maker {
     /// As [`Backend::build`].
     pub(super) fn engine(&mut self, backend: &dyn Backend, model: &OnnxModel) -> Result<Engine> {
         let Some((store, key)) = self.place(backend, model)? else {
-            return phase(Phase::Build, || backend.build(model));
+            return phase(Phase::Build, || built(backend, model));
         };
-        let Outcome { engine, cache } = store.engine(&key, || backend.build(model))?;
+        let Outcome { engine, cache } = store.engine(&key, || built(backend, model))?;
         self.used = cache;
         Ok(engine)
     }
@@ -59,15 +59,16 @@ impl Maker {
     ) -> Result<(Engine, Box<dyn Executable>)> {
         let load = |engine: &Engine| phase(Phase::Load, || backend.load(engine));
         let Some((store, key)) = self.place(backend, model)? else {
-            return phase(Phase::Build, || backend.build_and_load(model));
+            let (engine, executable) = phase(Phase::Build, || backend.build_and_load(model))?;
+            return Ok((engine.with_interface(model.interface()), executable));
         };
-        let Outcome { engine, cache } = store.engine(&key, || backend.build(model))?;
+        let Outcome { engine, cache } = store.engine(&key, || built(backend, model))?;
         let from_cache = matches!(cache, CacheUse::Hit { .. });
         self.used = cache;
         match load(&engine) {
             // Its checksum is right, and the library has another opinion.
             Err(e) if from_cache && is_of_engine(e.kind()) => {
-                let built = store.replace(&key, e.to_string(), || backend.build(model))?;
+                let built = store.replace(&key, e.to_string(), || built(backend, model))?;
                 self.used = built.cache;
                 let executable = load(&built.engine)?;
                 Ok((built.engine, executable))
@@ -93,6 +94,11 @@ impl Maker {
         let key = phase(Phase::Cache, || Ok(Key::of(model, &fingerprint)))?;
         Ok(Some((store, key)))
     }
+}
+
+/// An engine of the model, which tells the framework's types too.
+fn built(backend: &dyn Backend, model: &OnnxModel) -> Result<Engine> {
+    Ok(backend.build(model)?.with_interface(model.interface()))
 }
 
 fn not_used(reason: &str) -> CacheUse {

@@ -308,12 +308,19 @@ impl InferenceModule {
         Ok(Self::new(compiled, made))
     }
 
-    /// Reads an engine file and makes the engine ready to run. Trust the file as a program, since TensorRT runs what is
-    /// in the file: see [`Engine::open`].
+    /// Reads a file and makes its model ready to run. A file whose name ends in `.onnx` is a model, which is
+    /// [compiled](Self::compile) through the cache. Every other file is an engine, such as an
+    /// [entry of the cache](crate::cache::Entry::path). Trust an engine as a program, since TensorRT runs what is in the
+    /// file: see [`Engine::open`].
     ///
     /// # Errors
-    /// As [`Engine::open`] and [`from_engine`](Self::from_engine).
+    /// As [`Engine::open`] and [`from_engine`](Self::from_engine), or as [`OnnxModel::open`] and
+    /// [`compile`](Self::compile).
     pub fn open(path: impl AsRef<Path>, options: &OptimizeOptions) -> Result<Self> {
+        let path = path.as_ref();
+        if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("onnx")) {
+            return Self::compile(&OnnxModel::open(path)?, options);
+        }
         Self::from_engine(Engine::open(path)?, options)
     }
 

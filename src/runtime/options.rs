@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+#[cfg(any(feature = "tensorrt", feature = "tensorrt-rtx"))]
+use crate::backend::tensorrt::{TensorRt, TensorRtOptions};
 use crate::backend::{BackendKind, Registry};
 use crate::cache::EngineCache;
 use crate::export::{ExportOptions, export_builders};
@@ -24,7 +26,7 @@ use crate::progress::{Follower, Progress, ProgressCallback};
 /// use accelerant::{BackendKind, OptimizeOptions};
 ///
 /// let options = OptimizeOptions::new()
-///     .dynamic_batch(1..=64)?
+///     .dynamic_batch(1..=64)
 ///     .require(BackendKind::TensorRtRtx)
 ///     .save_engine("model.engine");
 /// # Ok::<(), accelerant::Error>(())
@@ -65,10 +67,35 @@ impl OptimizeOptions {
         self
     }
 
-    /// Chooses among these backends instead of the [default ones](Registry::default).
+    /// How TensorRT builds and runs, in both flavors: the device, CUDA graphs, profiles, limits. Each flavor is found as
+    /// usual, in its usual place among the backends.
+    ///
+    /// ```
+    /// use accelerant::{OptimizeOptions, backend::tensorrt::TensorRtOptions};
+    ///
+    /// let tensorrt = TensorRtOptions::default().device(1).cuda_graph(true);
+    /// let options = OptimizeOptions::new().tensorrt(tensorrt);
+    /// ```
+    #[cfg(any(feature = "tensorrt", feature = "tensorrt-rtx"))]
+    #[must_use]
+    pub fn tensorrt(mut self, options: TensorRtOptions) -> Self {
+        #[cfg(feature = "tensorrt-rtx")]
+        self.registry.push(TensorRt::rtx().with_options(options.clone()));
+        #[cfg(feature = "tensorrt")]
+        self.registry.push(TensorRt::enterprise().with_options(options));
+        self
+    }
+
+    /// Chooses among these backends instead of the [default ones](Registry::default), for a backend of your own, another
+    /// order, or a library in another folder. The options of TensorRT are then those of the registry's backends, and what
+    /// was [required](Self::require) before stays required.
     #[must_use]
     pub fn registry(mut self, registry: Registry) -> Self {
-        self.registry = registry;
+        let required = self.registry.required().cloned();
+        self.registry = match (registry.required(), required) {
+            (None, Some(required)) => registry.require(required),
+            _ => registry,
+        };
         self
     }
 

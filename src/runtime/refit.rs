@@ -40,7 +40,7 @@ impl InferenceModule {
     /// let layer = |weights: Array2<f32>| -> accelerant::Result<OnnxModel> {
     ///     let graph = GraphBuilder::new("layer");
     ///     let x = graph.input("x", DType::F32, [1, 2])?;
-    ///     graph.output("y", &x.linear(&graph.weight("w", weights)?, None, false)?)?;
+    ///     graph.output("y", &x.linear(&graph.weight("w", weights)?, None)?)?;
     ///     graph.finish()
     /// };
     /// let module = InferenceModule::compile(&layer(array![[1., 0.], [0., 1.]])?, &OptimizeOptions::new())?;

@@ -63,6 +63,29 @@ impl DType {
     }
 }
 
+impl DType {
+    /// The type of this name, as its display writes it.
+    #[cfg(feature = "burn")]
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        const ALL: [DType; 13] = [
+            DType::F32,
+            DType::F16,
+            DType::BF16,
+            DType::F64,
+            DType::I8,
+            DType::I16,
+            DType::I32,
+            DType::I64,
+            DType::U8,
+            DType::U16,
+            DType::U32,
+            DType::U64,
+            DType::Bool,
+        ];
+        ALL.into_iter().find(|known| known.to_string() == name)
+    }
+}
+
 impl fmt::Display for DType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -141,6 +164,7 @@ impl fmt::Display for Shape {
 
 /// Name, element type and shape of an input or output.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TensorSpec {
     /// The name in the ONNX graph and the engine.
     pub name: String,
@@ -221,7 +245,7 @@ impl fmt::Display for TensorSpec {
 /// use accelerant::{DType, Dim, Signature, TensorSpec};
 ///
 /// let pixels = TensorSpec::new("pixels", DType::F32, [Dim::from(1), Dim::from(64)]);
-/// let signature = Signature { inputs: vec![pixels], outputs: Vec::new() };
+/// let signature = Signature::new([pixels], []);
 /// assert_eq!(signature.to_string(), "(pixels: f32 [1, 64]) -> ()");
 ///
 /// let error = signature.check_inputs([(DType::F32, &[32, 64][..])].into_iter()).unwrap_err();
@@ -229,6 +253,7 @@ impl fmt::Display for TensorSpec {
 /// assert!(error.to_string().contains("`OptimizeOptions::dynamic_batch`"));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Signature {
     /// The inputs, in the order in which they are passed.
     pub inputs: Vec<TensorSpec>,
@@ -237,6 +262,11 @@ pub struct Signature {
 }
 
 impl Signature {
+    /// A signature of these inputs and outputs.
+    pub fn new(inputs: impl Into<Vec<TensorSpec>>, outputs: impl Into<Vec<TensorSpec>>) -> Self {
+        Self { inputs: inputs.into(), outputs: outputs.into() }
+    }
+
     /// The same with other symbols where `f` gives one.
     pub(crate) fn with_symbols(&self, f: impl Fn(&Symbol) -> Option<Symbol>) -> Self {
         self.with_dims(|symbol| f(symbol).map(Dim::Symbol))

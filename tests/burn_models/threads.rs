@@ -3,7 +3,7 @@
 
 use std::thread;
 
-use accelerant::backend::Registry;
+use accelerant::Registry;
 use accelerant::backend::tensorrt::{TensorRt, TensorRtOptions};
 use accelerant::burn::BurnGraph;
 use accelerant::{BackendKind, HostTensor, InferenceModule, OptimizeOptions};

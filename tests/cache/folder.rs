@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 
 use accelerant::cache::EngineCache;
-use accelerant::{ErrorKind, InferenceModule, OptimizeOptions, backend::Registry};
+use accelerant::{ErrorKind, InferenceModule, OptimizeOptions, Registry};
 
 use super::common::skipped;
 use super::harness::{Place, is_hit, missed, model, printed};

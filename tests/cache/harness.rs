@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use accelerant::backend::{Backend, Executable, Fingerprint, Registry, tract::Tract};
+use accelerant::Registry;
+use accelerant::backend::{Backend, Executable, Fingerprint, tract::Tract};
 use accelerant::cache::{CacheUse, EngineCache, Miss};
 use accelerant::export::{GraphBuilder, OnnxModel, Target};
 use accelerant::{

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
-use accelerant::backend::Registry;
+use accelerant::Registry;
 use accelerant::cache::{CacheUse, EngineCache, Miss};
 use accelerant::{
     DType, Engine, ErrorKind, HostTensor, InferenceModule, OptimizeOptions, Phase, Progress,
@@ -25,6 +25,25 @@ fn the_second_module_is_not_built() {
     let options = OptimizeOptions::new().registry(Registry::empty().with(place.backend.clone()));
     let module = InferenceModule::from_engine(engine, &options).unwrap();
     assert_eq!(module.report().cache, CacheUse::NotUsed { reason: "an engine was given".into() });
+}
+
+#[cfg(feature = "candle")]
+#[test]
+fn an_entry_is_opened_as_a_module_of_candle() {
+    use accelerant::candle::{CandleModule, TensorOps};
+    use candle_core::{DType, Device, Tensor};
+
+    let place = Place::new();
+    let options = OptimizeOptions::new()
+        .registry(Registry::empty().with(place.backend.clone()))
+        .cache(place.cache());
+    let x = Tensor::new(&[[1f32, 3.0, 2.0]], &Device::Cpu).unwrap();
+    let make = || CandleModule::of_fn(&x, &options, |xs| Ok(vec![xs[0].argmax(1)?])).unwrap();
+    for opened in [make(), make(), CandleModule::open(place.entry(), &options).unwrap()] {
+        let y = &opened.run(&x).unwrap()[0];
+        assert_eq!((y.dtype(), y.to_vec1::<u32>().unwrap()), (DType::U32, vec![1]));
+    }
+    assert_eq!(place.builds(), 1);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! parameters, may be in it.
 
 use accelerant::OptimizeOptions;
-use accelerant::backend::Registry;
+use accelerant::Registry;
 
 use super::harness::{Kept, Place, printed};
 

@@ -50,7 +50,7 @@ fn numbers_that_a_forward_draws_are_refused_at_one_size_and_at_any() {
     use accelerant::candle::mirror::Methods as _;
     use accelerant::candle::{Trace, Traced};
 
-    let any = OptimizeOptions::new().dynamic_batch(1..=3).unwrap();
+    let any = OptimizeOptions::new().dynamic_batch(1..=3);
     for options in [OptimizeOptions::new(), any] {
         let refused = |draw: fn(&Traced) -> candle_core::Result<Traced>| {
             let trace = Trace::of_fn(&harness::noise(&[1, 4]), &options, |x| {

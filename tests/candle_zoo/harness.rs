@@ -132,7 +132,7 @@ pub(crate) fn pictures<M: Module + Traceable>(
     agree(&format!("{name}: candle-transformers"), &ours.forward(&x).unwrap(), &expected);
     let native = |inputs: &[Tensor]| vec![ours.forward(&inputs[0]).unwrap()];
     exported(name, ours, native, &OptimizeOptions::new(), &[vec![x]]);
-    let options = OptimizeOptions::new().dynamic_batch(1..=3).unwrap();
+    let options = OptimizeOptions::new().dynamic_batch(1..=3);
     let inputs = [2, 1, 3].map(|batch| vec![tensor(&shape(batch), 1 + batch as u64)]);
     exported(&format!("{name}, dynamic batch"), ours, native, &options, &inputs);
 }

@@ -64,7 +64,7 @@ fn vit_agrees_with_candle_transformers() {
         vit::Config { hidden: 64, layers: 2, heads: 4, intermediate: 96, image: 32, patch: 8 };
     let small = Vit::new(&sizes, 10, weights()).unwrap();
     let native = |inputs: &[Tensor]| vec![small.forward(&inputs[0]).unwrap()];
-    let options = OptimizeOptions::new().dynamic_batch(1..=4).unwrap();
+    let options = OptimizeOptions::new().dynamic_batch(1..=4);
     let inputs = [2, 1, 4].map(|batch| vec![tensor(&[batch, 3, 32, 32], batch as u64)]);
     exported("a small ViT, dynamic batch", &small, native, &options, &inputs);
 }
@@ -102,7 +102,7 @@ fn mobilenets_agree_with_candle_transformers() {
     }
     let net = MobileNet::new(&TINY, 10, weights()).unwrap();
     let native = |inputs: &[Tensor]| vec![net.forward(&inputs[0]).unwrap()];
-    let options = OptimizeOptions::new().dynamic_batch(1..=3).unwrap();
+    let options = OptimizeOptions::new().dynamic_batch(1..=3);
     let inputs = [2, 1, 3].map(|batch| vec![tensor(&[batch, 3, 64, 64], batch as u64)]);
     exported("a small MobileNetV4, dynamic batch", &net, native, &options, &inputs);
 }

@@ -49,7 +49,7 @@ fn bert_agrees_with_candle_transformers() {
     agree("BERT", &native(&x)[0], &theirs.forward(&x[0], &x[1], Some(&x[2])).unwrap());
     exported("BERT", &ours, native, &OptimizeOptions::new(), &[x]);
 
-    let mut options = OptimizeOptions::new().dynamic_batch(1..=4).unwrap();
+    let mut options = OptimizeOptions::new().dynamic_batch(1..=4);
     for input in ["ids", "types", "mask"] {
         options = options.dynamic_axis(input, 1, length(1..=64));
     }
@@ -110,7 +110,6 @@ fn trained_sentence_embeddings_agree_with_pytorch() {
     check("candle, one", &net.forward(&first.0, &first.1).unwrap());
     let options = OptimizeOptions::new()
         .dynamic_batch(1..=8)
-        .unwrap()
         .dynamic_axis("ids", 1, length(1..=128))
         .dynamic_axis("mask", 1, length(1..=128));
     let fast = net.optimize_trt_with((&ids, &mask), &options).unwrap();
@@ -163,7 +162,6 @@ fn distilbert_agrees_with_candle_transformers() {
 
     let options = OptimizeOptions::new()
         .dynamic_batch(1..=4)
-        .unwrap()
         .dynamic_axis("ids", 1, length(1..=64))
         .dynamic_axis("mask", 1, length(1..=64));
     let inputs = [inputs(2, 9), inputs(1, 1), inputs(4, 64), inputs(3, 17)];

@@ -115,8 +115,8 @@ fn parameters_are_read_once() {
 #[test]
 fn one_call_gives_a_module_like_the_original() {
     let net = Net::new();
-    let options = OptimizeOptions::new().dynamic_batch(1..=8).unwrap();
-    for options in [options, OptimizeOptions::new().batch_sizes([8, 1]).unwrap()] {
+    let options = OptimizeOptions::new().dynamic_batch(1..=8);
+    for options in [options, OptimizeOptions::new().batch_sizes([8, 1])] {
         let fast = net.optimize_trt_with(input([2, 1, 8, 8], 1), Net::forward, &options).unwrap();
         let on = fast.inference().backend().clone();
         let tolerance = if common::is_portable(&on) { common::F32 } else { common::TF32 };
@@ -141,7 +141,7 @@ fn one_call_gives_a_module_like_the_original() {
 
 #[test]
 fn bad_inputs_are_typed_errors() {
-    let options = OptimizeOptions::new().dynamic_batch(1..=8).unwrap().input_names(["pixels"]);
+    let options = OptimizeOptions::new().dynamic_batch(1..=8).input_names(["pixels"]);
     let fast =
         Net::new().optimize_trt_with(input([2, 1, 8, 8], 1), Net::forward, &options).unwrap();
     let error = fast.try_forward(input([9, 1, 8, 8], 1)).unwrap_err();
@@ -206,10 +206,10 @@ fn a_size_that_steers_the_forward_is_refused_when_dynamic() {
     };
     let module = Nothing::default();
     let branch = |_: &Nothing, x: Tensor<2>| if x.dims()[0] > 50 { x * 2 } else { x };
-    let wide = OptimizeOptions::new().dynamic_batch(1..=64).unwrap();
+    let wide = OptimizeOptions::new().dynamic_batch(1..=64);
     let error = module.optimize_trt_with(input([2, 3], 1), branch, &wide).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UnsupportedOperation, "{error}");
-    let dynamic = OptimizeOptions::new().dynamic_batch(1..=8).unwrap();
+    let dynamic = OptimizeOptions::new().dynamic_batch(1..=8);
     assert!(module.optimize_trt(input([2, 3], 1), forward).is_ok());
     let error = module.optimize_trt_with(input([2, 3], 1), forward, &dynamic).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UnsupportedOperation);

@@ -47,7 +47,7 @@ fn the_operations_of_burn_are_recorded() {
     let all: Vec<_> = Operation::all().collect();
     assert!(all.iter().any(|op| op.name == "MaxPool2d" && op.left_out.is_none()));
     let Some(folder) = folder() else { return };
-    let line = |Operation { family, name, left_out }| {
+    let line = |Operation { family, name, left_out, .. }| {
         format!("All\t{family}\t{name}\t\t\t{}\n", left_out.unwrap_or_default())
     };
     append(&folder, &all.into_iter().map(line).collect::<String>());

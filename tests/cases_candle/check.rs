@@ -1,6 +1,7 @@
 //! What keeps a model from TensorRT is told at once, and every size is tried where that is asked for.
 
-use accelerant::candle::{OptimizeTrt, ParserCheck, Trace};
+use accelerant::candle::{OptimizeTrt, Trace};
+use accelerant::export::ParserCheck;
 use accelerant::export::Target;
 use accelerant::{Dim, ErrorKind};
 

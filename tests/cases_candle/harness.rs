@@ -141,7 +141,7 @@ pub(crate) fn case(case: Named<'_>, model: &impl Forward, x: &Tensor, dynamic: b
     let largest = x.dim(0).unwrap() + 3;
     let one = x.narrow(0, 0, 1).unwrap();
     let most = Tensor::cat(&[x, x, x, x], 0).unwrap().narrow(0, 0, largest).unwrap();
-    let options = OptimizeOptions::new().dynamic_batch(1..=largest).unwrap();
+    let options = OptimizeOptions::new().dynamic_batch(1..=largest);
     run(case, "dynamic", &options, &native, &traced, &[as_it_is, vec![one], vec![most]]);
 }
 

@@ -101,7 +101,7 @@ fn they_run_as_candles_own() {
 
 #[test]
 fn a_sequence_is_one_operator() {
-    let options = OptimizeOptions::new().dynamic_batch(1..=3).unwrap().dynamic_axis(
+    let options = OptimizeOptions::new().dynamic_batch(1..=3).dynamic_axis(
         0,
         1,
         Dim::dynamic("length", 2..=9).unwrap(),

@@ -30,7 +30,7 @@ fn error(model: &impl Forward, x: &Tensor, options: &OptimizeOptions) -> Error {
 }
 
 fn batch() -> OptimizeOptions {
-    OptimizeOptions::new().dynamic_batch(1..=4).unwrap()
+    OptimizeOptions::new().dynamic_batch(1..=4)
 }
 
 /// Refused as an operation that cannot be exported, by name and with a word of why.

@@ -135,12 +135,7 @@ fn convolutions_with_other_forms_match_ndarray() {
             let x = graph.input("x", case.dtype, case.dims.to_vec())?;
             let weight = graph.weight("weight", typed(weight.clone().into_dyn()))?;
             let bias = graph.weight("bias", typed(bias.clone().into_dyn()))?;
-            let options = Conv {
-                strides: case.strides.to_vec(),
-                padding: case.padding.to_vec(),
-                dilations: vec![1; 2],
-                groups: 1,
-            };
+            let options = Conv::new(2).strides(case.strides).padding(case.padding);
             graph.output("y", &x.conv(&weight, Some(&bias), &options)?)?;
             graph.finish()
         };
@@ -211,12 +206,7 @@ fn sums_of_two_convolutions_match_ndarray() {
             let normed = |i: usize, bias: Option<&Value>, stride| {
                 let weight = typed(dtype, weights[i].clone().into_dyn());
                 let weight = graph.weight(&format!("weight{i}"), weight)?;
-                let options = Conv {
-                    strides: vec![stride; 2],
-                    padding: vec![(0, 0); 2],
-                    dilations: vec![1; 2],
-                    groups: 1,
-                };
+                let options = Conv::new(2).strides([stride; 2]);
                 let y = inputs[i].conv(&weight, bias, &options)?;
                 let parameter =
                     |j: usize| graph.constant("norm", typed(dtype, norms[i][j].clone().into_dyn()));

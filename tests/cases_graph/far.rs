@@ -1,6 +1,7 @@
 //! Numbers far from zero, wide integers, and products with what was expanded: forms that the builder writes since a
 //! runtime computes the plain operator wrongly.
 
+use accelerant::export::Reduction;
 use accelerant::{DType, Dim, HostTensor};
 
 use crate::common::check;
@@ -67,7 +68,7 @@ fn products_with_what_was_expanded() {
         "a column",
         |consumer| {
             build(consumer, dims(), |graph, x| {
-                let column = x.reduce("ReduceMax", &[1], true)?;
+                let column = x.reduce_keepdim(Reduction::Max, &[1])?;
                 column.expand(x.dims(), &[x])?.matmul(&graph.weight("w", weight())?)
             })
         },
@@ -79,7 +80,7 @@ fn products_with_what_was_expanded() {
         |consumer| {
             build(consumer, dims(), |graph, x| {
                 let threes = x.scalar_like(3.0)?.expand(x.dims(), &[x])?;
-                threes.linear(&graph.weight("w", weight())?, None, true)
+                threes.linear_by_outputs(&graph.weight("w", weight())?, None)
             })
         },
         std::slice::from_ref(&x),

@@ -8,7 +8,7 @@ mod far;
 mod halves;
 mod rows;
 
-use accelerant::export::{Conv, GraphBuilder, OnnxModel, Pool, Target, Value};
+use accelerant::export::{Conv, GraphBuilder, OnnxModel, Pool, Reduction, Target, Value};
 use accelerant::{DType, Dim, ErrorKind, HostTensor, Result};
 use common::{Sample, Tolerance, check, check_within, random, tolerance};
 use ndarray::{Array2, ArrayD, Ix2};
@@ -55,16 +55,25 @@ fn a_fully_connected_layer_matches_ndarray() {
             "linear",
             |target| {
                 build(target, dims.clone(), |graph, x| {
-                    x.linear(
-                        &graph.weight("w", w.clone())?,
-                        Some(&graph.weight("b", b.clone())?),
-                        false,
-                    )
+                    x.linear(&graph.weight("w", w.clone())?, Some(&graph.weight("b", b.clone())?))
                 })
             },
             &[x.clone().into()],
             &[expected.clone().into()],
         );
+    }
+}
+
+/// A layer over a weight that is by its outputs, or not.
+fn linear_of(
+    x: &Value,
+    weight: &Value,
+    bias: Option<&Value>,
+    by_outputs: bool,
+) -> accelerant::Result<Value> {
+    match by_outputs {
+        true => x.linear_by_outputs(weight, bias),
+        false => x.linear(weight, bias),
     }
 }
 
@@ -150,7 +159,7 @@ fn layers_that_can_be_batched_match_ndarray() {
                 let weight = if transposed { weight.t().to_owned() } else { weight.clone() };
                 let weight = graph.weight(&format!("weight{i}"), typed(weight))?;
                 let bias = bias(i).map(|b| graph.weight(&format!("bias{i}"), typed(b.clone())));
-                x.linear(&weight, bias.transpose()?.as_ref(), transposed)
+                linear_of(&x, &weight, bias.transpose()?.as_ref(), transposed)
             };
             let part = |i| layer(&x, i).and_then(|y| if biased { Ok(y) } else { divided(&y) });
             let mixed = part(0)?.add(&part(1)?.mul(&part(2)?)?)?;
@@ -205,7 +214,7 @@ fn wide_layers_match_ndarray() {
             let weight = if transposed { weight.t().to_owned() } else { weight.clone() };
             let weight = graph.weight("weight", typed(weight))?;
             let bias = bias.as_ref().map(|bias| graph.weight("bias", typed(bias.clone())));
-            graph.output("y", &x.linear(&weight, bias.transpose()?.as_ref(), transposed)?)?;
+            graph.output("y", &linear_of(&x, &weight, bias.transpose()?.as_ref(), transposed)?)?;
             graph.finish()
         };
         let name = format!("a wide layer, {dtype} {shape:?}");
@@ -245,9 +254,9 @@ fn activations_in_halves_match_ndarray() {
                 let weight = if transposed { weight.t().to_owned() } else { weight.clone() };
                 let weight = graph.weight(name, typed(&weight))?;
                 let bias = graph.weight(&format!("{name}.bias"), typed(&biases[bias]))?;
-                x.linear(&weight, Some(&bias), transposed)
+                linear_of(&x, &weight, Some(&bias), transposed)
             };
-            let hidden = layer(&x, "up", &up, 0)?.gelu(false)?;
+            let hidden = layer(&x, "up", &up, 0)?.gelu()?;
             graph.output("y", &layer(&hidden, "down", &down, 1)?)?;
             graph.finish()
         };
@@ -299,7 +308,7 @@ fn elementwise_operators_match_std() {
         ("maximum", |x| x.maximum(&x.neg()?), f32::abs),
         (
             "gelu tanh",
-            |x| x.gelu(true),
+            |x| x.gelu_tanh(),
             |v| {
                 0.5 * v
                     * (1.0
@@ -320,21 +329,9 @@ fn shapes_follow_the_symbol_through_windows_and_reshapes() {
     let batch = Dim::dynamic("batch", 1..=8).unwrap();
     let model = build(Target::portable(), vec![batch, 3.into(), 9.into(), 9.into()], |graph, x| {
         let w = graph.weight("w", random(&[4, 3, 3, 3], 1))?;
-        let conv = Conv {
-            strides: vec![2, 2],
-            padding: vec![(1, 1); 2],
-            dilations: vec![1; 2],
-            groups: 1,
-        };
+        let conv = Conv::new(2).strides([2, 2]).padding([(1, 1); 2]);
         let y = x.conv(&w, None, &conv)?;
-        let pool = Pool {
-            kernel: vec![2; 2],
-            strides: vec![2; 2],
-            padding: vec![(0, 0); 2],
-            dilations: vec![1; 2],
-            ceil_mode: true,
-        };
-        y.max_pool(&pool)?.flatten(1, -1)
+        y.max_pool(&Pool::new([2; 2]).ceil_mode(true))?.flatten(1, -1)
     });
     assert_eq!(model.unwrap().signature().outputs[0].to_string(), "y: f32 [batch, 36]");
 }
@@ -398,12 +395,7 @@ fn layers_are_checked_whole() {
     let weight = |shape: &[usize]| graph.constant("w", random(shape, 1));
     let x = graph.input("x", DType::F32, [1, 4, 7]).unwrap();
     let m = graph.input("m", DType::F32, [2, 4]).unwrap();
-    let options = |axes: usize, groups| Conv {
-        strides: vec![1; axes],
-        padding: vec![(0, 0); axes],
-        dilations: vec![1; axes],
-        groups,
-    };
+    let options = |axes: usize, groups| Conv::new(axes).groups(groups);
     let conv = |shape: &[usize], bias: Option<&[usize]>, groups| {
         let bias = bias.map(weight);
         x.conv(&weight(shape), bias.as_ref(), &options(shape.len() - 2, groups))
@@ -441,7 +433,7 @@ fn layers_are_checked_whole() {
         assert_eq!(error.kind(), ErrorKind::ShapeMismatch, "{case}: {error}");
         assert!(error.tensor().is_some(), "{case}: {error}");
     }
-    assert_eq!(m.reduce("ReduceSum", &[], false).unwrap().dims(), m.dims());
+    assert_eq!(m.reduce(Reduction::Sum, &[]).unwrap().dims(), m.dims());
 }
 
 #[test]
@@ -449,22 +441,12 @@ fn sizes_that_are_rounded_otherwise_have_other_names() {
     let graph = GraphBuilder::new("pools");
     let rows = Dim::dynamic("rows", 4..=64).unwrap();
     let x = graph.input("x", DType::F32, [1.into(), 1.into(), rows]).unwrap();
-    let pool = |ceil_mode| {
-        let pool = Pool {
-            kernel: vec![2],
-            strides: vec![2],
-            padding: vec![(0, 0)],
-            dilations: vec![1],
-            ceil_mode,
-        };
-        x.max_pool(&pool).unwrap()
-    };
+    let pool = |ceil_mode| x.max_pool(&Pool::new([2]).ceil_mode(ceil_mode)).unwrap();
     let error = pool(false).add(&pool(true)).unwrap_err();
     assert_eq!((error.kind(), error.axis()), (ErrorKind::ShapeMismatch, Some(2)), "{error}");
     let w = graph.constant("w", random(&[1, 1, 3], 1));
     let turned = |dilation| {
-        let options =
-            Conv { strides: vec![1], padding: vec![(0, 0)], dilations: vec![dilation], groups: 1 };
+        let options = Conv::new(1).dilations([dilation]);
         x.conv_transpose(&w, None, &options, &[0]).unwrap()
     };
     assert_eq!(turned(1).add(&turned(2)).unwrap_err().kind(), ErrorKind::ShapeMismatch);

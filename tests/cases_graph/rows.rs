@@ -66,7 +66,7 @@ impl Encoder {
         let linear = |i: usize, x: &Value| {
             let [weight, bias] = &self.layers[i];
             let weight = graph.constant("weight", weight.clone());
-            x.linear(&weight, Some(&graph.constant("bias", bias.clone())), false)
+            x.linear(&weight, Some(&graph.constant("bias", bias.clone())))
         };
         let scale = graph.constant("scale", self.scale.clone());
         let norm = |x: &Value| x.layer_norm(&scale, None, -1, EPSILON);

@@ -1,7 +1,8 @@
 //! Tensors without elements, such as a cache before the first step: right where a backend takes them, else an error that
 //! says so.
 
-use accelerant::backend::{Backend, Registry};
+use accelerant::Registry;
+use accelerant::backend::Backend;
 use accelerant::export::OnnxModel;
 use accelerant::export::onnx::{
     AttributeProto, GraphProto, NodeProto, ValueInfoProto, attribute_proto,

@@ -12,7 +12,8 @@ pub mod programs;
 use std::io::Write as _;
 use std::sync::Arc;
 
-use accelerant::backend::{Backend, Registry};
+use accelerant::Registry;
+use accelerant::backend::Backend;
 #[cfg(feature = "tensorrt-rtx")]
 use accelerant::cuda::cudarc::driver::{CudaContext, CudaStream};
 use accelerant::export::{OnnxModel, Target, onnx::NodeProto};

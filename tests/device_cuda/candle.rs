@@ -37,7 +37,7 @@ fn options() -> OptimizeOptions {
 }
 
 fn dynamic(net: &Net, example: &Tensor) -> CandleModule {
-    net.optimize_trt_with(example, &options().dynamic_batch(1..=32).unwrap()).unwrap()
+    net.optimize_trt_with(example, &options().dynamic_batch(1..=32)).unwrap()
 }
 
 /// Candle's default stream and one of its own.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
+use accelerant::Registry;
+use accelerant::backend::Backend;
 use accelerant::backend::tensorrt::{TensorRt, TensorRtOptions};
-use accelerant::backend::{Backend, Registry};
 use accelerant::cuda::CudaRead;
 use accelerant::cuda::cudarc::driver::{CudaContext, CudaSlice, CudaStream};
 use accelerant::export::{GraphBuilder, OnnxModel, Target};
@@ -54,7 +55,7 @@ fn deep(layers: &[Layer]) -> OnnxModel {
     for (i, layer) in layers.iter().enumerate() {
         let weight = graph.weight(&format!("{i}.weight"), layer.weight.clone()).unwrap();
         let bias = graph.weight(&format!("{i}.bias"), layer.bias.clone()).unwrap();
-        let y = x.linear(&weight, Some(&bias), false).unwrap().relu().unwrap();
+        let y = x.linear(&weight, Some(&bias)).unwrap().relu().unwrap();
         x = y.softmax(-1).unwrap().add(&x).unwrap();
     }
     graph.output("y", &x).unwrap();

@@ -53,7 +53,7 @@ fn a_profile_of_one_size_is_filled_up() {
     }
     let _shared = shared();
     let layer = Layer::new(32);
-    let profiles = Profiles::new().next().named("eight").range("batch", 8, 8, 8).unwrap();
+    let profiles = Profiles::new().another().named("eight").range("batch", 8, 8, 8);
     let options = TensorRtOptions::default().profiles(profiles).profile("eight");
     let module = module_with(&layer.export(), options).unwrap();
     let items = items(19, 5);

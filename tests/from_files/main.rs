@@ -15,7 +15,9 @@ mod for_tract;
 mod forms;
 mod torch;
 
-use accelerant::backend::{Backend, Engine, Executable, Registry};
+use accelerant::Engine;
+use accelerant::Registry;
+use accelerant::backend::{Backend, Executable};
 use accelerant::export::onnx::NodeProto;
 use accelerant::export::{OnnxModel, Target};
 use accelerant::{

@@ -63,8 +63,7 @@ pub(crate) fn networks() -> Vec<OnnxModel> {
             let x = graph.input("x", DType::F32, [batch(), 3.into(), 16.into(), 16.into()])?;
             let w = graph.weight("w", values(&[8, 3, 3, 3]))?;
             let b = graph.weight("b", values(&[8]))?;
-            let (strides, padding, dilations) = (vec![1, 1], vec![(1, 1), (1, 1)], vec![1, 1]);
-            let conv = Conv { strides, padding, dilations, groups: 1 };
+            let conv = Conv::new(2).padding([(1, 1), (1, 1)]);
             graph.output("y", &x.conv(&w, Some(&b), &conv)?.relu()?)
         }),
         build("attention", &|graph| {

@@ -1,6 +1,7 @@
 //! Ranges that are measured: with either portable backend, saved and read, and what is wrong with samples.
 
-use accelerant::backend::{Registry, ort::Ort, tract::Tract};
+use accelerant::Registry;
+use accelerant::backend::{ort::Ort, tract::Tract};
 use accelerant::export::{GraphBuilder, OnnxModel, Target};
 use accelerant::precision::{Calibration, Method, Moments, Precision, PrecisionOptions, Ranges};
 use accelerant::{DType, Dim, ErrorKind, HostTensor};

@@ -114,7 +114,7 @@ fn forms_for_hopper_come_after_the_precision() {
     let bias = |seed| graph.constant("bias", numbers(&[768], 0.05, seed));
     let heads = |seed, order: &[usize]| {
         let parts = [None, Some(128.into()), Some(12.into()), Some(64.into())];
-        let y = x.linear(&weight(seed), Some(&bias(seed)), false).unwrap();
+        let y = x.linear(&weight(seed), Some(&bias(seed))).unwrap();
         y.reshape(&parts).unwrap().transpose(order).unwrap()
     };
     let (q, k, v) = (heads(1, &[0, 2, 1, 3]), heads(2, &[0, 2, 3, 1]), heads(3, &[0, 2, 1, 3]));

@@ -1,6 +1,7 @@
 //! Files of older operator sets in precisions that need newer ones.
 
-use accelerant::backend::{Registry, ort::Ort};
+use accelerant::Registry;
+use accelerant::backend::ort::Ort;
 use accelerant::export::onnx::{self, Attribute, GraphProto, NodeProto};
 use accelerant::export::{OnnxModel, Target};
 use accelerant::precision::{Calibration, Method, Precision, PrecisionOptions};

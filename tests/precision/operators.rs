@@ -1,7 +1,7 @@
 //! Each operator in half precision between others that are: what it is computed in, that TensorRT-RTX takes its types,
 //! and that the result is that of 32 bits.
 
-use accelerant::export::{Conv, GraphBuilder, OnnxModel, Pool, Target, Value};
+use accelerant::export::{Conv, GraphBuilder, OnnxModel, Pool, Reduction, Target, Value};
 use accelerant::precision::Precision;
 use accelerant::{DType, HostTensor, Result};
 
@@ -13,15 +13,8 @@ type Body = fn(&GraphBuilder, &Value) -> Result<Value>;
 /// Name, sizes of the input, the operator that is looked at and the type that it has, and the layer.
 type Case = (&'static str, &'static [usize], &'static str, &'static str, Body);
 
-const WINDOW: fn() -> Conv =
-    || Conv { strides: vec![1, 1], padding: vec![(1, 1); 2], dilations: vec![1, 1], groups: 1 };
-const POOL: fn() -> Pool = || Pool {
-    kernel: vec![2, 2],
-    strides: vec![2, 2],
-    padding: vec![(0, 0); 2],
-    dilations: vec![1, 1],
-    ceil_mode: false,
-};
+const WINDOW: fn() -> Conv = || Conv::new(2).padding([(1, 1); 2]);
+const POOL: fn() -> Pool = || Pool::new([2, 2]);
 
 fn weight(g: &GraphBuilder, shape: &[usize], scale: f32) -> Value {
     g.constant("weight", numbers(shape, scale, 7))
@@ -38,7 +31,7 @@ fn scalar(g: &GraphBuilder, value: f32) -> Value {
 const CASES: &[Case] = &[
     ("matmul", &[2, 8, 16], "MatMul", "f16", |g, x| x.matmul(&weight(g, &[16, 12], 0.5))),
     ("gemm", &[8, 16], "Gemm", "f16", |g, x| {
-        x.linear(&weight(g, &[12, 16], 0.5), Some(&weight(g, &[12], 1.0)), true)
+        x.linear_by_outputs(&weight(g, &[12, 16], 0.5), Some(&weight(g, &[12], 1.0)))
     }),
     ("conv", &[1, 4, 8, 8], "Conv", "f16", |g, x| {
         x.conv(&weight(g, &[6, 4, 3, 3], 0.3), Some(&weight(g, &[6], 1.0)), &WINDOW())
@@ -50,14 +43,14 @@ const CASES: &[Case] = &[
         x.batch_norm(&a, &b, &b, &large, 1e-5)
     }),
     ("max pool", &[1, 4, 8, 8], "MaxPool", "f16", |_, x| x.max_pool(&POOL())),
-    ("average pool", &[1, 4, 8, 8], "AveragePool", "f16", |_, x| x.average_pool(&POOL(), false)),
+    ("average pool", &[1, 4, 8, 8], "AveragePool", "f16", |_, x| x.average_pool(&POOL())),
     ("layer norm", &[2, 8, 16], "LayerNormalization", "f16", |g, x| {
         let norm = g.node("LayerNormalization").input(x).input(&weight(g, &[16], 1.0));
         norm.input(&weight(g, &[16], 0.5)).attr("axis", -1).build()
     }),
     ("softmax", &[2, 8, 16], "Softmax", "f32", |_, x| x.softmax(-1)),
     ("log softmax", &[2, 8, 16], "Exp", "f32", |_, x| x.log_softmax(-1)),
-    ("gelu", &[2, 8, 16], "Gelu", "f16", |_, x| x.gelu(false)),
+    ("gelu", &[2, 8, 16], "Gelu", "f16", |_, x| x.gelu()),
     ("erf", &[2, 8, 16], "Erf", "f16", |_, x| x.erf()),
     ("tanh", &[2, 8, 16], "Tanh", "f16", |_, x| x.tanh()),
     ("sigmoid", &[2, 8, 16], "Sigmoid", "f16", |_, x| x.sigmoid()),
@@ -111,26 +104,26 @@ const CASES: &[Case] = &[
         let shape = || [2usize, 3].into();
         Ok(node.outputs([(DType::F32, shape()), (DType::I64, shape())]).build_all()?.remove(0))
     }),
-    ("sum", &[2, 8], "ReduceSum", "f32", |_, x| x.reduce("ReduceSum", &[1], true)),
-    ("mean", &[2, 8], "ReduceMean", "f16", |_, x| x.reduce("ReduceMean", &[1], true)),
-    ("long mean", &[2, 4096], "ReduceMean", "f32", |_, x| x.reduce("ReduceMean", &[1], true)),
-    ("maximum", &[2, 8], "ReduceMax", "f16", |_, x| x.reduce("ReduceMax", &[1], true)),
-    ("norm", &[2, 8], "ReduceL2", "f32", |_, x| x.div(&x.reduce("ReduceL2", &[1], true)?)),
+    ("sum", &[2, 8], "ReduceSum", "f32", |_, x| x.reduce_keepdim(Reduction::Sum, &[1])),
+    ("mean", &[2, 8], "ReduceMean", "f16", |_, x| x.reduce_keepdim(Reduction::Mean, &[1])),
+    ("long mean", &[2, 4096], "ReduceMean", "f32", |_, x| x.reduce_keepdim(Reduction::Mean, &[1])),
+    ("maximum", &[2, 8], "ReduceMax", "f16", |_, x| x.reduce_keepdim(Reduction::Max, &[1])),
+    ("norm", &[2, 8], "ReduceL2", "f32", |_, x| x.div(&x.reduce_keepdim(Reduction::L2, &[1])?)),
     ("cumulative sum", &[2, 8], "CumSum", "f32", |g, x| {
         let axis = g.constant("axis", HostTensor::scalar(1i64));
         let node = g.node("CumSum").input(x).input(&axis);
         node.outputs([(DType::F32, [2usize, 8].into())]).build()
     }),
     ("root mean square", &[2, 16], "Pow", "f32", |g, x| {
-        let mean = x.powf(2.0)?.reduce("ReduceMean", &[1], true)?;
+        let mean = x.powf(2.0)?.reduce_keepdim(Reduction::Mean, &[1])?;
         x.mul(&mean.affine(1.0, 1e-8)?.sqrt()?.reciprocal()?)?.mul(&weight(g, &[16], 1.0))
     }),
     ("a product before a sum", &[2, 16], "Mul", "f32", |_, x| {
-        x.div(&x.mul(x)?.reduce("ReduceSum", &[1], true)?.sqrt()?)
+        x.div(&x.mul(x)?.reduce_keepdim(Reduction::Sum, &[1])?.sqrt()?)
     }),
     ("normalization in its parts", &[2, 16], "Sub", "f32", |_, x| {
-        let apart = x.sub(&x.reduce("ReduceMean", &[1], true)?)?;
-        let variance = apart.powf(2.0)?.reduce("ReduceMean", &[1], true)?;
+        let apart = x.sub(&x.reduce_keepdim(Reduction::Mean, &[1])?)?;
+        let variance = apart.powf(2.0)?.reduce_keepdim(Reduction::Mean, &[1])?;
         apart.div(&variance.affine(1.0, 1e-5)?.sqrt()?)
     }),
     ("grid sample", &[1, 2, 4, 4], "GridSample", "f32", |g, x| {

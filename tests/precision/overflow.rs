@@ -1,8 +1,9 @@
 //! Models that overflow in half precision, or lose all digits. Each is right by rule, or by what samples say, and then
 //! the report names the tensor that forbids it.
 
-use accelerant::backend::{Registry, ort::Ort};
-use accelerant::export::{GraphBuilder, OnnxModel, Target, Value};
+use accelerant::Registry;
+use accelerant::backend::ort::Ort;
+use accelerant::export::{GraphBuilder, OnnxModel, Reduction, Target, Value};
 use accelerant::precision::{Calibration, Method, Precision, PrecisionOptions};
 use accelerant::{DType, HostTensor, Result};
 
@@ -74,11 +75,11 @@ fn large_scores_before_a_softmax() {
 fn sums_that_are_not_divided() {
     let plain = model(&[2, 4096], |_, x| {
         let weights = x.affine(40.0, 50.0)?;
-        weights.div(&weights.reduce("ReduceSum", &[1], true)?)?.affine(1000.0, 0.0)
+        weights.div(&weights.reduce_keepdim(Reduction::Sum, &[1])?)?.affine(1000.0, 0.0)
     });
     right("sums", &plain, numbers(&[2, 4096], 1.0, 3), 4e-3);
     let counted = model(&[2, 512, 8], |_, x| {
-        x.affine(1.0, 200.0)?.reduce("ReduceSum", &[1], false)?.affine(1.0 / 512.0, 0.0)
+        x.affine(1.0, 200.0)?.reduce(Reduction::Sum, &[1])?.affine(1.0 / 512.0, 0.0)
     });
     right("a mean written as a sum", &counted, numbers(&[2, 512, 8], 1.0, 3), 4e-3);
 }
@@ -87,7 +88,7 @@ fn sums_that_are_not_divided() {
 fn exponentials() {
     let plain = model(&[2, 64], |_, x| {
         let parts = x.affine(15.0, 0.0)?.exp()?;
-        parts.div(&parts.reduce("ReduceSum", &[1], true)?)
+        parts.div(&parts.reduce_keepdim(Reduction::Sum, &[1])?)
     });
     right("a softmax without its maximum", &plain, numbers(&[2, 64], 1.0, 4), 2e-2);
 }
@@ -97,13 +98,13 @@ fn exponentials() {
 fn a_tiny_number_in_a_root_mean_square() {
     let plain = model(&[4, 64], |graph, x| {
         let x = x.affine(1e-4, 0.0)?;
-        let mean = x.powf(2.0)?.reduce("ReduceMean", &[1], true)?.affine(1.0, 1e-8)?;
+        let mean = x.powf(2.0)?.reduce_keepdim(Reduction::Mean, &[1])?.affine(1.0, 1e-8)?;
         x.mul(&mean.powf(-0.5)?)?.mul(&weight(graph, &[64], 1.0, 5))
     });
     right("root mean square", &plain, numbers(&[4, 64], 1.0, 5), 5e-3);
     let large = model(&[4, 64], |graph, x| {
         let x = x.affine(900.0, 0.0)?;
-        let mean = x.mul(&x)?.reduce("ReduceMean", &[1], true)?.affine(1.0, 1e-6)?;
+        let mean = x.mul(&x)?.reduce_keepdim(Reduction::Mean, &[1])?.affine(1.0, 1e-6)?;
         x.div(&mean.sqrt()?)?.mul(&weight(graph, &[64], 1.0, 5))
     });
     right("root mean square of large numbers", &large, numbers(&[4, 64], 1.0, 5), 5e-3);
@@ -114,7 +115,7 @@ fn a_tiny_number_in_a_root_mean_square() {
 fn the_feed_forward_network_of_t5() {
     let plain = model(&[2, 8, 64], |graph, x| {
         let normed = |x: &Value| -> Result<Value> {
-            let mean = x.powf(2.0)?.reduce("ReduceMean", &[-1], true)?.affine(1.0, 1e-6)?;
+            let mean = x.powf(2.0)?.reduce_keepdim(Reduction::Mean, &[-1])?.affine(1.0, 1e-6)?;
             x.mul(&mean.sqrt()?.reciprocal()?)
         };
         let inner = normed(x)?.matmul(&weight(graph, &[64, 256], 3.0, 6))?.relu()?;

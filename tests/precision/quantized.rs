@@ -1,7 +1,8 @@
 //! Products of weights in 8 and 4 bits: which ones, what the pairs look like to TensorRT-RTX, and the results.
 
-use accelerant::backend::{Registry, ort::Ort};
-use accelerant::export::{Conv, GraphBuilder, OnnxModel, Target, onnx};
+use accelerant::Registry;
+use accelerant::backend::ort::Ort;
+use accelerant::export::{Conv, GraphBuilder, OnnxModel, Reduction, Target, onnx};
 use accelerant::precision::{Calibration, Method, Moments, Precision, PrecisionOptions, Ranges};
 use accelerant::{DType, HostTensor};
 
@@ -15,16 +16,16 @@ fn model() -> OnnxModel {
     let x = graph.input("x", DType::F32, [4usize, 16, 8, 8]).unwrap();
     let weight =
         |shape: &[usize], scale, seed| graph.constant("weight", numbers(shape, scale, seed));
-    let window =
-        Conv { strides: vec![1, 1], padding: vec![(1, 1); 2], dilations: vec![1, 1], groups: 1 };
+    let window = Conv::new(2).padding([(1, 1); 2]);
     let x = x.conv(&weight(&[128, 16, 3, 3], 0.2, 1), None, &window).unwrap();
     let x = x.flatten(2, 3).unwrap().transpose(&[0, 2, 1]).unwrap();
-    let y = x.matmul(&weight(&[128, 256], 0.15, 2)).unwrap().gelu(false).unwrap();
+    let y = x.matmul(&weight(&[128, 256], 0.15, 2)).unwrap().gelu().unwrap();
     let y = y.matmul(&weight(&[256, 128], 0.1, 3)).unwrap();
     let scores = y.matmul(&y.transpose(&[0, 2, 1]).unwrap()).unwrap().affine(0.1, 0.0).unwrap();
     let y = scores.softmax(-1).unwrap().matmul(&y).unwrap();
-    let flat = y.reduce("ReduceMean", &[1], false).unwrap();
-    let y = flat.linear(&weight(&[32, 128], 0.3, 4), Some(&weight(&[32], 0.3, 5)), true).unwrap();
+    let flat = y.reduce(Reduction::Mean, &[1]).unwrap();
+    let y =
+        flat.linear_by_outputs(&weight(&[32, 128], 0.3, 4), Some(&weight(&[32], 0.3, 5))).unwrap();
     graph.output("y", &y).unwrap();
     graph.finish().unwrap()
 }
@@ -244,7 +245,7 @@ fn columns_of_large_numbers_are_evened_out() {
     });
     let bias = graph.constant("bias", numbers(&[32], 0.2, 3));
     let one = uneven.matmul(&first).unwrap();
-    let other = uneven.linear(&second, Some(&bias), true).unwrap();
+    let other = uneven.linear_by_outputs(&second, Some(&bias)).unwrap();
     graph.output("one", &one).unwrap();
     graph.output("other", &other.tanh().unwrap()).unwrap();
     let plain = graph.finish().unwrap();

@@ -1,6 +1,7 @@
 //! Options that cannot be obeyed, before anything is built; layers that the rules keep; bodies of branches and loops.
 
-use accelerant::backend::{Registry, ort::Ort, tract::Tract};
+use accelerant::Registry;
+use accelerant::backend::{ort::Ort, tract::Tract};
 use accelerant::export::{GraphBuilder, OnnxModel, Target};
 use accelerant::precision::{Precision, PrecisionOptions, PrecisionReport};
 use accelerant::{DType, Error, ErrorKind, InferenceModule, OptimizeOptions};

@@ -1,6 +1,7 @@
 //! Layers that a precision does not suit are found by what the model gives.
 
-use accelerant::backend::{Registry, ort::Ort};
+use accelerant::Registry;
+use accelerant::backend::ort::Ort;
 use accelerant::export::{GraphBuilder, OnnxModel, Target};
 use accelerant::precision::{Auto, Metric, Precision, PrecisionOptions, Search, Sensitivity};
 use accelerant::{DType, Error, ErrorKind, HostTensor, OptimizeOptions};

@@ -1,6 +1,7 @@
 //! The sentence encoder all-MiniLM-L6-v2 in every precision, by its embeddings of real sentences.
 
-use accelerant::backend::{Registry, ort::Ort};
+use accelerant::Registry;
+use accelerant::backend::ort::Ort;
 use accelerant::burn::BurnGraph;
 use accelerant::export::{OnnxModel, Target};
 use accelerant::precision::{Calibration, Method, Moments, Precision, PrecisionOptions, Search};
@@ -140,7 +141,7 @@ impl Encoder {
         let device = Device::flex();
         let (model, tokenizer) = (load(&folder, &device), tokenizer(&folder));
         let length = Dim::dynamic("length", 1..=64).unwrap();
-        let options = OptimizeOptions::new().dynamic_batch(1..=16).unwrap();
+        let options = OptimizeOptions::new().dynamic_batch(1..=16);
         let options = options.dynamic_axis(0, 1, length.clone()).dynamic_axis(1, 1, length);
         let example = encode(&tokenizer, &SENTENCES[..2], &device);
         let embed = |model: &Bert, (tokens, mask): (Tensor<2, Int>, Tensor<2, Int>)| {

@@ -1,6 +1,7 @@
 //! Trained models in every precision: the digits of both frameworks by their accuracy.
 
-use accelerant::backend::{Registry, ort::Ort};
+use accelerant::Registry;
+use accelerant::backend::ort::Ort;
 use accelerant::burn::{BurnGraph, OptimizeTrt as _};
 use accelerant::candle::{OptimizeTrt as _, Trace};
 use accelerant::export::{OnnxModel, Target};
@@ -78,7 +79,7 @@ fn digits_of_both_frameworks_keep_their_accuracy() {
         return;
     }
     let (training, test) = data::load();
-    let options = OptimizeOptions::new().dynamic_batch(1..=512).unwrap();
+    let options = OptimizeOptions::new().dynamic_batch(1..=512);
     let one = test.select(&[0]);
 
     let net = burn_net::train(&training, 42, 5);

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use accelerant::backend::Engine;
+use accelerant::Engine;
 use accelerant::export::{GraphBuilder, OnnxModel};
 use accelerant::{BackendKind, DType, HostTensor, InferenceModule, OptimizeOptions};
 use ndarray::{Array1, Array2};

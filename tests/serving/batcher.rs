@@ -133,6 +133,24 @@ fn a_device_that_fails_is_not_asked_again() {
         assert_eq!(error.to_string(), "run: the device is gone");
     }
     assert_eq!(backend.shapes().len(), 1);
+    let counters = batcher.counters();
+    assert_eq!((counters.done, counters.failed, counters.waiting), (3, 3, 0));
+}
+
+#[test]
+fn the_counters_tell_how_long_requests_took() {
+    let backend = Counting::default();
+    let delay = Duration::from_millis(40);
+    let batcher = batcher(&backend, &BatcherOptions::new().max_delay(delay));
+    let start = Instant::now();
+    let inputs = [rows(1, 2, 1), rows(1, 2, 2)];
+    assert_lines(&inputs, submit_all(&batcher, &inputs));
+    let most = start.elapsed();
+    let counters = batcher.counters();
+    assert_eq!((counters.done, counters.failed), (2, 0));
+    let mean = counters.mean_latency().unwrap();
+    assert!(mean >= delay / 2 && mean <= counters.longest_latency, "{counters:?}");
+    assert!(counters.longest_latency >= delay && counters.longest_latency <= most, "{counters:?}");
 }
 
 #[test]
@@ -145,6 +163,9 @@ fn a_full_queue_says_so_until_there_is_room() {
     drop(handles.remove(0));
     handles.push(submit(&batcher, &rows(1, 2, 4)));
     assert_eq!(batcher.submit(&[rows(1, 1, 5)]).unwrap_err().kind(), ErrorKind::QueueFull);
+    let counters = batcher.counters();
+    assert_eq!((counters.waiting, counters.refused, counters.withdrawn), (2, 2, 1));
+    assert_eq!((counters.done, counters.mean_latency()), (0, None));
     drop(batcher);
     assert_lines(&[rows(1, 2, 2), rows(1, 2, 4)], handles);
     assert_eq!(backend.shapes(), [[2, 2]], "what was withdrawn did not run");

@@ -3,8 +3,9 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use accelerant::Registry;
 use accelerant::backend::tract::Tract;
-use accelerant::backend::{Backend, Executable, Registry};
+use accelerant::backend::{Backend, Executable};
 use accelerant::export::{OnnxModel, Target};
 use accelerant::{
     BackendKind, Engine, Error, ErrorKind, HostTensor, InferenceModule, OptimizeOptions, Result,

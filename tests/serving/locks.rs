@@ -151,7 +151,8 @@ fn stated(inputs: &[Dim]) -> Stated {
     let spec =
         |name: &str, batch: &Dim| TensorSpec::new(name, DType::F32, [batch.clone(), 4.into()]);
     let outputs = vec![spec("y", inputs.first().unwrap_or(&Dim::dynamic("n", 1..=8).unwrap()))];
-    Stated(Signature { inputs: inputs.iter().map(|batch| spec("x", batch)).collect(), outputs })
+    let inputs: Vec<_> = inputs.iter().map(|batch| spec("x", batch)).collect();
+    Stated(Signature::new(inputs, outputs))
 }
 
 #[test]

@@ -4,11 +4,14 @@ use std::cell::Cell;
 use std::error::Error as _;
 use std::num::ParseFloatError;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 use std::thread;
+use std::time::Duration;
 
 use accelerant::backend::Executable;
-use accelerant::export::{GraphBuilder, OnnxModel};
+use accelerant::export::{GraphBuilder, OnnxModel, Reduction};
 use accelerant::pipeline::Pipeline;
 use accelerant::serving::{Batcher, BatcherOptions};
 use accelerant::{
@@ -56,6 +59,57 @@ fn slices(items: &[Vec<f32>]) -> impl Iterator<Item = &[f32]> {
     items.iter().map(Vec::as_slice)
 }
 
+#[test]
+fn items_that_are_submitted_to_a_batcher_become_a_batch() {
+    let backend = Counting::default();
+    let options = BatcherOptions::new().max_batch(2).max_delay(Duration::from_secs(600));
+    let module = backend.compile(&line([batch(1, 8), 3.into()]));
+    let pipeline = numbers(Batcher::new(module, &options).unwrap());
+    let (first, second) = ([1.0, 2.0, 3.0], [4.0, 5.0, 6.0]);
+    let pending = [&first, &second].map(|item| pipeline.submit(item).unwrap());
+    let got = pending.map(|pending| pending.wait().unwrap());
+    assert_eq!(got, [on_line(&first), on_line(&second)]);
+    assert_eq!(backend.shapes(), [[2, 3]]);
+}
+
+#[test]
+fn an_item_runs_in_the_background_of_any_model() {
+    // A batch of any size, one that is filled up, and none.
+    for dims in [[batch(1, 8), 3.into()], [batch(4, 8), 3.into()], [1.into(), 3.into()]] {
+        let backend = Counting::default();
+        let pipeline = numbers(backend.compile(&line(dims.clone())));
+        backend.close();
+        let item = [1.0, 2.0, 3.0];
+        let mut pending = pipeline.clone().submit(&item).unwrap();
+        backend.wait_for(1);
+        assert!(!pending.is_done() && pending.wait_timeout(Duration::from_millis(1)).is_none());
+        backend.open();
+        let mut context = Context::from_waker(Waker::noop());
+        let got = loop {
+            if let Poll::Ready(got) = Pin::new(&mut pending).poll(&mut context) {
+                break got.unwrap();
+            }
+            thread::yield_now();
+        };
+        assert_eq!(got, on_line(&item));
+        assert_eq!(backend.shapes(), [[dims[0].min(), 3]]);
+    }
+}
+
+#[test]
+fn an_item_that_does_not_fit_is_refused_at_once_and_a_failure_comes_out_of_the_handle() {
+    let backend = Counting::default();
+    let module = backend.compile(&line([batch(1, 8), 3.into()]));
+    let pipeline = numbers(module.clone());
+    let error = pipeline.submit(&[1.0]).unwrap_err();
+    assert_eq!((error.kind(), error.operation()), (ErrorKind::ShapeMismatch, Some("pre")));
+    let failing = Pipeline::new(module)
+        .pre(|item: &[f32]| Array1::from(item.to_vec()))
+        .post(|_| Err::<(), _>(Error::new(ErrorKind::Processing, "no such class")));
+    let error = failing.submit(&[1.0, 2.0, 3.0]).unwrap().wait().unwrap_err();
+    assert_eq!((error.kind(), error.operation()), (ErrorKind::Processing, Some("post")));
+}
+
 /// Sentences of any length: the sum of embeddings, weighed, through a layer; and the embeddings.
 fn sentences(dims: [Dim; 2]) -> InferenceModule {
     let [batch, length] = dims;
@@ -66,7 +120,7 @@ fn sentences(dims: [Dim; 2]) -> InferenceModule {
     let layer = graph.weight("layer", random(&[8, 5], 2)).unwrap();
     let words = table.gather(&ids, 0).unwrap();
     let weight = weight.unsqueeze(&[1]).unwrap();
-    let sum = words.reduce("ReduceSum", &[1], false).unwrap().mul(&weight).unwrap();
+    let sum = words.reduce(Reduction::Sum, &[1]).unwrap().mul(&weight).unwrap();
     graph.output("scores", &sum.matmul(&layer).unwrap().tanh().unwrap()).unwrap();
     graph.output("words", &words).unwrap();
     InferenceModule::compile(&graph.finish().unwrap(), &OptimizeOptions::new()).unwrap()
@@ -104,7 +158,7 @@ impl Echo {
         let spec = |dims: &&[Dim]| TensorSpec::new("x", DType::F32, dims.to_vec());
         let inputs = inputs.iter().map(spec).collect();
         let outputs = outputs.iter().map(spec).collect();
-        Self { signature: Signature { inputs, outputs }, given: Mutex::default() }
+        Self { signature: Signature::new(inputs, outputs), given: Mutex::default() }
     }
 }
 

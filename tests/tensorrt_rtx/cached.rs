@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use accelerant::backend::Registry;
+use accelerant::Registry;
 use accelerant::backend::tensorrt::{TensorRt, TensorRtOptions};
 use accelerant::cache::CacheUse;
 use accelerant::{InferenceModule, OptimizeOptions, Phase};

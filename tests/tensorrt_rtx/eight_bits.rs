@@ -51,7 +51,7 @@ impl Layers {
         let hidden = x.matmul(&graph.weight("first", self.first.clone())?)?.relu()?;
         let bias = graph.weight("bias", self.bias.row(0).to_owned())?;
         let second = graph.weight("second", self.second.clone())?;
-        graph.output("y", &hidden.linear(&second, Some(&bias), false)?)?;
+        graph.output("y", &hidden.linear(&second, Some(&bias))?)?;
         graph.finish()
     }
 

@@ -1,15 +1,17 @@
 //! Optimization profiles by name.
 
+use accelerant::Engine;
+use accelerant::Registry;
+use accelerant::backend::Backend;
 use accelerant::backend::tensorrt::{Profiles, TensorRt, TensorRtOptions};
-use accelerant::backend::{Backend, Engine, Registry};
 use accelerant::{Dim, ErrorKind, HostTensor, InferenceModule, OptimizeOptions, Signature};
 
 use super::{Mlp, assert_close, batch, exact, gpu, input, rtx};
 
 /// Few rows, any number, and many.
 fn three() -> Profiles {
-    let few = Profiles::new().named("few").range("batch", 1, 1, 4).unwrap();
-    few.next().next().named("many").range("batch", 4, 16, 32).unwrap()
+    let few = Profiles::new().named("few").range("batch", 1, 1, 4);
+    few.another().another().named("many").range("batch", 4, 16, 32)
 }
 
 fn with(options: TensorRtOptions) -> TensorRt {
@@ -40,7 +42,7 @@ fn a_profile_that_will_not_be_there_is_refused_before_building() {
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     assert!(error.to_string().contains("there are: few, many"), "{error}");
     assert_eq!(refused(exact().profile("few")).kind(), ErrorKind::InvalidArgument);
-    let twice = Profiles::new().named("few").next().named("few");
+    let twice = Profiles::new().named("few").another().named("few");
     assert_eq!(refused(exact().profiles(twice)).kind(), ErrorKind::InvalidArgument);
 }
 
@@ -49,12 +51,12 @@ fn samples_of_inputs_are_built_for() {
     let model = Mlp::new(1).export(batch(1, 64));
     let samples = [2, 8, 8].map(|rows| [HostTensor::from(input(rows, 1))]);
     let profiles = Profiles::from_inputs(model.signature(), &samples).unwrap();
-    assert_eq!(profiles, Profiles::new().range("batch", 2, 8, 8).unwrap());
+    assert_eq!(profiles, Profiles::new().range("batch", 2, 8, 8));
     let shapes = samples.map(|[x]| [x.shape().to_vec()]);
     assert_eq!(Profiles::from_shapes(model.signature(), shapes).unwrap(), profiles);
     let backend = with(exact().profiles(profiles));
     let engine = backend.build(&model).unwrap();
-    let Signature { inputs, outputs } = engine.signature();
+    let Signature { inputs, outputs, .. } = engine.signature();
     for spec in inputs.iter().chain(outputs) {
         let dim = &spec.shape.dims()[0];
         assert_eq!([dim.min(), dim.opt(), dim.max()], [2, 8, 8], "{dim:?}");

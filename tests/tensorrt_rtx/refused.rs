@@ -1,7 +1,8 @@
 //! Models, engines and devices that are refused, with typed errors.
 
+use accelerant::Engine;
+use accelerant::backend::Backend;
 use accelerant::backend::tensorrt::TensorRt;
-use accelerant::backend::{Backend, Engine};
 use accelerant::export::{GraphBuilder, OnnxModel, Target};
 use accelerant::{BackendKind, DType, ErrorKind, Result};
 

@@ -1,8 +1,9 @@
 //! Inputs whose values decide shapes: what TensorRT wants to know of them before, and that each run
 //! follows the values it is given. And outputs whose shape is computed.
 
+use accelerant::Registry;
 use accelerant::backend::tensorrt::{Profiles, TensorRt};
-use accelerant::backend::{Backend, Executable, Registry};
+use accelerant::backend::{Backend, Executable};
 use accelerant::cuda::cudarc::driver::CudaContext;
 use accelerant::export::{GraphBuilder, OnnxModel, Target, Value};
 use accelerant::{
@@ -51,11 +52,11 @@ fn largest() -> OnnxModel {
 
 fn of_reshaped() -> Profiles {
     let most = (MOST * FEATURES) as i64;
-    Profiles::new().values("sizes", [-1, -1], [FEATURES as i64, -1], [most, most]).unwrap()
+    Profiles::new().values("sizes", [-1, -1], [FEATURES as i64, -1], [most, most])
 }
 
 fn of_largest() -> Profiles {
-    Profiles::new().values("k", [1], [4], [FEATURES as i64]).unwrap()
+    Profiles::new().values("k", [1], [4], [FEATURES as i64])
 }
 
 fn with(profiles: Profiles) -> TensorRt {
@@ -156,9 +157,7 @@ fn values_in_device_memory_are_read() {
     for graph in [false, true] {
         let options = exact().profiles(of_reshaped()).cuda_graph(graph);
         let options = OptimizeOptions::new()
-            .registry(
-                accelerant::backend::Registry::empty().with(TensorRt::rtx().with_options(options)),
-            )
+            .registry(accelerant::Registry::empty().with(TensorRt::rtx().with_options(options)))
             .require(BackendKind::TensorRtRtx);
         let module = InferenceModule::compile(&reshaped(DType::I64), &options).unwrap();
         let cuda = module.cuda().unwrap();
@@ -193,8 +192,8 @@ fn values_choose_the_profile_and_those_outside_are_refused() {
     if !gpu("values_choose_the_profile_and_those_outside_are_refused") {
         return;
     }
-    let few = Profiles::new().named("few").values("k", [1], [2], [4]).unwrap();
-    let profiles = few.next().named("many").values("k", [8], [8], [16]).unwrap();
+    let few = Profiles::new().named("few").values("k", [1], [2], [4]);
+    let profiles = few.another().named("many").values("k", [8], [8], [16]);
     let engine = with(profiles).build(&largest()).unwrap();
     let run = |executable: &dyn Executable, k: i64| -> Result<Vec<usize>> {
         let k = Array1::from_vec(vec![k]);
@@ -230,17 +229,17 @@ fn a_range_of_values_is_wanted_of_what_decides_and_of_nothing_else() {
     let reshaped = reshaped(DType::I64);
     let (tensor, text) = refused(Profiles::new(), &reshaped);
     assert!(tensor == "sizes" && text.contains("Profiles::values"), "{text}");
-    let (_, text) = refused(of_reshaped().next(), &reshaped);
+    let (_, text) = refused(of_reshaped().another(), &reshaped);
     assert!(text.contains("Profiles::values"), "{text}");
-    let three = Profiles::new().values("sizes", [1; 3], [1; 3], [9; 3]).unwrap();
+    let three = Profiles::new().values("sizes", [1; 3], [1; 3], [9; 3]);
     let (tensor, text) = refused(three, &reshaped);
     assert!(tensor == "sizes" && text.contains("3 values"), "{text}");
-    let (tensor, text) = refused(of_reshaped().values("x", [1], [1], [1]).unwrap(), &reshaped);
+    let (tensor, text) = refused(of_reshaped().values("x", [1], [1], [1]), &reshaped);
     assert!(tensor == "x" && text.contains("there are: sizes"), "{text}");
     let mlp = super::Mlp::new(1).export(batch(1, 8));
     let (tensor, text) = refused(of_largest(), &mlp);
     assert!(tensor == "k" && text.contains("no other"), "{text}");
-    let error = Profiles::new().values("k", [2], [1], [3]).unwrap_err();
+    let error = with(Profiles::new().values("k", [2], [1], [3])).build(&mlp).unwrap_err();
     assert_eq!((error.tensor(), error.axis()), (Some("k"), Some(0)));
 }
 
@@ -338,8 +337,8 @@ fn shapes_are_computed_in_every_profile() {
     if !gpu("shapes_are_computed_in_every_profile") {
         return;
     }
-    let profiles = Profiles::new().range("batch", 1, 2, 3).unwrap();
-    let backend = with(profiles.next().range("batch", 4, 8, 8).unwrap());
+    let profiles = Profiles::new().range("batch", 1, 2, 3);
+    let backend = with(profiles.another().range("batch", 4, 8, 8));
     computes_shapes(&*backend.load(&backend.build(&computed()).unwrap()).unwrap());
 }
 

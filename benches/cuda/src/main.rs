@@ -13,7 +13,7 @@ mod candle;
 
 use std::{path::PathBuf, process::ExitCode, time::Instant};
 
-use accelerant::backend::Registry;
+use accelerant::Registry;
 use accelerant::backend::tensorrt::{Profiles, TensorRt, TensorRtOptions};
 use accelerant::{BackendKind, OptimizeOptions};
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use accelerant::backend::Engine;
+use accelerant::Engine;
 use serde_json::Value;
 
 use crate::record::{self, Times};

@@ -267,7 +267,7 @@ impl Backend for TensorRt {
         let target = self.built_for(device.as_deref())?;
         let profiles = match &self.options.profiles {
             Some(stated) => stated.clone(),
-            None => Profiles::usual(model.signature(), self.is_for_hopper())?,
+            None => Profiles::usual(model.signature(), self.is_for_hopper()),
         };
         let build = |options| build::build(&library, model, options, &profiles, &target);
         match build(&self.options) {

@@ -8,6 +8,7 @@ use std::{
     any::Any,
     cell::RefCell,
     collections::HashSet,
+    error, fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Mutex, PoisonError},
 };
@@ -190,20 +191,32 @@ impl Drop for PooledDevice {
 
 const PANICKED: &str = "it panicked while it was captured: ";
 
+/// The cause of an error that stands for a panic of the forward function: the panic's own words.
+#[derive(Debug)]
+struct Panic(String);
+
+impl fmt::Display for Panic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl error::Error for Panic {}
+
 /// The help for a forward in which tensors of two devices meet.
 const ON_ITS_DEVICE: &str =
     "a tensor is on another device; make constants on the device of an input, `x.device()`";
 
 /// Whether an error stands for a panic of the forward function.
 pub(super) fn is_panic(error: &Error) -> bool {
-    error.operation() == Some("forward") && error.message().starts_with(PANICKED)
+    error::Error::source(error).is_some_and(|source| source.is::<Panic>())
 }
 
 /// The error for a panic of the forward function.
 fn panicked(panic: &(dyn Any + Send)) -> Error {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-    let (kind, text) = if text.contains("no concrete value")
+    let (kind, told) = if text.contains("no concrete value")
         || text.contains("no initialized value")
     {
         let text = "it reads the value of a tensor, which is known only when the model runs: \
@@ -219,7 +232,12 @@ fn panicked(panic: &(dyn Any + Send)) -> Error {
         };
         (ErrorKind::InvalidModel, told)
     };
-    Error::new(kind, text).in_operation("forward")
+    let error = Error::new(kind, told).in_operation("forward");
+    match kind {
+        // It would read the value at every size.
+        ErrorKind::UnsupportedOperation => error,
+        _ => error.with_source(Panic(text.trim().to_owned())),
+    }
 }
 
 fn refused(error: CaptureError) -> Error {

@@ -20,7 +20,7 @@ mod trace;
 
 use ::burn::module::Module;
 
-pub use super::{ParserCheck, Refusal, Report};
+pub(crate) use super::{ParserCheck, Report};
 pub use operation::{Lowered, Operation};
 pub(crate) use tensors::{AnyTensor, Lengths, Material, Place};
 pub use tensors::{BurnTensors, TensorSource, TensorVisitor};
@@ -47,7 +47,7 @@ use trace::Trace;
 /// let device = Device::default();
 /// let layer = LinearConfig::new(8, 4).init(&device);
 /// let example = Tensor::<2>::zeros([1, 8], &device);
-/// let options = OptimizeOptions::new().dynamic_batch(1..=16)?;
+/// let options = OptimizeOptions::new().dynamic_batch(1..=16);
 ///
 /// let graph = BurnGraph::capture(&layer, &example, |layer: &Linear, x| layer.forward(x), &options)?;
 /// let onnx = graph.to_onnx(Target::portable())?;
@@ -74,6 +74,8 @@ pub(crate) struct Layout {
     /// The types as Burn has them; a target may be handed others.
     pub(crate) input_types: Vec<DType>,
     pub(crate) output_types: Vec<DType>,
+    /// Whether the types are those of a Burn model, and not those of a file.
+    pub(crate) exact: bool,
 }
 
 impl BurnGraph {
@@ -137,14 +139,16 @@ impl BurnGraph {
             };
             let against = dynamic.then(|| (probe, &probes[0]));
             if other.output_lengths != output_lengths || other.output_names != output_names {
-                return Err(differs("forward", "the number of its outputs", against));
+                return Err(differs("forward", "the number of its outputs", against, ""));
             }
             if let Some(found) = trace.difference(&other.trace, dynamic) {
                 let place = match found.position {
                     Some(position) => format!("{} (operation {position})", found.operation),
                     None => found.operation.to_owned(),
                 };
-                return Err(differs(&place, &found.what, against));
+                let as_long = trace.operations.len() == other.trace.operations.len();
+                let hint = if as_long { "" } else { LOOPS };
+                return Err(differs(&place, &found.what, against, hint));
             }
             if dynamic {
                 operations += other.trace.captured;
@@ -169,6 +173,7 @@ impl BurnGraph {
                 outputs: output_lengths,
                 input_types: types.into_iter().map(|(dtype, _)| dtype).collect(),
                 output_types,
+                exact: true,
             },
         })
     }
@@ -232,23 +237,34 @@ const LOOPS: &str = "; where a loop runs as often as a dynamic size, it must be 
                      coupled gates";
 
 /// The error for a forward function that does not do the same in two captures.
-fn differs(operation: &str, what: &str, probes: Option<(&Probe, &Probe)>) -> Error {
+fn differs(operation: &str, what: &str, probes: Option<(&Probe, &Probe)>, hint: &str) -> Error {
     let text = match probes {
-        Some((here, there)) => {
-            let hint = match what.starts_with("the number of operations") {
-                true => LOOPS,
-                false => "",
-            };
-            format!(
-                "{what} depends on the sizes of the inputs: {here} gives another than {there}{hint}"
-            )
-        }
+        Some((here, there)) => format!(
+            "{what} depends on the sizes of the inputs: {here} gives another than {there}{hint}"
+        ),
         None => format!("{what} is not the same each time the forward function runs"),
     };
     Error::new(ErrorKind::UnsupportedOperation, text).in_operation(operation)
 }
 
 /// Exports a module to an ONNX model for every target.
+///
+/// ```
+/// use accelerant::{OptimizeOptions, burn::export_onnx};
+/// use burn::nn::{Linear, LinearConfig};
+/// use burn::tensor::{Device, Tensor};
+///
+/// let device = Device::default();
+/// let layer = LinearConfig::new(8, 4).init(&device);
+/// let example = Tensor::<2>::zeros([1, 8], &device);
+/// let options = OptimizeOptions::new().input_names(["pixels"]);
+/// let onnx = export_onnx(&layer, &example, |layer: &Linear, x| layer.forward(x), &options)?;
+/// assert_eq!(onnx.signature().to_string(), "(pixels: f32 [1, 8]) -> (output_0: f32 [1, 4])");
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("layer.onnx");
+/// onnx.save(path)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// As [`BurnGraph::capture`] and [`BurnGraph::to_onnx`].

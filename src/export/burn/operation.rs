@@ -8,6 +8,7 @@ use ::burn::backend::ir::{
 
 /// An operation of Burn's graph representation, as `burn_ir` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub struct Operation {
     /// The enum it is a variant of, without `OperationIr`: `Base`, `Numeric`, `Module`, ...
     pub family: &'static str,
@@ -19,6 +20,7 @@ pub struct Operation {
 
 /// A captured operation, and the ONNX operators that stand for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Lowered {
     /// The operation.
     pub operation: Operation,

@@ -325,7 +325,7 @@ pub trait TensorOps:
         self.maximum(min)?.minimum(max)
     }
 
-    /// As [`IndexOp::i`](candle_core::IndexOp::i): by numbers, ranges and lists of numbers.
+    /// As [`IndexOp::i`](candle_core::IndexOp::i): by a number, a range or a list of numbers, or a tuple of up to six of these.
     ///
     /// # Errors
     /// Candle's own.

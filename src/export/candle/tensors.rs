@@ -52,9 +52,9 @@ pub(crate) fn to_host(tensor: &Tensor) -> Result<HostTensor> {
     copy().map_err(from_candle)?
 }
 
-/// A candle tensor of type `dtype` with these values, on `device`.
-pub(crate) fn from_host(tensor: &HostTensor, dtype: CandleType, device: &Device) -> Result<Tensor> {
-    let carried = match tensor.dtype() {
+/// Candle's type for elements of this type.
+pub(crate) fn candle_dtype(dtype: DType) -> Result<CandleType> {
+    Ok(match dtype {
         DType::U8 | DType::Bool => CandleType::U8,
         DType::U32 => CandleType::U32,
         DType::I16 => CandleType::I16,
@@ -68,7 +68,12 @@ pub(crate) fn from_host(tensor: &HostTensor, dtype: CandleType, device: &Device)
             let text = format!("candle has no tensors of type {other}");
             return Err(Error::new(ErrorKind::DTypeMismatch, text));
         }
-    };
+    })
+}
+
+/// A candle tensor of type `dtype` with these values, on `device`.
+pub(crate) fn from_host(tensor: &HostTensor, dtype: CandleType, device: &Device) -> Result<Tensor> {
+    let carried = candle_dtype(tensor.dtype())?;
     let copy = || {
         Tensor::from_raw_buffer(tensor.bytes(), carried, tensor.shape(), device)?.to_dtype(dtype)
     };

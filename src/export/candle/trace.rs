@@ -31,7 +31,7 @@ use crate::tensor::HostTensor;
 /// let weight = Tensor::ones((10, 64), DType::F32, &Device::Cpu)?;
 /// let model = candle_nn::Linear::new(weight, None);
 /// let example = Tensor::zeros((1, 64), DType::F32, &Device::Cpu)?;
-/// let trace = Trace::of(&model, &example, &OptimizeOptions::new().dynamic_batch(1..=8)?)?;
+/// let trace = Trace::of(&model, &example, &OptimizeOptions::new().dynamic_batch(1..=8))?;
 /// let onnx = trace.to_onnx(Target::portable())?;
 /// assert_eq!(onnx.signature().to_string(), "(input_0: f32 [batch, 64]) -> (output_0: f32 [batch, 10])");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -200,6 +200,21 @@ impl Trace {
 }
 
 /// Exports a model to ONNX for every target, traced on inputs like the examples.
+///
+/// ```
+/// use accelerant::{OptimizeOptions, candle::export_onnx};
+/// use candle_core::{DType, Device, Tensor};
+///
+/// let layer = candle_nn::Linear::new(Tensor::ones((4, 8), DType::F32, &Device::Cpu)?, None);
+/// let example = Tensor::zeros((1, 8), DType::F32, &Device::Cpu)?;
+/// let options = OptimizeOptions::new().input_names(["pixels"]);
+/// let onnx = export_onnx(&layer, &example, &options)?;
+/// assert_eq!(onnx.signature().to_string(), "(pixels: f32 [1, 8]) -> (output_0: f32 [1, 4])");
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("layer.onnx");
+/// onnx.save(path)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// As [`Trace::of`] and [`Trace::to_onnx`].

@@ -71,9 +71,9 @@ impl Assembly<'_> {
         let mut states = table.gather(&tokens, 0)?.affine(config.embedding_scale, 0.0)?;
         let mut written = Vec::with_capacity(config.layers);
         for (layer, cache) in caches.iter().enumerate() {
-            graph.enter(format!("layers.{layer}"));
+            let scope = graph.scope(format!("layers.{layer}"));
             let (next, new) = self.layer(layer, &states, cache, &pass)?;
-            graph.leave();
+            drop(scope);
             states = next;
             written.push(new);
         }
@@ -227,8 +227,8 @@ impl Assembly<'_> {
         };
         let gate = match config.activation {
             Activation::Silu => gate.mul(&gate.sigmoid()?)?,
-            Activation::Gelu => gate.gelu(false)?,
-            Activation::GeluTanh => gate.gelu(true)?,
+            Activation::Gelu => gate.gelu()?,
+            Activation::GeluTanh => gate.gelu_tanh()?,
         };
         self.linear(&name("down_proj"), [hidden, inner], false)?.of(graph, &gate.mul(&up)?, form)
     }
@@ -261,7 +261,7 @@ impl Assembly<'_> {
             Some(cap) => logits.affine(1.0 / cap, 0.0)?.tanh()?.affine(cap, 0.0)?,
             None => logits,
         };
-        graph.output("next", &logits.arg("ArgMax", 1)?)?;
+        graph.output("next", &logits.arg_max(1)?)?;
         graph.output("next_position", &last.unwrap_or(positions).affine(1.0, 1.0)?)?;
         graph.output("logits", &logits)
     }
@@ -273,7 +273,7 @@ impl Assembly<'_> {
         let weight = weight.into_iter().map(|weight| weight + config.norm_offset as f32).collect();
         let weight = self.graph.constant(name, HostTensor::from_vec([size], weight)?);
         let wide = x.cast(DType::F32)?;
-        let mean = wide.mul(&wide)?.reduce("ReduceMean", &[-1], true)?;
+        let mean = wide.mul(&wide)?.reduced("ReduceMean", &[-1], true)?;
         let root = mean.affine(1.0, config.norm_epsilon)?.sqrt()?;
         wide.div(&root)?.mul(&weight)?.cast(x.dtype())
     }

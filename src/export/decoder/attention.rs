@@ -79,7 +79,7 @@ pub(super) fn attend(
             let weights =
                 split(&weights.cast(values.dtype())?, 3, parts)?.transpose(&[0, 1, 3, 2, 4])?;
             let mixed = weights.matmul(&split(values, 2, parts)?)?;
-            mixed.cast(DType::F32)?.reduce("ReduceSum", &[2], false)?.cast(values.dtype())?
+            mixed.cast(DType::F32)?.reduced("ReduceSum", &[2], false)?.cast(values.dtype())?
         }
         AttentionForm::Columns(parts) => {
             let (queries, sight) =
@@ -89,7 +89,7 @@ pub(super) fn attend(
             let weights =
                 split(&weights.cast(values.dtype())?, 2, parts)?.transpose(&[0, 1, 2, 4, 3])?;
             let mixed = weights.matmul(&split(values, 2, parts)?)?;
-            mixed.cast(DType::F32)?.reduce("ReduceSum", &[2], false)?.cast(values.dtype())?
+            mixed.cast(DType::F32)?.reduced("ReduceSum", &[2], false)?.cast(values.dtype())?
         }
     };
     let heads = vec![dims[0].clone(), (kv * group).into(), dims[2].clone(), head.into()];
@@ -139,13 +139,13 @@ fn in_parts(
     let sight = split(&sight.0, 3, parts)?.transpose(&[0, 1, 3, 2, 4])?;
     let scores = scores(config, &queries.unsqueeze(&[2])?, &keys, &sight, wide)?;
     let scores = scores.cast(DType::F32)?;
-    let largest = scores.reduce("ReduceMax", &[-1], true)?;
+    let largest = scores.reduced("ReduceMax", &[-1], true)?;
     let weights = scores.sub(&largest)?.exp()?;
-    let sums = weights.reduce("ReduceSum", &[-1], true)?;
+    let sums = weights.reduced("ReduceSum", &[-1], true)?;
     let mixed = weights.cast(values.dtype())?.matmul(&values)?.cast(DType::F32)?;
-    let share = largest.sub(&largest.reduce("ReduceMax", &[2], true)?)?.exp()?;
-    let total = share.mul(&sums)?.reduce("ReduceSum", &[2], false)?;
-    share.mul(&mixed)?.reduce("ReduceSum", &[2], false)?.div(&total)?.cast(values.dtype())
+    let share = largest.sub(&largest.reduced("ReduceMax", &[2], true)?)?.exp()?;
+    let total = share.mul(&sums)?.reduced("ReduceSum", &[2], false)?;
+    share.mul(&mixed)?.reduced("ReduceSum", &[2], false)?.div(&total)?.cast(values.dtype())
 }
 
 /// An axis as two: parts, and what each has.

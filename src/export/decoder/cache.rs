@@ -37,7 +37,7 @@ impl Places {
             return Ok(Self::Chosen { any: hits, which: None });
         }
         let which = hits.cast(crate::spec::DType::F32)?;
-        let any = which.reduce("ReduceMax", &[3], true)?;
+        let any = which.reduced("ReduceMax", &[3], true)?;
         let any = any.greater(&any.scalar_like(0.5)?)?;
         Ok(Self::Chosen { any, which: Some(which) })
     }

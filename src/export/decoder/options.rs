@@ -36,6 +36,7 @@ pub struct DecoderOptions {
 
 /// How many tokens of each text one pass takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Tokens {
     /// Always this number.
     Fixed(usize),

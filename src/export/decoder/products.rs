@@ -54,7 +54,7 @@ impl Linear {
         match form {
             ProductForm::Gemm => {
                 let weight = graph.constant(&self.name, self.weight.clone());
-                back(&flat()?.linear(&weight, bias.as_ref(), true)?)
+                back(&flat()?.linear_by_outputs(&weight, bias.as_ref())?)
             }
             ProductForm::MatMul => {
                 let weight = graph.constant(&self.name, turned(&self.weight)?);
@@ -76,7 +76,7 @@ impl Linear {
                 let x = x
                     .reshape(&[None, Some(parts.into()), Some(part.into())])?
                     .transpose(&[1, 0, 2])?;
-                add(back(&x.matmul(&weight)?.reduce("ReduceSum", &[0], false)?)?)
+                add(back(&x.matmul(&weight)?.reduced("ReduceSum", &[0], false)?)?)
             }
         }
     }

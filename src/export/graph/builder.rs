@@ -236,14 +236,25 @@ impl GraphBuilder {
         Some(self.value(name.clone(), DType::I64, [1].into()))
     }
 
-    /// Enters a scope: nodes that follow are named `path/…` until [`leave`](Self::leave).
-    pub fn enter(&self, path: impl Into<String>) {
-        self.lock().scope.push(path.into());
-    }
-
-    /// Leaves the scope entered last.
-    pub fn leave(&self) {
-        self.lock().scope.pop();
+    /// Names the nodes that follow `path/…`, until the scope is dropped. Scopes within scopes join their paths.
+    ///
+    /// ```
+    /// use accelerant::{DType, export::GraphBuilder};
+    ///
+    /// let graph = GraphBuilder::new("scopes");
+    /// let x = graph.input("x", DType::F32, [3])?;
+    /// let layer = graph.scope("layers.0");
+    /// let y = x.relu()?;
+    /// drop(layer);
+    /// assert_eq!(y.name(), "layers.0/Relu");
+    /// assert_eq!(y.tanh()?.name(), "Tanh");
+    /// # Ok::<(), accelerant::Error>(())
+    /// ```
+    pub fn scope(&self, path: impl Into<String>) -> Scope {
+        let mut state = self.lock();
+        let depth = state.scope.len();
+        state.scope.push(path.into());
+        Scope { graph: self.clone(), depth }
     }
 
     /// Adds a key and a value to the model's metadata.
@@ -261,6 +272,21 @@ impl GraphBuilder {
     #[cfg(any(feature = "burn", feature = "candle"))]
     pub(crate) fn node_count(&self) -> usize {
         self.lock().graph.nodes.len()
+    }
+}
+
+/// A [scope](GraphBuilder::scope) of names, which ends when it is dropped.
+#[derive(Debug)]
+#[must_use = "the scope ends when it is dropped"]
+pub struct Scope {
+    graph: GraphBuilder,
+    /// The scopes around it.
+    depth: usize,
+}
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        self.graph.lock().scope.truncate(self.depth);
     }
 }
 

@@ -22,11 +22,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::spec::{DType, Shape, TensorSpec};
 use crate::tensor::HostTensor;
 
-pub use builder::{GraphBuilder, Node, Value};
+pub use builder::{GraphBuilder, Node, Scope, Value};
 pub(in crate::export) use infer::axis;
 #[cfg(any(feature = "burn", feature = "candle"))]
 pub(in crate::export) use ops::Around;
-pub use ops::{Conv, Pool};
+pub use ops::{Conv, Pool, Reduction};
 #[cfg(any(feature = "burn", feature = "candle"))]
 pub(crate) use ops::{Resized, factor};
 pub(in crate::export) use ops::{ints, scalar};

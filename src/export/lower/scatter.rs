@@ -67,7 +67,8 @@ pub(in crate::export) fn combine(
     };
     // Chosen, not multiplied: nothing of an infinite value goes to other cells.
     let chosen = |neutral: &Value| hit.select(&values, neutral);
-    let over = |neutral: &Value, reduce| fits(chosen(neutral)?.reduce(reduce, &[behind], false)?);
+    let over =
+        |neutral: &Value, reduce| fits(chosen(neutral)?.reduced(reduce, &[behind], false)?);
     // A cell itself is neutral among extremes.
     let own = || x.unsqueeze(&[behind]);
     match combined {

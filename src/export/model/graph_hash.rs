@@ -84,7 +84,7 @@ mod tests {
         let graph = GraphBuilder::new("layer");
         let x = graph.input("x", DType::F32, [2, 16])?;
         let w = graph.weight("w", Array2::from_elem((16, 16), weight))?;
-        let y = x.linear(&w, None, false)?.affine(factor, 0.0)?.clamp(Some(-limit), Some(limit))?;
+        let y = x.linear(&w, None)?.affine(factor, 0.0)?.clamp(Some(-limit), Some(limit))?;
         graph.output("y", &y)?;
         graph.finish()
     }

@@ -85,6 +85,7 @@ impl PartialEq for OnnxModel {
 
 /// A model and its weights apart, for consumers that take weights by pointer.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct SplitModel {
     /// The serialized model. The initializers in `weights` have name, type and shape, no data.
     pub bytes: Vec<u8>,

@@ -7,12 +7,11 @@ macro_rules! export_builders {
         impl $type {
             /// Makes axis 0 of every input the symbolic dimension `batch` with the sizes in `range`.
             /// [`OnnxModel::bind`](crate::export::OnnxModel::bind) does the same for an ONNX file.
-            ///
-            /// # Errors
-            /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) when the range is empty.
-            pub fn dynamic_batch(mut self, range: std::ops::RangeInclusive<usize>) -> $crate::Result<Self> {
-                self$(.$inner)?.batch = Some($crate::Dim::dynamic("batch", range)?);
-                Ok(self)
+            /// An empty range is an error of the export.
+            #[must_use]
+            pub fn dynamic_batch(mut self, range: std::ops::RangeInclusive<usize>) -> Self {
+                self$(.$inner)?.batch = Some($crate::export::BatchSizes::Range(range));
+                self
             }
 
             /// Makes axis 0 of every input the symbolic dimension `batch` of up to the largest of `sizes`, and tunes for each
@@ -26,17 +25,15 @@ macro_rules! export_builders {
             ///
             /// ```
             #[doc = concat!("# use accelerant::", $path, ";")]
-            #[doc = concat!("let options = ", stringify!($type), "::new().batch_sizes([1, 8, 32])?;")]
-            /// # Ok::<(), accelerant::Error>(())
+            #[doc = concat!("let options = ", stringify!($type), "::new().batch_sizes([1, 8, 32]);")]
             /// ```
             ///
-            /// # Errors
-            /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) without sizes, and for one of zero.
-            pub fn batch_sizes(mut self, sizes: impl IntoIterator<Item = usize>) -> $crate::Result<Self> {
-                let sizes: Vec<usize> = sizes.into_iter().collect();
-                let most = sizes.iter().copied().max().unwrap_or(1);
-                self$(.$inner)?.batch = Some($crate::Dim::dynamic("batch", 1..=most)?.tuned_for(sizes)?);
-                Ok(self)
+            /// No sizes, and a size of zero, are errors of the export.
+            #[must_use]
+            pub fn batch_sizes(mut self, sizes: impl IntoIterator<Item = usize>) -> Self {
+                let sizes = sizes.into_iter().collect();
+                self$(.$inner)?.batch = Some($crate::export::BatchSizes::Each(sizes));
+                self
             }
 
             /// Makes one axis of one input symbolic. The input is given by position or by name; equal names

@@ -4,7 +4,11 @@ mod builders;
 #[cfg(any(feature = "burn", feature = "candle"))]
 mod specs;
 
+use std::ops::RangeInclusive;
+
 use super::passes::precision::PrecisionOptions;
+#[cfg(any(feature = "burn", feature = "candle"))]
+use crate::error::Result;
 use crate::spec::Dim;
 
 pub(crate) use builders::export_builders;
@@ -14,13 +18,13 @@ pub(crate) use builders::export_builders;
 /// ```
 /// use accelerant::export::ExportOptions;
 ///
-/// let options = ExportOptions::new().dynamic_batch(1..=64)?.input_names(["pixels"]);
+/// let options = ExportOptions::new().dynamic_batch(1..=64).input_names(["pixels"]);
 /// # Ok::<(), accelerant::Error>(())
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct ExportOptions {
     pub(crate) name: Option<String>,
-    pub(crate) batch: Option<Dim>,
+    pub(crate) batch: Option<BatchSizes>,
     pub(crate) axes: Vec<(InputKey, usize, Dim)>,
     pub(crate) input_names: Vec<String>,
     pub(crate) output_names: Vec<String>,
@@ -31,6 +35,33 @@ pub struct ExportOptions {
     #[cfg(feature = "candle")]
     pub(crate) weight_names: crate::candle::WeightNames,
     pub(crate) precision: Option<PrecisionOptions>,
+}
+
+/// The sizes that the batch of a framework's model may have, as stated.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum BatchSizes {
+    Range(RangeInclusive<usize>),
+    Each(Vec<usize>),
+}
+
+impl BatchSizes {
+    /// The symbol of these sizes.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) where there are none.
+    #[cfg(any(feature = "burn", feature = "candle"))]
+    pub(crate) fn dim(&self) -> Result<Dim> {
+        match self {
+            Self::Range(range) => Dim::dynamic("batch", range.clone())
+                .map_err(|e| e.in_operation("OptimizeOptions::dynamic_batch")),
+            Self::Each(sizes) => {
+                let most = sizes.iter().copied().max().unwrap_or(1);
+                let dim = Dim::dynamic("batch", 1..=most.max(1));
+                dim.and_then(|dim| dim.tuned_for(sizes.iter().copied()))
+                    .map_err(|e| e.in_operation("OptimizeOptions::batch_sizes"))
+            }
+        }
+    }
 }
 
 /// An input of a model, by position, counted from 0, or by name.
@@ -45,6 +76,7 @@ pub struct ExportOptions {
 /// # Ok::<(), accelerant::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum InputKey {
     /// The position.
     Position(usize),

@@ -1,6 +1,6 @@
 //! The names and sizes that an export's options give to what a model takes and gives.
 
-use super::{ExportOptions, InputKey};
+use super::{BatchSizes, ExportOptions, InputKey};
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::{DType, Dim, Symbol, TensorSpec};
 
@@ -18,10 +18,11 @@ impl ExportOptions {
         inputs: &[(DType, Vec<usize>)],
     ) -> Result<Vec<TensorSpec>> {
         let names = names("input", &self.input_names, own)?;
+        let batch = self.batch.as_ref().map(BatchSizes::dim).transpose()?;
         let mut specs = Vec::with_capacity(inputs.len());
         for (name, (dtype, sizes)) in names.into_iter().zip(inputs) {
             let mut dims: Vec<Dim> = sizes.iter().copied().map(Dim::Fixed).collect();
-            if let (Some(batch), Some(first)) = (&self.batch, dims.first_mut()) {
+            if let (Some(batch), Some(first)) = (&batch, dims.first_mut()) {
                 *first = batch.clone();
             }
             specs.push(TensorSpec::new(name, *dtype, dims));

@@ -224,7 +224,7 @@ mod tests {
         assert_eq!(found(|x| x.mul(&half(&gate(x)?)?)), exact(5));
         let divided = |x: &Value| x.div(&x.scalar_like(2f64.sqrt())?)?.erf()?.affine(0.5, 0.5);
         assert_eq!(found(|x| x.mul(&divided(x)?)), exact(5));
-        assert_eq!(found(|x| x.gelu(true)), Some((Kind::TanhGelu, "Add".to_owned(), 9)));
+        assert_eq!(found(|x| x.gelu_tanh()), Some((Kind::TanhGelu, "Add".to_owned(), 9)));
         assert_eq!(found(Value::relu), Some((Kind::Relu, "Add".to_owned(), 1)));
     }
 

@@ -33,9 +33,9 @@ pub(super) fn replace<T>(
         match found {
             Some(found) => {
                 let made = node.output.iter().find(|name| !name.is_empty());
-                new.graph.enter(format!("{}.parts", made.map_or("", String::as_str)));
+                let scope = new.graph.scope(format!("{}.parts", made.map_or("", String::as_str)));
                 write(&new, node, found)?;
-                new.graph.leave();
+                drop(scope);
             }
             None => new.keep(node),
         }

@@ -109,6 +109,17 @@ impl Batching {
         items
     }
 
+    /// The inputs of one item as a batch that the model takes.
+    pub(super) fn alone(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>> {
+        stack(&[inputs], self.least.max(1))
+    }
+
+    /// The outputs of the item that was [alone](Self::alone).
+    pub(super) fn outputs_alone(&self, outputs: &[HostTensor]) -> Result<Vec<HostTensor>> {
+        let mut parts = self.take_apart(outputs, self.least.max(1), 1)?;
+        Ok(parts.pop().unwrap_or_default())
+    }
+
     /// The first `count` of the `rows` of all outputs, which go on sharing their memory.
     fn take_apart(
         &self,

@@ -1,16 +1,19 @@
 //! Pipelines: from a type of the caller's, through a model, to another type, for one item or many. On host tensors, for
-//! any executable. Knows no backend and keeps no state.
+//! any executable. Knows no backend. What runs in the background runs by `serving`.
 
 mod batching;
 mod inputs;
 mod scores;
+mod submit;
 
 pub use inputs::IntoInputs;
 pub use scores::{Scores, softmax, top_k};
+pub use submit::PendingItem;
 
 use std::{borrow::Borrow, error, fmt, sync::Arc};
 
 use self::batching::Batching;
+use self::submit::Background;
 use crate::backend::Executable;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::HostTensor;
@@ -60,6 +63,7 @@ pub struct Pipeline<T: ?Sized = [HostTensor], U = Vec<HostTensor>> {
     batching: Option<Batching>,
     pre: Pre<T>,
     post: Post<U>,
+    background: Arc<Background>,
 }
 
 impl Pipeline {
@@ -68,6 +72,7 @@ impl Pipeline {
     pub fn new(executable: impl Executable + 'static) -> Self {
         Self {
             batching: Batching::of(executable.signature()),
+            background: Arc::new(Background::of(&executable)),
             executable: Arc::new(executable),
             pre: Arc::new(|inputs| Ok(inputs.to_vec())),
             post: Arc::new(|outputs| Ok(outputs.to_vec())),
@@ -192,9 +197,9 @@ impl<U> Pipeline<[HostTensor], U> {
         self,
         f: impl Fn(&T) -> I + Send + Sync + 'static,
     ) -> Pipeline<T, U> {
-        let Self { executable, batching, pre, post } = self;
+        let Self { executable, batching, pre, post, background } = self;
         let pre = Arc::new(move |item: &T| pre(&f(item).into_inputs()?));
-        Pipeline { executable, batching, pre, post }
+        Pipeline { executable, batching, pre, post, background }
     }
 }
 
@@ -211,9 +216,9 @@ impl<T: ?Sized> Pipeline<T> {
     where
         E: Into<Box<dyn error::Error + Send + Sync>>,
     {
-        let Self { executable, batching, pre, post } = self;
+        let Self { executable, batching, pre, post, background } = self;
         let post = Arc::new(move |outputs: &[HostTensor]| f(&post(outputs)?).map_err(of_caller));
-        Pipeline { executable, batching, pre, post }
+        Pipeline { executable, batching, pre, post, background }
     }
 }
 
@@ -232,6 +237,7 @@ impl<T: ?Sized, U> Clone for Pipeline<T, U> {
             batching: self.batching.clone(),
             pre: self.pre.clone(),
             post: self.post.clone(),
+            background: self.background.clone(),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use super::joined::{BatchSizes, run_joined};
 use super::pending::{Pending, pair};
-use super::queue::{Limits, Queue, Request};
+use super::queue::{Limits, Queue};
 use super::workers::Workers;
 use crate::backend::Executable;
 use crate::error::{Error, ErrorKind, Result};
@@ -74,7 +74,7 @@ impl BatcherOptions {
     }
 }
 
-/// What a [`Batcher`] has done so far.
+/// What a [`Batcher`] has done so far, and what waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BatcherCounters {
@@ -84,6 +84,34 @@ pub struct BatcherCounters {
     pub rows: u64,
     /// The batches that they were run in.
     pub batches: u64,
+    /// Requests that wait now.
+    pub waiting: u64,
+    /// Requests that were refused because the queue was full.
+    pub refused: u64,
+    /// Requests whose handle was dropped before they were run.
+    pub withdrawn: u64,
+    /// Requests that got their outputs or an error.
+    pub done: u64,
+    /// Requests that got an error, of those that are done.
+    pub failed: u64,
+    /// The time from the submission of a request to its outputs or error, added up over all requests that are done.
+    pub latency: Duration,
+    /// The longest of these times.
+    pub longest_latency: Duration,
+}
+
+impl BatcherCounters {
+    /// The mean time from the submission of a request to its outputs or error. `None` before any request is done. The
+    /// difference of two counters gives the mean of the requests between.
+    ///
+    /// ```
+    /// # use accelerant::serving::BatcherCounters;
+    /// assert_eq!(BatcherCounters::default().mean_latency(), None);
+    /// ```
+    pub fn mean_latency(&self) -> Option<Duration> {
+        let nanos = self.latency.as_nanos().checked_div(self.done.into())?;
+        Some(Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
+    }
 }
 
 /// Gathers requests of many callers into batches, up to a size or a delay, whichever is first.
@@ -172,7 +200,8 @@ impl Batcher {
         let shapes = inputs.iter().map(|tensor| (tensor.dtype(), tensor.shape()));
         self.signature().check_inputs(shapes).map_err(in_operation)?;
         let (promise, pending) = pair();
-        self.0.queue.push(Request::new(inputs, promise)).map_err(in_operation)?;
+        let request = self.0.queue.request(inputs, promise);
+        self.0.queue.push(request).map_err(in_operation)?;
         Ok(pending)
     }
 
@@ -184,7 +213,7 @@ impl Batcher {
         self.submit(inputs)?.wait()
     }
 
-    /// What it did so far.
+    /// What the batcher did so far, and how many requests wait now.
     pub fn counters(&self) -> BatcherCounters {
         self.0.queue.counters()
     }

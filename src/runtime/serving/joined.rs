@@ -41,7 +41,7 @@ pub(super) fn run_joined(
     match parts {
         Ok(parts) => {
             for (request, outputs) in requests.into_iter().zip(parts) {
-                request.promise.fulfil(Ok(outputs));
+                request.fulfil(Ok(outputs));
             }
         }
         Err(e) if requests.len() > 1 && e.kind() != ErrorKind::Device => {
@@ -51,7 +51,7 @@ pub(super) fn run_joined(
         }
         Err(e) => {
             for request in requests {
-                request.promise.fulfil(Err(e.clone()));
+                request.fulfil(Err(e.clone()));
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     mem,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -16,15 +16,32 @@ use crate::tensor::HostTensor;
 pub(super) struct Request {
     pub(super) inputs: Vec<HostTensor>,
     pub(super) rows: usize,
-    pub(super) promise: Promise,
+    promise: Promise,
     since: Instant,
+    outcomes: Arc<Mutex<Outcomes>>,
+}
+
+/// What became of the requests that are done.
+#[derive(Clone, Copy, Default)]
+struct Outcomes {
+    done: u64,
+    failed: u64,
+    latency: Duration,
+    longest: Duration,
 }
 
 impl Request {
-    /// A request of inputs that were checked: at least one, each with rows.
-    pub(super) fn new(inputs: &[HostTensor], promise: Promise) -> Self {
-        let rows = inputs[0].shape()[0];
-        Self { inputs: inputs.to_vec(), rows, promise, since: Instant::now() }
+    /// Gives the outputs, or why there are none, and counts.
+    pub(super) fn fulfil(self, outputs: Result<Vec<HostTensor>>) {
+        let took = self.since.elapsed();
+        let mut outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        outcomes.done += 1;
+        outcomes.failed += u64::from(outputs.is_err());
+        outcomes.latency += took;
+        outcomes.longest = outcomes.longest.max(took);
+        // What is woken may ask for the counters.
+        drop(outcomes);
+        self.promise.fulfil(outputs);
     }
 
     fn is_wanted(&self) -> bool {
@@ -49,6 +66,7 @@ pub(super) struct Queue {
     limits: Limits,
     state: Mutex<State>,
     changed: Condvar,
+    outcomes: Arc<Mutex<Outcomes>>,
 }
 
 #[derive(Default)]
@@ -61,7 +79,8 @@ struct State {
 
 impl Queue {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, state: Mutex::default(), changed: Condvar::new() }
+        let (state, outcomes) = Default::default();
+        Self { limits, state, changed: Condvar::new(), outcomes }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -70,7 +89,18 @@ impl Queue {
     }
 
     pub(super) fn counters(&self) -> BatcherCounters {
-        self.lock().counters
+        let state = self.lock();
+        let counters = BatcherCounters { waiting: state.waiting() as u64, ..state.counters };
+        drop(state);
+        let Outcomes { done, failed, latency, longest: longest_latency } =
+            *self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        BatcherCounters { done, failed, latency, longest_latency, ..counters }
+    }
+
+    /// A request of inputs that were checked: at least one, each with rows.
+    pub(super) fn request(&self, inputs: &[HostTensor], promise: Promise) -> Request {
+        let (rows, outcomes) = (inputs[0].shape()[0], self.outcomes.clone());
+        Request { inputs: inputs.to_vec(), rows, promise, since: Instant::now(), outcomes }
     }
 
     /// # Errors
@@ -82,7 +112,10 @@ impl Queue {
         // Dropped without the lock: the memory of tensors may be the callers' own, with code of theirs.
         let withdrawn = if full(&state) { state.remove_withdrawn() } else { Vec::new() };
         let refused = match full(&state) {
-            true => Some(request),
+            true => {
+                state.counters.refused += 1;
+                Some(request)
+            }
             false => {
                 match state.groups.iter_mut().find(|group| group[0].fits(&request)) {
                     Some(group) => group.push_back(request),
@@ -156,6 +189,7 @@ impl State {
             withdrawn.extend::<VecDeque<_>>(others);
         }
         self.groups.retain(|group| !group.is_empty());
+        self.counters.withdrawn += withdrawn.len() as u64;
         withdrawn
     }
 
@@ -185,6 +219,7 @@ impl State {
         if self.groups[group].is_empty() {
             self.groups.swap_remove(group);
         }
+        self.counters.withdrawn += withdrawn.len() as u64;
         if !batch.is_empty() {
             self.counters.batches += 1;
             self.counters.requests += batch.len() as u64;

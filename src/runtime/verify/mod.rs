@@ -20,7 +20,7 @@ use crate::tensor::HostTensor;
 /// How a module is [verified](InferenceModule::verify_with).
 ///
 /// ```
-/// use accelerant::{BackendKind, backend::Registry, verify::VerifyOptions};
+/// use accelerant::{BackendKind, Registry, verify::VerifyOptions};
 ///
 /// let options = VerifyOptions::new()
 ///     .reference(Registry::default().require(BackendKind::Tract))

@@ -16,10 +16,10 @@ const MOST_CONTEXTS: usize = 8;
 /// How TensorRT builds and runs.
 ///
 /// ```
-/// use accelerant::backend::tensorrt::TensorRtOptions;
+/// use accelerant::{OptimizeOptions, backend::tensorrt::TensorRtOptions};
 ///
-/// let options = TensorRtOptions::default().workspace(1 << 30).tf32(false).cuda_graph(true);
-/// # let _ = options;
+/// let tensorrt = TensorRtOptions::default().workspace(1 << 30).tf32(false).cuda_graph(true);
+/// let options = OptimizeOptions::new().tensorrt(tensorrt);
 /// ```
 #[derive(Clone)]
 pub struct TensorRtOptions {

@@ -10,7 +10,7 @@ impl Lowering<'_> {
         let (out, value) = match operation {
             Op::Relu(op) => (&op.out, self.value(&op.input)?.relu()?),
             Op::LeakyRelu(op) => (&op.out, self.value(&op.lhs)?.leaky_relu(number(&op.rhs)?)?),
-            Op::Gelu(op) => (&op.out, self.value(&op.input)?.gelu(false)?),
+            Op::Gelu(op) => (&op.out, self.value(&op.input)?.gelu()?),
             Op::PRelu(op) => {
                 // One slope a channel, along axis 1.
                 let (x, mut slope) = (self.value(&op.lhs)?, self.value(&op.rhs)?);

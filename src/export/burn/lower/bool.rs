@@ -24,14 +24,14 @@ impl Lowering<'_> {
     pub(super) fn test_all(&mut self, op: &ReduceOpIr, reduce: &'static str) -> Result<Value> {
         let x = set(&self.value(&op.input)?)?;
         let axes: Vec<i64> = (0..x.rank() as i64).collect();
-        let found = x.reduce(reduce, &axes, false)?.unsqueeze(&[0])?;
+        let found = x.reduced(reduce, &axes, false)?.unsqueeze(&[0])?;
         found.greater(&found.scalar_like(0.0)?)
     }
 
     /// As [`test_all`](Self::test_all), along an axis, which is kept.
     pub(super) fn test_dim(&mut self, op: &ReduceDimOpIr, reduce: &'static str) -> Result<Value> {
         let x = set(&self.value(&op.input)?)?;
-        let found = x.reduce(reduce, &[op.axis as i64], true)?;
+        let found = x.reduced(reduce, &[op.axis as i64], true)?;
         found.greater(&found.scalar_like(0.0)?)
     }
 }

@@ -81,7 +81,7 @@ impl Lowering<'_> {
             strides[axis - 1] = strides[axis] * sizes[axis] as i64;
         }
         let strides = self.graph.constant("strides", HostTensor::from_vec([depth], strides)?);
-        let flat = indices.mul(&strides)?.reduce("ReduceSum", &[-1], false)?;
+        let flat = indices.mul(&strides)?.reduced("ReduceSum", &[-1], false)?;
         let rest: Vec<Option<Dim>> = sizes[depth..].iter().map(|&n| Some(Dim::Fixed(n))).collect();
         let joined = |first: Option<Dim>| [vec![first], rest.clone()].concat();
         let cells = sizes[..depth].iter().product();

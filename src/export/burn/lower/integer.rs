@@ -89,7 +89,7 @@ impl Lowering<'_> {
                 Bits::Xor => x.add(&y)?.sub(&both)?.sub(&both)?,
             };
             let weights = self.graph.constant("weights", powers(dtype)?);
-            parts.push(result.mul(&weights)?.reduce("ReduceSum", &[-1], false)?);
+            parts.push(result.mul(&weights)?.reduced("ReduceSum", &[-1], false)?);
         }
         // The highest part overflows into the sign, as it should.
         let factor = parts[0].scalar_like(65536.0)?;

@@ -30,6 +30,7 @@ use super::tensors;
 use super::trace::{self, Trace};
 use super::{BurnGraph, modules};
 use crate::error::{Error, ErrorKind, Result};
+use crate::export::interface::Interface;
 use crate::export::report::{Owner, Refusal, Report};
 use crate::export::{GraphBuilder, OnnxModel, Target, Value};
 use crate::spec::{DType, Dim};
@@ -78,14 +79,9 @@ pub(super) fn lower(source: &BurnGraph, target: Target) -> Result<Outcome> {
     for (position, (operation, path)) in trace.operations.iter().zip(paths).enumerate() {
         lowering.twins = source.others.iter().filter_map(|t| t.operations.get(position)).collect();
         let before = graph.node_count();
-        let scoped = !path.is_empty();
-        if scoped {
-            graph.enter(path.as_str());
-        }
+        let scope = (!path.is_empty()).then(|| graph.scope(path.as_str()));
         let lowered = lowering.operation(operation);
-        if scoped {
-            graph.leave();
-        }
+        drop(scope);
         let owner = Owner { operation: trace::name(operation).into(), module: path, position };
         owners.resize(before, None);
         owners.resize(graph.node_count(), Some(owner.clone()));
@@ -122,6 +118,16 @@ pub(super) fn lower(source: &BurnGraph, target: Target) -> Result<Outcome> {
         let value = lowering.by_id(*id)?;
         lowering.output(name, &value, *own)?;
     }
+    let named = |types: &[DType]| types.iter().map(ToString::to_string).collect();
+    let layout = &source.layout;
+    let interface = Interface {
+        framework: "burn".to_owned(),
+        inputs: named(&layout.input_types),
+        outputs: named(&layout.output_types),
+        input_lengths: layout.inputs.clone(),
+        output_lengths: layout.outputs.clone(),
+    };
+    interface.write(&graph);
     Ok(Outcome { report, owners, model: Some((graph.finish()?, done)) })
 }
 

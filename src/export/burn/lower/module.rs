@@ -17,7 +17,7 @@ impl Lowering<'_> {
             Op::Linear(op) => {
                 let bias = op.bias.as_ref().map(|bias| self.value(bias)).transpose()?;
                 let weight = self.value(&op.weight)?;
-                (&op.out, self.value(&op.x)?.linear(&weight, bias.as_ref(), false)?)
+                (&op.out, self.value(&op.x)?.linear(&weight, bias.as_ref())?)
             }
             Op::Conv1d(op) => {
                 let o = &op.options;

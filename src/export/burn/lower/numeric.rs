@@ -52,7 +52,7 @@ impl Lowering<'_> {
             Op::ProdDim(op) => (&op.out, self.reduce_dim(op, "ReduceProd")?),
             Op::MaxAbsDim(op) => {
                 let x = self.value(&op.input)?.abs()?;
-                (&op.out, x.reduce("ReduceMax", &[op.axis as i64], true)?)
+                (&op.out, x.reduced("ReduceMax", &[op.axis as i64], true)?)
             }
             Op::Sum(op) => (&op.out, self.sum_all(op)?),
             Op::Mean(op) => (&op.out, self.mean_all(op)?),
@@ -61,8 +61,8 @@ impl Lowering<'_> {
             Op::Prod(op) => (&op.out, self.reduce_all(op, "ReduceProd")?),
             Op::MaxAbs(op) => (&op.out, self.max_abs(op)?),
             Op::SumDims(op) => (&op.out, self.sum_dims(&op.input, &op.axes)?),
-            Op::ArgMax(op) => (&op.out, self.value(&op.input)?.arg("ArgMax", op.axis as i64)?),
-            Op::ArgMin(op) => (&op.out, self.value(&op.input)?.arg("ArgMin", op.axis as i64)?),
+            Op::ArgMax(op) => (&op.out, self.value(&op.input)?.arg_max(op.axis as i64)?),
+            Op::ArgMin(op) => (&op.out, self.value(&op.input)?.arg_min(op.axis as i64)?),
             Op::MaxDimWithIndices(op) => return self.dim_with_indices(op, "ReduceMax", "ArgMax"),
             Op::MinDimWithIndices(op) => return self.dim_with_indices(op, "ReduceMin", "ArgMin"),
             Op::CumSum(op) => (&op.out, self.cumulative_sum(op)?),

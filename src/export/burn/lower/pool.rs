@@ -70,7 +70,7 @@ impl Lowering<'_> {
             return Err(unsupported(text).at_axis(axis + 2));
         }
         let cells = self.windows(&value, pool, &out.shape[2..], Some(lowest(value.dtype())))?;
-        cells.reduce("ReduceMax", &[2], false)
+        cells.reduced("ReduceMax", &[2], false)
     }
 
     /// Runtimes differ in what they divide by where a last window hangs over the end. That is
@@ -84,7 +84,7 @@ impl Lowering<'_> {
     ) -> Result<Value> {
         let value = self.value(x)?;
         if !pool.ceil_mode {
-            return value.average_pool(&pool, include_pad);
+            return value.average_pool_of(&pool, include_pad);
         }
         let mut pads = vec![0i64; 2 * value.rank()];
         let mut counts: ndarray::ArrayD<f32> =
@@ -120,7 +120,7 @@ impl Lowering<'_> {
         let padded = node.input(&value.scalar_like(0.0)?).build()?;
         let none = vec![(0, 0); pool.kernel.len()];
         let plain = Pool { padding: none, ceil_mode: false, ..pool };
-        padded.average_pool(&plain, true)?.mul(&factors.cast(value.dtype())?)
+        padded.average_pool_padded(&plain)?.mul(&factors.cast(value.dtype())?)
     }
 
     /// Windows that divide the input evenly are an ordinary average pool; one window is global.
@@ -141,14 +141,14 @@ impl Lowering<'_> {
         if output.iter().zip(&lengths).all(|(&size, length)| length % size == 0) {
             let kernel: Vec<usize> = output.iter().zip(&lengths).map(|(o, n)| n / o).collect();
             let (zeros, ones) = (vec![0; kernel.len()], vec![1; kernel.len()]);
-            return value.average_pool(&pool((&kernel, &kernel, &zeros, &ones), false), true);
+            return value.average_pool_padded(&pool((&kernel, &kernel, &zeros, &ones), false));
         }
         for (i, (&size, length)) in output.iter().zip(lengths).enumerate() {
             let axis = i + 2;
             let windows = (0..size).map(|window| {
                 let (start, end) = (window * length / size, ((window + 1) * length).div_ceil(size));
                 let part = self.part(&value, axis, start, end as i64, 1)?;
-                part.reduce("ReduceMean", &[axis as i64], true)
+                part.reduced("ReduceMean", &[axis as i64], true)
             });
             let windows = windows.collect::<Result<Vec<_>>>()?;
             value = self.graph.concat(&windows.iter().collect::<Vec<_>>(), axis as i64)?;
@@ -182,7 +182,7 @@ impl Lowering<'_> {
 
         let counts: Vec<usize> = out.shape[2..].to_vec();
         let cells = self.windows(&value, pool, &counts, Some(lowest(value.dtype())))?;
-        let which = cells.arg("ArgMax", 2)?.squeeze(&[2])?;
+        let which = cells.arg_max(2)?.squeeze(&[2])?;
         // Position of each cell of each window in the picture, `[cells, windows..]`.
         let kernel = pool.kernel.iter().product::<usize>();
         let windows = counts.iter().product::<usize>();

@@ -10,7 +10,7 @@ use crate::spec::Dim;
 impl Lowering<'_> {
     /// Burn keeps a reduced axis with size 1.
     pub(super) fn reduce_dim(&mut self, op: &ReduceDimOpIr, onnx: &'static str) -> Result<Value> {
-        self.value(&op.input)?.reduce(onnx, &[op.axis as i64], true)
+        self.value(&op.input)?.reduced(onnx, &[op.axis as i64], true)
     }
 
     pub(super) fn sum_dims(&mut self, input: &TensorIr, axes: &[usize]) -> Result<Value> {
@@ -53,7 +53,7 @@ impl Lowering<'_> {
     /// The mean of integers is their sum over their number, rounded towards zero.
     fn count(&mut self, x: &Value, dims: &[Dim]) -> Result<Value> {
         let sizes = self.graph.shape_tensor(dims, &[x])?;
-        sizes.reduce("ReduceProd", &[0], false)?.counted()?.cast(x.dtype())
+        sizes.reduced("ReduceProd", &[0], false)?.counted()?.cast(x.dtype())
     }
 
     pub(super) fn dim_with_indices(
@@ -63,7 +63,7 @@ impl Lowering<'_> {
         arg: &'static str,
     ) -> Result<()> {
         let (x, axis) = (self.value(&op.tensor)?, op.dim as i64);
-        self.bind(&op.out, x.reduce(reduce, &[axis], true)?)?;
+        self.bind(&op.out, x.reduced(reduce, &[axis], true)?)?;
         self.bind(&op.out_indices, x.arg(arg, axis)?)
     }
 }
@@ -75,5 +75,5 @@ fn sum(x: &Value) -> Result<Value> {
 
 fn all(x: &Value, onnx: &'static str) -> Result<Value> {
     let axes: Vec<i64> = (0..x.rank() as i64).collect();
-    x.reduce(onnx, &axes, false)?.unsqueeze(&[0])
+    x.reduced(onnx, &axes, false)?.unsqueeze(&[0])
 }

@@ -35,8 +35,8 @@ pub(super) fn unary(op: Unary, x: &Value, dtype: CandleType) -> Result<Value> {
         Unary::Erf => x.erf(),
         Unary::Exp => x.exp(),
         Unary::Floor => x.floor(),
-        Unary::Gelu => x.gelu(true),
-        Unary::GeluErf => x.gelu(false),
+        Unary::Gelu => x.gelu_tanh(),
+        Unary::GeluErf => x.gelu(),
         Unary::HardSigmoid => {
             let node = x.graph().node("HardSigmoid").input(x);
             node.attr("alpha", 1.0 / 6.0).attr("beta", 0.5).build()

@@ -18,6 +18,7 @@ use super::tape::{Binary, Op, Recurrent};
 use super::trace::{Step, Trace};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::graph::Around;
+use crate::export::interface::Interface;
 use crate::export::lower::batch_first;
 use crate::export::report::{Owner, Refusal, Report};
 use crate::export::sizes::Column;
@@ -85,13 +86,9 @@ pub(super) fn lower(trace: &Trace, target: Target) -> Result<Outcome> {
             continue;
         }
         let before = lowering.graph.node_count();
-        if !step.scope.is_empty() {
-            lowering.graph.enter(&*step.scope);
-        }
+        let scope = (!step.scope.is_empty()).then(|| lowering.graph.scope(&*step.scope));
         let value = lowering.step(i);
-        if !step.scope.is_empty() {
-            lowering.graph.leave();
-        }
+        drop(scope);
         let owner = Owner { operation: step.op.name(), module: step.scope.clone(), position };
         lowering.graph.with_graph(|graph| {
             let made = graph.nodes[before..].iter().filter_map(|node| node.output.first());
@@ -104,6 +101,10 @@ pub(super) fn lower(trace: &Trace, target: Target) -> Result<Outcome> {
     for (name, step) in trace.outputs.iter().filter(|_| refusals.is_empty()) {
         lowering.output(name, lowering.value(*step), trace.steps[*step].dtype)?;
     }
+    let named = |types: Vec<CandleType>| types.iter().map(|own| own.as_str().to_owned()).collect();
+    let (inputs, outputs) = (named(trace.input_dtypes()), named(trace.output_dtypes()));
+    let framework = "candle".to_owned();
+    Interface { framework, inputs, outputs, ..Interface::default() }.write(&lowering.graph);
     let model = if refusals.is_empty() { Some(lowering.graph.finish()?) } else { None };
     Ok(Outcome { report: Report::new(count, refusals), owners, model })
 }
@@ -273,7 +274,7 @@ impl Lowering<'_> {
             Op::Cast => types::cast(x, trace.steps[step.inputs[0]].dtype, step.dtype),
             Op::Prelu => self.graph.node("PRelu").input(x).input(&inputs[1]).build(),
             Op::MatMul => x.matmul(&inputs[1]),
-            Op::Linear => x.linear(&inputs[1], inputs.get(2), true),
+            Op::Linear => x.linear_by_outputs(&inputs[1], inputs.get(2)),
             Op::Conv { padding, stride, dilation, groups } => {
                 let options = windows::conv(x, [*padding, *stride, *dilation, *groups]);
                 x.conv(&inputs[1], inputs.get(2), &options)

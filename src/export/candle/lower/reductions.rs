@@ -12,7 +12,7 @@ use crate::tensor::HostTensor;
 pub(super) fn rms_norm(x: &Value, weight: &Value, eps: f64) -> Result<Value> {
     let narrow = matches!(x.dtype(), DType::F16 | DType::BF16);
     let wide = if narrow { x.cast(DType::F32)? } else { x.clone() };
-    let mean = wide.mul(&wide)?.reduce("ReduceMean", &[-1], true)?;
+    let mean = wide.mul(&wide)?.reduced("ReduceMean", &[-1], true)?;
     let normed = wide.div(&mean.affine(1.0, eps)?.sqrt()?)?;
     normed.cast(x.dtype())?.mul(weight)
 }
@@ -42,7 +42,7 @@ impl Lowering<'_> {
             Reduce::Min => "ReduceMin",
             Reduce::Sum => return x.sum(&axes, keepdim),
         };
-        x.reduce(op_type, &axes, keepdim)
+        x.reduced(op_type, &axes, keepdim)
     }
 
     /// The sum times one over the count, which is a whole number in candle: 0 for more than one.
@@ -67,8 +67,8 @@ impl Lowering<'_> {
     /// Sum of squares around the mean, over the count less one.
     pub(super) fn variance(&self, step: &Step, x: &Value, dim: usize) -> Result<Value> {
         let axes = [dim as i64];
-        let centered = x.sub(&x.reduce("ReduceMean", &axes, true)?)?;
-        let sum = centered.mul(&centered)?.reduce("ReduceSum", &axes, true)?;
+        let centered = x.sub(&x.reduced("ReduceMean", &axes, true)?)?;
+        let sum = centered.mul(&centered)?.reduced("ReduceSum", &axes, true)?;
         let size = &self.dims_of(step.inputs[0])[dim];
         match size.fixed() {
             Some(size) => sum.affine(1.0 / (size as f64 - 1.0), 0.0),

@@ -47,7 +47,7 @@ pub(super) fn pool(
         dilations: vec![1; 2],
         ceil_mode: false,
     };
-    if max { x.max_pool(&options) } else { x.average_pool(&options, false) }
+    if max { x.max_pool(&options) } else { x.average_pool(&options) }
 }
 
 impl Lowering<'_> {

@@ -15,11 +15,12 @@ use crate::tensor::HostTensor;
 /// let graph = GraphBuilder::new("convolution");
 /// let x = graph.input("x", DType::F32, [1, 3, 8, 8])?;
 /// let weight = graph.weight("weight", Array4::<f32>::zeros((16, 3, 3, 3)))?;
-/// let options = Conv { strides: vec![2, 2], padding: vec![(1, 1); 2], dilations: vec![1, 1], groups: 1 };
+/// let options = Conv::new(2).strides([2, 2]).padding([(1, 1); 2]);
 /// assert_eq!(x.conv(&weight, None, &options)?.shape().to_string(), "[1, 16, 4, 4]");
 /// # Ok::<(), accelerant::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Conv {
     /// Step of the window along each axis.
     pub strides: Vec<usize>,
@@ -32,7 +33,19 @@ pub struct Conv {
 }
 
 /// Parameters of a pooling window along its spatial axes.
+///
+/// ```
+/// use accelerant::{DType, export::{GraphBuilder, Pool}};
+///
+/// let graph = GraphBuilder::new("pooling");
+/// let x = graph.input("x", DType::F32, [1, 3, 9, 9])?;
+/// assert_eq!(x.max_pool(&Pool::new([2, 2]))?.shape().to_string(), "[1, 3, 4, 4]");
+/// let options = Pool::new([3, 3]).strides([1, 1]).padding([(1, 1); 2]);
+/// assert_eq!(x.average_pool(&options)?.shape().to_string(), "[1, 3, 9, 9]");
+/// # Ok::<(), accelerant::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Pool {
     /// Size of the window along each axis.
     pub kernel: Vec<usize>,
@@ -44,6 +57,81 @@ pub struct Pool {
     pub dilations: Vec<usize>,
     /// Whether a last window that hangs over the end counts.
     pub ceil_mode: bool,
+}
+
+impl Conv {
+    /// A window over this number of spatial axes: steps and distances of 1, no padding, one group.
+    pub fn new(axes: usize) -> Self {
+        let (strides, dilations) = (vec![1; axes], vec![1; axes]);
+        Self { strides, padding: vec![(0, 0); axes], dilations, groups: 1 }
+    }
+
+    /// Sets the step of the window along each axis.
+    #[must_use]
+    pub fn strides(mut self, strides: impl Into<Vec<usize>>) -> Self {
+        self.strides = strides.into();
+        self
+    }
+
+    /// Sets the zeros before and after each axis.
+    #[must_use]
+    pub fn padding(mut self, padding: impl Into<Vec<(usize, usize)>>) -> Self {
+        self.padding = padding.into();
+        self
+    }
+
+    /// Sets the distance of the kernel's elements along each axis.
+    #[must_use]
+    pub fn dilations(mut self, dilations: impl Into<Vec<usize>>) -> Self {
+        self.dilations = dilations.into();
+        self
+    }
+
+    /// Sets the number of groups that the channels are divided into.
+    #[must_use]
+    pub fn groups(mut self, groups: usize) -> Self {
+        self.groups = groups;
+        self
+    }
+}
+
+impl Pool {
+    /// Windows of these sizes side by side: each begins where the one before ends. No padding, and a window that hangs over
+    /// the end does not count.
+    pub fn new(kernel: impl Into<Vec<usize>>) -> Self {
+        let kernel = kernel.into();
+        let (strides, axes) = (kernel.clone(), kernel.len());
+        let (padding, dilations) = (vec![(0, 0); axes], vec![1; axes]);
+        Self { kernel, strides, padding, dilations, ceil_mode: false }
+    }
+
+    /// Sets the step of the window along each axis.
+    #[must_use]
+    pub fn strides(mut self, strides: impl Into<Vec<usize>>) -> Self {
+        self.strides = strides.into();
+        self
+    }
+
+    /// Sets the cells before and after each axis.
+    #[must_use]
+    pub fn padding(mut self, padding: impl Into<Vec<(usize, usize)>>) -> Self {
+        self.padding = padding.into();
+        self
+    }
+
+    /// Sets the distance of the window's cells along each axis.
+    #[must_use]
+    pub fn dilations(mut self, dilations: impl Into<Vec<usize>>) -> Self {
+        self.dilations = dilations.into();
+        self
+    }
+
+    /// Sets whether a last window that hangs over the end counts.
+    #[must_use]
+    pub fn ceil_mode(mut self, counted: bool) -> Self {
+        self.ceil_mode = counted;
+        self
+    }
 }
 
 impl Value {
@@ -62,8 +150,8 @@ impl Value {
     /// [`ErrorKind::InvalidArgument`] when there is no such axis.
     pub fn log_softmax(&self, axis: i64) -> Result<Value> {
         let x = self.wide()?;
-        let shifted = x.sub(&x.reduce("ReduceMax", &[axis], true)?)?;
-        let sum = shifted.exp()?.reduce("ReduceSum", &[axis], true)?;
+        let shifted = x.sub(&x.reduced("ReduceMax", &[axis], true)?)?;
+        let sum = shifted.exp()?.reduced("ReduceSum", &[axis], true)?;
         shifted.sub(&sum.log()?)?.cast(self.dtype)
     }
 
@@ -102,12 +190,30 @@ impl Value {
         }
     }
 
-    /// A fully connected layer: `x @ weight + bias` with `weight` as `[in, out]`, or as
-    /// `[out, in]` when `transposed`. One Gemm for a matrix, else MatMul and Add.
+    /// A fully connected layer: `x @ weight + bias` with `weight` as `[in, out]`, as Burn has weights. One Gemm for a matrix,
+    /// else MatMul and Add.
     ///
     /// # Errors
     /// [`ErrorKind::ShapeMismatch`] naming weight or bias.
-    pub fn linear(&self, weight: &Value, bias: Option<&Value>, transposed: bool) -> Result<Value> {
+    pub fn linear(&self, weight: &Value, bias: Option<&Value>) -> Result<Value> {
+        self.linear_of(weight, bias, false)
+    }
+
+    /// As [`linear`](Self::linear), with `weight` as `[out, in]`, as PyTorch and Candle have weights.
+    ///
+    /// # Errors
+    /// As [`linear`](Self::linear).
+    pub fn linear_by_outputs(&self, weight: &Value, bias: Option<&Value>) -> Result<Value> {
+        self.linear_of(weight, bias, true)
+    }
+
+    /// Both, for code that gets the order of the weight.
+    pub(in crate::export) fn linear_of(
+        &self,
+        weight: &Value,
+        bias: Option<&Value>,
+        transposed: bool,
+    ) -> Result<Value> {
         if self.rank() == 2 && weight.rank() == 2 {
             let node = self.graph.node("Gemm").input(self).input(weight).input_opt(bias);
             return if transposed { node.attr("transB", 1).build() } else { node.build() };
@@ -144,13 +250,30 @@ impl Value {
             .build()
     }
 
-    /// Mean of each window; padding counts as zeros when `count_include_pad`, else not at all.
+    /// Mean of each window. Padding does not count.
     ///
     /// # Errors
     /// [`ErrorKind::ShapeMismatch`] when the window does not fit;
     /// [`ErrorKind::UnsupportedOperation`] for dilations, which the operator has only from
     /// operator set 19 on.
-    pub fn average_pool(&self, options: &Pool, count_include_pad: bool) -> Result<Value> {
+    pub fn average_pool(&self, options: &Pool) -> Result<Value> {
+        self.average_pool_of(options, false)
+    }
+
+    /// Mean of each window. Padding counts as zeros.
+    ///
+    /// # Errors
+    /// As [`average_pool`](Self::average_pool).
+    pub fn average_pool_padded(&self, options: &Pool) -> Result<Value> {
+        self.average_pool_of(options, true)
+    }
+
+    /// Both, for code that gets whether padding counts.
+    pub(in crate::export) fn average_pool_of(
+        &self,
+        options: &Pool,
+        count_include_pad: bool,
+    ) -> Result<Value> {
         let mut node =
             self.graph.node("AveragePool").input(self).attr("kernel_shape", ints(&options.kernel));
         if options.dilations.iter().any(|&dilation| dilation != 1) {

@@ -19,6 +19,7 @@ pub use layers::{Conv, Pool};
 pub(in crate::export) use pads::Around;
 #[cfg(any(feature = "burn", feature = "candle"))]
 pub(crate) use resize::{Resized, factor};
+pub use shapes::Reduction;
 
 use super::Value;
 use crate::error::{Error, ErrorKind, Result};
@@ -248,11 +249,23 @@ impl Value {
         self.mul(&self.sigmoid()?)
     }
 
-    /// The Gaussian error linear unit (Hendrycks and Gimpel, 2016), exact or in its tanh form.
+    /// The Gaussian error linear unit (Hendrycks and Gimpel, 2016), exact, by the error function.
     ///
     /// # Errors
     /// [`ErrorKind::DTypeMismatch`] for types that are not floating point.
-    pub fn gelu(&self, tanh: bool) -> Result<Value> {
+    pub fn gelu(&self) -> Result<Value> {
+        self.gelu_by(false)
+    }
+
+    /// The Gaussian error linear unit in its tanh form, which is near the [exact](Self::gelu) one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::DTypeMismatch`] for types that are not floating point.
+    pub fn gelu_tanh(&self) -> Result<Value> {
+        self.gelu_by(true)
+    }
+
+    fn gelu_by(&self, tanh: bool) -> Result<Value> {
         if self.graph.target.has_gelu() {
             let node = self.graph.node("Gelu").input(self);
             return node.attr("approximate", if tanh { "tanh" } else { "none" }).build();

@@ -53,7 +53,7 @@ impl Value {
     pub(crate) fn sum(&self, axes: &[i64], keep_dims: bool) -> Result<Value> {
         match self.of_nothing(0.0, axes, keep_dims)? {
             Some(sum) => Ok(sum),
-            None => self.reduce("ReduceSum", axes, keep_dims),
+            None => self.reduced("ReduceSum", axes, keep_dims),
         }
     }
 
@@ -61,7 +61,7 @@ impl Value {
     pub(crate) fn mean(&self, axes: &[i64], keep_dims: bool) -> Result<Value> {
         match self.of_nothing(f64::NAN, axes, keep_dims)? {
             Some(mean) => Ok(mean),
-            None => self.reduce("ReduceMean", axes, keep_dims),
+            None => self.reduced("ReduceMean", axes, keep_dims),
         }
     }
 

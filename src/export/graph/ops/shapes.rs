@@ -6,6 +6,47 @@ use crate::export::graph::{GraphBuilder, Value, infer};
 use crate::spec::{Dim, Shape};
 use crate::tensor::HostTensor;
 
+/// What [`Value::reduce`] computes along axes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reduction {
+    /// The sum.
+    Sum,
+    /// The mean.
+    Mean,
+    /// The largest value.
+    Max,
+    /// The smallest value.
+    Min,
+    /// The product.
+    Prod,
+    /// The sum of the absolute values.
+    L1,
+    /// The root of the sum of the squares.
+    L2,
+    /// The sum of the squares.
+    SumSquare,
+    /// The logarithm of the sum of the exponentials.
+    LogSumExp,
+}
+
+impl Reduction {
+    /// ONNX's operator.
+    const fn operator(self) -> &'static str {
+        match self {
+            Self::Sum => "ReduceSum",
+            Self::Mean => "ReduceMean",
+            Self::Max => "ReduceMax",
+            Self::Min => "ReduceMin",
+            Self::Prod => "ReduceProd",
+            Self::L1 => "ReduceL1",
+            Self::L2 => "ReduceL2",
+            Self::SumSquare => "ReduceSumSquare",
+            Self::LogSumExp => "ReduceLogSumExp",
+        }
+    }
+}
+
 impl Value {
     /// Slices along `axis` at `indices`. The axes of `indices` take the place of `axis`.
     ///
@@ -32,12 +73,24 @@ impl Value {
         self.gather(&places, axis as i64)
     }
 
-    /// The position of the largest (`ArgMax`) or smallest (`ArgMin`) value along an axis, as i64; the first of several. The
-    /// axis is kept with size 1.
+    /// The position of the largest value along an axis, as i64; the first of several. The axis is kept with size 1.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] when there is no such axis.
-    pub fn arg(&self, op: &'static str, axis: i64) -> Result<Value> {
+    pub fn arg_max(&self, axis: i64) -> Result<Value> {
+        self.arg("ArgMax", axis)
+    }
+
+    /// The position of the smallest value along an axis, as i64; the first of several. The axis is kept with size 1.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] when there is no such axis.
+    pub fn arg_min(&self, axis: i64) -> Result<Value> {
+        self.arg("ArgMin", axis)
+    }
+
+    /// [`arg_max`](Self::arg_max) or [`arg_min`](Self::arg_min), by the operator.
+    pub(in crate::export) fn arg(&self, op: &'static str, axis: i64) -> Result<Value> {
         self.graph.node(op).input(self).attr("axis", axis).build()
     }
 
@@ -158,12 +211,39 @@ impl Value {
         self.graph.node("Unsqueeze").input(self).input(&axes).build()
     }
 
-    /// Sum, mean, smallest or largest value along axes: `op` is `ReduceSum`, `ReduceMean`, ... Along none it is the
-    /// value itself.
+    /// Sum, mean, smallest or largest value along axes, which are gone afterwards. Along no axes, this is the value itself.
+    ///
+    /// ```
+    /// use accelerant::{DType, export::{GraphBuilder, Reduction}};
+    ///
+    /// let graph = GraphBuilder::new("mean");
+    /// let x = graph.input("x", DType::F32, [2, 3, 8, 8])?;
+    /// assert_eq!(x.reduce(Reduction::Mean, &[-2, -1])?.shape().to_string(), "[2, 3]");
+    /// assert_eq!(x.reduce_keepdim(Reduction::Mean, &[-2, -1])?.shape().to_string(), "[2, 3, 1, 1]");
+    /// # Ok::<(), accelerant::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] when there is no such axis.
-    pub fn reduce(&self, op: &'static str, axes: &[i64], keep_dims: bool) -> Result<Value> {
+    pub fn reduce(&self, reduction: Reduction, axes: &[i64]) -> Result<Value> {
+        self.reduced(reduction.operator(), axes, false)
+    }
+
+    /// As [`reduce`](Self::reduce), but the axes stay with size 1.
+    ///
+    /// # Errors
+    /// As [`reduce`](Self::reduce).
+    pub fn reduce_keepdim(&self, reduction: Reduction, axes: &[i64]) -> Result<Value> {
+        self.reduced(reduction.operator(), axes, true)
+    }
+
+    /// A reduction by its operator.
+    pub(in crate::export) fn reduced(
+        &self,
+        op: &'static str,
+        axes: &[i64],
+        keep_dims: bool,
+    ) -> Result<Value> {
         // No axes mean all of them to ONNX.
         if axes.is_empty() {
             return Ok(self.clone());

@@ -255,7 +255,7 @@ fn read(name: String, view: &View, rows: &[usize], outputs: usize) -> Option<(us
 impl Plan {
     fn write(&self, new: &Rewriter) -> Result<()> {
         let Self { layer, .. } = self;
-        new.graph.enter(format!("{}.rows", layer.y));
+        let scope = new.graph.scope(format!("{}.rows", layer.y));
         let fixed =
             |dims: &[usize]| dims.iter().map(|&dim| Some(Dim::Fixed(dim))).collect::<Vec<_>>();
         let x = new.known(&self.root).transpose(&self.order)?;
@@ -263,7 +263,7 @@ impl Plan {
         let mut read = Vec::new();
         for part in &self.parts {
             let (weight, bias) = self.parameters(new, part);
-            let y = x.linear(&weight, bias.as_ref(), layer.transposed)?;
+            let y = x.linear_of(&weight, bias.as_ref(), layer.transposed)?;
             for end in &part.read {
                 let value = shaped(y.clone(), &fixed(&end.dims))?.transpose(&end.order)?;
                 // Each name is made by a node of its own.
@@ -273,7 +273,7 @@ impl Plan {
                 read.push((value, &end.name));
             }
         }
-        new.graph.leave();
+        drop(scope);
         for (value, name) in read {
             new.named(&value, name);
         }

@@ -147,7 +147,7 @@ mod tests {
                 let zeros = vec![0u8; 16 * dtype.size()];
                 let weight = HostTensor::from_bytes(dtype, [4, 4], zeros).unwrap();
                 let weight = x.graph().constant("weight", weight);
-                Ok(vec![x.linear(&weight, None, false)?.linear(&weight, None, false)?])
+                Ok(vec![x.linear(&weight, None)?.linear(&weight, None)?])
             });
             operators(&model).iter().filter(|operator| **operator == "Transpose").count()
         };

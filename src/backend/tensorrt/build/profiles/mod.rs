@@ -22,16 +22,31 @@ use crate::spec::{Dim, Signature, Symbol};
 /// ```
 /// use accelerant::backend::tensorrt::{Profiles, TensorRtOptions};
 ///
-/// let profiles = Profiles::new().named("single").range("batch", 1, 1, 1)?
-///     .next().named("many").range("batch", 1, 32, 64)?;
+/// let profiles = Profiles::new().named("single").range("batch", 1, 1, 1)
+///     .another().named("many").range("batch", 1, 32, 64);
 /// let options = TensorRtOptions::default().profiles(profiles);
 ///
 /// // From samples: the range from the smallest to the largest size, tuned for the most frequent one.
 /// let profiles = Profiles::from_samples("length", [7, 12, 12, 9])?;
 /// # Ok::<(), accelerant::Error>(())
 /// ```
+///
+/// A range that is none is an error of the build: [`InvalidArgument`](crate::ErrorKind::InvalidArgument).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Profiles(Vec<Profile>);
+pub struct Profiles(Vec<Profile>, Fault);
+
+/// The first thing that was stated and makes no sense, if any was. A build reports it.
+#[derive(Clone, Debug, Default)]
+struct Fault(Option<Error>);
+
+impl PartialEq for Fault {
+    fn eq(&self, other: &Self) -> bool {
+        let text = |fault: &Self| fault.0.as_ref().map(ToString::to_string);
+        text(self) == text(other)
+    }
+}
+
+impl Eq for Fault {}
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Profile {
@@ -56,13 +71,23 @@ impl Profile {
 
 impl Default for Profiles {
     fn default() -> Self {
-        Self(vec![Profile::default()])
+        Self(vec![Profile::default()], Fault::default())
     }
 }
 
 fn no_samples() -> Error {
     Error::new(ErrorKind::InvalidArgument, "no sizes to make a profile of")
         .in_operation("optimization profiles")
+}
+
+impl Fault {
+    fn add(&mut self, error: Error) {
+        self.0.get_or_insert(error);
+    }
+
+    fn check(&self) -> Result<()> {
+        self.0.clone().map_or(Ok(()), Err)
+    }
 }
 
 impl Profiles {
@@ -81,23 +106,18 @@ impl Profiles {
         self
     }
 
-    /// Narrows a symbol in the last profile: its smallest, tuned and largest size.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidArgument`] when not `min <= opt <= max`.
-    pub fn range(
-        mut self,
-        symbol: impl Into<String>,
-        min: usize,
-        opt: usize,
-        max: usize,
-    ) -> Result<Self> {
+    /// Narrows a symbol in the last profile: its smallest, tuned and largest size, `min <= opt <= max`.
+    #[must_use]
+    pub fn range(mut self, symbol: impl Into<String>, min: usize, opt: usize, max: usize) -> Self {
         let name = symbol.into();
-        let range = Symbol::new(name.as_str(), min, opt, max)?;
-        if let Some(last) = self.0.last_mut() {
-            last.ranges.insert(name, range);
+        match (Symbol::new(name.as_str(), min, opt, max), self.0.last_mut()) {
+            (Ok(range), Some(last)) => {
+                last.ranges.insert(name, range);
+            }
+            (Ok(_), None) => {}
+            (Err(error), _) => self.1.add(error),
         }
-        Ok(self)
+        self
     }
 
     /// Puts profiles for single sizes of a symbol before the last profile, which stays for all other sizes. The new profiles
@@ -111,23 +131,23 @@ impl Profiles {
     /// ```
     /// # use accelerant::backend::tensorrt::Profiles;
     /// // Five profiles: batches of 1 and 8 by texts of 64 and 128 tokens, and all other sizes.
-    /// let profiles = Profiles::new().sizes("batch", [1, 8])?.sizes("length", [64, 128])?;
-    /// # Ok::<(), accelerant::Error>(())
+    /// let profiles = Profiles::new().sizes("batch", [1, 8]).sizes("length", [64, 128]);
     /// ```
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidArgument`] without sizes.
+    #[must_use]
     pub fn sizes(
         mut self,
         symbol: impl Into<String>,
         sizes: impl IntoIterator<Item = usize>,
-    ) -> Result<Self> {
+    ) -> Self {
         let name = symbol.into();
         let sizes = sizes.into_iter().map(|size| Symbol::new(name.as_str(), size, size, size));
-        let sizes = sizes.collect::<Result<Vec<_>>>()?;
-        if sizes.is_empty() {
-            return Err(no_samples());
-        }
+        let sizes = match sizes.collect::<Result<Vec<_>>>() {
+            Ok(sizes) if !sizes.is_empty() => sizes,
+            stated => {
+                self.1.add(stated.err().unwrap_or_else(no_samples));
+                return self;
+            }
+        };
         let all = self.0.pop().unwrap_or_default();
         let of_others = |profile: &Profile| profile.single && !profile.ranges.contains_key(&name);
         let combined = self.0.iter().any(of_others);
@@ -142,12 +162,12 @@ impl Profiles {
             profiles.extend(all.with_each(&sizes));
         }
         profiles.push(all);
-        Ok(Self(profiles))
+        Self(profiles, self.1)
     }
 
     /// For the sizes that a model's symbols are [tuned for](Symbol::tuned_for) alone, and for all of the range. Where
     /// single sizes are `faster`, for the optima of other symbols too, and the smallest of what is on the first axis.
-    pub(crate) fn usual(signature: &Signature, faster: bool) -> Result<Self> {
+    pub(crate) fn usual(signature: &Signature, faster: bool) -> Self {
         let inputs = || signature.inputs.iter().map(|spec| spec.shape.dims());
         let first = inputs().find_map(|dims| dims.first()?.symbol());
         let symbols: BTreeMap<&str, &Symbol> =
@@ -163,9 +183,9 @@ impl Profiles {
                 stated => stated.iter().rev().copied().filter(|&size| size != opt).collect(),
             };
             // The one to tune for most first, for which a context is made.
-            profiles = profiles.sizes(name, [opt].into_iter().chain(others))?;
+            profiles = profiles.sizes(name, [opt].into_iter().chain(others));
         }
-        Ok(profiles)
+        profiles
     }
 
     /// States the values of an input that decides shapes, for the last profile: the smallest, the tuned and the largest value
@@ -175,31 +195,34 @@ impl Profiles {
     /// ```
     /// # use accelerant::backend::tensorrt::Profiles;
     /// // The second input of an ONNX `Reshape`: from one column to 64.
-    /// let profiles = Profiles::new().values("sizes", [1, 1], [8, 16], [64, 64])?;
-    /// # Ok::<(), accelerant::Error>(())
+    /// let profiles = Profiles::new().values("sizes", [1, 1], [8, 16], [64, 64]);
     /// ```
     ///
-    /// # Errors
-    /// [`ErrorKind::InvalidArgument`] when not `min <= opt <= max` at each element, with the input as the tensor and the
-    /// element as the axis.
+    /// Where not `min <= opt <= max` at an element, the error of the build has the input as the tensor and the element as
+    /// the axis.
+    #[must_use]
     pub fn values(
         mut self,
         input: impl Into<String>,
         min: impl Into<Vec<i64>>,
         opt: impl Into<Vec<i64>>,
         max: impl Into<Vec<i64>>,
-    ) -> Result<Self> {
+    ) -> Self {
         let name = input.into();
-        let range = ValueRange::new(&name, min.into(), opt.into(), max.into())?;
-        if let Some(last) = self.0.last_mut() {
-            last.values.insert(name, range);
+        let range = ValueRange::new(&name, min.into(), opt.into(), max.into());
+        match (range, self.0.last_mut()) {
+            (Ok(range), Some(last)) => {
+                last.values.insert(name, range);
+            }
+            (Ok(_), None) => {}
+            (Err(error), _) => self.1.add(error),
         }
-        Ok(self)
+        self
     }
 
     /// Begins another profile, of the whole range of every symbol.
     #[must_use]
-    pub fn next(mut self) -> Self {
+    pub fn another(mut self) -> Self {
         self.0.push(Profile::default());
         self
     }
@@ -211,6 +234,7 @@ impl Profiles {
         signature: &Signature,
         deciding: &[usize],
     ) -> Result<Vec<Vec<ProfileShape>>> {
+        self.1.check()?;
         let dynamic: Vec<_> =
             signature.inputs.iter().filter(|spec| spec.shape.is_dynamic()).collect();
         let symbols: Vec<&Symbol> =

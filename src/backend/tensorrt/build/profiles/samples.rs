@@ -50,7 +50,9 @@ impl Profiles {
         let mut seen = Seen::default();
         samples.into_iter().for_each(|size| seen.count(size));
         let (min, opt, max) = seen.range().ok_or_else(no_samples)?;
-        Self::new().range(symbol, min, opt, max)
+        let profile = Self::new().range(symbol, min, opt, max);
+        profile.1.check()?;
+        Ok(profile)
     }
 
     /// One profile, for inputs of a model that were seen: each of its symbols as in
@@ -127,8 +129,9 @@ impl Profiles {
             return Err(no_samples());
         }
         let ranges = seen.iter().filter_map(|(name, seen)| Some((name, seen.range()?)));
-        ranges.into_iter().try_fold(Self::new(), |profile, (name, (min, opt, max))| {
+        let one = |profile: Self, (name, (min, opt, max)): (&&str, _)| {
             profile.range(*name, min, opt, max)
-        })
+        };
+        Ok(ranges.into_iter().fold(Self::new(), one))
     }
 }

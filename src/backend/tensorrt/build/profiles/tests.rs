@@ -12,8 +12,7 @@ fn signature() -> Signature {
 
 #[test]
 fn each_profile_narrows_the_symbols_it_names() {
-    let profiles =
-        Profiles::new().range("batch", 1, 2, 4).unwrap().next().range("length", 5, 5, 5).unwrap();
+    let profiles = Profiles::new().range("batch", 1, 2, 4).another().range("length", 5, 5, 5);
     let told = profiles.of(&signature(), &[]).unwrap();
     let of = |profile: usize, input: usize| {
         let shape = &told[profile][input];
@@ -31,28 +30,30 @@ fn ranges(profiles: &Profiles) -> Vec<String> {
 
 #[test]
 fn single_sizes_come_before_all_others() {
-    let profiles = Profiles::new().named("rest").range("batch", 1, 2, 32).unwrap();
-    let batches = profiles.sizes("batch", [1, 8]).unwrap();
+    let profiles = Profiles::new().named("rest").range("batch", 1, 2, 32);
+    let batches = profiles.sizes("batch", [1, 8]);
     assert_eq!(ranges(&batches), ["[batch=1..=1]", "[batch=8..=8]", "[batch=1..=32]"]);
     assert_eq!(batches.names(), ["", "", "rest"]);
-    let both = batches.clone().sizes("length", [5, 64]).unwrap();
+    let both = batches.clone().sizes("length", [5, 64]);
     let of = |batch, length| format!("[batch={batch}..={batch}, length={length}..={length}]");
     let whole = "[batch=1..=32]".to_owned();
     assert_eq!(ranges(&both), [of(1, 5), of(1, 64), of(8, 5), of(8, 64), whole]);
-    assert!(batches.clone().sizes("length", []).is_err());
-    let more = batches.sizes("batch", [16]).unwrap();
+    let none = batches.clone().sizes("length", []).range("batch", 1, 2, 3);
+    assert_eq!(none.of(&signature(), &[]).err().unwrap().kind(), ErrorKind::InvalidArgument);
+    let turned = Profiles::new().range("batch", 4, 2, 1).of(&signature(), &[]).err().unwrap();
+    assert!(turned.message().contains("min 4 <= opt 2 <= max 1"), "{turned}");
+    let more = batches.sizes("batch", [16]);
     assert_eq!(ranges(&more)[1..3], ["[batch=8..=8]", "[batch=16..=16]"]);
-    let few = Profiles::new().range("batch", 1, 2, 4).unwrap().next();
-    let few = few.sizes("batch", [8]).unwrap();
+    let few = Profiles::new().range("batch", 1, 2, 4).another();
+    let few = few.sizes("batch", [8]);
     assert_eq!(ranges(&few), ["[batch=1..=4]", "[batch=8..=8]", "[]"]);
-    let outside = Profiles::new().sizes("batch", [65]).unwrap();
+    let outside = Profiles::new().sizes("batch", [65]);
     assert!(outside.of(&signature(), &[]).is_err(), "more than the model takes");
 }
 
 #[test]
 fn the_usual_sizes_are_those_tuned_for() {
-    let usual =
-        |signature: &Signature, faster| ranges(&Profiles::usual(signature, faster).unwrap());
+    let usual = |signature: &Signature, faster| ranges(&Profiles::usual(signature, faster));
     let tuned = "[batch=64..=64, length=64..=64]";
     let single = "[batch=1..=1, length=64..=64]";
     assert_eq!(usual(&signature(), true), [tuned, single, "[]"]);
@@ -80,14 +81,14 @@ fn the_usual_sizes_are_those_tuned_for() {
 #[test]
 fn samples_become_a_range_tuned_for_the_most_frequent() {
     let profiles = Profiles::from_samples("batch", [7, 12, 9, 12, 9]).unwrap();
-    assert_eq!(profiles, Profiles::new().range("batch", 7, 12, 12).unwrap());
+    assert_eq!(profiles, Profiles::new().range("batch", 7, 12, 12));
     assert!(Profiles::from_samples("batch", []).is_err());
 }
 
 #[test]
 fn a_profile_that_the_model_has_not_is_refused() {
     for (symbol, max, said) in [("bach", 2, "`bach`"), ("batch", 65, "1..=64")] {
-        let profiles = Profiles::new().range(symbol, 1, 1, max).unwrap();
+        let profiles = Profiles::new().range(symbol, 1, 1, max);
         let error = profiles.of(&signature(), &[]).err().unwrap();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
         assert!(error.to_string().contains(said), "{error}");
@@ -98,8 +99,8 @@ fn a_profile_that_the_model_has_not_is_refused() {
 fn samples_of_all_inputs_become_ranges_of_all_symbols() {
     let signature = signature();
     let shapes = [(3, 9), (1, 9), (3, 2)].map(|(batch, length)| [[batch, 8], [length, 8]]);
-    let expected = Profiles::new().range("batch", 1, 3, 3).unwrap();
-    let expected = expected.range("length", 2, 9, 9).unwrap();
+    let expected = Profiles::new().range("batch", 1, 3, 3);
+    let expected = expected.range("length", 2, 9, 9);
     assert_eq!(Profiles::from_shapes(&signature, shapes).unwrap(), expected);
     let tensor = |shape: [usize; 2]| {
         HostTensor::from_vec(shape, vec![0.0f32; shape.iter().product()]).unwrap()
@@ -120,9 +121,9 @@ fn samples_of_all_inputs_become_ranges_of_all_symbols() {
 
 #[test]
 fn names_are_of_one_profile_each() {
-    let two = |a: &str, b: &str| Profiles::new().named(a).next().next().named(b);
+    let two = |a: &str, b: &str| Profiles::new().named(a).another().another().named(b);
     assert_eq!(two("a", "b").names(), ["a", "", "b"]);
-    assert!(Profiles::new().next().names().is_empty());
+    assert!(Profiles::new().another().names().is_empty());
     assert!(two("a", "b").of(&signature(), &[]).is_ok());
     let mut fixed = signature();
     fixed.inputs.iter_mut().for_each(|spec| spec.shape = Shape::from([1, 8]));

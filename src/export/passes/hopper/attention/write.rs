@@ -68,14 +68,14 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     fn changed(&mut self, node: &NodeProto, change: Change, attention: &Attention) -> Result<()> {
-        self.new.graph.enter(format!("{}.aligned", node.output[0]));
+        let scope = self.new.graph.scope(format!("{}.aligned", node.output[0]));
         let (input, value) = match change {
             Change::Keys => (1, self.keys(&node.input[1], attention)?),
             Change::Added(i) => (i, self.padded(&node.input[i], 1, attention)?),
             Change::Scores => (0, self.hidden(&node.input[0], attention)?),
             Change::Values => (1, self.padded(&node.input[1], 2, attention)?),
         };
-        self.new.graph.leave();
+        drop(scope);
         let mut node = node.clone();
         node.input[input] = value.name().to_owned();
         self.new.keep(&node);

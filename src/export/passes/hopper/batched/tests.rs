@@ -19,7 +19,7 @@ fn layer(x: &Value, name: &str, inputs: usize, outputs: usize) -> Value {
     let (graph, dtype) = (x.graph(), x.dtype());
     let weight = zeros(graph, &format!("{name}.weight"), dtype, &[outputs, inputs]);
     let bias = zeros(graph, &format!("{name}.bias"), dtype, &[outputs]);
-    x.linear(&weight, Some(&bias), true).unwrap()
+    x.linear_by_outputs(&weight, Some(&bias)).unwrap()
 }
 
 fn weight_of(x: &Value, i: usize) -> Value {
@@ -40,7 +40,7 @@ fn several(dtype: DType, dims: &[usize], outputs: &[usize]) -> OnnxModel {
 
 fn network(dtype: DType, rows: usize, hidden: usize) -> OnnxModel {
     model(dtype, &[1, rows, WIDTH], |x| {
-        Ok(vec![layer(&layer(x, "up", WIDTH, hidden).gelu(false)?, "down", hidden, WIDTH)])
+        Ok(vec![layer(&layer(x, "up", WIDTH, hidden).gelu()?, "down", hidden, WIDTH)])
     })
 }
 
@@ -138,7 +138,9 @@ fn heads_are_divided_and_turned_for_all_layers_at_once() {
 fn an_exact_gelu_of_many_halves_is_in_halves() {
     let of = |dtype, rows, [width, hidden]: [usize; 2], tanh| {
         model(dtype, &[1, rows, width], |x| {
-            Ok(vec![layer(&layer(x, "up", width, hidden).gelu(tanh)?, "down", hidden, width)])
+            let up = layer(x, "up", width, hidden);
+            let hidden_values = if tanh { up.gelu_tanh()? } else { up.gelu()? };
+            Ok(vec![layer(&hidden_values, "down", hidden, width)])
         })
     };
     let model = of(DType::F16, 1024, [768, 3072], false);
@@ -181,7 +183,7 @@ fn a_network_whose_hidden_values_are_used_elsewhere_stays() {
     let down = |x: &Value| layer(x, "down", HIDDEN, WIDTH);
     let bodies: &[(&str, Body)] = &[
         ("an output", |x, h| Ok(vec![x.clone(), h.clone()])),
-        ("a sum", |x, h| Ok(vec![x.clone(), h.reduce("ReduceSum", &[-1], false)?])),
+        ("a sum", |x, h| Ok(vec![x.clone(), h.reduced("ReduceSum", &[-1], false)?])),
         ("another layer", |x, h| Ok(vec![x.clone(), layer(h, "other", HIDDEN, WIDTH)])),
     ];
     for (name, body) in bodies {
@@ -215,7 +217,7 @@ fn names_of_values_stay_and_shared_weights_are_stacked_once() {
         let weights: Vec<Value> = (0..3).map(|i| weight(format!("weight{i}"))).collect();
         let mut x = x.clone();
         for _ in 0..2 {
-            let parts = weights.iter().map(|w| x.linear(w, None, true));
+            let parts = weights.iter().map(|w| x.linear_by_outputs(w, None));
             let parts = parts.collect::<Result<Vec<_>>>()?;
             x = parts[0].add(&parts[1])?.mul(&parts[2])?;
         }
@@ -242,13 +244,13 @@ fn names_of_values_stay_and_shared_weights_are_stacked_once() {
 fn layers_of_unlike_or_unknown_parameters_stay() {
     type Body = fn(&Value, usize) -> Result<Value>;
     let bodies: [(&str, Body, bool); 5] = [
-        ("alike", |x, i| x.linear(&weight_of(x, i), None, true), true),
-        ("one of them by inputs", |x, i| x.linear(&weight_of(x, i), None, i > 0), true),
+        ("alike", |x, i| x.linear_by_outputs(&weight_of(x, i), None), true),
+        ("one of them by inputs", |x, i| x.linear_of(&weight_of(x, i), None, i > 0), true),
         (
             "a bias for one of them",
             |x, i| {
                 let bias = zeros(x.graph(), &format!("bias{i}"), DType::F32, &[WIDTH]);
-                x.linear(&weight_of(x, i), (i > 0).then_some(&bias), true)
+                x.linear_by_outputs(&weight_of(x, i), (i > 0).then_some(&bias))
             },
             false,
         ),
@@ -256,11 +258,15 @@ fn layers_of_unlike_or_unknown_parameters_stay() {
             "a bias that is computed, and added to the product",
             |x, i| {
                 let bias = zeros(x.graph(), &format!("bias{i}"), DType::F32, &[WIDTH]);
-                x.linear(&weight_of(x, i), Some(&bias.neg()?), true)
+                x.linear_by_outputs(&weight_of(x, i), Some(&bias.neg()?))
             },
             true,
         ),
-        ("a weight that is computed", |x, i| x.linear(&weight_of(x, i).neg()?, None, true), false),
+        (
+            "a weight that is computed",
+            |x, i| x.linear_by_outputs(&weight_of(x, i).neg()?, None),
+            false,
+        ),
     ];
     for (name, body, expected) in bodies {
         let model = model(DType::F32, &[1, 128, WIDTH], |x| (0..3).map(|i| body(x, i)).collect());

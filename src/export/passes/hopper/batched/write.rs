@@ -51,7 +51,7 @@ impl Writer<'_> {
         let weight = self.weight(&weights, first.transposed, layers.len(), |graph| {
             stack(weights.iter().map(|name| parameter(graph, name)))
         })?;
-        self.new.graph.enter(format!("{}.batched", first.y));
+        let scope = self.new.graph.scope(format!("{}.batched", first.y));
         let x = self.rows(&first.x)?;
         let mut y = x.matmul(&weight)?;
         if first.bias.is_some() {
@@ -77,7 +77,7 @@ impl Writer<'_> {
                 }
             }
         }
-        self.new.graph.leave();
+        drop(scope);
         Ok(())
     }
 
@@ -87,13 +87,13 @@ impl Writer<'_> {
         let weight = self.weight(&[&layer.weight], layer.transposed, parts, |graph| {
             in_parts(parameter(graph, &layer.weight), outputs, parts)
         })?;
-        self.new.graph.enter(format!("{}.batched", layer.y));
+        let scope = self.new.graph.scope(format!("{}.batched", layer.y));
         let mut y = self.rows(&layer.x)?.matmul(&weight)?;
         if let Some(bias) = &layer.bias {
             let bias = parameter(self.graph, bias).reshape([parts, 1, layer.outputs / parts])?;
             y = y.add(&self.new.graph.constant("bias", bias))?;
         }
-        self.new.graph.leave();
+        drop(scope);
         Ok(y)
     }
 
@@ -108,7 +108,7 @@ impl Writer<'_> {
     fn halves(&mut self, layer: &Linear, activated: &str) -> Result<()> {
         let weight = self.new.known(&layer.weight);
         let weight = if layer.transposed { weight.transpose(&[1, 0])? } else { weight };
-        self.new.graph.enter(format!("{}.halves", layer.y));
+        let scope = self.new.graph.scope(format!("{}.halves", layer.y));
         let y = self.new.of(&layer.x).matmul(&weight)?;
         let bias = layer.bias.as_ref().expect("the layer has a bias");
         let bias = parameter(self.graph, bias);
@@ -117,10 +117,10 @@ impl Writer<'_> {
         for (i, y) in self.split(&y, y.rank() - 1, 2)?.iter().enumerate() {
             let bias = bias.bytes().slice(i * bytes..(i + 1) * bytes);
             let bias = HostTensor::from_bytes(layer.x.dtype, [half], bias)?;
-            halves.push(y.add(&self.new.graph.constant("bias", bias))?.gelu(false)?);
+            halves.push(y.add(&self.new.graph.constant("bias", bias))?.gelu()?);
         }
         let y = self.new.graph.concat(&[&halves[0], &halves[1]], -1)?;
-        self.new.graph.leave();
+        drop(scope);
         self.new.named(&y, activated);
         Ok(())
     }
@@ -128,11 +128,11 @@ impl Writer<'_> {
     /// The parts are put side by side again, where TensorRT turns them for the heads anyway.
     fn wide(&mut self, layer: &Linear) -> Result<()> {
         let parts = self.divided(layer, STACKED)?;
-        self.new.graph.enter(format!("{}.batched", layer.y));
+        let scope = self.new.graph.scope(format!("{}.batched", layer.y));
         let mut dims = layer.x.shape.dims().to_vec();
         *dims.last_mut().expect("the rank is 2 or more") = Dim::Fixed(layer.outputs);
         let y = self.shaped(&parts.transpose(&[1, 0, 2])?, dims, &layer.x)?;
-        self.new.graph.leave();
+        drop(scope);
         self.new.named(&y, &layer.y);
         Ok(())
     }
@@ -145,8 +145,8 @@ impl Writer<'_> {
         let weight = self.weight(&[&layer.weight], layer.transposed, PARTS, |graph| {
             in_parts(parameter(graph, &layer.weight), inputs, PARTS)
         })?;
-        self.new.graph.enter(format!("{}.batched", layer.y));
-        let sum = x.matmul(&weight)?.reduce("ReduceSum", &[0], false)?;
+        let scope = self.new.graph.scope(format!("{}.batched", layer.y));
+        let sum = x.matmul(&weight)?.reduced("ReduceSum", &[0], false)?;
         let mut dims = up.x.shape.dims().to_vec();
         *dims.last_mut().expect("the rank is 2 or more") = Dim::Fixed(layer.outputs);
         let mut y = self.shaped(&sum, dims, &up.x)?;
@@ -154,7 +154,7 @@ impl Writer<'_> {
             y = y.add(&self.new.known(bias))?;
         }
         self.new.named(&y, &layer.y);
-        self.new.graph.leave();
+        drop(scope);
         Ok(())
     }
 

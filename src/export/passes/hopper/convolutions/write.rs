@@ -90,9 +90,8 @@ impl Writer<'_> {
     /// Squares of as many pixels as the window is moved become channels; it then goes from square to square.
     fn squares(&mut self, convolution: &Convolution, sizes: [usize; 2]) -> Result<()> {
         let Convolution { axes: [rows, columns], inputs, bias, y, .. } = convolution;
-        self.new.graph.enter(format!("{}.squares", y.name));
+        let scope = self.new.graph.scope(format!("{}.squares", y.name));
         let weight = self.weight(convolution, 1, |weight| convolution.weight_of_squares(weight))?;
-        let graph = &self.new.graph;
         let mut x = self.new.of(&convolution.x);
         let [below, right] = [(0, rows), (1, columns)].map(|(i, axis)| {
             let pixels = x.dims()[i + 2].fixed().unwrap_or_default();
@@ -110,7 +109,7 @@ impl Writer<'_> {
         let x = x.reshape(&[None, channels, height, width])?;
         let bias = bias.as_ref().map(|bias| self.new.known(bias));
         let result = x.conv(&weight, bias.as_ref(), &options([1, 1], [(0, 0); 2], 1))?;
-        graph.leave();
+        drop(scope);
         self.new.named(&result, &y.name);
         Ok(())
     }
@@ -118,7 +117,7 @@ impl Writer<'_> {
     /// Each group makes all outputs of its part of the inputs.
     fn groups(&mut self, convolution: &Convolution, groups: usize) -> Result<()> {
         let Convolution { outputs, y, .. } = convolution;
-        self.new.graph.enter(format!("{}.groups", y.name));
+        let scope = self.new.graph.scope(format!("{}.groups", y.name));
         let make = |weight: &HostTensor| convolution.weight_of_groups(weight, groups);
         let weight = self.weight(convolution, groups, make)?;
         let graph = &self.new.graph;
@@ -128,26 +127,26 @@ impl Writer<'_> {
         let mut dims: Vec<Option<Dim>> = y.shape.dims().iter().cloned().map(Some).collect();
         dims.insert(1, fixed(groups));
         debug_assert_eq!(dims[2], fixed(*outputs));
-        let mut sum = parts.reshape(&dims)?.reduce("ReduceSum", &[1], false)?;
+        let mut sum = parts.reshape(&dims)?.reduced("ReduceSum", &[1], false)?;
         if let Some(bias) = &convolution.bias {
             let bias = parameter(self.graph, bias).reshape([*outputs, 1, 1])?;
             sum = sum.add(&graph.constant("bias", bias))?;
         }
-        graph.leave();
+        drop(scope);
         self.new.named(&sum, &y.name);
         Ok(())
     }
 
     fn sum(&self, sum: &Sum<'_>) -> Result<()> {
         let graph = &self.new.graph;
-        graph.enter(format!("{}.sum", sum.y));
+        let scope = graph.scope(format!("{}.sum", sum.y));
         let [first, second] = &sum.branches;
         let inputs = [self.inputs(first.convolution)?, self.inputs(second.convolution)?];
         let x = graph.concat(&[&inputs[0], &inputs[1]], 1)?;
         let (weight, bias) = (sum.weight.clone(), sum.bias.clone());
         let (weight, bias) = (graph.constant("weight", weight), graph.constant("bias", bias));
         let result = x.conv(&weight, Some(&bias), &options([1, 1], [(0, 0); 2], 1))?;
-        graph.leave();
+        drop(scope);
         self.new.named(&result, sum.y);
         Ok(())
     }

@@ -15,7 +15,7 @@ fn weight(graph: &GraphBuilder, dtype: DType, shape: &[usize]) -> Value {
 
 fn layer(x: &Value, inputs: usize, outputs: usize) -> Result<Value> {
     let weight_of = |shape: &[usize]| weight(x.graph(), x.dtype(), shape);
-    x.linear(&weight_of(&[outputs, inputs]), Some(&weight_of(&[outputs])), true)
+    x.linear_by_outputs(&weight_of(&[outputs, inputs]), Some(&weight_of(&[outputs])))
 }
 
 fn norm(x: &Value) -> Result<Value> {
@@ -23,7 +23,7 @@ fn norm(x: &Value) -> Result<Value> {
 }
 
 fn network(x: &Value) -> Result<Value> {
-    layer(&layer(x, WIDTH, 4 * WIDTH)?.gelu(false)?, 4 * WIDTH, WIDTH)
+    layer(&layer(x, WIDTH, 4 * WIDTH)?.gelu()?, 4 * WIDTH, WIDTH)
 }
 
 /// What looks at all rows: attention of one head.
@@ -101,7 +101,7 @@ fn what_is_added_to_each_row_gets_more_of_them() {
 fn sums_over_what_a_row_has_go_on() {
     let normed = |axis: i64, kept: bool| {
         changes(&model(DType::F32, &[1, 100, WIDTH], |x| {
-            let scale = x.mul(x)?.reduce("ReduceMean", &[axis], kept)?;
+            let scale = x.mul(x)?.reduced("ReduceMean", &[axis], kept)?;
             let scale = if kept { scale } else { scale.unsqueeze(&[axis])? };
             let scale = scale.affine(1.0, 1e-5)?;
             let root = x.graph().node("Sqrt").input(&scale).build()?;

@@ -94,9 +94,9 @@ impl Writer<'_> {
         let value = self.new.known(name);
         let mut padding = vec![(0, 0); value.rank()];
         padding[value.rank() - 2].1 = self.rows.next_multiple_of(ALIGNED) - self.rows;
-        self.new.graph.enter(format!("{name}.rows"));
+        let scope = self.new.graph.scope(format!("{name}.rows"));
         let value = value.pad(&padding)?;
-        self.new.graph.leave();
+        drop(scope);
         // What had no more rows is there without them.
         self.cut.insert(name.to_owned());
         self.more.insert(name.to_owned(), value.clone());
@@ -108,9 +108,9 @@ impl Writer<'_> {
         if let Some(value) = self.more.get(name).cloned()
             && self.cut.insert(name.to_owned())
         {
-            self.new.graph.enter(format!("{name}.rows"));
+            let scope = self.new.graph.scope(format!("{name}.rows"));
             let value = value.slice(-2, 0, Some(self.rows as i64))?;
-            self.new.graph.leave();
+            drop(scope);
             self.new.named(&value, name);
         }
         Ok(())
