@@ -80,6 +80,11 @@ impl Default for TensorRtOptions {
 }
 
 impl TensorRtOptions {
+    /// The first device, and everything else as the library has it.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
     /// The CUDA device by its ordinal, counted from 0. By default the first.
     #[must_use]
     pub fn device(mut self, ordinal: usize) -> Self {

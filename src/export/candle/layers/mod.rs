@@ -19,7 +19,8 @@ use super::tensor_ops::TensorOps;
 
 pub use group_norm::{GroupNorm, group_norm};
 pub(super) use record::{record, record_sequence};
-pub use recurrent::{Cell, GRU, GRUState, LSTM, LSTMState, RNN, Sequence, gru, lstm};
+pub(super) use recurrent::Cell;
+pub use recurrent::{GRU, GRUState, LSTM, LSTMState, RNN, Sequence, gru, lstm};
 pub use sequential::{Func, FuncT, Sequential, func, func_t, seq};
 
 /// A model or layer with a forward that is written once, for running and for exporting.
