@@ -151,11 +151,12 @@ pub mod burn {
     pub use crate::runtime::burn::{BurnModule, OptimizeTrt};
 }
 
-/// Candle: the export of forward passes, `.optimize_trt(…)`, and the module that the call gives.
-///
-#[doc = include_str!("../docs/forward.md")]
 #[cfg(feature = "candle")]
 pub mod candle {
+    //! Candle: the export of forward passes, `.optimize_trt(…)`, and the module that the call gives.
+    //!
+    #![doc = include_str!("../docs/forward.md")]
+
     #[doc(hidden)]
     pub use crate::export::candle::__private;
     pub use crate::export::candle::{
