@@ -6,6 +6,7 @@ mod common;
 use std::sync::{Arc, Mutex};
 
 use accelerant::backend::{Backend, Executable, ort::Ort, tract::Tract};
+use accelerant::cache::EngineCache;
 use accelerant::export::{GraphBuilder, OnnxModel, Target};
 use accelerant::{
     BackendKind, DType, Dim, Engine, Error, ErrorKind, HostTensor, InferenceModule,
@@ -134,6 +135,47 @@ fn files_asked_for_are_written_even_without_a_gpu() {
     let again = OnnxModel::open(&onnx).unwrap().bind("n", 1..=4).unwrap();
     assert_eq!(again.signature(), model().signature());
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "nothing else is left");
+}
+
+#[test]
+fn the_options_of_tensorrt_need_no_registry() {
+    use accelerant::backend::tensorrt::TensorRtOptions;
+    // An option that TensorRT refuses shows that TensorRT got the options.
+    let wrong = TensorRtOptions::new().optimization_level(9);
+    for kind in [BackendKind::TensorRtRtx, BackendKind::TensorRt] {
+        let options = OptimizeOptions::new().tensorrt(wrong.clone()).cache(EngineCache::off());
+        if !builds(&kind) {
+            continue;
+        }
+        let error = InferenceModule::build(&model(), &options.require(kind.clone())).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+        assert!(error.message().contains("optimization level 9"), "{error}");
+    }
+    // The place among the backends is the usual one.
+    let module = InferenceModule::compile(&model(), &OptimizeOptions::new()).unwrap();
+    let tuned = OptimizeOptions::new().tensorrt(TensorRtOptions::new().max_contexts(1));
+    let tuned = InferenceModule::compile(&model(), &tuned).unwrap();
+    let kinds = |module: &InferenceModule| {
+        module.rejected().iter().map(|rejection| rejection.kind.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!((tuned.backend(), kinds(&tuned)), (module.backend(), kinds(&module)));
+}
+
+/// Whether a flavor was compiled in and can build here.
+fn builds(kind: &BackendKind) -> bool {
+    let options = OptimizeOptions::new().require(kind.clone()).cache(EngineCache::off());
+    InferenceModule::build(&model(), &options).is_ok()
+}
+
+#[test]
+fn what_is_required_stays_required_with_another_registry() {
+    let options = OptimizeOptions::new().require(BackendKind::Tract);
+    let options = options.registry(Registry::default().with(Tract));
+    let module = InferenceModule::compile(&model(), &options).unwrap();
+    assert_eq!(module.backend(), BackendKind::Tract);
+    let none = options.registry(Registry::empty().with(Ort));
+    let error = InferenceModule::compile(&model(), &none).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoBackend, "{error}");
 }
 
 #[test]
