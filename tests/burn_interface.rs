@@ -442,7 +442,7 @@ fn a_file_of_another_maker_takes_integers_of_any_smaller_type() {
     let narrow = burn::tensor::IntDType::I32;
     let x = Tensor::<1, Int>::from_data([4, -7], &device()).cast(narrow);
     let y = opened.try_forward(x).unwrap().into_data().convert::<i64>();
-    assert_eq!(y.to_vec::<i64>().unwrap(), [5, -6]);
+    assert_eq!(y.try_to_vec::<i64>().unwrap(), [5, -6]);
 }
 
 /// Compares at every size of a range with one export.

@@ -156,8 +156,8 @@ struct Echo {
 impl Echo {
     fn new(inputs: &[&[Dim]], outputs: &[&[Dim]]) -> Self {
         let spec = |dims: &&[Dim]| TensorSpec::new("x", DType::F32, dims.to_vec());
-        let inputs = inputs.iter().map(spec).collect();
-        let outputs = outputs.iter().map(spec).collect();
+        let inputs: Vec<_> = inputs.iter().map(spec).collect();
+        let outputs: Vec<_> = outputs.iter().map(spec).collect();
         Self { signature: Signature::new(inputs, outputs), given: Mutex::default() }
     }
 }
