@@ -32,7 +32,7 @@ pub(super) fn path(folder: &Path, key: &str, ending: &str) -> PathBuf {
 
 /// What there is under a key.
 pub(super) enum Found {
-    Engine(Engine),
+    Engine(Box<Engine>),
     Nothing,
     /// What is there is no entry of this key, with the reason.
     Unusable(String),
@@ -47,7 +47,7 @@ pub(super) fn read(folder: &Path, key: &Key) -> Found {
         Err(e) => return Found::Unusable(format!("{} cannot be read: {e}", path.display())),
     };
     match Engine::with_label(bytes) {
-        Ok((engine, Some(label))) if label.key == key.hash => Found::Engine(engine),
+        Ok((engine, Some(label))) if label.key == key.hash => Found::Engine(Box::new(engine)),
         Ok(_) => Found::Unusable("the file is the engine of another key".into()),
         Err(e) => Found::Unusable(e.to_string()),
     }

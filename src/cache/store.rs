@@ -51,14 +51,14 @@ impl Store {
         }
         // Most often the entry is there, and nobody needs a lock.
         if let Found::Engine(engine) = phase(Phase::Cache, || Ok(entry::read(&self.folder, key)))? {
-            return Ok(self.hit(key, engine, false));
+            return Ok(self.hit(key, *engine, false));
         }
         let lock_path = entry::path(&self.folder, &key.text(), LOCK);
         match lock::acquire(&lock_path, self.longest_wait)? {
             Waited::Held { lock, waited } => {
                 let found = phase(Phase::Cache, || Ok(entry::read(&self.folder, key)))?;
                 match found {
-                    Found::Engine(engine) => Ok(self.hit(key, engine, waited)),
+                    Found::Engine(engine) => Ok(self.hit(key, *engine, waited)),
                     Found::Nothing => {
                         let reason = miss::reason(&self.folder, key);
                         self.build(key, reason, Ok(lock), build)
