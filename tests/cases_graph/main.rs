@@ -159,7 +159,7 @@ fn layers_that_can_be_batched_match_ndarray() {
                 let weight = if transposed { weight.t().to_owned() } else { weight.clone() };
                 let weight = graph.weight(&format!("weight{i}"), typed(weight))?;
                 let bias = bias(i).map(|b| graph.weight(&format!("bias{i}"), typed(b.clone())));
-                linear_of(&x, &weight, bias.transpose()?.as_ref(), transposed)
+                linear_of(x, &weight, bias.transpose()?.as_ref(), transposed)
             };
             let part = |i| layer(&x, i).and_then(|y| if biased { Ok(y) } else { divided(&y) });
             let mixed = part(0)?.add(&part(1)?.mul(&part(2)?)?)?;
@@ -254,7 +254,7 @@ fn activations_in_halves_match_ndarray() {
                 let weight = if transposed { weight.t().to_owned() } else { weight.clone() };
                 let weight = graph.weight(name, typed(&weight))?;
                 let bias = graph.weight(&format!("{name}.bias"), typed(&biases[bias]))?;
-                linear_of(&x, &weight, Some(&bias), transposed)
+                linear_of(x, &weight, Some(&bias), transposed)
             };
             let hidden = layer(&x, "up", &up, 0)?.gelu()?;
             graph.output("y", &layer(&hidden, "down", &down, 1)?)?;
