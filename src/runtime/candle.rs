@@ -239,8 +239,11 @@ impl CandleModule {
         let signature = self.inference.signature();
         for ((input, &expected), spec) in inputs.iter().zip(&self.inputs).zip(&signature.inputs) {
             if input.dtype() != expected {
-                let text =
-                    format!("expected {}, got {}", expected.as_str(), input.dtype().as_str());
+                let text = format!(
+                    "expected {}, got {}: cast the tensor first",
+                    expected.as_str(),
+                    input.dtype().as_str()
+                );
                 let error = Error::new(ErrorKind::DTypeMismatch, text);
                 return Err(error.in_operation("run").on_tensor(&spec.name));
             }

@@ -35,7 +35,7 @@ use capture::{Captured, Capturer, describe};
 use lower::Outcome;
 use parameters::Parameters;
 use probes::Probe;
-use trace::Trace;
+use trace::CapturedPass;
 
 /// A captured forward pass, from which a model can be written for any target.
 ///
@@ -59,9 +59,9 @@ pub struct BurnGraph {
     name: String,
     inputs: Vec<TensorSpec>,
     output_names: Vec<String>,
-    trace: Trace,
+    trace: CapturedPass,
     /// The same with other sizes along the dynamic axes, if there are any.
-    others: Vec<Trace>,
+    others: Vec<CapturedPass>,
     narrow_f64: bool,
     pub(crate) layout: Layout,
 }
@@ -117,7 +117,7 @@ impl BurnGraph {
         let Captured { trace, output_names, output_types, output_lengths } =
             capturer.capture(&probes[0].sizes)?;
         if trace.outputs.is_empty() {
-            let text = "the forward function returns no tensor";
+            let text = "the forward function returns no tensor: return what the model computes";
             return Err(Error::new(ErrorKind::InvalidModel, text).in_operation("forward"));
         }
         let dynamic = probes.len() > 1;
@@ -237,13 +237,16 @@ fn differs(operation: &str, what: &str, probes: Option<(&Probe, &Probe)>) -> Err
         Some((here, there)) => {
             let hint = match what.starts_with("the number of operations") {
                 true => LOOPS,
-                false => "",
+                false => "; do the same at all sizes, or export with fixed sizes",
             };
             format!(
                 "{what} depends on the sizes of the inputs: {here} gives another than {there}{hint}"
             )
         }
-        None => format!("{what} is not the same each time the forward function runs"),
+        None => format!(
+            "{what} is not the same each time the forward function runs: keep nothing from one call to the next, and \
+             give what changes as an input"
+        ),
     };
     Error::new(ErrorKind::UnsupportedOperation, text).in_operation(operation)
 }
