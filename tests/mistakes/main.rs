@@ -3,6 +3,7 @@
 //! to do.
 
 #![cfg(all(feature = "burn", feature = "candle", feature = "tract"))]
+#![allow(clippy::reversed_empty_ranges, reason = "it is one of the mistakes")]
 
 mod compiling;
 mod files;
