@@ -42,6 +42,24 @@ std::shared_ptr<Runtime> make_runtime(std::shared_ptr<const LoadedLibrary> libra
 std::unique_ptr<Refitter> make_refitter(std::shared_ptr<const LoadedLibrary> library, std::shared_ptr<const void> owner,
                                         nvinfer1::ICudaEngine &engine);
 
+/// The model, for a parser or a refitter, without its weights.
+template <typename Parser> void load_model_into(Parser &parser, rust::Slice<const std::uint8_t> model) {
+  Errors errors;
+  if (!parser.loadModelProto(model.data(), model.size(), nullptr)) {
+    errors.fail("the model cannot be read");
+  }
+}
+
+/// Weights of a model, for a parser or a refitter.
+template <typename Parser>
+void load_weights_into(Parser &parser, rust::Str name, const std::uint8_t *data, std::size_t size) {
+  Errors errors;
+  const std::string text(name);
+  if (!parser.loadInitializer(text.c_str(), data, size)) {
+    errors.fail("the parser does not take " + std::to_string(size) + " bytes of weights");
+  }
+}
+
 /// What a parser or a refitter found, from its methods `getNbErrors` and `getError`.
 template <typename Parser> rust::Vec<ParserError> errors_of(const Parser &parser) {
   const auto text = [](const char *text) { return rust::String::lossy(text != nullptr ? text : ""); };

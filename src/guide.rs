@@ -14,6 +14,7 @@
 //! | [command](../guide/command/index.html) | the command `accelerant` |
 //! | [backends](../guide/backends/index.html) | which backend runs, and where libraries are looked for |
 //! | [troubleshooting](../guide/troubleshooting/index.html) | errors, and what to do |
+//! | [mistakes](../guide/mistakes/index.html) | typical mistakes, and the text that each gives |
 //! | [support](../guide/support/index.html) | versions, GPUs and systems that were tried |
 //!
 //! Tables: [operations of Burn](../guide/burn_operations/index.html),
@@ -36,6 +37,7 @@ macro_rules! page {
         #[doc = "[command]: ../command/index.html"]
         #[doc = "[backends]: ../backends/index.html"]
         #[doc = "[troubleshooting]: ../troubleshooting/index.html"]
+        #[doc = "[mistakes]: ../mistakes/index.html"]
         #[doc = "[support]: ../support/index.html"]
         #[doc = "[trace]: ../../attr.trace.html"]
         #[doc = "[traced]: ../../macro.traced.html"]
@@ -78,6 +80,7 @@ page!(cache, "guide/cache.md");
 page!(command, "guide/command.md");
 page!(backends, "guide/backends.md");
 page!(troubleshooting, "guide/troubleshooting.md");
+page!(mistakes, "mistakes.md");
 page!(support, "support.md");
 page!(burn_operations, "burn-operations.md");
 page!(candle_operations, "candle-operations.md");

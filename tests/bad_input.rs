@@ -300,7 +300,11 @@ fn wrong_inputs_name_tensor_and_axis() {
     assert_eq!((error.kind(), error.axis()), (ErrorKind::ShapeMismatch, Some(1)));
     let error = run(vec![HostTensor::from(random(&[5, 16], 1))]);
     assert_eq!((error.kind(), error.axis()), (ErrorKind::OutOfProfile, Some(0)));
-    assert_eq!(error.to_string(), "run: tensor `x`, axis 0: `n` = 5 is outside the profile 1..=4");
+    let text = error.to_string();
+    assert!(
+        text.starts_with("run: tensor `x`, axis 0: `n` = 5 is outside the profile 1..=4"),
+        "{text}"
+    );
     let error = run(vec![HostTensor::from(random(&[0, 16], 1))]);
     assert_eq!((error.kind(), error.axis()), (ErrorKind::OutOfProfile, Some(0)));
     let error = run(vec![HostTensor::from(ndarray::Array2::<f64>::zeros((2, 16)))]);

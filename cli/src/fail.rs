@@ -74,11 +74,6 @@ impl Failure {
         Self::new(code, text)
     }
 
-    /// Names the file that it is about.
-    pub(crate) fn about(self, path: &std::path::Path) -> Self {
-        Self { text: format!("{}: {}", path.display(), self.text), ..self }
-    }
-
     /// As JSON has it.
     pub(crate) fn json(&self) -> Value {
         let kind = self.kind.map(|kind| format!("{kind:?}"));

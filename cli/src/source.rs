@@ -6,7 +6,7 @@ use accelerant::export::OnnxModel;
 use accelerant::{Engine, InferenceModule};
 
 use crate::bar::Bar;
-use crate::fail::{Failure, Result, io};
+use crate::fail::{Result, io};
 use crate::options::{Name, Options};
 use crate::shapes::Shapes;
 
@@ -40,7 +40,7 @@ impl Source {
         if begins_as_engine(path).map_err(|e| io("read", path, e))? {
             return Ok(Self::Engine(Box::new(Engine::open(path)?)));
         }
-        let model = OnnxModel::open(path).map_err(|e| Failure::from(e).about(path))?;
+        let model = OnnxModel::open(path)?;
         Ok(Self::Model(Box::new(model)))
     }
 }

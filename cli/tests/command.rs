@@ -115,7 +115,7 @@ fn files_that_are_no_models_are_refused_by_name() {
     let folder = TempDir::new().unwrap();
     let text = within(&folder, "text.onnx");
     std::fs::write(&text, "hello, this is no model").unwrap();
-    accelerant(&["inspect", &text]).expect(3).says("text.onnx: read ONNX");
+    accelerant(&["inspect", &text]).expect(3).says("text.onnx: these bytes are not an ONNX model");
     let engine = within(&folder, "cut.engine");
     std::fs::write(&engine, "ACCELENG and nothing else").unwrap();
     accelerant(&["run", &engine]).expect(3).says("cut.engine");

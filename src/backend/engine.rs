@@ -280,7 +280,9 @@ impl Engine {
         let corrupt = |text: String| Error::new(ErrorKind::EngineCorrupt, text);
         if bytes.len() < FIXED || &bytes[..8] != MAGIC {
             let found = bytes.len();
-            return Err(corrupt(format!("not an accelerant engine ({found} bytes)")));
+            return Err(corrupt(format!(
+                "not an accelerant engine ({found} bytes); `OnnxModel::open` reads an .onnx file"
+            )));
         }
         let word = |at: usize| {
             u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
@@ -302,7 +304,7 @@ impl Engine {
         if plan.len() as u64 != header.plan_len {
             let (got, expected) = (plan.len(), header.plan_len);
             return Err(corrupt(format!(
-                "cut short or padded: {got} bytes of plan, not {expected}"
+                "cut short or padded: {got} bytes of plan, not {expected}: copy the file again, or build the engine anew"
             )));
         }
         if hash(&plan).as_bytes()[..] != header.plan_hash {

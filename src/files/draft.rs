@@ -29,7 +29,12 @@ impl Draft {
             // The draft becomes the file: it gets the usual permissions, not private ones.
             #[cfg(unix)]
             builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-            let file = builder.tempfile_in(folder)?;
+            let file = builder.tempfile_in(folder).map_err(|error| match folder.is_dir() {
+                true => error,
+                false => {
+                    io::Error::new(error.kind(), format!("there is no folder {}", folder.display()))
+                }
+            })?;
             // Where the system knows no locks, nobody sweeps either.
             let _ = file.as_file().lock();
             // A sweep may have come between.

@@ -312,8 +312,11 @@ impl CandleModule {
             let carried =
                 || carried_dtype(input.dtype()).is_ok_and(|carried| carried == spec.dtype);
             if input.dtype() != expected && (self.exact || !carried()) {
-                let text =
-                    format!("expected {}, got {}", expected.as_str(), input.dtype().as_str());
+                let text = format!(
+                    "expected {}, got {}: cast the tensor first",
+                    expected.as_str(),
+                    input.dtype().as_str()
+                );
                 let error = Error::new(ErrorKind::DTypeMismatch, text);
                 return Err(error.in_operation("run").on_tensor(&spec.name));
             }

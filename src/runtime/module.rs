@@ -288,7 +288,10 @@ impl InferenceModule {
     pub fn from_engine(engine: Engine, options: &OptimizeOptions) -> Result<Self> {
         let backends = options.backends();
         if let Some(only) = backends.required().filter(|only| *only != engine.kind()) {
-            let text = format!("{only} is required, and the engine is of {}", engine.kind());
+            let text = format!(
+                "{only} is required, and the engine is of {}: build it anew",
+                engine.kind()
+            );
             return Err(Error::new(ErrorKind::NoBackend, text).in_operation("load engine"));
         }
         let backend = backends.get(engine.kind())?.clone();

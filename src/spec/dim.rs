@@ -38,7 +38,8 @@ impl Symbol {
         if name.is_empty() || min > opt || opt > max || max > Self::UNBOUNDED {
             let most = Self::UNBOUNDED;
             let text = format!(
-                "symbol `{name}` needs a name and min {min} <= opt {opt} <= max {max} <= {most}"
+                "symbol `{name}` needs a name and sizes of which min <= opt <= max <= {most}, but min is {min}, opt \
+                 is {opt} and max is {max}"
             );
             return Err(Error::new(ErrorKind::InvalidArgument, text));
         }

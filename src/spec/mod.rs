@@ -193,7 +193,10 @@ impl TensorSpec {
     ) -> Result<()> {
         let fail = |kind, text: String| Err(Error::new(kind, text).on_tensor(&self.name));
         if dtype != self.dtype {
-            return fail(ErrorKind::DTypeMismatch, format!("expected {}, got {dtype}", self.dtype));
+            return fail(
+                ErrorKind::DTypeMismatch,
+                format!("expected {}, got {dtype}: cast the tensor first", self.dtype),
+            );
         }
         if sizes.len() != self.shape.rank() {
             let (rank, got) = (self.shape.rank(), sizes.len());
@@ -217,8 +220,10 @@ impl TensorSpec {
                 Dim::Symbol(symbol) => {
                     if size < symbol.min() || size > symbol.max() {
                         let (name, min, max) = (symbol.name(), symbol.min(), symbol.max());
-                        let text =
-                            format!("`{name}` = {size} is outside the profile {min}..={max}");
+                        let text = format!(
+                            "`{name}` = {size} is outside the profile {min}..={max}, which the export or the \
+                                 build stated"
+                        );
                         return at(ErrorKind::OutOfProfile, text);
                     }
                     let first = *bound.entry(symbol.name()).or_insert(size);

@@ -1,10 +1,11 @@
 //! `cargo xtask ci`: everything that must hold before a change goes in, in order, timed. What the
 //! single steps do lives in their own files. `burn-cuda` is not compiled here, since a dependency of it
 //! downloads a compiler when it is built (`docs/burn-cuda-offline.md` tells how to), nor are `benches/cuda`
-//! and the tests of `candle-cuda`, which are linked with CUDA.
+//! and the tests of `candle-cuda`, which are linked with CUDA, nor the applications of `cargo xtask apps`, which compile
+//! most dependencies again.
 
 use crate::workspace::{self, FEATURES, line_of, stream};
-use crate::{demo, nvcc, sdk, test, tidy};
+use crate::{demo, nvcc, packages, sdk, test, tidy};
 use anyhow::{Context, Result};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -31,6 +32,7 @@ pub(crate) fn run() -> Result<()> {
 fn steps(report: &mut Report) -> Result<()> {
     report.command("fmt", workspace::cargo(["fmt", "--all", "--check"]))?;
     report.step("tidy", "cargo xtask tidy", tidy::run)?;
+    report.step("packages", "cargo xtask packages", packages::run)?;
     report.step("sdk", "cargo xtask sdk --flavor all", || {
         [sdk::RTX, sdk::ENTERPRISE, sdk::ONNXRUNTIME, sdk::MINILM]
             .iter()

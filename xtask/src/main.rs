@@ -1,6 +1,7 @@
 //! Chores of this repository, called as `cargo xtask COMMAND`. Only the command line lives here;
 //! each command has its own file.
 
+mod apps;
 mod bundle;
 mod ci;
 mod codegen;
@@ -9,6 +10,7 @@ mod cuda_toolkit;
 mod demo;
 mod fuzz;
 mod nvcc;
+mod packages;
 mod pip;
 mod rooms;
 mod sdk;
@@ -39,6 +41,10 @@ enum Command {
     Test(test::Args),
     /// Run the example that shows the crate at work.
     Demo(demo::Args),
+    /// Make the packages that go to the registry, check what they hold, and print their sizes.
+    Packages,
+    /// Build and run the applications of `examples/apps` from these packages.
+    Apps(apps::Args),
     /// Run everything that must hold before a change goes in.
     Ci,
     /// Run the cases and write the tables of operations from what they recorded.
@@ -75,6 +81,8 @@ fn run(command: Command) -> Result<()> {
         Command::CudaToolkit(args) => cuda_toolkit::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Packages => packages::run(),
+        Command::Apps(args) => apps::run(&args),
         Command::Ci => ci::run(),
         Command::Tables => tables::run(),
         Command::Tidy => tidy::run(),

@@ -44,6 +44,7 @@ pub(crate) fn run() -> Result<()> {
             found.extend(rooms.breaches(&path, text));
         }
     }
+    found.extend(tests_without_a_word()?);
     if !found.is_empty() {
         bail!("{}", found.join("\n"));
     }
@@ -81,6 +82,23 @@ fn problems(path: &str, text: &str) -> Vec<String> {
         }
     }
     found
+}
+
+/// The tests that `tests/README.md` does not map. A folder without `main.rs` belongs to others.
+fn tests_without_a_word() -> Result<Vec<String>> {
+    let map = fs::read_to_string(root().join("tests/README.md")).context("tests/README.md")?;
+    let mut found = Vec::new();
+    for entry in root().join("tests").read_dir().context("listing tests")? {
+        let path = entry?.path();
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let is_folder = path.join("main.rs").is_file();
+        let is_file = path.extension().is_some_and(|extension| extension == "rs");
+        let written = if is_folder { format!("`{name}/`") } else { format!("`{name}`") };
+        if (is_folder || is_file) && !map.contains(&written) {
+            found.push(format!("tests/README.md: no word of {written}"));
+        }
+    }
+    Ok(found)
 }
 
 /// What git tracks or would; where there is no git, everything but build outputs.

@@ -250,7 +250,7 @@ fn run(args: Args, start: Instant) -> Result<()> {
             Command::Forwards { count, graph } => {
                 candle::endurance::forwards(&setting, count, graph)
             }
-            Command::Check => Err("tests/device_cuda.rs does this for Candle".into()),
+            Command::Check => Err("tests/device_cuda does this for Candle".into()),
         },
         #[cfg(feature = "burn-eager")]
         Framework::Burn => match args.command {

@@ -23,6 +23,11 @@ pub(crate) fn name(dtype: DType) -> &'static str {
     NAMES.iter().find(|(known, _)| *known == dtype).map_or("UNKNOWN", |(_, name)| name)
 }
 
+/// All names, for a text.
+pub(crate) fn names() -> String {
+    NAMES.map(|(_, name)| name).join(", ")
+}
+
 /// The type of a name.
 pub(crate) fn of_name(name: &str) -> Option<DType> {
     NAMES.iter().find(|(_, known)| *known == name).map(|(dtype, _)| *dtype)

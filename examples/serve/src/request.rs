@@ -114,7 +114,7 @@ fn tensor(input: Input, parts: &mut binary::Parts) -> Result<HostTensor, String>
         return Err("shared memory is not supported".into());
     }
     let dtype: DType = datatype::of_name(&datatype)
-        .ok_or_else(|| format!("the datatype `{datatype}` is not supported"))?;
+        .ok_or_else(|| format!("the datatype `{datatype}` is none of {}", datatype::names()))?;
     if shape.len() > MOST_AXES {
         return Err(format!("the shape has {} axes", shape.len()));
     }

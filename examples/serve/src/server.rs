@@ -69,7 +69,10 @@ impl Server {
     pub(crate) fn model(&self, name: &str, version: Option<&str>) -> Result<&Arc<Model>> {
         let missing = |text| Failure::new(StatusCode::NOT_FOUND, text);
         let model = self.models.get(name);
-        let model = model.ok_or_else(|| missing(format!("there is no model `{name}`")))?;
+        let model = model.ok_or_else(|| {
+            let known = self.models.keys().map(|known| format!("`{known}`")).collect::<Vec<_>>();
+            missing(format!("there is no model `{name}`; there are: {}", known.join(", ")))
+        })?;
         match version {
             None | Some(models::VERSION) => Ok(model),
             Some(other) => Err(missing(format!("model `{name}` has no version `{other}`"))),

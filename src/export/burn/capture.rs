@@ -21,7 +21,7 @@ use super::parameters::{Parameters, placeholders};
 use super::tensors::{
     AnyTensor, BurnTensors, Lengths, Material, Place, TensorSource, TensorVisitor,
 };
-use super::trace::Trace;
+use super::trace::CapturedPass;
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::DType;
 
@@ -66,7 +66,7 @@ pub(super) struct Capturer<'a, M, F> {
 
 /// What one capture gave: the operations, and what the outputs are called and made of.
 pub(super) struct Captured {
-    pub(super) trace: Trace,
+    pub(super) trace: CapturedPass,
     pub(super) output_names: Vec<Option<String>>,
     pub(super) output_types: Vec<DType>,
     pub(super) output_lengths: Lengths,
@@ -112,7 +112,7 @@ impl<M: Module, F> Capturer<'_, M, F> {
         let Recorded { parameters, inputs, outputs, output_names, output_types, output_lengths } =
             recorded;
         let known = self.parameters.by_id(&parameters);
-        let trace = Trace::new(graph, inputs, sizes.to_vec(), outputs, known)?;
+        let trace = CapturedPass::new(graph, inputs, sizes.to_vec(), outputs, known)?;
         Ok(Captured { trace, output_names, output_types, output_lengths })
     }
 
@@ -220,7 +220,8 @@ fn panicked(panic: &(dyn Any + Send)) -> Error {
         || text.contains("no initialized value")
     {
         let text = "it reads the value of a tensor, which is known only when the model runs: \
-                    control flow and sizes that depend on values have no place in a graph; of Burn's own \
+                    control flow and sizes that depend on values have no place in a graph, so compute with tensors \
+                    (`mask_where` chooses by values), or read the value outside of the forward; of Burn's own \
                     functions, `one_hot` reads them as a check (`one_hot_fill` does not), and `argwhere`, \
                     `nonzero` and `all_close` do";
         (ErrorKind::UnsupportedOperation, text.to_owned())

@@ -35,7 +35,7 @@ use capture::{Captured, Capturer, describe};
 use lower::Outcome;
 use parameters::Parameters;
 use probes::Probe;
-use trace::Trace;
+use trace::CapturedPass;
 
 /// A captured forward pass, from which a model can be written for any target.
 ///
@@ -59,9 +59,9 @@ pub struct BurnGraph {
     name: String,
     inputs: Vec<TensorSpec>,
     output_names: Vec<String>,
-    trace: Trace,
+    trace: CapturedPass,
     /// The same with other sizes along the dynamic axes, if there are any.
-    others: Vec<Trace>,
+    others: Vec<CapturedPass>,
     narrow_f64: bool,
     pub(crate) layout: Layout,
 }
@@ -119,7 +119,7 @@ impl BurnGraph {
         let Captured { trace, output_names, output_types, output_lengths } =
             capturer.capture(&probes[0].sizes)?;
         if trace.outputs.is_empty() {
-            let text = "the forward function returns no tensor";
+            let text = "the forward function returns no tensor: return what the model computes";
             return Err(Error::new(ErrorKind::InvalidModel, text).in_operation("forward"));
         }
         let dynamic = probes.len() > 1;
@@ -239,10 +239,19 @@ const LOOPS: &str = "; where a loop runs as often as a dynamic size, it must be 
 /// The error for a forward function that does not do the same in two captures.
 fn differs(operation: &str, what: &str, probes: Option<(&Probe, &Probe)>, hint: &str) -> Error {
     let text = match probes {
-        Some((here, there)) => format!(
-            "{what} depends on the sizes of the inputs: {here} gives another than {there}{hint}"
+        Some((here, there)) => {
+            let hint = match hint {
+                "" => "; do the same at all sizes, or export with fixed sizes",
+                hint => hint,
+            };
+            format!(
+                "{what} depends on the sizes of the inputs: {here} gives another than {there}{hint}"
+            )
+        }
+        None => format!(
+            "{what} is not the same each time the forward function runs: keep nothing from one call to the next, and \
+             give what changes as an input"
         ),
-        None => format!("{what} is not the same each time the forward function runs"),
     };
     Error::new(ErrorKind::UnsupportedOperation, text).in_operation(operation)
 }

@@ -1,14 +1,14 @@
 //! Which module an operation came from, as far as its parameters tell: a capture records tensors,
 //! not modules.
 
-use super::trace::Trace;
+use super::trace::CapturedPass;
 
 /// The path of the module of each operation; empty for the outermost.
 ///
 /// An operation that reads a parameter belongs to the module that holds the parameter. Any other
 /// belongs to the innermost module that holds both the last parameter read before it and the first
 /// one read after it: between `block.query.weight` and `block.value.weight` lies `block`.
-pub(super) fn paths(trace: &Trace) -> Vec<String> {
+pub(super) fn paths(trace: &CapturedPass) -> Vec<String> {
     let own: Vec<Option<&str>> = trace
         .operations
         .iter()

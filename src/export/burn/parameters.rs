@@ -7,7 +7,7 @@ use ::burn::backend::capture::TensorId;
 use ::burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use ::burn::tensor::{Bool, Device, Int, Tensor};
 
-use super::tensors::{AnyTensor, Kind, empty};
+use super::tensors::{AnyTensor, TensorKind, empty};
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::HostTensor;
 
@@ -122,14 +122,14 @@ struct Placeholders<'a> {
 
 impl Placeholders<'_> {
     /// What stands in for the next parameter, unless there was an error before.
-    fn next<const D: usize, K: Kind>(&mut self, id: ParamId) -> Option<Tensor<D, K>>
+    fn next<const D: usize, K: TensorKind>(&mut self, id: ParamId) -> Option<Tensor<D, K>>
     where
         Tensor<D, K>: AnyTensor + Clone + 'static,
     {
         self.make(id).map_err(|error| self.failure.get_or_insert(error)).ok()
     }
 
-    fn make<const D: usize, K: Kind>(&mut self, id: ParamId) -> Result<Tensor<D, K>>
+    fn make<const D: usize, K: TensorKind>(&mut self, id: ParamId) -> Result<Tensor<D, K>>
     where
         Tensor<D, K>: AnyTensor + Clone + 'static,
     {

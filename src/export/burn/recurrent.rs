@@ -13,12 +13,12 @@ use ::burn::backend::ir::{
     TensorIr,
 };
 
-use crate::export::lower::Kind;
+use crate::export::lower::RecurrentKind;
 
 /// One layer over a whole sequence, read back from its operation.
 #[derive(Debug)]
-pub(super) struct Layer<'a> {
-    pub(super) kind: Kind,
+pub(super) struct RecurrentLayer<'a> {
+    pub(super) kind: RecurrentKind,
     /// From the last step to the first.
     pub(super) reverse: bool,
     /// `[batch, length, inputs]`.
@@ -52,22 +52,22 @@ pub(super) fn agree(x: &mut OperationIr, y: &mut OperationIr) {
 }
 
 /// The layer that an operation stands for, if [`fold`] made it.
-pub(super) fn layer(operation: &CustomOpIr) -> Option<Layer<'_>> {
+pub(super) fn layer(operation: &CustomOpIr) -> Option<RecurrentLayer<'_>> {
     let [direction, ScalarIr::Bool(reset_after), ScalarIr::Bool(zeros)] = operation.scalars[..]
     else {
         return None;
     };
     let reverse = direction == ScalarIr::Bool(true);
     let kind = match operation.id.as_str() {
-        LSTM => Kind::Lstm,
-        GRU => Kind::Gru { reset_after },
+        LSTM => RecurrentKind::Lstm,
+        GRU => RecurrentKind::Gru { reset_after },
         _ => return None,
     };
     let states = if zeros { 0 } else { operation.outputs.len() - 1 };
     let (input, rest) = operation.inputs.split_first()?;
     let (initial, weights) = rest.split_at_checked(states)?;
     let gates = weights.chunks_exact(weights.len() / kind.gates()).collect();
-    Some(Layer { kind, reverse, input, initial, gates, outputs: &operation.outputs })
+    Some(RecurrentLayer { kind, reverse, input, initial, gates, outputs: &operation.outputs })
 }
 
 /// Puts one operation in the place of each recurrent loop. `outputs` are read outside of the
@@ -99,7 +99,7 @@ struct Steps<'a> {
 /// One step of a loop: what it reads and makes.
 #[derive(Clone, Debug, PartialEq)]
 struct Cell<'a> {
-    kind: Kind,
+    kind: RecurrentKind,
     input: TensorId,
     hidden: &'a TensorIr,
     cell: Option<&'a TensorIr>,
@@ -239,8 +239,8 @@ impl<'a> Steps<'a> {
         }
         inputs.extend(first.gates.iter().flat_map(tensors).cloned());
         let (id, reset_after) = match first.kind {
-            Kind::Lstm => (LSTM, false),
-            Kind::Gru { reset_after } => (GRU, reset_after),
+            RecurrentKind::Lstm => (LSTM, false),
+            RecurrentKind::Gru { reset_after } => (GRU, reset_after),
         };
         let reverse = reverse.map_or(EITHER, ScalarIr::Bool);
         let scalars = vec![reverse, ScalarIr::Bool(reset_after), ScalarIr::Bool(zeros)];
@@ -275,7 +275,7 @@ impl<'a> Steps<'a> {
         let hidden = gates[0].hidden.x;
         let same = gates.iter().all(|gate| gate.hidden.x.id == hidden.id);
         same.then(|| Cell {
-            kind: Kind::Lstm,
+            kind: RecurrentKind::Lstm,
             input: gates[0].input.x.id,
             hidden,
             cell: Some(cell),
@@ -312,7 +312,7 @@ impl<'a> Steps<'a> {
         };
         let gates = vec![self.gate(self.sigmoid(update)?)?, self.gate(self.sigmoid(reset)?)?, gate];
         gates.iter().all(|gate| gate.hidden.x.id == hidden.id).then(|| Cell {
-            kind: Kind::Gru { reset_after },
+            kind: RecurrentKind::Gru { reset_after },
             input: gates[0].input.x.id,
             hidden,
             cell: None,

@@ -18,7 +18,7 @@ use crate::tensor::HostTensor;
 
 /// A captured forward pass with fixed sizes.
 #[derive(Debug)]
-pub(super) struct Trace {
+pub(super) struct CapturedPass {
     pub(super) operations: Vec<OperationIr>,
     /// How many operations Burn recorded, before loops and layers became one again.
     pub(super) captured: usize,
@@ -33,7 +33,7 @@ pub(super) struct Trace {
     pub(super) outputs: Vec<TensorId>,
 }
 
-impl Trace {
+impl CapturedPass {
     pub(super) fn new(
         captured: CapturedGraph,
         inputs: Vec<TensorId>,
@@ -96,7 +96,7 @@ impl Trace {
             let what = if std::mem::discriminant(&x) != std::mem::discriminant(&y)
                 || name(&x) != name(&y)
             {
-                format!("the sequence of operations, {} or {}", name(&x), name(&y))
+                format!("the sequence of operations ({} or {})", name(&x), name(&y))
             } else if x != y {
                 "a parameter of the operation".to_owned()
             } else {
@@ -182,7 +182,7 @@ struct Normalize {
 }
 
 impl Normalize {
-    fn of(trace: &Trace, dynamic: bool) -> Self {
+    fn of(trace: &CapturedPass, dynamic: bool) -> Self {
         Self { order: trace.inputs.iter().copied().zip(0..).collect(), dynamic }
     }
 

@@ -6,7 +6,7 @@ use std::fmt;
 
 use candle_core::{DType, Device, Tensor, TensorId};
 
-use crate::export::lower::Kind;
+use crate::export::lower::RecurrentKind;
 
 /// An elementwise function of one tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ pub(super) enum Reduce {
 /// An LSTM or GRU over a sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Recurrent {
-    pub(super) kind: Kind,
+    pub(super) kind: RecurrentKind,
     pub(super) hidden: usize,
     /// Whether there is one for the input, and for the state.
     pub(super) biases: [bool; 2],

@@ -107,7 +107,10 @@ impl Trace {
         let inputs = options.named_input_specs(&model.input_names(), &given)?;
         for spec in &inputs {
             if let Some(axis) = spec.shape.dims().iter().position(|dim| dim.fixed() == Some(0)) {
-                let text = format!("{:?} has no elements", spec.shape);
+                let text = format!(
+                    "the example of shape {} has no elements: give one with values",
+                    spec.shape
+                );
                 let error = Error::new(ErrorKind::ShapeMismatch, text);
                 return Err(error.on_tensor(&spec.name).at_axis(axis));
             }

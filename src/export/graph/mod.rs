@@ -218,7 +218,7 @@ impl Graph {
         } else if name.contains('\0') {
             Some("a name has a NUL in it".into())
         } else if self.names.contains(name) {
-            Some(format!("the name `{name}` is taken"))
+            Some(format!("the name `{name}` is taken: an input, an output or a weight has it"))
         } else {
             None
         };

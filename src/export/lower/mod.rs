@@ -6,6 +6,6 @@ mod scatter;
 mod windows;
 
 pub(super) use flip::flip;
-pub(super) use recurrent::{Kind, Recurrent, batch_first};
+pub(super) use recurrent::{Recurrent, RecurrentKind, batch_first};
 pub(super) use scatter::{Combined, as_indices, combine, gather_elements, scatter_elements};
 pub(super) use windows::windows;

@@ -6,7 +6,7 @@ use crate::spec::{Dim, Shape};
 
 /// Which layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::export) enum Kind {
+pub(in crate::export) enum RecurrentKind {
     /// Gates in the order input, output, forget, cell.
     Lstm,
     /// Gates in the order update, reset, new. The reset gate applies after the product with the weights,
@@ -14,7 +14,7 @@ pub(in crate::export) enum Kind {
     Gru { reset_after: bool },
 }
 
-impl Kind {
+impl RecurrentKind {
     /// How many gates there are.
     pub(in crate::export) fn gates(self) -> usize {
         match self {
@@ -26,7 +26,7 @@ impl Kind {
 
 /// A layer in one direction.
 pub(in crate::export) struct Recurrent<'a> {
-    pub(in crate::export) kind: Kind,
+    pub(in crate::export) kind: RecurrentKind,
     pub(in crate::export) hidden: usize,
     /// From the last step to the first.
     pub(in crate::export) reverse: bool,
@@ -45,8 +45,8 @@ impl Recurrent<'_> {
     /// `[1, batch, hidden]`.
     pub(in crate::export) fn write(&self) -> Result<Vec<Value>> {
         let (operator, states) = match self.kind {
-            Kind::Lstm => ("LSTM", 2),
-            Kind::Gru { .. } => ("GRU", 1),
+            RecurrentKind::Lstm => ("LSTM", 2),
+            RecurrentKind::Gru { .. } => ("GRU", 1),
         };
         let (batch, length) = (self.x.dims()[0].clone(), self.x.dims()[1].clone());
         // ONNX puts time first.
@@ -60,8 +60,10 @@ impl Recurrent<'_> {
         let direction = if self.reverse { "reverse" } else { "forward" };
         let node = node.attr("hidden_size", self.hidden as i64).attr("direction", direction);
         let node = match self.kind {
-            Kind::Lstm => node,
-            Kind::Gru { reset_after } => node.attr("linear_before_reset", i64::from(reset_after)),
+            RecurrentKind::Lstm => node,
+            RecurrentKind::Gru { reset_after } => {
+                node.attr("linear_before_reset", i64::from(reset_after))
+            }
         };
         let (one, hidden) = (Dim::Fixed(1), Dim::Fixed(self.hidden));
         let last = Shape::from([one.clone(), batch.clone(), hidden.clone()]);

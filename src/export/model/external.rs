@@ -147,7 +147,16 @@ impl Folder {
         if location.contains('\\') && !path.exists() {
             path = self.opened.join(inner_path(&location.replace('\\', "/")).ok_or_else(outside)?);
         }
-        let found = path.canonicalize().map_err(|e| Error::io("read", &path, e))?;
+        let found = path.canonicalize().map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => {
+                let text = format!(
+                    "there is no {}: the file has weights of the model, and belongs into the model's folder",
+                    path.display()
+                );
+                Error::new(ErrorKind::Io, text).with_source(e)
+            }
+            _ => Error::io("read", &path, e),
+        })?;
         match found.starts_with(&self.opened) || found.starts_with(&self.real) {
             true => Ok(found),
             false => Err(outside()),

@@ -4,6 +4,7 @@
 mod check;
 mod encode;
 mod external;
+mod foreign;
 mod graph_hash;
 mod infer;
 mod inferred;

@@ -6,7 +6,7 @@ use std::{io::Read, path::Path};
 use bytes::Bytes;
 use prost::Message;
 
-use super::{OnnxModel, check, external, infer, normalize, tensors, walk};
+use super::{OnnxModel, check, external, foreign, infer, normalize, tensors, walk};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::onnx::ModelProto;
 
@@ -30,7 +30,8 @@ impl OnnxModel {
     /// # Errors
     /// As [`from_proto`](Self::from_proto), and for weights in other files, which [`open`](Self::open) reads.
     pub fn from_bytes(bytes: impl Into<Bytes>) -> Result<Self> {
-        Self::from_proto(decode(bytes.into())?)
+        let proto = decode(bytes.into()).map_err(|e| e.in_operation(READ))?;
+        Self::from_proto(proto)
     }
 
     /// Reads an `.onnx` file, and the tensors in other files of its folder, wherever in the model they stand.
@@ -42,18 +43,19 @@ impl OnnxModel {
     /// [`ErrorKind::Io`], or as [`from_proto`](Self::from_proto).
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
+        let of_file = format!("read {}", path.display());
         let mut bytes = read(path)?;
         let proto = loop {
-            let mut proto = decode(bytes.clone())?;
+            let mut proto = decode(bytes.clone()).map_err(|e| e.in_operation(&of_file))?;
             let Err(error) = external::load(&mut proto, path) else { break proto };
             // Another process may have saved another pair here meanwhile, and removed the weights of this one.
             let newer = read(path)?;
             if error.kind() != ErrorKind::Io || newer == bytes {
-                return Err(error.in_operation(READ));
+                return Err(error.in_operation(of_file));
             }
             bytes = newer;
         };
-        Self::from_proto(proto)
+        settled(proto).map_err(|e| e.in_operation(of_file))
     }
 }
 
@@ -71,9 +73,12 @@ fn read(path: &Path) -> Result<Bytes> {
 }
 
 fn decode(bytes: Bytes) -> Result<ModelProto> {
-    ModelProto::decode(bytes).map_err(|e| {
-        let text = format!("these bytes are not an ONNX model: {e}");
-        Error::new(ErrorKind::InvalidModel, text).in_operation(READ).with_source(e)
+    ModelProto::decode(bytes.clone()).map_err(|e| {
+        let text = match foreign::told(&bytes) {
+            Some(told) => format!("these bytes are not an ONNX model: {told}"),
+            None => format!("these bytes are not an ONNX model, or are cut off: {e}"),
+        };
+        Error::new(ErrorKind::InvalidModel, text).with_source(e)
     })
 }
 

@@ -35,17 +35,20 @@ impl ExportOptions {
             let Some(spec) = found else {
                 let known: Vec<_> = specs.iter().map(|spec| spec.name.as_str()).collect();
                 let given = match input {
-                    InputKey::Position(position) => format!("input {position}"),
-                    InputKey::Name(name) => format!("an input named `{name}`"),
+                    InputKey::Position(position) => format!("there is no input {position}"),
+                    InputKey::Name(name) => format!("there is no input named `{name}`"),
                 };
-                let text = format!("no {given} for a dynamic axis; known: {}", known.join(", "));
+                let text = format!(
+                    "{given} for a dynamic axis; there are: {}; `input_names` gives inputs their names",
+                    known.join(", ")
+                );
                 return Err(Error::new(ErrorKind::InvalidArgument, text));
             };
             let mut dims = spec.shape.dims().to_vec();
             let Some(place) = dims.get_mut(*axis) else {
                 let error = Error::new(
                     ErrorKind::InvalidArgument,
-                    format!("{} has no such axis", spec.shape),
+                    format!("{} has no such axis; the first axis is 0", spec.shape),
                 );
                 return Err(error.on_tensor(&spec.name).at_axis(*axis));
             };
@@ -127,7 +130,7 @@ fn bind_symbols(specs: &[TensorSpec], inputs: &[(DType, Vec<usize>)]) -> Result<
                 Some((_, first, tensor)) if *first != size => {
                     let text = format!(
                         "`{}` is {size} here, but {first} in `{tensor}`: equal names mean equal \
-                         sizes",
+                         sizes, and `dynamic_axis` gives an axis a name of its own",
                         symbol.name()
                     );
                     return fail(ErrorKind::ShapeMismatch, text);

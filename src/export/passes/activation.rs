@@ -11,7 +11,7 @@ use crate::spec::DType;
 
 /// Which activation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ActivationKind {
     Relu,
     /// The exact one.
     Gelu,
@@ -22,7 +22,7 @@ pub(super) enum Kind {
 /// An activation of one value.
 #[derive(Debug)]
 pub(super) struct Activation<'a> {
-    pub(super) kind: Kind,
+    pub(super) kind: ActivationKind,
     pub(super) source: &'a str,
     pub(super) result: &'a str,
     /// Its nodes.
@@ -44,10 +44,10 @@ pub(super) fn giving<'a>(wiring: &Wiring<'a>, result: &'a str) -> Option<Activat
         |kind, source: &'a String| Some(Activation { kind, source, result, nodes: vec![at] });
     match (node.op_type(), &node.input[..]) {
         _ if !node.is_default() => None,
-        ("Relu", [source]) => whole(Kind::Relu, source),
+        ("Relu", [source]) => whole(ActivationKind::Relu, source),
         ("Gelu", [source]) => {
             let tanh = node.stated("approximate").is_some_and(|form| form.s() == b"tanh");
-            whole(if tanh { Kind::TanhGelu } else { Kind::Gelu }, source)
+            whole(if tanh { ActivationKind::TanhGelu } else { ActivationKind::Gelu }, source)
         }
         // The last step of a written one.
         ("Mul" | "Div", [_, _]) => written(wiring, result),
@@ -91,8 +91,8 @@ fn written<'a>(wiring: &Wiring<'a>, result: &'a str) -> Option<Activation<'a>> {
         next += 1;
         let node = wiring.node(at);
         match node.op_type() {
-            "Erf" => kind = Some(Kind::Gelu),
-            "Tanh" => kind = Some(Kind::TanhGelu),
+            "Erf" => kind = Some(ActivationKind::Gelu),
+            "Tanh" => kind = Some(ActivationKind::TanhGelu),
             _ => {}
         }
         for name in &node.input {
@@ -112,7 +112,7 @@ fn written<'a>(wiring: &Wiring<'a>, result: &'a str) -> Option<Activation<'a>> {
         let mut nodes = BTreeSet::new();
         for x in SAMPLES {
             let y = computed(wiring, result, source, x, &mut nodes, MOST_NODES)?;
-            let expected = if kind == Kind::Gelu { gelu(x) } else { tanh_gelu(x) };
+            let expected = if kind == ActivationKind::Gelu { gelu(x) } else { tanh_gelu(x) };
             if (y - expected).abs() > TOLERANCE {
                 return None;
             }
@@ -201,7 +201,7 @@ mod tests {
     use crate::error::Result;
     use crate::export::graph::{GraphBuilder, Value};
 
-    fn found(body: impl Fn(&Value) -> Result<Value>) -> Option<(Kind, String, usize)> {
+    fn found(body: impl Fn(&Value) -> Result<Value>) -> Option<(ActivationKind, String, usize)> {
         let graph = GraphBuilder::new("activation");
         let x = graph.input("x", DType::F32, [2, 4]).unwrap();
         let y = body(&x.affine(1.0, 3.0).unwrap()).unwrap();
@@ -217,15 +217,15 @@ mod tests {
         let half = |x: &Value| x.affine(0.5, 0.0);
         let gate = |x: &Value| x.affine(1.0 / 2f64.sqrt(), 0.0)?.erf()?.affine(1.0, 1.0);
         // x (1 + erf(x / √2)) / 2, in the orders that exporters have.
-        let exact = |nodes| Some((Kind::Gelu, "Add".to_owned(), nodes));
+        let exact = |nodes| Some((ActivationKind::Gelu, "Add".to_owned(), nodes));
         assert_eq!(found(|x| half(&x.mul(&gate(x)?)?)), exact(5));
         assert_eq!(found(|x| half(x)?.mul(&gate(x)?)), exact(5));
         assert_eq!(found(|x| gate(x)?.mul(&half(x)?)), exact(5));
         assert_eq!(found(|x| x.mul(&half(&gate(x)?)?)), exact(5));
         let divided = |x: &Value| x.div(&x.scalar_like(2f64.sqrt())?)?.erf()?.affine(0.5, 0.5);
         assert_eq!(found(|x| x.mul(&divided(x)?)), exact(5));
-        assert_eq!(found(|x| x.gelu_tanh()), Some((Kind::TanhGelu, "Add".to_owned(), 9)));
-        assert_eq!(found(Value::relu), Some((Kind::Relu, "Add".to_owned(), 1)));
+        assert_eq!(found(|x| x.gelu_tanh()), Some((ActivationKind::TanhGelu, "Add".to_owned(), 9)));
+        assert_eq!(found(Value::relu), Some((ActivationKind::Relu, "Add".to_owned(), 1)));
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl Replicas {
 
     /// The replica with the least to do for what it can do at the same time, of those that were not
     /// tried.
-    fn lease(&self, tried: &[usize]) -> Option<Lease<'_>> {
+    fn lease(&self, tried: &[usize]) -> Option<ReplicaLease<'_>> {
         let mut loads = self.lock();
         let now = Instant::now();
         let rests = |load: &Load| load.failed.is_some_and(|at| now.duration_since(at) < REST);
@@ -56,7 +56,7 @@ impl Replicas {
             },
         )?;
         loads[i].running += 1;
-        Some(Lease { replicas: self, i })
+        Some(ReplicaLease { replicas: self, i })
     }
 
     /// Runs on a replica, and after a failure of its device on the next.
@@ -81,12 +81,12 @@ impl Replicas {
 }
 
 /// A run on a replica, counted for as long as it goes on.
-struct Lease<'a> {
+struct ReplicaLease<'a> {
     replicas: &'a Replicas,
     i: usize,
 }
 
-impl Drop for Lease<'_> {
+impl Drop for ReplicaLease<'_> {
     fn drop(&mut self) {
         self.replicas.lock()[self.i].running -= 1;
     }

@@ -14,7 +14,7 @@ use axum::routing::{get, post};
 use serde_json::{Value, json};
 
 use super::asked::Asked;
-use super::form::{Form, Kind, usage};
+use super::form::{AnswerKind, Form, usage};
 use super::model::{Event, Text, TextModel};
 use super::refusal::Refusal;
 use super::stream::Stream;
@@ -25,9 +25,11 @@ use crate::{body, respond};
 type Shared = State<Arc<Server>>;
 
 pub(crate) fn routes() -> Router<Arc<Server>> {
-    let completion =
-        async |State(server): Shared, request| answer(&server, request, Kind::Completion).await;
-    let chat = async |State(server): Shared, request| answer(&server, request, Kind::Chat).await;
+    let completion = async |State(server): Shared, request| {
+        answer(&server, request, AnswerKind::Completion).await
+    };
+    let chat =
+        async |State(server): Shared, request| answer(&server, request, AnswerKind::Chat).await;
     Router::new()
         .route("/v1/models", get(list))
         .route("/v1/models/{name}", get(retrieve))
@@ -59,7 +61,7 @@ fn named<'a>(own: Option<&'a Arc<TextModel>>, name: &str) -> Result<&'a Arc<Text
     model.ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, text()))
 }
 
-async fn answer(server: &Server, request: Request, kind: Kind) -> Response {
+async fn answer(server: &Server, request: Request, kind: AnswerKind) -> Response {
     let start = Instant::now();
     let response = generate(server, request, kind).await;
     let response = response.unwrap_or_else(|failure| Refusal(failure).into_response());
@@ -70,7 +72,7 @@ async fn answer(server: &Server, request: Request, kind: Kind) -> Response {
     response
 }
 
-async fn generate(server: &Server, request: Request, kind: Kind) -> Result<Response> {
+async fn generate(server: &Server, request: Request, kind: AnswerKind) -> Result<Response> {
     let held = body::read(request, &server.room, server.read_limit).await?;
     let (own, bytes) = (server.text.clone(), held.bytes.clone());
     let read = move || -> Result<_> {

@@ -7,7 +7,7 @@ use accelerant::generate::GenerateOptions;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::form::Kind;
+use super::form::AnswerKind;
 use crate::fail::{Failure, Result};
 
 /// What `max_tokens` is where a request for a completion does not say it, as OpenAI has it.
@@ -108,16 +108,16 @@ fn content<'de, D: serde::Deserializer<'de>>(from: D) -> Result<String, D::Error
 }
 
 impl Asked {
-    pub(super) fn read(json: &[u8], kind: Kind) -> Result<Self> {
+    pub(super) fn read(json: &[u8], kind: AnswerKind) -> Result<Self> {
         let mut asked: Self = serde_json::from_slice(json)
             .map_err(|e| Failure::bad(format!("the request is not valid: {e}")))?;
         asked.check()?;
         match kind {
-            Kind::Completion => asked.messages = None,
-            Kind::Chat if asked.messages.is_none() => {
+            AnswerKind::Completion => asked.messages = None,
+            AnswerKind::Chat if asked.messages.is_none() => {
                 return Err(Failure::bad("`messages` is missing"));
             }
-            Kind::Chat => {}
+            AnswerKind::Chat => {}
         }
         Ok(asked)
     }

@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 
 /// Which of the two kinds of answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum AnswerKind {
     Completion,
     Chat,
 }
 
 /// What all pieces of one answer have.
 pub(super) struct Form {
-    kind: Kind,
+    kind: AnswerKind,
     id: String,
     created: u64,
     model: String,
@@ -25,10 +25,10 @@ pub(super) struct Form {
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 impl Form {
-    pub(super) fn new(kind: Kind, model: &str) -> Self {
+    pub(super) fn new(kind: AnswerKind, model: &str) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let number = NEXT.fetch_add(1, Relaxed);
-        let start = if kind == Kind::Chat { "chatcmpl" } else { "cmpl" };
+        let start = if kind == AnswerKind::Chat { "chatcmpl" } else { "cmpl" };
         let id = format!("{start}-{:x}-{number}", now.as_nanos());
         Self { kind, id, created: now.as_secs(), model: model.to_owned() }
     }
@@ -47,11 +47,11 @@ impl Form {
     pub(super) fn whole(&self, text: &str, end: End, usage: Value) -> Value {
         let finish = finish(end);
         let mut whole = match self.kind {
-            Kind::Completion => self.object(
+            AnswerKind::Completion => self.object(
                 "text_completion",
                 json!([{ "index": 0, "text": text, "logprobs": null, "finish_reason": finish }]),
             ),
-            Kind::Chat => {
+            AnswerKind::Chat => {
                 let message = json!({ "role": "assistant", "content": text });
                 let choice = json!({ "index": 0, "message": message, "logprobs": null, "finish_reason": finish });
                 self.object("chat.completion", json!([choice]))
@@ -64,29 +64,29 @@ impl Form {
     /// What comes before the first piece of text.
     pub(super) fn first(&self) -> Option<Value> {
         let delta = json!({ "role": "assistant", "content": "" });
-        (self.kind == Kind::Chat).then(|| self.piece_of(Value::Null, delta))
+        (self.kind == AnswerKind::Chat).then(|| self.piece_of(Value::Null, delta))
     }
 
     /// A piece of text.
     pub(super) fn piece(&self, text: &str) -> Value {
         match self.kind {
-            Kind::Completion => self.piece_of(Value::Null, json!(text)),
-            Kind::Chat => self.piece_of(Value::Null, json!({ "content": text })),
+            AnswerKind::Completion => self.piece_of(Value::Null, json!(text)),
+            AnswerKind::Chat => self.piece_of(Value::Null, json!({ "content": text })),
         }
     }
 
     /// What tells how the text ended.
     pub(super) fn last(&self, end: End) -> Value {
         match self.kind {
-            Kind::Completion => self.piece_of(finish(end).into(), json!("")),
-            Kind::Chat => self.piece_of(finish(end).into(), json!({})),
+            AnswerKind::Completion => self.piece_of(finish(end).into(), json!("")),
+            AnswerKind::Chat => self.piece_of(finish(end).into(), json!({})),
         }
     }
 
     fn piece_of(&self, finish: Value, text: Value) -> Value {
         let (object, field) = match self.kind {
-            Kind::Completion => ("text_completion", "text"),
-            Kind::Chat => ("chat.completion.chunk", "delta"),
+            AnswerKind::Completion => ("text_completion", "text"),
+            AnswerKind::Chat => ("chat.completion.chunk", "delta"),
         };
         let choice = json!({ "index": 0, field: text, "logprobs": null, "finish_reason": finish });
         self.object(object, json!([choice]))
@@ -95,8 +95,8 @@ impl Form {
     /// The piece without text that tells the number of tokens.
     pub(super) fn used(&self, usage: Value) -> Value {
         let mut piece = match self.kind {
-            Kind::Completion => self.object("text_completion", json!([])),
-            Kind::Chat => self.object("chat.completion.chunk", json!([])),
+            AnswerKind::Completion => self.object("text_completion", json!([])),
+            AnswerKind::Chat => self.object("chat.completion.chunk", json!([])),
         };
         piece["usage"] = usage;
         piece

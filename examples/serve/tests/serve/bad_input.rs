@@ -157,7 +157,8 @@ fn other_addresses_and_methods_are_refused() {
         let answer = server.get(path);
         assert!(matches!(answer.status, 400 | 404), "{path}: {}", answer.status);
     }
-    assert_eq!(server.get("/v2/models/none").json()["error"], "there is no model `none`");
+    let told = "there is no model `none`; there are: `affine`, `half`, `single`";
+    assert_eq!(server.get("/v2/models/none").json()["error"], told);
     assert_eq!(server.post("/v2/models/none/infer", "{}").status, 404);
     assert_eq!(server.post("/v2/models/affine/versions/2/infer", "{}").status, 404);
     assert_eq!(server.get(AFFINE).status, 405);

@@ -6,7 +6,10 @@ mod clients;
 mod connections;
 mod http;
 mod load;
+mod mistakes;
 mod models;
+#[path = "../../../../tests/mistakes/page.rs"]
+mod page;
 mod process;
 mod protocol;
 mod shutdown;

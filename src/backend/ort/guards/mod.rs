@@ -3,7 +3,7 @@
 //! another number that gives the same result. `refused` refuses what the model itself states.
 
 mod needs;
-mod write;
+mod nodes;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -15,7 +15,7 @@ use crate::export::OnnxModel;
 use crate::export::onnx::{GraphProto, ModelProto, NodeProto, TensorProto};
 use crate::spec::Signature;
 use needs::Need;
-use write::Writer;
+use nodes::Writer;
 
 /// The oldest operator set whose operators the guards are.
 const OLDEST_OPSET: i64 = 7;
@@ -164,7 +164,7 @@ impl Guards {
 
     /// What a guard has found, when ONNX Runtime says that one of its nodes failed.
     pub(super) fn found(&self, kind: ErrorKind, message: &str) -> Option<Error> {
-        let (_, rest) = message.split_once(write::MARK)?;
+        let (_, rest) = message.split_once(nodes::MARK)?;
         let number: String = rest.chars().take_while(char::is_ascii_digit).collect();
         let fault = self.faults.get(number.parse::<usize>().ok()?)?;
         let error = Error::new(kind, &fault.text).in_operation(&fault.operation);

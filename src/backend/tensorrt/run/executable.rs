@@ -11,7 +11,7 @@ use super::engine::LoadedEngine;
 use super::graphs::Wanted;
 use super::kernels::Kernels;
 use super::known_shapes::KnownShapes;
-use super::pool::{Lease, Pool, Wish};
+use super::pool::{Pool, SlotLease, Wish};
 use super::queue::Queue;
 use super::scratch::Scratch;
 use super::slot::{Model, Slot, byte_len};
@@ -149,7 +149,7 @@ impl EngineExecutable {
         wish: Wish,
         inputs: impl ExactSizeIterator<Item = (DType, &'a [usize])> + Clone,
         values: &[i64],
-    ) -> Result<Lease<'_, Slot>> {
+    ) -> Result<SlotLease<'_, Slot>> {
         let model = &self.model;
         let suits = |slot: &Slot| slot.suits(model, inputs.clone(), values);
         self.pool.lease(wish, suits, || {

@@ -186,7 +186,7 @@ pub(crate) enum Wanted {
 
 /// What to do with an execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum NextRun {
     /// Enqueue it as it is.
     Plain,
     /// Capture it, since its addresses came back, and [keep](Recent::keep) the graph.
@@ -234,21 +234,21 @@ impl<G> Recent<G> {
     }
 
     /// What to do with an execution at these addresses. Those that are `lasting` come back for sure.
-    pub(crate) fn step(&mut self, addresses: &[u64], lasting: bool) -> Step {
+    pub(crate) fn step(&mut self, addresses: &[u64], lasting: bool) -> NextRun {
         if self.wanted == Wanted::Never {
-            return Step::Plain;
+            return NextRun::Plain;
         }
         match self.met.iter().rposition(|(known, _)| **known == *addresses) {
             Some(i) => {
                 // Those met last are at the end, so this moves few.
                 self.met[i..].rotate_left(1);
                 if self.current().is_some() {
-                    Step::Launch
+                    NextRun::Launch
                 } else if self.pause > 0 && !lasting {
                     self.pause -= 1;
-                    Step::Plain
+                    NextRun::Plain
                 } else {
-                    Step::Capture
+                    NextRun::Capture
                 }
             }
             None => {
@@ -256,7 +256,7 @@ impl<G> Recent<G> {
                     self.met.remove(0);
                 }
                 self.met.push((addresses.into(), None));
-                if lasting { Step::Capture } else { Step::Plain }
+                if lasting { NextRun::Capture } else { NextRun::Plain }
             }
         }
     }
@@ -282,12 +282,12 @@ mod tests {
     /// One execution: 'p'lain, 'c'aptured, or the graph that was launched.
     fn run(recent: &mut Recent<u64>, address: u64) -> String {
         match recent.step(&[address, 1], false) {
-            Step::Plain => "p".into(),
-            Step::Capture => {
+            NextRun::Plain => "p".into(),
+            NextRun::Capture => {
                 recent.keep(address);
                 "c".into()
             }
-            Step::Launch => recent.current().map(u64::to_string).unwrap_or_default(),
+            NextRun::Launch => recent.current().map(u64::to_string).unwrap_or_default(),
         }
     }
 
@@ -337,13 +337,13 @@ mod tests {
         let recent = &mut Recent::new(Wanted::Always);
         assert_eq!(all(recent, [3, 4]), "pp");
         for _ in 0..3 {
-            assert_eq!(recent.step(&[6, 1], true), Step::Capture);
+            assert_eq!(recent.step(&[6, 1], true), NextRun::Capture);
             recent.failed();
         }
         assert_eq!(all(recent, [3, 4]), "pp");
-        assert_eq!(recent.step(&[6, 1], true), Step::Capture);
+        assert_eq!(recent.step(&[6, 1], true), NextRun::Capture);
         recent.keep(6);
-        assert_eq!(recent.step(&[6, 1], true), Step::Launch);
+        assert_eq!(recent.step(&[6, 1], true), NextRun::Launch);
         assert_eq!(all(recent, [6]), "6");
     }
 
@@ -354,7 +354,7 @@ mod tests {
         let mut pauses = Vec::new();
         for _ in 0..20 {
             let mut pause = 0;
-            while recent.step(&[5, 1], false) == Step::Plain {
+            while recent.step(&[5, 1], false) == NextRun::Plain {
                 pause += 1;
                 // What was captured before is launched all the same.
                 assert_eq!(run(recent, 7), "7");
@@ -367,7 +367,7 @@ mod tests {
         // One that succeeds begins anew.
         recent.pause = 0;
         assert_eq!(all(recent, [5, 5, 6]), "c5p");
-        assert_eq!(recent.step(&[6, 1], false), Step::Capture);
+        assert_eq!(recent.step(&[6, 1], false), NextRun::Capture);
         recent.failed();
         assert_eq!(all(recent, [6, 6, 6, 6]), "ppc6");
     }

@@ -94,16 +94,16 @@ impl<S: Member> Pool<S> {
         wish: Wish,
         suits: impl Fn(&S) -> bool,
         make: impl Fn() -> Result<S>,
-    ) -> Result<Lease<'_, S>> {
+    ) -> Result<SlotLease<'_, S>> {
         loop {
             let others = match self.choose(wish, &suits) {
                 Ok(slot) => {
-                    return Ok(Lease { pool: self, slot: Some(slot), keep: true });
+                    return Ok(SlotLease { pool: self, slot: Some(slot), keep: true });
                 }
                 Err(others) => others,
             };
             // Gives the place back if making the slot fails.
-            let mut lease = Lease { pool: self, slot: None, keep: false };
+            let mut lease = SlotLease { pool: self, slot: None, keep: false };
             match make() {
                 Ok(slot) => {
                     lease.slot = Some(slot);
@@ -190,13 +190,13 @@ impl<S> Pool<S> {
 }
 
 /// A slot out of the pool. It goes back unless it was [doubted](Self::doubt) last.
-pub(crate) struct Lease<'a, S> {
+pub(crate) struct SlotLease<'a, S> {
     pool: &'a Pool<S>,
     slot: Option<S>,
     keep: bool,
 }
 
-impl<S> Lease<'_, S> {
+impl<S> SlotLease<'_, S> {
     /// The slot, for what may fail without harm to it.
     pub(crate) fn slot(&mut self) -> Option<&mut S> {
         self.slot.as_mut()
@@ -214,7 +214,7 @@ impl<S> Lease<'_, S> {
     }
 }
 
-impl<S> Drop for Lease<'_, S> {
+impl<S> Drop for SlotLease<'_, S> {
     fn drop(&mut self) {
         let slot = self.slot.take();
         let (kept, dropped) = if self.keep { (slot, None) } else { (None, slot) };
@@ -266,7 +266,7 @@ mod tests {
             Self { pool: Pool::new(max, shapes_are_dear), made: Cell::new(0) }
         }
 
-        fn lease(&self, wish: Wish, size: usize) -> Lease<'_, Slot> {
+        fn lease(&self, wish: Wish, size: usize) -> SlotLease<'_, Slot> {
             let make = || {
                 let number = self.made.replace(self.made.get() + 1);
                 let (size, user, busy) = (Cell::new(0), Cell::new(None), Cell::new(false));

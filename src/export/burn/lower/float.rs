@@ -5,7 +5,7 @@ use std::f64::consts::{FRAC_PI_2, PI};
 use ::burn::backend::ir::{BinaryOpIr, CrossOpIr, FloatOperationIr as Op, GridSample2dOpIr};
 use ::burn::backend::ir::{GridSamplePaddingModeIr, InterpolateModeIr};
 
-use super::{Lowering, number, unsupported};
+use super::{Lowering, NO_RANDOM, number, unsupported};
 use crate::error::Result;
 use crate::export::Value;
 use crate::tensor::HostTensor;
@@ -50,7 +50,7 @@ impl Lowering<'_> {
             Op::Matmul(op) => (&op.out, self.value(&op.lhs)?.matmul(&self.value(&op.rhs)?)?),
             Op::Cross(op) => (&op.out, self.cross(op)?),
             Op::GridSample2d(op) => (&op.out, self.grid_sample(op)?),
-            Op::Random(_) => return Err(unsupported("an exported model has no random numbers")),
+            Op::Random(_) => return Err(unsupported(NO_RANDOM)),
             Op::Quantize(_) | Op::Dequantize(_) => {
                 return Err(unsupported("quantized tensors have no ONNX form yet"));
             }

@@ -27,7 +27,7 @@ use ::burn::backend::ir::{OperationIr, ScalarIr, TensorIr};
 
 use super::operation::{Lowered, Operation};
 use super::tensors;
-use super::trace::{self, Trace};
+use super::trace::{self, CapturedPass};
 use super::{BurnGraph, modules};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::interface::Interface;
@@ -133,11 +133,11 @@ pub(super) fn lower(source: &BurnGraph, target: Target) -> Result<Outcome> {
 
 struct Lowering<'a> {
     graph: &'a GraphBuilder,
-    trace: &'a Trace,
+    trace: &'a CapturedPass,
     /// Sizes of each tensor in the other captures; none when all is static.
     others: Vec<HashMap<TensorId, Vec<usize>>>,
     /// The other captures themselves.
-    captures: &'a [Trace],
+    captures: &'a [CapturedPass],
     values: HashMap<TensorId, Value>,
     /// What follows from operations that could not be lowered.
     refused: HashSet<TensorId>,
@@ -256,6 +256,10 @@ impl Lowering<'_> {
         Ok(())
     }
 }
+
+/// Why operations that draw are refused.
+const NO_RANDOM: &str = "an exported model has no random numbers: draw them outside of the forward, and give them as \
+                         an input";
 
 fn unsupported(text: impl Into<String>) -> Error {
     Error::new(ErrorKind::UnsupportedOperation, text)

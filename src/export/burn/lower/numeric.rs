@@ -3,7 +3,7 @@
 use ::burn::backend::ir::NumericOperationIr as Op;
 use ::burn::backend::ir::{BinaryOpIr, ClampOpIr, PadModeIr, PadOpIr, ScalarIr, ScalarOpIr};
 
-use super::{Lowering, float, number, unsupported, whole};
+use super::{Lowering, NO_RANDOM, float, number, unsupported, whole};
 use crate::error::Result;
 use crate::export::Value;
 use crate::export::graph::Around;
@@ -86,7 +86,7 @@ impl Lowering<'_> {
                 self.bind(&op.out, values)?;
                 (&op.out_indices, indices)
             }
-            Op::IntRandom(_) => return Err(unsupported("an exported model has no random numbers")),
+            Op::IntRandom(_) => return Err(unsupported(NO_RANDOM)),
         };
         self.bind(out, value)
     }

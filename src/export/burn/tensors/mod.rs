@@ -90,9 +90,9 @@ macro_rules! burn_tensors {
 pub(crate) type Lengths = Vec<usize>;
 
 /// Where a tensor stands within the value it belongs to.
-pub(crate) struct Place<'a>(&'a [Step]);
+pub(crate) struct Place<'a>(&'a [PathPart]);
 
-enum Step {
+enum PathPart {
     Field(String),
     Item(usize),
 }
@@ -101,10 +101,10 @@ impl Place<'_> {
     /// The names of fields and the positions on the way to the tensor, joined by dots; `None`
     /// where there are positions alone.
     pub(crate) fn name(&self) -> Option<String> {
-        self.0.iter().any(|step| matches!(step, Step::Field(_))).then(|| {
+        self.0.iter().any(|step| matches!(step, PathPart::Field(_))).then(|| {
             let steps = self.0.iter().map(|step| match step {
-                Step::Field(name) => name.clone(),
-                Step::Item(index) => index.to_string(),
+                PathPart::Field(name) => name.clone(),
+                PathPart::Item(index) => index.to_string(),
             });
             steps.collect::<Vec<_>>().join(".")
         })
@@ -115,7 +115,7 @@ type Each<'a> = dyn FnMut(&Place<'_>, &dyn AnyTensor) -> Result<()> + 'a;
 
 /// Walks over the tensors of a value. [`BurnTensors::visit`] leads it.
 pub struct TensorVisitor<'a> {
-    steps: Vec<Step>,
+    steps: Vec<PathPart>,
     lengths: Lengths,
     each: &'a mut Each<'a>,
 }
@@ -134,7 +134,7 @@ impl<'a> TensorVisitor<'a> {
     /// # Errors
     /// When a tensor of it cannot be used; to be passed on.
     pub fn field(&mut self, name: &str, value: &impl BurnTensors) -> Result<()> {
-        self.step(Step::Field(name.to_owned()), value)
+        self.step(PathPart::Field(name.to_owned()), value)
     }
 
     /// Shows a part that has a position.
@@ -142,7 +142,7 @@ impl<'a> TensorVisitor<'a> {
     /// # Errors
     /// When a tensor of it cannot be used; to be passed on.
     pub fn item(&mut self, index: usize, value: &impl BurnTensors) -> Result<()> {
-        self.step(Step::Item(index), value)
+        self.step(PathPart::Item(index), value)
     }
 
     /// States how many parts follow, where the type leaves the number open. [`TensorSource::length`] gives the number
@@ -151,7 +151,7 @@ impl<'a> TensorVisitor<'a> {
         self.lengths.push(length);
     }
 
-    fn step(&mut self, step: Step, value: &impl BurnTensors) -> Result<()> {
+    fn step(&mut self, step: PathPart, value: &impl BurnTensors) -> Result<()> {
         self.steps.push(step);
         let result = value.visit(self);
         self.steps.pop();
@@ -228,7 +228,7 @@ pub(crate) trait AnyTensor {
 }
 
 /// A tensor of type and sizes without values, as a capture records it.
-pub(super) fn empty<const D: usize, K: Kind>(
+pub(super) fn empty<const D: usize, K: TensorKind>(
     dtype: DType,
     sizes: &[usize],
     device: &Device,
@@ -249,7 +249,7 @@ fn check_rank<const D: usize>(sizes: &[usize]) -> Result<()> {
 }
 
 /// The three kinds of tensors. Sealed by being unnameable outside of the crate.
-pub(crate) trait Kind: ::burn::tensor::kind::Basic + Sized {
+pub(crate) trait TensorKind: ::burn::tensor::kind::Basic + Sized {
     /// Checks that tensors of this kind have elements of `dtype`.
     fn check(dtype: DType) -> Result<()>;
     fn empty<const D: usize>(dtype: DType, sizes: [usize; D], device: &Device) -> Tensor<D, Self>;
@@ -260,7 +260,7 @@ pub(crate) trait Kind: ::burn::tensor::kind::Basic + Sized {
 
 macro_rules! kinds {
     ($($kind:ty, $fits:expr, $named:literal, $convert:expr;)*) => {$(
-        impl Kind for $kind {
+        impl TensorKind for $kind {
             fn check(dtype: DType) -> Result<()> {
                 let fits: fn(DType) -> bool = $fits;
                 if fits(dtype) {

@@ -11,7 +11,7 @@ use crate::export::candle::error::to_candle;
 use crate::export::candle::tape::{Op, Recurrent, Unary};
 use crate::export::candle::tensor_ops::TensorOps;
 use crate::export::candle::traced::Traced;
-use crate::export::lower::Kind;
+use crate::export::lower::RecurrentKind;
 
 /// Records a layer on a traced tensor.
 pub(in crate::export::candle) fn record(layer: Layer<'_>, xs: &Traced) -> Result<Traced> {
@@ -266,8 +266,8 @@ pub(in crate::export::candle) fn record_sequence(
         }
     }
     let name = xs.layer_name(match cell.kind {
-        Kind::Gru { .. } => "gru",
-        Kind::Lstm => "lstm",
+        RecurrentKind::Gru { .. } => "gru",
+        RecurrentKind::Lstm => "lstm",
     });
     let mut parameters = vec![
         xs.parameter(&name, "weight_ih", &cell.w_ih),
@@ -284,7 +284,7 @@ pub(in crate::export::candle) fn record_sequence(
     let layer = Recurrent { kind: cell.kind, hidden: cell.hidden, biases, cell: false };
     let dims = vec![batch, length, cell.hidden];
     let hidden = Traced::record(Op::Recurrent(layer), &operands, xs.dtype(), dims);
-    let last = (cell.kind == Kind::Lstm).then(|| {
+    let last = (cell.kind == RecurrentKind::Lstm).then(|| {
         let op = Op::Recurrent(Recurrent { cell: true, ..layer });
         Traced::record(op, &operands, xs.dtype(), vec![batch, cell.hidden])
     });

@@ -10,7 +10,7 @@ use candle_nn::rnn::Direction;
 use candle_nn::{GRUConfig, Init, LSTMConfig, VarBuilder};
 
 use crate::export::candle::tensor_ops::TensorOps;
-use crate::export::lower::Kind;
+use crate::export::lower::RecurrentKind;
 
 /// A layer with a state, as [`candle_nn::RNN`], over `[batch, length, features]`.
 #[allow(clippy::upper_case_acronyms, reason = "candle's name")]
@@ -56,7 +56,7 @@ pub trait RNN {
 /// The parameters of a layer, as [`TensorOps::sequence`] takes them.
 #[derive(Clone, Debug)]
 pub struct Cell {
-    pub(in crate::export::candle) kind: Kind,
+    pub(in crate::export::candle) kind: RecurrentKind,
     pub(in crate::export::candle) w_ih: Tensor,
     pub(in crate::export::candle) w_hh: Tensor,
     pub(in crate::export::candle) b_ih: Option<Tensor>,
@@ -71,7 +71,7 @@ type Inits = (Init, Init, Option<Init>, Option<Init>);
 
 impl Cell {
     fn load(
-        kind: Kind,
+        kind: RecurrentKind,
         (in_dim, hidden): (usize, usize),
         (w_ih, w_hh, b_ih, b_hh): Inits,
         suffix: &str,
@@ -262,7 +262,7 @@ impl LSTM {
         };
         let suffix = format!("l{}{direction}", config.layer_idx);
         let inits = (config.w_ih_init, config.w_hh_init, config.b_ih_init, config.b_hh_init);
-        let cell = Cell::load(Kind::Lstm, (in_dim, hidden_dim), inits, &suffix, &vb)?;
+        let cell = Cell::load(RecurrentKind::Lstm, (in_dim, hidden_dim), inits, &suffix, &vb)?;
         Ok(Self { cell, config })
     }
 
@@ -373,8 +373,13 @@ impl GRU {
         vb: VarBuilder<'_>,
     ) -> Result<Self> {
         let inits = (config.w_ih_init, config.w_hh_init, config.b_ih_init, config.b_hh_init);
-        let cell =
-            Cell::load(Kind::Gru { reset_after: true }, (in_dim, hidden_dim), inits, "l0", &vb)?;
+        let cell = Cell::load(
+            RecurrentKind::Gru { reset_after: true },
+            (in_dim, hidden_dim),
+            inits,
+            "l0",
+            &vb,
+        )?;
         Ok(Self { cell, config })
     }
 

@@ -4,20 +4,20 @@ use super::Lowering;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::Value;
 use crate::export::candle::tape;
-use crate::export::lower::{Kind, Recurrent};
+use crate::export::lower::{Recurrent, RecurrentKind};
 use crate::tensor::HostTensor;
 
 /// Candle's gates are input, forget, cell, output, and reset, update, new; ONNX's input, output,
 /// forget, cell, and update, reset, new.
-fn order(kind: Kind) -> &'static [usize] {
+fn order(kind: RecurrentKind) -> &'static [usize] {
     match kind {
-        Kind::Lstm => &[0, 3, 1, 2],
-        Kind::Gru { .. } => &[1, 0, 2],
+        RecurrentKind::Lstm => &[0, 3, 1, 2],
+        RecurrentKind::Gru { .. } => &[1, 0, 2],
     }
 }
 
 /// The bytes of a parameter with its gates, which lie one after the other, in ONNX's order.
-fn gates(parameter: &Value, kind: Kind) -> Result<Vec<u8>> {
+fn gates(parameter: &Value, kind: RecurrentKind) -> Result<Vec<u8>> {
     let constant = parameter.as_constant().ok_or_else(|| {
         let text = "a parameter of a recurrent layer is computed when the model runs";
         Error::new(ErrorKind::UnsupportedOperation, text).on_tensor(parameter.name())

@@ -39,10 +39,10 @@ pub struct Traced(Repr);
 enum Repr {
     Constant(Tensor),
     /// Boxed behind an `Arc`, as candle's tensors are: clones are cheap.
-    Step(Arc<Step>),
+    Step(Arc<TracedStep>),
 }
 
-struct Step {
+struct TracedStep {
     tape: Recorder,
     index: usize,
     shape: Shape,
@@ -126,7 +126,7 @@ impl Recorder {
         let device = tape.device.clone();
         drop(tape);
         let shape = Shape::from(dims);
-        Traced(Repr::Step(Arc::new(Step { tape: self.clone(), index, shape, dtype, device })))
+        Traced(Repr::Step(Arc::new(TracedStep { tape: self.clone(), index, shape, dtype, device })))
     }
 
     /// Adds an input of the model.
@@ -139,7 +139,7 @@ impl Recorder {
         let index = self.lock().constant(tensor, "constant");
         let (shape, dtype) = (tensor.shape().clone(), tensor.dtype());
         let device = tensor.device().clone();
-        Traced(Repr::Step(Arc::new(Step { tape: self.clone(), index, shape, dtype, device })))
+        Traced(Repr::Step(Arc::new(TracedStep { tape: self.clone(), index, shape, dtype, device })))
     }
 
     /// The step of a tensor on this tape; a constant is put there.

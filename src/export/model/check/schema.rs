@@ -38,14 +38,14 @@ pub(in crate::export::model) struct Schema {
 
 #[derive(Debug)]
 struct Parameter {
-    kind: Kind,
+    kind: ParameterTypes,
     repeated: bool,
     /// Repeated, each of a type of its own.
     mixed: bool,
 }
 
 #[derive(Debug)]
-enum Kind {
+enum ParameterTypes {
     Variable(usize),
     Mask(u64),
 }
@@ -97,8 +97,10 @@ fn parse(line: &'static str) -> Option<(&'static str, Schema)> {
         let parameter = |word: &'static str| {
             let name = word.trim_start_matches(['?', '*', '~']);
             let kind = match name.strip_prefix('=') {
-                Some(mask) => Kind::Mask(u64::from_str_radix(mask, 16).ok()?),
-                None => Kind::Variable(variables.iter().position(|(known, _)| *known == name)?),
+                Some(mask) => ParameterTypes::Mask(u64::from_str_radix(mask, 16).ok()?),
+                None => ParameterTypes::Variable(
+                    variables.iter().position(|(known, _)| *known == name)?,
+                ),
             };
             let (repeated, mixed) = (word.starts_with(['*', '~']), word.starts_with('~'));
             Some(Parameter { kind, repeated, mixed })
@@ -200,15 +202,15 @@ impl Schema {
                 _ => continue,
             };
             let allowed = match parameter.kind {
-                Kind::Mask(mask) => mask,
-                Kind::Variable(variable) => self.variables[variable].1,
+                ParameterTypes::Mask(mask) => mask,
+                ParameterTypes::Variable(variable) => self.variables[variable].1,
             };
             let kind = || if fact.other { "no tensor".into() } else { type_name(fact.dtype) };
             if allowed & kin(bit) == 0 {
                 let text = format!("input {i} is {}, which the operator does not take", kind());
                 return Err(invalid(text).on_tensor(name()));
             }
-            let Kind::Variable(variable) = parameter.kind else { continue };
+            let ParameterTypes::Variable(variable) = parameter.kind else { continue };
             if fact.other || parameter.mixed {
                 continue;
             }
@@ -234,9 +236,9 @@ impl Schema {
             };
             match parameter.map(|parameter| &parameter.kind) {
                 None => Some(0),
-                Some(Kind::Mask(mask)) => only(*mask),
-                Some(Kind::Variable(_)) if parameter.is_some_and(|p| p.mixed) => Some(0),
-                Some(&Kind::Variable(variable)) => match found[variable] {
+                Some(ParameterTypes::Mask(mask)) => only(*mask),
+                Some(ParameterTypes::Variable(_)) if parameter.is_some_and(|p| p.mixed) => Some(0),
+                Some(&ParameterTypes::Variable(variable)) => match found[variable] {
                     0 => only(self.variables[variable].1),
                     dtype => Some(dtype),
                 },

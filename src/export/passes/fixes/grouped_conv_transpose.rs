@@ -26,14 +26,14 @@ impl Pass for GroupedConvTranspose {
         if graph.opset() < PLACES_AS_INPUTS {
             return Ok(0);
         }
-        replace(graph, self.0, Layer::of, |new, _, layer| {
+        replace(graph, self.0, GroupedLayer::of, |new, _, layer| {
             new.named(&layer.written(new)?, &layer.y);
             Ok(())
         })
     }
 }
 
-struct Layer {
+struct GroupedLayer {
     x: TensorSpec,
     weight: (String, HostTensor),
     bias: Option<TensorSpec>,
@@ -42,7 +42,7 @@ struct Layer {
     y: String,
 }
 
-impl Layer {
+impl GroupedLayer {
     /// The layer that a node is, if it comes out wrong.
     fn of(graph: &Graph, node: &NodeProto) -> Option<Self> {
         let (name, groups) = (node.input.get(1)?, node.int("group", 1));

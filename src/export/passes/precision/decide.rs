@@ -8,7 +8,7 @@ use super::half::{Where, Writer};
 use super::islands::{self, Need};
 use super::known::Known;
 use super::narrow::Fit;
-use super::operators::{self, Kind};
+use super::operators::{self, Narrowing};
 use crate::error::Result;
 use crate::export::onnx::NodeProto;
 use crate::spec::{DType, Dim};
@@ -59,15 +59,15 @@ impl Writer<'_> {
             let kind = operators::kind(node);
             wanted[at] = match kind {
                 _ if marks.contains_key(&at) => false,
-                Kind::Computes => true,
-                Kind::Moves => node.output.iter().any(|name| wants.contains(name.as_str())),
-                Kind::Normalizes | Kind::Keeps(_) => false,
+                Narrowing::Computes => true,
+                Narrowing::Moves => node.output.iter().any(|name| wants.contains(name.as_str())),
+                Narrowing::Normalizes | Narrowing::Keeps(_) => false,
             };
             if wanted[at] {
                 wants.extend(node.input.iter().map(String::as_str));
             }
             let difference = marks.contains_key(&at) && node.is("Sub");
-            if kind == Kind::Normalizes || difference {
+            if kind == Narrowing::Normalizes || difference {
                 normalized.extend(node.input.first().cloned());
             }
         }
@@ -152,7 +152,7 @@ impl Writer<'_> {
             return Ok(Decision::single("it is excluded", need));
         }
         let kind = operators::kind(node);
-        if let Kind::Keeps(reason) = kind {
+        if let Narrowing::Keeps(reason) = kind {
             return Ok(Decision::single(reason, need));
         }
         if self.low == DType::BF16 && operator == "ConvTranspose" {
@@ -189,14 +189,14 @@ impl Writer<'_> {
         let computed = floats.iter().filter(|(_, known)| !known.constant);
         let narrowed = computed.clone().any(|(_, known)| known.form(low).is_some());
         Ok(match kind {
-            Kind::Normalizes => {
+            Narrowing::Normalizes => {
                 let statistics = node.output.iter().skip(1).any(|name| !name.is_empty());
                 match narrowed && !statistics {
                     true => Decision::low(),
                     false => Decision::single("what it reads is of 32 bits", need),
                 }
             }
-            Kind::Moves => {
+            Narrowing::Moves => {
                 let nothing = !outputs.contains(&Some(DType::F32));
                 match narrowed || plan.wanted[at] && !nothing {
                     true => Decision::low(),

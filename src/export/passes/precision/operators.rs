@@ -5,7 +5,7 @@ use crate::export::onnx::NodeProto;
 
 /// What becomes of an operator's 32-bit floats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum Narrowing {
     /// It computes in the narrow type.
     Computes,
     /// It moves values, in the type that they have.
@@ -28,9 +28,9 @@ const QUANTIZED: &str = "it is quantized already";
 const BODIES: &str = "what goes in and out of branches and loops keeps its type";
 
 /// What an operator does.
-pub(super) fn kind(node: &NodeProto) -> Kind {
+pub(super) fn kind(node: &NodeProto) -> Narrowing {
     if !node.is_default() {
-        return Kind::Keeps("the operator is none of ONNX");
+        return Narrowing::Keeps("the operator is none of ONNX");
     }
     match node.op_type() {
         "Add" | "AveragePool" | "BatchNormalization" | "Celu" | "Clip" | "Conv"
@@ -38,30 +38,30 @@ pub(super) fn kind(node: &NodeProto) -> Kind {
         | "GlobalAveragePool" | "HardSigmoid" | "HardSwish" | "LeakyRelu" | "MatMul" | "Max"
         | "Mean" | "Min" | "Mish" | "Mul" | "Neg" | "PRelu" | "Pow" | "Reciprocal" | "Relu"
         | "Resize" | "Selu" | "Sigmoid" | "Softplus" | "Softsign" | "Sqrt" | "Sub" | "Sum"
-        | "Swish" | "Tanh" | "ThresholdedRelu" | "Upsample" => Kind::Computes,
+        | "Swish" | "Tanh" | "ThresholdedRelu" | "Upsample" => Narrowing::Computes,
         "Abs" | "Compress" | "Concat" | "DepthToSpace" | "Dropout" | "Equal" | "Expand"
         | "Flatten" | "Gather" | "GatherElements" | "GatherND" | "GlobalMaxPool" | "Greater"
         | "GreaterOrEqual" | "Identity" | "IsInf" | "IsNaN" | "Less" | "LessOrEqual"
         | "MaxPool" | "Pad" | "ReduceMax" | "ReduceMin" | "Reshape" | "ReverseSequence"
         | "Shape" | "Sign" | "Size" | "Slice" | "SpaceToDepth" | "Split" | "Squeeze" | "Tile"
-        | "Transpose" | "Trilu" | "Unsqueeze" | "Where" => Kind::Moves,
+        | "Transpose" | "Trilu" | "Unsqueeze" | "Where" => Narrowing::Moves,
         "GroupNormalization"
         | "InstanceNormalization"
         | "LayerNormalization"
-        | "RMSNormalization" => Kind::Normalizes,
-        "ScatterElements" | "ScatterND" if node.stated("reduction").is_none() => Kind::Moves,
-        "ScatterElements" | "ScatterND" => Kind::Keeps(SUMS),
+        | "RMSNormalization" => Narrowing::Normalizes,
+        "ScatterElements" | "ScatterND" if node.stated("reduction").is_none() => Narrowing::Moves,
+        "ScatterElements" | "ScatterND" => Narrowing::Keeps(SUMS),
         "Softmax" | "LogSoftmax" | "Exp" | "Log" | "ReduceLogSum" | "ReduceLogSumExp" => {
-            Kind::Keeps(UNBOUNDED)
+            Narrowing::Keeps(UNBOUNDED)
         }
         "ArgMax" | "ArgMin" | "NonMaxSuppression" | "TopK" | "Unique" | "Hardmax" => {
-            Kind::Keeps(ORDER)
+            Narrowing::Keeps(ORDER)
         }
         "Ceil" | "Floor" | "GridSample" | "AffineGrid" | "Mod" | "NonZero" | "Range"
-        | "RoiAlign" | "MaxRoiPool" | "Round" | "OneHot" | "EyeLike" => Kind::Keeps(POSITIONS),
+        | "RoiAlign" | "MaxRoiPool" | "Round" | "OneHot" | "EyeLike" => Narrowing::Keeps(POSITIONS),
         "Acos" | "Acosh" | "Asin" | "Asinh" | "Atan" | "Atanh" | "Cos" | "Cosh" | "Sin"
-        | "Sinh" | "Tan" => Kind::Keeps(ANGLES),
-        "CumSum" | "CumProd" | "ReduceSum" | "ReduceProd" | "ReduceL1" => Kind::Keeps(SUMS),
+        | "Sinh" | "Tan" => Narrowing::Keeps(ANGLES),
+        "CumSum" | "CumProd" | "ReduceSum" | "ReduceProd" | "ReduceL1" => Narrowing::Keeps(SUMS),
         "ReduceL2"
         | "ReduceSumSquare"
         | "LpNormalization"
@@ -69,16 +69,18 @@ pub(super) fn kind(node: &NodeProto) -> Kind {
         | "GlobalLpPool"
         | "LRN"
         | "MeanVarianceNormalization"
-        | "Det" => Kind::Keeps(SQUARES),
-        "RNN" | "GRU" | "LSTM" => Kind::Keeps(STATES),
+        | "Det" => Narrowing::Keeps(SQUARES),
+        "RNN" | "GRU" | "LSTM" => Narrowing::Keeps(STATES),
         "Cast" | "CastLike" | "Bernoulli" | "RandomNormal" | "RandomNormalLike"
         | "RandomUniform" | "RandomUniformLike" | "Multinomial" | "ConstantOfShape"
-        | "Constant" => Kind::Keeps(RANDOM),
-        "QuantizeLinear" | "DequantizeLinear" | "DynamicQuantizeLinear" => Kind::Keeps(QUANTIZED),
-        "If" | "Loop" | "Scan" => Kind::Keeps(BODIES),
+        | "Constant" => Narrowing::Keeps(RANDOM),
+        "QuantizeLinear" | "DequantizeLinear" | "DynamicQuantizeLinear" => {
+            Narrowing::Keeps(QUANTIZED)
+        }
+        "If" | "Loop" | "Scan" => Narrowing::Keeps(BODIES),
         // By their number of elements; see `islands`.
-        "ReduceMean" => Kind::Computes,
-        _ => Kind::Keeps("what it does with fewer bits is not known here"),
+        "ReduceMean" => Narrowing::Computes,
+        _ => Narrowing::Keeps("what it does with fewer bits is not known here"),
     }
 }
 

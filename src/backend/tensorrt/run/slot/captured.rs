@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::Slot;
 use crate::backend::tensorrt::run::apart;
 use crate::backend::tensorrt::run::counters::Counters;
-use crate::backend::tensorrt::run::graphs::{Graph, NoGraph, Step, Wanted};
+use crate::backend::tensorrt::run::graphs::{Graph, NextRun, NoGraph, Wanted};
 use crate::backend::tensorrt::run::queue::Queue;
 use crate::error::Result;
 
@@ -34,9 +34,9 @@ impl Slot {
             return false;
         }
         match self.graphs.step(&self.addresses, false) {
-            Step::Plain => false,
-            Step::Launch => true,
-            Step::Capture => match self.capture(Duration::ZERO) {
+            NextRun::Plain => false,
+            NextRun::Launch => true,
+            NextRun::Capture => match self.capture(Duration::ZERO) {
                 Ok(graph) => self.keep(graph, counters),
                 // Later, when nobody loads.
                 Err(NoGraph::Loading) => false,
@@ -99,7 +99,7 @@ impl Slot {
         queue: Queue,
         counters: &Counters,
     ) -> Result<bool> {
-        if self.graphs.step(&self.addresses, true) == Step::Launch {
+        if self.graphs.step(&self.addresses, true) == NextRun::Launch {
             return Ok(true);
         }
         if !self.executed.has(&self.shapes) {

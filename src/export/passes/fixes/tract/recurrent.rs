@@ -23,7 +23,7 @@ impl Pass for RecurrentLayers {
 
     fn run(&self, graph: &mut Graph) -> Result<usize> {
         let used: HashSet<String> = graph.used().into_iter().map(str::to_owned).collect();
-        let found = |graph: &Graph, node: &NodeProto| Layer::of(graph, node, &used);
+        let found = |graph: &Graph, node: &NodeProto| RecurrentNode::of(graph, node, &used);
         replace(graph, self.0, found, |new, node, layer| layer.write(new, node))
     }
 }
@@ -31,7 +31,7 @@ impl Pass for RecurrentLayers {
 /// The first input that is an initial state.
 const STATES: usize = 5;
 
-struct Layer {
+struct RecurrentNode {
     x: TensorSpec,
     reversed: bool,
     /// The shape of the initial states that are missing, and which inputs they are.
@@ -40,7 +40,7 @@ struct Layer {
     apart: bool,
 }
 
-impl Layer {
+impl RecurrentNode {
     /// The layer that a node is, if tract would not compute it.
     fn of(graph: &Graph, node: &NodeProto, used: &HashSet<String>) -> Option<Self> {
         let states = match node.op_type() {

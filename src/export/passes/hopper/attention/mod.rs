@@ -3,7 +3,7 @@
 //! its own, and the weights too, which are far more (`docs/measured/2026-11-forms-h200.md`). TensorRT-RTX does so for every
 //! number of keys that is not fixed. This file finds the attention, and `write` writes the form.
 
-mod write;
+mod padded;
 
 #[cfg(test)]
 mod tests;
@@ -24,7 +24,7 @@ impl Pass for AlignedKeys {
     }
 
     fn run(&self, graph: &mut Graph) -> Result<usize> {
-        let (written, count) = write::written(graph, self.0)?;
+        let (written, count) = padded::written(graph, self.0)?;
         if count > 0 {
             *graph = written;
         }

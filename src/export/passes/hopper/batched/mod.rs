@@ -5,7 +5,7 @@
 
 mod heads;
 mod linear;
-mod write;
+mod products;
 
 #[cfg(test)]
 mod tests;
@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::export::Target;
 use crate::export::graph::{Graph, Wiring};
 use crate::export::passes::Pass;
-use crate::export::passes::activation::{self, Kind};
+use crate::export::passes::activation::{self, ActivationKind};
 use crate::export::passes::linear::Linear;
 use crate::tensor::HostTensor;
 use heads::Heads;
@@ -37,7 +37,7 @@ impl Pass for BatchedLayers {
         let plan = Plan::of(&wiring, &layers);
         let count = plan.forms.len();
         if count > 0 {
-            let written = write::written(graph, &plan, self.0)?;
+            let written = products::written(graph, &plan, self.0)?;
             *graph = written;
         }
         Ok(count)
@@ -147,5 +147,5 @@ fn second_layer<'a>(wiring: &Wiring<'a>, layers: &'a [Linear], up: &Linear) -> O
 /// its nodes.
 fn gelu<'a>(wiring: &Wiring<'a>, layer: &Linear) -> Option<(&'a str, Vec<usize>)> {
     let found = activation::of(wiring, &layer.y)?;
-    (found.kind == Kind::Gelu).then_some((found.result, found.nodes))
+    (found.kind == ActivationKind::Gelu).then_some((found.result, found.nodes))
 }

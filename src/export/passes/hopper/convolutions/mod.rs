@@ -6,8 +6,8 @@
 //! Over squares, the window grows to whole squares, with zeros as weights. A pixel that is NaN or infinite then reaches more
 //! results than before.
 
+mod forms;
 mod sums;
-mod write;
 
 #[cfg(test)]
 mod tests;
@@ -34,7 +34,7 @@ impl Pass for Convolutions {
     }
 
     fn run(&self, graph: &mut Graph) -> Result<usize> {
-        let (written, count) = write::written(graph, self.0)?;
+        let (written, count) = forms::written(graph, self.0)?;
         if count > 0 {
             *graph = written;
         }

@@ -127,9 +127,9 @@ impl Branch<'_> {
     /// Weight and bias, with the norm in them: Ioffe and Szegedy, "Batch Normalization", 2015.
     fn parameters(&self, graph: &Graph) -> Result<(Vec<f64>, Vec<f64>)> {
         let Convolution { weight, bias, inputs, outputs, .. } = self.convolution;
-        let mut weight = numbers(super::write::parameter(graph, weight))?;
+        let mut weight = numbers(super::forms::parameter(graph, weight))?;
         let bias =
-            bias.as_ref().map(|bias| numbers(super::write::parameter(graph, bias))).transpose()?;
+            bias.as_ref().map(|bias| numbers(super::forms::parameter(graph, bias))).transpose()?;
         let mut bias = bias.unwrap_or_else(|| vec![0.0; *outputs]);
         if let Some(Norm { parameters: [scale, shift, mean, variance], epsilon }) = &self.norm {
             let [scale, shift, mean, variance] =

@@ -3,7 +3,7 @@
 //! row go on with more rows, from layer to layer. For other nodes, such as attention, the added rows are cut off. This file
 //! finds the nodes, and `write` writes the form.
 
-mod write;
+mod widened;
 
 #[cfg(test)]
 mod tests;
@@ -31,7 +31,7 @@ impl Pass for AlignedRows {
         let layers = few_rows(graph);
         for rows in layers.keys() {
             let region = Search::of(graph, *rows).region(layers[rows].iter().map(String::as_str));
-            let written = write::written(graph, &region, *rows, self.0)?;
+            let written = widened::written(graph, &region, *rows, self.0)?;
             *graph = written;
         }
         Ok(layers.len())

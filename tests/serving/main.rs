@@ -2,20 +2,14 @@
 //! backend that counts and can be held up, so that what happens at the same time is decided here.
 #![cfg(feature = "tract")]
 
-#[path = "serving/batcher.rs"]
 mod batcher;
+#[path = "../common/mod.rs"]
 mod common;
-#[path = "serving/counting.rs"]
 mod counting;
-#[path = "serving/locks.rs"]
 mod locks;
-#[path = "serving/pipeline.rs"]
 mod pipeline;
-#[path = "serving/replicas.rs"]
 mod replicas;
-#[path = "serving/scores.rs"]
 mod scores;
-#[path = "serving/submit.rs"]
 mod submit;
 
 use std::pin::pin;

@@ -3,17 +3,13 @@
 //! without one each test says that it is skipped. The tests marked as ignored take minutes.
 #![cfg(feature = "tensorrt-rtx")]
 
-#[path = "device_cuda/candle.rs"]
 #[cfg(feature = "candle-cuda")]
 mod candle;
+#[path = "../common/mod.rs"]
 mod common;
-#[path = "device_cuda/graphs.rs"]
 mod graphs;
-#[path = "device_cuda/memory.rs"]
 mod memory;
-#[path = "device_cuda/pipeline.rs"]
 mod pipeline;
-#[path = "device_cuda/serving.rs"]
 mod serving;
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};

@@ -2,22 +2,15 @@
 //! where there is a GPU. Needs the library (`cargo xtask sdk`), and fails without it.
 #![cfg(feature = "tensorrt-rtx")]
 
-#[path = "tensorrt_rtx/cached.rs"]
 mod cached;
+#[path = "../common/mod.rs"]
 mod common;
-#[path = "tensorrt_rtx/eight_bits.rs"]
 mod eight_bits;
-#[path = "tensorrt_rtx/logs.rs"]
 mod logs;
-#[path = "tensorrt_rtx/profiles.rs"]
 mod profiles;
-#[path = "tensorrt_rtx/refused.rs"]
 mod refused;
-#[path = "tensorrt_rtx/running.rs"]
 mod running;
-#[path = "tensorrt_rtx/side_by_side.rs"]
 mod side_by_side;
-#[path = "tensorrt_rtx/values.rs"]
 mod values;
 
 use std::{

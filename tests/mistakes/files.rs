@@ -1,0 +1,130 @@
+//! Mistakes with model files, engine files, and tensors on the host.
+
+use std::fs;
+
+use accelerant::export::{GraphBuilder, OnnxModel};
+use accelerant::{
+    BackendKind, DType, Dim, Engine, HostTensor, InferenceModule, OptimizeOptions, Result, Symbol,
+};
+
+use crate::page::{Section, mistake};
+
+/// `y = 2 x`, rows of 3. The file gives no largest number of rows.
+fn double() -> Result<OnnxModel> {
+    let graph = GraphBuilder::new("double");
+    let rows = Symbol::new("rows", 1, 1, Symbol::UNBOUNDED)?;
+    let x = graph.input("x", DType::F32, [Dim::Symbol(rows), Dim::from(3)])?;
+    graph.output("y", &x.affine(2.0, 0.0)?)?;
+    graph.finish()
+}
+
+/// `y = x w`, with a weight of 4 KiB.
+fn product() -> Result<OnnxModel> {
+    let graph = GraphBuilder::new("product");
+    let x = graph.input("x", DType::F32, [1, 32])?;
+    let w = graph.weight("w", ndarray::Array2::<f32>::zeros((32, 32)))?;
+    graph.output("y", &x.matmul(&w)?)?;
+    graph.finish()
+}
+
+fn zeros(shape: &[usize]) -> HostTensor {
+    HostTensor::from(ndarray::ArrayD::<f32>::zeros(shape))
+}
+
+#[test]
+fn files() {
+    let mut page = Section::new("Files and host tensors");
+    let folder = tempfile::tempdir().unwrap();
+    // Names without a folder, as somebody writes them who works in the folder of the files.
+    let _here = Here::enter(folder.path());
+    let tract = OptimizeOptions::new().require(BackendKind::Tract);
+
+    // Files that are no models.
+    mistake!(page, "A file that is not there", OnnxModel::open("model.onnx"));
+    fs::create_dir("models").unwrap();
+    mistake!(page, "A folder instead of a file", OnnxModel::open("models"));
+    fs::write("text.onnx", "version https://git-lfs.github.com/spec/v1\noid sha256:0").unwrap();
+    mistake!(page, "A pointer of Git LFS instead of the file", OnnxModel::open("text.onnx"));
+    fs::write("model.pt", b"PK\x03\x04\x00\x00\x08\x08archive/data.pkl").unwrap();
+    mistake!(page, "A checkpoint of PyTorch", OnnxModel::open("model.pt"));
+    let header = br#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+    let length = (header.len() as u64).to_le_bytes();
+    fs::write("model.safetensors", [&length[..], header, &[0; 4]].concat()).unwrap();
+    mistake!(page, "A safetensors file", OnnxModel::open("model.safetensors"));
+    let bytes = product().unwrap().to_bytes();
+    fs::write("cut.onnx", &bytes[..bytes.len() / 2]).unwrap();
+    mistake!(page, "A file that was not copied to its end", OnnxModel::open("cut.onnx"));
+    product().unwrap().save_external("big.onnx", 1024).unwrap();
+    for entry in fs::read_dir(".").unwrap().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with("big") && name != "big.onnx" {
+            fs::remove_file(name).unwrap();
+        }
+    }
+    let text = crate::page::chain(&OnnxModel::open("big.onnx").unwrap_err());
+    // The name of the weights' file has their hash.
+    let text = text.split_whitespace().map(|word| match word.contains("big.onnx.") {
+        true => "big.onnx.….weights".to_owned(),
+        false => word.to_owned(),
+    });
+    let text = text.collect::<Vec<_>>().join(" ");
+    page.add(
+        "A model without its weights' file",
+        "rust,ignore",
+        r#"OnnxModel::open("big.onnx")"#,
+        &text,
+    );
+
+    // Sizes.
+    mistake!(page, "A symbol that the model does not have", double().unwrap().bind("batch", 1..=8));
+    mistake!(page, "A range without a size", double().unwrap().bind("rows", 1..=0));
+    let fast = InferenceModule::compile(&double().unwrap().bind("rows", 1..=8).unwrap(), &tract);
+    let fast = fast.unwrap();
+    mistake!(page, "A size beyond the range", fast.run(&[zeros(&[9, 3])]));
+    mistake!(page, "Another number of inputs", fast.run(&[zeros(&[1, 3]), zeros(&[1, 3])]));
+    mistake!(page, "Another size of a fixed axis", fast.run(&[zeros(&[1, 4])]));
+    mistake!(page, "Another type", fast.run(&[HostTensor::from(ndarray::array![[1i64, 2, 3]])]));
+    mistake!(
+        page,
+        "Values that do not fill the shape",
+        HostTensor::from_vec([2, 3], vec![0f32; 5])
+    );
+    let outputs = fast.run(&[zeros(&[1, 3])]).unwrap();
+    mistake!(page, "An output read as another type", outputs[0].to_vec::<i64>());
+
+    // Engines.
+    double().unwrap().bind("rows", 1..=8).unwrap().save("double.onnx").unwrap();
+    mistake!(page, "A model opened as an engine", InferenceModule::open("double.onnx", &tract));
+    fast.engine().save("double.engine").unwrap();
+    mistake!(page, "An engine opened as a model", OnnxModel::open("double.engine"));
+    mistake!(
+        page,
+        "An engine of another backend",
+        InferenceModule::open(
+            "double.engine",
+            &OptimizeOptions::new().require(BackendKind::TensorRtRtx)
+        )
+    );
+    let bytes = fs::read("double.engine").unwrap();
+    fs::write("cut.engine", &bytes[..bytes.len() - 7]).unwrap();
+    mistake!(page, "An engine that was not copied to its end", Engine::open("cut.engine"));
+    mistake!(page, "A folder that is not there", fast.engine().save("out/double.engine"));
+    page.finish();
+}
+
+/// The process is in a folder for a while. No other test of this program asks for files by a relative path.
+struct Here(std::path::PathBuf);
+
+impl Here {
+    fn enter(folder: &std::path::Path) -> Self {
+        let before = std::env::current_dir().unwrap();
+        std::env::set_current_dir(folder).unwrap();
+        Self(before)
+    }
+}
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        let _ = std::env::set_current_dir(&self.0);
+    }
+}
