@@ -7,6 +7,8 @@
 #[cfg(feature = "candle-cuda")]
 mod candle;
 mod common;
+#[path = "device_cuda/generation.rs"]
+mod generation;
 #[path = "device_cuda/graphs.rs"]
 mod graphs;
 #[path = "device_cuda/memory.rs"]

@@ -4,11 +4,14 @@
 
 mod attention;
 mod bad_input;
+mod encoder_decoder;
 mod engines;
 mod families;
 mod gguf;
 mod sampling;
+mod score;
 mod text;
+mod whisper;
 
 use accelerant::generate::{Decoder, DecoderConfig, DecoderModule, DecoderOptions, Tokens};
 use accelerant::{BackendKind, OptimizeOptions, Result, cache::EngineCache};

@@ -51,13 +51,18 @@ impl Sampler {
     /// Chooses a token. `logits` has a number for each token of the vocabulary, and `before` has the tokens so far.
     ///
     /// # Errors
-    /// [`ErrorKind::Execution`] for logits that are no numbers.
+    /// [`ErrorKind::Execution`] for logits that are no numbers, and where rules allow no token.
     pub fn sample(&mut self, mut logits: Vec<f32>, before: &[u32]) -> Result<u32> {
         if let Some(token) = logits.iter().position(|logit| logit.is_nan()) {
             let text = format!("the logit of token {token} is not a number");
             return Err(Error::new(ErrorKind::Execution, text).in_operation("sample"));
         }
         self.penalize(&mut logits, before);
+        if logits.iter().all(|logit| *logit == f32::NEG_INFINITY) {
+            return Err(
+                Error::new(ErrorKind::Execution, "no token is allowed").in_operation("sample")
+            );
+        }
         if self.temperature == 0.0 {
             return Ok(most_likely(&logits));
         }
