@@ -146,6 +146,7 @@ pub mod burn {
         TensorVisitor, export_onnx,
     };
     pub use crate::runtime::burn::{BurnModule, OptimizeTrt};
+    pub use crate::runtime::burn_decoder::{DecoderPass, OptimizeDecoder};
 }
 
 /// Candle: the export of forward passes, `.optimize_trt(…)`, and the module that the call gives.
