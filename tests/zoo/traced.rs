@@ -1,47 +1,12 @@
 //! The same models, as `traced!` reads them.
 
 use std::cell::RefCell;
-use std::rc::Rc;
 use std::sync::Arc;
-
-use accelerant::candle::Traceable;
-use accelerant::candle::mirror::Methods as _;
-use accelerant::candle::mirror::core::{DType, Device, Module, ModuleT, Result, Tensor};
-use accelerant::candle::mirror::nn::VarBuilder;
 
 use crate::harness::{Case, Model, codes, config, ids, image, mask, noise, two_texts};
 use crate::models::models;
 
-/// Whether a model is exported without a closure: the method of a reference less deep is found
-/// first.
-struct Probe<M>(Rc<M>);
-
-trait AsItStands {
-    fn stands(&self) -> Option<Rc<dyn Traceable>>;
-}
-
-impl<M: Traceable + 'static> AsItStands for Probe<M> {
-    fn stands(&self) -> Option<Rc<dyn Traceable>> {
-        Some(self.0.clone())
-    }
-}
-
-trait WithClosure {
-    fn stands(&self) -> Option<Rc<dyn Traceable>>;
-}
-
-impl<M> WithClosure for &Probe<M> {
-    fn stands(&self) -> Option<Rc<dyn Traceable>> {
-        None
-    }
-}
-
-macro_rules! stands {
-    ($model:ident) => {
-        (&Probe($model.clone())).stands()
-    };
-}
-
+include!("../candle_transformers/traced.in");
 include!("../candle_transformers/case.in");
 include!("decoders.in");
 include!("diffusion.in");
