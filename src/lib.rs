@@ -164,7 +164,8 @@ pub mod serving {
     pub use crate::runtime::serving::{Batcher, BatcherCounters, BatcherOptions, Pending};
 }
 
-/// Text from language models: [`Decoder`](generate::Decoder), with its configuration, weights and options.
+/// Text from language models: [`Decoder`](generate::Decoder) and [`EncoderDecoder`](generate::EncoderDecoder), with their
+/// configurations, weights and options.
 pub mod generate {
     pub use crate::export::decoder::*;
     pub use crate::runtime::generate::*;

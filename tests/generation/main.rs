@@ -1,5 +1,5 @@
-//! Generation: decoders against Candle's models, the choice of tokens, ends, text and bad input. What runs a decoder on
-//! a GPU is in `device_cuda`.
+//! Generation: decoders and encoder-decoders against Candle's models, the choice of tokens, ends, text and bad input. What runs
+//! a decoder on a GPU is in `device_cuda`.
 #![cfg(feature = "candle")]
 
 mod attention;
