@@ -149,6 +149,7 @@ pub mod burn {
         BurnGraph, BurnTensors, Lowered, Operation, TensorSource, TensorVisitor, export_onnx,
     };
     pub use crate::runtime::burn::{BurnModule, OptimizeTrt};
+    pub use crate::runtime::burn_decoder::{DecoderPass, OptimizeDecoder};
 }
 
 #[cfg(feature = "candle")]
@@ -173,7 +174,8 @@ pub mod serving {
     pub use crate::runtime::serving::{Batcher, BatcherCounters, BatcherOptions, Pending};
 }
 
-/// Text from language models: [`Decoder`](generate::Decoder), with its configuration, weights and options.
+/// Text from language models: [`Decoder`](generate::Decoder) and [`EncoderDecoder`](generate::EncoderDecoder), with their
+/// configurations, weights and options.
 pub mod generate {
     pub use crate::export::decoder::{
         Activation, AttentionForm, Decoder, DecoderConfig, DecoderOptions, DecoderWeights,

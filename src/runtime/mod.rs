@@ -21,6 +21,8 @@ mod verify;
 pub(crate) mod burn;
 #[cfg(feature = "burn-cuda")]
 mod burn_cuda;
+#[cfg(feature = "burn")]
+pub(crate) mod burn_decoder;
 #[cfg(feature = "candle")]
 pub(crate) mod candle;
 #[cfg(feature = "candle-cuda")]

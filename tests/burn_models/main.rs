@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod convolutional;
+mod decoder;
 mod minilm;
 #[path = "../models/mod.rs"]
 mod models;

@@ -7,6 +7,7 @@
 mod candle;
 #[path = "../common/mod.rs"]
 mod common;
+mod generation;
 mod graphs;
 mod memory;
 mod pipeline;

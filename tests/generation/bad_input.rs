@@ -1,7 +1,10 @@
 //! Ends of a generation, and what is refused. After each the next generation is right.
 
-use accelerant::generate::{DecoderConfig, DecoderOptions, End, GenerateOptions};
-use accelerant::{ErrorKind, Result, TimeLimit};
+use accelerant::export::Target;
+use accelerant::generate::{
+    DecoderConfig, DecoderOptions, End, GenerateOptions, LogitsRule, ProductForm, Tokens,
+};
+use accelerant::{DType, ErrorKind, Result, TimeLimit};
 
 use crate::{TINY, compiled, runtimes, tiny};
 
@@ -95,8 +98,77 @@ fn prompts_that_do_not_fit_are_refused() -> Result<()> {
     assert_eq!(refused(&[60, 61]), Some(ErrorKind::InvalidArgument));
     assert_eq!(refused(&[1; 17]), Some(ErrorKind::OutOfProfile));
     assert_eq!(refused(&[1; 16]), None);
+    // Options are looked at before anything runs.
+    for (options, named) in [
+        (GenerateOptions::new().temperature(-1.0), "temperature of -1"),
+        (GenerateOptions::new().top_k(0), "0 most likely"),
+        (GenerateOptions::new().top_p(f64::NAN), "NaN"),
+        (GenerateOptions::new().repetition_penalty(f32::INFINITY), "penalty of inf"),
+        (GenerateOptions::new().stop_string(""), "empty stop string"),
+    ] {
+        let error = module.generate(&[1], &options).err().expect(named);
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert!(error.to_string().contains(named), "{error}");
+    }
     let two = module.generate_batch(&[&[1], &[2]], &GenerateOptions::new()).err();
     assert_eq!(two.map(|e| e.kind()), Some(ErrorKind::InvalidArgument));
+    Ok(())
+}
+
+#[test]
+fn graphs_that_make_no_sense_are_refused() -> Result<()> {
+    let decoder = tiny()?;
+    for (options, named) in [
+        (DecoderOptions::new(65), "a cache of 65 for a model of 64 positions"),
+        (DecoderOptions::new(16).tokens(Tokens::Fixed(17)), "17 tokens do not fit"),
+        (DecoderOptions::new(16).tokens(Tokens::UpTo(0)), "no tokens"),
+        (DecoderOptions::new(16).batch(0), "no tokens"),
+        (DecoderOptions::new(16).dtype(DType::I32), "not in i32"),
+        (DecoderOptions::new(16).form(ProductForm::Parts(0)), "0 parts"),
+        (DecoderOptions::new(16).form(ProductForm::Parts(7)), "7 parts"),
+    ] {
+        let error = decoder.model(Target::portable(), &options).expect_err(named);
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+        assert!(error.to_string().contains(named), "{error}");
+    }
+    Ok(())
+}
+
+/// A rule that forbids all tokens, and one that fails, end a generation with an error. The next generation is right.
+#[test]
+fn rules_that_allow_nothing_end_the_generation() -> Result<()> {
+    #[derive(Debug)]
+    struct Nothing;
+    impl LogitsRule for Nothing {
+        fn apply(&self, logits: &mut [f32], _: &[u32]) -> Result<()> {
+            logits.fill(f32::NEG_INFINITY);
+            Ok(())
+        }
+    }
+    /// Allows each token once.
+    #[derive(Debug)]
+    struct Once;
+    impl LogitsRule for Once {
+        fn apply(&self, logits: &mut [f32], generated: &[u32]) -> Result<()> {
+            generated.iter().for_each(|token| logits[*token as usize] = f32::NEG_INFINITY);
+            Ok(())
+        }
+    }
+    for kind in runtimes() {
+        let module = compiled(&tiny()?, DecoderOptions::new(64), kind)?;
+        for options in [GenerateOptions::new(), GenerateOptions::new().temperature(1.0)] {
+            let mut none = module.generate(&[1], &options.clone().rule(Nothing))?;
+            assert_eq!(
+                none.next().expect("an item").expect_err("nothing").kind(),
+                ErrorKind::Execution
+            );
+            assert_eq!((none.next().is_none(), none.end()), (true, Some(End::Failed)));
+            let once = module.generate(&[1], &options.max_tokens(61).rule(Once))?;
+            let mut once: Vec<u32> = once.collect::<Result<_>>()?;
+            once.sort_unstable();
+            assert_eq!(once, (0..61).collect::<Vec<_>>());
+        }
+    }
     Ok(())
 }
 

@@ -4,7 +4,9 @@
 use accelerant::backend::Backend;
 use accelerant::backend::tensorrt::TensorRt;
 use accelerant::export::Target;
-use accelerant::generate::{AttentionForm, DecoderOptions, ProductForm, Tokens};
+use accelerant::generate::{
+    AttentionForm, DecoderOptions, EncoderDecoder, EncoderDecoderConfig, ProductForm, Tokens,
+};
 use accelerant::{DType, Result};
 
 use crate::tiny;
@@ -45,6 +47,39 @@ fn attention_is_built_in_every_form() -> Result<()> {
         for dtype in [DType::F16, DType::BF16, DType::F32] {
             let options = DecoderOptions::new(32).attention(form).dtype(dtype);
             backend.build(&decoder.model(Target::tensorrt(), &options)?)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn encoders_and_their_decoders_are_built() -> Result<()> {
+    let backend = TensorRt::rtx();
+    let t5 = crate::encoder_decoder::T5;
+    let gated = format!("{t5}, \"feed_forward_proj\": \"gated-gelu\"}}");
+    for json in [&*format!("{t5}}}"), &*gated, crate::encoder_decoder::WHISPER] {
+        let config = EncoderDecoderConfig::from_json(json)?;
+        let weights = config.random_weights(3)?;
+        let model = EncoderDecoder::new(config, weights);
+        for dtype in [DType::F32, DType::F16, DType::BF16] {
+            let options = DecoderOptions::new(32).source(24).dtype(dtype);
+            let encoder = backend.build(&model.encoder(Target::tensorrt(), &options)?)?;
+            for tokens in [1, 8] {
+                let options = options.clone().tokens(Tokens::Fixed(tokens));
+                let step = model.decoder(Target::tensorrt(), &options)?;
+                let scatters = step.proto().graph.as_ref().map_or(0, |graph| {
+                    graph.node.iter().filter(|node| node.op_type() == "TensorScatter").count()
+                });
+                assert_eq!(scatters, 6);
+                let step = backend.build(&step)?;
+                // What the encoder gives is what the decoder takes at its end.
+                let given = &encoder.signature().outputs;
+                let taken = &step.signature().inputs[step.signature().inputs.len() - given.len()..];
+                for (given, taken) in given.iter().zip(taken) {
+                    assert_eq!((&given.name, given.dtype), (&taken.name, taken.dtype));
+                    assert_eq!(given.shape, taken.shape);
+                }
+            }
         }
     }
     Ok(())

@@ -1,14 +1,17 @@
-//! Generation: decoders against Candle's models, the choice of tokens, ends, text and bad input. What runs a decoder on
-//! a GPU is in `device_cuda`.
+//! Generation: decoders and encoder-decoders against Candle's models, the choice of tokens, ends, text and bad input. What runs
+//! a decoder on a GPU is in `device_cuda`.
 #![cfg(feature = "candle")]
 
 mod attention;
 mod bad_input;
+mod encoder_decoder;
 mod engines;
 mod families;
 mod gguf;
 mod sampling;
+mod score;
 mod text;
+mod whisper;
 
 use accelerant::generate::{Decoder, DecoderConfig, DecoderModule, DecoderOptions, Tokens};
 use accelerant::{BackendKind, OptimizeOptions, Result, cache::EngineCache};

@@ -5,6 +5,9 @@ use accelerant::generate::{GenerateOptions, Sampler};
 use candle_core::{Device, Tensor};
 use candle_transformers::generation::{LogitsProcessor, Sampling};
 use candle_transformers::utils::apply_repeat_penalty;
+use rand::SeedableRng;
+use rand::distr::{Distribution, weighted::WeightedIndex};
+use rand::rngs::StdRng;
 
 fn logits(step: usize) -> Vec<f32> {
     (0..97).map(|i| ((i * i + 31 * step) % 89) as f32 / 9.0 - 4.0 + i as f32 * 1e-4).collect()
@@ -43,6 +46,44 @@ fn the_same_seed_draws_what_candle_draws() {
     );
     compare(options().repetition_penalty(1.7), Sampling::All { temperature }, 1.7);
     compare(GenerateOptions::new().repetition_penalty(1.3), Sampling::ArgMax, 1.3);
+}
+
+/// What is drawn of the tokens that reach a sum, all of them sorted.
+fn drawn(logits: &[f32], sum: f32, random: &mut StdRng) -> u32 {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers: Vec<f32> = logits.iter().map(|logit| (logit - largest).exp()).collect();
+    let all: f32 = powers.iter().sum();
+    let mut likely: Vec<f32> = powers.iter().map(|power| power / all).collect();
+    let mut order: Vec<usize> = (0..likely.len()).collect();
+    order.sort_by(|&i, &j| likely[j].total_cmp(&likely[i]));
+    let mut reached = 0.0;
+    for i in order {
+        if reached >= sum {
+            likely[i] = 0.0;
+        } else {
+            reached += likely[i];
+        }
+    }
+    WeightedIndex::new(&likely).expect("weights").sample(random) as u32
+}
+
+/// A vocabulary of many tokens, many of them equally likely.
+#[test]
+fn a_sum_of_probabilities_is_reached_by_the_same_tokens_in_a_large_vocabulary() {
+    for spread in [0.0, 0.01, 0.5, 3.0] {
+        for p in [1e-6, 0.3, 0.9, 0.999, 0.999_999] {
+            let options = GenerateOptions::new().temperature(1.0).top_p(p).seed(3);
+            let mut own = Sampler::new(&options).expect("options");
+            let mut random = StdRng::seed_from_u64(3);
+            for step in 0..20 {
+                let logits: Vec<f32> =
+                    (0..6000).map(|i| ((i * i + 31 * step) % 97) as f32 / 10.0 * spread).collect();
+                let expected = drawn(&logits, p as f32, &mut random);
+                let got = own.sample(logits, &[]).expect("a token");
+                assert_eq!(got, expected, "spread {spread}, p {p}, step {step}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -79,3 +79,30 @@ fn a_stop_string_ends_the_text_wherever_tokens_divide_it() -> Result<()> {
     assert_eq!(got, (whole.into(), Some(End::MaxTokens)));
     Ok(())
 }
+
+#[test]
+fn an_end_in_the_middle_of_a_character_says_so_and_a_stop_string_may_end_there() -> Result<()> {
+    let Some(kind) = runtimes().pop() else { return Ok(()) };
+    let module = compiled(&counting()?, DecoderOptions::new(32), kind)?;
+    // From token 0 on, a byte each: the arrow and the euro have three.
+    let spelled = |tokens: &[u32]| -> std::result::Result<String, std::convert::Infallible> {
+        let bytes = "a→b€cdefghi".as_bytes();
+        let bytes: Vec<u8> = tokens.iter().map(|&token| bytes[token as usize % 16]).collect();
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let run = |options: GenerateOptions| -> Result<(String, Option<End>)> {
+        let mut text = module.generate(&[15], &options)?.text(spelled);
+        let pieces: Vec<String> = text.by_ref().collect::<Result<_>>()?;
+        Ok((pieces.concat(), text.end()))
+    };
+    // Two bytes of three: what is not a character is told by the sign for that, once the text is over.
+    let (text, end) = run(GenerateOptions::new().max_tokens(3))?;
+    assert_eq!((&*text, end), ("a\u{FFFD}", Some(End::MaxTokens)));
+    let (text, end) = run(GenerateOptions::new().max_tokens(9).stop_tokens([6]))?;
+    assert_eq!((&*text, end), ("a→b\u{FFFD}", Some(End::StopToken)));
+    let (text, end) = run(GenerateOptions::new().max_tokens(9).stop_string("→"))?;
+    assert_eq!((&*text, end), ("a", Some(End::StopString)));
+    let (text, end) = run(GenerateOptions::new().max_tokens(9).stop_string("b€"))?;
+    assert_eq!((&*text, end), ("a→", Some(End::StopString)));
+    Ok(())
+}

@@ -1,18 +1,12 @@
 //! The same models, as `traced!` reads them.
 
 use std::cell::RefCell;
-use std::rc::Rc;
 use std::sync::Arc;
-
-use accelerant::candle::Traceable;
-use accelerant::candle::mirror::Methods as _;
-use accelerant::candle::mirror::core::{DType, Device, Module, ModuleT, Result, Tensor};
-use accelerant::candle::mirror::nn::VarBuilder;
 
 use crate::harness::{Case, Model, codes, config, ids, image, mask, noise, two_texts};
 use crate::models::models;
 
-include!("../candle_transformers/probe.in");
+include!("../candle_transformers/traced.in");
 include!("../candle_transformers/case.in");
 include!("decoders.in");
 include!("diffusion.in");

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use super::attention::{Sight, attend};
+use super::attention::{Heads, Sight, attend};
 use super::cache::{Places, give_directly};
+use super::checkpoint::Checkpoint;
+use super::ending::{give, of_last};
 use super::products::Linear;
 use super::rotary::Angles;
 use super::{Activation, DecoderConfig, DecoderOptions, DecoderWeights, Projections, Tokens};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::export::graph::{GraphBuilder, Value};
 use crate::export::{OnnxModel, Target};
 use crate::spec::{DType, Dim};
@@ -22,15 +24,24 @@ pub(super) fn assemble(
 ) -> Result<OnnxModel> {
     let target = target.with_caches_in_place();
     let graph = GraphBuilder::for_target("decoder", target);
-    Assembly { config, weights, target, options, graph }.model()
+    let checkpoint = Checkpoint { weights, dtype: options.dtype };
+    let heads = Heads {
+        key_value: config.key_value_heads,
+        group: config.group(),
+        size: config.head_size,
+        scale: config.attention_scale,
+        cap: config.attention_cap,
+    };
+    Assembly { config, checkpoint, target, options, graph, heads }.model()
 }
 
 struct Assembly<'a> {
     config: &'a DecoderConfig,
-    weights: &'a dyn DecoderWeights,
+    checkpoint: Checkpoint<'a>,
     target: Target,
     options: &'a DecoderOptions,
     graph: GraphBuilder,
+    heads: Heads,
 }
 
 /// What all layers of one pass share.
@@ -63,7 +74,7 @@ impl Assembly<'_> {
             .collect::<Result<_>>()?;
 
         let pass = self.pass(&positions)?;
-        let embeddings = self.weight(
+        let embeddings = self.checkpoint.weight(
             &format!("{}.embed_tokens.weight", config.prefix),
             &[config.vocabulary, config.hidden],
         )?;
@@ -77,7 +88,7 @@ impl Assembly<'_> {
             states = next;
             written.push(new);
         }
-        self.give(&states, &positions, last.as_ref(), embeddings)?;
+        self.end(&states, &positions, last.as_ref(), embeddings)?;
         for (layer, [key, value]) in written.iter().enumerate() {
             graph.output(&format!("new_key.{layer}"), key)?;
             graph.output(&format!("new_value.{layer}"), value)?;
@@ -145,9 +156,10 @@ impl Assembly<'_> {
         let sight = &pass.sights[&config.window_of(layer)];
         let wide = self.options.wide_scores;
         let attention = self.options.attention_form(self.target);
-        let mixed = attend(config, &queries?, &keys, &values, sight, wide, attention)?;
+        let mixed = attend(&self.heads, &queries?, &keys, &values, Some(sight), wide, attention)?;
         let sizes = [config.hidden, config.heads * config.head_size];
-        let output = self.linear(&name("self_attn.o_proj"), sizes, config.output_bias)?;
+        let output =
+            self.checkpoint.linear(&name("self_attn.o_proj"), sizes, config.output_bias)?;
         let mixed = output.of(&self.graph, &mixed, form)?;
         let after = "post_attention_layernorm.weight";
         let (mixed, before) = match config.norms_after {
@@ -178,14 +190,17 @@ impl Assembly<'_> {
         let bias = config.query_bias;
         let apart = || -> Result<Vec<Linear>> {
             let parts = [("q_proj", heads), ("k_proj", kv), ("v_proj", kv)];
-            let linear =
-                |(part, heads)| self.linear(&name(part), [heads * size, config.hidden], bias);
+            let linear = |(part, heads)| {
+                self.checkpoint.linear(&name(part), [heads * size, config.hidden], bias)
+            };
             parts.into_iter().map(linear).collect()
         };
         let all = match (config.projections, self.options.joined) {
-            (Projections::Joined, _) => {
-                self.linear(&name("qkv_proj"), [(heads + 2 * kv) * size, config.hidden], bias)?
-            }
+            (Projections::Joined, _) => self.checkpoint.linear(
+                &name("qkv_proj"),
+                [(heads + 2 * kv) * size, config.hidden],
+                bias,
+            )?,
             (Projections::Apart, true) => Linear::joined(name("qkv_proj"), apart()?)?,
             (Projections::Apart, false) => {
                 let parts = apart()?;
@@ -205,12 +220,12 @@ impl Assembly<'_> {
         let apart = || -> Result<Vec<Linear>> {
             ["gate_proj", "up_proj"]
                 .into_iter()
-                .map(|part| self.linear(&name(part), [inner, hidden], false))
+                .map(|part| self.checkpoint.linear(&name(part), [inner, hidden], false))
                 .collect()
         };
         let joined = match (config.projections, self.options.joined) {
             (Projections::Joined, _) => {
-                Some(self.linear(&name("gate_up_proj"), [2 * inner, hidden], false)?)
+                Some(self.checkpoint.linear(&name("gate_up_proj"), [2 * inner, hidden], false)?)
             }
             (Projections::Apart, true) => Some(Linear::joined(name("gate_up_proj"), apart()?)?),
             (Projections::Apart, false) => None,
@@ -229,12 +244,17 @@ impl Assembly<'_> {
             Activation::Silu => gate.mul(&gate.sigmoid()?)?,
             Activation::Gelu => gate.gelu()?,
             Activation::GeluTanh => gate.gelu_tanh()?,
+            Activation::Relu => gate.relu()?,
         };
-        self.linear(&name("down_proj"), [hidden, inner], false)?.of(graph, &gate.mul(&up)?, form)
+        self.checkpoint.linear(&name("down_proj"), [hidden, inner], false)?.of(
+            graph,
+            &gate.mul(&up)?,
+            form,
+        )
     }
 
     /// The logits of the last token, and the choice of the next one.
-    fn give(
+    fn end(
         &self,
         states: &Value,
         positions: &Value,
@@ -242,63 +262,25 @@ impl Assembly<'_> {
         embeddings: HostTensor,
     ) -> Result<()> {
         let (config, graph) = (self.config, &self.graph);
-        let states = match last {
-            // A sum of one row and zeros is that row.
-            Some(last) => {
-                let chosen = positions.equal(last)?.cast(states.dtype())?.unsqueeze(&[1])?;
-                chosen.matmul(states)?
-            }
-            None => states.clone(),
-        };
+        let states = of_last(states, positions, last)?;
         let normed =
             self.norm(&states, &format!("{}.norm.weight", config.prefix), config.hidden)?;
         let head = match config.tied_embeddings {
             true => Linear { name: "lm_head".into(), weight: embeddings, bias: None },
-            false => self.linear("lm_head", [config.vocabulary, config.hidden], false)?,
+            false => {
+                self.checkpoint.linear("lm_head", [config.vocabulary, config.hidden], false)?
+            }
         };
         let logits = head.of(graph, &normed, self.options.form)?.cast(DType::F32)?.squeeze(&[1])?;
         let logits = match config.logit_cap {
             Some(cap) => logits.affine(1.0 / cap, 0.0)?.tanh()?.affine(cap, 0.0)?,
             None => logits,
         };
-        graph.output("next", &logits.arg_max(1)?)?;
-        graph.output("next_position", &last.unwrap_or(positions).affine(1.0, 1.0)?)?;
-        graph.output("logits", &logits)
+        give(&logits, positions, last)
     }
 
-    /// A root mean square norm (Zhang and Sennrich, 2019) over the last axis, in 32 bits: squares are beyond half precision.
     fn norm(&self, x: &Value, name: &str, size: usize) -> Result<Value> {
-        let config = self.config;
-        let weight = self.source(name, &[size])?.convert(DType::F32)?.to_vec::<f32>()?;
-        let weight = weight.into_iter().map(|weight| weight + config.norm_offset as f32).collect();
-        let weight = self.graph.constant(name, HostTensor::from_vec([size], weight)?);
-        let wide = x.cast(DType::F32)?;
-        let mean = wide.mul(&wide)?.reduced("ReduceMean", &[-1], true)?;
-        let root = mean.affine(1.0, config.norm_epsilon)?.sqrt()?;
-        wide.div(&root)?.mul(&weight)?.cast(x.dtype())
-    }
-
-    fn linear(&self, name: &str, [out, inputs]: [usize; 2], bias: bool) -> Result<Linear> {
-        let weight = self.weight(&format!("{name}.weight"), &[out, inputs])?;
-        let bias = bias.then(|| self.weight(&format!("{name}.bias"), &[out])).transpose()?;
-        Ok(Linear { name: name.into(), weight, bias })
-    }
-
-    /// A weight in the type that is computed in.
-    fn weight(&self, name: &str, shape: &[usize]) -> Result<HostTensor> {
-        let weight = self.source(name, shape)?;
-        if weight.dtype() == self.options.dtype {
-            return Ok(weight);
-        }
-        weight.convert(self.options.dtype).map_err(|e| e.on_tensor(name))
-    }
-
-    fn source(&self, name: &str, shape: &[usize]) -> Result<HostTensor> {
-        let weight = self.weights.weight(name)?;
-        if weight.shape() != shape {
-            let text = format!("expected {shape:?}, got {:?}", weight.shape());
-            return Err(Error::new(ErrorKind::ShapeMismatch, text).on_tensor(name));
-        }
-        Ok(weight)
+        let numbers = [self.config.norm_epsilon, self.config.norm_offset];
+        self.checkpoint.root_mean_square_norm(&self.graph, x, name, size, numbers)
     }
 }

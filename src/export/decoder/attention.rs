@@ -1,6 +1,5 @@
 //! Attention over a cache with fewer key and value heads than queries, without copies of the heads.
 
-use super::DecoderConfig;
 use super::options::AttentionForm;
 use super::shaped::shaped;
 use crate::error::Result;
@@ -8,9 +7,21 @@ use crate::export::graph::{GraphBuilder, Value};
 use crate::spec::DType;
 use crate::tensor::HostTensor;
 
+/// The heads of one attention.
+pub(super) struct Heads {
+    /// Heads of keys and values, and query heads for each.
+    pub(super) key_value: usize,
+    pub(super) group: usize,
+    pub(super) size: usize,
+    /// The factor of scores.
+    pub(super) scale: f64,
+    /// Scores become `cap * tanh(score / cap)`.
+    pub(super) cap: Option<f64>,
+}
+
 /// What tokens see: numbers that are added to scores, `[b, 1, rows, capacity]`, with a row for each token, or for each
 /// token of each query head that shares a key.
-pub(super) struct Sight(Value);
+pub(super) struct Sight(pub(super) Value);
 
 /// Added to the score of what is not seen, so that its exponential is 0.
 fn unseen(dtype: DType) -> f32 {
@@ -52,39 +63,40 @@ impl Sight {
 /// Attention of queries, `[b, heads, t, head size]`, over keys and values, `[b, key-value heads, capacity, head size]`;
 /// gives `[b, t, heads * head size]`. `wide` has scores in 32 bits.
 pub(super) fn attend(
-    config: &DecoderConfig,
+    heads: &Heads,
     queries: &Value,
     keys: &Value,
     values: &Value,
-    sight: &Sight,
+    sight: Option<&Sight>,
     wide: bool,
     form: AttentionForm,
 ) -> Result<Value> {
     let dims = queries.dims().to_vec();
-    let (kv, group, head) = (config.key_value_heads, config.group(), config.head_size);
+    let (kv, group, head) = (heads.key_value, heads.group, heads.size);
     let rows = [Some(dims[0].clone()), Some(kv.into()), None, Some(head.into())];
     // Scaled first: the product of two long vectors may be beyond half precision.
-    let queries = queries.affine(config.attention_scale, 0.0)?.reshape(&rows)?;
-    let mixed = match form {
-        AttentionForm::Whole => {
-            let weights = scores(config, &queries, keys, &sight.0, wide)?.softmax(-1)?;
+    let queries = queries.affine(heads.scale, 0.0)?.reshape(&rows)?;
+    let mixed = match (form, sight) {
+        (AttentionForm::Whole, _) | (_, None) => {
+            let sight = sight.map(|sight| &sight.0);
+            let weights = scores(heads, &queries, keys, sight, wide)?.softmax(-1)?;
             weights.cast(values.dtype())?.matmul(values)?
         }
-        AttentionForm::Parts(parts) => {
-            in_parts(config, &queries, keys, values, sight, wide, parts)?
+        (AttentionForm::Parts(parts), Some(sight)) => {
+            in_parts(heads, &queries, keys, values, sight, wide, parts)?
         }
-        AttentionForm::Sums(parts) => {
-            let weights = scores(config, &queries, keys, &sight.0, wide)?.softmax(-1)?;
+        (AttentionForm::Sums(parts), Some(sight)) => {
+            let weights = scores(heads, &queries, keys, Some(&sight.0), wide)?.softmax(-1)?;
             // [b, key-value heads, parts, group, positions of a part]
             let weights =
                 split(&weights.cast(values.dtype())?, 3, parts)?.transpose(&[0, 1, 3, 2, 4])?;
             let mixed = weights.matmul(&split(values, 2, parts)?)?;
             mixed.cast(DType::F32)?.reduced("ReduceSum", &[2], false)?.cast(values.dtype())?
         }
-        AttentionForm::Columns(parts) => {
+        (AttentionForm::Columns(parts), Some(sight)) => {
             let (queries, sight) =
                 (queries.transpose(&[0, 1, 3, 2])?, sight.0.transpose(&[0, 1, 3, 2])?);
-            let weights = seen(config, &keys.matmul(&queries)?, &sight, wide)?.softmax(2)?;
+            let weights = seen(heads, &keys.matmul(&queries)?, Some(&sight), wide)?.softmax(2)?;
             // [b, key-value heads, parts, group, positions of a part]
             let weights =
                 split(&weights.cast(values.dtype())?, 2, parts)?.transpose(&[0, 1, 2, 4, 3])?;
@@ -92,33 +104,34 @@ pub(super) fn attend(
             mixed.cast(DType::F32)?.reduced("ReduceSum", &[2], false)?.cast(values.dtype())?
         }
     };
-    let heads = vec![dims[0].clone(), (kv * group).into(), dims[2].clone(), head.into()];
-    let mixed = shaped(&mixed, heads)?.transpose(&[0, 2, 1, 3])?;
+    let apart = vec![dims[0].clone(), (kv * group).into(), dims[2].clone(), head.into()];
+    let mixed = shaped(&mixed, apart)?.transpose(&[0, 2, 1, 3])?;
     shaped(&mixed, vec![dims[0].clone(), dims[2].clone(), (kv * group * head).into()])
 }
 
 /// [Scores](seen) of queries and keys, whose last two axes count.
 fn scores(
-    config: &DecoderConfig,
+    heads: &Heads,
     queries: &Value,
     keys: &Value,
-    sight: &Value,
+    sight: Option<&Value>,
     wide: bool,
 ) -> Result<Value> {
     let mut turned: Vec<usize> = (0..keys.rank()).collect();
     turned.swap(keys.rank() - 2, keys.rank() - 1);
-    seen(config, &queries.matmul(&keys.transpose(&turned)?)?, sight, wide)
+    seen(heads, &queries.matmul(&keys.transpose(&turned)?)?, sight, wide)
 }
 
 /// Scores, capped where the model does so, with what is not seen far below the others.
-fn seen(config: &DecoderConfig, scores: &Value, sight: &Value, wide: bool) -> Result<Value> {
+fn seen(heads: &Heads, scores: &Value, sight: Option<&Value>, wide: bool) -> Result<Value> {
     let mut scores = scores.clone();
     if wide {
         scores = scores.cast(DType::F32)?;
     }
-    if let Some(cap) = config.attention_cap {
+    if let Some(cap) = heads.cap {
         scores = scores.affine(1.0 / cap, 0.0)?.tanh()?.affine(cap, 0.0)?;
     }
+    let Some(sight) = sight else { return Ok(scores) };
     // Rows that are dynamic have the same number under another name.
     let node = scores.graph().node("Add").input(&scores).input(sight);
     node.outputs([(scores.dtype(), scores.shape().clone())]).build()
@@ -127,7 +140,7 @@ fn seen(config: &DecoderConfig, scores: &Value, sight: &Value, wide: bool) -> Re
 /// The attention of one token, a softmax for each part of the cache. `o` of a part is relative to its largest score, so that
 /// the sum over parts weighs each by how far that score is below the largest of all.
 fn in_parts(
-    config: &DecoderConfig,
+    heads: &Heads,
     queries: &Value,
     keys: &Value,
     values: &Value,
@@ -137,7 +150,7 @@ fn in_parts(
 ) -> Result<Value> {
     let [keys, values] = [split(keys, 2, parts)?, split(values, 2, parts)?];
     let sight = split(&sight.0, 3, parts)?.transpose(&[0, 1, 3, 2, 4])?;
-    let scores = scores(config, &queries.unsqueeze(&[2])?, &keys, &sight, wide)?;
+    let scores = scores(heads, &queries.unsqueeze(&[2])?, &keys, Some(&sight), wide)?;
     let scores = scores.cast(DType::F32)?;
     let largest = scores.reduced("ReduceMax", &[-1], true)?;
     let weights = scores.sub(&largest)?.exp()?;

@@ -136,6 +136,8 @@ pub enum Activation {
     Gelu,
     /// The form with a hyperbolic tangent.
     GeluTanh,
+    /// `max(x, 0)`.
+    Relu,
 }
 
 /// The layers that a checkpoint keeps as one.

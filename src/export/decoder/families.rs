@@ -91,6 +91,7 @@ fn plain(fields: &Fields<'_>) -> Result<DecoderConfig> {
     let activation = match activation.and_then(Value::as_str).unwrap_or("silu") {
         "silu" | "swish" => Activation::Silu,
         "gelu" => Activation::Gelu,
+        "relu" => Activation::Relu,
         "gelu_pytorch_tanh" | "gelu_new" => Activation::GeluTanh,
         other => return Err(invalid(format!("the activation `{other}` is not known"))),
     };
@@ -185,38 +186,38 @@ fn scaling(fields: &Fields<'_>, rotated: usize, positions: usize) -> Result<Opti
 }
 
 /// An object's fields. `null` counts as missing.
-struct Fields<'a>(&'a Map<String, Value>);
+pub(super) struct Fields<'a>(pub(super) &'a Map<String, Value>);
 
 impl<'a> Fields<'a> {
-    fn get(&self, name: &str) -> Option<&'a Value> {
+    pub(super) fn get(&self, name: &str) -> Option<&'a Value> {
         self.0.get(name).filter(|value| !value.is_null())
     }
 
-    fn text(&self, name: &str) -> Result<&'a str> {
+    pub(super) fn text(&self, name: &str) -> Result<&'a str> {
         self.get(name)
             .and_then(Value::as_str)
             .ok_or_else(|| invalid(format!("`{name}` is missing")))
     }
 
-    fn size(&self, name: &str) -> Result<usize> {
+    pub(super) fn size(&self, name: &str) -> Result<usize> {
         let value = self.get(name).ok_or_else(|| invalid(format!("`{name}` is missing")))?;
         let size = value.as_u64().and_then(|size| usize::try_from(size).ok());
         size.ok_or_else(|| invalid(format!("`{name}` is no size: {value}")))
     }
 
-    fn number(&self, name: &str, default: usize) -> Result<usize> {
+    pub(super) fn number(&self, name: &str, default: usize) -> Result<usize> {
         if self.get(name).is_some() { self.size(name) } else { Ok(default) }
     }
 
-    fn optional(&self, name: &str) -> Option<f64> {
+    pub(super) fn optional(&self, name: &str) -> Option<f64> {
         self.get(name).and_then(Value::as_f64)
     }
 
-    fn float(&self, name: &str, default: f64) -> f64 {
+    pub(super) fn float(&self, name: &str, default: f64) -> f64 {
         self.optional(name).unwrap_or(default)
     }
 
-    fn flag(&self, name: &str, default: bool) -> bool {
+    pub(super) fn flag(&self, name: &str, default: bool) -> bool {
         self.get(name).and_then(Value::as_bool).unwrap_or(default)
     }
 
@@ -227,7 +228,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn tokens(&self, name: &str) -> Result<Vec<u32>> {
+    pub(super) fn tokens(&self, name: &str) -> Result<Vec<u32>> {
         let token = |value: &Value| {
             let token = value.as_u64().and_then(|token| u32::try_from(token).ok());
             token.ok_or_else(|| invalid(format!("`{name}` is no token: {value}")))
@@ -240,6 +241,6 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn invalid(text: String) -> Error {
+pub(super) fn invalid(text: String) -> Error {
     Error::new(ErrorKind::InvalidArgument, text).in_operation("read the configuration of a decoder")
 }

@@ -1,10 +1,13 @@
-//! Language models of the Llama family: their files, and one ONNX graph for each use, assembled by the graph builder. Nothing
+//! Language models of the Llama family, and encoder-decoders: their files, and one ONNX graph for each use, assembled by the graph builder. Nothing
 //! of running a graph.
 
 mod assemble;
 mod attention;
 mod cache;
+mod checkpoint;
 mod config;
+mod encoder_decoder;
+mod ending;
 mod families;
 mod options;
 mod products;
@@ -18,6 +21,7 @@ mod candle;
 mod gguf;
 
 pub use config::{Activation, DecoderConfig, Projections, Rotary, RotaryScaling, Window};
+pub use encoder_decoder::{EncoderDecoder, EncoderDecoderConfig, EncoderDecoderFamily};
 pub use options::{AttentionForm, DecoderOptions, ProductForm, Tokens};
 pub use weights::DecoderWeights;
 
@@ -83,7 +87,7 @@ impl Decoder {
     /// errors of the weights.
     pub fn model(&self, target: Target, options: &DecoderOptions) -> Result<OnnxModel> {
         self.config.check()?;
-        options.check(&self.config)?;
+        options.check(self.config.positions)?;
         assemble::assemble(&self.config, &*self.weights, target, options)
             .map_err(|e| e.in_operation("decoder"))
     }

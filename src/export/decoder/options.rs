@@ -1,6 +1,5 @@
 //! Options of a decoder's graph: the number of tokens at once, the length of the cache, types and forms.
 
-use super::DecoderConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::Target;
 use crate::spec::DType;
@@ -20,6 +19,8 @@ pub struct DecoderOptions {
     pub capacity: usize,
     /// The number of texts at once.
     pub batch: usize,
+    /// The most tokens of a text that an encoder reads, for [models of text to text](super::EncoderDecoder) alone.
+    pub source: usize,
     /// The tokens of each text in one pass.
     pub tokens: Tokens,
     /// The type that weights, states and caches have: f32, f16 or bf16.
@@ -83,6 +84,7 @@ impl DecoderOptions {
         Self {
             capacity,
             batch: 1,
+            source: 512,
             tokens: Tokens::Fixed(1),
             dtype: DType::F32,
             wide_scores: true,
@@ -103,6 +105,13 @@ impl DecoderOptions {
     #[must_use]
     pub fn batch(mut self, texts: usize) -> Self {
         self.batch = texts;
+        self
+    }
+
+    /// Sets the most tokens of a text that an encoder reads. The keys and values of the text take memory for so many tokens.
+    #[must_use]
+    pub fn source(mut self, tokens: usize) -> Self {
+        self.source = tokens;
         self
     }
 
@@ -149,7 +158,8 @@ impl DecoderOptions {
         }
     }
 
-    pub(super) fn check(&self, config: &DecoderConfig) -> Result<()> {
+    /// Checks the options for a model that was trained for so many positions.
+    pub(crate) fn check(&self, positions: usize) -> Result<()> {
         let invalid = |text: String| {
             Err(Error::new(ErrorKind::InvalidArgument, text).in_operation("decoder options"))
         };
@@ -159,15 +169,15 @@ impl DecoderOptions {
                 self.dtype
             ));
         }
-        if self.batch == 0 || self.most_tokens() == 0 {
+        if self.batch == 0 || self.most_tokens() == 0 || self.source == 0 {
             return invalid("a pass over no tokens".into());
         }
         if self.most_tokens() > self.capacity {
             let (most, capacity) = (self.most_tokens(), self.capacity);
             return invalid(format!("{most} tokens do not fit into a cache of {capacity}"));
         }
-        if self.capacity > config.positions {
-            let (capacity, positions) = (self.capacity, config.positions);
+        if self.capacity > positions {
+            let capacity = self.capacity;
             return invalid(format!("a cache of {capacity} for a model of {positions} positions"));
         }
         if self.form == ProductForm::Parts(0) {

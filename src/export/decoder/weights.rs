@@ -95,26 +95,36 @@ impl DecoderConfig {
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] for sizes that no memory holds.
     pub fn random_weights(&self, seed: u64) -> Result<HashMap<String, HostTensor>> {
-        let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-        // Source: Marsaglia, "Xorshift RNGs", Journal of Statistical Software, 2003.
-        let mut uniform = move || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-        };
-        let weights = self.weight_shapes().into_iter().map(|(name, shape)| {
-            let count = shape.iter().product();
-            let (scale, middle) = match shape[..] {
-                [_, inputs] if !name.contains("embed_tokens") => {
-                    ((3.0 / inputs as f32).sqrt(), 0.0)
-                }
-                [_] if name.ends_with("norm.weight") => (0.3, 1.0 - self.norm_offset as f32),
-                _ => (0.5, 0.0),
-            };
-            let values: Vec<f32> = (0..count).map(|_| middle + scale * uniform()).collect();
-            Ok((name, HostTensor::from_vec(shape, values)?))
-        });
-        weights.collect()
+        random(self.weight_shapes(), 1.0 - self.norm_offset as f32, seed)
     }
+}
+
+/// Uniform numbers by a seed: those of linear layers with a variance of one over their inputs, those of norms about `norm`.
+pub(super) fn random(
+    shapes: Vec<(String, Vec<usize>)>,
+    norm: f32,
+    seed: u64,
+) -> Result<HashMap<String, HostTensor>> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    // Source: Marsaglia, "Xorshift RNGs", Journal of Statistical Software, 2003.
+    let mut uniform = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    };
+    let is_table =
+        |name: &str| ["embed", "shared", "relative"].iter().any(|part| name.contains(part));
+    let weights = shapes.into_iter().map(|(name, shape)| {
+        let count = shape.iter().product();
+        let (scale, middle) = match shape[..] {
+            [_, inputs] if !is_table(&name) => ((3.0 / inputs as f32).sqrt(), 0.0),
+            [_, channels, width] => ((3.0 / (channels * width) as f32).sqrt(), 0.0),
+            [_] if name.ends_with("norm.weight") => (0.3, norm),
+            _ => (0.5, 0.0),
+        };
+        let values: Vec<f32> = (0..count).map(|_| middle + scale * uniform()).collect();
+        Ok((name, HostTensor::from_vec(shape, values)?))
+    });
+    weights.collect()
 }

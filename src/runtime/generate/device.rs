@@ -4,15 +4,16 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use cudarc::driver::{
-    CudaContext, CudaEvent, CudaSlice, CudaStream, DevicePtr, DriverError, PinnedHostSlice, result,
-};
+use cudarc::driver::{CudaContext, CudaEvent, CudaStream, PinnedHostSlice, result};
 
+use super::device_encoder::Encoder;
+use super::device_memory::{Memory, bytes, failed, on_device, sizes};
 use super::session::{Session, chunks};
-use crate::backend::{DeviceExecutable, DeviceTensor, StreamHandle};
+use crate::backend::{DeviceTensor, StreamHandle};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::InferenceModule;
 use crate::spec::{DType, TensorSpec};
+use crate::tensor::HostTensor;
 
 /// Passes whose results are not taken yet.
 const AHEAD: usize = 2;
@@ -20,22 +21,6 @@ const AHEAD: usize = 2;
 const PLACES: usize = AHEAD + 2;
 /// The outputs before the caches: the next token, its position and the logits.
 const RESULTS: usize = 3;
-
-/// Device memory with its address, used on one stream alone.
-struct Memory {
-    _slice: CudaSlice<u8>,
-    address: u64,
-}
-
-impl Memory {
-    fn new(stream: &Arc<CudaStream>, len: usize) -> Result<Self> {
-        // Zeros: what a cache holds is multiplied by 0 where no token stands, and so must be a number.
-        let slice = stream.alloc_zeros::<u8>(len.max(1)).map_err(|e| failed("no memory", e))?;
-        let (address, guard) = slice.device_ptr(stream);
-        drop(guard);
-        Ok(Self { _slice: slice, address })
-    }
-}
 
 /// Where the device writes the tokens of a pass for the host, and when it has.
 struct Place {
@@ -50,6 +35,7 @@ unsafe impl Send for Place {}
 pub(super) struct DeviceSession {
     prompt: InferenceModule,
     step: InferenceModule,
+    encoder: Option<Encoder>,
     device: Arc<CudaContext>,
     stream: Arc<CudaStream>,
     batch: usize,
@@ -71,12 +57,15 @@ pub(super) struct DeviceSession {
 }
 
 impl DeviceSession {
-    pub(super) fn new(prompt: &InferenceModule, step: &InferenceModule) -> Result<Self> {
+    pub(super) fn new(
+        prompt: &InferenceModule,
+        step: &InferenceModule,
+        encoder: Option<&InferenceModule>,
+    ) -> Result<Self> {
         let executable = on_device(step)?;
         let signature = step.signature();
         let device = CudaContext::new(executable.ordinal()).map_err(|e| failed("no context", e))?;
         let stream = device.new_stream().map_err(|e| failed("no stream", e))?;
-        let sizes = |spec: &TensorSpec| spec.shape.fixed().unwrap_or_default();
         let (batch, chunk) = match sizes(&prompt.signature().inputs[0])[..] {
             [batch, chunk] => (batch, chunk),
             _ => return Err(Error::new(ErrorKind::InvalidModel, "tokens have two axes")),
@@ -86,7 +75,10 @@ impl DeviceSession {
         let pair = || Ok::<_, Error>([words(batch)?, words(batch)?]);
         let vocabulary = sizes(&signature.outputs[2])[1];
         let caches = &signature.outputs[RESULTS..];
-        let bytes = |spec: &TensorSpec| sizes(spec).iter().product::<usize>() * spec.dtype.size();
+        let all = |specs: &[TensorSpec]| {
+            specs.iter().map(|spec| memory(bytes(spec))).collect::<Result<_>>()
+        };
+        let encoder = encoder.map(|module| Encoder::new(module, &device, &stream));
         let spare = (0..caches.len()).map(|i| match executable.aliased_input(RESULTS + i) {
             Some(_) => Ok(None),
             None => memory(bytes(&caches[i])).map(Some),
@@ -104,7 +96,8 @@ impl DeviceSession {
             next: [pair()?, pair()?],
             newest: 0,
             logits: memory(batch * vocabulary * DType::F32.size())?,
-            caches: caches.iter().map(|spec| memory(bytes(spec))).collect::<Result<_>>()?,
+            caches: all(caches)?,
+            encoder: encoder.transpose()?,
             spare: spare.collect::<Result<_>>()?,
             places: places.collect::<Result<_>>()?,
             pending: VecDeque::new(),
@@ -136,7 +129,8 @@ impl DeviceSession {
             true => self.inputs.iter().map(|memory| memory.address).collect(),
             false => self.next[self.newest].iter().map(|memory| memory.address).collect(),
         };
-        addresses.extend(self.caches.iter().map(|memory| memory.address));
+        let encoded = self.encoder.iter().flat_map(Encoder::outputs);
+        addresses.extend(self.caches.iter().chain(encoded).map(|memory| memory.address));
         let shapes: Vec<_> =
             signature.inputs.iter().map(|spec| spec.shape.fixed().unwrap_or_default()).collect();
         let inputs: Vec<_> = signature
@@ -183,8 +177,11 @@ impl DeviceSession {
 }
 
 impl Session for DeviceSession {
-    fn start(&mut self, prompts: &[&[u32]]) -> Result<()> {
+    fn start(&mut self, source: &[HostTensor], prompts: &[&[u32]]) -> Result<()> {
         self.pending.clear();
+        if let Some(encoder) = &self.encoder {
+            encoder.encode(source)?;
+        }
         let plans: Vec<_> = prompts.iter().map(|prompt| chunks(prompt.len(), self.chunk)).collect();
         let passes = plans.iter().map(Vec::len).max().unwrap_or_default();
         for pass in 0..passes {
@@ -249,15 +246,4 @@ impl Drop for DeviceSession {
         // The host's places may be written to still.
         let _ = self.stream.synchronize();
     }
-}
-
-fn on_device(module: &InferenceModule) -> Result<&dyn DeviceExecutable> {
-    let none = || Error::new(ErrorKind::Device, "the engine takes no tensors in device memory");
-    module.device().ok_or_else(none)
-}
-
-fn failed(what: &str, source: DriverError) -> Error {
-    Error::new(ErrorKind::Device, format!("{what}: {source}"))
-        .in_operation("generate")
-        .with_source(source)
 }

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use super::GenerateOptions;
-use super::module::Inner;
+use super::engines::Inner;
 use super::sampling::Sampler;
 use super::session::Session;
 use super::text::TextGeneration;
 use crate::error::Result;
+use crate::tensor::HostTensor;
 
 /// Why a text has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub enum End {
 /// Each item has a token for each text, or `None` for a text that has ended. Dropping the batch ends all texts.
 pub struct Batch {
     module: Arc<Inner>,
+    /// What an encoder is to read.
+    source: Vec<HostTensor>,
     options: GenerateOptions,
     stops: Vec<u32>,
     /// Prompts, and what was generated.
@@ -49,9 +52,11 @@ pub struct Batch {
 impl Batch {
     pub(super) fn new(
         module: Arc<Inner>,
+        source: Vec<HostTensor>,
         prompts: &[&[u32]],
         options: &GenerateOptions,
     ) -> Result<Self> {
+        module.check(prompts).map_err(|e| e.in_operation("generate"))?;
         options.check()?;
         let sampler = |i: usize| {
             let mut own = options.clone();
@@ -62,9 +67,10 @@ impl Batch {
             true => Vec::new(),
             false => (0..prompts.len()).map(sampler).collect::<Result<_>>()?,
         };
-        let stops = options.stop_tokens.clone().unwrap_or_else(|| module.config.end_tokens.clone());
+        let stops = options.stop_tokens.clone().unwrap_or_else(|| module.end_tokens.clone());
         Ok(Self {
             module,
+            source,
             options: options.clone(),
             stops,
             texts: prompts.iter().map(|prompt| prompt.to_vec()).collect(),
@@ -106,7 +112,7 @@ impl Batch {
             None => {
                 let mut session = self.module.session()?;
                 let prompts: Vec<&[u32]> = self.texts.iter().map(Vec::as_slice).collect();
-                session.start(&prompts)?;
+                session.start(&self.source, &prompts)?;
                 self.passes = 1;
                 session
             }
@@ -141,8 +147,18 @@ impl Batch {
         }
         let logits = session.logits()?;
         let size = logits.len() / self.texts.len();
-        let samplers = self.samplers.iter_mut().zip(&self.texts).zip(logits.chunks(size));
-        samplers.map(|((sampler, text), logits)| sampler.sample(logits.to_vec(), text)).collect()
+        let prompts = self.prompts.iter().copied();
+        let texts = self.texts.iter().zip(prompts).zip(logits.chunks(size));
+        let samplers = self.samplers.iter_mut().zip(texts);
+        samplers
+            .map(|(sampler, ((text, prompt), logits))| {
+                let mut logits = logits.to_vec();
+                for rule in &self.options.rules {
+                    rule.apply(&mut logits, &text[prompt..])?;
+                }
+                sampler.sample(logits, text)
+            })
+            .collect()
     }
 
     /// Adds tokens to the texts that go on. `None` where all end here.

@@ -14,18 +14,33 @@ const RESULTS: usize = 3;
 /// One module for prompts and single tokens, whose number of tokens is dynamic.
 pub(super) struct HostSession {
     module: InferenceModule,
+    encoder: Option<InferenceModule>,
     chunk: usize,
     caches: Vec<HostTensor>,
+    /// What the encoder gave.
+    encoded: Vec<HostTensor>,
     lengths: Vec<usize>,
     result: Option<[HostTensor; RESULTS]>,
 }
 
 impl HostSession {
-    pub(super) fn new(module: &InferenceModule, chunk: usize) -> Result<Self> {
-        let caches =
-            module.signature().inputs[BEFORE_CACHES..].iter().map(empty).collect::<Result<_>>()?;
-        let (module, lengths) = (module.clone(), Vec::new());
-        Ok(Self { module, chunk, caches, lengths, result: None })
+    pub(super) fn new(
+        module: &InferenceModule,
+        encoder: Option<&InferenceModule>,
+        chunk: usize,
+    ) -> Result<Self> {
+        let signature = module.signature();
+        let count = signature.outputs.len() - RESULTS;
+        let caches = signature.inputs[BEFORE_CACHES..][..count].iter().map(empty);
+        Ok(Self {
+            module: module.clone(),
+            encoder: encoder.cloned(),
+            chunk,
+            caches: caches.collect::<Result<_>>()?,
+            encoded: Vec::new(),
+            lengths: Vec::new(),
+            result: None,
+        })
     }
 
     /// One pass: for each text its tokens, and where they begin.
@@ -45,10 +60,13 @@ impl HostSession {
             HostTensor::from_vec([batch, count], positions)?,
             HostTensor::from_vec([batch, 1], last)?,
         ];
+        let count = self.caches.len();
         inputs.append(&mut self.caches);
+        inputs.extend_from_slice(&self.encoded);
         let mut outputs = match self.module.run(&inputs) {
             Ok(outputs) => outputs,
             Err(e) => {
+                inputs.truncate(BEFORE_CACHES + count);
                 self.caches = inputs.split_off(BEFORE_CACHES);
                 return Err(e);
             }
@@ -65,8 +83,11 @@ impl HostSession {
 }
 
 impl Session for HostSession {
-    fn start(&mut self, prompts: &[&[u32]]) -> Result<()> {
+    fn start(&mut self, source: &[HostTensor], prompts: &[&[u32]]) -> Result<()> {
         self.result = None;
+        if let Some(encoder) = &self.encoder {
+            self.encoded = encoder.run(source)?;
+        }
         self.lengths = prompts.iter().map(|prompt| prompt.len()).collect();
         let plans: Vec<_> = prompts.iter().map(|prompt| chunks(prompt.len(), self.chunk)).collect();
         let passes = plans.iter().map(Vec::len).max().unwrap_or_default();

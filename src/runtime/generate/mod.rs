@@ -3,16 +3,29 @@
 
 #[cfg(feature = "cuda")]
 mod device;
+#[cfg(feature = "cuda")]
+mod device_encoder;
+#[cfg(feature = "cuda")]
+mod device_memory;
+mod encoder_decoder;
+mod engines;
 mod generation;
 mod host;
 mod module;
 mod options;
+mod rule;
 mod sampling;
+mod score;
 mod session;
 mod text;
+mod whisper;
 
+pub use encoder_decoder::{EncoderDecoderModule, Source};
 pub use generation::{Batch, End, Generation};
 pub use module::DecoderModule;
 pub use options::GenerateOptions;
+pub use rule::LogitsRule;
 pub use sampling::Sampler;
+pub use score::perplexity;
 pub use text::TextGeneration;
+pub use whisper::{SAMPLES_A_SECOND, Segment, WhisperRules, log_mel, segments};

@@ -1,20 +1,18 @@
-//! A decoder that was compiled: its engines, and the caches that generations left behind.
+//! A decoder that was compiled.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use super::GenerateOptions;
+use super::engines::{Engines, Inner};
 use super::generation::{Batch, Generation};
-use super::host::HostSession;
-use super::session::Session;
-use crate::error::{Error, ErrorKind, Result};
-use crate::export::decoder::{Decoder, DecoderConfig, DecoderOptions, Tokens};
-use crate::export::{Reader, Target};
+use super::score::score;
+use crate::error::Result;
+#[cfg(feature = "burn")]
+use crate::export::OnnxModel;
+use crate::export::Target;
+use crate::export::decoder::{Decoder, DecoderConfig, DecoderOptions};
 use crate::runtime::{InferenceModule, OptimizeOptions};
-use crate::spec::DType;
-
-/// So many caches that no generation uses are kept for later ones.
-const MOST_IDLE: usize = 2;
 
 /// A compiled decoder, which generates. Cloning shares the decoder, and threads may share the decoder. Each generation has its
 /// own cache.
@@ -33,17 +31,9 @@ const MOST_IDLE: usize = 2;
 /// # Ok::<(), accelerant::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct DecoderModule(Arc<Inner>);
-
-pub(super) struct Inner {
-    pub(super) config: DecoderConfig,
-    pub(super) capacity: usize,
-    pub(super) batch: usize,
-    chunk: usize,
-    step: InferenceModule,
-    /// For prompts, where the one for single tokens takes no more.
-    prompt: Option<InferenceModule>,
-    idle: Mutex<Vec<Box<dyn Session>>>,
+pub struct DecoderModule {
+    config: Option<Arc<DecoderConfig>>,
+    inner: Arc<Inner>,
 }
 
 impl Decoder {
@@ -59,35 +49,30 @@ impl Decoder {
         options: &DecoderOptions,
         compiling: &OptimizeOptions,
     ) -> Result<DecoderModule> {
-        let chunk = match options.tokens {
-            // One token has a graph of its own, without `last`.
-            Tokens::UpTo(most) => most.max(2),
-            Tokens::Fixed(_) => 128.min(options.capacity),
-        };
-        let written = |target: Target, single: bool| {
-            let options = options.clone();
-            let options = match (target.reader(), single) {
-                (Reader::TensorRt, true) => options.tokens(Tokens::Fixed(1)),
-                (Reader::TensorRt, false) => options.tokens(Tokens::Fixed(chunk)),
-                _ => options.tokens(Tokens::UpTo(chunk)).dtype(DType::F32),
-            };
-            self.model(target, &options)
-        };
-        let step = InferenceModule::compile_with(|target| written(target, true), compiling)?;
-        let prompt = match step.signature().inputs[0].shape.is_dynamic() {
-            true => None,
-            false => {
-                let only = compiling.clone().require(step.backend());
-                Some(InferenceModule::compile_with(|target| written(target, false), &only)?)
-            }
-        };
-        let (config, capacity, batch) = (self.config().clone(), options.capacity, options.batch);
-        let idle = Mutex::default();
-        Ok(DecoderModule(Arc::new(Inner { config, capacity, batch, chunk, step, prompt, idle })))
+        let model = |target: Target, options: &DecoderOptions| self.model(target, options);
+        let engines = Engines::compile(model, options, compiling)?;
+        let config = Arc::new(self.config().clone());
+        let inner = Inner::new(engines, options, config.vocabulary, config.end_tokens.clone());
+        Ok(DecoderModule { config: Some(config), inner: Arc::new(inner) })
     }
 }
 
 impl DecoderModule {
+    /// Compiles models of another kind, whose inputs and outputs are those of [`Decoder::model`].
+    #[cfg(feature = "burn")]
+    pub(crate) fn of_models(
+        model: impl Fn(Target, &DecoderOptions) -> Result<OnnxModel>,
+        options: &DecoderOptions,
+        compiling: &OptimizeOptions,
+    ) -> Result<Self> {
+        let engines = Engines::compile(model, options, compiling)?;
+        let logits = engines.step.signature().outputs.get(2);
+        let vocabulary =
+            logits.and_then(|spec| spec.shape.dims().last()?.fixed()).unwrap_or_default();
+        let inner = Inner::new(engines, options, vocabulary, Vec::new());
+        Ok(Self { config: None, inner: Arc::new(inner) })
+    }
+
     /// The tokens that follow a prompt, one after the other. The first token is computed when the iterator is asked.
     ///
     /// # Errors
@@ -104,85 +89,56 @@ impl DecoderModule {
     /// # Errors
     /// As [`generate`](Self::generate).
     pub fn generate_batch(&self, prompts: &[&[u32]], options: &GenerateOptions) -> Result<Batch> {
-        self.check(prompts).map_err(|e| e.in_operation("generate"))?;
-        Batch::new(self.0.clone(), prompts, options)
+        Batch::new(self.inner.clone(), Vec::new(), prompts, options)
+    }
+
+    /// The logarithms of the probabilities that the model gives the tokens of a text, each after those before it: one number
+    /// for each token but the first. [`perplexity`](super::perplexity) makes one number of them.
+    ///
+    /// ```
+    /// # use accelerant::OptimizeOptions;
+    /// # use accelerant::generate::{Decoder, DecoderConfig, DecoderOptions, perplexity};
+    /// # let json = r#"{"model_type": "llama", "vocab_size": 32, "hidden_size": 8, "intermediate_size": 16,
+    /// #   "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "rms_norm_eps": 1e-5}"#;
+    /// # let config = DecoderConfig::from_json(json)?;
+    /// # let decoder = Decoder::new(config.clone(), config.random_weights(7)?);
+    /// # let model = decoder.optimize_trt(&DecoderOptions::new(64), &OptimizeOptions::new())?;
+    /// let scores = model.score(&[1, 2, 3, 4])?;
+    /// assert_eq!(scores.len(), 3);
+    /// assert!(perplexity(&scores) >= 1.0);
+    /// # Ok::<(), accelerant::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`generate`](Self::generate).
+    pub fn score(&self, tokens: &[u32]) -> Result<Vec<f32>> {
+        score(&self.inner, Vec::new(), tokens, 1)
     }
 
     /// The module that runs single tokens.
     pub fn module(&self) -> &InferenceModule {
-        &self.0.step
+        &self.inner.engines.step
     }
 
     /// The module that runs prompts, if prompts have an engine of their own.
     pub fn prompt_module(&self) -> Option<&InferenceModule> {
-        self.0.prompt.as_ref()
+        self.inner.engines.prompt.as_ref()
     }
 
-    /// The model's configuration.
-    pub fn config(&self) -> &DecoderConfig {
-        &self.0.config
+    /// The model's configuration, of a [`Decoder`].
+    pub fn config(&self) -> Option<&DecoderConfig> {
+        self.config.as_deref()
     }
 
     /// The most tokens that prompt and generation may have together.
     pub fn capacity(&self) -> usize {
-        self.0.capacity
-    }
-
-    fn check(&self, prompts: &[&[u32]]) -> Result<()> {
-        let Inner { config, capacity, batch, .. } = &*self.0;
-        let invalid = |text: String| Err(Error::new(ErrorKind::InvalidArgument, text));
-        if prompts.len() != *batch {
-            return invalid(format!(
-                "{} prompts for a module of {batch} texts at once",
-                prompts.len()
-            ));
-        }
-        for prompt in prompts {
-            if prompt.is_empty() {
-                return invalid("the prompt is empty".into());
-            }
-            if let Some(token) = prompt.iter().find(|token| **token as usize >= config.vocabulary) {
-                return invalid(format!(
-                    "token {token} is beyond the vocabulary of {}",
-                    config.vocabulary
-                ));
-            }
-            if prompt.len() > *capacity {
-                let text = format!(
-                    "the prompt has {} tokens, and the cache holds {capacity}",
-                    prompt.len()
-                );
-                return Err(Error::new(ErrorKind::OutOfProfile, text));
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Inner {
-    /// Caches that nobody uses, or new ones.
-    pub(super) fn session(&self) -> Result<Box<dyn Session>> {
-        if let Some(idle) = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop() {
-            return Ok(idle);
-        }
-        #[cfg(feature = "cuda")]
-        if let Some(prompt) = &self.prompt {
-            return Ok(Box::new(super::device::DeviceSession::new(prompt, &self.step)?));
-        }
-        Ok(Box::new(HostSession::new(&self.step, self.chunk)?))
-    }
-
-    /// Takes caches back.
-    pub(super) fn keep(&self, session: Box<dyn Session>) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < MOST_IDLE {
-            idle.push(session);
-        }
+        self.inner.capacity
     }
 }
 
 impl fmt::Debug for DecoderModule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "DecoderModule({} on {})", self.0.step.signature(), self.0.step.description())
+        let step = self.module();
+        write!(f, "DecoderModule({} on {})", step.signature(), step.description())
     }
 }

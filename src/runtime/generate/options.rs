@@ -1,5 +1,8 @@
 //! The options of one generation.
 
+use std::sync::Arc;
+
+use super::LogitsRule;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limit::TimeLimit;
 
@@ -22,6 +25,7 @@ pub struct GenerateOptions {
     pub(super) seed: u64,
     pub(super) stop_tokens: Option<Vec<u32>>,
     pub(super) stop_strings: Vec<String>,
+    pub(super) rules: Vec<Arc<dyn LogitsRule>>,
     pub(super) limit: TimeLimit,
 }
 
@@ -37,6 +41,7 @@ impl Default for GenerateOptions {
             seed: 0,
             stop_tokens: None,
             stop_strings: Vec::new(),
+            rules: Vec::new(),
             limit: TimeLimit::none(),
         }
     }
@@ -113,6 +118,13 @@ impl GenerateOptions {
         self
     }
 
+    /// A rule that changes the logits before each choice of a token. Rules are applied in the order in which they were added.
+    #[must_use]
+    pub fn rule(mut self, rule: impl LogitsRule + 'static) -> Self {
+        self.rules.push(Arc::new(rule));
+        self
+    }
+
     /// Ends the generation with an error when the limit is over or cancelled. The limit is checked before each token.
     #[must_use]
     pub fn limit(mut self, limit: &TimeLimit) -> Self {
@@ -122,7 +134,9 @@ impl GenerateOptions {
 
     /// Whether the most likely token is always taken, as the graph finds it.
     pub(super) fn is_greedy(&self) -> bool {
-        (self.temperature == 0.0 || self.top_k == Some(1)) && self.penalty == 1.0
+        (self.temperature == 0.0 || self.top_k == Some(1))
+            && self.penalty == 1.0
+            && self.rules.is_empty()
     }
 
     /// # Errors

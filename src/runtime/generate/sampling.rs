@@ -51,13 +51,18 @@ impl Sampler {
     /// Chooses a token. `logits` has a number for each token of the vocabulary, and `before` has the tokens so far.
     ///
     /// # Errors
-    /// [`ErrorKind::Execution`] for logits that are no numbers.
+    /// [`ErrorKind::Execution`] for logits that are no numbers, and where rules allow no token.
     pub fn sample(&mut self, mut logits: Vec<f32>, before: &[u32]) -> Result<u32> {
         if let Some(token) = logits.iter().position(|logit| logit.is_nan()) {
             let text = format!("the logit of token {token} is not a number");
             return Err(Error::new(ErrorKind::Execution, text).in_operation("sample"));
         }
         self.penalize(&mut logits, before);
+        if logits.iter().all(|logit| *logit == f32::NEG_INFINITY) {
+            return Err(
+                Error::new(ErrorKind::Execution, "no token is allowed").in_operation("sample")
+            );
+        }
         if self.temperature == 0.0 {
             return Ok(most_likely(&logits));
         }
@@ -90,16 +95,17 @@ impl Sampler {
     /// Leaves the most likely ones whose sum reaches the one asked for.
     fn narrow(&self, likely: &mut [f32]) {
         let Some(sum) = self.top_p.filter(|sum| *sum < 1.0) else { return };
-        let mut order: Vec<usize> = (0..likely.len()).collect();
-        order.sort_by(|&i, &j| likely[j].total_cmp(&likely[i]));
-        let mut reached = 0.0;
-        for i in order {
-            if reached >= sum as f32 {
-                likely[i] = 0.0;
-            } else {
-                reached += likely[i];
-            }
-        }
+        let sum = sum as f32;
+        // All that are less likely than this together are no more than what may be missing.
+        let all: f32 = likely.iter().sum();
+        let least = (all - sum) / likely.len() as f32;
+        let likelier = (0..likely.len()).filter(|i| likely[*i] >= least).collect();
+        let kept = reaching(likely, likelier, sum)
+            .or_else(|| reaching(likely, (0..likely.len()).collect(), sum));
+        let Some(kept) = kept else { return };
+        let kept: Vec<(usize, f32)> = kept.into_iter().map(|i| (i, likely[i])).collect();
+        likely.fill(0.0);
+        kept.into_iter().for_each(|(i, value)| likely[i] = value);
     }
 
     fn draw(&mut self, likely: &[f32]) -> Result<u32> {
@@ -109,6 +115,32 @@ impl Sampler {
         })?;
         Ok(weighted.sample(&mut self.random) as u32)
     }
+}
+
+/// As few tokens as reach a sum, the most likely ones first, and of equal ones the first. `None` where all do not reach the
+/// sum. A vocabulary is large, and few of its tokens are likely: they are sorted part by part.
+fn reaching(likely: &[f32], mut tokens: Vec<usize>, sum: f32) -> Option<Vec<usize>> {
+    const FIRST_PART: usize = 512;
+    let order = |i: &usize, j: &usize| likely[*j].total_cmp(&likely[*i]).then(i.cmp(j));
+    let (mut sorted, mut reached) = (0, 0.0);
+    while sorted < tokens.len() {
+        let rest = &mut tokens[sorted..];
+        let part = (4 * sorted).max(FIRST_PART);
+        let part = if 2 * part >= rest.len() { rest.len() } else { part };
+        if part < rest.len() {
+            rest.select_nth_unstable_by(part, order);
+        }
+        rest[..part].sort_unstable_by(order);
+        for i in sorted..sorted + part {
+            reached += likely[tokens[i]];
+            if reached >= sum {
+                tokens.truncate(i + 1);
+                return Some(tokens);
+            }
+        }
+        sorted += part;
+    }
+    None
 }
 
 /// The first of the largest.

@@ -1,14 +1,16 @@
 //! The seam between a generation and where its caches are: on the host, or on a GPU.
 
 use crate::error::Result;
+use crate::tensor::HostTensor;
 
 /// Some texts that grow together, as many as the engines take at once, with caches of their own.
 ///
 /// Each pass leaves a result behind: the most likely next token of each text, and its logits. Results are taken in the
 /// order of the passes.
 pub(super) trait Session: Send {
-    /// Forgets what was there, and passes over prompts, one a text, none of them empty or longer than the cache.
-    fn start(&mut self, prompts: &[&[u32]]) -> Result<()>;
+    /// Forgets what was there, encodes what an encoder is to read, and passes over prompts, one a text, none of them empty
+    /// or longer than the cache.
+    fn start(&mut self, source: &[HostTensor], prompts: &[&[u32]]) -> Result<()>;
 
     /// Passes over one more token of each text: the given ones, or the most likely ones of the pass before.
     fn step(&mut self, tokens: Option<&[u32]>) -> Result<()>;

@@ -1,0 +1,97 @@
+//! Texts whose caches stay on the GPU, against the same models on tract.
+
+use accelerant::cache::EngineCache;
+use accelerant::generate::{
+    Decoder, DecoderConfig, DecoderOptions, EncoderDecoder, EncoderDecoderConfig, GenerateOptions,
+    Source, Tokens, perplexity,
+};
+use accelerant::precision::Precision;
+use accelerant::{BackendKind, DType, HostTensor, OptimizeOptions, Result};
+
+use crate::{gpu, shared};
+
+const LLAMA: &str = r#"{"model_type": "llama", "vocab_size": 61, "hidden_size": 32, "intermediate_size": 48,
+    "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "rms_norm_eps": 1e-5,
+    "max_position_embeddings": 64}"#;
+const T5: &str = r#"{"model_type": "t5", "vocab_size": 61, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2,
+    "num_heads": 4, "eos_token_id": 1}"#;
+const WHISPER: &str = r#"{"model_type": "whisper", "vocab_size": 61, "d_model": 32, "encoder_layers": 2,
+    "decoder_layers": 2, "encoder_attention_heads": 2, "decoder_attention_heads": 4, "num_mel_bins": 10,
+    "max_source_positions": 24, "max_target_positions": 40, "decoder_start_token_id": 21, "eos_token_id": 20}"#;
+
+fn on(kind: BackendKind) -> OptimizeOptions {
+    OptimizeOptions::new().require(kind).precision(Precision::Fp32).cache(EngineCache::off())
+}
+
+fn options(capacity: usize) -> DecoderOptions {
+    DecoderOptions::new(capacity).tokens(Tokens::UpTo(8))
+}
+
+/// Scores and sampling read the logits of each step, and greedy choice does not.
+fn greedy_and_drawn() -> [GenerateOptions; 2] {
+    let most = GenerateOptions::new().max_tokens(20).stop_tokens([]);
+    [most.clone(), most.temperature(1.0).top_k(5).seed(3)]
+}
+
+#[test]
+fn a_decoder_writes_and_scores_what_it_does_on_the_host() -> Result<()> {
+    if !gpu("a_decoder_writes_and_scores_what_it_does_on_the_host") {
+        return Ok(());
+    }
+    let _shared = shared();
+    let config = DecoderConfig::from_json(LLAMA)?;
+    let decoder = Decoder::new(config.clone(), config.random_weights(3)?);
+    let host = decoder.optimize_trt(&options(64), &on(BackendKind::Tract))?;
+    let device = decoder.optimize_trt(&options(64), &on(BackendKind::TensorRtRtx))?;
+    for prompt in [&[5][..], &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]] {
+        for options in greedy_and_drawn() {
+            let expected: Vec<u32> = host.generate(prompt, &options)?.collect::<Result<_>>()?;
+            for _ in 0..2 {
+                let got: Vec<u32> = device.generate(prompt, &options)?.collect::<Result<_>>()?;
+                assert_eq!(got, expected);
+            }
+        }
+    }
+    let text: Vec<u32> = (0..60).map(|i: u32| (i * i * 7 + 3 * i + 11) % 61).collect();
+    let expected = host.score(&text)?;
+    for (got, expected) in device.score(&text)?.iter().zip(&expected) {
+        assert!((got - expected).abs() < 1e-3, "{got} {expected}");
+    }
+    let half = OptimizeOptions::new().require(BackendKind::TensorRtRtx).cache(EngineCache::off());
+    let half = decoder.optimize_trt(&options(64).dtype(DType::F16), &half)?;
+    let (got, expected) = (perplexity(&half.score(&text)?), perplexity(&expected));
+    assert!((got / expected - 1.0).abs() < 1e-3, "{got} {expected}");
+    Ok(())
+}
+
+#[test]
+fn what_an_encoder_gives_stays_on_the_device() -> Result<()> {
+    if !gpu("what_an_encoder_gives_stays_on_the_device") {
+        return Ok(());
+    }
+    let _shared = shared();
+    let sound = |seed: usize| {
+        let value = |i: usize| ((i * 7919 + seed * 104_729) % 2003) as f32 / 1001.0 - 1.0;
+        HostTensor::from_vec([10, 48], (0..480).map(value).collect())
+    };
+    let (first, second) = (sound(1)?, sound(2)?);
+    for (json, sources) in [
+        (T5, [Source::Tokens(&[5, 6, 7, 8, 1]), Source::Tokens(&[40, 30, 1])]),
+        (WHISPER, [Source::Features(&first), Source::Features(&second)]),
+    ] {
+        let config = EncoderDecoderConfig::from_json(json)?;
+        let model = EncoderDecoder::new(config.clone(), config.random_weights(3)?);
+        let options = options(40).source(16);
+        let host = model.optimize_trt(&options, &on(BackendKind::Tract))?;
+        let device = model.optimize_trt(&options, &on(BackendKind::TensorRtRtx))?;
+        // The second source overwrites what the encoder gave for the first.
+        for source in [sources[0], sources[1], sources[0]] {
+            for options in greedy_and_drawn() {
+                let expected = host.generate(source, &[], &options)?.collect::<Result<Vec<_>>>()?;
+                let got = device.generate(source, &[], &options)?.collect::<Result<Vec<_>>>()?;
+                assert_eq!(got, expected, "{source:?}");
+            }
+        }
+    }
+    Ok(())
+}
