@@ -31,8 +31,6 @@ private:
   const Progress &progress_;
 };
 
-rust::String text_or_empty(const char *text) { return rust::String::lossy(text != nullptr ? text : ""); }
-
 class NetworkBuilder final : public Builder {
 public:
   explicit NetworkBuilder(std::shared_ptr<const LoadedLibrary> library) : library_(std::move(library)) {
@@ -55,19 +53,10 @@ public:
     }
   }
 
-  void load_model(rust::Slice<const std::uint8_t> model) override {
-    Errors errors;
-    if (!parser_->loadModelProto(model.data(), model.size(), nullptr)) {
-      errors.fail("the model cannot be read");
-    }
-  }
+  void load_model(rust::Slice<const std::uint8_t> model) override { load_model_into(*parser_, model); }
 
   void load_weights(rust::Str name, const std::uint8_t *data, std::size_t size) override {
-    Errors errors;
-    const std::string text(name);
-    if (!parser_->loadInitializer(text.c_str(), data, size)) {
-      errors.fail("the parser does not take " + std::to_string(size) + " bytes of weights");
-    }
+    load_weights_into(*parser_, name, data, size);
   }
 
   void parse() override {
