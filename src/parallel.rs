@@ -3,16 +3,21 @@
 
 use std::{
     panic::resume_unwind,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
 };
 
 /// More threads do not copy or hash memory faster.
 const MOST_THREADS: usize = 16;
 
-/// How many threads work that is all memory is worth.
+/// How many threads work that is all memory is worth. Asking the system reads files each time, so that it is asked once.
 pub(crate) fn threads() -> usize {
-    thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS)
+    static THREADS: OnceLock<usize> = OnceLock::new();
+    let ask = || thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
+    *THREADS.get_or_init(ask)
 }
 
 /// What `work` gives for each of `items`, in their order.

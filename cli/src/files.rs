@@ -28,7 +28,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Checks that a file can have this path, before the work for its contents.
 pub(crate) fn expect_place(path: &Path) -> Result<()> {
-    let cannot = |why: String| Failure::usage(format!("cannot write {}: {why}", path.display()));
+    let cannot = |why: String| Failure::failed(format!("cannot write {}: {why}", path.display()));
     if path.is_dir() {
         return Err(cannot("it is a folder".into()));
     }

@@ -177,13 +177,12 @@ impl Command {
 /// The command line is none that clap takes, or asks for help.
 fn misread(error: &clap::Error) -> ExitCode {
     if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
+        // Usage and advice come after an empty line.
         let text = error.to_string();
-        let first = text.lines().next().unwrap_or_default();
-        let told = match first.strip_prefix("error: ") {
-            Some(told) => told,
-            // Help, for a command that is not there.
-            None => "there is no command",
-        };
+        let lines = text.lines().take_while(|line| !line.is_empty()).map(str::trim);
+        let lines: Vec<&str> = lines.collect();
+        let told = lines.join(" ");
+        let told = told.strip_prefix("error: ").unwrap_or("there is no command");
         print(&format!("{:#}\n", Failure::usage(told).json()));
     }
     // A reader that has gone is no error.

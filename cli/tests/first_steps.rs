@@ -39,8 +39,8 @@ fn json(output: &Output) -> Value {
 fn a_wrong_command_line_is_json_too() {
     for (args, words) in [
         (&["--json", "fly"][..], "unrecognized subcommand 'fly'"),
-        (&["run", "--json"][..], "required arguments"),
-        (&["--json"][..], "there is no command"),
+        (&["run", "--json"][..], "arguments were not provided: <MODEL>"),
+        (&["--json"][..], "requires a subcommand"),
     ] {
         let output = accelerant(args);
         assert_eq!(output.status.code(), Some(2), "{args:?}");
@@ -63,7 +63,7 @@ fn a_place_that_cannot_be_written_is_told_before_the_work() {
             [(nowhere.as_str(), "there is no folder"), (there.as_str(), "it is a folder")]
         {
             let args = [command, &model, "--shape", "n=1", "-o", path];
-            let output = refused(&args, 2, words);
+            let output = refused(&args, 1, words);
             assert!(!String::from_utf8_lossy(&output.stderr).contains(".accelerant-"));
         }
     }

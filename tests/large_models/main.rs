@@ -17,10 +17,12 @@ const SMALL: [usize; 2] = [3072, 8];
 /// 3 GiB.
 const LARGE: [usize; 2] = [8192, 12];
 
-/// The most host memory at a time, in weights, for a case of the small model.
-fn bound(from: From, to: To) -> f64 {
-    match (from, to) {
-        _ => 9.0,
+/// The most host memory at a time, in weights, for a case of the small model: the weights, a copy of those that Candle may
+/// change, and what both libraries take besides, which is a little more than twice the weights.
+fn bound(from: From) -> f64 {
+    match from {
+        From::File => 3.5,
+        From::Candle => 4.5,
     }
 }
 
@@ -41,7 +43,7 @@ fn all(size: [usize; 2], check: impl Fn(From, To, f64)) {
 #[test]
 fn a_model_is_not_copied_again_and_again() {
     all(SMALL, |from, to, most| {
-        assert!(most < bound(from, to), "{from:?} to {to:?}: {most:.2} times the weights");
+        assert!(most < bound(from), "{from:?} to {to:?}: {most:.2} times the weights");
     });
 }
 
