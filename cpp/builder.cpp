@@ -31,8 +31,6 @@ private:
   const Progress &progress_;
 };
 
-rust::String text_or_empty(const char *text) { return rust::String::lossy(text != nullptr ? text : ""); }
-
 class NetworkBuilder final : public Builder {
 public:
   explicit NetworkBuilder(std::shared_ptr<const LoadedLibrary> library) : library_(std::move(library)) {

@@ -42,27 +42,11 @@ std::shared_ptr<Runtime> make_runtime(std::shared_ptr<const LoadedLibrary> libra
 std::unique_ptr<Refitter> make_refitter(std::shared_ptr<const LoadedLibrary> library, std::shared_ptr<const void> owner,
                                         nvinfer1::ICudaEngine &engine);
 
-/// The model, for a parser or a refitter, without its weights.
-template <typename Parser> void load_model_into(Parser &parser, rust::Slice<const std::uint8_t> model) {
-  Errors errors;
-  if (!parser.loadModelProto(model.data(), model.size(), nullptr)) {
-    errors.fail("the model cannot be read");
-  }
-}
-
-/// Weights of a model, for a parser or a refitter.
-template <typename Parser>
-void load_weights_into(Parser &parser, rust::Str name, const std::uint8_t *data, std::size_t size) {
-  Errors errors;
-  const std::string text(name);
-  if (!parser.loadInitializer(text.c_str(), data, size)) {
-    errors.fail("the parser does not take " + std::to_string(size) + " bytes of weights");
-  }
-}
+/// A text of TensorRT's, which may be missing.
+inline rust::String text_or_empty(const char *text) { return rust::String::lossy(text != nullptr ? text : ""); }
 
 /// What a parser or a refitter found, from its methods `getNbErrors` and `getError`.
 template <typename Parser> rust::Vec<ParserError> errors_of(const Parser &parser) {
-  const auto text = [](const char *text) { return rust::String::lossy(text != nullptr ? text : ""); };
   rust::Vec<ParserError> all;
   for (int i = 0; i < parser.getNbErrors(); ++i) {
     const nvonnxparser::IParserError *error = parser.getError(i);
@@ -71,16 +55,34 @@ template <typename Parser> rust::Vec<ParserError> errors_of(const Parser &parser
     }
     ParserError told;
     told.code = static_cast<std::int32_t>(error->code());
-    told.description = text(error->desc());
-    told.node = text(error->nodeName());
+    told.description = text_or_empty(error->desc());
+    told.node = text_or_empty(error->nodeName());
     told.index = error->node();
-    told.operator_type = text(error->nodeOperator());
-    told.file = text(error->file());
+    told.operator_type = text_or_empty(error->nodeOperator());
+    told.file = text_or_empty(error->file());
     told.line = error->line();
-    told.function = text(error->func());
+    told.function = text_or_empty(error->func());
     all.push_back(std::move(told));
   }
   return all;
+}
+
+/// Has a parser or a refitter read a model, whose bytes may be freed afterwards.
+template <typename Parser> void load_model_into(Parser &parser, rust::Slice<const std::uint8_t> model) {
+  Errors errors;
+  if (!parser.loadModelProto(model.data(), model.size(), nullptr)) {
+    errors.fail("the model cannot be read");
+  }
+}
+
+/// Hands a parser or a refitter the data of an initializer, which must outlive it.
+template <typename Parser>
+void load_weights_into(Parser &parser, rust::Str name, const std::uint8_t *data, std::size_t size) {
+  Errors errors;
+  const std::string text(name);
+  if (!parser.loadInitializer(text.c_str(), data, size)) {
+    errors.fail("the parser does not take " + std::to_string(size) + " bytes of weights");
+  }
 }
 
 /// Owns what TensorRT allocated.

@@ -11,8 +11,6 @@ namespace accelerant::ACCELERANT_FLAVOR {
 
 namespace {
 
-rust::String text_or_empty(const char *text) { return rust::String::lossy(text != nullptr ? text : ""); }
-
 cudaStream_t to_stream(std::size_t stream) noexcept { return reinterpret_cast<cudaStream_t>(stream); }
 
 /// The most elements of an input whose values decide shapes.

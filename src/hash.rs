@@ -8,13 +8,29 @@ use blake3::hazmat::{
     ChainingValue, HasherExt, Mode, left_subtree_len, merge_subtrees_non_root, merge_subtrees_root,
 };
 
+use crate::parallel;
+
 /// A thread is not worth its start for less.
 const PIECE: usize = 2 << 20;
 
+/// All threads hash one thing of more bytes together.
+const LARGE: usize = 16 << 20;
+
 /// What [`blake3::hash`] gives.
 pub(crate) fn hash(bytes: &[u8]) -> blake3::Hash {
-    let threads = thread::available_parallelism().map_or(1, usize::from).min(16);
-    hash_on(bytes, threads)
+    hash_on(bytes, parallel::threads())
+}
+
+/// What [`blake3::hash`] gives of each: large ones by all threads, the others by one thread each, since threads that share
+/// a weight of a few megabytes wait for each other more than they hash.
+pub(crate) fn hash_each(all: &[&[u8]]) -> Vec<blake3::Hash> {
+    let small = |bytes: &&[u8]| (bytes.len() <= LARGE).then(|| blake3::hash(bytes));
+    let total: usize = all.iter().map(|bytes| bytes.len()).sum();
+    let known: Vec<_> = match total <= PIECE {
+        true => all.iter().map(small).collect(),
+        false => parallel::map(all, small),
+    };
+    known.into_iter().zip(all).map(|(known, bytes)| known.unwrap_or_else(|| hash(bytes))).collect()
 }
 
 fn hash_on(bytes: &[u8], threads: usize) -> blake3::Hash {
@@ -75,5 +91,14 @@ mod tests {
                 assert_eq!(hash_on(part, threads), blake3::hash(part), "{length} on {threads}");
             }
         }
+    }
+    #[test]
+    fn many_are_hashed_each() {
+        let bytes: Vec<u8> = (0..LARGE + 7).map(|i| (i * 31 % 251) as u8).collect();
+        let lengths = [0, LARGE + 7, 1, PIECE, 1000, 2 * PIECE, LARGE, PIECE / 2, PIECE + 1];
+        let all: Vec<&[u8]> = lengths.iter().cycle().take(20).map(|&len| &bytes[..len]).collect();
+        let expected: Vec<_> = all.iter().map(|bytes| blake3::hash(bytes)).collect();
+        assert_eq!(hash_each(&all), expected);
+        assert!(hash_each(&[]).is_empty());
     }
 }

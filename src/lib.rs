@@ -126,7 +126,9 @@ mod error;
 mod files;
 mod hash;
 mod limit;
+mod parallel;
 mod progress;
+mod span;
 mod spec;
 mod tensor;
 

@@ -201,6 +201,104 @@ fn largest_difference(one: &HostTensor, other: &HostTensor) -> f64 {
         .fold(0.0, |most, x| if x <= most { most } else { x })
 }
 
+/// A backend of which each engine is loaded once, and has profiles.
+mod counted {
+    use std::borrow::Cow;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use accelerant::backend::{Backend, BackendKind, Engine, Executable};
+    use accelerant::export::{OnnxModel, Target};
+    use accelerant::{HostTensor, Result, Signature};
+
+    pub(super) const KIND: BackendKind = BackendKind::Custom(Cow::Borrowed("counted"));
+
+    #[derive(Debug, Default)]
+    pub(super) struct Counted(pub(super) Arc<AtomicUsize>);
+
+    /// Gives what the engine holds.
+    #[derive(Clone, Debug)]
+    struct Loaded(Engine);
+
+    impl Backend for Counted {
+        fn kind(&self) -> BackendKind {
+            KIND
+        }
+
+        fn description(&self) -> String {
+            "a backend that counts".into()
+        }
+
+        fn target(&self) -> Target {
+            Target::portable()
+        }
+
+        fn probe(&self) -> Result<()> {
+            Ok(())
+        }
+
+        fn build(&self, model: &OnnxModel) -> Result<Engine> {
+            let graph = model.proto().graph.as_ref();
+            let weights = graph.iter().flat_map(|graph| &graph.initializer);
+            let bias = weights.filter(|weight| weight.name() == "bias");
+            let plan = bias.flat_map(|bias| bias.raw_data().to_vec()).collect::<Vec<u8>>();
+            let time = std::time::Duration::ZERO;
+            Ok(Engine::new(KIND, "1", "any", model.signature().clone(), time, plan))
+        }
+
+        fn load(&self, engine: &Engine) -> Result<Box<dyn Executable>> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Ok(Box::new(Loaded(engine.clone())))
+        }
+
+        fn load_on(&self, engine: &Engine, _: usize) -> Result<Box<dyn Executable>> {
+            self.load(engine)
+        }
+    }
+
+    impl Executable for Loaded {
+        fn signature(&self) -> &Signature {
+            self.0.signature()
+        }
+
+        fn run(&self, _: &[HostTensor]) -> Result<Vec<HostTensor>> {
+            let bytes = self.0.plan().clone();
+            let size = bytes.len() / 4;
+            Ok(vec![HostTensor::from_bytes(accelerant::DType::F32, [size], bytes)?])
+        }
+
+        fn for_profile(&self, _: &str) -> Result<Box<dyn Executable>> {
+            Ok(Box::new(self.clone()))
+        }
+    }
+}
+
+#[test]
+fn an_exchange_loads_once_for_all_profiles_of_a_device() {
+    let counted = counted::Counted::default();
+    let loads = counted.0.clone();
+    let options = OptimizeOptions::new().registry(Registry::empty().with(counted));
+    let module = InferenceModule::compile(&plain(1.0), &options).unwrap();
+    let second = module.on_devices(&[1]).unwrap();
+    assert_eq!(loads.load(Ordering::Relaxed), 2);
+    let profiles = [("small", &module), ("large", &module), ("small", &second)];
+    let profiles = profiles.map(|(name, module)| module.for_profile(name).unwrap());
+    assert_eq!(loads.load(Ordering::Relaxed), 2, "profiles share what is loaded");
+    let bias = |module: &InferenceModule| module.run(&[]).unwrap()[0].to_vec::<f32>().unwrap()[0];
+    for factor in [2.0, 3.0] {
+        module.refit_from(&plain(factor)).unwrap();
+        for module in profiles.iter().chain([&module, &second]) {
+            assert_eq!(bias(module), factor);
+        }
+    }
+    assert_eq!(loads.load(Ordering::Relaxed), 6, "twice for each of two exchanges");
+    // Profiles alone are enough.
+    drop((module, second));
+    profiles[0].refit_from(&plain(4.0)).unwrap();
+    assert!(profiles.iter().all(|module| bias(module) == 4.0));
+    assert_eq!(loads.load(Ordering::Relaxed), 8);
+}
+
 #[cfg(feature = "tensorrt-rtx")]
 #[test]
 fn weights_may_stay_on_the_host() {

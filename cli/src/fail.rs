@@ -74,10 +74,21 @@ impl Failure {
         Self::new(code, text)
     }
 
+    /// What to do about it, where that does not depend on the model.
+    pub(crate) fn hint(&self) -> Option<&'static str> {
+        let is_librarys = self.kind.is_some();
+        (is_librarys && self.code == Code::NoBackend).then_some(
+            "`accelerant doctor` lists what runs here and what helps; `--backend ort` and `--backend tract` take no GPU",
+        )
+    }
+
     /// As JSON has it.
     pub(crate) fn json(&self) -> Value {
         let kind = self.kind.map(|kind| format!("{kind:?}"));
-        json!({ "error": { "text": self.text, "kind": kind, "exitCode": self.code as u8 } })
+        let hint = self.hint();
+        json!({ "error": {
+            "text": self.text, "kind": kind, "hint": hint, "exitCode": self.code as u8,
+        } })
     }
 }
 

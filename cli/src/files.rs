@@ -6,6 +6,8 @@ use std::{
     path::Path,
 };
 
+use crate::fail::{Failure, Result};
+
 /// How the names of drafts begin and end, as those of the library do.
 pub(crate) const DRAFT: (&str, &str) = (".accelerant-", ".tmp");
 
@@ -21,6 +23,18 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
             Err(_) => replace(path, bytes),
         },
         Err(e) => Err(e),
+    }
+}
+
+/// Checks that a file can have this path, before the work for its contents.
+pub(crate) fn expect_place(path: &Path) -> Result<()> {
+    let cannot = |why: String| Failure::failed(format!("cannot write {}: {why}", path.display()));
+    if path.is_dir() {
+        return Err(cannot("it is a folder".into()));
+    }
+    match parent(path) {
+        folder if folder.is_dir() => Ok(()),
+        folder => Err(cannot(format!("there is no folder {}", folder.display()))),
     }
 }
 

@@ -109,7 +109,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let Cli { globals, command } = Cli::parse();
+    let Cli { globals, command } = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => return misread(&e),
+    };
     #[cfg(unix)]
     if globals.apart {
         apart::watch();
@@ -171,6 +174,22 @@ impl Command {
     }
 }
 
+/// The command line is none that clap takes, or asks for help.
+fn misread(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
+        // Usage and advice come after an empty line.
+        let text = error.to_string();
+        let lines = text.lines().take_while(|line| !line.is_empty()).map(str::trim);
+        let lines: Vec<&str> = lines.collect();
+        let told = lines.join(" ");
+        let told = told.strip_prefix("error: ").unwrap_or("there is no command");
+        print(&format!("{:#}\n", Failure::usage(told).json()));
+    }
+    // A reader that has gone is no error.
+    let _ = error.print();
+    u8::try_from(error.exit_code()).unwrap_or(1).into()
+}
+
 /// The command has no result.
 fn refuse(failure: &Failure, globals: &Globals) -> ExitCode {
     if globals.json {
@@ -181,6 +200,9 @@ fn refuse(failure: &Failure, globals: &Globals) -> ExitCode {
 
 fn report(failure: &Failure) -> ExitCode {
     eprintln!("error: {failure}");
+    if let Some(hint) = failure.hint() {
+        eprintln!("hint: {hint}");
+    }
     failure.code.into()
 }
 

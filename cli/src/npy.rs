@@ -154,6 +154,17 @@ pub(crate) fn read_all(path: &Path) -> Result<Vec<(String, HostTensor)>> {
     Ok(tensors)
 }
 
+/// Checks that the name of a file says one of NumPy's forms, or none.
+pub(crate) fn expect_name(path: &Path) -> Result<()> {
+    match path.extension() {
+        Some(other) if other != "npy" && other != "npz" => {
+            let text = format!("{} is neither a .npz file nor a .npy file", path.display());
+            Err(Failure::usage(text))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Writes a `.npz` file; where there is one tensor and the name ends in `.npy`, a `.npy` file. It is written whole or
 /// not at all.
 pub(crate) fn write<'a>(

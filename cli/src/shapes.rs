@@ -38,6 +38,12 @@ impl FromStr for Stated {
         let wrong = || format!("`{text}` {form}");
         let number = |size: &str| size.trim().parse::<usize>().map_err(|_| wrong());
         if let Some((name, sizes)) = text.rsplit_once('=') {
+            if !name.is_empty()
+                && sizes.split('x').all(|size| size.parse::<usize>().is_ok())
+                && sizes.contains('x')
+            {
+                return Err(format!("`{text}` {form}; all sizes of an input are `{name}:{sizes}`"));
+            }
             let sizes = sizes.split(':').map(number).collect::<Result<Vec<_>, _>>()?;
             let range = match *sizes {
                 [size] => Range::one(size),

@@ -26,7 +26,11 @@ pub(crate) fn is_engine(path: &Path) -> bool {
 
 fn begins_as_engine(path: &Path) -> std::io::Result<bool> {
     // Opening a pipe would wait for a writer, perhaps for ever.
-    if !std::fs::metadata(path)?.is_file() {
+    let found = std::fs::metadata(path)?;
+    if found.is_dir() {
+        return Err(std::io::Error::other("it is a folder; name the model's file in it"));
+    }
+    if !found.is_file() {
         return Err(std::io::Error::other("it is no plain file"));
     }
     let mut start = Vec::new();

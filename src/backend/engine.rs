@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    fmt, fs,
+    fmt,
     io::{self, Read, Write},
     path::{Path, PathBuf},
     time::Duration,
@@ -13,7 +13,7 @@ use prost::Message;
 
 use super::BackendKind;
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::write_atomic;
+use crate::files::{read_plain, write_atomic};
 use crate::hash::hash;
 use crate::spec::{DType, Dim, Shape, Signature, Symbol, TensorSpec};
 
@@ -358,20 +358,6 @@ impl Engine {
     }
 }
 
-/// The bytes of a file, for which there must be memory. A device may have any number of them.
-fn read_plain(path: &Path) -> io::Result<Vec<u8>> {
-    // Asked before it is opened: opening a pipe waits for its other end.
-    let size = fs::metadata(path)?;
-    if !size.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no plain file"));
-    }
-    let mut bytes = Vec::new();
-    let size = usize::try_from(size.len()).map_err(io::Error::other)?;
-    bytes.try_reserve_exact(size).map_err(io::Error::other)?;
-    fs::File::open(path)?.take(size as u64).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
 /// Whether somebody says that the plan was built is no part of it, nor where its kernels are kept.
 impl PartialEq for Engine {
     fn eq(&self, other: &Self) -> bool {
@@ -455,6 +441,7 @@ pub(crate) struct Head {
     pub(crate) kind: BackendKind,
     pub(crate) library: String,
     pub(crate) target: String,
+    pub(crate) signature: Signature,
     pub(crate) label: Option<Label>,
 }
 
@@ -474,9 +461,12 @@ impl Head {
         if blake3::hash(&header).as_bytes() != &fixed[16..] {
             return Err(corrupt());
         }
-        let Header { backend, library, target, label, .. } =
+        let Header { backend, library, target, inputs, outputs, label, .. } =
             Header::decode(&*header).map_err(|_| corrupt())?;
-        Ok(Self { kind: BackendKind::from_name(&backend), library, target, label })
+        let [inputs, outputs] =
+            [inputs, outputs].map(|stated| specs(stated).map_err(|_| corrupt()));
+        let signature = Signature { inputs: inputs?, outputs: outputs? };
+        Ok(Self { kind: BackendKind::from_name(&backend), library, target, signature, label })
     }
 }
 

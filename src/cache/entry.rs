@@ -3,17 +3,16 @@
 use std::{
     ffi::OsStr,
     fs::{self, File, OpenOptions},
-    io::{self, Read as _, Write as _},
+    io::{self, Write as _},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
-
-use bytes::Bytes;
 
 use super::key::Key;
 use super::lock::KeyLock;
 use crate::backend::{Engine, Head, Label};
 use crate::error::{Error, Result};
+use crate::files::read_plain;
 
 /// What the name of a file of the cache ends with. It begins with the key.
 pub(super) const ENGINE: &str = "engine";
@@ -46,28 +45,11 @@ pub(super) fn read(folder: &Path, key: &Key) -> Found {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Found::Nothing,
         Err(e) => return Found::Unusable(format!("{} cannot be read: {e}", path.display())),
     };
-    match Engine::with_label(bytes) {
+    match Engine::with_label(bytes.into()) {
         Ok((engine, Some(label))) if label.key == key.hash => Found::Engine(Box::new(engine)),
         Ok(_) => Found::Unusable("the file is the engine of another key".into()),
         Err(e) => Found::Unusable(e.to_string()),
     }
-}
-
-/// Reads a plain file: opening a pipe would wait for ever.
-fn read_plain(path: &Path) -> io::Result<Bytes> {
-    let no_file = || io::Error::other("it is no plain file");
-    if !fs::metadata(path)?.is_file() {
-        return Err(no_file());
-    }
-    let mut file = File::open(path)?;
-    let found = file.metadata()?;
-    if !found.is_file() {
-        return Err(no_file());
-    }
-    let mut bytes = Vec::new();
-    bytes.try_reserve_exact(found.len() as usize).map_err(io::Error::other)?;
-    file.read_to_end(&mut bytes)?;
-    Ok(bytes.into())
 }
 
 /// Writes an entry. Nobody else writes under this key meanwhile, since the lock is held.

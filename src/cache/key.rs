@@ -26,14 +26,14 @@ impl Key {
     pub(crate) fn of(model: &OnnxModel, fingerprint: &Fingerprint) -> Self {
         let split = model.split();
         let mut weights = Hasher::new();
-        for (name, weight) in &split.weights {
+        let bytes: Vec<&[u8]> = split.weights.iter().map(|(_, weight)| &**weight.bytes()).collect();
+        for ((name, weight), hash) in split.weights.iter().zip(hash::hash_each(&bytes)) {
             add(&mut weights, name.as_bytes());
             add(&mut weights, weight.dtype().to_string().as_bytes());
-            add(&mut weights, hash::hash(weight.bytes()).as_bytes());
+            add(&mut weights, hash.as_bytes());
         }
-        let graph = model.proto().graph.as_ref();
         let own = [
-            (NAME, graph.map_or("", |graph| graph.name()).to_owned()),
+            (NAME, model.name().to_owned()),
             ("accelerant", env!("CARGO_PKG_VERSION").to_owned()),
             (GRAPH, short(&hash::hash(&split.bytes))),
             (WEIGHTS, short(&weights.finalize())),

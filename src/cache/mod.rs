@@ -141,6 +141,7 @@ impl EngineCache {
                 kind: head.kind,
                 library: head.library,
                 target: head.target,
+                signature: head.signature.to_string(),
                 parts: head.label.map(|label| entry::parts(&label)).unwrap_or_default(),
             });
             let (key, bytes, used) = (group.key, group.bytes, group.used);
@@ -230,6 +231,8 @@ pub struct About {
     pub library: String,
     /// The device that the engine was built for.
     pub target: String,
+    /// The inputs and outputs.
+    pub signature: String,
     /// Names and values of the parts of the key.
     pub parts: Vec<(String, String)>,
 }

@@ -1,8 +1,9 @@
-//! Files written whole or not at all. The contents of a file are the callers' business.
+//! Files read whole, and written whole or not at all. The contents of a file are the callers' business.
 
 mod draft;
 mod folder;
 mod place;
+mod read;
 
 use std::{
     fs::File,
@@ -14,6 +15,7 @@ use crate::error::{Error, Result};
 pub(crate) use draft::Draft;
 pub(crate) use folder::FolderLock;
 pub(crate) use place::Place;
+pub(crate) use read::{open_plain, read_part, read_plain};
 
 /// The bytes of a file; none if there is no such file.
 #[cfg(feature = "_tensorrt")]

@@ -86,18 +86,20 @@ struct Made {
     precision: Option<Arc<PrecisionReport>>,
     wanted: Option<PrecisionOptions>,
     graph: Option<[u8; 32]>,
+    name: String,
     longest_run: Option<Duration>,
 }
 
 impl InferenceModule {
     fn new(compiled: Compiled, made: Made) -> Self {
         let Compiled { executable, engine, backend, rejected } = compiled;
-        let Made { built, cache, record, source, precision, wanted, graph, longest_run } = made;
+        let Made { built, cache, record, source, precision, wanted, graph, name, longest_run } =
+            made;
         let origin = Origin {
             backend,
             rejected,
             engine,
-            places: Places::default(),
+            places: Places::of(&name),
             wanted,
             graph,
             built,
@@ -228,7 +230,7 @@ impl InferenceModule {
             Ok(model)
         };
         let mut maker = Maker::new(options.engine_cache())?;
-        let mut graph = None;
+        let (mut graph, mut name) = (None, String::new());
         let (compiled, built, source) = recorder.during(|| {
             let mut portable = None;
             if options.onnx_path().is_some() || options.keeps_source() {
@@ -248,6 +250,7 @@ impl InferenceModule {
             let passes = recorder.record().passes;
             let mut make = |backend: &dyn Backend, model: &OnnxModel| {
                 graph = backend.refits().then(|| model.graph_hash());
+                name = model.name().to_owned();
                 maker.ready(backend, model)
             };
             let backends = options.backends();
@@ -272,6 +275,7 @@ impl InferenceModule {
             precision: report,
             wanted: wanted.cloned(),
             graph,
+            name,
             longest_run: options.longest_run(),
         };
         Ok(Self::new(compiled, made))
@@ -306,6 +310,7 @@ impl InferenceModule {
             precision: None,
             wanted: None,
             graph: None,
+            name: String::new(),
             longest_run: options.longest_run(),
         };
         Ok(Self::new(compiled, made))

@@ -2,7 +2,7 @@
 
 use super::InferenceModule;
 use super::limited::limited;
-use crate::backend::{Backend, Engine};
+use crate::backend::{Backend, Engine, Executable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{OnnxModel, Target};
 use crate::spec::{Signature, TensorSpec};
@@ -80,23 +80,23 @@ impl InferenceModule {
         let new_graph = backend.refits().then(|| model.graph_hash());
         let (engine, refit) = engine(backend, &before, &model, (graph, new_graph))?;
         same_tensors(before.signature(), engine.signature())?;
-        origin.places.exchange(&engine, new_graph, |ordinal, profile| {
+        let load = |ordinal: Option<usize>| {
             let executable = match ordinal {
                 Some(ordinal) => backend.load_on(&engine, ordinal)?,
                 None => backend.load(&engine)?,
             };
-            let executable = match profile {
-                Some(name) => executable.for_profile(name)?,
-                None => executable,
-            };
-            // Kernels are compiled here, and not in the first caller's thread.
+            Ok(limited(executable.into(), origin.longest_run))
+        };
+        // Kernels are compiled here, and not in the first caller's thread.
+        let ready = |executable: &dyn Executable| {
             if executable.device().is_some()
                 && let Err(e) = executable.run(&zeros(executable.signature())?)
             {
                 tracing::debug!(target: "accelerant", "the model with other weights takes no zeros: {e}");
             }
-            Ok(limited(executable.into(), origin.longest_run))
-        })?;
+            Ok(())
+        };
+        origin.places.exchange(&engine, new_graph, load, ready)?;
         Ok(refit)
     }
 }

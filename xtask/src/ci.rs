@@ -18,7 +18,8 @@ const MATRIX: [(&str, &[&str]); 3] = [
 ];
 
 /// Features whose library must compile without a warning when each is the only one.
-const ALONE: [&str; 7] = ["tract", "ort", "tensorrt-rtx", "tensorrt", "burn", "candle", "cuda"];
+const ALONE: [&str; 8] =
+    ["tract", "ort", "tensorrt-rtx", "tensorrt", "burn", "candle", "cuda", "nvtx"];
 
 pub(crate) fn run() -> Result<()> {
     let mut report = Report::default();
@@ -61,6 +62,10 @@ fn steps(report: &mut Report) -> Result<()> {
         report.command(&format!("clippy {features}"), command)?;
     }
 
+    // What is measured and tested otherwise has no ranges for profilers.
+    let mut ranges = sdk::quick_cargo(&["test", "--release", "--test", "nvtx"])?;
+    ranges.args(["--features", &format!("{FEATURES},nvtx")]);
+    report.command("test nvtx", ranges)?;
     report.step("test", "cargo xtask test", || test::run(&test::Args::default()))?;
     report.step("demo", "cargo xtask demo", || demo::run(&demo::Args::default()))
 }

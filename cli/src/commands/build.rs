@@ -10,7 +10,7 @@ use crate::fail::{Failure, Result};
 use crate::options::{Name, Options};
 use crate::shapes::{Shapes, unbound};
 use crate::source::Source;
-use crate::{Globals, bar::Bar, describe};
+use crate::{Globals, bar::Bar, describe, files};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -29,6 +29,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, globals: &Globals) -> Result<Output> {
+    files::expect_place(&args.output)?;
     let bar = Bar::new(globals.quiet);
     bar.say("read the model");
     let Source::Model(model) = Source::open(&args.model)? else {

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::SystemTime};
 
-use accelerant::cache::{EngineCache, Entry, Removed};
+use accelerant::cache::{DEFAULT_SIZE_LIMIT, EngineCache, Entry, Removed};
 use clap::Subcommand;
 use serde_json::{Value, json};
 
@@ -52,18 +52,31 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
         Action::Ls => {
             let entries = cache.entries()?;
             let total: u64 = entries.iter().map(|entry| entry.bytes).sum();
-            let lines: String = entries.iter().map(|entry| line(entry) + "\n").collect();
+            // Models that one tool wrote have one name: their inputs tell them apart.
+            let tensors = |entry: &Entry| {
+                let about = entry.about.as_ref();
+                about.map_or(String::new(), |about| format!("              {}\n", about.signature))
+            };
+            let lines: String =
+                entries.iter().map(|entry| line(entry) + "\n" + &tensors(entry)).collect();
             let text =
                 format!("{lines}{}\n", sum(entries.len(), total, &folder.display().to_string()));
             let list: Vec<Value> = entries.iter().map(entry_json).collect();
             Ok(Output::new(text, json!({ "folder": folder, "bytes": total, "entries": list })))
         }
         Action::Gc { limit } => {
-            let cache = match limit {
-                Some(limit) => cache.size_limit(*limit),
-                None => cache,
-            };
-            Ok(removed(cache.collect()?, &folder))
+            let limit = limit.unwrap_or(DEFAULT_SIZE_LIMIT);
+            let mut output = removed(cache.clone().size_limit(limit).collect()?, &folder);
+            let kept = cache.entries()?;
+            let bytes: u64 = kept.iter().map(|entry| entry.bytes).sum();
+            let most = describe::bytes(limit);
+            output.text += &format!(
+                "kept {}, {} of at most {most}\n",
+                engines(kept.len()),
+                describe::bytes(bytes)
+            );
+            output.json["kept"] = json!({ "engines": kept.len(), "bytes": bytes, "limit": limit });
+            Ok(output)
         }
         Action::Clear => Ok(removed(cache.clear()?, &folder)),
         Action::Verify => {
@@ -106,9 +119,13 @@ fn removed(removed: Removed, folder: &std::path::Path) -> Output {
     Output::new(text, json!({ "folder": folder, "removed": removed }))
 }
 
-fn sum(engines: usize, bytes: u64, folder: &str) -> String {
-    let s = if engines == 1 { "" } else { "s" };
-    format!("{engines} engine{s}, {}, in {folder}", describe::bytes(bytes))
+fn sum(count: usize, bytes: u64, folder: &str) -> String {
+    format!("{}, {}, in {folder}", engines(count), describe::bytes(bytes))
+}
+
+fn engines(count: usize) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} engine{s}")
 }
 
 fn line(entry: &Entry) -> String {
@@ -120,7 +137,8 @@ fn line(entry: &Entry) -> String {
         None => "its header is damaged".into(),
     };
     let used = entry.used.elapsed().unwrap_or_default();
-    format!("{key}  {:>10}  used {:>8} ago  {about}", describe::bytes(entry.bytes), ago(used))
+    let size = describe::bytes(entry.bytes);
+    format!("{key}  {size:>10}  used {:>8} ago  {about}", ago(used))
 }
 
 fn ago(time: std::time::Duration) -> String {

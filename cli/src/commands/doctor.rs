@@ -1,7 +1,9 @@
 //! `accelerant doctor`: what there is to run on, what is missing, and what helps.
 
+use accelerant::backend::Backend;
 use accelerant::cache::EngineCache;
-use accelerant::{BackendKind, Error, ErrorKind};
+use accelerant::export::GraphBuilder;
+use accelerant::{BackendKind, DType, Error, ErrorKind};
 use serde_json::{Value, json};
 
 use super::{Output, cache::why_none};
@@ -47,7 +49,15 @@ pub(crate) fn run(_: &Args) -> Result<Output> {
         let (kind, probed) = (backend.kind(), backend.probe());
         let description = backend.description();
         let hint = probed.as_ref().err().map(|reason| hint(&kind, reason));
+        let builds = probed.as_ref().is_err_and(|e| e.kind() == ErrorKind::Device)
+            && kind == BackendKind::TensorRtRtx
+            && builds(backend.as_ref());
         match (&probed, &hint) {
+            (Err(reason), Some(hint)) if builds => {
+                text += &format!("  {kind:<13} builds engines and cannot run them: {reason}\n");
+                text += &format!("  {:<13} {description}\n", "");
+                hints.push(format!("{kind}: {hint}"));
+            }
             (Err(reason), Some(hint)) => {
                 text += &format!("  {kind:<13} cannot run: {reason}\n");
                 text += &format!("  {:<13} {description}\n", "");
@@ -62,6 +72,7 @@ pub(crate) fn run(_: &Args) -> Result<Output> {
             "backend": kind,
             "description": description,
             "runs": probed.is_ok(),
+            "buildsAlone": builds,
             "reason": probed.err().map(|e| e.to_string()),
             "hint": hint,
         }));
@@ -139,6 +150,18 @@ pub(crate) fn run(_: &Args) -> Result<Output> {
         Failure::with_code(Code::NoBackend, "no backend can run anything on this machine")
     });
     Ok(Output { text, json, failure })
+}
+
+/// Whether a backend that has no device here takes a model all the same, as for building.
+fn builds(backend: &dyn Backend) -> bool {
+    let model = || {
+        let graph = GraphBuilder::new("probe");
+        let x = graph.input("x", DType::F32, [1])?;
+        graph.output("y", &x.relu()?)?;
+        graph.finish()?.for_target(backend.target())
+    };
+    let refused = model().and_then(|model| backend.check(&model));
+    refused.is_ok_and(|refused| refused.is_some_and(|list| list.is_empty()))
 }
 
 /// The one thing that helps a backend that cannot run.

@@ -10,7 +10,7 @@ use crate::fail::Result;
 use crate::inputs::Inputs;
 use crate::options::{Name, Options};
 use crate::shapes::Shapes;
-use crate::{Globals, bar::Bar, describe, npy, source};
+use crate::{Globals, bar::Bar, describe, files, npy, source};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -34,6 +34,10 @@ pub(crate) struct Args {
 const SHOWN: usize = 8;
 
 pub(crate) fn run(args: &Args, globals: &Globals) -> Result<Output> {
+    if let Some(path) = &args.output {
+        npy::expect_name(path)?;
+        files::expect_place(path)?;
+    }
     let bar = Bar::new(globals.quiet);
     let module = source::module(&args.model, &args.shapes, &args.options, args.backend, 1, &bar)?;
     let inputs = args.inputs.read(module.signature(), &args.shapes.sizes(module.signature())?)?;

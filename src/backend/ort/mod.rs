@@ -131,7 +131,14 @@ fn session(
     written: Option<&[u8]>,
     mut guards: Guards,
 ) -> Result<(Session, Guards)> {
+    let mut weights = Vec::new();
     let again = match (guards.are_needed(), written) {
+        // ONNX Runtime reads no model of more than 2 GiB.
+        _ if model.is_beyond_a_message() => {
+            let split = guards.split(model);
+            weights = split.weights;
+            Some(split.bytes)
+        }
         (true, _) => Some(guards.bytes(model)),
         (false, None) => Some(model.to_bytes()),
         (false, Some(_)) => None,
@@ -144,7 +151,7 @@ fn session(
         true => GraphOptimizationLevel::Level2,
         false => GraphOptimizationLevel::All,
     };
-    Ok((committed(library, bytes, &guards, level)?, guards))
+    Ok((committed(library, bytes, &weights, &guards, level)?, guards))
 }
 
 /// Models of fewer values are as fast either way.
@@ -153,14 +160,23 @@ const MANY_OUTPUTS: usize = 32;
 fn committed(
     library: &Library,
     bytes: &[u8],
+    weights: &[(String, HostTensor)],
     guards: &Guards,
     level: GraphOptimizationLevel,
 ) -> Result<Session> {
     let limit = progress::limit();
+    let mut values = Vec::new();
+    for (name, weight) in weights {
+        let value = tensors::kept(weight).map_err(|e| e.in_operation("build").on_tensor(name))?;
+        values.push((name, value));
+    }
     let build = || -> ort::Result<Result<ort::Result<Session>>> {
         let builder = Session::builder(&library.environment)?;
         // ONNX Runtime's own default. With level 3, 1.29 gives zeros for a product of half precision with 4-bit weights.
         let mut builder = builder.with_optimization_level(level)?;
+        for (name, value) in values {
+            builder = builder.with_external_initializer(name, value)?;
+        }
         let canceler = builder.canceler();
         let cancel = move || drop(canceler.cancel());
         Ok(match &limit {
@@ -303,5 +319,43 @@ fn output<'o>(outputs: &'o SessionOutputs<'_>, spec: &TensorSpec) -> Result<&'o 
 impl fmt::Debug for OrtExecutable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "OrtExecutable({})", self.signature)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::GraphBuilder;
+
+    #[test]
+    fn weights_apart_give_what_a_whole_model_gives() {
+        let Ok(library) = library::load() else {
+            eprintln!("skipped: no ONNX Runtime");
+            return;
+        };
+        let graph = GraphBuilder::new("layers");
+        let x = graph.input("x", DType::F32, [2, 64]).unwrap();
+        let floats: Vec<f32> = (0..64 * 64).map(|i| ((i * 37) % 101) as f32 / 101.0).collect();
+        let large = HostTensor::from_vec([64, 64], floats.clone()).unwrap();
+        let small = HostTensor::from_vec([64], floats[..64].to_vec()).unwrap();
+        let rows = HostTensor::from_vec([256], (0..256).map(|i| i % 2).collect::<Vec<i64>>());
+        let weight = |name: &str, value| graph.weight(name, value).unwrap();
+        let y = x.linear(&weight("w", large), Some(&weight("b", small)), false).unwrap();
+        let y = y.gather(&weight("rows", rows.unwrap()), 0).unwrap();
+        graph.output("y", &y).unwrap();
+        let model = graph.finish().unwrap().for_target(Target::onnx_runtime()).unwrap();
+
+        let mut guards = guards(&model, library).unwrap();
+        let split = guards.split(&model);
+        let names: Vec<&str> = split.weights.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["w", "rows"], "those of 1024 bytes and more");
+        let level = GraphOptimizationLevel::All;
+        let session = committed(library, &split.bytes, &split.weights, &guards, level).unwrap();
+        let (engine, whole) = Ort.build_and_load(&model).unwrap();
+        let apart = OrtExecutable::new(session, &engine, guards);
+        let x = HostTensor::from_vec([2, 64], floats[..128].to_vec()).unwrap();
+        let expected = whole.run(std::slice::from_ref(&x)).unwrap();
+        drop(split);
+        assert_eq!(apart.run(&[x]).unwrap(), expected);
     }
 }

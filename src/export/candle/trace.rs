@@ -3,7 +3,7 @@
 
 mod growing;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use candle_core::{DType as CandleType, Device, Tensor, TensorId};
 
@@ -18,6 +18,7 @@ use super::traced::{Recorder, Traced};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::sizes::Column;
 use crate::export::{ExportOptions, NodeRefusal, OnnxModel, ParserCheck, Refusal, Report, Target};
+use crate::parallel;
 use crate::progress::{self, Phase};
 use crate::spec::TensorSpec;
 use crate::tensor::HostTensor;
@@ -130,10 +131,24 @@ impl Trace {
         let outputs: Vec<_> = names.into_iter().zip(outputs).collect();
         let mut weights = HashMap::new();
         names::give(&mut steps, options);
+        let mut known = HashSet::new();
+        let mut constants = Vec::new();
         for step in &steps {
-            let Op::Constant(constant) = &step.op else { continue };
-            let tensor = to_host(&constant.tensor).map_err(|e| e.on_tensor(&constant.name))?;
-            weights.insert(constant.tensor.id(), tensor);
+            if let Op::Constant(constant) = &step.op
+                && known.insert(constant.tensor.id())
+            {
+                constants.push(constant);
+            }
+        }
+        // Copying from memory is work for all cores, and a device does one copy at a time.
+        let on_cpu = constants.iter().all(|constant| constant.tensor.device().is_cpu());
+        let copies = match on_cpu {
+            true => parallel::map(&constants, |constant| to_host(&constant.tensor)),
+            false => constants.iter().map(|constant| to_host(&constant.tensor)).collect(),
+        };
+        for (constant, copy) in constants.into_iter().zip(copies) {
+            let copy = copy.map_err(|e| e.on_tensor(&constant.name))?;
+            weights.insert(constant.tensor.id(), copy);
         }
         cut_sorts(&mut steps, &outputs);
         let name = options.model_name().to_owned();

@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fs::File,
-    io::{self, Read, Seek, SeekFrom, Write},
+    io::{self, Write},
     path::{Component, Path, PathBuf},
 };
 
@@ -16,6 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::export::onnx::{
     GraphProto, ModelProto, StringStringEntryProto, TensorProto, tensor_proto::DataLocation,
 };
+use crate::files;
 
 /// Where each weight begins is a multiple of this, so that a file can be mapped into memory.
 const ALIGNMENT: u64 = 4096;
@@ -178,23 +179,15 @@ fn inner_path(location: &str) -> Option<PathBuf> {
     (!inner.as_os_str().is_empty()).then_some(inner)
 }
 
-/// Opens a file, and gives its size. What is no plain file is refused before it is opened: opening
-/// alone waits for ever with a pipe.
+/// Opens a plain file, and gives its size.
 pub(super) fn open_plain(path: &Path) -> Result<(File, u64)> {
-    let io = |e| Error::io("read", path, e);
-    let refused = || {
-        let text = format!("{} is no plain file", path.display());
-        Err(Error::new(ErrorKind::InvalidModel, text))
-    };
-    if !std::fs::metadata(path).map_err(io)?.is_file() {
-        return refused();
-    }
-    let file = File::open(path).map_err(io)?;
-    let found = file.metadata().map_err(io)?;
-    match found.is_file() {
-        true => Ok((file, found.len())),
-        false => refused(),
-    }
+    files::open_plain(path).map_err(|e| match e.kind() {
+        io::ErrorKind::InvalidInput => {
+            let text = format!("{} is no plain file", path.display());
+            Error::new(ErrorKind::InvalidModel, text)
+        }
+        _ => Error::io("read", path, e),
+    })
 }
 
 /// What was read of some files: ranges of each, by where they begin.
@@ -217,6 +210,7 @@ fn read_all(places: &[(PathBuf, u64, u64)]) -> Result<ReadRanges<'_>> {
     let mut merged: Vec<(&Path, u64, u64)> = Vec::new();
     for (path, from, to) in sorted {
         match merged.last_mut() {
+            // Those that only touch stay apart, so that each goes when the model has it in another form.
             Some(last) if last.0 == path && (from < last.2 || from == last.1) => {
                 last.2 = last.2.max(to)
             }
@@ -230,10 +224,8 @@ fn read_all(places: &[(PathBuf, u64, u64)]) -> Result<ReadRanges<'_>> {
             Some((opened, file)) if *opened == path => file,
             other => &mut other.insert((path, open_plain(path)?.0)).1,
         };
-        let io = |e| Error::io("read", path, e);
-        file.seek(SeekFrom::Start(from)).map_err(io)?;
-        let mut data = vec![0; (to - from) as usize];
-        file.read_exact(&mut data).map_err(io)?;
+        let data = files::read_part(file, from, (to - from) as usize);
+        let data = data.map_err(|e| Error::io("read", path, e))?;
         let ranges: &mut BTreeMap<u64, Bytes> = read.entry(path).or_default();
         ranges.insert(from, data.into());
     }

@@ -139,6 +139,11 @@ impl OnnxModel {
         Self { unnamed: self.unnamed.clone(), fixed: self.fixed.clone(), ..other }
     }
 
+    /// The name of the graph.
+    pub(crate) fn name(&self) -> &str {
+        self.proto.graph.as_ref().map_or("", |graph| graph.name())
+    }
+
     /// Inputs and outputs, in order.
     pub fn signature(&self) -> &Signature {
         &self.signature

@@ -1,7 +1,7 @@
 //! From bytes or a file to a model: read, checked, and brought into the form that every reader gets. This file has the order
 //! of the steps; each step is a file of its own.
 
-use std::{io::Read, path::Path};
+use std::{io, path::Path};
 
 use bytes::Bytes;
 use prost::Message;
@@ -9,6 +9,7 @@ use prost::Message;
 use super::{OnnxModel, check, external, foreign, infer, normalize, tensors, walk};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::onnx::ModelProto;
+use crate::files::read_part;
 
 const READ: &str = "read ONNX";
 
@@ -61,18 +62,17 @@ impl OnnxModel {
 
 fn read(path: &Path) -> Result<Bytes> {
     let (file, size) = external::open_plain(path).map_err(|e| e.in_operation(READ))?;
-    let mut bytes = Vec::new();
-    let room = bytes.try_reserve_exact(size as usize);
-    room.map_err(|e| {
-        let text = format!("{} has {size} bytes: {e}", path.display());
-        Error::new(ErrorKind::Io, text)
-    })?;
     // No more than it had, should it grow meanwhile.
-    file.take(size).read_to_end(&mut bytes).map_err(|e| Error::io("read", path, e))?;
-    Ok(bytes.into())
+    let bytes = usize::try_from(size).map_err(io::Error::other);
+    let bytes = bytes.and_then(|size| read_part(&file, 0, size));
+    Ok(bytes.map_err(|e| Error::io("read", path, e).in_operation(READ))?.into())
 }
 
 fn decode(bytes: Bytes) -> Result<ModelProto> {
+    if bytes.is_empty() {
+        let text = "these bytes are no ONNX model: they are none";
+        return Err(Error::new(ErrorKind::InvalidModel, text));
+    }
     ModelProto::decode(bytes.clone()).map_err(|e| {
         let text = match foreign::told(&bytes) {
             Some(told) => format!("these bytes are not an ONNX model: {told}"),

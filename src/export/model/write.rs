@@ -6,7 +6,9 @@ use prost::Message;
 
 use super::{OnnxModel, SplitModel, encode, normalize, pair};
 use crate::error::Result;
-use crate::export::onnx::{self, ModelProto};
+use crate::export::onnx::{self, ModelProto, TensorProto};
+#[cfg(feature = "ort")]
+use crate::export::onnx::{StringStringEntryProto, tensor_proto::DataLocation};
 use crate::tensor::HostTensor;
 
 /// Weights below this many bytes stay inside the model when it is [split](OnnxModel::split):
@@ -75,20 +77,55 @@ impl OnnxModel {
     pub fn split(&self) -> SplitModel {
         let renamed = normalize::sizes::plain_names(&self.proto);
         let mut proto = renamed.unwrap_or_else(|| self.proto.clone());
-        let mut weights = Vec::new();
-        for tensor in proto.graph.iter_mut().flat_map(|graph| &mut graph.initializer) {
-            let Some(data) = tensor.raw_data.take_if(|data| data.len() >= INLINE_LIMIT) else {
-                continue;
-            };
-            let shape: Vec<usize> = tensor.dims.iter().map(|&size| size as usize).collect();
-            let whole = onnx::from_onnx(tensor.data_type())
-                .and_then(|dtype| HostTensor::from_bytes(dtype, shape, data.clone()));
-            match whole {
-                Ok(weight) => weights.push((tensor.name().to_owned(), weight)),
-                // A type we have no name for stays where it was.
-                Err(_) => tensor.raw_data = Some(data),
-            }
-        }
+        let weights = take_weights(&mut proto, |_| {});
         SplitModel { bytes: proto.encode_to_vec(), weights }
     }
+
+    /// Whether the serialized model is larger than protobuf's readers take.
+    #[cfg(feature = "ort")]
+    pub(crate) fn is_beyond_a_message(&self) -> bool {
+        self.proto.encoded_len() > MESSAGE_LIMIT
+    }
+
+    /// As [`split`](Self::split) after a change, for a consumer that takes weights in the place of those in a file. No such
+    /// file is there.
+    #[cfg(feature = "ort")]
+    pub(crate) fn split_with(&self, change: impl FnOnce(&mut ModelProto)) -> SplitModel {
+        let renamed = normalize::sizes::plain_names(&self.proto);
+        let mut proto = renamed.unwrap_or_else(|| self.proto.clone());
+        change(&mut proto);
+        let weights = take_weights(&mut proto, |tensor| {
+            tensor.data_location = Some(DataLocation::External as i32);
+            tensor.external_data = vec![StringStringEntryProto {
+                key: Some("location".to_owned()),
+                value: Some("weights".to_owned()),
+            }];
+        });
+        SplitModel { bytes: proto.encode_to_vec(), weights }
+    }
+}
+
+/// Takes the larger weights out of a model, and tells of each tensor that has none now.
+fn take_weights(
+    proto: &mut ModelProto,
+    mut taken: impl FnMut(&mut TensorProto),
+) -> Vec<(String, HostTensor)> {
+    let mut weights = Vec::new();
+    for tensor in proto.graph.iter_mut().flat_map(|graph| &mut graph.initializer) {
+        let Some(data) = tensor.raw_data.take_if(|data| data.len() >= INLINE_LIMIT) else {
+            continue;
+        };
+        let shape: Vec<usize> = tensor.dims.iter().map(|&size| size as usize).collect();
+        let whole = onnx::from_onnx(tensor.data_type())
+            .and_then(|dtype| HostTensor::from_bytes(dtype, shape, data.clone()));
+        match whole {
+            Ok(weight) => {
+                weights.push((tensor.name().to_owned(), weight));
+                taken(tensor);
+            }
+            // A type we have no name for stays where it was.
+            Err(_) => tensor.raw_data = Some(data),
+        }
+    }
+    weights
 }

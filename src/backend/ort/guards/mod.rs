@@ -11,8 +11,8 @@ use std::{
 };
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::OnnxModel;
 use crate::export::onnx::{GraphProto, ModelProto, NodeProto, TensorProto};
+use crate::export::{OnnxModel, SplitModel};
 use crate::spec::Signature;
 use needs::Need;
 use nodes::Writer;
@@ -108,17 +108,24 @@ impl Guards {
 
     /// The model with its guards.
     pub(super) fn bytes(&mut self, model: &OnnxModel) -> Vec<u8> {
-        model.to_bytes_with(|proto| {
-            let mut writer = Writer::new(prefix(proto), self.opset);
-            let mut place = 0;
-            if let Some(graph) = &mut proto.graph {
-                self.in_nodes(&mut graph.node, &mut place, &mut writer);
-            }
-            for function in &mut proto.functions {
-                self.in_nodes(&mut function.node, &mut place, &mut writer);
-            }
-            self.faults = writer.faults;
-        })
+        model.to_bytes_with(|proto| self.write(proto))
+    }
+
+    /// The same, with the weights apart.
+    pub(super) fn split(&mut self, model: &OnnxModel) -> SplitModel {
+        model.split_with(|proto| self.write(proto))
+    }
+
+    fn write(&mut self, proto: &mut ModelProto) {
+        let mut writer = Writer::new(prefix(proto), self.opset);
+        let mut place = 0;
+        if let Some(graph) = &mut proto.graph {
+            self.in_nodes(&mut graph.node, &mut place, &mut writer);
+        }
+        for function in &mut proto.functions {
+            self.in_nodes(&mut function.node, &mut place, &mut writer);
+        }
+        self.faults = writer.faults;
     }
 
     fn in_nodes(&self, nodes: &mut Vec<NodeProto>, place: &mut usize, writer: &mut Writer) {

@@ -52,6 +52,10 @@ impl Kernels {
 
     fn try_add(&self, engine: &LoadedEngine, compiled: &[u8]) -> Result<()> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        // The context compiled nothing that is not in the file already.
+        if *known == compiled {
+            return Ok(());
+        }
         let _lock = lock(&self.path)?;
         // Other processes may have added some, and other contexts of this one.
         let there = read_if_there(&self.path)?;

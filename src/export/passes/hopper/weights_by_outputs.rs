@@ -3,13 +3,12 @@
 //! takes 1.65 ms with turned weights on an H200, and 2.53 ms without. Half precision is as fast either way.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 use crate::error::Result;
 use crate::export::graph::Graph;
 use crate::export::onnx::{Attribute, NodeProto};
 use crate::export::passes::Pass;
+use crate::parallel;
 use crate::spec::DType;
 use crate::tensor::HostTensor;
 
@@ -66,26 +65,13 @@ fn stored_by_outputs(graph: &mut Graph) -> Result<HashMap<String, String>> {
             weights.entry(node.input[1].clone()).or_insert(weight);
         }
     }
-    let (weights, next) = (Vec::from_iter(weights), AtomicUsize::new(0));
-    let threads = thread::available_parallelism().map_or(1, usize::from).min(weights.len());
-    let work = || {
-        let mut done = Vec::new();
-        while let Some((name, weight)) = weights.get(next.fetch_add(1, Ordering::Relaxed)) {
-            done.push((name, by_outputs(weight)?));
-        }
-        Ok(done)
-    };
-    let done: Result<Vec<_>> = thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().map(|thread| thread.join().expect("nothing panics there")).collect()
-    });
-    let mut done: Vec<_> = done?.into_iter().flatten().collect();
-    // The same model is the same bytes.
-    done.sort_unstable_by_key(|(name, _)| *name);
-    let stored = done.into_iter().map(|(name, weight)| {
-        (name.clone(), graph.add_constant(&format!("{name}.transposed"), weight))
-    });
-    Ok(stored.collect())
+    let weights = Vec::from_iter(weights);
+    let turned = parallel::map(&weights, |(_, weight)| by_outputs(weight));
+    let mut stored = HashMap::new();
+    for ((name, _), weight) in weights.iter().zip(turned) {
+        stored.insert(name.clone(), graph.add_constant(&format!("{name}.transposed"), weight?));
+    }
+    Ok(stored)
 }
 
 /// The node that makes a weight of what is stored, as `MatMul` reads it.
@@ -105,9 +91,10 @@ fn turn(graph: &mut Graph, name: &str, stored: &str, weight: &HostTensor) -> Nod
 /// `[rows, columns]` as `[columns, rows]`, in squares that fit the cache.
 fn by_outputs(weight: &HostTensor) -> Result<HostTensor> {
     const SQUARE: usize = 32;
-    let (values, [rows, columns]) =
-        (weight.to_vec::<f32>()?, [0, 1].map(|axis| weight.shape()[axis]));
-    let mut turned = vec![0.0; values.len()];
+    // Bytes as they are, which may not be aligned for floats.
+    let values = bytemuck::cast_slice::<u8, [u8; 4]>(weight.bytes());
+    let [rows, columns] = [0, 1].map(|axis| weight.shape()[axis]);
+    let mut turned = vec![[0; 4]; values.len()];
     for top in (0..rows).step_by(SQUARE) {
         for left in (0..columns).step_by(SQUARE) {
             for row in top..rows.min(top + SQUARE) {
@@ -117,7 +104,7 @@ fn by_outputs(weight: &HostTensor) -> Result<HostTensor> {
             }
         }
     }
-    HostTensor::from_vec([columns, rows], turned)
+    HostTensor::from_bytes(DType::F32, [columns, rows], turned.into_flattened())
 }
 
 #[cfg(test)]
