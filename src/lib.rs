@@ -219,6 +219,7 @@ pub mod precision {
 #[cfg(feature = "cuda")]
 pub mod cuda {
     pub use crate::runtime::cuda::{CudaModule, CudaRead, CudaTensor, CudaWrite, without_captures};
+    pub use crate::runtime::device_timer::{CallTimes, DeviceTimer};
     /// The crate with the types that these modules take, in the same version.
     pub use cudarc;
 }

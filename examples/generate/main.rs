@@ -5,6 +5,7 @@
 //! Without a folder the weights are random, nothing is downloaded, and times are printed:
 //! `cargo run --release --example generate --features tensorrt-rtx -- --shape llama-1b --dtype f16 --backend tensorrt-rtx`.
 
+mod native;
 mod random;
 
 use std::path::{Path, PathBuf};
@@ -77,6 +78,9 @@ struct Options {
     /// Tells how long each layer of a step takes, on TensorRT.
     #[arg(long)]
     profile: bool,
+    /// Times candle-transformers' own Llama besides, on CUDA with the feature `candle-cuda`, else on the CPU.
+    #[arg(long)]
+    native: bool,
     /// Builds engines and runs nothing.
     #[arg(long)]
     build_only: bool,
@@ -95,6 +99,9 @@ fn main() -> Result<()> {
         config.layers = layers;
     }
     let dtype = dtype(&options.dtype)?;
+    if options.native {
+        native::measure(&config, dtype, &options)?;
+    }
     let decoder = Decoder::new(config.clone(), random::Random::new(&config, dtype));
     for form in options.forms.split(',') {
         for attention in options.attention.split(',') {
@@ -180,14 +187,7 @@ fn measure(decoder: &Decoder, form: &str, dtype: DType, options: &Options) -> Re
     let compiled = start.elapsed();
     let description = module.module().description();
     println!("{form}: compiled in {:.1} s on {description}", compiled.as_secs_f64());
-    let vocabulary = decoder.config().vocabulary as u32;
-    let prompts: Vec<Vec<u32>> = (0..options.batch as u32)
-        .map(|text| {
-            (0..options.prompt_tokens as u32)
-                .map(|i| (i * 7919 + text * 104_729) % vocabulary)
-                .collect()
-        })
-        .collect();
+    let prompts = prompts(decoder.config(), options);
     let mut firsts = Vec::new();
     let mut steps = Vec::new();
     for run in 0..=options.runs {
@@ -199,6 +199,18 @@ fn measure(decoder: &Decoder, form: &str, dtype: DType, options: &Options) -> Re
         }
     }
     let (first, step) = (median(&mut firsts), median(&mut steps));
+    tell_times(form, first, step, options);
+    #[cfg(feature = "cuda")]
+    if let Some(device) = module.module().device() {
+        println!("{form}: {:?}", device.counters());
+    }
+    if options.profile {
+        profile(&module, form)?;
+    }
+    Ok(())
+}
+
+fn tell_times(form: &str, first: Duration, step: Duration, options: &Options) {
     println!(
         "{form} batch {} prompt {} tokens {} capacity {} {}: first token {:.3} ms, a step {:.4} ms, {:.1} tokens/s",
         options.batch,
@@ -210,14 +222,14 @@ fn measure(decoder: &Decoder, form: &str, dtype: DType, options: &Options) -> Re
         step.as_secs_f64() * 1e3,
         options.batch as f64 / step.as_secs_f64(),
     );
-    #[cfg(feature = "cuda")]
-    if let Some(device) = module.module().device() {
-        println!("{form}: {:?}", device.counters());
-    }
-    if options.profile {
-        profile(&module, form)?;
-    }
-    Ok(())
+}
+
+/// The same prompts each time.
+fn prompts(config: &DecoderConfig, options: &Options) -> Vec<Vec<u32>> {
+    let token = |text: u32, i: u32| (i * 7919 + text * 104_729) % config.vocabulary as u32;
+    (0..options.batch as u32)
+        .map(|text| (0..options.prompt_tokens as u32).map(|i| token(text, i)).collect())
+        .collect()
 }
 
 /// Prints how long each layer of a step takes, with a cache that is full.

@@ -8,7 +8,12 @@ use half::{bf16, f16};
 
 /// The configuration of a known model.
 pub(crate) fn shape(name: &str) -> Result<DecoderConfig, Error> {
-    DecoderConfig::from_json(match name {
+    DecoderConfig::from_json(json(name)?)
+}
+
+/// The `config.json` of a known model.
+pub(crate) fn json(name: &str) -> Result<&'static str, Error> {
+    Ok(match name {
         "tiny" => {
             r#"{"model_type": "llama", "vocab_size": 256, "hidden_size": 64, "intermediate_size": 128,
                 "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "rms_norm_eps": 1e-5,
@@ -37,6 +42,11 @@ pub(crate) struct Random {
 impl Random {
     pub(crate) fn new(config: &DecoderConfig, dtype: DType) -> Self {
         Self { shapes: config.weight_shapes().into_iter().collect(), dtype }
+    }
+
+    /// The names of all weights.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.shapes.keys().map(String::as_str)
     }
 }
 

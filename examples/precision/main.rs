@@ -60,6 +60,9 @@ pub(crate) struct Args {
     /// Layers that stay in 32 bits.
     #[arg(long, num_args = 1..)]
     keep: Vec<String>,
+    /// Has `Auto` choose the fastest precision whose results lose no more than this, as cosines count it.
+    #[arg(long)]
+    auto: Option<f64>,
     /// Writes the report of each precision to this folder.
     #[arg(long)]
     reports: Option<PathBuf>,
@@ -96,11 +99,14 @@ fn all(path: &Path, bench: &measure::Bench, args: &Args) -> Result<()> {
     let ranged = |precision: &Precision| {
         !matches!(precision, Precision::Fp32 | Precision::Tf32 | Precision::Mixed)
     };
-    let ranges = match args.precisions.iter().any(ranged) {
+    let ranges = match args.auto.is_some() || args.precisions.iter().any(ranged) {
         true => samples::ranges(path, &model, args)?,
         false => None,
     };
     let asked = args.precisions.iter().copied().filter(|p| *p != Precision::Fp32);
+    if let Some(max_drop) = args.auto {
+        return bench.chosen(&model, &name(path), max_drop, ranges, inputs);
+    }
     let mut expected = expected;
     for precision in std::iter::once(Precision::Fp32).chain(asked) {
         let mut wanted = PrecisionOptions::new(precision);

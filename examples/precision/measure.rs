@@ -7,7 +7,7 @@ use accelerant::backend::Backend;
 use accelerant::backend::tensorrt::{TensorRt, TensorRtOptions};
 use accelerant::cache::EngineCache;
 use accelerant::export::OnnxModel;
-use accelerant::precision::{Precision, PrecisionOptions, PrecisionReport};
+use accelerant::precision::{Auto, Precision, PrecisionOptions, PrecisionReport, Ranges};
 use accelerant::{BackendKind, HostTensor, InferenceModule, OptimizeOptions, Registry};
 use serde_json::{Value, json};
 
@@ -74,6 +74,31 @@ impl Bench {
             _ => {}
         }
         Ok(line)
+    }
+
+    /// What `Auto` takes, with all that it tried.
+    pub(crate) fn chosen(
+        &self,
+        model: &OnnxModel,
+        model_name: &str,
+        max_drop: f64,
+        ranges: Option<Ranges>,
+        inputs: Vec<HostTensor>,
+    ) -> Result<()> {
+        let registry = Registry::empty().with(self.backend.clone());
+        let options = OptimizeOptions::new().registry(registry).cache(EngineCache::off());
+        let auto = ranges.into_iter().fold(Auto::new(max_drop), Auto::ranges);
+        let start = Instant::now();
+        let (chosen, tried) = auto.run(model, &options, &portable(), &[inputs])?;
+        let line = json!({
+            "model": model_name,
+            "max_drop": max_drop,
+            "chosen": chosen.precision().name(),
+            "tried": tried,
+            "seconds": start.elapsed().as_secs_f64(),
+        });
+        println!("{line}");
+        Ok(())
     }
 
     fn timed(

@@ -15,7 +15,7 @@ use crate::backend::{
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::{DType, Signature, TensorSpec};
-use crate::tensor::Element;
+use crate::tensor::{Element, HostTensor};
 
 mod private {
     pub trait Sealed {}
@@ -109,6 +109,20 @@ impl CudaTensor {
         // SAFETY: the caller's promise.
         let memory = unsafe { stream.alloc::<u8>(len) }.map_err(|e| no_room(len, e))?;
         Ok(Self { dtype, shape, memory })
+    }
+
+    /// A copy of `host` in device memory, made in the order of `stream`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Device`] when the device has no memory left, or the copy fails.
+    pub fn upload(stream: &Arc<CudaStream>, host: &HostTensor) -> Result<Self> {
+        let (dtype, shape) = (host.dtype(), host.shape().to_vec());
+        let len = byte_len(dtype, &shape)?;
+        let memory = match host.is_empty() {
+            true => stream.alloc_zeros::<u8>(len),
+            false => stream.clone_htod::<u8, [u8]>(host.bytes()),
+        };
+        Ok(Self { dtype, shape, memory: memory.map_err(|e| no_room(len, e))? })
     }
 
     /// The element type.

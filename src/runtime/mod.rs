@@ -30,6 +30,8 @@ mod candle_cuda;
 #[cfg(feature = "cuda")]
 pub(crate) mod cuda;
 #[cfg(feature = "cuda")]
+pub(crate) mod device_timer;
+#[cfg(feature = "cuda")]
 mod output_pool;
 
 pub use module::InferenceModule;

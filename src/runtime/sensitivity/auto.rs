@@ -1,7 +1,5 @@
 //! The precision that pays: each is measured against what may be lost, and where a GPU is, against the clock.
 
-use std::time::Instant;
-
 use serde::{Deserialize, Serialize};
 
 use super::super::{InferenceModule, OptimizeOptions};
@@ -14,8 +12,8 @@ use crate::tensor::HostTensor;
 
 /// A precision is kept only where it takes at most this part of the time of the best one before.
 const WORTH: f64 = 0.98;
-const WARM_UP: usize = 10;
-const RUNS: usize = 50;
+const WARM_UP: usize = 20;
+const RUNS: usize = 100;
 
 /// Chooses a precision.
 ///
@@ -52,7 +50,7 @@ pub struct Tried {
     pub drop: Option<f64>,
     /// How many layers stay in half precision because of what they lose.
     pub in_half: usize,
-    /// The median of the milliseconds of a run on host tensors, where a GPU is.
+    /// The median of the milliseconds of a call on tensors in device memory, where a GPU is.
     pub milliseconds: Option<f64>,
     /// Why it cannot be chosen.
     pub error: Option<String>,
@@ -171,7 +169,7 @@ impl Tried {
     }
 }
 
-/// The median of a few runs; none where the module does not run on TensorRT.
+/// The median of a few calls; none where the module does not run on TensorRT.
 fn milliseconds(
     model: &OnnxModel,
     options: &OptimizeOptions,
@@ -184,18 +182,25 @@ fn milliseconds(
     }
     let options = options.clone().precision(precision.clone());
     let module = InferenceModule::compile(model, &options)?;
-    if !kinds.contains(&module.backend()) {
-        return Ok(None);
+    match module.device() {
+        Some(device) if kinds.contains(&module.backend()) => {
+            on_device(&module, device.ordinal(), inputs).map(Some)
+        }
+        _ => Ok(None),
     }
-    for _ in 0..WARM_UP {
-        module.run(inputs)?;
-    }
-    let mut times = Vec::with_capacity(RUNS);
-    for _ in 0..RUNS {
-        let start = Instant::now();
-        module.run(inputs)?;
-        times.push(start.elapsed().as_secs_f64() * 1e3);
-    }
-    times.sort_by(f64::total_cmp);
-    Ok(Some(times[RUNS / 2]))
+}
+
+/// By CUDA events, on tensors that are there: copies from the host would hide what a precision gains.
+#[cfg(feature = "cuda")]
+fn on_device(module: &InferenceModule, ordinal: usize, inputs: &[HostTensor]) -> Result<f64> {
+    let mut timer = crate::runtime::device_timer::DeviceTimer::new(module, ordinal, inputs)?;
+    timer.calls(WARM_UP)?;
+    Ok(timer.calls(RUNS)?.median())
+}
+
+/// No backend of TensorRT is compiled in.
+#[cfg(not(feature = "cuda"))]
+fn on_device(_: &InferenceModule, _: usize, _: &[HostTensor]) -> Result<f64> {
+    let text = "nothing is timed on a device without the feature `cuda`";
+    Err(Error::new(ErrorKind::Device, text))
 }
