@@ -207,7 +207,9 @@ mod counted {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use accelerant::backend::{Backend, BackendKind, Engine, Executable};
+    use accelerant::BackendKind;
+    use accelerant::Engine;
+    use accelerant::backend::{Backend, Executable};
     use accelerant::export::{OnnxModel, Target};
     use accelerant::{HostTensor, Result, Signature};
 

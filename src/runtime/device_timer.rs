@@ -56,11 +56,7 @@ impl<'m> DeviceTimer<'m> {
     /// # Errors
     /// [`ErrorKind::Device`] when the module does not run on that device; otherwise as
     /// [`CudaModule::run_alloc`](super::cuda::CudaModule::run_alloc).
-    pub fn new(
-        module: &'m InferenceModule,
-        ordinal: usize,
-        inputs: &[HostTensor],
-    ) -> Result<Self> {
+    pub fn new(module: &'m InferenceModule, ordinal: usize, inputs: &[HostTensor]) -> Result<Self> {
         let module = module.cuda_on(ordinal)?;
         let context = CudaContext::new(ordinal).map_err(failed)?;
         let stream = without_captures(|| context.new_stream()).map_err(failed)?;
@@ -89,8 +85,7 @@ impl<'m> DeviceTimer<'m> {
         }
         self.stream.synchronize().map_err(failed)?;
         let between = |pair: &[CudaEvent]| pair[0].elapsed_ms(&pair[1]).map(f64::from);
-        times.compute =
-            events.windows(2).map(between).collect::<Result<_, _>>().map_err(failed)?;
+        times.compute = events.windows(2).map(between).collect::<Result<_, _>>().map_err(failed)?;
         Ok(times)
     }
 }

@@ -24,7 +24,7 @@ pub(crate) fn write([width, layers]: [usize; 2], path: &Path) {
     for layer in 0..layers {
         let weight = HostTensor::from_vec([width, width], weights(width, layer)).unwrap();
         let weight = graph.weight(&format!("w{layer}"), weight).unwrap();
-        x = x.linear(&weight, None, false).unwrap().relu().unwrap();
+        x = x.linear(&weight, None).unwrap().relu().unwrap();
     }
     graph.output("y", &x).unwrap();
     graph.finish().unwrap().save_external(path, 1024).unwrap();

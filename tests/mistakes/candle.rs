@@ -58,7 +58,7 @@ impl Scores {
 fn candle() {
     let mut page = Section::new("Candle");
     let (net, x) = (net(), zeros(&[1, 4]));
-    let any_batch = on_tract().dynamic_batch(1..=8).unwrap();
+    let any_batch = on_tract().dynamic_batch(1..=8);
 
     // The forward.
     mistake!(page, "A forward that reads a value", ReadsValues.optimize_trt(&x));

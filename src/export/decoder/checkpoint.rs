@@ -58,7 +58,7 @@ impl Checkpoint<'_> {
         let weight = weight.into_iter().map(|weight| weight + offset as f32).collect();
         let weight = graph.constant(name, HostTensor::from_vec([size], weight)?);
         let wide = x.cast(DType::F32)?;
-        let mean = wide.mul(&wide)?.reduce("ReduceMean", &[-1], true)?;
+        let mean = wide.mul(&wide)?.reduced("ReduceMean", &[-1], true)?;
         let root = mean.affine(1.0, epsilon)?.sqrt()?;
         wide.div(&root)?.mul(&weight)?.cast(x.dtype())
     }

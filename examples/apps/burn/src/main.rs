@@ -84,7 +84,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let net = train(&training);
 
     let device = Device::flex();
-    let options = OptimizeOptions::new().dynamic_batch(1..=512)?;
+    let options = OptimizeOptions::new().dynamic_batch(1..=512);
     let example = Tensor::<2>::zeros([1, 64], &device);
     let fast = net.optimize_trt_with(example, Net::forward, &options)?;
 

@@ -81,7 +81,7 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
     let net = train(&training)?;
 
     let options = OptimizeOptions::new()
-        .dynamic_batch(1..=512)?
+        .dynamic_batch(1..=512)
         .input_names(["pixels"])
         .output_names(["scores"])
         .save_onnx(&onnx);

@@ -95,8 +95,8 @@ impl<'l, 'a> Parts<'l, 'a> {
         let x = match self.activation {
             Activation::Relu => x.relu()?,
             Activation::Silu => x.mul(&x.sigmoid()?)?,
-            Activation::Gelu => x.gelu(false)?,
-            Activation::GeluTanh => x.gelu(true)?,
+            Activation::Gelu => x.gelu()?,
+            Activation::GeluTanh => x.gelu_tanh()?,
         };
         let x = match self.gated {
             true => x.mul(&layers.linear(&normed, &name("wi_1"), inward, false)?)?,
@@ -133,14 +133,14 @@ pub(super) fn encoder(layers: &Layers<'_>) -> Result<()> {
     let table = graph.constant("embeddings", parts.embeddings()?);
     let mut states = table.gather(&tokens, 0)?;
     for layer in 0..config.encoder_layers {
-        graph.enter(format!("encoder.block.{layer}"));
+        let scope = graph.scope(format!("encoder.block.{layer}"));
         let block = format!("encoder.block.{layer}.layer");
         let names = Parts::names(&format!("{block}.0"), "SelfAttention");
         let normed = parts.norm(&states, &format!("{block}.0.layer_norm"))?;
         let [q, k, v] = layers.all_projected(&normed, &names, heads)?;
         let mixed = layers.mixed([&q, &k, &v], Some(&sight), &names, 1.0, AttentionForm::Whole)?;
         states = parts.feed_forward(&states.add(&mixed)?, &format!("{block}.1"))?;
-        graph.leave();
+        drop(scope);
     }
     let states = parts.norm(&states, "encoder.final_layer_norm")?;
     graph.output("source_sight", &filled)?;
@@ -170,7 +170,7 @@ pub(super) fn decoder(layers: &Layers<'_>) -> Result<()> {
     let mut states = table.gather(&pass.tokens, 0)?;
     let mut written = Vec::new();
     for layer in 0..config.decoder_layers {
-        graph.enter(format!("decoder.block.{layer}"));
+        let scope = graph.scope(format!("decoder.block.{layer}"));
         let block = format!("decoder.block.{layer}.layer");
         let own = Parts::names(&format!("{block}.0"), "SelfAttention");
         let normed = parts.norm(&states, &format!("{block}.0.layer_norm"))?;
@@ -190,7 +190,7 @@ pub(super) fn decoder(layers: &Layers<'_>) -> Result<()> {
         let whole = AttentionForm::Whole;
         states = states.add(&layers.mixed([&q, keys, values], source, &cross, 1.0, whole)?)?;
         states = parts.feed_forward(&states, &format!("{block}.2"))?;
-        graph.leave();
+        drop(scope);
     }
     let last = of_last(&states, &pass.positions, pass.last.as_ref())?;
     let normed = parts.norm(&last, "decoder.final_layer_norm")?;

@@ -24,7 +24,7 @@ fn norm(layers: &Layers<'_>, x: &Value, name: &str) -> Result<Value> {
 fn feed_forward(layers: &Layers<'_>, states: &Value, layer: &str) -> Result<Value> {
     let (hidden, inner) = (layers.config.hidden, layers.config.intermediate);
     let normed = norm(layers, states, &format!("{layer}.final_layer_norm"))?;
-    let x = layers.linear(&normed, &format!("{layer}.fc1"), [inner, hidden], true)?.gelu(false)?;
+    let x = layers.linear(&normed, &format!("{layer}.fc1"), [inner, hidden], true)?.gelu()?;
     states.add(&layers.linear(&x, &format!("{layer}.fc2"), [hidden, inner], true)?)
 }
 
@@ -56,7 +56,7 @@ pub(super) fn encoder(layers: &Layers<'_>) -> Result<()> {
         let bias = graph.constant(&format!("{name}.bias"), bias);
         let conv =
             Conv { strides: vec![stride], padding: vec![(1, 1)], dilations: vec![1], groups: 1 };
-        x = x.conv(&weight, Some(&bias), &conv)?.gelu(false)?;
+        x = x.conv(&weight, Some(&bias), &conv)?.gelu()?;
     }
     let positions = sinusoids(source_positions, config.hidden)?.convert(options.dtype)?;
     let mut states = x.transpose(&[0, 2, 1])?.add(&graph.constant("positions", positions))?;
@@ -64,13 +64,13 @@ pub(super) fn encoder(layers: &Layers<'_>) -> Result<()> {
     let scale = 1.0 / (layers.head_size(heads) as f64).sqrt();
     for layer in 0..config.encoder_layers {
         let name = format!("model.encoder.layers.{layer}");
-        graph.enter(&name);
+        let scope = graph.scope(&name);
         let own = names(&name, "self_attn");
         let normed = norm(layers, &states, &format!("{name}.self_attn_layer_norm"))?;
         let [q, k, v] = layers.all_projected(&normed, &own, heads)?;
         let mixed = layers.mixed([&q, &k, &v], None, &own, scale, AttentionForm::Whole)?;
         states = feed_forward(layers, &states.add(&mixed)?, &name)?;
-        graph.leave();
+        drop(scope);
     }
     let states = norm(layers, &states, "model.encoder.layer_norm")?;
     layers.give_sources(&states, |layer| {
@@ -95,7 +95,7 @@ pub(super) fn decoder(layers: &Layers<'_>) -> Result<()> {
     let mut written = Vec::new();
     for layer in 0..config.decoder_layers {
         let name = format!("model.decoder.layers.{layer}");
-        graph.enter(&name);
+        let scope = graph.scope(&name);
         let own = names(&name, "self_attn");
         let normed = norm(layers, &states, &format!("{name}.self_attn_layer_norm"))?;
         let [q, k, v] = layers.all_projected(&normed, &own, heads)?;
@@ -112,7 +112,7 @@ pub(super) fn decoder(layers: &Layers<'_>) -> Result<()> {
         let [keys, values] = &pass.sources[layer];
         let mixed = layers.mixed([&q, keys, values], None, &cross, scale, AttentionForm::Whole)?;
         states = feed_forward(layers, &states.add(&mixed)?, &name)?;
-        graph.leave();
+        drop(scope);
     }
     let last = of_last(&states, &pass.positions, pass.last.as_ref())?;
     let normed = norm(layers, &last, "model.decoder.layer_norm")?;
