@@ -22,9 +22,13 @@ pub mod candle;
 pub(crate) use passes::precision;
 
 pub use graph::{Conv, GraphBuilder, Node, Pool, Value};
+#[cfg(any(feature = "ort", feature = "tract"))]
+pub(crate) use model::MemoryBound;
 #[cfg(feature = "ort")]
-pub(crate) use model::{KnownInput, KnownSize};
+pub(crate) use model::{KnownInput, KnownInputs, KnownSize};
 pub use model::{OnnxModel, SplitModel};
+#[cfg(feature = "tract")]
+pub(crate) use model::{Peak, too_much};
 pub use onnx::Attribute;
 pub(crate) use options::export_builders;
 pub use options::{ExportOptions, InputKey};

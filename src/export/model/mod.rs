@@ -2,6 +2,8 @@
 //! into one form, [`infer`] finds types and shapes, and [`write`] writes a model. The exports of the frameworks are elsewhere.
 
 mod check;
+#[cfg(any(feature = "ort", feature = "tract"))]
+mod deciding;
 mod encode;
 mod external;
 mod graph_hash;
@@ -10,6 +12,8 @@ mod inferred;
 mod inner;
 #[cfg(feature = "ort")]
 mod inputs;
+#[cfg(any(feature = "ort", feature = "tract"))]
+mod memory;
 mod normalize;
 mod observed;
 mod open;
@@ -19,8 +23,13 @@ mod tensors;
 mod walk;
 mod write;
 
+pub(crate) use infer::Peak;
 #[cfg(feature = "ort")]
-pub(crate) use inputs::{KnownInput, KnownSize};
+pub(crate) use inputs::{KnownInput, KnownInputs, KnownSize};
+#[cfg(any(feature = "ort", feature = "tract"))]
+pub(crate) use memory::MemoryBound;
+#[cfg(feature = "tract")]
+pub(crate) use memory::too_much;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -70,6 +79,8 @@ pub struct OnnxModel {
     inner: Option<Arc<InnerSpecs>>,
     /// The types that each layer got, if a precision was asked for.
     precision: Option<Arc<PrecisionReport>>,
+    /// The most bytes of values that a run has at a time, where that is known of the model as it stands.
+    peak: Option<Peak>,
 }
 
 /// Types and shapes by name.
@@ -95,7 +106,16 @@ pub struct SplitModel {
 impl OnnxModel {
     pub(crate) fn from_parts(proto: ModelProto, signature: Signature) -> Self {
         let (unnamed, fixed) = Default::default();
-        Self { proto, signature, unnamed, fixed, written_for: None, inner: None, precision: None }
+        Self {
+            proto,
+            signature,
+            unnamed,
+            fixed,
+            written_for: None,
+            inner: None,
+            precision: None,
+            peak: None,
+        }
     }
 
     /// States that the model is right for a target as it is.
@@ -145,6 +165,11 @@ impl OnnxModel {
     /// The protobuf.
     pub fn proto(&self) -> &ModelProto {
         &self.proto
+    }
+
+    #[cfg(any(feature = "ort", feature = "tract"))]
+    pub(crate) fn into_proto(self) -> ModelProto {
+        self.proto
     }
 }
 
