@@ -41,7 +41,7 @@ impl Value {
 }
 
 /// What each takes is a second or a few, on one processor.
-pub fn all(kind: &BackendKind) -> Vec<Case> {
+pub(crate) fn all(kind: &BackendKind) -> Vec<Case> {
     // A product takes more with each processor, so that all of them are busy as long as two are.
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let side = (2048.0 * (processors as f64 / 2.0).cbrt()) as usize;
@@ -57,7 +57,7 @@ pub fn all(kind: &BackendKind) -> Vec<Case> {
         ),
         one(
             "MaxPool",
-            &[("kernel_shape", Value::Ints(vec![15, 15])), ("pads", Value::Ints(vec![7; 4]))],
+            &[("kernel_shape", Value::Ints(vec![31, 31])), ("pads", Value::Ints(vec![15; 4]))],
             vec![image()],
         ),
     ];
@@ -76,7 +76,7 @@ fn few() -> HostTensor {
 }
 
 /// A product of constants, which a compiler computes.
-pub fn constant() -> OnnxModel {
+pub(crate) fn constant() -> OnnxModel {
     let [a, b] = [11, 12].map(|seed| HostTensor::from(random(&[1536, 1536], seed)));
     let product = node("MatMul", &["a", "b"], &["p"]);
     let scaled = node("Mul", &["p", "x"], &["y"]);
