@@ -44,7 +44,7 @@ impl Value {
 pub(crate) fn all(kind: &BackendKind) -> Vec<Case> {
     // A product takes more with each processor, so that all of them are busy as long as two are.
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let side = (2560.0 * (processors as f64 / 2.0).cbrt()) as usize;
+    let side = (3072.0 * (processors as f64 / 2.0).cbrt()) as usize;
     let square = || HostTensor::from(random(&[side, side], 3));
     let image = || HostTensor::from(random(&[1, 8, 768, 768], 5));
     let mut cases = vec![
