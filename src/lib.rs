@@ -181,10 +181,13 @@ pub mod serving {
 pub mod generate {
     pub use crate::export::decoder::{
         Activation, AttentionForm, Decoder, DecoderConfig, DecoderOptions, DecoderWeights,
-        ProductForm, Projections, Rotary, RotaryScaling, Tokens, Window,
+        EncoderDecoder, EncoderDecoderConfig, EncoderDecoderFamily, ProductForm, Projections,
+        Rotary, RotaryScaling, Tokens, Window,
     };
     pub use crate::runtime::generate::{
-        Batch, DecoderModule, End, GenerateOptions, Generation, Sampler, TextGeneration,
+        Batch, DecoderModule, EncoderDecoderModule, End, GenerateOptions, Generation, LogitsRule,
+        SAMPLES_A_SECOND, Sampler, Segment, Source, TextGeneration, WhisperRules, log_mel,
+        perplexity, segments,
     };
 }
 

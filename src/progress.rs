@@ -136,6 +136,7 @@ pub(crate) struct Record {
 pub(crate) struct Recorder {
     callback: Option<Arc<ProgressCallback>>,
     limit: Option<TimeLimit>,
+    memory: Option<u64>,
     stopped: AtomicBool,
     record: Mutex<Record>,
 }
@@ -153,8 +154,9 @@ impl Recorder {
     pub(crate) fn new(
         callback: Option<Arc<ProgressCallback>>,
         limit: Option<TimeLimit>,
+        memory: Option<u64>,
     ) -> Arc<Self> {
-        Arc::new(Self { callback, limit, ..Self::default() })
+        Arc::new(Self { callback, limit, memory, ..Self::default() })
     }
 
     /// Makes this the recorder of the thread while `work` goes on.
@@ -238,6 +240,12 @@ pub(crate) fn stopped() -> Error {
 #[cfg_attr(not(feature = "ort"), allow(dead_code))]
 pub(crate) fn limit() -> Option<TimeLimit> {
     current()?.limit.clone()
+}
+
+/// How many bytes the values of a run may take, as the caller of this thread's work says.
+#[cfg_attr(not(any(feature = "ort", feature = "tract")), allow(dead_code))]
+pub(crate) fn memory() -> Option<u64> {
+    current()?.memory
 }
 
 /// Whether the work of this thread may go on, asked between two steps that nobody is told of.
@@ -324,7 +332,7 @@ mod tests {
 
     #[test]
     fn a_phase_has_its_own_time_alone_and_comes_once() {
-        let recorder = Recorder::new(None, None);
+        let recorder = Recorder::new(None, None, None);
         recorder.during(|| {
             for _ in 0..2 {
                 phase(Phase::Export, || {
@@ -348,7 +356,7 @@ mod tests {
         let stop: [Arc<ProgressCallback>; 2] =
             [Arc::new(|_| ControlFlow::Break(())), Arc::new(|_| panic!("a callback of the test"))];
         for callback in stop {
-            let recorder = Recorder::new(Some(callback), None);
+            let recorder = Recorder::new(Some(callback), None, None);
             let done = Cell::new(false);
             let work = || {
                 done.set(true);

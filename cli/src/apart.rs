@@ -1,10 +1,11 @@
 //! A model that nobody vouches for is worked on in a process of its own: the same program, started once more. A parser
-//! or a runtime that dies then ends that process alone, and this one tells the file, the work and the node.
+//! or a runtime that dies then ends that process alone, and this one tells the file, the work and the node. Work with a
+//! limit of time is done there too, since no other way ends every parser and runtime.
 //!
 //! The two share a socket, which is the child's standard input. The child writes what it is at, a line each; it ends
 //! when its parent has gone.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use crate::fail::{Code, Failure, Result};
 
@@ -25,23 +26,36 @@ impl Place {
         }
     }
 
-    /// Why there is no result.
-    fn died(&self, path: &Path, signal: i32) -> Failure {
+    /// Where it was.
+    fn at(&self) -> String {
         let Self { work, node } = self;
-        let mut text = format!(
-            "{}: the process that worked on the model was ended by signal {signal}{}",
-            path.display(),
-            named(signal)
-        );
+        let mut text = String::new();
         if !work.is_empty() {
             text += &format!(", at: {work}");
         }
         if !node.is_empty() {
             text += &format!(", node {node}");
         }
+        text
+    }
+
+    /// The work took too long.
+    fn late(&self, path: &Path, time: Duration) -> Failure {
+        let text = format!("{}: not done within {time:?} (--timeout){}", path.display(), self.at());
+        Failure::with_code(Code::TimedOut, text)
+    }
+
+    /// Why there is no result.
+    fn died(&self, path: &Path, signal: i32) -> Failure {
+        let text = format!(
+            "{}: the process that worked on the model was ended by signal {signal}{}{}",
+            path.display(),
+            named(signal),
+            self.at()
+        );
         // Those that others send say nothing of the model.
         match signal {
-            1 | 2 | 9 | 15 => Failure::failed(text),
+            1 | 2 | 9 | 15 | 24 | 25 => Failure::failed(text),
             _ => Failure::with_code(Code::Refused, text),
         }
     }
@@ -55,6 +69,8 @@ fn named(signal: i32) -> &'static str {
         8 => " (SIGFPE)",
         9 => " (SIGKILL; memory may have run out)",
         11 => " (SIGSEGV)",
+        24 => " (SIGXCPU; the process may take no more time)",
+        25 => " (SIGXFSZ; a file may not become so large)",
         _ => "",
     }
 }
@@ -79,12 +95,13 @@ mod unix {
             fd::{AsFd, OwnedFd},
             unix::{net::UnixStream, process::ExitStatusExt},
         },
-        process::{Command, Stdio, exit},
+        process::{Child, Command, ExitStatus, Stdio, exit},
         sync::{
             Mutex, OnceLock, PoisonError,
             atomic::{AtomicBool, Ordering},
         },
         thread,
+        time::{Duration, Instant},
     };
 
     use tracing::{Metadata, subscriber::Interest};
@@ -101,8 +118,11 @@ mod unix {
     /// Whether a parser may be at work, whose messages name nodes.
     static PARSING: AtomicBool = AtomicBool::new(false);
 
-    /// Runs this very command in a child, and gives its exit code.
-    pub(crate) fn run(path: &Path) -> Result<u8> {
+    /// So often a child with a limit of time is looked at.
+    const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
+
+    /// Runs this very command in a child for as long as `limit` allows, and gives its exit code.
+    pub(crate) fn run(path: &Path, limit: Option<Duration>) -> Result<u8> {
         let cannot = |e: std::io::Error| {
             Failure::failed(format!(
                 "{}: a process of its own cannot be started ({e}); --trusted does without",
@@ -128,13 +148,35 @@ mod unix {
             }
             place
         });
-        let status = child.wait().map_err(cannot)?;
+        let status = wait(&mut child, limit).map_err(cannot)?;
         // A process that the child left behind may hold the other end.
         let _ = ours.shutdown(Shutdown::Both);
         let place = lines.join().unwrap_or_default();
+        let status = match (status, limit) {
+            (Some(status), _) => status,
+            (None, limit) => return Err(place.late(path, limit.unwrap_or_default())),
+        };
         match (status.signal(), status.code()) {
             (Some(signal), _) => Err(place.died(path, signal)),
             (None, code) => Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)),
+        }
+    }
+
+    /// Waits for a child. One that is not done in time is ended, and has no status.
+    fn wait(child: &mut Child, limit: Option<Duration>) -> std::io::Result<Option<ExitStatus>> {
+        let Some(limit) = limit else { return child.wait().map(Some) };
+        let start = Instant::now();
+        loop {
+            if let Some(status) = child.try_wait()? {
+                return Ok(Some(status));
+            }
+            let left = limit.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                child.kill()?;
+                child.wait()?;
+                return Ok(None);
+            }
+            thread::sleep(left.min(BETWEEN_LOOKS));
         }
     }
 

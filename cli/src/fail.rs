@@ -19,6 +19,8 @@ pub(crate) enum Code {
     Refused = 3,
     /// No backend, library or device.
     NoBackend = 4,
+    /// The work was not done in time.
+    TimedOut = 5,
 }
 
 impl Code {
@@ -35,6 +37,7 @@ impl Code {
             | ErrorKind::VersionMismatch
             | ErrorKind::Device
             | ErrorKind::NoBackend => Self::NoBackend,
+            ErrorKind::TimedOut => Self::TimedOut,
             _ => Self::Failed,
         }
     }

@@ -14,6 +14,7 @@ mod pbtxt;
 mod repository;
 mod shapes;
 mod source;
+mod timeout;
 mod triton;
 
 use std::{io::Write, process::ExitCode};
@@ -30,7 +31,8 @@ Exit codes:
   1  the work failed, or a result differs
   2  the command line makes no sense
   3  the model or the engine is refused
-  4  no backend, library or device for it";
+  4  no backend, library or device for it
+  5  the work was not done within --timeout";
 
 #[derive(Parser)]
 #[command(
@@ -62,6 +64,9 @@ pub(crate) struct Globals {
     /// Work on the model in this process: a model that ends a parser then ends the command without a word
     #[arg(long, global = true)]
     trusted: bool,
+    /// End with code 5 when the work on a model takes longer: 30 (seconds), 500ms, 2m. A process of its own does the work
+    #[arg(long, global = true, value_name = "TIME", value_parser = timeout::parse)]
+    timeout: Option<std::time::Duration>,
     /// This is the process that works on a model
     #[arg(long, global = true, hide = true)]
     apart: bool,
@@ -116,11 +121,15 @@ fn main() -> ExitCode {
     #[cfg(unix)]
     if globals.apart {
         apart::watch();
-    } else if let Some(model) = command.untrusted(&globals) {
-        return match apart::run(model) {
+    } else if let Some(model) = command.apart(&globals) {
+        return match apart::run(model, globals.timeout) {
             Ok(code) => code.into(),
             Err(failure) => refuse(&failure, &globals),
         };
+    }
+    if globals.timeout.is_some() && !globals.apart {
+        let text = "--timeout is for commands that work on a model, on unix";
+        return refuse(&Failure::usage(text), &globals);
     }
     log(&globals);
     let result = match command {
@@ -158,9 +167,10 @@ fn main() -> ExitCode {
 }
 
 impl Command {
-    /// The model that a parser or a runtime would read, unless somebody vouches for it. An engine is trusted anyway.
+    /// The model that a process of its own reads: a parser or a runtime would read it and nobody vouches for it, or the
+    /// work has a limit of time. An engine is trusted anyway.
     #[cfg(unix)]
-    fn untrusted(&self, globals: &Globals) -> Option<&std::path::Path> {
+    fn apart(&self, globals: &Globals) -> Option<&std::path::Path> {
         let model = match self {
             Self::Build(args) => &args.model,
             Self::Run(args) => &args.model,
@@ -168,9 +178,11 @@ impl Command {
             Self::Compare(args) => &args.model,
             Self::Check(args) => &args.model,
             Self::ServeExport(args) => &args.model,
+            Self::Inspect(args) if globals.timeout.is_some() => &args.file,
             _ => return None,
         };
-        (!globals.trusted && !source::is_engine(model)).then_some(model)
+        let is_untrusted = || !globals.trusted && !source::is_engine(model);
+        (globals.timeout.is_some() || is_untrusted()).then_some(model)
     }
 }
 

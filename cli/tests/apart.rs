@@ -135,3 +135,66 @@ fn results_and_exit_codes_come_through() {
     let wrong = ran(&["run", "--shape", "n=3"]);
     assert_eq!(wrong.status.code(), Some(2), "{}", text(&wrong.stderr));
 }
+
+#[test]
+fn a_command_with_a_timeout_ends_with_code_5_whatever_its_model_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = row(folder.path(), 3);
+    let model = model.to_str().unwrap();
+    let engine = folder.path().join("row.engine");
+    let engine = engine.to_str().unwrap();
+    let accelerant =
+        |args: &[&str]| Command::new(env!("CARGO_BIN_EXE_accelerant")).args(args).output().unwrap();
+    let build =
+        ["build", model, "--backend", "tract", "--no-cache", "--timeout", "10m", "-o", engine];
+    let built = accelerant(&build);
+    assert_eq!(built.status.code(), Some(0), "{}", text(&built.stderr));
+    let long = ["--duration", "60", "--timeout", "1500ms", "--json"];
+    for args in [
+        &["bench", model, "--backend", "tract"][..],
+        &["bench", model, "--trusted"],
+        &["bench", engine],
+    ] {
+        let start = Instant::now();
+        let ran = accelerant(&[args, &long].concat());
+        assert_eq!(ran.status.code(), Some(5), "{args:?}: {}", text(&ran.stderr));
+        assert!(start.elapsed() < Duration::from_secs(20), "{args:?}: {:?}", start.elapsed());
+        let json: Value = serde_json::from_slice(&ran.stdout).unwrap();
+        let said = json["error"]["text"].as_str().unwrap();
+        assert!(said.contains("row.") && said.contains("not done within 1.5s"), "{said}");
+        assert_eq!(json["error"]["exitCode"], 5);
+    }
+    for args in [&["doctor", "--timeout", "5"][..], &["inspect", model, "--timeout", "0"]] {
+        let ran = accelerant(args);
+        assert_eq!(ran.status.code(), Some(2), "{args:?}");
+        assert!(text(&ran.stderr).contains("timeout"), "{}", text(&ran.stderr));
+    }
+    let ran = accelerant(&["inspect", model, "--timeout", "10m"]);
+    assert_eq!(ran.status.code(), Some(0), "{}", text(&ran.stderr));
+}
+
+#[test]
+fn an_engine_does_not_replace_its_model_and_a_bound_of_files_is_no_fault_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = row(folder.path(), 400);
+    let link = folder.path().join("link.onnx");
+    std::os::unix::fs::symlink(&model, &link).unwrap();
+    let (model, link) = (model.to_str().unwrap(), link.to_str().unwrap());
+    let before = fs::read(model).unwrap();
+    for output in [model, link] {
+        let args = ["build", model, "--backend", "tract", "--no-cache", "-o", output];
+        let ran = Command::new(env!("CARGO_BIN_EXE_accelerant")).args(args).output().unwrap();
+        assert_eq!(ran.status.code(), Some(2), "{}", text(&ran.stderr));
+        assert!(text(&ran.stderr).contains("the model itself"), "{}", text(&ran.stderr));
+    }
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -c 0; ulimit -f 8; exec \"$0\" \"$@\""]);
+    command.arg(env!("CARGO_BIN_EXE_accelerant"));
+    let engine = folder.path().join("row.engine");
+    command.args(["build", model, "--backend", "tract", "--no-cache", "-o"]).arg(&engine);
+    let ran = command.output().unwrap();
+    assert_eq!(ran.status.code(), Some(1), "{}", text(&ran.stderr));
+    assert!(text(&ran.stderr).contains("a file may not become so large"), "{}", text(&ran.stderr));
+    assert!(!engine.exists());
+    assert_eq!(fs::read(model).unwrap(), before);
+}

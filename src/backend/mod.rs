@@ -211,6 +211,11 @@ pub trait Executable: Send + Sync + fmt::Debug {
         1
     }
 
+    /// The number of runs that outlived their [limit](Self::run_within) and still go on.
+    fn overdue(&self) -> usize {
+        0
+    }
+
     /// The same model for tensors that are on its device already, if the model has a device. With several devices this is
     /// the first device.
     fn device(&self) -> Option<&dyn DeviceExecutable> {
@@ -252,6 +257,10 @@ impl<E: Executable + ?Sized> Executable for Arc<E> {
 
     fn concurrency(&self) -> usize {
         (**self).concurrency()
+    }
+
+    fn overdue(&self) -> usize {
+        (**self).overdue()
     }
 
     fn device(&self) -> Option<&dyn DeviceExecutable> {

@@ -23,9 +23,13 @@ pub(crate) mod candle;
 pub(crate) use passes::precision;
 
 pub use graph::{Conv, GraphBuilder, Node, Pool, Reduction, Scope, Value};
+#[cfg(any(feature = "ort", feature = "tract"))]
+pub(crate) use model::MemoryBound;
 #[cfg(feature = "ort")]
-pub(crate) use model::{KnownInput, KnownSize};
+pub(crate) use model::{KnownInput, KnownInputs, KnownSize};
 pub use model::{OnnxModel, SplitModel};
+#[cfg(feature = "tract")]
+pub(crate) use model::{Peak, too_much};
 pub use options::ExportOptions;
 pub(crate) use options::{BatchSizes, export_builders};
 #[cfg(any(feature = "burn", feature = "candle"))]

@@ -16,7 +16,7 @@ use crate::export::burn::{
     TensorVisitor,
 };
 use crate::export::interface::Interface;
-use crate::progress::{Phase, Recorder, phase};
+use crate::progress::{Phase, phase};
 use crate::spec::{DType, TensorSpec};
 use crate::tensor::HostTensor;
 
@@ -427,7 +427,7 @@ pub trait OptimizeTrt: Module + Sized {
         I: BurnTensors,
         O: BurnTensors,
     {
-        let recorder = Recorder::new(options.follower(), options.limit());
+        let recorder = options.recorder();
         let capture = || BurnGraph::capture(self, &example, forward, options);
         let graph = recorder.during(|| phase(Phase::Export, capture))?;
         let export = |target| graph.to_onnx(target);

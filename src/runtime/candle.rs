@@ -157,12 +157,12 @@ impl CandleModule {
     /// # Errors
     /// Those of [`Trace::to_onnx`] and [`InferenceModule::compile`].
     pub fn compile(trace: &Trace, options: &OptimizeOptions) -> Result<Self> {
-        Self::compile_recorded(&Recorder::new(options.follower(), options.limit()), trace, options)
+        Self::compile_recorded(&options.recorder(), trace, options)
     }
 
     /// Traces and compiles, both recorded.
     fn traced(trace: impl FnOnce() -> Result<Trace>, options: &OptimizeOptions) -> Result<Self> {
-        let recorder = Recorder::new(options.follower(), options.limit());
+        let recorder = options.recorder();
         let trace = recorder.during(|| phase(Phase::Export, trace))?;
         Self::compile_recorded(&recorder, &trace, options)
     }

@@ -42,6 +42,10 @@ impl Executable for Limited {
         self.executable.concurrency()
     }
 
+    fn overdue(&self) -> usize {
+        self.executable.overdue()
+    }
+
     fn device(&self) -> Option<&dyn DeviceExecutable> {
         self.executable.device()
     }

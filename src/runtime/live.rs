@@ -80,6 +80,10 @@ impl Executable for Live {
         self.get().concurrency()
     }
 
+    fn overdue(&self) -> usize {
+        self.get().overdue()
+    }
+
     fn device(&self) -> Option<&dyn DeviceExecutable> {
         self.get().device().is_some().then_some(self)
     }

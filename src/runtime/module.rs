@@ -162,7 +162,7 @@ impl InferenceModule {
     /// [`ErrorKind::NoBackend`] where no flavor could be asked. As [`compile`](Self::compile) for options and files.
     pub fn build(model: &OnnxModel, options: &OptimizeOptions) -> Result<(Engine, ModuleReport)> {
         expect_no_export(options)?;
-        let recorder = Recorder::new(options.follower(), options.limit());
+        let recorder = options.recorder();
         let wanted = AsRef::<ExportOptions>::as_ref(options).wanted_precision();
         let mut precision = None;
         let mut export = |target: Target| match wanted {
@@ -206,7 +206,7 @@ impl InferenceModule {
         export: impl FnMut(Target) -> Result<OnnxModel>,
         options: &OptimizeOptions,
     ) -> Result<Self> {
-        Self::compile_recorded(&Recorder::new(options.follower(), options.limit()), export, options)
+        Self::compile_recorded(&options.recorder(), export, options)
     }
 
     /// As [`compile_with`](Self::compile_with), with what was recorded before.
@@ -299,7 +299,7 @@ impl InferenceModule {
             return Err(Error::new(ErrorKind::NoBackend, text).in_operation("load engine"));
         }
         let backend = backends.get(engine.kind())?.clone();
-        let recorder = Recorder::new(options.follower(), options.limit());
+        let recorder = options.recorder();
         let executable = recorder.during(|| phase(Phase::Load, || backend.load(&engine)))?;
         let compiled = Compiled { executable, engine, backend, rejected: Vec::new() };
         let made = Made {
@@ -472,6 +472,15 @@ impl InferenceModule {
         self.timed(|| self.0.executable.run_within(inputs, limit))
     }
 
+    /// The number of runs that outlived their [limit](TimeLimit) and still go on: each is in a node that cannot be stopped.
+    /// tract begins no run with a limit while as many go on as the machine has processors. ONNX Runtime begins none while
+    /// one goes on. Such a run ends with [`ErrorKind::TimedOut`] when its limit is over. The count is 0 on TensorRT.
+    ///
+    /// Memory of the model and the inputs is freed when the last such run has ended, also where the module is dropped.
+    pub fn overdue_runs(&self) -> usize {
+        self.0.executable.overdue()
+    }
+
     /// How long each layer takes on the device for these inputs, in the order in which the layers run: the median of
     /// `runs` runs. Each layer waits for the one before, so that the sum is more than a [run](Self::run) takes.
     ///
@@ -586,6 +595,10 @@ impl Executable for InferenceModule {
 
     fn concurrency(&self) -> usize {
         self.0.executable.concurrency()
+    }
+
+    fn overdue(&self) -> usize {
+        self.0.executable.overdue()
     }
 
     fn device(&self) -> Option<&dyn DeviceExecutable> {

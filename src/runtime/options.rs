@@ -13,7 +13,7 @@ use crate::backend::{BackendKind, Registry};
 use crate::cache::EngineCache;
 use crate::export::{ExportOptions, export_builders};
 use crate::limit::TimeLimit;
-use crate::progress::{Follower, Progress, ProgressCallback};
+use crate::progress::{Follower, Progress, ProgressCallback, Recorder};
 
 /// Options of `.optimize_trt_with(…)`: those of the [export](ExportOptions), the backends to choose from, and the files
 /// to write.
@@ -42,6 +42,7 @@ pub struct OptimizeOptions {
     progress: Follower,
     limit: Option<TimeLimit>,
     run_timeout: Option<Duration>,
+    memory: Option<u64>,
     keep_source: bool,
 }
 
@@ -192,6 +193,35 @@ impl OptimizeOptions {
         self
     }
 
+    /// The most bytes that the values of a run on a portable backend may take at a time. A model or a run that takes more
+    /// is an error with the node, as far as sizes tell that before the run. tract also counts during the run. Weights and
+    /// the scratch memory of a node are not counted.
+    ///
+    /// By default a run may take 4 GiB, 64 times the bytes of the weights, and 256 times the bytes of its inputs.
+    ///
+    /// ```
+    /// use accelerant::{DType, ErrorKind, InferenceModule, OptimizeOptions, export::GraphBuilder};
+    /// # let registry = accelerant::Registry::default();
+    /// # let portable = |kind: &accelerant::BackendKind| ["ort", "tract"].contains(&kind.name());
+    /// # let mut backends = registry.backends().iter().filter(|backend| backend.probe().is_ok());
+    /// # let backend = backends.find_map(|backend| Some(backend.kind()).filter(portable)).unwrap();
+    ///
+    /// let graph = GraphBuilder::new("double");
+    /// let x = graph.input("x", DType::F32, [1000, 1000])?;
+    /// graph.output("y", &x.affine(2.0, 0.0)?)?;
+    /// let model = graph.finish()?;
+    ///
+    /// let options = OptimizeOptions::new().require(backend).memory_limit(1 << 20);
+    /// let error = InferenceModule::compile(&model, &options).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::InvalidModel);        // x and y take 4 MB each
+    /// # Ok::<(), accelerant::Error>(())
+    /// ```
+    #[must_use]
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.memory = Some(bytes);
+        self
+    }
+
     /// Whether the module keeps the model that it was made of.
     /// [`InferenceModule::verify`](crate::InferenceModule::verify) needs that model. Keeping takes the host memory of the
     /// weights. By default, the model is not kept.
@@ -209,8 +239,9 @@ impl OptimizeOptions {
         self.progress.0.clone()
     }
 
-    pub(crate) fn limit(&self) -> Option<TimeLimit> {
-        self.limit.clone()
+    /// Takes down what is done with these options, and knows their limits.
+    pub(crate) fn recorder(&self) -> Arc<Recorder> {
+        Recorder::new(self.follower(), self.limit.clone(), self.memory)
     }
 
     pub(crate) fn longest_run(&self) -> Option<Duration> {

@@ -1,6 +1,6 @@
 //! `accelerant build`: from an ONNX model to an engine in a file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use accelerant::InferenceModule;
 use serde_json::json;
@@ -31,6 +31,12 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, globals: &Globals) -> Result<Output> {
     files::expect_place(&args.output)?;
     let bar = Bar::new(globals.quiet);
+    let place = |path: &Path| std::fs::canonicalize(path).ok();
+    if place(&args.output).is_some_and(|output| Some(output) == place(&args.model)) {
+        let text =
+            format!("{} is the model itself, which an engine would replace", args.output.display());
+        return Err(Failure::usage(text));
+    }
     bar.say("read the model");
     let Source::Model(model) = Source::open(&args.model)? else {
         let text =

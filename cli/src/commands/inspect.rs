@@ -15,7 +15,7 @@ use crate::source::Source;
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// The ONNX model, or an engine that `accelerant build` wrote
-    file: PathBuf,
+    pub(crate) file: PathBuf,
     /// Print each node of the model
     #[arg(long)]
     nodes: bool,

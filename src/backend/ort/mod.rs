@@ -11,22 +11,23 @@ mod version;
 
 use std::{
     fmt,
-    sync::{Mutex, MutexGuard, PoisonError, TryLockError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError},
     thread,
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use ort::session::{
     RunOptions, Session, SessionInputValue, SessionOutputs, builder::GraphOptimizationLevel,
 };
 use ort::value::DynValue;
 
 use super::panics::guarded;
-use super::portable::model_of;
+use super::portable::{apart, model_and_inputs_of};
 use super::{Backend, BackendKind, Engine, Executable, Look};
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::{OnnxModel, Target};
-use crate::limit::TimeLimit;
+use crate::export::{KnownInputs, MemoryBound, OnnxModel, Target};
+use crate::limit::{Overdue, TimeLimit};
 use crate::progress;
 use crate::spec::{DType, Signature, TensorSpec};
 use crate::tensor::HostTensor;
@@ -79,45 +80,57 @@ impl Backend for Ort {
     }
 
     fn build_and_load(&self, model: &OnnxModel) -> Result<(Engine, Box<dyn Executable>)> {
-        let (engine, session, guards) = build(model)?;
-        let executable = OrtExecutable::new(session, &engine, guards);
+        let (engine, session, checks) = build(model)?;
+        let executable = OrtExecutable::new(session, &engine, checks);
         Ok((engine, Box::new(executable)))
     }
 
     fn load(&self, engine: &Engine) -> Result<Box<dyn Executable>> {
         let library = library::load()?;
         engine.expect(&BackendKind::Ort, &library.version.to_string())?;
-        let model = model_of(engine)?;
+        let (model, known) = model_and_inputs_of(engine, &guards::is_of_interest)?;
         refused::check(model.proto())?;
-        let guards = guards(&model, library)?;
+        let mut bound = bound(&model)?;
+        let guards = guards(&model, library, Some(known))?;
         // What this process wrote need not be written again, and neither must what it would write. Other bytes are:
-        // ONNX Runtime gets what was checked, not what a file has beside it.
+        // ONNX Runtime gets what was checked, not what a file has beside it. With guards, the model is written anew anyway.
         let plan = engine.plan();
-        let (session, guards) = match engine.is_made_here() || model.is_written_as(plan) {
-            true => session(library, &model, Some(plan), guards)?,
-            false => session(library, &model, None, guards)?,
-        };
-        Ok(Box::new(OrtExecutable::new(session, engine, guards)))
+        let is_whole = guards.are_needed() || engine.is_made_here() || model.is_written_as(plan);
+        let (session, guards) = session(library, &model, is_whole.then_some(plan), guards)?;
+        bound.watch(engine.signature(), || model.into_proto());
+        Ok(Box::new(OrtExecutable::new(session, engine, Checks { guards, bound })))
     }
 }
 
 /// An engine, and the session that proved that it can be loaded.
-fn build(model: &OnnxModel) -> Result<(Engine, Session, Guards)> {
+fn build(model: &OnnxModel) -> Result<(Engine, Session, Checks)> {
     let library = library::load()?;
     let start = Instant::now();
     refused::check(model.proto())?;
-    let guards = guards(model, library)?;
-    let bytes = model.to_bytes();
+    let mut bound = bound(model)?;
+    let guards = guards(model, library, None)?;
+    let bytes = Bytes::from(model.to_bytes());
     let (session, guards) = session(library, model, Some(&bytes), guards)?;
+    bound.watch(model.signature(), || model.proto().clone());
     let signature = model.signature().clone();
     let version = library.version.to_string();
     let engine = Engine::new(BackendKind::Ort, version, "cpu", signature, start.elapsed(), bytes);
-    Ok((engine.just_built(), session, guards))
+    Ok((engine.just_built(), session, Checks { guards, bound }))
+}
+
+fn bound(model: &OnnxModel) -> Result<MemoryBound> {
+    model.memory_bound(progress::memory()).map_err(|e| e.in_operation("build"))
+}
+
+/// What a run must not do to the process.
+struct Checks {
+    guards: Guards,
+    bound: MemoryBound,
 }
 
 /// What guards a model. An engine holds the model without it.
-fn guards(model: &OnnxModel, library: &Library) -> Result<Guards> {
-    let guards = Guards::of(model, library.version.divides_by_zero());
+fn guards(model: &OnnxModel, library: &Library, known: Option<KnownInputs>) -> Result<Guards> {
+    let guards = Guards::of(model, library.version.divides_by_zero(), known);
     let guards = guards.map_err(|e| e.in_operation("build"))?;
     let inputs = &model.signature().inputs;
     guards.expect_elements(model.signature(), |i, axis| inputs[i].shape.dims()[axis].max())?;
@@ -126,9 +139,9 @@ fn guards(model: &OnnxModel, library: &Library) -> Result<Guards> {
 
 /// A session of a model with its guards; `written` is the model without them.
 fn session(
-    library: &Library,
+    library: &'static Library,
     model: &OnnxModel,
-    written: Option<&[u8]>,
+    written: Option<&Bytes>,
     mut guards: Guards,
 ) -> Result<(Session, Guards)> {
     let mut weights = Vec::new();
@@ -137,13 +150,13 @@ fn session(
         _ if model.is_beyond_a_message() => {
             let split = guards.split(model);
             weights = split.weights;
-            Some(split.bytes)
+            Some(split.bytes.into())
         }
-        (true, _) => Some(guards.bytes(model)),
-        (false, None) => Some(model.to_bytes()),
+        (true, _) => Some(guards.bytes(model).into()),
+        (false, None) => Some(model.to_bytes().into()),
         (false, Some(_)) => None,
     };
-    let bytes = again.as_deref().or(written).unwrap_or_default();
+    let bytes = again.or_else(|| written.cloned()).unwrap_or_default();
     // Layouts that are faster within a model are turned back for each value that it gives: a ResNet-50 that gives all
     // its values takes 2.1 times as long with them as it takes itself, and 1.6 times without.
     let nodes = model.proto().graph.as_ref().map_or(0, |graph| graph.node.len());
@@ -157,9 +170,12 @@ fn session(
 /// Models of fewer values are as fast either way.
 const MANY_OUTPUTS: usize = 32;
 
+/// What stops the making of a session.
+type Cancel = Box<dyn Fn() + Send + Sync>;
+
 fn committed(
-    library: &Library,
-    bytes: &[u8],
+    library: &'static Library,
+    bytes: Bytes,
     weights: &[(String, HostTensor)],
     guards: &Guards,
     level: GraphOptimizationLevel,
@@ -168,9 +184,12 @@ fn committed(
     let mut values = Vec::new();
     for (name, weight) in weights {
         let value = tensors::kept(weight).map_err(|e| e.in_operation("build").on_tensor(name))?;
-        values.push((name, value));
+        values.push((name.clone(), value));
     }
-    let build = || -> ort::Result<Result<ort::Result<Session>>> {
+    // Of the session that is being made, once it is.
+    let cancel: Arc<OnceLock<Cancel>> = Arc::default();
+    let known = cancel.clone();
+    let build = move || -> ort::Result<Session> {
         let builder = Session::builder(&library.environment)?;
         // ONNX Runtime's own default. With level 3, 1.29 gives zeros for a product of half precision with 4-bit weights.
         let mut builder = builder.with_optimization_level(level)?;
@@ -178,19 +197,22 @@ fn committed(
             builder = builder.with_external_initializer(name, value)?;
         }
         let canceler = builder.canceler();
-        let cancel = move || drop(canceler.cancel());
-        Ok(match &limit {
-            Some(limit) => limit.watched(cancel, || builder.commit_from_memory(bytes)),
-            None => Ok(builder.commit_from_memory(bytes)),
-        })
+        let _ = known.set(Box::new(move || drop(canceler.cancel())));
+        builder.commit_from_memory(&bytes)
+    };
+    let guarded_build = move || guarded(ErrorKind::Build, build);
+    let built = match &limit {
+        Some(limit) => {
+            let stop = move || cancel.get().into_iter().for_each(|cancel| cancel());
+            apart(limit, stop, guarded_build).map_err(|e| e.in_operation("build"))?
+        }
+        None => guarded_build(),
     };
     let refused = |reason: &dyn fmt::Display| {
         let text = format!("ONNX Runtime {} refuses the model: {reason}", library.version);
         Error::new(ErrorKind::Build, text).in_operation("build")
     };
-    let built = guarded(ErrorKind::Build, build).map_err(|panic| refused(&panic))?;
-    let built =
-        built.map_err(|e| refused(&e).with_source(e))?.map_err(|e| e.in_operation("build"))?;
+    let built = built.map_err(|panic| refused(&panic))?;
     built.map_err(|e| match limit.and_then(|limit| limit.check().err()) {
         Some(over) => over.in_operation("build").with_source(e),
         None => match guards.found(ErrorKind::Build, &e.to_string()) {
@@ -203,32 +225,38 @@ fn committed(
 /// So often a run with a limit looks whether the run before has ended.
 const BETWEEN_TRIES: Duration = Duration::from_millis(1);
 
-/// A session; `ort` runs one call at a time.
 struct OrtExecutable {
+    own: Arc<Own>,
+    overdue: Overdue,
+}
+
+/// What a run uses. `ort` runs one call of a session at a time.
+struct Own {
     session: Mutex<Session>,
     signature: Signature,
-    guards: Guards,
+    checks: Checks,
 }
 
 impl OrtExecutable {
-    fn new(session: Session, engine: &Engine, guards: Guards) -> Self {
+    fn new(session: Session, engine: &Engine, checks: Checks) -> Self {
         let signature = engine.signature().clone();
-        Self { session: Mutex::new(session), signature, guards }
+        let own = Own { session: Mutex::new(session), signature, checks };
+        Self { own: Arc::new(own), overdue: Overdue::default() }
     }
 }
 
 impl Executable for OrtExecutable {
     fn signature(&self) -> &Signature {
-        &self.signature
+        &self.own.signature
     }
 
     fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>> {
-        self.run_for(inputs, None, |outputs| self.copied(outputs))
+        self.own.run(inputs, None, |outputs| self.own.copied(outputs))
     }
 
     fn look(&self, inputs: &[HostTensor], look: &mut Look<'_>) -> Result<()> {
-        self.run_for(inputs, None, |outputs| {
-            let specs = self.signature.outputs.iter();
+        self.own.run(inputs, None, |outputs| {
+            let specs = self.own.signature.outputs.iter();
             let values = specs.map(|spec| match spec.dtype {
                 DType::F32 => output(outputs, spec).and_then(|value| {
                     tensors::floats(value).map_err(|e| e.in_operation("run").on_tensor(&spec.name))
@@ -240,24 +268,48 @@ impl Executable for OrtExecutable {
     }
 
     fn run_within(&self, inputs: &[HostTensor], limit: &TimeLimit) -> Result<Vec<HostTensor>> {
-        self.run_for(inputs, Some(limit), |outputs| self.copied(outputs))
+        // One that goes on has the session.
+        let begins = self.overdue.expect_fewer_than(1, limit);
+        begins.map_err(|e| e.in_operation("run"))?;
+        let options = RunOptions::new().map_err(|e| {
+            Error::new(ErrorKind::Execution, e.to_string()).in_operation("run").with_source(e)
+        })?;
+        let limited = Limited { limit: limit.clone(), options: Arc::new(options) };
+        let options = limited.options.clone();
+        let (own, inputs) = (self.own.clone(), inputs.to_vec());
+        let work = move || own.run(&inputs, Some(&limited), |outputs| own.copied(outputs));
+        let ended = limit.apart(&self.overdue, move || drop(options.terminate()), work);
+        ended.map_err(|e| e.in_operation("run"))?
+    }
+
+    fn overdue(&self) -> usize {
+        self.overdue.count()
     }
 }
 
-impl OrtExecutable {
-    fn run_for<T>(
+/// A run that another thread may end.
+struct Limited {
+    limit: TimeLimit,
+    options: Arc<RunOptions>,
+}
+
+impl Own {
+    fn run<T>(
         &self,
         inputs: &[HostTensor],
-        limit: Option<&TimeLimit>,
+        limited: Option<&Limited>,
         read: impl FnOnce(&SessionOutputs<'_>) -> Result<T>,
     ) -> Result<T> {
         self.signature
             .check_inputs(inputs.iter().map(|tensor| (tensor.dtype(), tensor.shape())))?;
-        self.guards.expect_elements(&self.signature, |i, axis| inputs[i].shape()[axis])?;
+        let Checks { guards, bound } = &self.checks;
+        guards.expect_elements(&self.signature, |i, axis| inputs[i].shape()[axis])?;
+        bound.expect_room(&self.signature, inputs).map_err(|e| e.in_operation("run"))?;
+        let limit = limited.map(|limited| &limited.limit);
         let failed = |e: ort::Error| {
             let over = limit.and_then(|limit| limit.check().err());
             let text = e.to_string();
-            let found = || self.guards.found(ErrorKind::Execution, &text);
+            let found = || guards.found(ErrorKind::Execution, &text);
             let error = over.or_else(found);
             let error = error.unwrap_or_else(|| Error::new(ErrorKind::Execution, &*text));
             error.in_operation("run").with_source(e)
@@ -270,14 +322,12 @@ impl OrtExecutable {
         let values = values.collect::<Result<Vec<SessionInputValue<'_>>>>()?;
         let named = specs.zip(&values).map(|(spec, value)| (spec.name.as_str(), &**value));
         let named: Vec<_> = named.collect();
-        let options = limit.map(|_| RunOptions::new()).transpose().map_err(failed)?;
         let mut session = self.lock(limit)?;
-        let run = || match (limit, &options) {
-            (Some(limit), Some(options)) => limit
-                .watched(|| drop(options.terminate()), || session.run_with_options(named, options)),
-            _ => Ok(session.run(named)),
+        let run = || match limited {
+            Some(limited) => session.run_with_options(named, &*limited.options),
+            None => session.run(named),
         };
-        let outputs = guarded(ErrorKind::Execution, run).and_then(|ended| ended);
+        let outputs = guarded(ErrorKind::Execution, run);
         let outputs = outputs.map_err(|e| e.in_operation("run"))?.map_err(failed)?;
         read(&outputs)
     }
@@ -318,7 +368,7 @@ fn output<'o>(outputs: &'o SessionOutputs<'_>, spec: &TensorSpec) -> Result<&'o 
 
 impl fmt::Debug for OrtExecutable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "OrtExecutable({})", self.signature)
+        write!(f, "OrtExecutable({})", self.own.signature)
     }
 }
 
@@ -340,19 +390,20 @@ mod tests {
         let small = HostTensor::from_vec([64], floats[..64].to_vec()).unwrap();
         let rows = HostTensor::from_vec([256], (0..256).map(|i| i % 2).collect::<Vec<i64>>());
         let weight = |name: &str, value| graph.weight(name, value).unwrap();
-        let y = x.linear(&weight("w", large), Some(&weight("b", small)), false).unwrap();
+        let y = x.linear(&weight("w", large), Some(&weight("b", small))).unwrap();
         let y = y.gather(&weight("rows", rows.unwrap()), 0).unwrap();
         graph.output("y", &y).unwrap();
         let model = graph.finish().unwrap().for_target(Target::onnx_runtime()).unwrap();
 
-        let mut guards = guards(&model, library).unwrap();
+        let mut guards = guards(&model, library, None).unwrap();
         let split = guards.split(&model);
         let names: Vec<&str> = split.weights.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["w", "rows"], "those of 1024 bytes and more");
         let level = GraphOptimizationLevel::All;
-        let session = committed(library, &split.bytes, &split.weights, &guards, level).unwrap();
+        let session = committed(library, split.bytes.clone().into(), &split.weights, &guards, level).unwrap();
         let (engine, whole) = Ort.build_and_load(&model).unwrap();
-        let apart = OrtExecutable::new(session, &engine, guards);
+        let bound = bound(&model).unwrap();
+        let apart = OrtExecutable::new(session, &engine, Checks { guards, bound });
         let x = HostTensor::from_vec([2, 64], floats[..128].to_vec()).unwrap();
         let expected = whole.run(std::slice::from_ref(&x)).unwrap();
         drop(split);

@@ -2,8 +2,12 @@
 
 use std::{cell::RefCell, collections::HashMap, ptr};
 
+use bytes::Bytes;
+
 use super::OnnxModel;
 use super::infer::{self, Fact, Size};
+use super::open;
+use crate::error::Result;
 use crate::export::onnx::{self, NodeProto};
 use crate::spec::DType;
 
@@ -41,14 +45,36 @@ impl OnnxModel {
         let known = RefCell::new(HashMap::new());
         let see = |node: &NodeProto, inputs: &[Option<&Fact>]| {
             if wanted(node) {
-                let inputs = inputs.iter().map(|fact| fact.map(known_input).unwrap_or_default());
-                known.borrow_mut().insert(ptr::from_ref(node), inputs.collect());
+                known.borrow_mut().insert(ptr::from_ref(node), all_known(inputs));
             }
         };
         // A model with an error is told as such where it is opened. What was seen until then holds.
         drop(infer::facts_seen(&self.proto, &see));
         KnownInputs(known.into_inner())
     }
+}
+
+impl OnnxModel {
+    /// Reads a serialized model as [`from_bytes`](Self::from_bytes), and what is known of the inputs of the nodes that
+    /// `wanted` names, without a second look. That holds as long as nobody changes the model.
+    pub(crate) fn from_bytes_with_inputs(
+        bytes: Bytes,
+        wanted: &dyn Fn(&NodeProto) -> bool,
+    ) -> Result<(Self, KnownInputs)> {
+        let known = RefCell::new(HashMap::new());
+        let see = |node: &NodeProto, inputs: &[Option<&Fact>]| {
+            if wanted(node) {
+                known.borrow_mut().insert(ptr::from_ref(node), all_known(inputs));
+            }
+        };
+        // Nodes stay where they are after they were seen.
+        let model = open::from_bytes_seen(bytes, &see)?;
+        Ok((model, KnownInputs(known.into_inner())))
+    }
+}
+
+fn all_known(inputs: &[Option<&Fact>]) -> Vec<KnownInput> {
+    inputs.iter().map(|fact| fact.map(known_input).unwrap_or_default()).collect()
 }
 
 fn known_input(fact: &Fact) -> KnownInput {

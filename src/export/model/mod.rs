@@ -2,6 +2,8 @@
 //! into one form, [`infer`] finds types and shapes, and [`write`] writes a model. The exports of the frameworks are elsewhere.
 
 mod check;
+#[cfg(any(feature = "ort", feature = "tract"))]
+mod deciding;
 mod encode;
 mod external;
 mod foreign;
@@ -11,6 +13,8 @@ mod inferred;
 mod inner;
 #[cfg(feature = "ort")]
 mod inputs;
+#[cfg(any(feature = "ort", feature = "tract"))]
+mod memory;
 mod normalize;
 mod observed;
 mod open;
@@ -20,8 +24,13 @@ mod tensors;
 mod walk;
 mod write;
 
+pub(crate) use infer::Peak;
 #[cfg(feature = "ort")]
-pub(crate) use inputs::{KnownInput, KnownSize};
+pub(crate) use inputs::{KnownInput, KnownInputs, KnownSize};
+#[cfg(any(feature = "ort", feature = "tract"))]
+pub(crate) use memory::MemoryBound;
+#[cfg(feature = "tract")]
+pub(crate) use memory::too_much;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -71,6 +80,8 @@ pub struct OnnxModel {
     inner: Option<Arc<InnerSpecs>>,
     /// The types that each layer got, if a precision was asked for.
     precision: Option<Arc<PrecisionReport>>,
+    /// The most bytes of values that a run has at a time, where that is known of the model as it stands.
+    peak: Option<Peak>,
 }
 
 /// Types and shapes by name.
@@ -97,7 +108,16 @@ pub struct SplitModel {
 impl OnnxModel {
     pub(crate) fn from_parts(proto: ModelProto, signature: Signature) -> Self {
         let (unnamed, fixed) = Default::default();
-        Self { proto, signature, unnamed, fixed, written_for: None, inner: None, precision: None }
+        Self {
+            proto,
+            signature,
+            unnamed,
+            fixed,
+            written_for: None,
+            inner: None,
+            precision: None,
+            peak: None,
+        }
     }
 
     /// States that the model is right for a target as it is.
@@ -152,6 +172,11 @@ impl OnnxModel {
     /// The protobuf.
     pub fn proto(&self) -> &ModelProto {
         &self.proto
+    }
+
+    #[cfg(any(feature = "ort", feature = "tract"))]
+    pub(crate) fn into_proto(self) -> ModelProto {
+        self.proto
     }
 }
 

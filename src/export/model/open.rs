@@ -6,6 +6,7 @@ use std::{io, path::Path};
 use bytes::Bytes;
 use prost::Message;
 
+use super::infer::See;
 use super::{OnnxModel, check, external, foreign, infer, normalize, tensors, walk};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::onnx::ModelProto;
@@ -23,7 +24,7 @@ impl OnnxModel {
     /// # Errors
     /// [`ErrorKind::InvalidModel`], [`ErrorKind::UnsupportedOperation`], with node and tensor.
     pub fn from_proto(proto: ModelProto) -> Result<Self> {
-        settled(proto).map_err(|e| e.in_operation(READ))
+        settled(proto, &|_, _| {}).map_err(|e| e.in_operation(READ))
     }
 
     /// Reads a serialized model. The weights are not copied out of `bytes`.
@@ -82,7 +83,13 @@ fn decode(bytes: Bytes) -> Result<ModelProto> {
     })
 }
 
-fn settled(mut proto: ModelProto) -> Result<OnnxModel> {
+/// Reads a serialized model. `see` gets each node with what is known of its inputs.
+#[cfg(feature = "ort")]
+pub(super) fn from_bytes_seen(bytes: Bytes, see: &See<'_>) -> Result<OnnxModel> {
+    settled(decode(bytes)?, see).map_err(|e| e.in_operation(READ))
+}
+
+fn settled(mut proto: ModelProto, see: &See<'_>) -> Result<OnnxModel> {
     let invalid = |text: &str| Error::new(ErrorKind::InvalidModel, text);
     if proto.graph.is_none() {
         return Err(invalid("the model has no graph"));
@@ -109,7 +116,7 @@ fn settled(mut proto: ModelProto) -> Result<OnnxModel> {
         normalize::order::name_nodes_apart(graph);
         normalize::sizes::name_sizes(graph)?
     };
-    let facts = infer::facts(&proto)?;
+    let (facts, peak) = infer::facts_and_peak(&proto, see)?;
     let signature = normalize::signature::settle(&mut proto, &facts)?;
     let fixed = Default::default();
     Ok(OnnxModel {
@@ -120,5 +127,6 @@ fn settled(mut proto: ModelProto) -> Result<OnnxModel> {
         written_for: None,
         inner: None,
         precision: None,
+        peak: Some(peak),
     })
 }

@@ -45,6 +45,7 @@ impl OnnxModel {
         // Other sizes may want other forms.
         self.written_for = None;
         self.inner = None;
+        self.peak = None;
         let size = *range.start();
         self.signature =
             self.signature.with_dims(|known| (known.name() == symbol).then_some(Dim::Fixed(size)));

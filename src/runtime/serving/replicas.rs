@@ -109,6 +109,10 @@ impl Executable for Replicas {
         self.concurrency.iter().fold(0, |all, &one| all.saturating_add(one))
     }
 
+    fn overdue(&self) -> usize {
+        self.executables.iter().map(|replica| replica.overdue()).sum()
+    }
+
     fn device(&self) -> Option<&dyn DeviceExecutable> {
         self.executables[0].device()
     }

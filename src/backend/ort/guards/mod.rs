@@ -12,9 +12,10 @@ use std::{
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::onnx::{GraphProto, ModelProto, NodeProto, TensorProto};
-use crate::export::{OnnxModel, SplitModel};
+use crate::export::{KnownInputs, OnnxModel, SplitModel};
 use crate::spec::Signature;
 use needs::Need;
+pub(super) use needs::is_of_interest;
 use nodes::Writer;
 
 /// The oldest operator set whose operators the guards are.
@@ -42,11 +43,16 @@ struct Fault {
 
 impl Guards {
     /// What a model needs in this ONNX Runtime. `divides_by_zero`: it ends the process when it divides an integer by 0.
+    /// `known`: what is known of the inputs of the nodes [of interest](is_of_interest), where somebody has looked.
     ///
     /// # Errors
     /// [`ErrorKind::ShapeMismatch`] for a size that is always 0, [`ErrorKind::UnsupportedOperation`] for a model that is
     /// too old for the guards that it needs.
-    pub(super) fn of(model: &OnnxModel, divides_by_zero: bool) -> Result<Self> {
+    pub(super) fn of(
+        model: &OnnxModel,
+        divides_by_zero: bool,
+        known: Option<KnownInputs>,
+    ) -> Result<Self> {
         let opset = opset(model.proto());
         let mut guards = Self {
             needs: BTreeMap::new(),
@@ -73,7 +79,7 @@ impl Guards {
         if !nodes.iter().any(|node| is_open(node)) {
             return Ok(guards);
         }
-        let known = model.known_inputs(&is_open);
+        let known = known.unwrap_or_else(|| model.known_inputs(&is_open));
         for (place, node) in nodes.into_iter().enumerate() {
             if needs::is_foreign_and_fragile(node) {
                 guards.all.get_or_insert_with(|| label(node));

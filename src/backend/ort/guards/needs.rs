@@ -39,7 +39,7 @@ pub(super) struct Found {
 /// Behind the last axis of any tensor.
 const END: i64 = i64::MAX;
 
-pub(super) fn is_of_interest(node: &NodeProto) -> bool {
+pub(in crate::backend::ort) fn is_of_interest(node: &NodeProto) -> bool {
     matches!(
         node.op_type(),
         "Attention"

@@ -38,9 +38,10 @@ pub(super) fn bodies(
                 i => loop_state(fact, call.input(i)),
             })?;
             let states = call.node.input.len().saturating_sub(2);
+            let turns = || turns(call, graph).map_or(Size::Unknown, Size::Known);
             let facts = given.into_iter().skip(1).enumerate().map(|(i, fact)| match i < states {
                 true => rank_alone(fact),
-                false => scanned(fact),
+                false => scanned(fact, turns()),
             });
             Ok(Some(facts.collect()))
         }
@@ -49,10 +50,16 @@ pub(super) fn bodies(
             let states = scan_states(call, graph)?;
             let given = run(inference, graph, scope, |_, fact| rank_alone(fact))?;
             let old = call.opset < 9;
+            let axes = ["scan_input_axes", "scan_output_axes"];
+            let is_first = !axes.iter().any(|name| call.has_attribute(name));
+            let steps = || match call.shape(states).and_then(<[Size]>::first) {
+                Some(Size::Known(steps)) if is_first => Size::Known(*steps),
+                _ => Size::Unknown,
+            };
             let facts = given.into_iter().enumerate().map(|(i, fact)| match (old, i < states) {
                 (true, _) => Fact { shape: None, values: None, ..fact },
                 (_, true) => rank_alone(fact),
-                (_, false) => scanned(fact),
+                (_, false) => scanned(fact, steps()),
             });
             Ok(Some(facts.collect()))
         }
@@ -95,10 +102,22 @@ fn loop_state(stated: Fact, first: Option<&Fact>) -> Fact {
     fact
 }
 
-/// One more axis in front: all repetitions together.
-fn scanned(fact: Fact) -> Fact {
-    let shape = fact.shape.map(|shape| vec![Size::Unknown; shape.len() + 1]);
+/// One more axis in front: all repetitions together. A size that is known of the body is that of every repetition.
+fn scanned(fact: Fact, turns: Size) -> Fact {
+    let known = |size: Size| if size.known().is_some() { size } else { Size::Unknown };
+    let is_known = turns.known().is_some();
+    let shape = fact.shape.map(|shape| match is_known {
+        true => [turns].into_iter().chain(shape.into_iter().map(known)).collect(),
+        false => vec![Size::Unknown; shape.len() + 1],
+    });
     Fact { shape, values: None, ..fact }
+}
+
+/// How often a loop is repeated, where nothing but its count ends the loop.
+fn turns(call: &Call<'_>, body: &GraphProto) -> Option<i64> {
+    let &[turns] = call.ints(0)? else { return None };
+    let begins = !call.has(1) || call.ints(1).is_some_and(|condition| condition == [1]);
+    (begins && always_goes_on(body)).then_some(turns.max(0))
 }
 
 fn either(a: Fact, b: Fact) -> Fact {

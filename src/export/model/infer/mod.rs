@@ -2,6 +2,7 @@
 //! the model alone; and what cannot be, refused with node and tensor. A rule that does not know says
 //! nothing: only what is wrong for every consumer is an error.
 
+mod alive;
 mod call;
 pub(super) mod control;
 mod fact;
@@ -9,14 +10,15 @@ mod rules;
 mod types;
 mod values;
 
-use std::collections::HashMap;
+use std::{cell::RefCell, collections::HashMap, rc::Rc};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::model::check::schema;
 use crate::export::model::{tensors, walk};
 use crate::export::onnx::{GraphProto, ModelProto, NodeProto, ValueInfoProto, type_proto};
+pub(crate) use alive::Peak;
 use call::Call;
-pub(super) use fact::{Fact, Size};
+pub(super) use fact::{Fact, Size, Values};
 
 /// The most bytes of one value in a model without weights. Files of a few hundred bytes ask for more.
 const MOST_BYTES: u64 = 4 << 30;
@@ -25,12 +27,47 @@ const MOST_OF_WEIGHTS: u64 = 64;
 /// The largest size along one axis, also beside one of 0.
 const MOST_ALONG: i64 = 1 << 48;
 
+/// Gets a node with what is known of its inputs.
+pub(super) type See<'s> = dyn Fn(&NodeProto, &[Option<&Fact>]) + 's;
+
 /// What is known of every value in the main graph.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidModel`] for nodes that no consumer can run.
 pub(super) fn facts(model: &ModelProto) -> Result<HashMap<String, Fact>> {
     facts_seen(model, &|_, _| {})
+}
+
+/// What is known of every value in the main graph, and the most bytes of values at a time.
+///
+/// # Errors
+/// As [`facts`].
+pub(super) fn facts_and_peak(
+    model: &ModelProto,
+    see: &See<'_>,
+) -> Result<(HashMap<String, Fact>, Peak)> {
+    let peak = RefCell::default();
+    let facts = inferred(model, see, None, Some(&peak))?;
+    Ok((facts, peak.into_inner()))
+}
+
+/// What a run gives for an input.
+#[cfg_attr(not(any(feature = "ort", feature = "tract")), allow(dead_code))]
+pub(super) struct Given {
+    pub(super) sizes: Vec<usize>,
+    /// Where they may decide sizes.
+    pub(super) values: Option<Values>,
+}
+
+/// The most bytes of values at a time, where a run gives this for the inputs by name.
+///
+/// # Errors
+/// As [`facts`].
+#[cfg_attr(not(any(feature = "ort", feature = "tract")), allow(dead_code))]
+pub(super) fn peak(model: &ModelProto, given: Option<&HashMap<&str, Given>>) -> Result<Peak> {
+    let peak = RefCell::default();
+    inferred(model, &|_, _| {}, given, Some(&peak))?;
+    Ok(peak.into_inner())
 }
 
 /// What is known of every value in the main graph. `see` gets each node with what is known of its inputs, those in branches
@@ -42,6 +79,15 @@ pub(super) fn facts_seen(
     model: &ModelProto,
     see: &dyn Fn(&NodeProto, &[Option<&Fact>]),
 ) -> Result<HashMap<String, Fact>> {
+    inferred(model, see, None, None)
+}
+
+fn inferred(
+    model: &ModelProto,
+    see: &dyn Fn(&NodeProto, &[Option<&Fact>]),
+    given: Option<&HashMap<&str, Given>>,
+    peak: Option<&RefCell<Peak>>,
+) -> Result<HashMap<String, Fact>> {
     let Some(graph) = &model.graph else { return Ok(HashMap::new()) };
     let standard = model.opset_import.iter().find(|i| matches!(i.domain(), "" | "ai.onnx"));
     let own = model.functions.iter().map(|f| (f.domain(), f.name())).collect();
@@ -50,12 +96,22 @@ pub(super) fn facts_seen(
     let inference = Inference {
         opset: standard.map(|import| import.version()),
         functions: own,
-        most: MOST_BYTES.saturating_add(weights.saturating_mul(MOST_OF_WEIGHTS)),
+        // Where sizes of a run are given, the sum of all is what counts.
+        most: match given {
+            Some(_) => u64::MAX,
+            None => MOST_BYTES.saturating_add(weights.saturating_mul(MOST_OF_WEIGHTS)),
+        },
         see,
+        peak,
     };
     let mut scope = Scope { outer: None, facts: HashMap::new() };
     for input in &graph.input {
-        let fact = stated(input, true);
+        let mut fact = stated(input, true);
+        if let Some(given) = given.and_then(|given| given.get(input.name())) {
+            let size = |&size: &usize| Size::Known(i64::try_from(size).unwrap_or(i64::MAX));
+            fact.shape = Some(given.sizes.iter().map(size).collect());
+            fact.values = given.values.clone().map(Rc::new);
+        }
         let volume = check_volume(&fact, inference.most);
         volume.map_err(|e| e.on_tensor(walk::short(input.name())))?;
         scope.facts.insert(input.name(), fact);
@@ -102,6 +158,8 @@ struct Inference<'m> {
     most: u64,
     /// Gets each node with what is known of its inputs.
     see: &'m dyn Fn(&NodeProto, &[Option<&Fact>]),
+    /// The most bytes of values of the graphs that were gone through since it was taken.
+    peak: Option<&'m RefCell<Peak>>,
 }
 
 impl Inference<'_> {
@@ -120,6 +178,7 @@ impl Inference<'_> {
                 scope.facts.insert(values.name(), fact);
             }
         }
+        let mut inner = Vec::new();
         for node in &graph.node {
             let facts = self.node(node, scope).map_err(|e| e.in_operation(walk::label(node)))?;
             for (name, fact) in node.output.iter().zip(facts) {
@@ -130,6 +189,14 @@ impl Inference<'_> {
                     |e: Error| e.in_operation(walk::label(node)).on_tensor(walk::short(name));
                 check_volume(&fact, self.most).map_err(named)?;
                 scope.facts.insert(name, fact);
+            }
+            inner.extend(self.peak.map(RefCell::take));
+        }
+        if let Some(peak) = self.peak {
+            let found = alive::most(graph, scope, &inner);
+            let mut peak = peak.borrow_mut();
+            if found.bytes > peak.bytes {
+                *peak = found;
             }
         }
         Ok(())
@@ -175,7 +242,8 @@ fn check_volume(fact: &Fact, most: u64) -> Result<()> {
     }
     // Sizes that are not known are at least 1 somewhere; with a 0 there is nothing.
     let known = shape.iter().filter_map(Size::known);
-    if let Some(size) = known.clone().find(|&size| size > MOST_ALONG) {
+    // Of a run, the sum of all is what counts.
+    if let Some(size) = known.clone().find(|&size| size > MOST_ALONG && most < u64::MAX) {
         return invalid(format!("a size of {size} in {}", fact::list(shape)));
     }
     if known.clone().any(|size| size == 0) {
