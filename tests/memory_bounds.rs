@@ -44,12 +44,15 @@ fn squares(n: Dim, count: usize) -> OnnxModel {
         graph.node("Mul").name(format!("square_{i}")).input(&part).input(&across).build().unwrap()
     };
     let squares: Vec<_> = (0..count).map(square).collect();
-    let sums: Vec<_> =
-        squares.iter().map(|s| s.reduce("ReduceMax", &[0, 1], false).unwrap()).collect();
+    let sums: Vec<_> = squares
+        .iter()
+        .map(|s| s.reduce(accelerant::export::Reduction::Max, &[0, 1]).unwrap())
+        .collect();
     // The first is needed to the end.
     let last =
         sums.iter().rev().chain([&sums[0]]).cloned().reduce(|a, b| a.add(&b).unwrap()).unwrap();
-    let tail = squares.iter().map(|s| s.reduce("ReduceMin", &[0, 1], false).unwrap());
+    let tail =
+        squares.iter().map(|s| s.reduce(accelerant::export::Reduction::Min, &[0, 1]).unwrap());
     let tail = tail.reduce(|a, b| a.add(&b).unwrap()).unwrap();
     graph.output("y", &last.add(&tail).unwrap()).unwrap();
     graph.finish().unwrap()
@@ -111,7 +114,7 @@ fn tract_counts_what_only_the_run_shows() {
     let floats = places.cast(DType::F32).unwrap();
     let across = floats.transpose(&[1, 0]).unwrap();
     let square = floats.mul(&across).unwrap();
-    let y = square.reduce("ReduceMax", &[0, 1], false).unwrap();
+    let y = square.reduce(accelerant::export::Reduction::Max, &[0, 1]).unwrap();
     graph.output("y", &y).unwrap();
     let model = graph.finish().unwrap();
     let backend: Arc<dyn Backend> = Arc::new(accelerant::backend::tract::Tract);
@@ -156,7 +159,9 @@ fn stated_sizes(backend: &Arc<dyn Backend>) {
         let dtype = if operator == "Range" { DType::I64 } else { DType::F32 };
         let made = node.outputs([(dtype, [k()].into())]).build().unwrap();
         let made = made.cast(DType::F32).unwrap();
-        graph.output("y", &made.reduce("ReduceMax", &[0], true).unwrap()).unwrap();
+        graph
+            .output("y", &made.reduce_keepdim(accelerant::export::Reduction::Max, &[0]).unwrap())
+            .unwrap();
         let model = graph.finish().unwrap();
         let module = match InferenceModule::compile(&model, &options(backend)) {
             Ok(module) => module,

@@ -1,6 +1,6 @@
 //! Models of one node that takes long, by its sizes or its turns alone.
 
-use accelerant::backend::BackendKind;
+use accelerant::BackendKind;
 use accelerant::export::OnnxModel;
 use accelerant::export::onnx::{
     self, AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,

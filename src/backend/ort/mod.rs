@@ -400,7 +400,8 @@ mod tests {
         let names: Vec<&str> = split.weights.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["w", "rows"], "those of 1024 bytes and more");
         let level = GraphOptimizationLevel::All;
-        let session = committed(library, split.bytes.clone().into(), &split.weights, &guards, level).unwrap();
+        let session =
+            committed(library, split.bytes.clone().into(), &split.weights, &guards, level).unwrap();
         let (engine, whole) = Ort.build_and_load(&model).unwrap();
         let bound = bound(&model).unwrap();
         let apart = OrtExecutable::new(session, &engine, Checks { guards, bound });

@@ -57,7 +57,7 @@ impl OnnxModel {
             }
             bytes = newer;
         };
-        settled(proto).map_err(|e| e.in_operation(of_file))
+        settled(proto, &|_, _| {}).map_err(|e| e.in_operation(of_file))
     }
 }
 
@@ -86,7 +86,7 @@ fn decode(bytes: Bytes) -> Result<ModelProto> {
 /// Reads a serialized model. `see` gets each node with what is known of its inputs.
 #[cfg(feature = "ort")]
 pub(super) fn from_bytes_seen(bytes: Bytes, see: &See<'_>) -> Result<OnnxModel> {
-    settled(decode(bytes)?, see).map_err(|e| e.in_operation(READ))
+    decode(bytes).and_then(|proto| settled(proto, see)).map_err(|e| e.in_operation(READ))
 }
 
 fn settled(mut proto: ModelProto, see: &See<'_>) -> Result<OnnxModel> {
