@@ -293,7 +293,9 @@ mod tests {
             let overdue = Overdue::default();
             let (end, ended) = mpsc::channel::<()>();
             let start = Instant::now();
-            let work = move || drop(ended.recv_timeout(LONG));
+            let work = move || {
+                let _ = ended.recv_timeout(LONG);
+            };
             let error = limit.apart(&overdue, || (), work).unwrap_err();
             assert_eq!(error.kind(), kind);
             assert!(error.message().contains("still goes on"), "{error}");

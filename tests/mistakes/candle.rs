@@ -88,7 +88,7 @@ fn candle() {
     mistake!(
         page,
         "A range that ends before its start",
-        OptimizeOptions::new().dynamic_batch(8..=1)
+        net.optimize_trt_with(&x, &on_tract().dynamic_batch(8..=1))
     );
     mistake!(
         page,
