@@ -17,13 +17,22 @@ fn inputs() -> (Tensor<2>, Tensor<2>) {
     (Tensor::from_data(TensorData::new(row.to_vec(), [1, row.len()]), &device()), input([1, 8], 1))
 }
 
-/// Compares with Burn's result, which the runners in `others` must not agree with.
+/// Compares with Burn's result, which the runners in `others` must not agree with. tract may refuse the request instead,
+/// where it would lose a NaN.
 fn agree<O: BurnTensors>(name: &str, others: &[Runner], f: impl Fn(Tensor<2>, Tensor<2>) -> O) {
     let runner = if portable() == BackendKind::Tract { Tract } else { OnnxRuntime };
     let options = OptimizeOptions::new().require(portable());
     let forward = |_: &Nothing, (x, y)| f(x, y);
     let fast = Nothing::default().optimize_trt_with(inputs(), forward, &options);
-    let got = host(fast.unwrap_or_else(|e| panic!("{name}: {e}")).forward(inputs()));
+    let fast = fast.unwrap_or_else(|e| panic!("{name}: {e}"));
+    let got = match fast.try_forward(inputs()) {
+        Ok(got) => host(got),
+        Err(e) => {
+            let refused = e.to_string().contains("an input has a NaN, which tract would lose here");
+            assert!(refused && runner == Tract && others.contains(&runner), "{name}: {e}");
+            return;
+        }
+    };
     let expected = host(forward(&Nothing::default(), inputs()));
     let mut pairs = got.iter().zip(&expected);
     let difference = pairs.find_map(|(got, expected)| compare(got, expected, F32).err());
@@ -79,7 +88,7 @@ fn are_numbers_that_an_operation_may_have() {
     agree("added", &[], |_, y| y + f32::NAN);
 }
 
-/// tract 0.23 takes extremes and these functions of the numbers beside the NaN, or of a bound.
+/// tract 0.23 takes extremes and these functions of the numbers beside the NaN, or of a bound. Most are refused then.
 #[test]
 fn are_lost_by_tract() {
     const TRACT: &[Runner] = &[Tract];
