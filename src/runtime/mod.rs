@@ -5,6 +5,7 @@ pub(crate) mod calibration;
 #[cfg(any(feature = "burn", feature = "candle"))]
 mod check;
 mod compile;
+mod flavors;
 pub(crate) mod generate;
 mod limited;
 mod live;
