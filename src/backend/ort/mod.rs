@@ -108,11 +108,33 @@ fn build(model: &OnnxModel) -> Result<(Engine, Session, Guards)> {
     refused::check(model.proto())?;
     let guards = guards(model, library)?;
     let bytes = model.to_bytes();
-    let (session, guards) = session(library, model, Some(&bytes), guards)?;
+    let (bytes, session, guards) = match session(library, model, Some(&bytes), guards) {
+        Ok((session, guards)) => (bytes, session, guards),
+        Err(error) => with_other_branches(library, model)?.ok_or(error)?,
+    };
     let signature = model.signature().clone();
     let version = library.version.to_string();
     let engine = Engine::new(BackendKind::Ort, version, "cpu", signature, start.elapsed(), bytes);
     Ok((engine.just_built(), session, guards))
+}
+
+/// A session of a model that ONNX Runtime refuses as it is. A branch that is not taken may not fit the sizes that are bound, and
+/// ONNX Runtime finds that out before a run. Known branches are taken, or the sizes are left open.
+fn with_other_branches(
+    library: &Library,
+    model: &OnnxModel,
+) -> Result<Option<(Vec<u8>, Session, Guards)>> {
+    let taken = model.with_known_branches()?;
+    let open = taken.as_ref().unwrap_or(model).with_open_sizes();
+    for other in taken.into_iter().chain(open) {
+        let bytes = other.to_bytes();
+        if let Ok((session, guards)) =
+            session(library, &other, Some(&bytes), guards(&other, library)?)
+        {
+            return Ok(Some((bytes, session, guards)));
+        }
+    }
+    Ok(None)
 }
 
 /// What guards a model. An engine holds the model without it.

@@ -104,7 +104,7 @@ fn settled(mut proto: ModelProto) -> Result<OnnxModel> {
         normalize::order::name_nodes_apart(graph);
         normalize::sizes::name_sizes(graph)?
     };
-    let facts = infer::facts(&proto)?;
+    let facts = infer::facts_of_file(&proto)?;
     let signature = normalize::signature::settle(&mut proto, &facts)?;
     let fixed = Default::default();
     Ok(OnnxModel {

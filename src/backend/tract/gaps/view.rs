@@ -1,6 +1,6 @@
 //! Everything that is known of the values of a graph before a run: element types, sizes and constants. No rules.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::export::onnx::{
     self, AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto, type_proto,
@@ -14,6 +14,8 @@ pub(in crate::backend::tract) struct View<'g> {
     types: HashMap<&'g str, DType>,
     constants: HashMap<&'g str, &'g TensorProto>,
     shapes: Option<&'g Shapes>,
+    /// Values that follow from constants and the sizes of others.
+    sized: HashSet<&'g str>,
 }
 
 /// Sizes of values by name; `None` for one that is open.
@@ -46,19 +48,54 @@ impl<'g> View<'g> {
             {
                 view.constants.insert(output, value);
             }
-            let dtype = view.output_type(node);
-            for (i, output) in node.output.iter().enumerate() {
-                let dtype = match (node.op_type(), i) {
-                    ("TopK" | "MaxPool", 1) => Some(DType::I64),
-                    ("Dropout", 1) => Some(DType::Bool),
-                    _ => dtype,
-                };
+            if view.follows_from_sizes(node) {
+                view.sized.extend(node.output.iter().map(String::as_str));
+            }
+            let dtypes = view.output_types(node);
+            for (output, dtype) in node.output.iter().zip(dtypes) {
                 if let Some(dtype) = dtype {
                     view.types.insert(output, dtype);
                 }
             }
         }
         view
+    }
+
+    fn follows_from_sizes(&self, node: &NodeProto) -> bool {
+        let mut inputs = node.input.iter().filter(|name| !name.is_empty());
+        match node.op_type() {
+            "Constant" | "Shape" | "Size" => true,
+            "If" | "Loop" | "Scan" => false,
+            _ => inputs.all(|name| {
+                self.constants.contains_key(name.as_str()) || self.sized.contains(name.as_str())
+            }),
+        }
+    }
+
+    /// Whether a node's input follows from constants and sizes alone.
+    pub(in crate::backend::tract) fn is_sized(&self, node: &NodeProto, input: usize) -> bool {
+        let name = node.input.get(input).map_or("", String::as_str);
+        name.is_empty() || self.constants.contains_key(name) || self.sized.contains(name)
+    }
+
+    fn output_types(&self, node: &NodeProto) -> Vec<Option<DType>> {
+        let body = match node.op_type() {
+            "If" => attribute(node, "then_branch"),
+            "Scan" => attribute(node, "body"),
+            _ => None,
+        };
+        if let Some(body) = body.and_then(|body| body.g.as_ref()) {
+            let view = self.with(body);
+            let types = |value: &ValueInfoProto| view.types.get(value.name()).copied();
+            return body.output.iter().map(types).collect();
+        }
+        let dtype = self.output_type(node);
+        let others = |i: usize| match (node.op_type(), i) {
+            ("TopK" | "MaxPool", 1) => Some(DType::I64),
+            ("Dropout", 1) => Some(DType::Bool),
+            _ => dtype,
+        };
+        (0..node.output.len()).map(others).collect()
     }
 
     fn output_type(&self, node: &NodeProto) -> Option<DType> {

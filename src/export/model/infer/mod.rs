@@ -25,12 +25,21 @@ const MOST_OF_WEIGHTS: u64 = 64;
 /// The largest size along one axis, also beside one of 0.
 const MOST_ALONG: i64 = 1 << 48;
 
-/// What is known of every value in the main graph.
+/// What is known of every value in the main graph. A branch may be one that the sizes of the inputs do not fit, if the other
+/// one fits.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidModel`] for nodes that no consumer can run.
 pub(super) fn facts(model: &ModelProto) -> Result<HashMap<String, Fact>> {
     facts_seen(model, &|_, _| {})
+}
+
+/// What is known of every value in the main graph of a file, in which both branches must fit.
+///
+/// # Errors
+/// As [`facts`].
+pub(super) fn facts_of_file(model: &ModelProto) -> Result<HashMap<String, Fact>> {
+    found(model, true, &|_, _| {})
 }
 
 /// What is known of every value in the main graph. `see` gets each node with what is known of its inputs, those in branches
@@ -42,6 +51,14 @@ pub(super) fn facts_seen(
     model: &ModelProto,
     see: &dyn Fn(&NodeProto, &[Option<&Fact>]),
 ) -> Result<HashMap<String, Fact>> {
+    found(model, false, see)
+}
+
+fn found(
+    model: &ModelProto,
+    both_branches: bool,
+    see: &dyn Fn(&NodeProto, &[Option<&Fact>]),
+) -> Result<HashMap<String, Fact>> {
     let Some(graph) = &model.graph else { return Ok(HashMap::new()) };
     let standard = model.opset_import.iter().find(|i| matches!(i.domain(), "" | "ai.onnx"));
     let own = model.functions.iter().map(|f| (f.domain(), f.name())).collect();
@@ -51,6 +68,7 @@ pub(super) fn facts_seen(
         opset: standard.map(|import| import.version()),
         functions: own,
         most: MOST_BYTES.saturating_add(weights.saturating_mul(MOST_OF_WEIGHTS)),
+        both_branches,
         see,
     };
     let mut scope = Scope { outer: None, facts: HashMap::new() };
@@ -100,6 +118,8 @@ struct Inference<'m> {
     functions: std::collections::HashSet<(&'m str, &'m str)>,
     /// The most bytes of one value.
     most: u64,
+    /// Whether a branch that does not fit is an error beside one that fits.
+    both_branches: bool,
     /// Gets each node with what is known of its inputs.
     see: &'m dyn Fn(&NodeProto, &[Option<&Fact>]),
 }
