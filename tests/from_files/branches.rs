@@ -95,3 +95,34 @@ fn a_run_decides_and_sizes_fit_one_branch() {
         assert_eq!(got, expected);
     }
 }
+
+/// Within the branch that is not taken, a bound size decides for a rank that does not fit.
+#[test]
+fn sizes_decide_within_a_branch_that_is_not_taken() {
+    let mut file = File::new(18);
+    let which = file.input("which", DType::Bool, &[]);
+    let input = file.input("x", DType::F32, &["n", "m"]);
+    let weight = HostTensor::from_vec([3, 3], vec![1f32; 9]).unwrap();
+    let weight = file.weight("w", weight);
+    let fits = file.within("fits").body_of("Neg", &input, &[]);
+    let mut other = file.within("other");
+    let shape = other.node("Shape", &[&input]);
+    let first = other.weight("first", HostTensor::scalar(0i64));
+    let size = other.node("Gather", &[&shape, &first]);
+    let two = other.weight("two", HostTensor::scalar(2i64));
+    let is_two = other.node("Equal", &[&size, &two]);
+    let higher = other.within("higher").body_of("Unsqueeze", &input, &[0]);
+    let same = other.within("same").body_of("Identity", &input, &[]);
+    let inner = [("then_branch", higher), ("else_branch", same)];
+    let chosen = other.node_with("If", &[&is_two], &inner);
+    let product = other.node("Gemm", &[&chosen, &weight]);
+    let other = Stated::Graph(Box::new(other.body(&[&product])));
+    let branches = [("then_branch", fits), ("else_branch", other)];
+    let y = file.node_with("If", &[&which], &branches);
+    let model = file.read_open(&y, DType::F32, &["n", "m"]);
+    let model = model.bind("n", 2..=2).unwrap().bind("m", 3..=3).unwrap();
+    let (x, expected) = x();
+    if let Some(got) = runs("within a branch", &model, &[HostTensor::scalar(true), x]) {
+        assert_eq!(got, expected);
+    }
+}

@@ -17,6 +17,7 @@ mod for_tract;
 mod forms;
 mod on_tract;
 mod on_tract_numbers;
+mod on_tract_scalars;
 mod torch;
 #[cfg(feature = "tensorrt-rtx")]
 mod types;

@@ -125,8 +125,8 @@ fn with_other_branches(
     model: &OnnxModel,
 ) -> Result<Option<(Vec<u8>, Session, Guards)>> {
     let taken = model.with_known_branches()?;
-    let open = taken.as_ref().unwrap_or(model).with_open_sizes();
-    for other in taken.into_iter().chain(open) {
+    let open = [taken.as_ref(), Some(model)].map(|model| model?.with_open_sizes());
+    for other in taken.into_iter().chain(open.into_iter().flatten()) {
         let bytes = other.to_bytes();
         if let Ok((session, guards)) =
             session(library, &other, Some(&bytes), guards(&other, library)?)

@@ -7,6 +7,7 @@ mod doubles;
 mod far;
 mod half;
 mod places;
+mod scalars;
 mod sums;
 
 use super::gaps::view::{View, attribute};
@@ -26,14 +27,16 @@ pub(super) fn rewrite(graph: &mut GraphProto, opset: i64, outer: &View<'_>) {
     let known = graph.clone();
     let view = outer.with(&known);
     let mut nodes = Vec::with_capacity(known.node.len());
-    for (i, node) in std::mem::take(&mut graph.node).into_iter().enumerate() {
+    for (i, mut node) in std::mem::take(&mut graph.node).into_iter().enumerate() {
         let mut made = Made {
             prefix: format!("{}.{i}", node.output.first().map_or("", String::as_str)),
             nodes: Vec::new(),
         };
-        match made.write(&node, opset, &view) {
-            Some(()) => nodes.append(&mut made.nodes),
-            None => nodes.push(node),
+        made.scalars(&mut node, &view);
+        let written = made.write(&node, opset, &view);
+        nodes.append(&mut made.nodes);
+        if written.is_none() {
+            nodes.push(node);
         }
     }
     for node in &mut nodes {
@@ -50,6 +53,7 @@ pub(super) fn needs_sizes(graph: &GraphProto, view: &View<'_>) -> bool {
     graph.node.iter().any(|node| {
         sums::is_wide_product(node, &view)
             || sums::is_sum(node)
+            || !scalars::taken(node).is_empty()
             || places::is_computed_slice(node, &view)
     })
 }
