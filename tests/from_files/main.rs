@@ -18,6 +18,7 @@ mod forms;
 mod on_tract;
 mod on_tract_numbers;
 mod on_tract_scalars;
+mod on_tract_sizes;
 mod torch;
 #[cfg(feature = "tensorrt-rtx")]
 mod types;

@@ -106,6 +106,7 @@ fn prepared(model: &OnnxModel, signature: &Signature) -> ModelProto {
         let standard = |domain: &str| domain.is_empty() || domain == "ai.onnx";
         let opset = proto.opset_import.iter().find(|import| standard(import.domain()));
         rewrite::rewrite(graph, opset.map_or(0, |import| import.version()), &View::of(&sizes));
+        rewrite::count_outputs(graph, &View::default());
         graph.value_info.clear();
         rename(graph);
     }

@@ -8,14 +8,17 @@ mod far;
 mod half;
 mod places;
 mod scalars;
+mod sizes;
 mod sums;
 
 use super::gaps::view::{View, attribute};
 use crate::export::onnx::{self, Attribute, GraphProto, NodeProto};
 use crate::spec::DType;
 use crate::tensor::HostTensor;
+use sizes::divides_signed;
 
 pub(super) use half::widen;
+pub(super) use sizes::count_outputs;
 pub(super) use places::{is_computed_slice, slices_by_gathering};
 pub(super) use sums::{is_wide_product, multiplies_integers, sums_integers, sums_nothing};
 
@@ -98,6 +101,7 @@ impl Made {
                 return self.cast(node, dtype?, to);
             }
             "CastLike" => return self.cast(node, dtype?, view.dtype(node, 1)?),
+            "Div" | "Mod" if divides_signed(node, view) => self.divided(node),
             "GatherND" | "ScatterND" if has_negative(view, node) => self.from_the_start(node),
             "OneHot" => return self.one_hot(node, dtype?, opset, view),
             "Slice" if slices_by_gathering(node, view).is_some() => {
