@@ -43,6 +43,8 @@ impl Made {
                 let positive = self.op("GreaterOrEqual", &[&x, &zero], &[]);
                 self.last(node, "Where", &[&positive, &above, &below]);
             }
+            // What follows from sizes is a number behind a CastLike, and is an expression behind a Cast.
+            DType::I64 if from == DType::I64 && node.op_type() == "CastLike" => return None,
             DType::I64 if from == DType::I64 => self.last(node, "Identity", &[&x]),
             DType::I64 => self.last_counted(node, &x),
             _ => return None,
