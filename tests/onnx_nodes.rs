@@ -260,7 +260,11 @@ fn cases_of_onnx_on_every_backend() {
 /// The counts as a document.
 fn table(folder: &Path, count: usize, columns: &[Column]) -> String {
     let mut text = String::from(HEAD);
-    let _ = writeln!(text, "{count} cases have inputs and outputs of types that this crate has.\n");
+    let version = std::fs::read_to_string(folder.join("version")).unwrap_or_default();
+    let _ = writeln!(
+        text,
+        "{count} cases of onnx {version} have inputs and outputs of types that this crate has.\n"
+    );
     let _ = writeln!(
         text,
         "| backend | right | read by the parser | refused | differs from ONNX as ONNX Runtime itself does | wrong |"

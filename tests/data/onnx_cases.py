@@ -195,6 +195,7 @@ def main(folder):
         (folder / f"{name}.onnx").write_bytes(model.SerializeToString())
         rows.append("\t".join([name, str(rtol), str(atol), *tensors]))
     (folder / "cases.tsv").write_text("\n".join(rows) + "\n")
+    (folder / "version").write_text(onnx.__version__)
     (folder / "others.tsv").write_text("\n".join(others) + "\n")
     print(f"{len(rows)} cases")
 

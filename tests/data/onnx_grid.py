@@ -16,7 +16,9 @@ RTOL, ATOL = 1e-3, 1e-7
 # tract computes Sigmoid and Tanh by one fraction of polynomials in 32-bit floats: right to five roundings of 1,
 # 5 * 2**-23 or 6e-7, however small the result. Gates are sums of two such factors; Gelu has half of one, times its
 # input, of up to 40 here; Mish loses the last bits of a small one.
-SLACK = {"Sigmoid": 6e-7, "test_gru": 1.2e-6, "gru": 1.2e-6, "lstm": 1.2e-6, "rnn": 1.2e-6, "Mish": 1e-6, "Gelu_tanh": 1.2e-5}
+# The attention's expected values come from numpy's 16-bit floats, two roundings of 2**-12 from the exact ones, and tract's
+# are one rounding away on the other side.
+SLACK = {"test_attention_4d_causal_fp16_expanded": 2.5e-4, "Sigmoid": 6e-7, "test_gru": 1.2e-6, "gru": 1.2e-6, "lstm": 1.2e-6, "rnn": 1.2e-6, "Mish": 1e-6, "Gelu_tanh": 1.2e-5}
 
 
 def absolute(name, atol=ATOL):

@@ -109,8 +109,17 @@ impl File {
         name
     }
 
-    /// The file with this output, read from its bytes.
-    pub(crate) fn read(mut self, output: &str, dtype: DType, dims: &[&str]) -> OnnxModel {
+    /// The file with this output, read from its bytes, with the range that `batch` may have.
+    pub(crate) fn read(self, output: &str, dtype: DType, dims: &[&str]) -> OnnxModel {
+        let model = self.read_open(output, dtype, dims);
+        match model.signature().inputs[0].shape.is_dynamic() {
+            true => model.bind("batch", 1..=4).unwrap(),
+            false => model,
+        }
+    }
+
+    /// The file with this output, read from its bytes. Its sizes are open.
+    pub(crate) fn read_open(mut self, output: &str, dtype: DType, dims: &[&str]) -> OnnxModel {
         let dim = |dim: &&str| match dim.parse() {
             Ok(size) => Dim::Fixed(size),
             Err(_) => Dim::dynamic(*dim, 1..=4).unwrap(),
@@ -127,11 +136,7 @@ impl File {
             graph: Some(self.graph),
             ..Default::default()
         };
-        let model = OnnxModel::from_bytes(model.encode_to_vec()).unwrap();
-        match model.signature().inputs[0].shape.is_dynamic() {
-            true => model.bind("batch", 1..=4).unwrap(),
-            false => model,
-        }
+        OnnxModel::from_bytes(model.encode_to_vec()).unwrap()
     }
 }
 

@@ -5,6 +5,8 @@
 #![cfg(feature = "tract")]
 
 mod bodies;
+#[cfg(feature = "ort")]
+mod branches;
 #[path = "../common/mod.rs"]
 mod common;
 #[cfg(feature = "tensorrt-rtx")]
@@ -13,7 +15,13 @@ mod file;
 mod fixes;
 mod for_tract;
 mod forms;
+mod on_tract;
+mod on_tract_numbers;
+mod on_tract_scalars;
+mod on_tract_sizes;
 mod torch;
+#[cfg(feature = "tensorrt-rtx")]
+mod types;
 
 use accelerant::Engine;
 use accelerant::Registry;

@@ -61,9 +61,14 @@ fn small_constants_that_are_stretched_to_a_large_value_stay_computed() {
     let places = file.ints(&[0; 4096]);
     let condition = file.node("Equal", &[&column, &column]);
     for _ in 0..40 {
-        file.node("Add", &[&column, &row]);
-        file.node("Where", &[&condition, &row, &row]);
-        file.node("Gather", &[&row, &places]);
+        let stretched = [
+            file.node("Add", &[&column, &row]),
+            file.node("Where", &[&condition, &row, &row]),
+            file.node("Gather", &[&row, &places]),
+        ];
+        for value in stretched {
+            file.output(&value, DType::F32, &[4096.into(), 4096.into()]);
+        }
     }
     let table = file.node("Add", &[&column, &row]);
     let product = file.node("MatMul", &[&x, &table]);

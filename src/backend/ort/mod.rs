@@ -110,7 +110,11 @@ fn build(model: &OnnxModel) -> Result<(Engine, Session, Checks)> {
     let mut bound = bound(model)?;
     let guards = guards(model, library, None)?;
     let bytes = Bytes::from(model.to_bytes());
-    let (session, guards) = session(library, model, Some(&bytes), guards)?;
+    let (bytes, session, guards) = match session(library, model, Some(&bytes), guards) {
+        Ok((session, guards)) => (bytes, session, guards),
+        Err(error) if error.is_stop() => return Err(error),
+        Err(error) => with_other_branches(library, model)?.ok_or(error)?,
+    };
     bound.watch(model.signature(), || model.proto().clone());
     let signature = model.signature().clone();
     let version = library.version.to_string();
@@ -126,6 +130,25 @@ fn bound(model: &OnnxModel) -> Result<MemoryBound> {
 struct Checks {
     guards: Guards,
     bound: MemoryBound,
+}
+
+/// A session of a model that ONNX Runtime refuses as it is. A branch that is not taken may not fit the sizes that are bound, and
+/// ONNX Runtime finds that out before a run. Known branches are taken, or the sizes are left open.
+fn with_other_branches(
+    library: &'static Library,
+    model: &OnnxModel,
+) -> Result<Option<(Bytes, Session, Guards)>> {
+    let taken = model.with_known_branches()?;
+    let open = [taken.as_ref(), Some(model)].map(|model| model?.with_open_sizes());
+    for other in taken.into_iter().chain(open.into_iter().flatten()) {
+        let bytes = Bytes::from(other.to_bytes());
+        if let Ok((session, guards)) =
+            session(library, &other, Some(&bytes), guards(&other, library, None)?)
+        {
+            return Ok(Some((bytes, session, guards)));
+        }
+    }
+    Ok(None)
 }
 
 /// What guards a model. An engine holds the model without it.

@@ -34,7 +34,7 @@ pub(super) fn compile(model: &OnnxModel, signature: &Signature) -> Result<Plan> 
     if let Some(refusal) = refused_nodes.into_iter().next() {
         return Err(refusal.reason);
     }
-    let proto = guarded(ErrorKind::Build, || prepared(model.proto(), signature))?;
+    let proto = guarded(ErrorKind::Build, || prepared(model, signature))?;
     let facts = signature.inputs.iter().map(fact_of).collect::<Result<Vec<_>>>()?;
     match guarded(ErrorKind::Build, || plan(&proto, &facts)) {
         Ok(Ok(plan)) => Ok(plan),
@@ -95,15 +95,18 @@ fn plan(proto: &ModelProto, facts: &[Fact]) -> TractResult<Plan> {
 
 /// The graph as tract reads it best: what tract gets wrong in other operators, a name of its own for each node, the inputs alone that are no weights, and
 /// nothing said of sizes, which tract finds by itself and believes before it looks.
-fn prepared(proto: &ModelProto, signature: &Signature) -> ModelProto {
-    let mut proto = proto.clone();
+fn prepared(model: &OnnxModel, signature: &Signature) -> ModelProto {
+    let mut proto = model.for_consumer().unwrap_or_else(|| model.proto().clone());
+    let graph = proto.graph.iter().find(|graph| rewrite::needs_sizes(graph, &View::default()));
+    let sizes = graph.map(|_| model.known_shapes()).unwrap_or_default();
     if let Some(graph) = &mut proto.graph {
         let known: HashSet<&str> = signature.inputs.iter().map(|spec| &*spec.name).collect();
         graph.input.retain(|input| known.contains(input.name()));
         rewrite::widen(graph, &View::default());
         let standard = |domain: &str| domain.is_empty() || domain == "ai.onnx";
         let opset = proto.opset_import.iter().find(|import| standard(import.domain()));
-        rewrite::rewrite(graph, opset.map_or(0, |import| import.version()), &View::default());
+        rewrite::rewrite(graph, opset.map_or(0, |import| import.version()), &View::of(&sizes));
+        rewrite::count_outputs(graph, &View::default());
         graph.value_info.clear();
         rename(graph);
     }

@@ -21,6 +21,7 @@ mod open;
 mod pair;
 mod sizes;
 mod tensors;
+mod unread;
 mod walk;
 mod write;
 

@@ -79,6 +79,20 @@ impl OnnxModel {
         self.map_symbol(symbol, |known| known.tuned_for(sizes))
     }
 
+    /// The model with all sizes of its inputs and outputs left open; `None` where it has no branches that could want other
+    /// sizes than those that are [bound](Self::bind).
+    #[cfg(feature = "ort")]
+    pub(crate) fn with_open_sizes(&self) -> Option<Self> {
+        let mut open = self.clone();
+        let graph = open.proto.graph.as_mut()?;
+        if !graph.node.iter().any(|node| node.op_type() == "If") {
+            return None;
+        }
+        graph.value_info.clear();
+        normalize::sizes::open(graph);
+        Some(open)
+    }
+
     fn expect_symbol(&self, name: &str) -> Result<&Symbol> {
         let dims = self.signature.inputs.iter().flat_map(|spec| spec.shape.dims());
         let symbols: Vec<&Symbol> = dims.filter_map(Dim::symbol).collect();

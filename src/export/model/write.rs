@@ -4,7 +4,7 @@ use std::path::Path;
 
 use prost::Message;
 
-use super::{OnnxModel, SplitModel, encode, normalize, pair};
+use super::{OnnxModel, SplitModel, encode, normalize, pair, unread};
 use crate::error::Result;
 use crate::export::onnx::{self, ModelProto, TensorProto};
 #[cfg(feature = "ort")]
@@ -51,32 +51,36 @@ impl OnnxModel {
     }
 
     /// The serialized model with its weights, for a consumer. A name of a size that not every consumer reads, such as one
-    /// with a space, becomes another name (`size_0`). Nothing else changes.
+    /// with a space, becomes another name (`size_0`). Weights that nothing reads are left out. Nothing else changes.
     pub fn to_bytes(&self) -> Vec<u8> {
         self.to_bytes_with(|_| {})
     }
 
     /// The serialized model after a change, as [`to_bytes`](Self::to_bytes).
     pub(crate) fn to_bytes_with(&self, change: impl FnOnce(&mut ModelProto)) -> Vec<u8> {
-        let renamed = normalize::sizes::plain_names(&self.proto);
-        let mut proto = renamed.unwrap_or_else(|| self.proto.clone());
+        let mut proto = self.for_consumer().unwrap_or_else(|| self.proto.clone());
         change(&mut proto);
         encode::to_vec(&proto)
+    }
+
+    /// The model as consumers get it; `None` where it is as it should be.
+    pub(crate) fn for_consumer(&self) -> Option<ModelProto> {
+        let renamed = normalize::sizes::plain_names(&self.proto);
+        unread::without(renamed.as_ref().unwrap_or(&self.proto)).or(renamed)
     }
 
     /// Whether [`to_bytes`](Self::to_bytes) gives these bytes, which is found without a copy of the weights.
     #[cfg(feature = "ort")]
     pub(crate) fn is_written_as(&self, bytes: &[u8]) -> bool {
-        match normalize::sizes::plain_names(&self.proto) {
-            Some(renamed) => encode::is_written_as(&renamed, bytes),
+        match self.for_consumer() {
+            Some(changed) => encode::is_written_as(&changed, bytes),
             None => encode::is_written_as(&self.proto, bytes),
         }
     }
 
     /// The model and its larger weights apart, for a consumer, as [`to_bytes`](Self::to_bytes).
     pub fn split(&self) -> SplitModel {
-        let renamed = normalize::sizes::plain_names(&self.proto);
-        let mut proto = renamed.unwrap_or_else(|| self.proto.clone());
+        let mut proto = self.for_consumer().unwrap_or_else(|| self.proto.clone());
         let weights = take_weights(&mut proto, |_| {});
         SplitModel { bytes: proto.encode_to_vec(), weights }
     }
@@ -91,8 +95,7 @@ impl OnnxModel {
     /// file is there.
     #[cfg(feature = "ort")]
     pub(crate) fn split_with(&self, change: impl FnOnce(&mut ModelProto)) -> SplitModel {
-        let renamed = normalize::sizes::plain_names(&self.proto);
-        let mut proto = renamed.unwrap_or_else(|| self.proto.clone());
+        let mut proto = self.for_consumer().unwrap_or_else(|| self.proto.clone());
         change(&mut proto);
         let weights = take_weights(&mut proto, |tensor| {
             tensor.data_location = Some(DataLocation::External as i32);

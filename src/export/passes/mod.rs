@@ -31,6 +31,8 @@ trait Pass {
 
 /// The passes for one target, in order.
 struct Pipeline<'a> {
+    /// What goes before all else, in the graph and in the bodies of branches and loops.
+    first: Vec<Box<dyn Pass>>,
     /// Passes that let the others find layers. Alone they are no reason to change a model.
     canonical: Vec<Box<dyn Pass>>,
     /// Passes for the graph and for the bodies of branches and loops.
@@ -53,21 +55,31 @@ const OLDEST_OPSET_OF_FORMS: i64 = 13;
 impl<'a> Pipeline<'a> {
     /// The precision alone.
     fn only(precise: Option<Precise<'a>>) -> Self {
-        Self { canonical: Vec::new(), fixes: Vec::new(), precise, forms: Vec::new() }
+        Self {
+            first: Vec::new(),
+            canonical: Vec::new(),
+            fixes: Vec::new(),
+            precise,
+            forms: Vec::new(),
+        }
     }
 
     /// The passes that a graph of an operator set needs for a target.
     ///
     /// The order has reasons:
-    /// 1. Roundabout forms are written plainly first, since other passes would not find layers with weights behind an
+    /// 1. What nothing reads goes first, since a pass would look at it.
+    /// 2. Roundabout forms are written plainly first, since other passes would not find layers with weights behind an
     ///    `Identity`: constants, then shapes that depend on constants, then views.
-    /// 2. Fixes come next. A fix finds a fault in the form that the model has, and a form decides by what will be computed.
-    /// 3. The precision stands between, since forms are chosen by type.
-    /// 4. Among the forms, weights are turned first, since the weights of linear layers are put together. Linear layers come
+    /// 3. Fixes come next. A fix finds a fault in the form that the model has, and a form decides by what will be computed.
+    /// 4. The precision stands between, since forms are chosen by type.
+    /// 5. Among the forms, weights are turned first, since the weights of linear layers are put together. Linear layers come
     ///    next, since they divide and turn what they give. Keys are padded where the heads were turned. Rows come last, since
     ///    they begin at the feed-forward networks in parts, and are cut off before the padded keys.
     fn for_target(target: Target, opset: i64, precise: Option<Precise<'a>>) -> Self {
         let mut passes = Self::only(precise);
+        if opset >= OLDEST_OPSET && target.reader() != Reader::OnnxRuntime {
+            passes.first.push(Box::new(fixes::UnreadNodes));
+        }
         if opset >= OLDEST_OPSET && target.reader() == Reader::TensorRt {
             passes.canonical.push(Box::new(canonical::Identities));
             passes.canonical.push(Box::new(canonical::KnownValues));
@@ -77,7 +89,7 @@ impl<'a> Pipeline<'a> {
             passes.fixes.push(Box::new(fixes::GuardedSoftmax));
             passes.fixes.push(Box::new(fixes::GatedActivation));
             passes.fixes.push(Box::new(fixes::BoundsInOrder));
-            passes.fixes.push(Box::new(fixes::EdgesOfAverages(target)));
+            passes.fixes.push(Box::new(fixes::EdgesOfWindows(target)));
             passes.fixes.push(Box::new(fixes::StatedOutputs));
             passes.fixes.push(Box::new(fixes::GroupedConvTranspose(target)));
             passes.fixes.push(Box::new(fixes::GroupNormOfOneGroup(target)));
@@ -93,6 +105,7 @@ impl<'a> Pipeline<'a> {
             passes.fixes.push(Box::new(fixes::tract::GemmOfOtherTypes(target)));
             passes.fixes.push(Box::new(fixes::tract::RecurrentLayers(target)));
             passes.fixes.push(Box::new(fixes::tract::SlicesInSteps(target)));
+            passes.fixes.push(Box::new(fixes::tract::SlicesBeyond(target)));
         }
         if opset >= OLDEST_OPSET_OF_FORMS && target.compute_capability() == Some(90) {
             passes.canonical.push(Box::new(canonical::RowsInOrder(target)));
@@ -116,11 +129,12 @@ impl<'a> Pipeline<'a> {
             return Ok(0);
         }
         progress::phase(Phase::Passes, || {
+            let left_out = everywhere(&self.first, graph)?;
             let before = (!self.canonical.is_empty()).then(|| graph.clone());
             for pass in &self.canonical {
                 apply(&**pass, graph)?;
             }
-            let mut all = self.fix(graph)?;
+            let mut all = everywhere(&self.fixes, graph)?;
             if let Some(precise) = &self.precise {
                 all += apply(precise, graph)?;
             }
@@ -131,25 +145,25 @@ impl<'a> Pipeline<'a> {
                 Some(before) if all == 0 => *graph = before,
                 _ => {}
             }
-            Ok(all)
+            Ok(left_out + all)
         })
-    }
-
-    /// Runs the fixes on all bodies within a graph, and on itself.
-    fn fix(&self, graph: &mut Graph) -> Result<usize> {
-        if self.fixes.is_empty() {
-            return Ok(0);
-        }
-        let mut all = graph.change_bodies(&mut |body| self.fix(body))?;
-        for pass in &self.fixes {
-            all += apply(&**pass, graph)?;
-        }
-        Ok(all)
     }
 
     fn is_empty(&self) -> bool {
         self.fixes.is_empty() && self.precise.is_none() && self.forms.is_empty()
     }
+}
+
+/// Runs passes on all bodies within a graph, and on itself.
+fn everywhere(passes: &[Box<dyn Pass>], graph: &mut Graph) -> Result<usize> {
+    if passes.is_empty() {
+        return Ok(0);
+    }
+    let mut all = graph.change_bodies(&mut |body| everywhere(passes, body))?;
+    for pass in passes {
+        all += apply(&**pass, graph)?;
+    }
+    Ok(all)
 }
 
 /// Runs one pass, and checks what it leaves.
@@ -208,6 +222,23 @@ impl OnnxModel {
             0 => Ok(self.clone().written_for(target)),
             _ => Ok(self.in_form(graph.into_model(target))),
         }
+    }
+
+    /// The model with the branches that are known to be taken in the place of their `If`; `None` where no branch is known.
+    ///
+    /// ONNX Runtime takes branches as they are, but for one that is not taken and does not fit the sizes that are bound.
+    #[cfg(feature = "ort")]
+    pub(crate) fn with_known_branches(&self) -> Result<Option<Self>> {
+        let nodes = self.proto().graph.iter().flat_map(|graph| &graph.node);
+        if !nodes.into_iter().any(|node| node.is("If")) {
+            return Ok(None);
+        }
+        let mut graph = Graph::of(self);
+        let passes: [Box<dyn Pass>; 1] = [Box::new(fixes::KnownBranches)];
+        Ok(match everywhere(&passes, &mut graph)? {
+            0 => None,
+            _ => Some(self.in_form(graph.into_model(Target::onnx_runtime()))),
+        })
     }
 
     /// The model in the form for [a target](Self::for_target), in another precision. Inputs and outputs keep their types. The

@@ -87,7 +87,7 @@ impl Guards {
             if !is_open(node) {
                 continue;
             }
-            let found = needs::of(node, known.of(node), divides_by_zero)
+            let found = needs::of(node, opset, known.of(node), divides_by_zero)
                 .map_err(|e| e.in_operation(label(node)))?;
             for symbol in found.symbols {
                 guards.symbols.entry(symbol).or_insert_with(|| label(node));

@@ -27,6 +27,8 @@ pub(super) enum Axes {
     Each(Vec<i64>),
     /// From one up to another, without it.
     Span(i64, i64),
+    /// The one that an input of the node names when it runs.
+    Named(usize),
 }
 
 /// The needs of a node that nothing shows to be met, and the symbols of inputs that meet the others.
@@ -35,6 +37,9 @@ pub(super) struct Found {
     pub(super) needs: Vec<Need>,
     pub(super) symbols: Vec<String>,
 }
+
+/// The operator set in which the axis of a `DFT` became an input, and the last one if it is left out.
+const DFT_AXIS_IS_AN_INPUT: i64 = 20;
 
 /// Behind the last axis of any tensor.
 const END: i64 = i64::MAX;
@@ -84,14 +89,19 @@ pub(super) fn is_foreign_and_fragile(node: &NodeProto) -> bool {
 ///
 /// # Errors
 /// [`ErrorKind::ShapeMismatch`] for a size that is always too small.
-pub(super) fn of(node: &NodeProto, known: &[KnownInput], divides_by_zero: bool) -> Result<Found> {
+pub(super) fn of(
+    node: &NodeProto,
+    opset: i64,
+    known: &[KnownInput],
+    divides_by_zero: bool,
+) -> Result<Found> {
     let mut found = Found::default();
     if !super::is_standard(node.domain()) {
         return Ok(found);
     }
     let nothing = KnownInput::default();
     let input = |i: usize| known.get(i).unwrap_or(&nothing);
-    for need in wanted(node, &input, divides_by_zero) {
+    for need in wanted(node, opset, &input, divides_by_zero) {
         let is_met = match &need {
             Need::Sizes { input: i, axes, least } => {
                 sizes(node, *i, input(*i), axes, *least, &mut found.symbols)?
@@ -117,6 +127,7 @@ fn all(input: &KnownInput, holds: impl Fn(i64) -> bool) -> bool {
 
 fn wanted<'k>(
     node: &NodeProto,
+    opset: i64,
     input: &dyn Fn(usize) -> &'k KnownInput,
     divides_by_zero: bool,
 ) -> Vec<Need> {
@@ -150,11 +161,12 @@ fn wanted<'k>(
         },
         "Trilu" if has(1) => vec![Need::Near { input: 1 }],
         "DFT" => {
-            let axis = match (has(2), int("axis")) {
-                (true, _) => input(2).integers.as_ref().and_then(|axis| axis.first().copied()),
-                (false, axis) => Some(axis.unwrap_or(if node.input.len() == 3 { -2 } else { 1 })),
+            let usual = if opset < DFT_AXIS_IS_AN_INPUT { 1 } else { -2 };
+            let axes = match input(2).integers.as_ref().and_then(|axis| axis.first()) {
+                Some(&axis) => Axes::Each(vec![axis]),
+                None if has(2) => Axes::Named(2),
+                None => Axes::Each(vec![int("axis").unwrap_or(usual)]),
             };
-            let axes = axis.map_or(Axes::Span(0, END), |axis| Axes::Each(vec![axis]));
             // Its own length then is twice one less.
             let halves = int("inverse") == Some(1) && int("onesided") == Some(1) && !has(1);
             let least = if halves { 2 } else { 1 };
@@ -198,6 +210,11 @@ fn sizes(
     let axes: Vec<i64> = match axes {
         Axes::Each(axes) => axes.iter().map(|&axis| place(axis)).collect(),
         Axes::Span(start, end) => (place(*start).max(0)..place(*end).min(rank)).collect(),
+        Axes::Named(_) => {
+            let enough =
+                |size: &KnownSize| matches!(size, KnownSize::Fixed(size) if *size as i64 >= least);
+            return Ok(sizes.iter().all(enough));
+        }
     };
     let mut used = Vec::new();
     for axis in axes {

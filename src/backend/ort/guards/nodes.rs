@@ -45,7 +45,13 @@ impl Writer {
         };
         self.faults.push(Fault { operation: label(node), tensor: x.clone(), text });
         node.input[input] = match need {
-            Need::Sizes { axes, least, .. } => self.sizes(&x, axes, *least),
+            Need::Sizes { axes, least, .. } => {
+                let axis = match axes {
+                    Axes::Named(input) => node.input.get(*input).cloned(),
+                    _ => None,
+                };
+                self.sizes(&x, axes, axis.as_deref(), *least)
+            }
             Need::Positive { .. } => {
                 let value = self.cast(&x, DType::I64);
                 let none = self.integer(0);
@@ -71,9 +77,13 @@ impl Writer {
     }
 
     /// `x`, or an error where one of its sizes is below `least`.
-    fn sizes(&mut self, x: &str, axes: &Axes, least: i64) -> String {
+    fn sizes(&mut self, x: &str, axes: &Axes, axis: Option<&str>, least: i64) -> String {
         let shape = self.node("Shape", &[x], &[]);
         let sizes = match axes {
+            Axes::Named(_) => {
+                let axis = self.cast(axis.unwrap_or_default(), DType::I64);
+                self.node("Gather", &[&shape, &axis], &[])
+            }
             Axes::Each(axes) => {
                 let axes = match axes[..] {
                     [axis] => self.integer(axis),
@@ -101,6 +111,7 @@ impl Writer {
             }
         };
         let number = match axes {
+            Axes::Named(_) => sizes,
             Axes::Each(axes) if axes.len() == 1 => sizes,
             _ => self.product(&sizes),
         };

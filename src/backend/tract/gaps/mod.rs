@@ -26,8 +26,10 @@ pub(super) fn refused(model: &OnnxModel) -> Vec<NodeRefusal> {
         return vec![NodeRefusal::new(None, reason)];
     }
     let Some(graph) = &proto.graph else { return Vec::new() };
-    let by_sizes =
-        |node: &NodeProto| matches!(node.op_type(), "BatchNormalization" | "Mod" | "Resize");
+    let by_sizes = |node: &NodeProto| {
+        matches!(node.op_type(), "BatchNormalization" | "MatMul" | "Mod" | "Resize" | "Slice")
+            || node.op_type().starts_with("Reduce")
+    };
     let shapes =
         if graph.node.iter().any(by_sizes) { model.known_shapes() } else { Shapes::default() };
     let ends_the_process = model.refused_by_tract();

@@ -21,13 +21,43 @@ pub(super) fn reason(node: &NodeProto, opset: i64, view: &View<'_>) -> Option<St
         attribute(node, name).map(|value| String::from_utf8_lossy(value.s()).into_owned())
     };
     let wrong = match node.op_type() {
+        "Erf" | "Gelu" | "GRU" | "HardSwish" | "LeakyRelu" | "LSTM" | "RNN"
+            if is(&[DType::F64]) =>
+        {
+            Some("tract has this operator of 32-bit floats alone")
+        }
+        "ArgMax" | "ArgMin" | "ReduceMax" | "ReduceMin" | "ReduceProd"
+            if is(&[DType::U32, DType::U64]) =>
+        {
+            Some("tract reduces no such integers")
+        }
+        "MatMul"
+            if rewrite::is_wide_product(node, view)
+                && !rewrite::multiplies_integers(node, view) =>
+        {
+            Some(
+                "tract multiplies no matrices of such integers, unless the ranks are known and the matrices are small",
+            )
+        }
+        "Slice"
+            if rewrite::is_computed_slice(node, view)
+                && rewrite::slices_by_gathering(node, view).is_none() =>
+        {
+            Some(
+                "tract slices between computed places wrongly, unless the axes are constant and the steps are 1",
+            )
+        }
         "ReduceL1" | "ReduceL2" | "ReduceLogSum" | "ReduceLogSumExp" | "ReduceMean"
         | "ReduceSumSquare"
-            if integers =>
+            if integers && !rewrite::sums_nothing(node, view) =>
         {
             Some("tract sums integers in 32 bits")
         }
-        "ReduceSum" if is(&[DType::I64]) && !rewrite::sums_integers(node, view) => {
+        "ReduceSum"
+            if is(&[DType::I64])
+                && !rewrite::sums_integers(node, view)
+                && !rewrite::sums_nothing(node, view) =>
+        {
             Some("tract sums integers in 32 bits, unless the axes are constant")
         }
         "ReduceSum" if is(&[DType::U32, DType::U64]) => Some("tract sums integers in 32 bits"),
@@ -51,6 +81,7 @@ pub(super) fn reason(node: &NodeProto, opset: i64, view: &View<'_>) -> Option<St
         "Einsum" if text("equation").is_none_or(|equation| !has_axes_left(&equation)) => {
             Some("tract does not sum up along all axes")
         }
+        "AveragePool" | "MaxPool" => automatic_pads(node),
         "Resize" => resize::reason(node, opset, view),
         "BatchNormalization" if view.sizes(node, 0).is_some_and(|sizes| sizes.len() < 2) => {
             Some("tract reads channels that a vector does not have")
@@ -75,6 +106,26 @@ pub(super) fn reason(node: &NodeProto, opset: i64, view: &View<'_>) -> Option<St
         _ => None,
     };
     wrong.map(str::to_owned).or_else(|| too_large(node, view))
+}
+
+/// Why tract places the windows of a pool with automatic pads in another way.
+fn automatic_pads(node: &NodeProto) -> Option<&'static str> {
+    let pads = attribute(node, "auto_pad")?;
+    let list = |name: &str| attribute(node, name).map(|list| &list.ints[..]).unwrap_or_default();
+    let far = |(i, stride): (usize, &i64)| {
+        let dilation = list("dilations").get(i).copied().unwrap_or(1);
+        let kernel = list("kernel_shape").get(i).copied().unwrap_or(1);
+        stride.saturating_sub(dilation.saturating_mul(kernel - 1).saturating_add(1)) > 1
+    };
+    match pads.s() {
+        b"VALID" if attribute(node, "ceil_mode").is_some_and(|mode| mode.i() == 1) => {
+            Some("tract ignores ceil_mode beside auto_pad = VALID")
+        }
+        b"SAME_LOWER" | b"SAME_UPPER" if list("strides").iter().enumerate().any(far) => {
+            Some("tract places windows of larger strides elsewhere with automatic pads")
+        }
+        _ => None,
+    }
 }
 
 /// Whether the first of two operands, as far as sizes are known, may be repeated to the sizes of the second.

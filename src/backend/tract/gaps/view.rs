@@ -1,6 +1,6 @@
 //! Everything that is known of the values of a graph before a run: element types, sizes and constants. No rules.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::export::onnx::{
     self, AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto, type_proto,
@@ -14,6 +14,19 @@ pub(in crate::backend::tract) struct View<'g> {
     types: HashMap<&'g str, DType>,
     constants: HashMap<&'g str, &'g TensorProto>,
     shapes: Option<&'g Shapes>,
+    /// Values that follow from constants and the sizes of others.
+    sized: HashSet<&'g str>,
+    /// Those of them that may be below 0, and how.
+    signed: HashMap<&'g str, Sign>,
+}
+
+/// How a value that follows from sizes comes below 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::backend::tract) enum Sign {
+    /// A constant is taken off a size.
+    Shortened,
+    /// A size is taken off.
+    Negative,
 }
 
 /// Sizes of values by name; `None` for one that is open.
@@ -46,19 +59,105 @@ impl<'g> View<'g> {
             {
                 view.constants.insert(output, value);
             }
-            let dtype = view.output_type(node);
-            for (i, output) in node.output.iter().enumerate() {
-                let dtype = match (node.op_type(), i) {
-                    ("TopK" | "MaxPool", 1) => Some(DType::I64),
-                    ("Dropout", 1) => Some(DType::Bool),
-                    _ => dtype,
-                };
+            if view.follows_from_sizes(node) {
+                view.sized.extend(node.output.iter().map(String::as_str));
+                if let Some(sign) = view.sign_of_result(node) {
+                    view.signed.extend(node.output.iter().map(|name| (name.as_str(), sign)));
+                }
+            }
+            let dtypes = view.output_types(node);
+            for (output, dtype) in node.output.iter().zip(dtypes) {
                 if let Some(dtype) = dtype {
                     view.types.insert(output, dtype);
                 }
             }
         }
         view
+    }
+
+    fn follows_from_sizes(&self, node: &NodeProto) -> bool {
+        let mut inputs = node.input.iter().filter(|name| !name.is_empty());
+        match node.op_type() {
+            "Constant" | "Shape" | "Size" => true,
+            "If" | "Loop" | "Scan" => false,
+            _ => inputs.all(|name| {
+                self.constants.contains_key(name.as_str()) || self.sized.contains(name.as_str())
+            }),
+        }
+    }
+
+    fn sign_of_result(&self, node: &NodeProto) -> Option<Sign> {
+        let data = match node.op_type() {
+            "Add" | "Sub" | "Mul" | "Div" | "Mod" | "Min" | "Max" | "Sum" | "Concat" => {
+                0..node.input.len()
+            }
+            "Where" => 1..node.input.len(),
+            _ => 0..1,
+        };
+        let signs = data.map(|at| self.sign(node, at));
+        if node.op_type() == "Max" {
+            return signs.min().flatten();
+        }
+        let all = signs.max().flatten();
+        match node.op_type() {
+            "Constant" | "Shape" | "Size" | "Abs" => None,
+            "Neg" => Some(Sign::Negative),
+            "Sub" if self.constant(node, 1).is_none() => Some(Sign::Negative),
+            "Sub" => all.max(Some(Sign::Shortened)),
+            // With the sign of the divisor.
+            "Mod" if !follows_c(node) => self.sign(node, 1),
+            // A negative constant is one that is taken off.
+            "Add" if self.signed_inputs(node) == 0 && all.is_some() => Some(Sign::Shortened),
+            _ => all,
+        }
+    }
+
+    /// How many inputs are no constants, and may be below 0.
+    fn signed_inputs(&self, node: &NodeProto) -> usize {
+        node.input.iter().filter(|name| self.signed.contains_key(name.as_str())).count()
+    }
+
+    /// How a node's input, which follows from constants and sizes, comes below 0.
+    pub(in crate::backend::tract) fn sign(&self, node: &NodeProto, input: usize) -> Option<Sign> {
+        let values = || self.ints(node, input).unwrap_or_default();
+        let sign = self.signed.get(node.input.get(input)?.as_str()).copied();
+        sign.or_else(|| values().iter().any(|&value| value < 0).then_some(Sign::Negative))
+    }
+
+    /// Whether a value follows from sizes.
+    pub(in crate::backend::tract) fn follows(&self, name: &str) -> bool {
+        self.sized.contains(name)
+    }
+
+    /// The element type of a value, if known.
+    pub(in crate::backend::tract) fn dtype_of(&self, name: &str) -> Option<DType> {
+        self.types.get(name).copied()
+    }
+
+    /// Whether a node's input follows from constants and sizes alone.
+    pub(in crate::backend::tract) fn is_sized(&self, node: &NodeProto, input: usize) -> bool {
+        let name = node.input.get(input).map_or("", String::as_str);
+        name.is_empty() || self.constants.contains_key(name) || self.sized.contains(name)
+    }
+
+    fn output_types(&self, node: &NodeProto) -> Vec<Option<DType>> {
+        let body = match node.op_type() {
+            "If" => attribute(node, "then_branch"),
+            "Scan" => attribute(node, "body"),
+            _ => None,
+        };
+        if let Some(body) = body.and_then(|body| body.g.as_ref()) {
+            let view = self.with(body);
+            let types = |value: &ValueInfoProto| view.types.get(value.name()).copied();
+            return body.output.iter().map(types).collect();
+        }
+        let dtype = self.output_type(node);
+        let others = |i: usize| match (node.op_type(), i) {
+            ("TopK" | "MaxPool", 1) => Some(DType::I64),
+            ("Dropout", 1) => Some(DType::Bool),
+            _ => dtype,
+        };
+        (0..node.output.len()).map(others).collect()
     }
 
     fn output_type(&self, node: &NodeProto) -> Option<DType> {
@@ -129,6 +228,11 @@ impl<'g> View<'g> {
     ) -> Option<HostTensor> {
         values(self.constants.get(node.input.get(input)?.as_str())?)
     }
+}
+
+/// Whether a remainder has the sign of what is divided.
+pub(in crate::backend::tract) fn follows_c(node: &NodeProto) -> bool {
+    attribute(node, "fmod").is_some_and(|fmod| fmod.i() != 0)
 }
 
 fn declared(value: &ValueInfoProto) -> Option<DType> {

@@ -1,6 +1,7 @@
 //! Types and shapes of an operator's outputs from those of its inputs. One function an operator
 //! family; rules are those of the ONNX operator documentation.
 
+mod recurrent;
 pub(super) mod shapes;
 mod windows;
 
@@ -99,7 +100,8 @@ pub(super) fn infer(node: &View<'_>) -> Result<Vec<Output>> {
         "Split" => shapes::split(node),
         "Expand" => one(shapes::expand(node)),
         "CastLike" => one(cast_like(node)),
-        "Shape" => one(node.input(0).map(|x| (DType::I64, Shape::from([x.rank()])))),
+        "Shape" => one(shapes::shape(node)),
+        "LSTM" | "GRU" | "RNN" => recurrent::recurrent(node),
         other => {
             let text = format!("there is no shape rule for {other}; state its outputs");
             Err(Error::new(ErrorKind::UnsupportedOperation, text))

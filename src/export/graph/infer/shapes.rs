@@ -34,6 +34,13 @@ pub(super) fn arg_reduce(node: &View<'_>) -> Result<Output> {
     Ok((DType::I64, reduced(x, &[axis], node.int("keepdims", 1) != 0)))
 }
 
+pub(super) fn shape(node: &View<'_>) -> Result<Output> {
+    let rank = node.input(0)?.rank() as i64;
+    let place = |at: i64| if at < 0 { at.saturating_add(rank) } else { at }.clamp(0, rank);
+    let (start, end) = (place(node.int("start", 0)), place(node.int("end", i64::MAX)));
+    Ok((DType::I64, [(end - start).max(0) as usize].into()))
+}
+
 pub(super) fn reshape(node: &View<'_>) -> Result<Output> {
     let x = node.input(0)?;
     let target = node.constant(1)?;
@@ -217,11 +224,12 @@ pub(super) fn slice(node: &View<'_>) -> Result<Output> {
             let n = v[0] as i64;
             let from_end = |at: i64| if at < 0 { at.saturating_add(n) } else { at };
             let (start, end) = (from_end(start), from_end(end));
-            let count = match step > 0 {
-                true => (end.clamp(0, n) - start.clamp(0, n)).max(0) + step - 1,
-                false => (start.clamp(-1, n - 1) - end.clamp(-1, n - 1)).max(0) - step - 1,
+            let last = n - 1;
+            let span = match step > 0 {
+                true => end.clamp(0, n) - start.clamp(0, n),
+                false => start.clamp(last.min(0), last) - end.clamp(-1, last),
             };
-            (count / step.abs()) as usize
+            (span.max(0) as u64).div_ceil(step.unsigned_abs()) as usize
         };
         let dim = &x.dims()[i];
         dims[i] = Dim::map(|| format!("{dim}[{start}:{end}:{step}]"), &[dim], size);

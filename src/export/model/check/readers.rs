@@ -7,7 +7,8 @@ use crate::export::NodeRefusal;
 use crate::export::model::OnnxModel;
 use crate::export::model::infer::{self, Fact, Size};
 use crate::export::model::walk::{label, short};
-use crate::export::onnx::NodeProto;
+use crate::export::onnx::{NodeProto, tensor_proto::DataType};
+use crate::spec::DType;
 
 /// TensorRT's largest rank, `nvinfer1::Dims::MAX_DIMS`.
 const MAX_RANK: usize = 8;
@@ -30,6 +31,9 @@ impl OnnxModel {
             Ok(facts) => facts,
             Err(error) => return Some(NodeRefusal::new(None, error)),
         };
+        if let Some(error) = self.type_without_tensorrt() {
+            return Some(NodeRefusal::new(None, error));
+        }
         let graph = self.proto.graph.as_ref()?;
         let mut inputs = graph.input.iter().map(|input| input.name());
         if let Some(name) = inputs.find(|name| name.len() > MOST_LETTERS) {
@@ -39,10 +43,21 @@ impl OnnxModel {
         graph.node.iter().enumerate().find_map(|(i, node)| {
             let checked = ranks_and_names(node, &facts)
                 .and_then(|()| check_terms(node, "TensorRT"))
+                .and_then(|()| wide_attention(node, &facts))
                 .and_then(|()| seen.attention(node))
                 .and_then(|()| seen.in_a_row(node));
             checked.err().map(|error| NodeRefusal::new(Some(i), error.in_operation(label(node))))
         })
+    }
+
+    /// An input or output of a type that TensorRT does not have.
+    fn type_without_tensorrt(&self) -> Option<Error> {
+        let inputs = self.signature.inputs.iter().map(|spec| (spec, "inputs"));
+        let outputs = self.signature.outputs.iter().map(|spec| (spec, "outputs"));
+        let missing = [DType::F64, DType::I16, DType::U16, DType::U32, DType::U64];
+        let (spec, side) = inputs.chain(outputs).find(|(spec, _)| missing.contains(&spec.dtype))?;
+        let text = format!("TensorRT has no {} {side}", spec.dtype);
+        Some(Error::new(ErrorKind::UnsupportedOperation, text).on_tensor(short(&spec.name)))
     }
 
     /// What ends the process in tract 0.23, where not even a panic can be caught, with its nodes.
@@ -89,6 +104,20 @@ fn ranks_and_names(node: &NodeProto, facts: &HashMap<String, Fact>) -> Result<()
         }
     }
     Ok(())
+}
+
+/// Attention of 32-bit floats, which TensorRT-RTX 1.6 has no kernel for.
+fn wide_attention(node: &NodeProto, facts: &HashMap<String, Fact>) -> Result<()> {
+    let standard = matches!(node.domain(), "" | "ai.onnx");
+    let query = node.input.first().and_then(|name| facts.get(name));
+    let wide = query.is_some_and(|fact| fact.dtype == DataType::Float as i32);
+    match standard && node.op_type() == "Attention" && wide {
+        true => Err(unsupported(
+            node,
+            "TensorRT has no kernel for Attention in f32; compile with fp16 or bf16",
+        )),
+        false => Ok(()),
+    }
 }
 
 fn check_terms(node: &NodeProto, consumer: &str) -> Result<()> {

@@ -25,9 +25,15 @@ pub(super) fn bodies(
             let (Some(yes), Some(no)) = (body("then_branch"), body("else_branch")) else {
                 return call.fail("a branch is missing");
             };
-            let yes = run(inference, yes, scope, |_, fact| fact)?;
-            let no = run(inference, no, scope, |_, fact| fact)?;
-            Ok(Some(yes.into_iter().zip(no).map(|(a, b)| either(a, b)).collect()))
+            let yes = run(inference, yes, scope, |_, fact| fact);
+            let no = run(inference, no, scope, |_, fact| fact);
+            match (yes, no) {
+                (Ok(yes), Ok(no)) => {
+                    Ok(Some(yes.into_iter().zip(no).map(|(a, b)| either(a, b)).collect()))
+                }
+                (Ok(one), Err(_)) | (Err(_), Ok(one)) if !inference.both_branches => Ok(Some(one)),
+                (Err(error), _) | (_, Err(error)) => Err(error),
+            }
         }
         "Loop" => {
             let Some(graph) = body("body") else { return call.fail("`body` is missing") };

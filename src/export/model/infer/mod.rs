@@ -30,7 +30,8 @@ const MOST_ALONG: i64 = 1 << 48;
 /// Gets a node with what is known of its inputs.
 pub(super) type See<'s> = dyn Fn(&NodeProto, &[Option<&Fact>]) + 's;
 
-/// What is known of every value in the main graph.
+/// What is known of every value in the main graph. A branch may be one that the sizes of the inputs do not fit, if the other
+/// one fits.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidModel`] for nodes that no consumer can run.
@@ -38,7 +39,8 @@ pub(super) fn facts(model: &ModelProto) -> Result<HashMap<String, Fact>> {
     facts_seen(model, &|_, _| {})
 }
 
-/// What is known of every value in the main graph, and the most bytes of values at a time.
+/// What is known of every value in the main graph of a file, in which both branches must fit, and the most bytes of values
+/// at a time.
 ///
 /// # Errors
 /// As [`facts`].
@@ -47,7 +49,7 @@ pub(super) fn facts_and_peak(
     see: &See<'_>,
 ) -> Result<(HashMap<String, Fact>, Peak)> {
     let peak = RefCell::default();
-    let facts = inferred(model, see, None, Some(&peak))?;
+    let facts = inferred(model, true, see, None, Some(&peak))?;
     Ok((facts, peak.into_inner()))
 }
 
@@ -66,7 +68,7 @@ pub(super) struct Given {
 #[cfg_attr(not(any(feature = "ort", feature = "tract")), allow(dead_code))]
 pub(super) fn peak(model: &ModelProto, given: Option<&HashMap<&str, Given>>) -> Result<Peak> {
     let peak = RefCell::default();
-    inferred(model, &|_, _| {}, given, Some(&peak))?;
+    inferred(model, false, &|_, _| {}, given, Some(&peak))?;
     Ok(peak.into_inner())
 }
 
@@ -79,11 +81,12 @@ pub(super) fn facts_seen(
     model: &ModelProto,
     see: &dyn Fn(&NodeProto, &[Option<&Fact>]),
 ) -> Result<HashMap<String, Fact>> {
-    inferred(model, see, None, None)
+    inferred(model, false, see, None, None)
 }
 
 fn inferred(
     model: &ModelProto,
+    both_branches: bool,
     see: &dyn Fn(&NodeProto, &[Option<&Fact>]),
     given: Option<&HashMap<&str, Given>>,
     peak: Option<&RefCell<Peak>>,
@@ -101,6 +104,7 @@ fn inferred(
             Some(_) => u64::MAX,
             None => MOST_BYTES.saturating_add(weights.saturating_mul(MOST_OF_WEIGHTS)),
         },
+        both_branches,
         see,
         peak,
     };
@@ -156,6 +160,8 @@ struct Inference<'m> {
     functions: std::collections::HashSet<(&'m str, &'m str)>,
     /// The most bytes of one value.
     most: u64,
+    /// Whether a branch that does not fit is an error beside one that fits.
+    both_branches: bool,
     /// Gets each node with what is known of its inputs.
     see: &'m dyn Fn(&NodeProto, &[Option<&Fact>]),
     /// The most bytes of values of the graphs that were gone through since it was taken.

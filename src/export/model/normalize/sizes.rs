@@ -82,6 +82,12 @@ pub(in crate::export::model) fn name_sizes(
     Ok(named)
 }
 
+/// Leaves all sizes of inputs and outputs open. Their ranks stay.
+#[cfg(feature = "ort")]
+pub(in crate::export::model) fn open(graph: &mut GraphProto) {
+    dims_mut(graph.input.iter_mut().chain(&mut graph.output)).for_each(|dim| dim.value = None);
+}
+
 /// The model with a plain name for each size that every consumer reads; `None` when all are.
 pub(in crate::export::model) fn plain_names(model: &ModelProto) -> Option<ModelProto> {
     let graph = model.graph.as_ref()?;

@@ -316,15 +316,19 @@ impl Call<'_> {
         cuts.try_for_each(|(((&start, &end), axis), step)| {
             let axis = usize::try_from(if axis < 0 { axis + rank as i64 } else { axis }).ok()?;
             let size = *x.shape().get(axis)? as i64;
-            let counted =
-                |at: i64| if at < 0 { at.saturating_add(size) } else { at }.clamp(0, size);
+            let counted = |at: i64| if at < 0 { at.saturating_add(size) } else { at };
             let (start, end) = (counted(start), counted(end));
-            if step != 1 {
-                return None;
-            }
+            // From the end to the start, the slice of `ndarray` has the same bounds as the other way.
+            let last = size - 1;
+            let (from, to) = match step {
+                1.. => (start.clamp(0, size), end.clamp(0, size)),
+                0 | i64::MIN => return None,
+                _ => (end.clamp(-1, last) + 1, start.clamp(last.min(0), last) + 1),
+            };
+            let step = isize::try_from(step).ok()?;
             x.slice_axis_inplace(
                 Axis(axis),
-                Slice::new(start as isize, Some(end.max(start) as isize), 1),
+                Slice::new(from as isize, Some(to.max(from) as isize), step),
             );
             Some(())
         })?;

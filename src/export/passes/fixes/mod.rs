@@ -1,7 +1,7 @@
 //! Faults and refusals of a target, and the form that is written instead: a file each, with the case that shows the fault.
 
 mod bounds_in_order;
-mod edges_of_averages;
+mod edges_of_windows;
 mod einsum;
 mod elu;
 mod gated_activation;
@@ -11,9 +11,10 @@ mod guarded_softmax;
 mod known_branches;
 mod known_integers;
 mod stated_outputs;
+mod unread_nodes;
 
 pub(super) use bounds_in_order::BoundsInOrder;
-pub(super) use edges_of_averages::EdgesOfAverages;
+pub(super) use edges_of_windows::EdgesOfWindows;
 pub(super) use einsum::SmallLetters;
 pub(super) use elu::EluWithRecurrent;
 pub(super) use gated_activation::GatedActivation;
@@ -23,4 +24,5 @@ pub(super) use guarded_softmax::GuardedSoftmax;
 pub(super) use known_branches::KnownBranches;
 pub(super) use known_integers::KnownIntegers;
 pub(super) use stated_outputs::StatedOutputs;
+pub(super) use unread_nodes::UnreadNodes;
 pub(super) mod tract;

@@ -71,8 +71,14 @@ fn broadcast(call: &Call<'_>, inputs: usize) -> Result<Option<Dims>> {
             match merged(before, size) {
                 Some(size) => *before = size,
                 None => {
-                    let text =
-                        format!("axis {axis} of input {i} does not fit {before:?} of those before");
+                    let before = match before {
+                        Size::Known(size) => size.to_string(),
+                        Size::Named(name) => format!("`{name}`"),
+                        Size::Unknown => "what is known".to_owned(),
+                    };
+                    let text = format!(
+                        "axis {axis} of input {i} does not fit the size {before} of an input before"
+                    );
                     return call.wrong(i, text);
                 }
             }

@@ -5,6 +5,7 @@ mod gemm;
 mod quantized_softmax;
 mod recurrent;
 mod slices;
+mod slices_beyond;
 mod squares;
 mod squeezes;
 
@@ -15,5 +16,6 @@ pub(in crate::export::passes) use gemm::GemmOfOtherTypes;
 pub(in crate::export::passes) use quantized_softmax::SoftmaxOfQuantized;
 pub(in crate::export::passes) use recurrent::RecurrentLayers;
 pub(in crate::export::passes) use slices::SlicesInSteps;
+pub(in crate::export::passes) use slices_beyond::SlicesBeyond;
 pub(in crate::export::passes) use squares::SquaresOfIntegers;
 pub(in crate::export::passes) use squeezes::SqueezedAxes;

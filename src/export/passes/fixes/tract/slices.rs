@@ -91,7 +91,9 @@ impl Slice {
 fn places(size: i64, start: i64, end: i64, step: i64) -> Vec<i64> {
     let from_start = |at: i64| if at < 0 { at.saturating_add(size) } else { at };
     let (first, last) = if step > 0 { (0, size) } else { (-1, size - 1) };
-    let [start, end] = [start, end].map(|at| from_start(at).clamp(first, last));
+    // A start before the axis is its first place in both directions.
+    let start = from_start(start).max(0).min(last);
+    let end = from_start(end).clamp(first, last);
     let mut places = Vec::new();
     let mut at = start;
     while if step > 0 { at < end } else { at > end } {
@@ -106,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_those_of_numpy() {
+    fn places_are_those_of_onnx() {
         for ((size, start, end, step), expected) in [
             ((6, 0, 6, 2), vec![0, 2, 4]),
             ((6, 1, i64::MAX, 2), vec![1, 3, 5]),
@@ -114,6 +116,8 @@ mod tests {
             ((6, 9, -9, -2), vec![5, 3, 1]),
             ((6, 4, 1, -1), vec![4, 3, 2]),
             ((6, -3, -1, 1), vec![3, 4]),
+            // NumPy takes none here.
+            ((6, -9, i64::MIN, -1), vec![0]),
             ((6, 4, 2, 3), vec![]),
             ((0, 0, 6, 2), vec![]),
             ((0, -1, i64::MIN, -1), vec![]),

@@ -1,0 +1,41 @@
+//! What follows from sizes, which tract computes with as expressions of symbols.
+
+use super::Made;
+use crate::backend::tract::gaps::view::{Sign, View, follows_c};
+use crate::export::onnx::{GraphProto, NodeProto};
+use crate::spec::DType;
+
+/// Whether a node divides what sizes make less than 0. tract has the remainders of C for expressions, whatever `fmod` says,
+/// and rounds quotients down where it takes a term out of a sum.
+pub(super) fn divides_signed(node: &NodeProto, view: &View<'_>) -> bool {
+    let sized = [0, 1].iter().all(|&input| view.is_sized(node, input));
+    let sign = view.sign(node, 0).max(view.sign(node, 1));
+    let remainder = node.op_type() == "Mod" && !follows_c(node);
+    let enough = if remainder { Sign::Shortened } else { Sign::Negative };
+    view.dtype(node, 0) == Some(DType::I64) && sized && sign >= Some(enough)
+}
+
+/// Makes numbers of the outputs that follow from sizes. tract gives an expression as it is, without the sizes of the run.
+pub(in crate::backend::tract) fn count_outputs(graph: &mut GraphProto, outer: &View<'_>) {
+    let known = graph.clone();
+    let view = outer.with(&known);
+    let mut made = Made { prefix: String::new(), nodes: Vec::new() };
+    for output in &mut graph.output {
+        let name = output.name().to_owned();
+        if view.follows(&name) && view.dtype_of(&name) == Some(DType::I64) {
+            made.prefix = format!("{name}.counted");
+            output.name = Some(made.counted(&name));
+        }
+    }
+    graph.node.append(&mut made.nodes);
+}
+
+impl Made {
+    /// The same node over numbers.
+    pub(super) fn divided(&mut self, node: &NodeProto) {
+        let [a, b] = [0, 1].map(|input| self.counted(&node.input[input]));
+        let mut same = node.clone();
+        same.input = vec![a, b];
+        self.nodes.push(same);
+    }
+}

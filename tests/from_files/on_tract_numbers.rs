@@ -1,0 +1,97 @@
+//! Numbers that tract computes otherwise than ONNX says: bools, wide floats and integers, and sums of nothing.
+
+use accelerant::HostTensor;
+
+use crate::file::Stated;
+use crate::on_tract::{node, of, one, refused, vector};
+
+#[test]
+fn bools_as_numbers() {
+    let x = of(&[1, 2], &[true, false]);
+    let pads = vector(&[0i64, 1, 0, 1]);
+    let padded = of(&[1, 4], &[false, true, false, false]);
+    node("Pad", std::slice::from_ref(&x), &[pads.clone()], &[], &padded);
+    let around = of(&[1, 4], &[true, true, false, true]);
+    node("Pad", std::slice::from_ref(&x), &[pads, HostTensor::scalar(true)], &[], &around);
+    let axes = vector(&[1i64]);
+    node("ReduceMax", std::slice::from_ref(&x), &[axes.clone()], &[], &of(&[1, 1], &[true]));
+    node("ReduceMin", std::slice::from_ref(&x), &[axes], &[], &of(&[1, 1], &[false]));
+    node("Equal", &[x, of(&[2], &[false, false])], &[], &[], &of(&[1, 2], &[false, true]));
+}
+
+#[test]
+fn wide_floats() {
+    let x = vector(&[0.5f64, 1.5, -0.5, -2.5, 2.4, -7.6, 1e17, 0.499_999_999_999_999_94]);
+    let rounded = vector(&[0f64, 2.0, 0.0, -2.0, 2.0, -8.0, 1e17, 0.0]);
+    node("Round", std::slice::from_ref(&x), &[], &[], &rounded);
+    let steep = vector(&[0f64, 800.0, -800.0, 1.0]);
+    let of_one = 1.0 / (1.0 + (-1f64).exp());
+    node("Sigmoid", &[steep], &[], &[], &vector(&[0.5, 1.0, 0.0, of_one]));
+    let odd = vector(&[1f64, f64::NAN, f64::INFINITY, f64::NEG_INFINITY]);
+    let odd = std::slice::from_ref(&odd);
+    node("IsNaN", odd, &[], &[], &vector(&[false, true, false, false]));
+    node("IsInf", odd, &[], &[], &vector(&[false, false, true, true]));
+    let above = [("detect_negative", Stated::Int(0))];
+    node("IsInf", odd, &[], &above, &vector(&[false, false, true, false]));
+    let numbers = of(&[1, 3], &[1000f64, 1000.0, f64::NEG_INFINITY]);
+    let sum = of(&[1, 1], &[1000.0 + 2f64.ln()]);
+    node("ReduceLogSumExp", &[numbers], &[vector(&[1i64])], &[], &sum);
+    for operator in ["Erf", "Gelu", "HardSwish", "LeakyRelu"] {
+        let model = one(operator, std::slice::from_ref(&x), &[], &[], &x);
+        refused(&model, operator, "32-bit floats alone");
+    }
+}
+
+#[test]
+fn products_of_wide_integers() {
+    let a = of(&[2, 3], &[1i64, 2, 3_000_000_000, -4, 5, 6]);
+    let b = of(&[3, 2], &[1i64, 2, 3, -4, 5, 5_000_000_000]);
+    let sums = [15_000_000_007i128, 14_999_999_999_999_999_994, 41, 29_999_999_972];
+    let product = of(&[2, 2], &sums.map(|sum| sum as i64));
+    node("MatMul", &[a.clone(), b.clone()], &[], &[], &product);
+    node("MatMul", &[a], &[b], &[], &product);
+    let a = of(&[1, 1, 2], &[3_000_000_000u32, 2]);
+    let b = of(&[2, 2, 1], &[2u32, 1, 1, 7]);
+    let batch = of(&[2, 1, 1], &[1_705_032_706u32, 3_000_000_014]);
+    node("MatMul", &[a, b], &[], &[], &batch);
+    let large = [of(&[1, 1], &[u64::MAX]), of(&[1, 1], &[3u64])];
+    node("MatMul", &large, &[], &[], &of(&[1, 1], &[u64::MAX - 2]));
+    let vectors = [vector(&[1i64, 2]), vector(&[3i64, 4])];
+    let model = one("MatMul", &vectors, &[], &[], &HostTensor::scalar(11i64));
+    refused(&model, "node_matmul_0", "multiplies no matrices");
+}
+
+#[test]
+fn sums_of_nothing() {
+    let none = |shape: &[usize]| HostTensor::from_vec(shape, Vec::<f32>::new()).unwrap();
+    let far = f32::NEG_INFINITY;
+    for (shape, axis, count) in [(&[2, 0][..], 1, 2), (&[0, 3], 0, 3), (&[2, 0, 3], 1, 6)] {
+        let x = none(shape);
+        let axes = [vector(&[axis as i64])];
+        let mut reduced = shape.to_vec();
+        reduced[axis] = 1;
+        for (operator, sum) in [
+            ("ReduceSum", 0.0),
+            ("ReduceL1", 0.0),
+            ("ReduceL2", 0.0),
+            ("ReduceSumSquare", 0.0),
+            ("ReduceMean", 0.0),
+            ("ReduceLogSum", far),
+            ("ReduceLogSumExp", far),
+        ] {
+            let expected = of(&reduced, &vec![sum; count]);
+            node(operator, std::slice::from_ref(&x), &axes, &[], &expected);
+        }
+        let whole = HostTensor::from_vec(shape, Vec::<i64>::new()).unwrap();
+        node("ReduceSum", &[whole], &axes, &[], &of(&reduced, &vec![0i64; count]));
+    }
+    node(
+        "ReduceSum",
+        &[none(&[0])],
+        &[],
+        &[("keepdims", Stated::Int(0))],
+        &HostTensor::scalar(0f32),
+    );
+    // Another axis than the empty one.
+    node("ReduceSum", &[none(&[0, 3])], &[vector(&[1i64])], &[], &none(&[0, 1]));
+}

@@ -1,0 +1,85 @@
+//! Numbers that follow from sizes, which tract computes with as expressions of symbols.
+
+use accelerant::{DType, HostTensor};
+
+use crate::file::{File, Stated};
+use crate::on_tract::{gives, of, vector};
+
+/// `numbers(sizes of x)` as an output, for a matrix of these sizes, which are bound or open.
+fn of_sizes(
+    name: &str,
+    sizes: [usize; 2],
+    expected: [i64; 2],
+    numbers: impl Fn(&mut File, &str) -> String,
+) {
+    let stated = sizes.map(|size| size.to_string());
+    for dims in [["rows", "columns"], [&stated[0], &stated[1]]] {
+        let mut file = File::new(20);
+        let x = file.input("x", DType::F32, &dims);
+        let shape = file.node("Shape", &[&x]);
+        let y = numbers(&mut file, &shape);
+        let model = file.read_open(&y, DType::I64, &["2"]);
+        let x = of(&sizes, &vec![0f32; sizes[0] * sizes[1]]);
+        gives(&format!("{name} of {dims:?}"), &model, &[x], &vector(&expected));
+    }
+}
+
+fn rest(file: &mut File, x: &str, by: i64) -> String {
+    let by = file.ints(&[by]);
+    file.node("Mod", &[x, &by])
+}
+
+fn quotient(file: &mut File, x: &str, by: i64) -> String {
+    let by = file.ints(&[by]);
+    file.node("Div", &[x, &by])
+}
+
+fn less(file: &mut File, from: i64, x: &str) -> String {
+    let from = file.ints(&[from]);
+    file.node("Sub", &[&from, x])
+}
+
+#[test]
+fn remainders_and_quotients_of_sizes() {
+    of_sizes("the sizes", [4, 3], [4, 3], |_, x| x.to_owned());
+    of_sizes("a remainder", [4, 3], [0, 3], |file, x| rest(file, x, 4));
+    of_sizes("what is missing", [3, 1], [1, 3], |file, x| {
+        let x = file.node("Neg", &[x]);
+        rest(file, &x, 4)
+    });
+    // As a model pads to whole windows.
+    of_sizes("padding", [3, 4], [1, 0], |file, x| {
+        let x = rest(file, x, 4);
+        let x = less(file, 4, &x);
+        rest(file, &x, 4)
+    });
+    of_sizes("a remainder of less", [1, 3], [2, 0], |file, x| {
+        let three = file.ints(&[3]);
+        let x = file.node("Sub", &[x, &three]);
+        rest(file, &x, 4)
+    });
+    of_sizes("a negative divisor", [3, 4], [-1, 0], |file, x| rest(file, x, -4));
+    of_sizes("as in C", [3, 1], [-3, -1], |file, x| {
+        let x = file.node("Neg", &[x]);
+        let four = file.ints(&[4]);
+        file.node_with("Mod", &[&x, &four], &[("fmod", Stated::Int(1))])
+    });
+    of_sizes("a quotient", [4, 3], [2, 1], |file, x| quotient(file, x, 2));
+    of_sizes("a quotient of less", [18, 3], [-2, 1], |file, x| {
+        let x = less(file, 9, x);
+        quotient(file, &x, 4)
+    });
+}
+
+#[test]
+fn one_size_is_an_output() {
+    let mut file = File::new(20);
+    let x = file.input("x", DType::F32, &["rows", "columns"]);
+    let rows = file.node_with("Shape", &[&x], &[("end", Stated::Int(1))]);
+    let rows = file.node("Squeeze", &[&rows]);
+    let model = file.read_open(&rows, DType::I64, &[]);
+    for rows in [1, 3] {
+        let x = of(&[rows, 2], &vec![0f32; 2 * rows]);
+        gives("rows", &model, &[x], &HostTensor::scalar(rows as i64));
+    }
+}
