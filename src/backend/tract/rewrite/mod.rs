@@ -18,8 +18,8 @@ use crate::tensor::HostTensor;
 use sizes::divides_signed;
 
 pub(super) use half::widen;
-pub(super) use sizes::count_outputs;
 pub(super) use places::{is_computed_slice, slices_by_gathering};
+pub(super) use sizes::count_outputs;
 pub(super) use sums::{is_wide_product, multiplies_integers, sums_integers, sums_nothing};
 
 /// The largest size that an axis of a slice may have: tract loses its way with the ends of 64-bit integers.
