@@ -252,7 +252,9 @@ fn an_engine_of_a_portable_backend_is_built_and_run() {
     run(&["--shape", "n=5"]).expect(1).says("1..=4");
     run(&["--shape", "m=4"]).expect(2).says("there are: n");
     run(&["--fp16"]).expect(2).says("precision");
-    accelerant(&["build", &engine, "-o", &engine]).expect(2).says("an engine already");
+    let other = within(&folder, "other.engine");
+    accelerant(&["build", &engine, "-o", &other]).expect(2).says("an engine already");
+    accelerant(&["build", &engine, "-o", &engine]).expect(2).says("is the model itself");
     accelerant(&["build", &model, "--backend", "tract", "-o", "/nowhere/t.engine"])
         .expect(1)
         .says("/nowhere");

@@ -94,7 +94,7 @@ fn files() {
 
     // Engines.
     double().unwrap().bind("rows", 1..=8).unwrap().save("double.onnx").unwrap();
-    mistake!(page, "A model opened as an engine", InferenceModule::open("double.onnx", &tract));
+    mistake!(page, "A model opened as an engine", Engine::open("double.onnx"));
     fast.engine().save("double.engine").unwrap();
     mistake!(page, "An engine opened as a model", OnnxModel::open("double.engine"));
     mistake!(
