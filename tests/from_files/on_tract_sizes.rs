@@ -83,3 +83,25 @@ fn one_size_is_an_output() {
         gives("rows", &model, &[x], &HostTensor::scalar(rows as i64));
     }
 }
+
+#[test]
+fn sizes_beside_numbers() {
+    for (operator, given, expected) in [
+        ("Add", [-7i64, 2], [-4i64, 4]),
+        ("Mod", [-7, 5], [2, 1]),
+        ("Div", [-7, 5], [-2, 2]),
+        ("Max", [-7, 5], [3, 5]),
+        ("Mul", [1 << 40, -5], [3 << 40, -10]),
+    ] {
+        for dims in [["rows", "columns"], ["3", "2"]] {
+            let mut file = File::new(20);
+            let x = file.input("x", DType::F32, &dims);
+            let numbers = file.input("numbers", DType::I64, &["2"]);
+            let shape = file.node("Shape", &[&x]);
+            let y = file.node(operator, &[&numbers, &shape]);
+            let model = file.read_open(&y, DType::I64, &["2"]);
+            let inputs = [of(&[3, 2], &[0f32; 6]), vector(&given)];
+            gives(&format!("{operator} of {dims:?}"), &model, &inputs, &vector(&expected));
+        }
+    }
+}

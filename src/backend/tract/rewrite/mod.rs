@@ -36,6 +36,7 @@ pub(super) fn rewrite(graph: &mut GraphProto, opset: i64, outer: &View<'_>) {
             nodes: Vec::new(),
         };
         made.scalars(&mut node, &view);
+        made.numbers(&mut node, &view);
         let written = made.write(&node, opset, &view);
         nodes.append(&mut made.nodes);
         if written.is_none() {

@@ -31,6 +31,23 @@ pub(in crate::backend::tract) fn count_outputs(graph: &mut GraphProto, outer: &V
 }
 
 impl Made {
+    /// Makes numbers of sizes that are computed with beside numbers of the inputs. tract takes all for expressions otherwise.
+    pub(super) fn numbers(&mut self, node: &mut NodeProto, view: &View<'_>) {
+        let places = match node.op_type() {
+            "Add" | "Div" | "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual"
+            | "Max" | "Min" | "Mod" | "Mul" | "Pow" | "Sub" => 0..node.input.len(),
+            "Where" => 1..node.input.len(),
+            _ => return,
+        };
+        let integers = view.dtype(node, places.start) == Some(DType::I64);
+        if !integers || places.clone().all(|at| view.is_sized(node, at)) {
+            return;
+        }
+        for at in places.filter(|&at| view.follows(&node.input[at])).collect::<Vec<_>>() {
+            node.input[at] = self.counted(&node.input[at]);
+        }
+    }
+
     /// The same node over numbers.
     pub(super) fn divided(&mut self, node: &NodeProto) {
         let [a, b] = [0, 1].map(|input| self.counted(&node.input[input]));
