@@ -40,6 +40,8 @@ fn publish() -> Result<()> {
     let uploads = told.lines().filter(|line| line.trim_start().starts_with("Uploading"));
     let order: Vec<_> = uploads.filter_map(|line| line.split_whitespace().nth(1)).collect();
     ensure!(order == PACKAGES.map(|(name, _)| name), "cargo would upload {order:?}");
+    // A dry run leaves no files.
+    capture(&mut cargo(&["package"]))?;
     PACKAGES.iter().try_for_each(|(name, parts)| check(&file(name)?, name, parts))
 }
 

@@ -12,6 +12,7 @@ use super::session::{Session, chunks};
 use crate::backend::{DeviceTensor, StreamHandle};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::InferenceModule;
+use crate::runtime::cuda::without_captures;
 use crate::spec::{DType, TensorSpec};
 use crate::tensor::HostTensor;
 
@@ -65,7 +66,8 @@ impl DeviceSession {
         let executable = on_device(step)?;
         let signature = step.signature();
         let device = CudaContext::new(executable.ordinal()).map_err(|e| failed("no context", e))?;
-        let stream = device.new_stream().map_err(|e| failed("no stream", e))?;
+        let stream =
+            without_captures(|| device.new_stream()).map_err(|e| failed("no stream", e))?;
         let (batch, chunk) = match sizes(&prompt.signature().inputs[0])[..] {
             [batch, chunk] => (batch, chunk),
             _ => return Err(Error::new(ErrorKind::InvalidModel, "tokens have two axes")),
