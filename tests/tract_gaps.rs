@@ -146,7 +146,8 @@ fn sigmoid_and_tanh_are_near_for_all_finite_numbers() {
         .map(|i| f32::from_bits((i << 12) | 0x5a5))
         .filter(|x| x.is_finite())
         .collect();
-    let exact: [(&str, fn(f64) -> f64); 2] =
+    type Exact = fn(f64) -> f64;
+    let exact: [(&str, Exact); 2] =
         [("Sigmoid", |x| 1.0 / (1.0 + (-x).exp())), ("Tanh", f64::tanh)];
     for (operator, exact) in exact {
         let graph = accelerant::export::GraphBuilder::new("edge");

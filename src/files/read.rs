@@ -62,7 +62,6 @@ fn read_on(file: &File, offset: u64, size: usize, threads: usize) -> io::Result<
         let others = others.into_iter().map(|other| other.join().expect("reading does not panic"));
         others.fold(here, Result::and)
     })?;
-    drop(parts);
     Ok(bytes)
 }
 

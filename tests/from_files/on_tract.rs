@@ -178,7 +178,7 @@ fn places_from_the_end() {
     let batch = of(&[3, 1], &[-1i64, 0, -2]);
     let taken = of(&[2, 2], &[4f32, 5.0, 0.0, 1.0]);
     node("GatherND", &[x.clone(), rows.clone()], &[], &[], &taken);
-    node("GatherND", std::slice::from_ref(&x), &[rows.clone()], &[], &taken);
+    node("GatherND", std::slice::from_ref(&x), std::slice::from_ref(&rows), &[], &taken);
     node("GatherND", &[x.clone(), cells.clone()], &[], &[], &vector(&[4f32, 1.0]));
     let along = [("batch_dims", Stated::Int(1))];
     node("GatherND", &[x.clone(), batch], &[], &along, &vector(&[1f32, 2.0, 4.0]));

@@ -10,11 +10,17 @@ fn bools_as_numbers() {
     let x = of(&[1, 2], &[true, false]);
     let pads = vector(&[0i64, 1, 0, 1]);
     let padded = of(&[1, 4], &[false, true, false, false]);
-    node("Pad", std::slice::from_ref(&x), &[pads.clone()], &[], &padded);
+    node("Pad", std::slice::from_ref(&x), std::slice::from_ref(&pads), &[], &padded);
     let around = of(&[1, 4], &[true, true, false, true]);
     node("Pad", std::slice::from_ref(&x), &[pads, HostTensor::scalar(true)], &[], &around);
     let axes = vector(&[1i64]);
-    node("ReduceMax", std::slice::from_ref(&x), &[axes.clone()], &[], &of(&[1, 1], &[true]));
+    node(
+        "ReduceMax",
+        std::slice::from_ref(&x),
+        std::slice::from_ref(&axes),
+        &[],
+        &of(&[1, 1], &[true]),
+    );
     node("ReduceMin", std::slice::from_ref(&x), &[axes], &[], &of(&[1, 1], &[false]));
     node("Equal", &[x, of(&[2], &[false, false])], &[], &[], &of(&[1, 2], &[false, true]));
 }

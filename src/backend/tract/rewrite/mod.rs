@@ -103,7 +103,7 @@ impl Made {
             }
             "CastLike" => return self.cast(node, dtype?, view.dtype(node, 1)?),
             "Div" | "Mod" if divides_signed(node, view) => self.divided(node),
-            "GatherND" | "ScatterND" if has_negative(view, node) => self.from_the_start(node),
+            "GatherND" | "ScatterND" if has_negative(view, node) => self.count_from_the_start(node),
             "OneHot" => return self.one_hot(node, dtype?, opset, view),
             "Slice" if slices_by_gathering(node, view).is_some() => {
                 self.gathered(node, &slices_by_gathering(node, view)?);

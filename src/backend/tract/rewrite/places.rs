@@ -45,7 +45,7 @@ pub(in crate::backend::tract) fn slices_by_gathering(
 
 impl Made {
     /// A node with indices of several axes, whose places are counted from the start.
-    pub(super) fn from_the_start(&mut self, node: &NodeProto) {
+    pub(super) fn count_from_the_start(&mut self, node: &NodeProto) {
         let (x, places) = (&node.input[0], &node.input[1]);
         let batch = attribute(node, "batch_dims").map_or(0, |axes| axes.i());
         let [last, far, first] = [-1, FAR, batch].map(|at| self.vector(&[at]));
