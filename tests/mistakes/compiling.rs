@@ -19,7 +19,7 @@ fn compiling() {
             });
             let line = line.unwrap_or_else(|| panic!("{file}: no code under {error}"));
             let title = format!("`{}`", line.trim_end_matches([';', '{', ' ']));
-            section.add(&title, "rust,ignore", line, &format!("error: {error}"));
+            section.add(&title, "text", line, &format!("error: {error}"));
         }
     }
     section.finish();

@@ -53,10 +53,10 @@ pub struct EncoderDecoderModule {
 
 impl EncoderDecoder {
     /// Compiles for the backend that `compiling` leads to: the encoder, and the decoder as
-    /// [`Decoder::optimize_trt`](super::Decoder::optimize_trt) compiles it.
+    /// [`Decoder::optimize_trt`](crate::generate::Decoder::optimize_trt) compiles it.
     ///
     /// # Errors
-    /// As [`Decoder::model`](super::Decoder::model) and [`InferenceModule::compile`].
+    /// As [`Decoder::model`](crate::generate::Decoder::model) and [`InferenceModule::compile`].
     pub fn optimize_trt(
         &self,
         options: &DecoderOptions,

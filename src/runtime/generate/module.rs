@@ -76,9 +76,9 @@ impl DecoderModule {
     /// The tokens that follow a prompt, one after the other. The first token is computed when the iterator is asked.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] for an empty prompt, a token that the vocabulary does not have, options that make
-    /// no sense, and a module for several texts at once; [`ErrorKind::OutOfProfile`] for a prompt that leaves no room
-    /// in the cache.
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an empty prompt, a token that the vocabulary does not
+    /// have, options that make no sense, and a module for several texts at once;
+    /// [`OutOfProfile`](crate::ErrorKind::OutOfProfile) for a prompt that leaves no room in the cache.
     pub fn generate(&self, prompt: &[u32], options: &GenerateOptions) -> Result<Generation> {
         Ok(Generation::of(self.generate_batch(&[prompt], options)?))
     }
