@@ -9,8 +9,8 @@
 //! | [precision](../guide/precision/index.html) | fewer bits, what stays in 32 bits, ranges |
 //! | [CUDA](../guide/cuda/index.html) | tensors on the GPU, streams, memory, graphs, several GPUs |
 //! | [serving](../guide/serving/index.html) | runs in the background, batches, time limits, pipelines |
-//! | [generation](../guide/generation/index.html) | text from language models, token by token |
-//! | [cache](../guide/cache/index.html) | the cache of engines, reports, verification |
+//! | [generation](../guide/generation/index.html) | text from language models, T5 and Whisper, token by token |
+//! | [cache](../guide/cache/index.html) | the cache of engines, reports, profilers, verification |
 //! | [command](../guide/command/index.html) | the command `accelerant` |
 //! | [backends](../guide/backends/index.html) | which backend runs, and where libraries are looked for |
 //! | [troubleshooting](../guide/troubleshooting/index.html) | errors, and what to do |

@@ -102,6 +102,7 @@
 //! | `cuda` | CUDA memory in and out of a module | | CUDA, TensorRT |
 //! | `burn-cuda` | Burn's tensors on CUDA devices | | CUDA, TensorRT |
 //! | `candle-cuda` | Candle's tensors on CUDA devices | the CUDA toolkit | CUDA, TensorRT |
+//! | `nvtx` | ranges of builds and runs in NVIDIA's profilers | a C compiler | |
 //!
 //! The command `accelerant sdk install tensorrt-rtx onnxruntime` fetches NVIDIA's headers and the libraries.
 //!

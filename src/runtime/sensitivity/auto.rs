@@ -12,7 +12,9 @@ use crate::tensor::HostTensor;
 
 /// A precision is kept only where it takes at most this part of the time of the best one before.
 const WORTH: f64 = 0.98;
+#[cfg(feature = "cuda")]
 const WARM_UP: usize = 20;
+#[cfg(feature = "cuda")]
 const RUNS: usize = 100;
 
 /// Chooses a precision.

@@ -8,6 +8,7 @@ use crate::export::model::{tensors, walk};
 use crate::export::onnx::{GraphProto, NodeProto};
 
 /// Where a run has the most bytes of values at a time. A size that is not known counts as 1.
+#[cfg_attr(not(any(feature = "ort", feature = "tract")), allow(dead_code))]
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Peak {
     pub(crate) bytes: u64,
