@@ -221,7 +221,13 @@ fn report(failure: &Failure) -> ExitCode {
 /// Prints to stdout. A reader that has gone, as `head` does, is no error.
 fn print(text: &str) {
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            eprintln!("error: the result cannot be written: {e}");
+            std::process::exit(1);
+        }
+        _ => {}
+    }
 }
 
 /// Shows on stderr what the library logs. A process that works on a model hears which node its parser is at.

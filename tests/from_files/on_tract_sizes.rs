@@ -1,6 +1,9 @@
 //! Numbers that follow from sizes, which tract computes with as expressions of symbols.
 
-use accelerant::{DType, HostTensor};
+use accelerant::backend::Backend as _;
+use accelerant::backend::tract::Tract;
+use accelerant::export::OnnxModel;
+use accelerant::{DType, ErrorKind, HostTensor};
 
 use crate::file::{File, Stated};
 use crate::on_tract::{gives, of, vector};
@@ -104,4 +107,37 @@ fn sizes_beside_numbers() {
             gives(&format!("{operator} of {dims:?}"), &model, &inputs, &vector(&expected));
         }
     }
+}
+
+/// An error of the run, as long as these are the sizes of the inputs, and a result for others.
+fn needs_sizes_that_fit(model: &OnnxModel, node: &str, wrong: &[&[usize]], right: &[&[usize]]) {
+    let model = model.for_target(Tract.target()).unwrap();
+    let (_, executable) = Tract.build_and_load(&model).unwrap();
+    let run = |sizes: &[&[usize]]| {
+        let zeros = |sizes: &&[usize]| of(sizes, &vec![0f32; sizes.iter().product()]);
+        executable.run(&sizes.iter().map(zeros).collect::<Vec<_>>())
+    };
+    for _ in 0..2 {
+        let error = run(wrong).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Execution, "{error}");
+        assert!(error.to_string().contains(node), "{error}");
+        run(right).unwrap();
+    }
+}
+
+#[test]
+fn sizes_of_a_run_fit_each_other() {
+    let mut file = File::new(20);
+    let [x, z] = [("x", ["2", "k"]), ("z", ["m", "3"])]
+        .map(|(name, dims)| file.input(name, DType::F32, &dims));
+    let y = file.node("MatMul", &[&x, &z]);
+    let product = file.read_open(&y, DType::F32, &["2", "3"]);
+    needs_sizes_that_fit(&product, "MatMul", &[&[2, 3], &[200_000, 3]], &[&[2, 4], &[4, 3]]);
+    needs_sizes_that_fit(&product, "MatMul", &[&[2, 5], &[7, 3]], &[&[2, 7], &[7, 3]]);
+    let mut file = File::new(20);
+    let x = file.input("x", DType::F32, &["1", "1", "h", "w"]);
+    let weight = file.weight("weight", of(&[1, 1, 3, 3], &[0.5f32; 9]));
+    let y = file.node("Conv", &[&x, &weight]);
+    let windows = file.read_open(&y, DType::F32, &["1", "1", "a", "b"]);
+    needs_sizes_that_fit(&windows, "Conv", &[&[1, 1, 1, 1]], &[&[1, 1, 3, 4]]);
 }

@@ -142,10 +142,10 @@ fn with_other_branches(
     let open = [taken.as_ref(), Some(model)].map(|model| model?.with_open_sizes());
     for other in taken.into_iter().chain(open.into_iter().flatten()) {
         let bytes = Bytes::from(other.to_bytes());
-        if let Ok((session, guards)) =
-            session(library, &other, Some(&bytes), guards(&other, library, None)?)
-        {
-            return Ok(Some((bytes, session, guards)));
+        match session(library, &other, Some(&bytes), guards(&other, library, None)?) {
+            Ok((session, guards)) => return Ok(Some((bytes, session, guards))),
+            Err(error) if error.is_stop() => return Err(error),
+            Err(_) => {}
         }
     }
     Ok(None)

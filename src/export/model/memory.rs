@@ -36,6 +36,8 @@ pub(crate) struct MemoryBound {
     open: Option<ModelProto>,
     /// The inputs whose values decide sizes.
     deciding: HashSet<String>,
+    /// Whether the sizes of a run are checked against each other before the run: the reader reads beyond a tensor else.
+    checks_sizes: bool,
     fit: Mutex<HashSet<Vec<usize>>>,
 }
 
@@ -49,7 +51,9 @@ impl OnnxModel {
         let weights = self.proto.graph.iter().flat_map(|graph| &graph.initializer);
         let weights = weights.map(|weight| weight.raw_data().len() as u64).sum();
         let deciding = deciding::inputs(&self.proto);
-        let bound = MemoryBound { stated, weights, open: None, deciding, fit: Mutex::default() };
+        let (open, checks_sizes) = (None, false);
+        let bound =
+            MemoryBound { stated, weights, open, deciding, checks_sizes, fit: Mutex::default() };
         let found = match &self.peak {
             Some(peak) => Some(peak.clone()),
             // A model with an error is told as such where it is opened.
@@ -75,6 +79,12 @@ impl MemoryBound {
         self.open = (is_open || !self.deciding.is_empty()).then(|| light(model()));
     }
 
+    /// Refuses sizes of a run that do not fit each other, for a reader that would not.
+    #[cfg(feature = "tract")]
+    pub(crate) const fn check_sizes(&mut self) {
+        self.checks_sizes = true;
+    }
+
     /// What a run with so many bytes of inputs may take.
     pub(crate) fn most(&self, inputs: u64) -> u64 {
         self.stated.unwrap_or_else(|| {
@@ -83,7 +93,8 @@ impl MemoryBound {
         })
     }
 
-    /// Refuses inputs with which a run takes too much.
+    /// Refuses inputs with which a run takes too much, and where [sizes are checked](Self::check_sizes), inputs whose sizes
+    /// do not fit each other.
     ///
     /// # Errors
     /// [`ErrorKind::Execution`] with node and tensor.
@@ -91,10 +102,10 @@ impl MemoryBound {
         let Some(model) = &self.open else { return Ok(()) };
         // Sizes are looked at once for all up to a power of 2, so that a size that grows with each run costs little.
         let round = |(dim, &size): (&Dim, &usize)| match dim {
-            Dim::Fixed(_) => size,
-            Dim::Symbol(symbol) => {
+            Dim::Symbol(symbol) if !self.checks_sizes => {
                 size.checked_next_power_of_two().unwrap_or(size).min(symbol.max())
             }
+            _ => size,
         };
         let (mut rounded, mut exact) = (Vec::new(), Vec::new());
         for (spec, tensor) in signature.inputs.iter().zip(inputs) {
@@ -135,6 +146,7 @@ impl MemoryBound {
                 Ok(peak) if peak.bytes > most => {
                     return Err(too_much(ErrorKind::Execution, &peak, most));
                 }
+                Err(e) if self.checks_sizes => return Err(of_a_run(&e)),
                 // Sizes that do not fit each other are an error of the run.
                 _ => exact,
             },
@@ -174,6 +186,21 @@ fn values(tensor: &HostTensor) -> Option<Values> {
         DType::F64 => Values::Floats(tensor.to_vec().ok()?),
         _ => return None,
     })
+}
+
+/// What is wrong with the sizes of a run. The model itself is right.
+fn of_a_run(e: &Error) -> Error {
+    let mut error = Error::new(ErrorKind::Execution, e.message());
+    if let Some(operation) = e.operation() {
+        error = error.in_operation(operation);
+    }
+    if let Some(tensor) = e.tensor() {
+        error = error.on_tensor(tensor);
+    }
+    match e.axis() {
+        Some(axis) => error.at_axis(axis),
+        None => error,
+    }
 }
 
 /// The error of values that take more than they may.
