@@ -160,12 +160,16 @@ impl TimeLimit {
         let (limit, its, count) = (self.clone(), job.clone(), overdue.clone());
         let worker = move || {
             let ended = catch_unwind(AssertUnwindSafe(work));
-            let left = {
-                let mut end = its.end.lock().unwrap_or_else(PoisonError::into_inner);
-                matches!(std::mem::replace(&mut *end, End::Done(ended)), End::Left)
-            };
+            let mut end = its.end.lock().unwrap_or_else(PoisonError::into_inner);
+            let left = matches!(*end, End::Left);
             if left {
+                drop(end);
+                // Its memory is free before the work is no longer counted.
+                drop(ended);
                 count.0.fetch_sub(1, Ordering::Relaxed);
+            } else {
+                *end = End::Done(ended);
+                drop(end);
             }
             its.done.store(true, Ordering::Relaxed);
             let _changing = limit.lock();

@@ -10,20 +10,7 @@ use accelerant::export::{GraphBuilder, OnnxModel};
 use accelerant::{DType, Dim, ErrorKind, HostTensor, InferenceModule, OptimizeOptions};
 
 fn backends() -> Vec<Arc<dyn Backend>> {
-    let all: Vec<Arc<dyn Backend>> = vec![
-        #[cfg(feature = "tract")]
-        Arc::new(accelerant::backend::tract::Tract),
-        #[cfg(feature = "ort")]
-        Arc::new(accelerant::backend::ort::Ort),
-    ];
-    let there = |backend: &Arc<dyn Backend>| match backend.probe() {
-        Ok(()) => true,
-        Err(reason) => {
-            common::skipped(&format!("bounds of memory on {}", backend.kind()), reason);
-            false
-        }
-    };
-    all.into_iter().filter(there).collect()
+    common::portable_backends("bounds of memory")
 }
 
 fn options(backend: &Arc<dyn Backend>) -> OptimizeOptions {

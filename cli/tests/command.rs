@@ -306,3 +306,20 @@ fn flip(path: PathBuf) {
     *bytes.last_mut().unwrap() ^= 1;
     std::fs::write(&path, bytes).unwrap();
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_result_that_is_not_written_is_a_failure() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_accelerant"));
+    let output = command.args(["inspect", &case("dim_unbound")]).stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("the result cannot be written"), "{told}");
+}
+
+#[test]
+fn streams_have_a_bound() {
+    let bench = ["bench", &case("dim_unbound"), "--backend", "tract", "--streams", "100000"];
+    accelerant(&bench).expect(2).says("--streams is at most 1024");
+}

@@ -296,6 +296,25 @@ pub fn runs(test: &str, backend: &dyn Backend) -> bool {
     }
 }
 
+/// The portable backends that run here. Why others do not is told.
+#[cfg(any(feature = "ort", feature = "tract"))]
+pub fn portable_backends(test: &str) -> Vec<std::sync::Arc<dyn Backend>> {
+    let all: Vec<std::sync::Arc<dyn Backend>> = vec![
+        #[cfg(feature = "tract")]
+        std::sync::Arc::new(accelerant::backend::tract::Tract),
+        #[cfg(feature = "ort")]
+        std::sync::Arc::new(accelerant::backend::ort::Ort),
+    ];
+    let there = |backend: &std::sync::Arc<dyn Backend>| match backend.probe() {
+        Ok(()) => true,
+        Err(reason) => {
+            skipped(&format!("{test} on {}", backend.kind()), reason);
+            false
+        }
+    };
+    all.into_iter().filter(there).collect()
+}
+
 /// As [`compare`], panicking with the place.
 pub fn assert_close(place: &str, got: &HostTensor, expected: &HostTensor, tolerance: Tolerance) {
     compare(got, expected, tolerance).unwrap_or_else(|e| panic!("{place}: {e}"));

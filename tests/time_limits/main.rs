@@ -39,20 +39,7 @@ fn rows(n: usize) -> [HostTensor; 1] {
 }
 
 fn backends() -> Vec<Arc<dyn Backend>> {
-    let all: Vec<Arc<dyn Backend>> = vec![
-        #[cfg(feature = "tract")]
-        Arc::new(accelerant::backend::tract::Tract),
-        #[cfg(feature = "ort")]
-        Arc::new(accelerant::backend::ort::Ort),
-    ];
-    let there = |backend: &Arc<dyn Backend>| match backend.probe() {
-        Ok(()) => true,
-        Err(reason) => {
-            common::skipped(&format!("time limits on {}", backend.kind()), reason);
-            false
-        }
-    };
-    all.into_iter().filter(there).collect()
+    common::portable_backends("time limits")
 }
 
 /// Each test has the processors alone.

@@ -50,9 +50,15 @@ pub(crate) struct Args {
     options: Options,
 }
 
+/// Each stream is a thread.
+const MOST_STREAMS: usize = 1024;
+
 pub(crate) fn run(args: &Args, globals: &Globals) -> Result<Output> {
     if args.streams == 0 || args.iterations == 0 {
         return Err(Failure::usage("--streams and --iterations are at least 1"));
+    }
+    if args.streams > MOST_STREAMS {
+        return Err(Failure::usage(format!("--streams is at most {MOST_STREAMS}")));
     }
     if !(0.0..=1e6).contains(&args.duration) || args.warmup > 1_000_000_000 {
         return Err(Failure::usage("--duration and --warmup are at most 1000000 seconds"));

@@ -211,7 +211,7 @@ fn committed(
     }
     // Of the session that is being made, once it is.
     let cancel: Arc<OnceLock<Cancel>> = Arc::default();
-    let known = cancel.clone();
+    let (known, still) = (cancel.clone(), limit.clone());
     let build = move || -> ort::Result<Session> {
         let builder = Session::builder(&library.environment)?;
         // ONNX Runtime's own default. With level 3, 1.29 gives zeros for a product of half precision with 4-bit weights.
@@ -220,7 +220,11 @@ fn committed(
             builder = builder.with_external_initializer(name, value)?;
         }
         let canceler = builder.canceler();
-        let _ = known.set(Box::new(move || drop(canceler.cancel())));
+        let cancel = known.get_or_init(|| Box::new(move || drop(canceler.cancel())));
+        // The limit may have been over before this could be called.
+        if still.is_some_and(|limit| limit.check().is_err()) {
+            cancel();
+        }
         builder.commit_from_memory(&bytes)
     };
     let guarded_build = move || guarded(ErrorKind::Build, build);

@@ -113,12 +113,10 @@ impl Backend for Tract {
 }
 
 fn bound(model: &OnnxModel) -> Result<MemoryBound> {
-    let bound = model.memory_bound(progress::memory()).map_err(|e| e.in_operation("build"));
-    // tract takes one factor's size for both, and reads beyond the end of the other. Windows are alike.
-    bound.map(|mut bound| {
-        bound.check_sizes();
-        bound
-    })
+    let mut bound = model.memory_bound(progress::memory()).map_err(|e| e.in_operation("build"))?;
+    // tract takes the size of one factor for both, and reads beyond the end of the other. Windows are alike.
+    bound.check_sizes();
+    Ok(bound)
 }
 
 /// A plan of a model, for as long as a limit of the compilation allows.

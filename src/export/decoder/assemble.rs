@@ -4,16 +4,17 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use super::attention::{Heads, Sight, attend};
+use super::beginning::Inputs;
 use super::cache::{Places, give_directly};
 use super::checkpoint::Checkpoint;
 use super::ending::{give, of_last};
 use super::products::Linear;
 use super::rotary::Angles;
-use super::{Activation, DecoderConfig, DecoderOptions, DecoderWeights, Projections, Tokens};
+use super::{Activation, DecoderConfig, DecoderOptions, DecoderWeights, Projections};
 use crate::error::Result;
 use crate::export::graph::{GraphBuilder, Value};
 use crate::export::{OnnxModel, Target};
-use crate::spec::{DType, Dim};
+use crate::spec::DType;
 use crate::tensor::HostTensor;
 
 pub(super) fn assemble(
@@ -56,18 +57,8 @@ struct Pass {
 impl Assembly<'_> {
     fn model(&self) -> Result<OnnxModel> {
         let (config, options, graph) = (self.config, self.options, &self.graph);
-        let (batch, capacity) = (Dim::from(options.batch), options.capacity);
-        let count = match options.tokens {
-            Tokens::Fixed(count) => Dim::from(count),
-            Tokens::UpTo(most) => Dim::dynamic("tokens", 1..=most)?,
-        };
-        let tokens = graph.input("tokens", DType::I64, [batch.clone(), count.clone()])?;
-        let positions = graph.input("positions", DType::I64, [batch.clone(), count.clone()])?;
-        let last = match count.fixed() {
-            Some(1) => None,
-            _ => Some(graph.input("last", DType::I64, [batch, 1.into()])?),
-        };
-        let sizes = [options.batch, config.key_value_heads, capacity, config.head_size];
+        let Inputs { tokens, positions, last } = Inputs::declare(graph, options)?;
+        let sizes = [options.batch, config.key_value_heads, options.capacity, config.head_size];
         let cache = |name: String| graph.input(&name, options.dtype, sizes);
         let caches: Vec<[Value; 2]> = (0..config.layers)
             .map(|i| Ok([cache(format!("key.{i}"))?, cache(format!("value.{i}"))?]))

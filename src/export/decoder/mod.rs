@@ -1,8 +1,9 @@
-//! Language models of the Llama family, and encoder-decoders: their files, and one ONNX graph for each use, assembled by the graph builder. Nothing
-//! of running a graph.
+//! Language models of the Llama family, and encoder-decoders: their files, and one ONNX graph for each use, assembled by
+//! the graph builder. Nothing of running a graph.
 
 mod assemble;
 mod attention;
+mod beginning;
 mod cache;
 mod checkpoint;
 mod config;

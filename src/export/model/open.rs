@@ -118,15 +118,5 @@ fn settled(mut proto: ModelProto, see: &See<'_>) -> Result<OnnxModel> {
     };
     let (facts, peak) = infer::facts_and_peak(&proto, see)?;
     let signature = normalize::signature::settle(&mut proto, &facts)?;
-    let fixed = Default::default();
-    Ok(OnnxModel {
-        proto,
-        signature,
-        unnamed,
-        fixed,
-        written_for: None,
-        inner: None,
-        precision: None,
-        peak: Some(peak),
-    })
+    Ok(OnnxModel { unnamed, peak: Some(peak), ..OnnxModel::from_parts(proto, signature) })
 }

@@ -1,15 +1,16 @@
 //! What the graphs of both families share: the inputs of a decoder, attention, and what an encoder gives.
 
 use super::super::attention::{Heads, Sight, attend};
+use super::super::beginning::Inputs;
 use super::super::cache::{Places, give_directly};
 use super::super::checkpoint::Checkpoint;
 use super::super::products::Linear;
-use super::super::{AttentionForm, DecoderOptions, DecoderWeights, Tokens};
+use super::super::{AttentionForm, DecoderOptions, DecoderWeights};
 use super::EncoderDecoderConfig;
 use crate::error::Result;
 use crate::export::graph::{GraphBuilder, Value};
 use crate::export::{OnnxModel, Target};
-use crate::spec::{DType, Dim};
+use crate::spec::DType;
 use crate::tensor::HostTensor;
 
 /// One graph of a model while it is made.
@@ -73,17 +74,7 @@ impl<'a> Layers<'a> {
     /// Declares the inputs of the decoder. `seen` says whether the encoder tells what of the source is seen.
     pub(super) fn pass(&self, seen: bool) -> Result<Pass> {
         let (config, options, graph) = (self.config, self.options, &self.graph);
-        let batch = Dim::from(options.batch);
-        let count = match options.tokens {
-            Tokens::Fixed(count) => Dim::from(count),
-            Tokens::UpTo(most) => Dim::dynamic("tokens", 1..=most)?,
-        };
-        let tokens = graph.input("tokens", DType::I64, [batch.clone(), count.clone()])?;
-        let positions = graph.input("positions", DType::I64, [batch.clone(), count.clone()])?;
-        let last = match count.fixed() {
-            Some(1) => None,
-            _ => Some(graph.input("last", DType::I64, [batch, 1.into()])?),
-        };
+        let Inputs { tokens, positions, last } = Inputs::declare(graph, options)?;
         let (heads, size, source) =
             (config.decoder_heads, config.head_size, config.source(options.source));
         let pair = |names: [&str; 2], layer: usize, length: usize| {
