@@ -208,7 +208,7 @@ impl<I: BurnTensors, O: BurnTensors> BurnModule<I, O> {
         let own = inference.engine().interface();
         let own = own.and_then(|text| Interface::read(text, "burn", signature)).and_then(|own| {
             let types = |names: &[String]| -> Option<Vec<DType>> {
-                names.iter().map(|name| DType::from_name(name)).collect()
+                names.iter().map(|name| name.parse().ok()).collect()
             };
             let (input_types, output_types) = (types(&own.inputs)?, types(&own.outputs)?);
             let (inputs, outputs) = (own.input_lengths, own.output_lengths);

@@ -5,7 +5,7 @@ mod dim;
 
 pub use dim::{Dim, Symbol};
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -42,6 +42,23 @@ pub enum DType {
 }
 
 impl DType {
+    /// Every type.
+    pub const ALL: &[Self] = &[
+        Self::F32,
+        Self::F16,
+        Self::BF16,
+        Self::F64,
+        Self::I8,
+        Self::I16,
+        Self::I32,
+        Self::I64,
+        Self::U8,
+        Self::U16,
+        Self::U32,
+        Self::U64,
+        Self::Bool,
+    ];
+
     /// Size of one element in bytes.
     pub const fn size(self) -> usize {
         match self {
@@ -63,29 +80,6 @@ impl DType {
     }
 }
 
-impl DType {
-    /// The type of this name, as its display writes it.
-    #[cfg(feature = "burn")]
-    pub(crate) fn from_name(name: &str) -> Option<Self> {
-        const ALL: [DType; 13] = [
-            DType::F32,
-            DType::F16,
-            DType::BF16,
-            DType::F64,
-            DType::I8,
-            DType::I16,
-            DType::I32,
-            DType::I64,
-            DType::U8,
-            DType::U16,
-            DType::U32,
-            DType::U64,
-            DType::Bool,
-        ];
-        ALL.into_iter().find(|known| known.to_string() == name)
-    }
-}
-
 impl fmt::Display for DType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -102,6 +96,22 @@ impl fmt::Display for DType {
             Self::U32 => "u32",
             Self::U64 => "u64",
             Self::Bool => "bool",
+        })
+    }
+}
+
+/// The type of the name that its display writes, such as `f32`.
+///
+/// # Errors
+/// [`ErrorKind::InvalidArgument`] for any other name.
+impl FromStr for DType {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::ALL.iter().copied().find(|known| known.to_string() == name).ok_or_else(|| {
+            let names: Vec<String> = Self::ALL.iter().map(Self::to_string).collect();
+            let text = format!("`{name}` is no element type; these are: {}", names.join(", "));
+            Error::new(ErrorKind::InvalidArgument, text)
         })
     }
 }

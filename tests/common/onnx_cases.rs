@@ -45,25 +45,10 @@ pub struct Case {
 }
 
 fn tensors(folder: &Path, field: &str) -> Vec<HostTensor> {
-    let dtypes = [
-        DType::F32,
-        DType::F64,
-        DType::F16,
-        DType::Bool,
-        DType::I8,
-        DType::I16,
-        DType::I32,
-        DType::I64,
-        DType::U8,
-        DType::U16,
-        DType::U32,
-        DType::U64,
-    ];
     let tensor = |text: &str| {
         let [dtype, sizes, file] =
             text.splitn(3, ':').collect::<Vec<_>>().try_into().expect("three parts");
-        let dtype =
-            dtypes.into_iter().find(|known| known.to_string() == dtype).expect("a known type");
+        let dtype: DType = dtype.parse().expect("a known type");
         let sizes = sizes.split('x').filter(|size| !size.is_empty());
         let sizes: Vec<usize> = sizes.map(|size| size.parse().expect("a size")).collect();
         let bytes = std::fs::read(folder.join(file)).expect("the tensor's file");

@@ -1,7 +1,6 @@
-//! `cargo xtask demo`: runs the example that shows the crate at work. The example itself is
-//! `examples/digits`.
+//! `cargo xtask demo`: runs the example that shows the crate at work. The example itself is `examples/digits`.
 
-use crate::sdk;
+use crate::sdk::{self, ONNXRUNTIME};
 use crate::workspace::{self, FEATURES, stream};
 use anyhow::{Context, Result};
 use std::env;
@@ -13,6 +12,9 @@ pub(crate) struct Args {
     /// Where the demo writes [default: target/demo].
     #[arg(long)]
     out: Option<PathBuf>,
+    /// Build it with the features of all tests. After the tests nothing is compiled again then.
+    #[arg(long)]
+    pub(crate) after_tests: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -20,14 +22,17 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Some(out) => std::path::absolute(out)?,
         None => workspace::root().join("target/demo"),
     };
-    // With the packages that are tested, whose features together are another set than the crate's own:
-    // after the tests nothing is compiled again.
-    let mut build = sdk::quick_cargo(&["build", "--release", "--workspace", "--exclude", "xtask"])?;
-    build.args(["--features", FEATURES, "--example", "digits"]);
-    stream(&mut build)?;
+    // Without a GPU the demo runs on ONNX Runtime.
+    ONNXRUNTIME.ensure()?;
+    let mut build = sdk::quick_cargo(&["build", "--release"])?;
+    match args.after_tests {
+        true => build.args(["--workspace", "--exclude", "xtask", "--features", FEATURES]),
+        false => build.args(["--package", "accelerant-digits"]),
+    };
+    stream(build.args(["--bin", "digits"]))?;
     // Cargo puts it beside this program, wherever it was told to build.
     let beside = env::current_exe().context("finding this program")?;
-    let mut demo = Command::new(beside.with_file_name("examples").join("digits"));
+    let mut demo = Command::new(beside.with_file_name("digits"));
     let variables = build.get_envs().filter_map(|(name, value)| Some((name, value?)));
     demo.current_dir(workspace::root()).envs(variables).arg("--out").arg(out);
     stream(&mut demo)

@@ -17,6 +17,10 @@ pub(super) struct Binary {
 /// All test, bench, example and program binaries by name, or those of the given names.
 pub(super) fn binaries(only: &[String], features: &[String]) -> Result<BTreeMap<String, Binary>> {
     let mut found = BTreeMap::new();
+    let digits = only.is_empty() || only.iter().any(|name| name == "digits");
+    if digits {
+        build(&["build", "--package", "accelerant-digits"], &[], &mut found)?;
+    }
     let tests: Vec<&String> = only.iter().filter(|name| is_target("tests", name)).collect();
     if !only.is_empty() && tests.len() == only.len() {
         let names = tests.iter().flat_map(|name| ["--test", name.as_str()]);
@@ -49,8 +53,11 @@ fn build(args: &[&str], features: &[String], found: &mut BTreeMap<String, Binary
     if args[0] != "bench" {
         command.arg("--release");
     }
-    let features = [&[FEATURES.to_owned()], features].concat().join(",");
-    command.args(["--features", &features, "--message-format=json-render-diagnostics"]);
+    if !args.contains(&"--package") {
+        let features = [&[FEATURES.to_owned()], features].concat().join(",");
+        command.args(["--features", &features]);
+    }
+    command.arg("--message-format=json-render-diagnostics");
     eprintln!("$ {}", line_of(&command));
     let mut child = command.stdout(Stdio::piped()).spawn().context("starting cargo")?;
     let messages = child.stdout.take().context("cargo has no output")?;
