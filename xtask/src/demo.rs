@@ -11,7 +11,7 @@ use std::process::Command;
 pub(crate) struct Args {
     /// Where the demo writes [default: target/demo].
     #[arg(long)]
-    out: Option<PathBuf>,
+    pub(crate) out: Option<PathBuf>,
     /// Build it with the features of all tests. After the tests nothing is compiled again then.
     #[arg(long)]
     pub(crate) after_tests: bool,
