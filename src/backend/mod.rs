@@ -4,6 +4,7 @@
 mod device;
 pub(crate) mod engine;
 mod fingerprint;
+mod header;
 pub(crate) mod kind;
 mod panics;
 pub(crate) mod select;
@@ -25,8 +26,9 @@ pub use device::{
     StreamHandle,
 };
 // The root of the crate has these for users.
-pub(crate) use engine::{Engine, Head, Label};
+pub(crate) use engine::Engine;
 pub use fingerprint::Fingerprint;
+pub(crate) use header::{Head, Label};
 pub(crate) use kind::BackendKind;
 pub(crate) use select::Registry;
 pub use select::{Compiled, Rejection};
