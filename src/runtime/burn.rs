@@ -12,7 +12,7 @@ use crate::backend::BackendKind;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::Target;
 use crate::export::burn::{
-    AnyTensor, BurnGraph, BurnTensors, Layout, Lengths, Material, Place, Report, TensorSource,
+    AnyTensor, BurnGraph, BurnTensors, Layout, Lengths, Material, Report, TensorPath, TensorSource,
     TensorVisitor,
 };
 use crate::export::interface::Interface;
@@ -310,7 +310,7 @@ fn visit(
     input: &impl BurnTensors,
     mut each: impl FnMut(&dyn AnyTensor) -> Result<()>,
 ) -> Result<Lengths> {
-    let mut each = |_: &Place<'_>, tensor: &dyn AnyTensor| each(tensor);
+    let mut each = |_: &TensorPath<'_>, tensor: &dyn AnyTensor| each(tensor);
     let mut visitor = TensorVisitor::new(&mut each);
     input.visit(&mut visitor)?;
     Ok(visitor.into_lengths())

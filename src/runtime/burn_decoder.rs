@@ -14,6 +14,7 @@ use crate::spec::Dim;
 
 /// One pass of a decoder over some tokens of each text.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct DecoderPass {
     /// The tokens, `[texts, tokens]`.
     pub tokens: Tensor<2, Int>,

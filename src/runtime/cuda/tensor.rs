@@ -14,6 +14,16 @@ use crate::tensor::{Element, HostTensor};
 
 /// A tensor in device memory: type, sizes and contiguous memory, which is freed in the order of the
 /// stream that it was allocated on.
+///
+/// ```no_run
+/// use accelerant::{HostTensor, cuda::{CudaTensor, cudarc::driver::CudaContext}};
+///
+/// let stream = CudaContext::new(0)?.new_stream()?;
+/// let host = HostTensor::from_vec(vec![2, 2], vec![1.0f32, 2.0, 3.0, 4.0])?;
+/// let tensor = CudaTensor::upload(&stream, &host)?;
+/// let values: Vec<f32> = stream.clone_dtoh(&tensor.view::<f32>()?)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct CudaTensor {
     pub(super) dtype: DType,
     pub(super) shape: Vec<usize>,

@@ -18,6 +18,7 @@ use crate::spec::{DType, Shape};
 /// assert_eq!(graph.finish()?.signature().outputs[0].to_string(), "y: f32 [2, 3]");
 /// # Ok::<(), accelerant::Error>(())
 /// ```
+#[derive(Debug)]
 #[must_use = "the node is added by `build`"]
 pub struct Node<'g> {
     pub(super) graph: &'g GraphBuilder,
