@@ -18,7 +18,7 @@ pub(super) mod private {
 /// Memory of a CUDA device that may be an input. The length is the number of elements.
 ///
 /// Sealed: implemented for `CudaSlice<T>`, `CudaView<T>` and `CudaViewMut<T>` of every
-/// [`Element`], and for [`CudaTensor`].
+/// [`Element`], and for [`CudaTensor`](super::CudaTensor).
 pub trait CudaRead: private::Sealed {
     /// The element type.
     fn dtype(&self) -> DType;
@@ -33,7 +33,7 @@ pub trait CudaRead: private::Sealed {
 /// Memory of a CUDA device that may be an output.
 ///
 /// Sealed: implemented for `CudaSlice<T>` and `CudaViewMut<T>` of every [`Element`], and for
-/// [`CudaTensor`].
+/// [`CudaTensor`](super::CudaTensor).
 pub trait CudaWrite: CudaRead {
     /// The address, for writing on `stream`: as [`DevicePtrMut::device_ptr_mut`].
     fn write<'a>(&'a mut self, stream: &'a CudaStream) -> (u64, SyncOnDrop<'a>);

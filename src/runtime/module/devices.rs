@@ -19,7 +19,7 @@ impl InferenceModule {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] for an empty list, or a device that is listed twice; else as
-    /// [`Backend::load_on`].
+    /// [`Backend::load_on`](crate::backend::Backend::load_on).
     pub fn on_devices(&self, ordinals: &[usize]) -> Result<Self> {
         self.replicate(ordinals).map_err(|e| e.in_operation("replicas"))
     }

@@ -143,13 +143,13 @@ impl InferenceModule {
         &self.0.origin.rejected
     }
 
-    /// The types that each layer got, with reasons, if a [precision](OptimizeOptions::precision) was asked for and the
+    /// The types that each layer got, with reasons, if a [precision](crate::OptimizeOptions::precision) was asked for and the
     /// engine was not read from a file.
     pub fn precision_report(&self) -> Option<&PrecisionReport> {
         self.0.origin.precision.as_deref()
     }
 
-    /// The engine that was [asked for](OptimizeOptions::save_engine), else the engine that runs.
+    /// The engine that was [asked for](crate::OptimizeOptions::save_engine), else the engine that runs.
     pub fn engine(&self) -> &Engine {
         self.0.origin.built.as_ref().unwrap_or(&self.0.origin.engine)
     }

@@ -25,7 +25,7 @@ impl InferenceModule {
     }
 
     /// As [`run`](Self::run), for as long as `limit` allows, instead of the
-    /// [longest time](OptimizeOptions::run_timeout) that the module allows.
+    /// [longest time](crate::OptimizeOptions::run_timeout) that the module allows.
     ///
     /// # Errors
     /// As [`run`](Self::run), and [`ErrorKind::TimedOut`] and [`ErrorKind::Cancelled`]. The module can be run again.
