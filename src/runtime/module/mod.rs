@@ -1,8 +1,8 @@
 //! The module behind the module of every framework: a model, the backend that runs it, and the reasons of the choice.
-//! `make` has the ways to a module, `devices` has a module on other devices, and `run` runs it.
+//! `make` has the ways to a module, `other_devices` has a module on other devices, and `run` runs it.
 
-mod devices;
 mod make;
+mod other_devices;
 mod run;
 
 use std::{
