@@ -28,6 +28,9 @@ pub struct DecoderPass {
 
 impl DecoderPass {
     /// A cache with `new`, `[texts, heads, tokens, size]`, in the places of the tokens.
+    ///
+    /// # Panics
+    /// Where the pass has no cache of this number, and as Burn's operations do where the sizes do not fit.
     pub fn written(&self, cache: usize, new: Tensor<4>) -> Tensor<4> {
         let cache = self.caches[cache].clone();
         let sizes = cache.dims();
