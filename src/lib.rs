@@ -164,9 +164,10 @@ pub mod candle {
     #[doc(hidden)]
     pub use crate::export::candle::__private;
     pub use crate::export::candle::{
-        Examples, Forward, Func, FuncT, GRU, GRUState, GroupNorm, Inputs, LSTM, LSTMState, Layer,
-        ModelInput, ModelOutputs, RNN, Sequence, Sequential, TensorOps, Trace, Traceable, Traced,
-        WeightNames, error_of, export_onnx, func, func_t, group_norm, gru, lstm, mirror, ops, seq,
+        Examples, Forward, Func, FuncT, GRU, GRUState, GroupNorm, Inputs, LSTM, LSTMState,
+        ModelInput, ModelOutputs, NnLayer, RNN, Sequence, Sequential, TensorOps, Trace, Traceable,
+        Traced, WeightNames, error_of, export_onnx, func, func_t, group_norm, gru, lstm, mirror,
+        ops, seq,
     };
     pub use crate::runtime::candle::{CandleModule, OptimizeTrt};
 }

@@ -15,7 +15,7 @@ use std::{
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::limit::TimeLimit;
-use crate::span::Range;
+use crate::span::NamedRange;
 
 /// A part of the work between a model and a module that runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
@@ -265,7 +265,7 @@ pub(crate) fn go_on() -> Result<()> {
 /// # Errors
 /// Those of `work`, and [`ErrorKind::Cancelled`].
 pub(crate) fn phase<T>(phase: Phase, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    let _range = Range::of_phase(phase.name());
+    let _range = NamedRange::of_phase(phase.name());
     let Some(recorder) = current() else { return work() };
     if recorder.is_stopped() {
         return Err(stopped());

@@ -4,13 +4,13 @@
 use tracing::span::EnteredSpan;
 
 /// A range that goes on until it is dropped, on this thread.
-pub(crate) struct Range {
+pub(crate) struct NamedRange {
     _span: EnteredSpan,
     #[cfg(feature = "nvtx")]
     _pushed: pushed::Pushed,
 }
 
-impl Range {
+impl NamedRange {
     /// A phase between a model and a module that runs.
     pub(crate) fn of_phase(phase: &str) -> Self {
         Self {

@@ -162,9 +162,8 @@ fn decoder_options(form_name: &str, dtype: DType, options: &Options) -> Result<D
     let chunk = Tokens::UpTo(options.chunk.min(options.capacity));
     let mut decoder = DecoderOptions::new(options.capacity).batch(options.batch).tokens(chunk);
     decoder = decoder.dtype(dtype).form(form(form_name)?);
+    decoder = decoder.joined(!options.apart).wide_scores(!options.narrow_scores);
     decoder.attention = attention(attention_name)?;
-    decoder.joined = !options.apart;
-    decoder.wide_scores = !options.narrow_scores;
     Ok(decoder)
 }
 

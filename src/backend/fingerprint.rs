@@ -20,6 +20,9 @@ impl Fingerprint {
     }
 
     /// Adds a part: an option that changes engines, or something of the machine. The name must be a new one.
+    ///
+    /// # Panics
+    /// In a debug build, where a part has this name already.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Display) -> Self {
         debug_assert!(self.0.iter().all(|(known, _)| known != name), "`{name}` comes twice");

@@ -1,6 +1,6 @@
 //! The names of backends.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, convert::Infallible, fmt, str::FromStr};
 
 /// The name of a backend.
 ///
@@ -9,6 +9,7 @@ use std::{borrow::Cow, fmt};
 ///
 /// let kind = BackendKind::from_name("tensorrt-rtx");
 /// assert_eq!(kind, BackendKind::TensorRtRtx);
+/// assert_eq!(kind.to_string().parse(), Ok(kind.clone()));
 /// let options = OptimizeOptions::new().require(kind);       // no other backend may run
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -57,5 +58,21 @@ impl serde::Serialize for BackendKind {
 impl fmt::Display for BackendKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+/// As [`from_name`](BackendKind::from_name).
+impl From<&str> for BackendKind {
+    fn from(name: &str) -> Self {
+        Self::from_name(name)
+    }
+}
+
+/// As [`from_name`](BackendKind::from_name): every name is that of a backend.
+impl FromStr for BackendKind {
+    type Err = Infallible;
+
+    fn from_str(name: &str) -> Result<Self, Infallible> {
+        Ok(Self::from_name(name))
     }
 }

@@ -4,6 +4,7 @@
 mod device;
 pub(crate) mod engine;
 mod fingerprint;
+mod header;
 pub(crate) mod kind;
 mod panics;
 pub(crate) mod select;
@@ -25,8 +26,9 @@ pub use device::{
     StreamHandle,
 };
 // The root of the crate has these for users.
-pub(crate) use engine::{Engine, Head, Label};
+pub(crate) use engine::Engine;
 pub use fingerprint::Fingerprint;
+pub(crate) use header::{Head, Label};
 pub(crate) use kind::BackendKind;
 pub(crate) use select::Registry;
 pub use select::{Compiled, Rejection};
@@ -41,6 +43,25 @@ use crate::tensor::HostTensor;
 ///
 /// A backend for other hardware implements this trait and [`Executable`], as `examples/custom_backend.rs` in the
 /// repository shows. Building and loading are two steps, because an engine may be built on one machine and run on another.
+///
+/// ```
+/// use accelerant::backend::{Backend, tract::Tract};
+/// use accelerant::{DType, HostTensor, export::GraphBuilder};
+///
+/// let graph = GraphBuilder::new("double");
+/// let x = graph.input("x", DType::F32, [3])?;
+/// graph.output("y", &x.affine(2.0, 0.0)?)?;
+/// let model = graph.finish()?;
+///
+/// let backend = Tract;
+/// backend.probe()?;
+/// assert_eq!(backend.check(&model)?.unwrap_or_default().len(), 0);     // no node is refused
+/// let engine = backend.build(&model.for_target(backend.target())?)?;
+/// let executable = backend.load(&engine)?;
+/// let y = executable.run(&[HostTensor::from(ndarray::array![1.0f32, 2.0, 3.0])])?;
+/// assert_eq!(y[0].to_vec::<f32>()?, [2.0, 4.0, 6.0]);
+/// # Ok::<(), accelerant::Error>(())
+/// ```
 pub trait Backend: Send + Sync + fmt::Debug {
     /// The name of this backend.
     fn kind(&self) -> BackendKind;

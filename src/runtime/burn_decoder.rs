@@ -14,6 +14,7 @@ use crate::spec::Dim;
 
 /// One pass of a decoder over some tokens of each text.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct DecoderPass {
     /// The tokens, `[texts, tokens]`.
     pub tokens: Tensor<2, Int>,
@@ -27,6 +28,9 @@ pub struct DecoderPass {
 
 impl DecoderPass {
     /// A cache with `new`, `[texts, heads, tokens, size]`, in the places of the tokens.
+    ///
+    /// # Panics
+    /// Where the pass has no cache of this number, and as Burn's operations do where the sizes do not fit.
     pub fn written(&self, cache: usize, new: Tensor<4>) -> Tensor<4> {
         let cache = self.caches[cache].clone();
         let sizes = cache.dims();

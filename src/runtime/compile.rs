@@ -6,7 +6,7 @@ use crate::cache::{CacheUse, EngineCache, Key, Outcome, Store};
 use crate::error::{ErrorKind, Result};
 use crate::export::OnnxModel;
 use crate::progress::{Phase, phase};
-use crate::span::Range;
+use crate::span::NamedRange;
 
 /// Builds and loads, and remembers what the cache did for the engine that was made last.
 pub(super) struct Maker {
@@ -41,7 +41,7 @@ impl Maker {
     /// # Errors
     /// As [`Backend::build`].
     pub(super) fn engine(&mut self, backend: &dyn Backend, model: &OnnxModel) -> Result<Engine> {
-        let _range = Range::of_making(model.name());
+        let _range = NamedRange::of_making(model.name());
         let Some((store, key)) = self.place(backend, model)? else {
             return phase(Phase::Build, || built(backend, model));
         };
@@ -59,7 +59,7 @@ impl Maker {
         backend: &dyn Backend,
         model: &OnnxModel,
     ) -> Result<(Engine, Box<dyn Executable>)> {
-        let _range = Range::of_making(model.name());
+        let _range = NamedRange::of_making(model.name());
         let load = |engine: &Engine| phase(Phase::Load, || backend.load(engine));
         let Some((store, key)) = self.place(backend, model)? else {
             let (engine, executable) = phase(Phase::Build, || backend.build_and_load(model))?;

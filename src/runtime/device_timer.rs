@@ -24,6 +24,7 @@ use crate::tensor::HostTensor;
 /// println!("{:.3} ms", timer.calls(200)?.median());
 /// # Ok::<(), accelerant::Error>(())
 /// ```
+#[derive(Debug)]
 pub struct DeviceTimer<'m> {
     module: CudaModule<'m>,
     stream: Arc<CudaStream>,

@@ -13,7 +13,7 @@ use crate::backend::{
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::limit::TimeLimit;
-use crate::span::Range;
+use crate::span::NamedRange;
 use crate::spec::Signature;
 use crate::tensor::HostTensor;
 
@@ -67,12 +67,12 @@ impl Executable for Live {
     }
 
     fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>> {
-        let _range = Range::of_run(&self.name);
+        let _range = NamedRange::of_run(&self.name);
         self.get().run(inputs)
     }
 
     fn run_within(&self, inputs: &[HostTensor], limit: &TimeLimit) -> Result<Vec<HostTensor>> {
-        let _range = Range::of_run(&self.name);
+        let _range = NamedRange::of_run(&self.name);
         self.get().run_within(inputs, limit)
     }
 
@@ -124,7 +124,7 @@ impl DeviceExecutable for Live {
         inputs: &[DeviceTensor<'_>],
         output: &mut dyn FnMut(usize, &[usize]) -> Result<u64>,
     ) -> Result<()> {
-        let _range = Range::of_enqueue(&self.name);
+        let _range = NamedRange::of_enqueue(&self.name);
         // SAFETY: the caller's promise. A model that goes waits for what it enqueued.
         self.on_device(|device| unsafe { device.enqueue(stream, inputs, output) })
     }

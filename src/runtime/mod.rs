@@ -42,3 +42,24 @@ pub use report::{ModuleReport, PassChange, PhaseTime, RejectedBackend};
 pub use verify::{
     Difference, LayerDifference, OutputDifference, Tolerance, Verification, VerifyOptions,
 };
+
+/// Threads share all of these, and a field that forbids that does not compile.
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<crate::HostTensor>();
+    shared::<crate::Engine>();
+    shared::<crate::Registry>();
+    shared::<crate::TimeLimit>();
+    shared::<crate::cache::EngineCache>();
+    shared::<crate::export::OnnxModel>();
+    shared::<InferenceModule>();
+    shared::<OptimizeOptions>();
+    shared::<generate::DecoderModule>();
+    shared::<generate::EncoderDecoderModule>();
+    shared::<pipeline::Pipeline<f32, f32>>();
+    shared::<serving::Batcher>();
+    #[cfg(feature = "burn")]
+    shared::<burn::BurnModule<::burn::tensor::Tensor<2>, ::burn::tensor::Tensor<2>>>();
+    #[cfg(feature = "candle")]
+    shared::<candle::CandleModule>();
+};

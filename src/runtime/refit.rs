@@ -8,7 +8,7 @@ use crate::export::{OnnxModel, Target};
 use crate::spec::{Signature, TensorSpec};
 use crate::tensor::HostTensor;
 
-/// How a module got its new weights.
+/// How a module got its new weights: the result of [`InferenceModule::refit_from`], which has an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refit {

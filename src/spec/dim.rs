@@ -135,6 +135,15 @@ impl fmt::Debug for Symbol {
 }
 
 /// One dimension of a shape: a size, or a [symbol](Symbol) that stands for one.
+///
+/// ```
+/// use accelerant::Dim;
+///
+/// let (batch, width) = (Dim::dynamic("batch", 1..=64)?, Dim::from(224));
+/// assert_eq!((batch.min(), batch.max(), batch.fixed()), (1, 64, None));
+/// assert_eq!((width.max(), width.fixed()), (224, Some(224)));
+/// # Ok::<(), accelerant::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub enum Dim {
     /// Always this size.

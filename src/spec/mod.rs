@@ -10,6 +10,14 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Element type of a tensor, named as ONNX and the frameworks name it.
+///
+/// ```
+/// use accelerant::DType;
+///
+/// let half: DType = "f16".parse()?;
+/// assert_eq!((half, half.size(), half.to_string()), (DType::F16, 2, "f16".to_owned()));
+/// # Ok::<(), accelerant::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum DType {
@@ -173,6 +181,14 @@ impl fmt::Display for Shape {
 }
 
 /// Name, element type and shape of an input or output.
+///
+/// ```
+/// use accelerant::{DType, Dim, TensorSpec};
+///
+/// let pixels = TensorSpec::new("pixels", DType::F32, [Dim::dynamic("batch", 1..=64)?, Dim::from(64)]);
+/// assert_eq!(pixels.to_string(), "pixels: f32 [batch, 64]");
+/// # Ok::<(), accelerant::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TensorSpec {

@@ -19,7 +19,7 @@ use ::burn::tensor::{Device, FloatDType, IntDType};
 
 use super::parameters::{Parameters, placeholders};
 use super::tensors::{
-    AnyTensor, BurnTensors, Lengths, Material, Place, TensorSource, TensorVisitor,
+    AnyTensor, BurnTensors, Lengths, Material, TensorPath, TensorSource, TensorVisitor,
 };
 use super::trace::CapturedPass;
 use crate::error::{Error, ErrorKind, Result};
@@ -38,7 +38,7 @@ pub(super) fn describe(
     value: &impl BurnTensors,
 ) -> Result<(Vec<Described>, Lengths, Option<Device>)> {
     let (mut found, mut device) = (Vec::new(), None);
-    let mut each = |place: &Place<'_>, tensor: &dyn AnyTensor| {
+    let mut each = |place: &TensorPath<'_>, tensor: &dyn AnyTensor| {
         device.get_or_insert_with(|| tensor.device());
         let name = place.name();
         let dtype = tensor.dtype().map_err(|e| match &name {
@@ -128,7 +128,7 @@ impl<M: Module, F> Capturer<'_, M, F> {
         let mut materials =
             described.map(|(input, sizes)| Material::Empty(input.dtype, sizes.clone()));
         let inputs = I::build(&mut TensorSource::new(device, self.lengths, &mut materials))?;
-        let mut each = |_: &Place<'_>, tensor: &dyn AnyTensor| {
+        let mut each = |_: &TensorPath<'_>, tensor: &dyn AnyTensor| {
             recorded.inputs.push(tensor.capture_id()?);
             Ok(())
         };
@@ -136,7 +136,7 @@ impl<M: Module, F> Capturer<'_, M, F> {
         let outputs = (self.forward)(&module, inputs);
         let (ids, names) = (&mut recorded.outputs, &mut recorded.output_names);
         let types = &mut recorded.output_types;
-        let mut each = |place: &Place<'_>, tensor: &dyn AnyTensor| {
+        let mut each = |place: &TensorPath<'_>, tensor: &dyn AnyTensor| {
             names.push(place.name());
             ids.push(tensor.capture_id()?);
             types.push(tensor.dtype()?);

@@ -22,7 +22,7 @@ use ::burn::module::Module;
 
 pub(crate) use super::{ParserCheck, Report};
 pub use operation::{Lowered, Operation};
-pub(crate) use tensors::{AnyTensor, Lengths, Material, Place};
+pub(crate) use tensors::{AnyTensor, Lengths, Material, TensorPath};
 pub use tensors::{BurnTensors, TensorSource, TensorVisitor};
 #[cfg(feature = "burn-cuda")]
 pub(crate) use tensors::{burn_dtype, dtype};

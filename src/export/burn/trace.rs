@@ -79,11 +79,11 @@ impl CapturedPass {
 
     /// Finds where two captures did not do the same, but for sizes and, where these are `dynamic`, whole numbers that
     /// are added, which may follow from sizes.
-    pub(super) fn difference(&self, other: &Self, dynamic: bool) -> Option<Difference> {
+    pub(super) fn difference(&self, other: &Self, dynamic: bool) -> Option<CaptureDifference> {
         if self.operations.len() != other.operations.len() {
             let mut pairs = self.operations.iter().zip(&other.operations);
             let first = pairs.position(|(a, b)| name(a) != name(b));
-            return Some(Difference {
+            return Some(CaptureDifference {
                 operation: first.map_or("forward", |position| name(&self.operations[position])),
                 position: first,
                 what: "the number of operations".to_owned(),
@@ -102,9 +102,10 @@ impl CapturedPass {
             } else {
                 continue;
             };
-            return Some(Difference { operation: name(&x), position: Some(position), what });
+            return Some(CaptureDifference { operation: name(&x), position: Some(position), what });
         }
-        let whole = |what: String| Some(Difference { operation: "forward", position: None, what });
+        let whole =
+            |what: String| Some(CaptureDifference { operation: "forward", position: None, what });
         // What is read without being made: by now both have seen the same in the same order.
         let twins: HashMap<u64, TensorId> =
             theirs.order.iter().map(|(id, order)| (*order, *id)).collect();
@@ -168,7 +169,7 @@ fn needed(operations: Vec<OperationIr>, outputs: &[TensorId]) -> Vec<OperationIr
 
 /// Where two captures did not do the same.
 #[derive(Debug)]
-pub(super) struct Difference {
+pub(super) struct CaptureDifference {
     pub(super) operation: &'static str,
     /// Among the operations of the capture.
     pub(super) position: Option<usize>,

@@ -25,7 +25,7 @@ mod traced;
 
 pub use error::error_of;
 pub use layers::{
-    Forward, Func, FuncT, GRU, GRUState, GroupNorm, LSTM, LSTMState, Layer, RNN, Sequence,
+    Forward, Func, FuncT, GRU, GRUState, GroupNorm, LSTM, LSTMState, NnLayer, RNN, Sequence,
     Sequential, func, func_t, group_norm, gru, lstm, seq,
 };
 pub use model::{Examples, Inputs, ModelInput, ModelOutputs, Traceable};

@@ -255,6 +255,19 @@ outputs_of_lists! {
 /// Example tensors for the inputs of a model, in order or by name.
 ///
 /// Made of `&tensor`, `(&a, &b)`, `[&a, &b]`, `&[&a, &b]`, or `[("ids", &ids), ("mask", &mask)]`.
+///
+/// ```
+/// use accelerant::{OptimizeOptions, candle::CandleModule};
+/// use candle_core::{DType, Device, Tensor};
+///
+/// let (ids, mask) = (Tensor::ones((1, 4), DType::F32, &Device::Cpu)?, Tensor::ones((1, 4), DType::F32, &Device::Cpu)?);
+/// let named = [("ids", &ids), ("mask", &mask)];
+/// let fast = CandleModule::of_fn(named, &OptimizeOptions::new(), |xs| Ok(vec![(&xs[0] * &xs[1])?]))?;
+/// // By name, in any order.
+/// let masked = fast.run([("mask", &mask), ("ids", &ids)])?;
+/// assert_eq!(masked[0].dims(), [1, 4]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Examples<'a>(pub(crate) Vec<(Option<String>, &'a Tensor)>);
 

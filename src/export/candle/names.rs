@@ -47,7 +47,7 @@ impl WeightNames {
     /// A builder that gives the tensors of `vb`, and remembers their paths.
     pub fn record<'a>(&self, vb: VarBuilder<'a>) -> VarBuilder<'a> {
         let (dtype, device) = (vb.dtype(), vb.device().clone());
-        let recorder = Recorder { inner: vb, names: self.clone() };
+        let recorder = NameRecorder { inner: vb, names: self.clone() };
         VarBuilder::from_backend(Box::new(recorder), dtype, device)
     }
 
@@ -99,12 +99,12 @@ pub(super) fn give(steps: &mut [Step], options: &ExportOptions) {
     }
 }
 
-struct Recorder<'a> {
+struct NameRecorder<'a> {
     inner: VarBuilder<'a>,
     names: WeightNames,
 }
 
-impl Recorder<'_> {
+impl NameRecorder<'_> {
     fn noted(&self, tensor: Tensor, name: &str) -> Tensor {
         let prefix = self.inner.prefix();
         let separator = if prefix.is_empty() { "" } else { "." };
@@ -117,7 +117,7 @@ impl Recorder<'_> {
     }
 }
 
-impl SimpleBackend for Recorder<'_> {
+impl SimpleBackend for NameRecorder<'_> {
     fn get(
         &self,
         shape: Shape,

@@ -9,7 +9,7 @@ use candle_core::{
     DType, Device, Module, ModuleT, NdArray, Result, Shape, Tensor, ToUsize2, WithDType,
 };
 
-use super::layers::{Cell, Layer, Sequence};
+use super::layers::{Cell, NnLayer, Sequence};
 use super::methods::{
     candle_functions, candle_host_methods, candle_methods, delegate_functions, delegate_methods,
 };
@@ -53,21 +53,21 @@ impl TensorOps for Tensor {
     }
 
     #[inline]
-    fn layer(layer: Layer<'_>, xs: &Self) -> Result<Self> {
+    fn layer(layer: NnLayer<'_>, xs: &Self) -> Result<Self> {
         match layer {
-            Layer::Activation(layer) => layer.forward(xs),
-            Layer::BatchNorm(layer) => layer.forward_t(xs, false),
-            Layer::Conv1d(layer) => layer.forward(xs),
-            Layer::Conv2d(layer) => layer.forward(xs),
-            Layer::ConvTranspose1d(layer) => layer.forward(xs),
-            Layer::ConvTranspose2d(layer) => layer.forward(xs),
-            Layer::Embedding(layer) => layer.forward(xs),
-            Layer::GroupNorm(layer) => layer.forward(xs),
-            Layer::LayerNorm(layer) => layer.forward(xs),
-            Layer::Linear(layer) => layer.forward(xs),
-            Layer::PReLU(layer) => layer.forward(xs),
-            Layer::QMatMul(layer) => layer.forward(xs),
-            Layer::RmsNorm(layer) => layer.forward(xs),
+            NnLayer::Activation(layer) => layer.forward(xs),
+            NnLayer::BatchNorm(layer) => layer.forward_t(xs, false),
+            NnLayer::Conv1d(layer) => layer.forward(xs),
+            NnLayer::Conv2d(layer) => layer.forward(xs),
+            NnLayer::ConvTranspose1d(layer) => layer.forward(xs),
+            NnLayer::ConvTranspose2d(layer) => layer.forward(xs),
+            NnLayer::Embedding(layer) => layer.forward(xs),
+            NnLayer::GroupNorm(layer) => layer.forward(xs),
+            NnLayer::LayerNorm(layer) => layer.forward(xs),
+            NnLayer::Linear(layer) => layer.forward(xs),
+            NnLayer::PReLU(layer) => layer.forward(xs),
+            NnLayer::QMatMul(layer) => layer.forward(xs),
+            NnLayer::RmsNorm(layer) => layer.forward(xs),
         }
     }
 

@@ -10,7 +10,7 @@ use candle_core::{DType, Device, NdArray, Result, Shape, Tensor, ToUsize2, WithD
 
 use super::__private::Lift;
 use super::index::Indexes;
-use super::layers::{Cell, Forward, Layer, Sequence};
+use super::layers::{Cell, Forward, NnLayer, Sequence};
 use super::methods::{candle_functions, candle_host_methods, candle_methods};
 use super::operators::{Has, Operators};
 use super::traced::Traced;
@@ -156,7 +156,7 @@ pub trait TensorOps:
     ///
     /// # Errors
     /// The layer's own.
-    fn layer(layer: Layer<'_>, xs: &Self) -> Result<Self>;
+    fn layer(layer: NnLayer<'_>, xs: &Self) -> Result<Self>;
 
     /// Runs the one of two functions that takes this type.
     ///

@@ -14,7 +14,7 @@ use super::names;
 use super::sizes::{Case, Cases};
 use super::tape::{Op, Recorded};
 use super::tensors::{carried_dtype, to_host};
-use super::traced::{Recorder, Traced};
+use super::traced::{SharedTape, Traced};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::sizes::Column;
 use crate::export::{ExportOptions, NodeRefusal, OnnxModel, ParserCheck, Refusal, Report, Target};
@@ -268,7 +268,7 @@ impl<F: Fn(&mut Inputs<'_>) -> candle_core::Result<Vec<Traced>>> Forwards<'_, F>
 
     /// Runs the forward; the names under which it took inputs are there also when it fails.
     fn record(&self, sizes: Vec<Vec<usize>>, symbolic: bool) -> (Result<Run>, Vec<Option<String>>) {
-        let recorder = Recorder::new(self.device.clone());
+        let recorder = SharedTape::new(self.device.clone());
         let traced: Vec<Traced> = sizes
             .into_iter()
             .zip(self.examples)
@@ -283,7 +283,7 @@ impl<F: Fn(&mut Inputs<'_>) -> candle_core::Result<Vec<Traced>>> Forwards<'_, F>
     }
 }
 
-fn recorded(recorder: &Recorder, outputs: &[Traced]) -> Result<Run> {
+fn recorded(recorder: &SharedTape, outputs: &[Traced]) -> Result<Run> {
     let outputs =
         outputs.iter().map(|output| recorder.index_of(output)).collect::<Option<Vec<_>>>();
     let mut tape = recorder.lock();

@@ -46,7 +46,7 @@ struct Assembly<'a> {
 }
 
 /// What all layers of one pass share.
-struct Pass {
+struct SharedByLayers {
     places: Places,
     /// By window: what tokens see.
     sights: HashMap<Option<usize>, Sight>,
@@ -90,10 +90,10 @@ impl Assembly<'_> {
         graph.finish()
     }
 
-    fn pass(&self, positions: &Value) -> Result<Pass> {
+    fn pass(&self, positions: &Value) -> Result<SharedByLayers> {
         let Self { config, options, graph, target, .. } = self;
         let capacity = options.capacity;
-        let mut pass = Pass {
+        let mut pass = SharedByLayers {
             places: Places::new(graph, *target, positions, capacity)?,
             sights: HashMap::new(),
             angles: HashMap::new(),
@@ -121,7 +121,7 @@ impl Assembly<'_> {
         layer: usize,
         states: &Value,
         [key_cache, value_cache]: &[Value; 2],
-        pass: &Pass,
+        pass: &SharedByLayers,
     ) -> Result<(Value, [Value; 2])> {
         let (config, form) = (self.config, self.options.form);
         let name = |part: &str| format!("{}.layers.{layer}.{part}", config.prefix);

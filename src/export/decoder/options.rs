@@ -129,6 +129,20 @@ impl DecoderOptions {
         self
     }
 
+    /// Says whether query, key and value are one product, and gate and up are. By default they are.
+    #[must_use]
+    pub fn joined(mut self, joined: bool) -> Self {
+        self.joined = joined;
+        self
+    }
+
+    /// Says whether scores are computed in 32 bits where the type is narrower. By default they are.
+    #[must_use]
+    pub fn wide_scores(mut self, wide: bool) -> Self {
+        self.wide_scores = wide;
+        self
+    }
+
     /// With the attention of single tokens in another form.
     #[must_use]
     pub fn attention(mut self, form: AttentionForm) -> Self {

@@ -10,6 +10,19 @@ use crate::tensor::HostTensor;
 /// are `[out, in]`.
 ///
 /// A map of [`HostTensor`] is such a source, and with the feature `candle` a `VarBuilder` and a map of Candle's tensors.
+///
+/// ```
+/// use std::collections::HashMap;
+/// use accelerant::{HostTensor, generate::DecoderWeights};
+///
+/// let norm = HostTensor::from(ndarray::array![1.0f32, 1.0]);
+/// let weights = HashMap::from([("model.norm.weight".to_owned(), norm)]);
+/// assert!(weights.has("model.norm.weight"));
+/// assert_eq!(weights.weight("model.norm.weight")?.shape(), [2]);
+/// let missing = weights.weight("lm_head.weight").unwrap_err();
+/// assert!(missing.to_string().contains("lm_head.weight"));
+/// # Ok::<(), accelerant::Error>(())
+/// ```
 pub trait DecoderWeights {
     /// The weight of this name, in the floating point type that the source has.
     ///

@@ -42,7 +42,7 @@ pub(super) fn load(model: &mut ModelProto, model_path: &Path) -> Result<()> {
             folder = Some(Folder::of(model_path)?);
         }
         let Some(folder) = &folder else { return Ok(()) };
-        let place = Place::of(tensor)?;
+        let place = DataPlace::of(tensor)?;
         let path = folder.find(&place.location)?;
         let there = match files.get(&path) {
             Some(&there) => there,
@@ -82,13 +82,13 @@ pub(super) fn load(model: &mut ModelProto, model_path: &Path) -> Result<()> {
 }
 
 /// Where a tensor says that its data lies.
-struct Place {
+struct DataPlace {
     location: String,
     offset: u64,
     length: u64,
 }
 
-impl Place {
+impl DataPlace {
     fn of(tensor: &TensorProto) -> Result<Self> {
         let invalid = |text: String| Error::new(ErrorKind::InvalidModel, text);
         let entries: HashMap<&str, &str> =

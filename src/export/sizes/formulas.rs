@@ -128,13 +128,13 @@ impl Formula {
 /// `first - second + offset`: a number that follows from sizes and is none itself.
 #[cfg(feature = "burn")]
 #[derive(Clone, Debug)]
-pub(in crate::export) struct Difference {
+pub(in crate::export) struct SizeDifference {
     of: [Dim; 2],
     offset: i64,
 }
 
 #[cfg(feature = "burn")]
-impl Difference {
+impl SizeDifference {
     /// The one that gives `numbers` for the sizes of the inputs, each a column of what was tried.
     pub(in crate::export) fn find<S: AsRef<[usize]>>(
         numbers: &[i64],

@@ -11,9 +11,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::spec::{Dim, Symbol, TensorSpec};
 
 pub(super) use column::Column;
-#[cfg(feature = "burn")]
-pub(super) use formulas::Difference;
 pub(super) use formulas::Formula;
+#[cfg(feature = "burn")]
+pub(super) use formulas::SizeDifference;
 pub(super) use sweep::sweep;
 
 /// So many combinations of sizes are tried at most where all of them are asked for.

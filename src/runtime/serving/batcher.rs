@@ -12,6 +12,14 @@ use crate::spec::{Dim, Signature, Symbol};
 use crate::tensor::HostTensor;
 
 /// How a [`Batcher`] gathers.
+///
+/// ```
+/// use std::time::Duration;
+/// use accelerant::serving::BatcherOptions;
+///
+/// // At most 32 rows, after at most 2 ms. The request behind 1000 that wait is refused.
+/// let options = BatcherOptions::new().max_batch(32).max_delay(Duration::from_millis(2)).max_queue(1000);
+/// ```
 #[derive(Clone, Debug)]
 pub struct BatcherOptions {
     max_batch: Option<usize>,

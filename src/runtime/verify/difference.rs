@@ -33,6 +33,17 @@ impl Tolerance {
 }
 
 /// How far a tensor is from the expected tensor. Two NaN are equal, and a NaN is infinitely far from a number.
+///
+/// ```
+/// use accelerant::{DType, HostTensor, verify::{Difference, Tolerance}};
+///
+/// let [got, expected] = [[1.0f32, 2.01], [1.0, 2.0]].map(|values| HostTensor::from(ndarray::Array1::from_iter(values)));
+/// let difference = Difference::between(&got, &expected, Tolerance::of(DType::F32))?;
+/// println!("{difference}");
+/// assert!(difference.is_within());
+/// assert!(!Difference::between(&got, &expected, Tolerance { absolute: 1e-6, relative: 1e-6 })?.is_within());
+/// # Ok::<(), accelerant::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Difference {

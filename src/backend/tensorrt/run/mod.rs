@@ -12,6 +12,7 @@ mod graphs;
 mod kernels;
 mod known_shapes;
 mod memory;
+mod needs;
 mod pool;
 mod queue;
 mod ranges;
@@ -21,5 +22,6 @@ mod slot;
 mod times;
 
 pub(crate) use engine::{LoadedEngine, check_header};
-pub(crate) use executable::{EngineExecutable, memory_with};
+pub(crate) use executable::EngineExecutable;
+pub(crate) use needs::memory_with;
 pub(crate) use refit::refitted;

@@ -11,7 +11,7 @@ use super::super::sequence;
 use super::{Lowering, unsupported};
 use crate::error::Result;
 use crate::export::Value;
-use crate::export::sizes::{Column, Difference, Formula};
+use crate::export::sizes::{Column, Formula, SizeDifference};
 use crate::spec::Dim;
 use crate::tensor::HostTensor;
 
@@ -95,7 +95,7 @@ impl Lowering<'_> {
         if let Some(formula) = sizes.and_then(|sizes| Formula::find(&sizes, &known)) {
             return formula.value(self.graph, size);
         }
-        match Difference::find(numbers, &known) {
+        match SizeDifference::find(numbers, &known) {
             Some(difference) => difference.value(self.graph, size),
             None => Err(unsupported(format!("the numbers {numbers:?} follow from no input"))),
         }

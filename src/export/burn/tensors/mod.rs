@@ -4,7 +4,7 @@
 mod compound;
 mod host;
 
-use std::slice;
+use std::{fmt, slice};
 
 use ::burn::backend::capture::{CaptureBackend, TensorId};
 #[cfg(feature = "burn-cuda")]
@@ -46,7 +46,7 @@ pub trait BurnTensors: Sized {
     /// [`ErrorKind::Device`] when a device cannot be read; [`ErrorKind::DTypeMismatch`] for types
     /// that ONNX does not have.
     fn into_host(self, out: &mut Vec<HostTensor>) -> Result<()> {
-        let mut read = |_: &Place<'_>, tensor: &dyn AnyTensor| {
+        let mut read = |_: &TensorPath<'_>, tensor: &dyn AnyTensor| {
             out.push(tensor.host()?);
             Ok(())
         };
@@ -90,14 +90,14 @@ macro_rules! burn_tensors {
 pub(crate) type Lengths = Vec<usize>;
 
 /// Where a tensor stands within the value it belongs to.
-pub(crate) struct Place<'a>(&'a [PathPart]);
+pub(crate) struct TensorPath<'a>(&'a [PathPart]);
 
 enum PathPart {
     Field(String),
     Item(usize),
 }
 
-impl Place<'_> {
+impl TensorPath<'_> {
     /// The names of fields and the positions on the way to the tensor, joined by dots; `None`
     /// where there are positions alone.
     pub(crate) fn name(&self) -> Option<String> {
@@ -111,7 +111,20 @@ impl Place<'_> {
     }
 }
 
-type Each<'a> = dyn FnMut(&Place<'_>, &dyn AnyTensor) -> Result<()> + 'a;
+impl fmt::Debug for TensorVisitor<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = TensorPath(&self.steps).name();
+        f.debug_struct("TensorVisitor").field("at", &at).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for TensorSource<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TensorSource").field("lengths", &self.lengths).finish_non_exhaustive()
+    }
+}
+
+type Each<'a> = dyn FnMut(&TensorPath<'_>, &dyn AnyTensor) -> Result<()> + 'a;
 
 /// Walks over the tensors of a value. [`BurnTensors::visit`] leads it.
 pub struct TensorVisitor<'a> {
@@ -159,7 +172,7 @@ impl<'a> TensorVisitor<'a> {
     }
 
     fn tensor(&mut self, tensor: &dyn AnyTensor) -> Result<()> {
-        (self.each)(&Place(&self.steps), tensor)
+        (self.each)(&TensorPath(&self.steps), tensor)
     }
 }
 

@@ -76,7 +76,7 @@ pub trait Forward {
 /// A layer of candle_nn, for [`TensorOps::layer`].
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
-pub enum Layer<'a> {
+pub enum NnLayer<'a> {
     /// An activation function.
     Activation(&'a Activation),
     /// Batch normalization with its running mean and variance.
@@ -109,7 +109,7 @@ macro_rules! forward_for {
     ($($layer:ident),*) => {$(
         impl Forward for $layer {
             fn forward<T: TensorOps>(&self, xs: &T) -> Result<T> {
-                T::layer(Layer::$layer(self), xs)
+                T::layer(NnLayer::$layer(self), xs)
             }
         }
     )*};

@@ -5,7 +5,7 @@ use candle_core::{DType, Error as CandleError, Result, Tensor};
 use candle_nn::{Activation, BatchNorm, Embedding, LayerNorm, Linear, PReLU, RmsNorm};
 
 use super::recurrent::{Cell, Sequence};
-use super::{GroupNorm, Layer};
+use super::{GroupNorm, NnLayer};
 use crate::error::{Error, ErrorKind};
 use crate::export::candle::error::to_candle;
 use crate::export::candle::tape::{Op, Recurrent, Unary};
@@ -14,39 +14,39 @@ use crate::export::candle::traced::Traced;
 use crate::export::lower::RecurrentKind;
 
 /// Records a layer on a traced tensor.
-pub(in crate::export::candle) fn record(layer: Layer<'_>, xs: &Traced) -> Result<Traced> {
+pub(in crate::export::candle) fn record(layer: NnLayer<'_>, xs: &Traced) -> Result<Traced> {
     match layer {
-        Layer::Activation(layer) => activation(*layer, xs),
-        Layer::BatchNorm(layer) => batch_norm(layer, xs),
-        Layer::Conv1d(layer) => {
+        NnLayer::Activation(layer) => activation(*layer, xs),
+        NnLayer::BatchNorm(layer) => batch_norm(layer, xs),
+        NnLayer::Conv1d(layer) => {
             let config = layer.config();
             let numbers = [config.padding, config.stride, config.dilation, config.groups];
             conv(xs, "conv1d", (layer.weight(), layer.bias()), numbers)
         }
-        Layer::Conv2d(layer) => {
+        NnLayer::Conv2d(layer) => {
             let config = layer.config();
             let numbers = [config.padding, config.stride, config.dilation, config.groups];
             conv(xs, "conv2d", (layer.weight(), layer.bias()), numbers)
         }
-        Layer::ConvTranspose1d(layer) => {
+        NnLayer::ConvTranspose1d(layer) => {
             let config = layer.config();
             let (padding, extra) = (config.padding, config.output_padding);
             let numbers = [padding, extra, config.stride, config.dilation, config.groups];
             conv_transpose(xs, "conv_transpose1d", (layer.weight(), layer.bias()), numbers)
         }
-        Layer::ConvTranspose2d(layer) => {
+        NnLayer::ConvTranspose2d(layer) => {
             let config = layer.config();
             let (padding, extra) = (config.padding, config.output_padding);
             let numbers = [padding, extra, config.stride, config.dilation, 1];
             conv_transpose(xs, "conv_transpose2d", (layer.weight(), layer.bias()), numbers)
         }
-        Layer::Embedding(layer) => embedding(layer, xs),
-        Layer::GroupNorm(layer) => group_norm(layer, xs),
-        Layer::LayerNorm(layer) => layer_norm(layer, xs),
-        Layer::Linear(layer) => linear(layer, xs),
-        Layer::PReLU(layer) => prelu(layer, xs),
-        Layer::QMatMul(layer) => q_matmul(layer, xs),
-        Layer::RmsNorm(layer) => rms_norm(layer, xs),
+        NnLayer::Embedding(layer) => embedding(layer, xs),
+        NnLayer::GroupNorm(layer) => group_norm(layer, xs),
+        NnLayer::LayerNorm(layer) => layer_norm(layer, xs),
+        NnLayer::Linear(layer) => linear(layer, xs),
+        NnLayer::PReLU(layer) => prelu(layer, xs),
+        NnLayer::QMatMul(layer) => q_matmul(layer, xs),
+        NnLayer::RmsNorm(layer) => rms_norm(layer, xs),
     }
 }
 

@@ -13,14 +13,14 @@ use crate::export::lower::{
 };
 
 /// Places along an axis, and where candle has none.
-pub(super) struct Places {
+pub(super) struct IndexPlaces {
     /// As i32 or i64; a place of the axis also where there is none, unless an index is known to be one.
     places: Value,
     /// Where there is none, if that may be.
     none: Option<Value>,
 }
 
-impl Places {
+impl IndexPlaces {
     /// What was taken from the places, with zeros where there is none. The axes of the places are the first of
     /// those from `axis` on.
     fn cleared(&self, taken: Value, axis: usize) -> Result<Value> {
@@ -43,15 +43,15 @@ fn no_index(dtype: CandleType) -> f64 {
 
 impl Lowering<'_> {
     /// The indices that a step holds, as `value`; where there are none, `instead`.
-    fn places(&self, step: usize, value: &Value, instead: f64) -> Result<Places> {
+    fn places(&self, step: usize, value: &Value, instead: f64) -> Result<IndexPlaces> {
         let places = as_indices(value)?;
         if !self.may_have_none(step) {
-            return Ok(Places { places, none: None });
+            return Ok(IndexPlaces { places, none: None });
         }
         let number = no_index(self.trace.steps[step].dtype);
         let none = places.equal(&places.scalar_like(number)?)?;
         let places = none.select(&places.scalar_like(instead)?, &places)?;
-        Ok(Places { places, none: Some(none) })
+        Ok(IndexPlaces { places, none: Some(none) })
     }
 
     /// Whether one of the indices that a step holds may be none.
@@ -118,7 +118,7 @@ impl Lowering<'_> {
         dim: usize,
         add: bool,
     ) -> Result<Value> {
-        let Places { places, none } = self.places(step.inputs[1], indexes, -1.0)?;
+        let IndexPlaces { places, none } = self.places(step.inputs[1], indexes, -1.0)?;
         if add && !self.graph.target().has_scatter_reduction() {
             let cells = self.counted(step.inputs[0], dim)?.cast(places.dtype())?;
             return combine(x, dim, [&places, source, &cells], Combined::Sum);

@@ -16,7 +16,7 @@ use crate::export::candle::error::to_candle;
 use crate::export::candle::index::Indexes;
 use crate::export::candle::methods::{candle_functions, candle_host_methods, candle_methods};
 use crate::export::candle::tensor_ops::{Operand, TensorOps};
-use crate::export::candle::traced::{Recorder, Traced};
+use crate::export::candle::traced::{SharedTape, Traced};
 
 macro_rules! methods {
     ($($name:ident $(<$($g:ident: $bound:path),+>)? ($($arg:ident: $ty:ty),*) -> $output:ty;)*) => {$(
@@ -221,7 +221,7 @@ fn refused<R>(operation: &str, why: &str) -> Result<R> {
 
 /// A forward that draws numbers gives others in each run.
 fn drawn(operation: &str) -> Result<()> {
-    match Recorder::is_tracing() {
+    match SharedTape::is_tracing() {
         true => refused(operation, DRAWN),
         false => Ok(()),
     }

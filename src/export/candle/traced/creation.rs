@@ -4,7 +4,7 @@
 use candle_core::shape::{Dim, ShapeWithOneHole};
 use candle_core::{DType, Device, Error, NdArray, Result, Shape, Tensor, WithDType};
 
-use super::{Recorder, Traced};
+use super::{SharedTape, Traced};
 use crate::export::candle::tape::{Op, Triangle};
 use crate::export::candle::tensor_ops::TensorOps;
 
@@ -16,7 +16,7 @@ impl Traced {
         dims: Vec<usize>,
         candle: impl FnOnce() -> Result<Tensor>,
     ) -> Result<Self> {
-        match Recorder::symbolic() {
+        match SharedTape::symbolic() {
             Some(tape) => Ok(tape.push(op, Vec::new(), dtype, dims, Vec::new())),
             None => candle().map(Self::from_tensor),
         }

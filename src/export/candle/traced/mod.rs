@@ -43,7 +43,7 @@ enum Repr {
 }
 
 struct TracedStep {
-    tape: Recorder,
+    tape: SharedTape,
     index: usize,
     shape: Shape,
     dtype: DType,
@@ -52,17 +52,17 @@ struct TracedStep {
 
 /// A shared tape.
 #[derive(Clone, Debug)]
-pub(super) struct Recorder(Arc<Mutex<Tape>>);
+pub(super) struct SharedTape(Arc<Mutex<Tape>>);
 
 thread_local! {
     /// The tapes of the traces of symbolic sizes that run on this thread, the innermost last.
-    static SYMBOLIC: RefCell<Vec<Recorder>> = const { RefCell::new(Vec::new()) };
+    static SYMBOLIC: RefCell<Vec<SharedTape>> = const { RefCell::new(Vec::new()) };
 
     /// How many traces run on this thread, one inside another.
     static TRACES: Cell<usize> = const { Cell::new(0) };
 }
 
-impl Recorder {
+impl SharedTape {
     pub(super) fn new(device: Device) -> Self {
         Self(Arc::new(Mutex::new(Tape::new(device))))
     }
@@ -163,7 +163,7 @@ impl Traced {
     /// For an operation whose result's sizes may follow a symbol though its input's do not: where
     /// there are symbols, it is a step also on a constant.
     fn placed(&self) -> Self {
-        match (self.known(), Recorder::symbolic()) {
+        match (self.known(), SharedTape::symbolic()) {
             (Some(tensor), Some(tape)) => tape.place(tensor),
             _ => self.clone(),
         }
@@ -183,7 +183,7 @@ impl Traced {
         }
     }
 
-    fn tape(&self) -> Option<&Recorder> {
+    fn tape(&self) -> Option<&SharedTape> {
         match &self.0 {
             Repr::Constant(_) => None,
             Repr::Step(step) => Some(&step.tape),
@@ -245,7 +245,7 @@ impl Traced {
 
     pub(super) fn within<R>(&self, name: &str, f: impl FnOnce(&Self) -> R) -> R {
         /// Leaves the scope also when the forward panics.
-        struct Leave<'a>(Option<&'a Recorder>);
+        struct Leave<'a>(Option<&'a SharedTape>);
         impl Drop for Leave<'_> {
             fn drop(&mut self) {
                 if let Some(tape) = self.0 {

@@ -7,7 +7,7 @@ use candle_core::shape::{Dim, Dims, ShapeWithOneHole};
 use candle_core::{DType, Device, NdArray, Result, Shape, Tensor, ToUsize2, WithDType};
 
 use super::{Traced, known};
-use crate::export::candle::layers::{self, Cell, Layer, Sequence};
+use crate::export::candle::layers::{self, Cell, NnLayer, Sequence};
 use crate::export::candle::methods::{
     candle_functions, candle_host_methods, candle_methods, delegate_functions, delegate_methods,
 };
@@ -27,7 +27,7 @@ impl TensorOps for Traced {
         Self::from_tensor(tensor.clone())
     }
 
-    fn layer(layer: Layer<'_>, xs: &Self) -> Result<Self> {
+    fn layer(layer: NnLayer<'_>, xs: &Self) -> Result<Self> {
         known!(<Tensor as TensorOps>::layer(layer, xs); xs);
         layers::record(layer, xs)
     }

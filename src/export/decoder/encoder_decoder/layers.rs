@@ -23,7 +23,7 @@ pub(super) struct Layers<'a> {
 }
 
 /// The inputs of a pass of the decoder.
-pub(super) struct Pass {
+pub(super) struct PassInputs {
     pub(super) tokens: Value,
     pub(super) positions: Value,
     pub(super) last: Option<Value>,
@@ -72,7 +72,7 @@ impl<'a> Layers<'a> {
     }
 
     /// Declares the inputs of the decoder. `seen` says whether the encoder tells what of the source is seen.
-    pub(super) fn pass(&self, seen: bool) -> Result<Pass> {
+    pub(super) fn pass(&self, seen: bool) -> Result<PassInputs> {
         let (config, options, graph) = (self.config, self.options, &self.graph);
         let Inputs { tokens, positions, last } = Inputs::declare(graph, options)?;
         let (heads, size, source) =
@@ -95,7 +95,7 @@ impl<'a> Layers<'a> {
         let of_source = layers.map(|layer| pair(["cross_key", "cross_value"], layer, source));
         let sources = of_source.collect::<Result<_>>()?;
         let places = Places::new(graph, self.target, &positions, options.capacity)?;
-        Ok(Pass { tokens, positions, last, places, caches, source_sight, sources })
+        Ok(PassInputs { tokens, positions, last, places, caches, source_sight, sources })
     }
 
     /// Gives the written caches, after the results.

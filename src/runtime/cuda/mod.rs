@@ -1,12 +1,12 @@
-//! Modules on CUDA memory that the caller owns, through cudarc: inputs, outputs, the call, and tensors that the module
-//! allocates. The backend behind is not known here.
+//! Modules on CUDA memory that the caller owns, through cudarc: `memory` has inputs and outputs, `tensor` has tensors that
+//! the module allocates, and the calls are here. The backend behind is not known here.
+
+mod memory;
+mod tensor;
 
 use std::{fmt, sync::Arc};
 
-use cudarc::driver::{
-    CudaContext, CudaSlice, CudaStream, CudaView, CudaViewMut, DevicePtr, DevicePtrMut, DeviceRepr,
-    DeviceSlice, DriverError, SyncOnDrop, sys::CUstreamCaptureStatus,
-};
+use cudarc::driver::{CudaContext, CudaStream, sys::CUstreamCaptureStatus};
 
 use super::InferenceModule;
 use super::output_pool::OutputPool;
@@ -14,180 +14,12 @@ use crate::backend::{
     DeviceExecutable, DeviceTensor, EngineMemory, ExecutionCounters, StreamHandle,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::spec::{DType, Signature, TensorSpec};
-use crate::tensor::{Element, HostTensor};
+use crate::spec::{Signature, TensorSpec};
 
-mod private {
-    pub trait Sealed {}
-}
-
-/// Memory of a CUDA device that may be an input. The length is the number of elements.
-///
-/// Sealed: implemented for `CudaSlice<T>`, `CudaView<T>` and `CudaViewMut<T>` of every
-/// [`Element`], and for [`CudaTensor`].
-pub trait CudaRead: private::Sealed {
-    /// The element type.
-    fn dtype(&self) -> DType;
-    /// The number of elements.
-    fn elements(&self) -> usize;
-    /// The context that the memory belongs to.
-    fn context(&self) -> &Arc<CudaContext>;
-    /// The address, for reading on `stream`: as [`DevicePtr::device_ptr`].
-    fn read<'a>(&'a self, stream: &'a CudaStream) -> (u64, SyncOnDrop<'a>);
-}
-
-/// Memory of a CUDA device that may be an output.
-///
-/// Sealed: implemented for `CudaSlice<T>` and `CudaViewMut<T>` of every [`Element`], and for
-/// [`CudaTensor`].
-pub trait CudaWrite: CudaRead {
-    /// The address, for writing on `stream`: as [`DevicePtrMut::device_ptr_mut`].
-    fn write<'a>(&'a mut self, stream: &'a CudaStream) -> (u64, SyncOnDrop<'a>);
-}
-
-macro_rules! memory {
-    ($($type:ty),*) => {$(
-        impl<T: Element> private::Sealed for $type {}
-
-        impl<T: Element> CudaRead for $type {
-            fn dtype(&self) -> DType {
-                T::DTYPE
-            }
-
-            fn elements(&self) -> usize {
-                DeviceSlice::len(self)
-            }
-
-            fn context(&self) -> &Arc<CudaContext> {
-                DeviceSlice::stream(self).context()
-            }
-
-            fn read<'a>(&'a self, stream: &'a CudaStream) -> (u64, SyncOnDrop<'a>) {
-                self.device_ptr(stream)
-            }
-        }
-    )*};
-}
-
-memory!(CudaSlice<T>, CudaView<'_, T>, CudaViewMut<'_, T>);
-
-impl<T: Element> CudaWrite for CudaSlice<T> {
-    fn write<'a>(&'a mut self, stream: &'a CudaStream) -> (u64, SyncOnDrop<'a>) {
-        self.device_ptr_mut(stream)
-    }
-}
-
-impl<T: Element> CudaWrite for CudaViewMut<'_, T> {
-    fn write<'a>(&'a mut self, stream: &'a CudaStream) -> (u64, SyncOnDrop<'a>) {
-        self.device_ptr_mut(stream)
-    }
-}
-
-/// A tensor in device memory: type, sizes and contiguous memory, which is freed in the order of the
-/// stream that it was allocated on.
-pub struct CudaTensor {
-    dtype: DType,
-    shape: Vec<usize>,
-    memory: CudaSlice<u8>,
-}
-
-impl CudaTensor {
-    /// Memory for a tensor, allocated in the order of `stream`. The values are not set.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Device`] when the device has no memory left.
-    ///
-    /// # Safety
-    /// Nothing may read the memory before something was written to it.
-    pub unsafe fn alloc(
-        stream: &Arc<CudaStream>,
-        dtype: DType,
-        shape: impl Into<Vec<usize>>,
-    ) -> Result<Self> {
-        let shape = shape.into();
-        let len = byte_len(dtype, &shape)?;
-        // SAFETY: the caller's promise.
-        let memory = unsafe { stream.alloc::<u8>(len) }.map_err(|e| no_room(len, e))?;
-        Ok(Self { dtype, shape, memory })
-    }
-
-    /// A copy of `host` in device memory, made in the order of `stream`.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Device`] when the device has no memory left, or the copy fails.
-    pub fn upload(stream: &Arc<CudaStream>, host: &HostTensor) -> Result<Self> {
-        let (dtype, shape) = (host.dtype(), host.shape().to_vec());
-        let len = byte_len(dtype, &shape)?;
-        let memory = match host.is_empty() {
-            true => stream.alloc_zeros::<u8>(len),
-            false => stream.clone_htod::<u8, [u8]>(host.bytes()),
-        };
-        Ok(Self { dtype, shape, memory: memory.map_err(|e| no_room(len, e))? })
-    }
-
-    /// The element type.
-    pub fn dtype(&self) -> DType {
-        self.dtype
-    }
-
-    /// The sizes, outermost first.
-    pub fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    /// The stream that allocated the memory.
-    pub fn stream(&self) -> &Arc<CudaStream> {
-        self.memory.stream()
-    }
-
-    /// The values as cudarc has them, in row-major order.
-    ///
-    /// # Errors
-    /// [`ErrorKind::DTypeMismatch`] when `T` is not the element type.
-    pub fn view<T: Element + DeviceRepr>(&self) -> Result<CudaView<'_, T>> {
-        let (elements, dtype) = (self.elements(), self.dtype);
-        // SAFETY: memory of this type, or not looked at.
-        let view = unsafe { self.memory.transmute(elements) };
-        view.filter(|_| dtype == T::DTYPE).ok_or_else(|| {
-            let text = format!("the tensor is {dtype}, not {}", T::DTYPE);
-            Error::new(ErrorKind::DTypeMismatch, text)
-        })
-    }
-}
-
-impl fmt::Debug for CudaTensor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let device = self.memory.ordinal();
-        write!(f, "CudaTensor({} {:?} on device {device})", self.dtype, self.shape)
-    }
-}
-
-impl private::Sealed for CudaTensor {}
-
-impl CudaRead for CudaTensor {
-    fn dtype(&self) -> DType {
-        self.dtype
-    }
-
-    fn elements(&self) -> usize {
-        // Its memory was allocated, so the product is a number.
-        self.shape.iter().product()
-    }
-
-    fn context(&self) -> &Arc<CudaContext> {
-        self.memory.context()
-    }
-
-    fn read<'a>(&'a self, stream: &'a CudaStream) -> (u64, SyncOnDrop<'a>) {
-        self.memory.device_ptr(stream)
-    }
-}
-
-impl CudaWrite for CudaTensor {
-    fn write<'a>(&'a mut self, stream: &'a CudaStream) -> (u64, SyncOnDrop<'a>) {
-        self.memory.device_ptr_mut(stream)
-    }
-}
+use memory::check_memory;
+pub use memory::{CudaRead, CudaWrite};
+pub use tensor::CudaTensor;
+pub(super) use tensor::{byte_len, no_room};
 
 /// Calls `f` while no module captures an execution. Captures of other threads wait until `f` ends.
 ///
@@ -418,39 +250,6 @@ impl CudaModule<'_> {
         );
         Err(Error::new(ErrorKind::Device, text).on_tensor(&spec.name))
     }
-}
-
-/// The bytes to allocate for a tensor; one without elements has an address too.
-pub(super) fn byte_len(dtype: DType, shape: &[usize]) -> Result<usize> {
-    let len = shape.iter().try_fold(dtype.size(), |n, &size| n.checked_mul(size));
-    len.filter(|&len| isize::try_from(len).is_ok())
-        .map(|len| len.max(1))
-        .ok_or_else(|| Error::new(ErrorKind::Device, format!("{dtype} {shape:?} is too large")))
-}
-
-pub(super) fn no_room(len: usize, source: DriverError) -> Error {
-    let text = format!("{len} bytes cannot be allocated: {source}");
-    Error::new(ErrorKind::Device, text).with_source(source)
-}
-
-/// Memory must have the type of its tensor and exactly its number of elements.
-fn check_memory(
-    memory: &(impl CudaRead + ?Sized),
-    spec: &TensorSpec,
-    sizes: &[usize],
-) -> Result<()> {
-    let dtype = memory.dtype();
-    if dtype != spec.dtype {
-        let text = format!("expected {}, got {dtype}", spec.dtype);
-        return Err(Error::new(ErrorKind::DTypeMismatch, text).on_tensor(&spec.name));
-    }
-    let (expected, got) =
-        (sizes.iter().try_fold(1usize, |n, &s| n.checked_mul(s)), memory.elements());
-    if expected != Some(got) {
-        let text = format!("{sizes:?} does not have the {got} elements of the memory");
-        return Err(Error::new(ErrorKind::ShapeMismatch, text).on_tensor(&spec.name));
-    }
-    Ok(())
 }
 
 impl fmt::Debug for CudaModule<'_> {

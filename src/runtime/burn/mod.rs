@@ -1,24 +1,23 @@
-//! Burn modules on a backend: `.optimize_trt(…)`, and the module it gives. How a model is
-//! exported is not known here.
+//! Burn modules on a backend: `optimize` has `.optimize_trt(…)`, and the module that the call gives is here. How a model
+//! is exported is not known here.
+
+mod optimize;
 
 use std::{fmt, marker::PhantomData, path::Path, sync::Arc};
 
-use ::burn::module::Module;
 use ::burn::tensor::Device;
 
-use super::check::ask_parser;
 use super::{InferenceModule, OptimizeOptions};
 use crate::backend::BackendKind;
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::Target;
 use crate::export::burn::{
-    AnyTensor, BurnGraph, BurnTensors, Layout, Lengths, Material, Place, Report, TensorSource,
-    TensorVisitor,
+    AnyTensor, BurnTensors, Layout, Lengths, Material, TensorPath, TensorSource, TensorVisitor,
 };
 use crate::export::interface::Interface;
-use crate::progress::{Phase, phase};
 use crate::spec::{DType, TensorSpec};
 use crate::tensor::HostTensor;
+
+pub use optimize::OptimizeTrt;
 
 /// When an execution is enqueued, where that is a choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -310,133 +309,11 @@ fn visit(
     input: &impl BurnTensors,
     mut each: impl FnMut(&dyn AnyTensor) -> Result<()>,
 ) -> Result<Lengths> {
-    let mut each = |_: &Place<'_>, tensor: &dyn AnyTensor| each(tensor);
+    let mut each = |_: &TensorPath<'_>, tensor: &dyn AnyTensor| each(tensor);
     let mut visitor = TensorVisitor::new(&mut each);
     input.visit(&mut visitor)?;
     Ok(visitor.into_lengths())
 }
-
-/// `.optimize_trt(…)` for every Burn module.
-///
-/// ```
-/// use accelerant::{OptimizeOptions, burn::OptimizeTrt};
-/// use burn::nn::{Linear, LinearConfig};
-/// use burn::tensor::{Device, Tensor};
-///
-/// let device = Device::default();
-/// let layer = LinearConfig::new(8, 4).init(&device);
-/// let example = Tensor::<2>::zeros([1, 8], &device);
-///
-/// let options = OptimizeOptions::new().dynamic_batch(1..=16);
-/// let fast = layer.optimize_trt_with(example, |layer: &Linear, x| layer.forward(x), &options)?;
-/// let y: Tensor<2> = fast.forward(Tensor::ones([16, 8], &device));
-/// assert_eq!(y.dims(), [16, 4]);
-/// # Ok::<(), accelerant::Error>(())
-/// ```
-pub trait OptimizeTrt: Module + Sized {
-    /// Exports `forward` and compiles the model for the best backend that this machine has. `example` gives the types and
-    /// sizes of the inputs, and its values do not matter.
-    ///
-    /// ```
-    /// use accelerant::burn::OptimizeTrt;
-    /// use burn::{nn::{Linear, LinearConfig}, tensor::{Device, Distribution, Tensor}};
-    ///
-    /// let device = Device::default();
-    /// let layer = LinearConfig::new(8, 4).init(&device);
-    /// let x = Tensor::<2>::random([2, 8], Distribution::Default, &device);
-    ///
-    /// let fast = layer.optimize_trt(x.clone(), |layer: &Linear, x| layer.forward(x))?;
-    /// let y: Tensor<2> = fast.forward(x.clone());
-    /// y.into_data().assert_approx_eq::<f32>(&layer.forward(x).into_data(), Default::default());
-    /// # Ok::<(), accelerant::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// [`ErrorKind::UnsupportedOperation`] naming every operation that cannot be exported;
-    /// [`ErrorKind::NoBackend`] with every backend's reason.
-    fn optimize_trt<I, O>(
-        &self,
-        example: I,
-        forward: impl Fn(&Self, I) -> O,
-    ) -> Result<BurnModule<I, O>>
-    where
-        I: BurnTensors,
-        O: BurnTensors,
-    {
-        self.optimize_trt_with(example, forward, &OptimizeOptions::new())
-    }
-
-    /// Finds everything that keeps `forward` from being exported for TensorRT, without building.
-    ///
-    /// If all can be exported, the parser of the first TensorRT library that can be used here reads the model, and the
-    /// report has what the parser refuses. [`Report::parser`] names the parser, or says why no parser was asked. The parser
-    /// lists all operators that are missing. If no operator is missing, the parser stops at the first node that cannot be
-    /// converted. The check does not find faults that only building an engine shows.
-    ///
-    /// ```
-    /// use accelerant::burn::OptimizeTrt;
-    /// use burn::{nn::{Linear, LinearConfig}, tensor::{Device, Tensor}};
-    ///
-    /// let device = Device::default();
-    /// let layer = LinearConfig::new(8, 4).init(&device);
-    /// let x = Tensor::<2>::zeros([2, 8], &device);
-    /// let report = layer.check_trt(x, |layer: &Linear, x| layer.forward(x))?;
-    /// assert!(report.is_exportable(), "{report}");
-    /// # Ok::<(), accelerant::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// Where `forward` cannot be captured at all, as [`BurnGraph::capture`].
-    fn check_trt<I, O>(&self, example: I, forward: impl Fn(&Self, I) -> O) -> Result<Report>
-    where
-        I: BurnTensors,
-        O: BurnTensors,
-    {
-        self.check_trt_with(example, forward, &OptimizeOptions::new())
-    }
-
-    /// As [`check_trt`](Self::check_trt), with options.
-    ///
-    /// # Errors
-    /// As [`check_trt`](Self::check_trt).
-    fn check_trt_with<I, O>(
-        &self,
-        example: I,
-        forward: impl Fn(&Self, I) -> O,
-        options: &OptimizeOptions,
-    ) -> Result<Report>
-    where
-        I: BurnTensors,
-        O: BurnTensors,
-    {
-        let graph = BurnGraph::capture(self, &example, forward, options)?;
-        graph.check_parsed(Target::tensorrt(), |model| ask_parser(options.backends(), model))
-    }
-
-    /// As [`optimize_trt`](Self::optimize_trt), with options.
-    ///
-    /// # Errors
-    /// As [`optimize_trt`](Self::optimize_trt); [`ErrorKind::Io`] for the files asked for.
-    fn optimize_trt_with<I, O>(
-        &self,
-        example: I,
-        forward: impl Fn(&Self, I) -> O,
-        options: &OptimizeOptions,
-    ) -> Result<BurnModule<I, O>>
-    where
-        I: BurnTensors,
-        O: BurnTensors,
-    {
-        let recorder = options.recorder();
-        let capture = || BurnGraph::capture(self, &example, forward, options);
-        let graph = recorder.during(|| phase(Phase::Export, capture))?;
-        let export = |target| graph.to_onnx(target);
-        let inference = InferenceModule::compile_recorded(&recorder, export, options)?;
-        Ok(BurnModule { inference, layout: Arc::new(graph.layout), types: PhantomData })
-    }
-}
-
-impl<M: Module> OptimizeTrt for M {}
 
 impl<I, O> Clone for BurnModule<I, O> {
     fn clone(&self) -> Self {

@@ -1,0 +1,231 @@
+//! From a model, an engine or a file to a module that is ready to run.
+
+use std::{path::Path, sync::Arc};
+
+use super::{InferenceModule, Made};
+use crate::backend::{Backend, Compiled, Engine};
+use crate::error::{Error, ErrorKind, Result};
+use crate::export::{ExportOptions, OnnxModel, Target};
+use crate::progress::{Phase, Recorder, phase};
+use crate::runtime::compile::{self, Maker};
+use crate::runtime::flavors::{FLAVORS, build_engine, not_built, write_engine};
+use crate::runtime::options::OptimizeOptions;
+use crate::runtime::report::ModuleReport;
+
+impl InferenceModule {
+    /// Compiles a model for the backend that `options` lead to. The model has names and sizes already:
+    /// [`OnnxModel::bind`] and [`OnnxModel::tuned_for`] state the sizes of a model from a file.
+    ///
+    /// # Errors
+    /// As [`Registry::compile`](crate::backend::Registry::compile);
+    /// [`ErrorKind::InvalidArgument`] for options about the export of a framework's model, such as
+    /// [`dynamic_batch`](OptimizeOptions::dynamic_batch); [`ErrorKind::Io`] for the files asked for,
+    /// and [`ErrorKind::NoBackend`] where no TensorRT can build the
+    /// [engine](OptimizeOptions::save_engine) asked for.
+    pub fn compile(model: &OnnxModel, options: &OptimizeOptions) -> Result<Self> {
+        expect_no_export(options)?;
+        Self::compile_with(|_| Ok(model.clone()), options)
+    }
+
+    /// Builds an engine and makes nothing ready to run.
+    ///
+    /// The [required](OptimizeOptions::require) backend builds, else the first flavor of TensorRT that can build here.
+    /// TensorRT-RTX builds without a GPU. The cache is asked first. The engine is
+    /// [written](OptimizeOptions::save_engine) if the options say so.
+    ///
+    /// ```no_run
+    /// use accelerant::{BackendKind, InferenceModule, OptimizeOptions, export::OnnxModel};
+    ///
+    /// let model = OnnxModel::open("model.onnx")?.bind("batch", 1..=32)?;
+    /// let options = OptimizeOptions::new().require(BackendKind::TensorRtRtx);
+    /// let (engine, report) = InferenceModule::build(&model, &options)?;
+    /// engine.save("model.engine")?;
+    /// println!("{report}");
+    /// # Ok::<(), accelerant::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The required backend's own error, else an error with the reason of each flavor. The kind is
+    /// [`ErrorKind::NoBackend`] where no flavor could be asked. As [`compile`](Self::compile) for options and files.
+    pub fn build(model: &OnnxModel, options: &OptimizeOptions) -> Result<(Engine, ModuleReport)> {
+        expect_no_export(options)?;
+        let recorder = options.recorder();
+        let wanted = AsRef::<ExportOptions>::as_ref(options).wanted_precision();
+        let mut precision = None;
+        let mut export = |target: Target| match wanted {
+            Some(wanted) => {
+                let written = model.with_precision(target, wanted.clone())?;
+                precision = written.precision_report().cloned();
+                Ok(written)
+            }
+            None => Ok(model.clone()),
+        };
+        let mut maker = Maker::new(options.engine_cache())?;
+        let kinds = options.backends().required().map_or(&FLAVORS[..], std::slice::from_ref);
+        let built = recorder.during(|| build_engine(&mut export, options, kinds, &mut maker));
+        let (engine, backend) =
+            built.map_err(|reasons| not_built(reasons).in_operation("build"))?;
+        if let Some(path) = options.engine_path() {
+            engine.save(path)?;
+        }
+        let mut report = ModuleReport {
+            backend: backend.kind().to_string(),
+            description: backend.description(),
+            signature: engine.signature().to_string(),
+            engine_bytes: engine.plan().len() as u64,
+            cache: maker.cache_use(),
+            phases: Vec::new(),
+            first_run: None,
+            passes: Vec::new(),
+            precision,
+            warnings: Vec::new(),
+            rejected: Vec::new(),
+        };
+        report.add(recorder.record());
+        Ok((engine, report))
+    }
+
+    /// Compiles the model that `export` writes for a target. `export` itself follows what `options` say of an export.
+    ///
+    /// # Errors
+    /// As [`compile`](Self::compile), but for options about an export, and those of `export`.
+    pub fn compile_with(
+        export: impl FnMut(Target) -> Result<OnnxModel>,
+        options: &OptimizeOptions,
+    ) -> Result<Self> {
+        Self::compile_recorded(&options.recorder(), export, options)
+    }
+
+    /// As [`compile_with`](Self::compile_with), with what was recorded before.
+    pub(in crate::runtime) fn compile_recorded(
+        recorder: &Arc<Recorder>,
+        mut export: impl FnMut(Target) -> Result<OnnxModel>,
+        options: &OptimizeOptions,
+    ) -> Result<Self> {
+        let mut report = None;
+        let wanted = AsRef::<ExportOptions>::as_ref(options).wanted_precision();
+        let mut export = |target: Target| {
+            let model = match wanted {
+                // Forms are chosen by type: they come after the precision.
+                Some(wanted) => {
+                    let plain = export(target.for_compute_capability(None))?;
+                    plain.with_precision(target, wanted.clone())?
+                }
+                None => export(target)?,
+            };
+            report = model.shared_report();
+            Ok(model)
+        };
+        let mut maker = Maker::new(options.engine_cache())?;
+        let (mut graph, mut name) = (None, String::new());
+        let (compiled, built, source) = recorder.during(|| {
+            let mut portable = None;
+            if options.onnx_path().is_some() || options.keeps_source() {
+                portable = Some(phase(Phase::Export, || export(Target::portable()))?);
+            }
+            if let (Some(path), Some(model)) = (options.onnx_path(), &portable) {
+                match options.external_threshold() {
+                    Some(threshold) => model.save_external(path, threshold)?,
+                    None => model.save(path)?,
+                }
+            }
+            let built = match options.engine_path() {
+                Some(path) => Some(write_engine(&mut export, options, path, &mut maker)?),
+                None => None,
+            };
+            let used = maker.cache_use();
+            let passes = recorder.record().passes;
+            let mut make = |backend: &dyn Backend, model: &OnnxModel| {
+                graph = backend.refits().then(|| model.graph_hash());
+                name = model.name().to_owned();
+                maker.ready(backend, model)
+            };
+            let backends = options.backends();
+            let compiled = backends.compile_with(built.as_ref(), &mut export, &mut make)?;
+            if built.is_some() {
+                maker.set_cache_use(used);
+            }
+            let source = portable.filter(|_| options.keeps_source());
+            Ok((compiled, built.map(|engine| (engine, passes)), source))
+        })?;
+        let mut record = recorder.record();
+        // The report is of the engine that was asked for.
+        let built = built.map(|(engine, passes)| {
+            record.passes = passes;
+            engine
+        });
+        let made = Made {
+            built,
+            cache: maker.cache_use(),
+            record,
+            source,
+            precision: report,
+            wanted: wanted.cloned(),
+            graph,
+            name,
+            longest_run: options.longest_run(),
+        };
+        Ok(Self::new(compiled, made))
+    }
+
+    /// Makes an engine ready to run that was built before, perhaps on another machine. TensorRT takes only plans that
+    /// [were built](Engine::is_built).
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoBackend`] when the backend that built the engine was not compiled in, or another backend is
+    /// [required](OptimizeOptions::require); else as
+    /// [`Backend::load`](crate::backend::Backend::load). No other backend is tried, since nothing can be built without
+    /// the model.
+    pub fn from_engine(engine: Engine, options: &OptimizeOptions) -> Result<Self> {
+        let backends = options.backends();
+        if let Some(only) = backends.required().filter(|only| *only != engine.kind()) {
+            let text = format!(
+                "{only} is required, and the engine is of {}: build it anew",
+                engine.kind()
+            );
+            return Err(Error::new(ErrorKind::NoBackend, text).in_operation("load engine"));
+        }
+        let backend = backends.get(engine.kind())?.clone();
+        let recorder = options.recorder();
+        let executable = recorder.during(|| phase(Phase::Load, || backend.load(&engine)))?;
+        let compiled = Compiled { executable, engine, backend, rejected: Vec::new() };
+        let made = Made {
+            built: None,
+            cache: compile::given(),
+            record: recorder.record(),
+            source: None,
+            precision: None,
+            wanted: None,
+            graph: None,
+            name: String::new(),
+            longest_run: options.longest_run(),
+        };
+        Ok(Self::new(compiled, made))
+    }
+
+    /// Reads a file and makes its model ready to run. A file whose name ends in `.onnx` is a model, which is
+    /// [compiled](Self::compile) through the cache. Every other file is an engine, such as an
+    /// [entry of the cache](crate::cache::Entry::path). Trust an engine as a program, since TensorRT runs what is in the
+    /// file: see [`Engine::open`].
+    ///
+    /// # Errors
+    /// As [`Engine::open`] and [`from_engine`](Self::from_engine), or as [`OnnxModel::open`] and
+    /// [`compile`](Self::compile).
+    pub fn open(path: impl AsRef<Path>, options: &OptimizeOptions) -> Result<Self> {
+        let path = path.as_ref();
+        if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("onnx")) {
+            return Self::compile(&OnnxModel::open(path)?, options);
+        }
+        Self::from_engine(Engine::open(path)?, options)
+    }
+}
+
+/// Options about the export of a framework's model make no sense for one that is ONNX.
+fn expect_no_export(options: &OptimizeOptions) -> Result<()> {
+    let export: &ExportOptions = options.as_ref();
+    let Some(option) = export.stated() else { return Ok(()) };
+    let text = format!(
+        "{option}: a model that is ONNX has its names and sizes; `OnnxModel::bind` states those of a symbol"
+    );
+    Err(Error::new(ErrorKind::InvalidArgument, text).in_operation("compile"))
+}
