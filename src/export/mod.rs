@@ -28,6 +28,8 @@ pub(crate) use model::MemoryBound;
 #[cfg(feature = "ort")]
 pub(crate) use model::{KnownInput, KnownInputs, KnownSize};
 pub use model::{OnnxModel, SplitModel};
+#[cfg(feature = "ort")]
+pub(crate) use model::WEIGHTS_FILE;
 #[cfg(feature = "tract")]
 pub(crate) use model::{Peak, too_much};
 pub use options::ExportOptions;

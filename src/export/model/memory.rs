@@ -20,6 +20,15 @@ const LEAST: u64 = 4 << 30;
 const OF_WEIGHTS: u64 = 64;
 /// and so many times the bytes of the inputs: those of an image become hundreds of channels.
 const OF_INPUTS: u64 = 256;
+/// Inputs without a bound of their sizes count as so many bytes where the bound is that of all runs.
+#[cfg(feature = "ort")]
+const MOST_INPUTS: u64 = 16 << 20;
+/// A runtime may keep a weight so many times, in an order of its own and padded,
+#[cfg(feature = "ort")]
+const PACKED: u64 = 4;
+/// and takes so many bytes for each besides.
+#[cfg(feature = "ort")]
+const PADDED: u64 = 1 << 16;
 /// Weights of more bytes are left out of what is kept of a model. No rule looks into them.
 const LOOKED_INTO: usize = 1 << 19;
 /// An input of more elements decides no sizes.
@@ -39,6 +48,12 @@ pub(crate) struct MemoryBound {
     /// Whether the sizes of a run are checked against each other before the run: the reader reads beyond a tensor else.
     checks_sizes: bool,
     fit: Mutex<HashSet<Vec<usize>>>,
+    /// Some sizes are known during a run alone.
+    #[cfg(feature = "ort")]
+    shows_late: bool,
+    /// How many weights there are.
+    #[cfg(feature = "ort")]
+    count: u64,
 }
 
 impl OnnxModel {
@@ -51,9 +66,18 @@ impl OnnxModel {
         let weights = self.proto.graph.iter().flat_map(|graph| &graph.initializer);
         let weights = weights.map(|weight| weight.raw_data().len() as u64).sum();
         let deciding = deciding::inputs(&self.proto);
-        let (open, checks_sizes) = (None, false);
-        let bound =
-            MemoryBound { stated, weights, open, deciding, checks_sizes, fit: Mutex::default() };
+        let bound = MemoryBound {
+            stated,
+            weights,
+            open: None,
+            deciding,
+            checks_sizes: false,
+            fit: Mutex::default(),
+            #[cfg(feature = "ort")]
+            shows_late: deciding::shows_late(&self.proto),
+            #[cfg(feature = "ort")]
+            count: self.proto.graph.as_ref().map_or(0, |graph| graph.initializer.len() as u64),
+        };
         let found = match &self.peak {
             Some(peak) => Some(peak.clone()),
             // A model with an error is told as such where it is opened.
@@ -91,6 +115,25 @@ impl MemoryBound {
             let own = LEAST.saturating_add(self.weights.saturating_mul(OF_WEIGHTS));
             own.saturating_add(inputs.saturating_mul(OF_INPUTS))
         })
+    }
+
+    /// The most bytes of an arena that has the weights and the values of runs. The arena keeps what a run frees for the next
+    /// one, and has room that values of other sizes do not fit into. `None` where the sizes that are known before a run are
+    /// all there are, and the caller states nothing.
+    #[cfg(feature = "ort")]
+    pub(crate) fn of_arena(&self, signature: &Signature) -> Option<usize> {
+        let values = match self.stated {
+            Some(stated) => stated.saturating_mul(2),
+            None if self.shows_late => {
+                let inputs = signature.inputs.iter().map(|spec| {
+                    product(spec.dtype.size(), spec.shape.dims().iter().map(Dim::max))
+                });
+                self.most(inputs.fold(0, u64::saturating_add).min(MOST_INPUTS))
+            }
+            None => return None,
+        };
+        let weights = self.weights.saturating_mul(PACKED).saturating_add(self.count * PADDED);
+        usize::try_from(values.saturating_add(weights).saturating_add(PADDED)).ok()
     }
 
     /// Refuses inputs with which a run takes too much, and where [sizes are checked](Self::check_sizes), inputs whose sizes
