@@ -145,7 +145,8 @@ fn sizes_that_the_graph_computes_have_a_bound_by_default() {
         let integers = |values: Vec<i64>| {
             graph.constant("c", HostTensor::from_vec([values.len()], values).unwrap())
         };
-        let count = graph.node("Shape").input(&places).outputs([(DType::I64, [Dim::from(2)].into())]);
+        let count =
+            graph.node("Shape").input(&places).outputs([(DType::I64, [Dim::from(2)].into())]);
         let count = count.build().unwrap().gather(&integers(vec![1]), 0).unwrap();
         let sizes = count.mul(&integers(vec![1_500_000_000])).unwrap();
         let one = graph.weight("one", HostTensor::from_vec([1], vec![1.0f32]).unwrap()).unwrap();

@@ -228,7 +228,9 @@ fn misread(error: &clap::Error) -> ExitCode {
         let told = told.strip_prefix("error: ").unwrap_or("there is no command");
         print(&format!("{:#}\n", Failure::usage(told).json()));
     }
-    match error.use_stderr() && std::env::args_os().any(|argument| terminal::is_odd(&argument.to_string_lossy())) {
+    match error.use_stderr()
+        && std::env::args_os().any(|argument| terminal::is_odd(&argument.to_string_lossy()))
+    {
         true => eprint!("{}", terminal::text(&error.to_string())),
         // A reader that has gone is no error.
         false => drop(error.print()),

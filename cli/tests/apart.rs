@@ -137,7 +137,10 @@ fn the_signal_and_the_work_are_named_and_a_model_that_runs_was_not_refused() {
     let late = Command::new(env!("CARGO_BIN_EXE_accelerant")).args(args).output().unwrap();
     let said = text(&late.stderr);
     assert_eq!(late.status.code(), Some(5), "{said}");
-    assert!(said.contains("not done within 4s (--timeout), at: read ") && said.contains("x.npy"), "{said}");
+    assert!(
+        said.contains("not done within 4s (--timeout), at: read ") && said.contains("x.npy"),
+        "{said}"
+    );
 }
 
 /// The bound is that of the files, in bytes; `--trusted` works in the command's own process.

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use accelerant::Engine;
-use accelerant::precision::{Range, Ranges};
 use accelerant::export::{GraphBuilder, OnnxModel};
+use accelerant::precision::{Range, Ranges};
 use accelerant::{BackendKind, DType, HostTensor, InferenceModule, OptimizeOptions};
 use ndarray::{Array1, Array2};
 

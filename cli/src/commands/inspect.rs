@@ -68,8 +68,7 @@ fn model(model: &OnnxModel, size: u64, args: &Args) -> Output {
     if !producer.is_empty() {
         text += &format!("written   by {}\n", terminal::name(&producer));
     }
-    let sets: Vec<_> =
-        opsets
+    let sets: Vec<_> = opsets
         .iter()
         .map(|(domain, version)| format!("{} {version}", terminal::name(domain)))
         .collect();

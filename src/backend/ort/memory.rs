@@ -76,19 +76,14 @@ impl Arena {
                 return Err(ort::Error::new(over.to_string()));
             }
         };
-        let info = MemoryInfo::new(
-            AllocationDevice::CPU,
-            0,
-            AllocatorType::Arena,
-            MemoryType::Default,
-        )?;
+        let info =
+            MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Arena, MemoryType::Default)?;
         // 0 is no bound. ONNX Runtime chooses the rest.
         let (mut config, chosen) = (ptr::null_mut(), -1);
         let (api, environment) = (ort::api(), library.environment.ptr().cast_mut());
         // SAFETY: there is room for the pointer.
         let made = unsafe {
-            let status =
-                (api.CreateArenaCfg)(most.max(1), chosen, chosen, chosen, &raw mut config);
+            let status = (api.CreateArenaCfg)(most.max(1), chosen, chosen, chosen, &raw mut config);
             ort::Error::result_from_status(status)
         };
         made?;
@@ -132,14 +127,19 @@ pub(super) fn full(kind: ErrorKind, message: &str) -> Option<Error> {
     );
     let error = Error::new(kind, text);
     // The last one is the innermost.
-    Some(match before.rsplit_once("while running ").and_then(|(_, node)| node.split_once(" node. Name:'")) {
-        Some((operator, rest)) => {
-            let name = rest.split_once("' Status Message: ").map_or("", |(name, _)| name);
-            match name {
-                "" => error.in_operation(operator),
-                name => error.in_operation(format!("{operator} `{name}`")),
+    Some(
+        match before
+            .rsplit_once("while running ")
+            .and_then(|(_, node)| node.split_once(" node. Name:'"))
+        {
+            Some((operator, rest)) => {
+                let name = rest.split_once("' Status Message: ").map_or("", |(name, _)| name);
+                match name {
+                    "" => error.in_operation(operator),
+                    name => error.in_operation(format!("{operator} `{name}`")),
+                }
             }
-        }
-        None => error,
-    })
+            None => error,
+        },
+    )
 }

@@ -93,8 +93,7 @@ impl Backend for Ort {
         // What this process wrote need not be written again, and neither must what it would write. Other bytes are:
         // ONNX Runtime gets what was checked, not what a file has beside it. With guards, the model is written anew anyway.
         let plan = engine.plan();
-        let is_whole =
-            !guards.are_needed() && (engine.is_made_here() || model.is_written_as(plan));
+        let is_whole = !guards.are_needed() && (engine.is_made_here() || model.is_written_as(plan));
         let source = Source { model: &model, plan, is_whole };
         let (session, guards) = session::session(library, source, guards, &bound)?;
         bound.watch(engine.signature(), || model.into_proto());

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::infer::{self, Given, Peak, Values};
 use super::{OnnxModel, deciding, walk};
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::onnx::{ModelProto, TensorProto};
+use crate::export::onnx::{self, ModelProto, TensorProto};
 use crate::spec::{DType, Dim, Signature};
 use crate::tensor::HostTensor;
 
@@ -31,6 +31,8 @@ const PACKED: u64 = 4;
 const PADDED: u64 = 1 << 16;
 /// Weights of more bytes are left out of what is kept of a model. No rule looks into them.
 const LOOKED_INTO: usize = 1 << 19;
+/// The same for floats, of which rules look into scales and limits.
+const FLOATS_LOOKED_INTO: usize = 1 << 9;
 /// An input of more elements decides no sizes.
 const MOST_VALUES: usize = 64;
 /// Of so many sizes it is known that they fit.
@@ -125,9 +127,10 @@ impl MemoryBound {
         let values = match self.stated {
             Some(stated) => stated.saturating_mul(2),
             None if self.shows_late => {
-                let inputs = signature.inputs.iter().map(|spec| {
-                    product(spec.dtype.size(), spec.shape.dims().iter().map(Dim::max))
-                });
+                let inputs = signature
+                    .inputs
+                    .iter()
+                    .map(|spec| product(spec.dtype.size(), spec.shape.dims().iter().map(Dim::max)));
                 self.most(inputs.fold(0, u64::saturating_add).min(MOST_INPUTS))
             }
             None => return None,
@@ -264,7 +267,9 @@ fn product(size: usize, sizes: impl Iterator<Item = usize>) -> u64 {
 /// The model without what no rule looks into. It keeps nothing of the file's bytes.
 fn light(mut light: ModelProto) -> ModelProto {
     let own = &mut |tensor: &mut TensorProto| {
-        tensor.raw_data = tensor.raw_data.take_if(|data| data.len() <= LOOKED_INTO);
+        let is_float = onnx::from_onnx(tensor.data_type()).is_ok_and(DType::is_float);
+        let most = if is_float { FLOATS_LOOKED_INTO } else { LOOKED_INTO };
+        tensor.raw_data = tensor.raw_data.take_if(|data| data.len() <= most);
         tensor.raw_data = tensor.raw_data.take().map(|data| Bytes::copy_from_slice(&data));
         Ok(())
     };

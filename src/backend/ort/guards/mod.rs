@@ -114,9 +114,14 @@ impl Guards {
         !self.needs.is_empty()
     }
 
-    /// The model with its guards. Weights that are parts of `plan` are no parts of the result; [`WEIGHTS_FILE`](crate::export::WEIGHTS_FILE) is what the
-    /// model calls `plan`. `is_whole`: `plan` is what the model is written as.
-    pub(super) fn bytes_over(&mut self, model: &OnnxModel, plan: &Bytes, is_whole: bool) -> Vec<u8> {
+    /// The model with its guards, without the weights that are parts of `plan`. The model calls `plan`
+    /// [`WEIGHTS_FILE`](crate::export::WEIGHTS_FILE). `is_whole`: `plan` is what the model is written as.
+    pub(super) fn bytes_over(
+        &mut self,
+        model: &OnnxModel,
+        plan: &Bytes,
+        is_whole: bool,
+    ) -> Vec<u8> {
         model.to_bytes_over(plan, is_whole, |proto| self.write(proto))
     }
 
