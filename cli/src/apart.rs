@@ -7,6 +7,7 @@
 
 use std::{path::Path, time::Duration};
 
+use crate::describe;
 use crate::fail::{Code, Failure, Result};
 
 /// What the child was at last.
@@ -14,13 +15,17 @@ use crate::fail::{Code, Failure, Result};
 struct Place {
     work: String,
     node: String,
+    /// A model runs, and was not refused.
+    runs: bool,
 }
 
 impl Place {
     /// Takes a line of the child.
     fn read(&mut self, line: &str) {
         match line.split_once(' ') {
-            Some(("work", work)) => *self = Self { work: work.into(), node: String::new() },
+            Some((kind @ ("work" | "runs"), work)) => {
+                *self = Self { work: work.into(), node: String::new(), runs: kind == "runs" };
+            }
             Some(("node", node)) => self.node = node.into(),
             _ => {}
         }
@@ -28,7 +33,7 @@ impl Place {
 
     /// Where it was.
     fn at(&self) -> String {
-        let Self { work, node } = self;
+        let Self { work, node, .. } = self;
         let mut text = String::new();
         if !work.is_empty() {
             text += &format!(", at: {work}");
@@ -46,15 +51,22 @@ impl Place {
     }
 
     /// Why there is no result.
-    fn died(&self, path: &Path, signal: i32) -> Failure {
+    fn died(&self, path: &Path, signal: i32, most: Option<u64>) -> Failure {
+        // What runtimes do where memory is out.
+        let bound = most.filter(|_| signal == 6).map(|most| {
+            let most = describe::bytes(most);
+            format!("; the process may take {most} of memory, and more with --trusted")
+        });
         let text = format!(
-            "{}: the process that worked on the model was ended by signal {signal}{}{}",
+            "{}: the process that worked on the model was ended by signal {signal}{}{}{}",
             path.display(),
             named(signal),
-            self.at()
+            self.at(),
+            bound.unwrap_or_default()
         );
-        // Those that others send say nothing of the model.
+        // Those that others send say nothing of the model, and a model that runs was not refused.
         match signal {
+            _ if self.runs => Failure::failed(text),
             1 | 2 | 9 | 15 | 24 | 25 => Failure::failed(text),
             _ => Failure::with_code(Code::Refused, text),
         }
@@ -82,7 +94,7 @@ fn node_in(message: &str) -> Option<&str> {
 }
 
 #[cfg(unix)]
-pub(crate) use unix::{nodes, run, watch, work};
+pub(crate) use unix::{nodes, run, runs, watch, work};
 
 #[cfg(unix)]
 mod unix {
@@ -95,7 +107,7 @@ mod unix {
             fd::{AsFd, OwnedFd},
             unix::{net::UnixStream, process::ExitStatusExt},
         },
-        process::{Child, Command, ExitStatus, Stdio, exit},
+        process::{Child, ExitStatus, Stdio, exit},
         sync::{
             Mutex, OnceLock, PoisonError,
             atomic::{AtomicBool, Ordering},
@@ -112,6 +124,7 @@ mod unix {
     };
 
     use super::*;
+    use crate::bound;
 
     /// Of the child: where lines go.
     static PARENT: OnceLock<Mutex<UnixStream>> = OnceLock::new();
@@ -122,7 +135,8 @@ mod unix {
     const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 
     /// Runs this very command in a child for as long as `limit` allows, and gives its exit code.
-    pub(crate) fn run(path: &Path, limit: Option<Duration>) -> Result<u8> {
+    /// It may take `most` bytes of memory.
+    pub(crate) fn run(path: &Path, limit: Option<Duration>, most: Option<u64>) -> Result<u8> {
         let cannot = |e: std::io::Error| {
             Failure::failed(format!(
                 "{}: a process of its own cannot be started ({e}); --trusted does without",
@@ -130,7 +144,7 @@ mod unix {
             ))
         };
         let (ours, childs) = UnixStream::pair().map_err(cannot)?;
-        let mut command = Command::new(env::current_exe().map_err(cannot)?);
+        let mut command = bound::command(most).map_err(cannot)?;
         command
             .arg("--apart")
             .args(env::args_os().skip(1))
@@ -157,7 +171,7 @@ mod unix {
             (None, limit) => return Err(place.late(path, limit.unwrap_or_default())),
         };
         match (status.signal(), status.code()) {
-            (Some(signal), _) => Err(place.died(path, signal)),
+            (Some(signal), _) => Err(place.died(path, signal, most)),
             (None, code) => Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)),
         }
     }
@@ -211,6 +225,12 @@ mod unix {
         tell("work", text);
     }
 
+    /// Says that the model runs from now on.
+    pub(crate) fn runs(text: &str) {
+        PARSING.store(false, Ordering::Relaxed);
+        tell("runs", text);
+    }
+
     /// Hears the parser name its nodes.
     struct Nodes;
 
@@ -254,6 +274,10 @@ mod unix {
 #[cfg(not(unix))]
 pub(crate) fn work(_: &str, _: bool) {}
 
+/// Elsewhere a model is worked on in this process.
+#[cfg(not(unix))]
+pub(crate) fn runs(_: &str) {}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -264,12 +288,20 @@ mod tests {
         for line in ["work check", "node old [Relu]", "work parse", "node a b [Attention]", "odd"] {
             place.read(line);
         }
-        let text = place.died(Path::new("m.onnx"), 11).to_string();
+        let text = place.died(Path::new("m.onnx"), 11, None).to_string();
         assert_eq!(
             text,
             "m.onnx: the process that worked on the model was ended by signal 11 (SIGSEGV), at: parse, node a b [Attention]"
         );
-        let killed = Place::default().died(Path::new("m.onnx"), 15);
+        place.read("runs run");
+        let failure = place.died(Path::new("m.onnx"), 11, None);
+        assert_eq!(failure.code, Code::Failed);
+        assert!(failure.to_string().ends_with("(SIGSEGV), at: run"), "{failure}");
+        place.read("work compare");
+        assert_eq!(place.died(Path::new("m.onnx"), 6, None).code, Code::Refused);
+        let told = place.died(Path::new("m.onnx"), 6, Some(6 << 30)).to_string();
+        assert!(told.ends_with("may take 6.0 GiB of memory, and more with --trusted"), "{told}");
+        let killed = Place::default().died(Path::new("m.onnx"), 15, None);
         assert_eq!(killed.code, Code::Failed);
     }
 

@@ -5,7 +5,7 @@ use std::{io::IsTerminal, ops::ControlFlow, time::Duration};
 use accelerant::{OptimizeOptions, Phase, Progress};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::apart;
+use crate::{apart, terminal};
 
 /// A line that is gone when it is dropped.
 pub(crate) struct Bar(ProgressBar);
@@ -27,6 +27,12 @@ impl Bar {
     pub(crate) fn say(&self, text: impl Into<String>) {
         let text = text.into();
         apart::work(&text, false);
+        self.0.set_message(terminal::name(&text).into_owned());
+    }
+
+    /// Says that the model runs from now on.
+    pub(crate) fn runs(&self, text: &'static str) {
+        apart::runs(text);
         self.0.set_message(text);
     }
 
@@ -40,10 +46,10 @@ impl Bar {
                     bar.set_message(phase.to_string());
                 }
                 Progress::Step { phase, part, total: 0, .. } => {
-                    bar.set_message(format!("{phase}: {part}"));
+                    bar.set_message(format!("{phase}: {}", terminal::name(&part)));
                 }
                 Progress::Step { phase, part, done, total } => {
-                    bar.set_message(format!("{phase}: {part} {done}/{total}"));
+                    bar.set_message(format!("{phase}: {} {done}/{total}", terminal::name(&part)));
                 }
                 _ => {}
             }

@@ -4,6 +4,7 @@ use accelerant::{Dim, HostTensor, InferenceModule, Signature, Symbol, TensorSpec
 use serde_json::{Value, json};
 
 use crate::shapes::symbol;
+use crate::terminal;
 
 /// Inputs and outputs as JSON.
 pub(crate) fn signature(signature: &Signature) -> Value {
@@ -30,8 +31,11 @@ fn dim(dim: &Dim) -> Value {
 
 /// Inputs and outputs, a line each.
 pub(crate) fn lines(signature: &Signature) -> String {
-    let inputs = signature.inputs.iter().map(|spec| format!("  input   {spec}\n"));
-    let lines = inputs.chain(signature.outputs.iter().map(|spec| format!("  output  {spec}\n")));
+    let line = |what: &str, spec: &TensorSpec| {
+        format!("  {what:<6}  {}\n", terminal::name(&spec.to_string()))
+    };
+    let inputs = signature.inputs.iter().map(|spec| line("input", spec));
+    let lines = inputs.chain(signature.outputs.iter().map(|spec| line("output", spec)));
     let mut text: String = lines.collect();
     let mut told = Vec::new();
     for symbol in signature.inputs.iter().flat_map(|spec| spec.shape.dims()).filter_map(symbol) {

@@ -1,12 +1,15 @@
 //! The tensors that a model is run with: from files, or drawn at random.
 
-use std::{path::PathBuf, str::FromStr};
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use accelerant::{DType, Dim, HostTensor, Signature, Symbol, TensorSpec};
 use half::{bf16, f16};
 
 use crate::fail::{Failure, Result};
-use crate::npy;
+use crate::{apart, npy};
 
 /// A file for an input.
 #[derive(Clone, Debug)]
@@ -52,7 +55,10 @@ impl Inputs {
         sizes: &[(String, usize)],
     ) -> Result<Vec<HostTensor>> {
         let mut given = match &self.inputs {
-            Some(path) => npy::read_all(path)?,
+            Some(path) => {
+                apart::work(&format!("read {}", path.display()), false);
+                npy::read_all(path)?
+            }
             None => Vec::new(),
         };
         for Named { name, path } in &self.files {
@@ -70,6 +76,7 @@ impl Inputs {
                     return Err(Failure::usage(text));
                 }
             };
+            apart::work(&format!("read {}", path.display()), false);
             given.push((name, npy::read(path)?));
         }
         let known = |name: &str| signature.inputs.iter().any(|spec| spec.name == name);
@@ -98,6 +105,12 @@ impl Inputs {
             }
         });
         tensors.collect()
+    }
+
+    /// The files that it comes from.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
+        let named = self.files.iter().map(|named| named.path.as_path());
+        named.chain(self.inputs.as_deref())
     }
 
     /// Whether all of it is random.

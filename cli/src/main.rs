@@ -3,6 +3,8 @@
 
 mod apart;
 mod bar;
+#[cfg(unix)]
+mod bound;
 mod commands;
 mod describe;
 mod fail;
@@ -14,6 +16,7 @@ mod pbtxt;
 mod repository;
 mod shapes;
 mod source;
+mod terminal;
 mod timeout;
 mod triton;
 
@@ -64,7 +67,8 @@ pub(crate) struct Globals {
     /// Work on the model in this process: a model that ends a parser then ends the command without a word
     #[arg(long, global = true)]
     trusted: bool,
-    /// End with code 5 when the work on a model takes longer: 30 (seconds), 500ms, 2m. A process of its own does the work
+    /// End with code 5 when the command takes longer: 30 (seconds), 500ms, 2m, 1h. The time counts from the start, and files
+    /// that the command reads and writes are in it. For commands that take a model or an engine
     #[arg(long, global = true, value_name = "TIME", value_parser = timeout::parse)]
     timeout: Option<std::time::Duration>,
     /// This is the process that works on a model
@@ -114,6 +118,13 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    let backtrace = std::env::var_os("RUST_BACKTRACE").is_some_and(|text| text != "0");
+    if !backtrace {
+        // A panic that becomes an error is told too, and may have names from a file.
+        std::panic::set_hook(Box::new(|panic| {
+            eprintln!("{}", terminal::message(&panic.to_string()));
+        }));
+    }
     let Cli { globals, command } = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => return misread(&e),
@@ -122,13 +133,18 @@ fn main() -> ExitCode {
     if globals.apart {
         apart::watch();
     } else if let Some(model) = command.apart(&globals) {
-        return match apart::run(model, globals.timeout) {
+        let is_trusted = globals.trusted || source::is_engine(model);
+        let most = if is_trusted { None } else { bound::of(model, &command.given()) };
+        return match apart::run(model, globals.timeout, most) {
             Ok(code) => code.into(),
             Err(failure) => refuse(&failure, &globals),
         };
     }
     if globals.timeout.is_some() && !globals.apart {
-        let text = "--timeout is for commands that work on a model, on unix";
+        let text = match cfg!(unix) {
+            true => "--timeout is for commands that take a model or an engine",
+            false => "--timeout needs a Unix system",
+        };
         return refuse(&Failure::usage(text), &globals);
     }
     log(&globals);
@@ -154,7 +170,7 @@ fn main() -> ExitCode {
         Ok(Output { text, json, failure }) => {
             match globals.json {
                 true => print(&format!("{json:#}\n")),
-                false => print(&text),
+                false => print(&terminal::text(&text)),
             }
             failure
         }
@@ -186,6 +202,21 @@ impl Command {
     }
 }
 
+impl Command {
+    /// What the model gets beside its own files.
+    #[cfg(unix)]
+    fn given(&self) -> bound::Given<'_> {
+        let (inputs, shapes, stored) = match self {
+            Self::Run(args) => (&args.inputs, &args.shapes, None),
+            Self::Bench(args) => (&args.inputs, &args.shapes, None),
+            Self::Compare(args) => (&args.inputs, &args.shapes, args.expected.as_deref()),
+            _ => return bound::Given::default(),
+        };
+        let inputs = inputs.paths().chain(stored).collect();
+        bound::Given { inputs, states_sizes: !shapes.are_open() }
+    }
+}
+
 /// The command line is none that clap takes, or asks for help.
 fn misread(error: &clap::Error) -> ExitCode {
     if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
@@ -197,8 +228,13 @@ fn misread(error: &clap::Error) -> ExitCode {
         let told = told.strip_prefix("error: ").unwrap_or("there is no command");
         print(&format!("{:#}\n", Failure::usage(told).json()));
     }
-    // A reader that has gone is no error.
-    let _ = error.print();
+    match error.use_stderr()
+        && std::env::args_os().any(|argument| terminal::is_odd(&argument.to_string_lossy()))
+    {
+        true => eprint!("{}", terminal::text(&error.to_string())),
+        // A reader that has gone is no error.
+        false => drop(error.print()),
+    }
     u8::try_from(error.exit_code()).unwrap_or(1).into()
 }
 
@@ -211,7 +247,8 @@ fn refuse(failure: &Failure, globals: &Globals) -> ExitCode {
 }
 
 fn report(failure: &Failure) -> ExitCode {
-    eprintln!("error: {failure}");
+    let text = terminal::message(&failure.to_string());
+    eprintln!("error: {text}");
     if let Some(hint) = failure.hint() {
         eprintln!("hint: {hint}");
     }

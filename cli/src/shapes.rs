@@ -98,6 +98,11 @@ pub(crate) struct Shapes {
 }
 
 impl Shapes {
+    /// Whether nothing is said.
+    pub(crate) fn are_open(&self) -> bool {
+        [&self.stated, &self.min, &self.opt, &self.max].into_iter().all(Vec::is_empty)
+    }
+
     /// The model with the sizes stated.
     pub(crate) fn bind(&self, mut model: OnnxModel) -> Result<OnnxModel> {
         for (symbol, Range { min, opt, max }) in self.ranges(model.signature())? {

@@ -95,29 +95,107 @@ fn the_process_that_works_ends_with_the_command() {
     wait(&|| !ended());
 }
 
-#[test]
+/// Starts `bench` on a model, waits until `is_there` of the process that works on it, and ends that with a signal.
 #[cfg(all(target_os = "linux", feature = "tract"))]
-fn the_signal_and_the_work_are_named() {
-    let folder = tempfile::tempdir().unwrap();
-    let model = row(folder.path(), 3);
+fn ended_by(signal: &str, model: &Path, is_there: impl Fn(u32) -> bool) -> Output {
     let command = Command::new(env!("CARGO_BIN_EXE_accelerant"))
-        .args(["bench", model.to_str().unwrap(), "--backend", "tract", "--duration", "60"])
+        .args(["bench", model.to_str().unwrap(), "--backend", "tract", "--no-cache"])
+        .args(["--duration", "60"])
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     let start = Instant::now();
-    while children(command.id()).is_empty() {
-        assert!(start.elapsed() < Duration::from_secs(30));
-        thread::sleep(Duration::from_millis(10));
+    let child = loop {
+        assert!(start.elapsed() < Duration::from_secs(30), "nothing happens");
+        match children(command.id()).first() {
+            Some(&child) if is_there(child) => break child.to_string(),
+            _ => thread::sleep(Duration::from_millis(1)),
+        }
+    };
+    assert!(Command::new("kill").args([signal, &child]).status().unwrap().success());
+    command.wait_with_output().unwrap()
+}
+
+#[test]
+#[cfg(all(target_os = "linux", feature = "tract"))]
+fn the_signal_and_the_work_are_named_and_a_model_that_runs_was_not_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = row(folder.path(), 3);
+    let start = Instant::now();
+    // A compilation of three nodes takes milliseconds.
+    let later = ended_by("-ABRT", &model, |_| start.elapsed() > Duration::from_secs(3));
+    let said = text(&later.stderr);
+    assert_eq!(later.status.code(), Some(1), "{said}");
+    assert!(said.contains("row.onnx"), "{said}");
+    assert!(said.contains("signal 6 (SIGABRT), at: measure"), "{said}");
+    // A pipe in the place of an input: the process waits there, before the model runs.
+    let pipe = folder.path().join("x.npy");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let args = ["run", model.to_str().unwrap(), "--backend", "tract", "--input"];
+    let args = [&args[..], &[pipe.to_str().unwrap(), "--timeout", "4s"]].concat();
+    let late = Command::new(env!("CARGO_BIN_EXE_accelerant")).args(args).output().unwrap();
+    let said = text(&late.stderr);
+    assert_eq!(late.status.code(), Some(5), "{said}");
+    assert!(
+        said.contains("not done within 4s (--timeout), at: read ") && said.contains("x.npy"),
+        "{said}"
+    );
+}
+
+/// The bound is that of the files, in bytes; `--trusted` works in the command's own process.
+#[test]
+#[cfg(all(target_os = "linux", feature = "tract"))]
+fn the_process_that_works_has_a_bound_of_memory() {
+    if Path::new("/dev/nvidiactl").exists() {
+        eprintln!("skipped: a GPU is here");
+        return;
     }
-    thread::sleep(Duration::from_millis(500));
-    let child = children(command.id())[0].to_string();
-    assert!(Command::new("kill").args(["-ABRT", &child]).status().unwrap().success());
-    let ran = command.wait_with_output().unwrap();
-    let said = text(&ran.stderr);
-    assert_eq!(ran.status.code(), Some(3), "{said}");
-    assert!(said.contains("row.onnx") && said.contains("signal 6 (SIGABRT), at: "), "{said}");
+    let folder = tempfile::tempdir().unwrap();
+    let model = row(folder.path(), 3);
+    let size = fs::metadata(&model).unwrap().len();
+    let bound = (8 << 30) + 2 * 64 * size;
+    let wanted = format!("Max data size {}", bound / 1024 * 1024);
+    let limits = |child: u32| {
+        let limits = fs::read_to_string(format!("/proc/{child}/limits")).unwrap_or_default();
+        limits.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    // The shell is there first, without the bound.
+    ended_by("-KILL", &model, |child| limits(child).contains(&wanted));
+}
+
+#[test]
+#[cfg(feature = "tract")]
+fn names_from_a_file_are_printed_so_that_a_terminal_does_not_obey() {
+    let folder = tempfile::tempdir().unwrap();
+    let graph = GraphBuilder::new("a\u{1b}[31mgraph");
+    let names = ["x\u{1b}[2J\nhint: do this", "gpj\u{202e}.exe\r", "y\u{9b}1m\u{7}"];
+    let shape = || [Dim::from(2), Dim::from(8)];
+    let [a, b] = [names[0], names[1]].map(|name| graph.input(name, DType::F32, shape()).unwrap());
+    graph.output(names[2], &a.add(&b).unwrap()).unwrap();
+    let path = folder.path().join("odd\u{1b}[1m.onnx");
+    graph.finish().unwrap().save(&path).unwrap();
+    let (model, missing) = (path.to_str().unwrap(), folder.path().join("none\u{1b}c.npy"));
+    let missing = missing.to_str().unwrap();
+    let tract = ["--backend", "tract"];
+    let cases: [(&[&str], i32, &str); 7] = [
+        (&["inspect", model], 0, "x\\u{1b}[2J\\u{a}hint"),
+        (&["inspect", model, "--nodes"], 0, "gpj\\u{202e}.exe\\u{d}"),
+        (&["run", model, tract[0], tract[1]], 0, "y\\u{9b}1m\\u{7}"),
+        (&["bench", model, tract[0], tract[1], "--duration", "0"], 0, "x\\u{1b}[2J\\u{a}hint"),
+        (&["run", model, tract[0], tract[1], "--input", missing], 2, "x\\u{1b}[2J"),
+        (&["run", missing], 1, "none\\u{1b}c.npy"),
+        (&["inspect", model, "bad\u{1b}[0m"], 2, "bad\\u{1b}[0m"),
+    ];
+    for (args, code, seen) in cases {
+        let ran = Command::new(env!("CARGO_BIN_EXE_accelerant")).args(args).output().unwrap();
+        let said = text(&ran.stdout) + &text(&ran.stderr);
+        assert_eq!(ran.status.code(), Some(code), "{args:?}: {said:?}");
+        assert!(said.contains(seen), "{args:?}: {said:?}");
+        let odd = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        assert!(!said.contains(odd), "{args:?}: {said:?}");
+        assert!(!said.lines().any(|line| line.starts_with("hint")), "{args:?}: {said:?}");
+    }
 }
 
 #[test]

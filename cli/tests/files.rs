@@ -47,6 +47,43 @@ fn in_time(command: &mut Command) -> Output {
     child.wait_with_output().unwrap()
 }
 
+/// `ACCELERANT_KILLS=200` kills two hundred times.
+#[test]
+fn a_killed_run_leaves_the_old_outputs_or_the_new_ones() {
+    let kills = std::env::var("ACCELERANT_KILLS").map_or(20, |text| text.parse().unwrap());
+    let folder = TempDir::new().unwrap();
+    for name in ["y.npy", "y.npz"] {
+        let path = folder.path().join(name);
+        let run = |seed: &str| {
+            let mut command = run_to(&path);
+            command.args(["--trusted", "--no-cache", "--seed", seed]);
+            command
+        };
+        let whole = ["1", "2"].map(|seed| {
+            ended_well(&run(seed).output().unwrap());
+            fs::read(&path).unwrap()
+        });
+        assert_ne!(whole[0], whole[1]);
+        let start = Instant::now();
+        ended_well(&run("2").output().unwrap());
+        let long = start.elapsed();
+        let (mut changed, mut last) = (0, fs::read(&path).unwrap());
+        for i in 0..kills {
+            let mut child =
+                run(["1", "2"][i % 2]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            // The file is written at the end.
+            thread::sleep(long.mul_f64(0.5 + 0.7 * fastrand::f64()));
+            child.kill().unwrap();
+            child.wait().unwrap();
+            let found = fs::read(&path).unwrap();
+            assert!(whole.contains(&found), "{name}: {} bytes", found.len());
+            changed += usize::from(found != last);
+            last = found;
+        }
+        eprintln!("{name}: {kills} kills, of which {changed} came after the new outputs");
+    }
+}
+
 #[test]
 fn a_full_disk_leaves_the_file_that_was_there() {
     let folder = TempDir::new().unwrap();

@@ -26,6 +26,8 @@ pub use graph::{Conv, GraphBuilder, Node, Pool, Reduction, Scope, Value};
 #[cfg(any(feature = "ort", feature = "tract"))]
 pub(crate) use model::MemoryBound;
 #[cfg(feature = "ort")]
+pub(crate) use model::WEIGHTS_FILE;
+#[cfg(feature = "ort")]
 pub(crate) use model::{KnownInput, KnownInputs, KnownSize};
 pub use model::{OnnxModel, SplitModel};
 #[cfg(feature = "tract")]

@@ -194,10 +194,14 @@ impl OptimizeOptions {
     }
 
     /// The most bytes that the values of a run on a portable backend may take at a time. A model or a run that takes more
-    /// is an error with the node, as far as sizes tell that before the run. tract also counts during the run. Weights and
-    /// the scratch memory of a node are not counted.
+    /// is an error with the node. Sizes that are known before a run are counted before the run, without the weights and the
+    /// scratch memory of a node. tract counts the other sizes during the run. ONNX Runtime takes the memory of a module from
+    /// an arena, which has twice these bytes and four times those of the weights; a run for which the arena is too small is
+    /// an error.
     ///
-    /// By default a run may take 4 GiB, 64 times the bytes of the weights, and 256 times the bytes of its inputs.
+    /// By default a run may take 4 GiB, 64 times the bytes of the weights, and 256 times the bytes of its inputs. On ONNX
+    /// Runtime, a model has an arena of so many bytes by default where a run alone shows some sizes. Inputs count up to
+    /// 16 MiB for the arena.
     ///
     /// ```
     /// use accelerant::{DType, ErrorKind, InferenceModule, OptimizeOptions, export::GraphBuilder};

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use accelerant::Engine;
 use accelerant::export::{GraphBuilder, OnnxModel};
+use accelerant::precision::{Range, Ranges};
 use accelerant::{BackendKind, DType, HostTensor, InferenceModule, OptimizeOptions};
 use ndarray::{Array1, Array2};
 
@@ -19,9 +20,12 @@ pub(crate) enum Kind {
     Engine,
     /// What a compiled module saves: a pair, from options.
     Module,
+    /// Ranges of values, as JSON, as all reports are written.
+    Ranges,
 }
 
-pub(crate) const KINDS: [Kind; 4] = [Kind::Model, Kind::Pair, Kind::Engine, Kind::Module];
+pub(crate) const KINDS: [Kind; 5] =
+    [Kind::Model, Kind::Pair, Kind::Engine, Kind::Module, Kind::Ranges];
 
 pub(crate) fn model(version: u32) -> OnnxModel {
     let graph = GraphBuilder::new(format!("version {version}"));
@@ -39,6 +43,13 @@ fn engine(version: u32) -> Engine {
     Engine::new(kind, version.to_string(), "cpu", model.signature().clone(), took, model.to_bytes())
 }
 
+/// As many values as make a file of about 70 KiB.
+fn ranges(version: u32) -> Ranges {
+    let value = version as f32;
+    let range = Range::new(-value, value, value, value, value);
+    Ranges::new("max", version as usize, (0..450).map(|i| (format!("value {i:03}"), range)))
+}
+
 impl Kind {
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -46,6 +57,7 @@ impl Kind {
             Self::Pair => "pair",
             Self::Engine => "engine",
             Self::Module => "module",
+            Self::Ranges => "ranges",
         }
     }
 
@@ -54,6 +66,7 @@ impl Kind {
             Self::Model => model(version).save(path),
             Self::Pair => model(version).save_external(path, 256),
             Self::Engine => engine(version).save(path),
+            Self::Ranges => ranges(version).save(path),
             Self::Module => {
                 let options = OptimizeOptions::new().require(BackendKind::Tract);
                 let options = options.save_onnx(path).external_weights(256);
@@ -65,6 +78,12 @@ impl Kind {
     /// The version of what lies at a path, all parts of which must agree.
     pub(crate) fn version(self, path: &Path) -> u32 {
         let model = match self {
+            Self::Ranges => {
+                let found = Ranges::open(path).unwrap();
+                let version = found.samples() as u32;
+                assert_eq!(found, ranges(version));
+                return version;
+            }
             Self::Engine => {
                 let engine = Engine::open(path).unwrap();
                 let model = OnnxModel::from_bytes(engine.plan().clone()).unwrap();
@@ -80,7 +99,7 @@ impl Kind {
     pub(crate) fn files(self) -> usize {
         match self {
             Self::Pair | Self::Module => 2,
-            Self::Model | Self::Engine => 1,
+            Self::Model | Self::Engine | Self::Ranges => 1,
         }
     }
 }

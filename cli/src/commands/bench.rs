@@ -18,7 +18,7 @@ use crate::fail::{Failure, Result};
 use crate::inputs::Inputs;
 use crate::options::{Name, Options};
 use crate::shapes::Shapes;
-use crate::{Globals, bar::Bar, describe, source};
+use crate::{Globals, bar::Bar, describe, source, terminal};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -43,9 +43,9 @@ pub(crate) struct Args {
     #[arg(long, alias = "dumpProfile")]
     layers: bool,
     #[command(flatten)]
-    inputs: Inputs,
+    pub(crate) inputs: Inputs,
     #[command(flatten)]
-    shapes: Shapes,
+    pub(crate) shapes: Shapes,
     #[command(flatten)]
     options: Options,
 }
@@ -67,8 +67,9 @@ pub(crate) fn run(args: &Args, globals: &Globals) -> Result<Output> {
     let (shapes, options) = (&args.shapes, &args.options);
     let module = source::module(&args.model, shapes, options, args.backend, args.streams, &bar)?;
     let inputs = args.inputs.read(module.signature(), &args.shapes.sizes(module.signature())?)?;
+    bar.runs("the first run");
     module.run(&inputs)?;
-    bar.say("measure");
+    bar.runs("measure");
     let host = measure(&module, &inputs, args)?;
     #[cfg(feature = "_tensorrt")]
     let device = super::bench_device::measure(&module, &inputs, args, options.device.ordinal)?;
@@ -77,7 +78,8 @@ pub(crate) fn run(args: &Args, globals: &Globals) -> Result<Output> {
     let shapes: Vec<_> = module.signature().inputs.iter().zip(&inputs).collect();
     let mut text = describe::backend(&module);
     for (spec, tensor) in &shapes {
-        text += &format!("input     {}: {} {:?}\n", spec.name, tensor.dtype(), tensor.shape());
+        let name = terminal::name(&spec.name);
+        text += &format!("input     {name}: {} {:?}\n", tensor.dtype(), tensor.shape());
     }
     text += "\n=== Performance summary ===\n";
     text += &format!("Throughput: {:.3} qps\n", host.throughput());
@@ -125,6 +127,7 @@ fn table(layers: &[LayerTime]) -> String {
         "Time(%)"
     );
     for LayerTime { name, micros, .. } in layers {
+        let name = terminal::name(name);
         text += &format!(
             "{micros:>10.1} {:>7.1}  {name}\n",
             100.0 * micros / total.max(f64::MIN_POSITIVE)

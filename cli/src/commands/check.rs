@@ -13,6 +13,7 @@ use crate::fail::{Code, Failure, Result};
 use crate::options::{Device, Name};
 use crate::shapes::Shapes;
 use crate::source::Source;
+use crate::terminal;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -72,7 +73,9 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
                 text += &format!("{kind}: REFUSES the model, {} reason{s}\n", found.len());
                 for Refusal { node, reason } in &found {
                     let named = node.as_ref().filter(|(name, _)| !name.is_empty());
-                    let place = named.map(|(name, operator)| format!("{operator} `{name}`: "));
+                    let place = named.map(|(name, operator)| {
+                        format!("{} `{}`: ", terminal::name(operator), terminal::name(name))
+                    });
                     text += &format!("  {}{reason}\n", place.unwrap_or_default());
                 }
                 row["verdict"] = json!("refuses");

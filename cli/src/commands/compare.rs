@@ -13,7 +13,7 @@ use crate::inputs::Inputs;
 use crate::options::{Name, Options};
 use crate::shapes::Shapes;
 use crate::source::Source;
-use crate::{Globals, bar::Bar, npy};
+use crate::{Globals, apart, bar::Bar, npy, terminal};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -24,7 +24,7 @@ pub(crate) struct Args {
     backends: Vec<Name>,
     /// Outputs to compare all backends with, in a .npz file, by their names
     #[arg(long, value_name = "FILE")]
-    expected: Option<PathBuf>,
+    pub(crate) expected: Option<PathBuf>,
     /// How far a value may be off, in any case and as a part of the value expected; by default what is usual for its type
     #[arg(long, value_name = "X")]
     tolerance: Option<f64>,
@@ -32,9 +32,9 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "expected")]
     layers: bool,
     #[command(flatten)]
-    inputs: Inputs,
+    pub(crate) inputs: Inputs,
     #[command(flatten)]
-    shapes: Shapes,
+    pub(crate) shapes: Shapes,
     #[command(flatten)]
     options: Options,
 }
@@ -57,7 +57,11 @@ pub(crate) fn run(args: &Args, globals: &Globals) -> Result<Output> {
     };
     let model = args.shapes.bind(*model)?;
     let inputs = args.inputs.read(model.signature(), &args.shapes.sizes(model.signature())?)?;
-    let expected = args.expected.as_deref().map(npy::read_all).transpose()?;
+    let stored = args.expected.as_deref().map(|path| {
+        apart::work(&format!("read {}", path.display()), false);
+        npy::read_all(path)
+    });
+    let expected = stored.transpose()?;
     let (reference, compared) = match (&expected, &*args.backends) {
         (None, [first, rest @ ..]) if !rest.is_empty() => (Some(*first), rest),
         // One alone is compared with another that the library chooses.
@@ -125,7 +129,7 @@ fn against_backend(
     bar: &Bar,
 ) -> Result<Row> {
     let module = module(args, model, name, bar)?;
-    bar.say("compare");
+    bar.runs("compare");
     let mut options = VerifyOptions::new().layer_by_layer(args.layers);
     let registry = args.options.device.registry();
     options = options.reference(match reference {
@@ -163,7 +167,7 @@ fn against_stored(
     let (mut text, mut json, mut passed) = (String::new(), Vec::new(), true);
     for (spec, got) in specs.iter().zip(&outputs) {
         let Some((name, expected)) = expected.iter().find(|(name, _)| *name == spec.name) else {
-            text += &format!("output `{}`: not stored\n", spec.name);
+            text += &format!("output `{}`: not stored\n", terminal::name(&spec.name));
             continue;
         };
         let tolerance = args.tolerance.map(|x| Tolerance { absolute: x, relative: x });
@@ -171,7 +175,7 @@ fn against_stored(
         let difference = Difference::between(got, expected, tolerance);
         let difference = difference.map_err(|e| e.in_operation("compare").on_tensor(name))?;
         passed &= difference.is_within();
-        text += &format!("output `{name}`: {difference}\n");
+        text += &format!("output `{}`: {difference}\n", terminal::name(name));
         json.push(json!({ "name": name, "difference": difference }));
     }
     let json = json!({ "reference": args.expected, "samples": 1, "outputs": json });

@@ -11,6 +11,7 @@ use crate::describe;
 use crate::fail::{Result, io};
 use crate::shapes::unbound;
 use crate::source::Source;
+use crate::terminal;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -63,17 +64,19 @@ fn model(model: &OnnxModel, size: u64, args: &Args) -> Output {
     let producer: Vec<_> = producer.into_iter().flatten().map(String::as_str).collect();
     let producer = producer.join(" ").trim().to_owned();
 
-    let mut text = format!("model     {name}, {}\n", describe::bytes(size));
+    let mut text = format!("model     {}, {}\n", terminal::name(name), describe::bytes(size));
     if !producer.is_empty() {
-        text += &format!("written   by {producer}\n");
+        text += &format!("written   by {}\n", terminal::name(&producer));
     }
-    let sets: Vec<_> =
-        opsets.iter().map(|(domain, version)| format!("{domain} {version}")).collect();
+    let sets: Vec<_> = opsets
+        .iter()
+        .map(|(domain, version)| format!("{} {version}", terminal::name(domain)))
+        .collect();
     text += &format!("operators {} nodes, operator set {}\n", nodes, sets.join(", "));
     let mut counts: Vec<_> = operators.iter().collect();
     counts.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
     for (operator, count) in counts {
-        text += &format!("  {count:>6}  {operator}\n");
+        text += &format!("  {count:>6}  {}\n", terminal::name(operator));
     }
     text += &format!("weights   {parameters} values, {}\n", describe::bytes(weights));
     text += "signature\n";
@@ -104,12 +107,15 @@ fn model(model: &OnnxModel, size: u64, args: &Args) -> Output {
 
 fn engine(engine: &Engine, size: u64, args: &Args) -> Result<Output> {
     let seconds = engine.build_time().as_secs_f64();
-    let mut text = format!("engine    of {} {}\n", engine.kind(), engine.library());
-    text += &format!("built     for {}, in {seconds:.3} s\n", engine.target());
+    let kind = engine.kind().to_string();
+    let [kind, library, target] = [&kind, engine.library(), engine.target()].map(terminal::name);
+    let mut text = format!("engine    of {kind} {library}\n");
+    text += &format!("built     for {target}, in {seconds:.3} s\n");
     let plan = engine.plan().len() as u64;
     text += &format!("size      {}, the plan {}\n", describe::bytes(size), describe::bytes(plan));
     if !engine.profile_names().is_empty() {
-        text += &format!("profiles  {}\n", engine.profile_names().join(", "));
+        let names = engine.profile_names().join(", ");
+        text += &format!("profiles  {}\n", terminal::name(&names));
     }
     if !engine.is_built() {
         text += "trust     nobody says that a backend built this plan: TensorRT does not load it\n";

@@ -10,7 +10,7 @@ use crate::fail::Result;
 use crate::inputs::Inputs;
 use crate::options::{Name, Options};
 use crate::shapes::Shapes;
-use crate::{Globals, bar::Bar, describe, files, npy, source};
+use crate::{Globals, apart, bar::Bar, describe, files, npy, source, terminal};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -20,12 +20,12 @@ pub(crate) struct Args {
     #[arg(long)]
     backend: Option<Name>,
     #[command(flatten)]
-    inputs: Inputs,
+    pub(crate) inputs: Inputs,
     /// Write the outputs to a .npz file; a single one may be a .npy file
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
-    shapes: Shapes,
+    pub(crate) shapes: Shapes,
     #[command(flatten)]
     options: Options,
 }
@@ -41,7 +41,7 @@ pub(crate) fn run(args: &Args, globals: &Globals) -> Result<Output> {
     let bar = Bar::new(globals.quiet);
     let module = source::module(&args.model, &args.shapes, &args.options, args.backend, 1, &bar)?;
     let inputs = args.inputs.read(module.signature(), &args.shapes.sizes(module.signature())?)?;
-    bar.say("run");
+    bar.runs("run");
     let start = Instant::now();
     let outputs = module.run(&inputs)?;
     let took = start.elapsed().as_secs_f64();
@@ -55,13 +55,15 @@ pub(crate) fn run(args: &Args, globals: &Globals) -> Result<Output> {
     text += &format!("run       {:.3} ms\n", took * 1e3);
     for (name, tensor) in named() {
         text += &format!(
-            "output    {name}: {} {:?} {}\n",
+            "output    {}: {} {:?} {}\n",
+            terminal::name(name),
             tensor.dtype(),
             tensor.shape(),
             shown(tensor)
         );
     }
     if let Some(path) = &args.output {
+        apart::work(&format!("write {}", path.display()), false);
         npy::write(path, named().collect::<Vec<_>>().into_iter())?;
         text += &format!("written   {}\n", path.display());
     }

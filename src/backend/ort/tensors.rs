@@ -52,17 +52,6 @@ pub(super) fn to_ort(tensor: &HostTensor) -> Result<SessionInputValue<'_>> {
     by_dtype!(tensor.dtype(), value, owned!(bool)).map_err(failed)
 }
 
-/// A value with a copy of the tensor, which a session may keep.
-pub(super) fn kept(tensor: &HostTensor) -> Result<DynValue> {
-    macro_rules! owned {
-        ($type:ty) => {
-            Tensor::<$type>::from_array((tensor.shape(), tensor.to_vec::<$type>()?))
-                .map(|value| value.into_dyn())
-        };
-    }
-    by_dtype!(tensor.dtype(), owned, owned!(bool)).map_err(failed)
-}
-
 pub(super) fn from_ort(value: &DynValue, dtype: DType) -> Result<HostTensor> {
     let ValueType::Tensor { shape, .. } = value.dtype() else {
         return Err(Error::new(ErrorKind::Execution, "the backend returned no tensor"));

@@ -1,5 +1,5 @@
 //! The version of an ONNX Runtime, from the library itself: its build information names a branch, which is `HEAD` for
-//! released packages. The one place of this backend with unsafe code.
+//! released packages. Beside `memory`, the one place of this backend with unsafe code.
 
 use std::{
     error::Error as _,

@@ -2,6 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
+#[cfg(feature = "ort")]
+use super::walk;
+#[cfg(feature = "ort")]
+use crate::export::onnx::GraphProto;
 use crate::export::onnx::{ModelProto, NodeProto};
 
 /// The operators with such an input, and where it stands.
@@ -18,6 +22,42 @@ const BY_VALUE: [(&str, &[usize]); 11] = [
     ("MaxUnpool", &[2]),
     ("BlackmanWindow", &[0]),
 ];
+
+/// Operators whose results have sizes that values decide, whatever their inputs are.
+#[cfg(feature = "ort")]
+const ALWAYS: [&str; 9] = [
+    "Compress",
+    "ConcatFromSequence",
+    "Loop",
+    "NonMaxSuppression",
+    "NonZero",
+    "Scan",
+    "SequenceMap",
+    "SplitToSequence",
+    "Unique",
+];
+
+/// Whether a run alone shows some of the sizes: values decide a size that are no constants, or an operator is not ONNX's.
+#[cfg(feature = "ort")]
+pub(super) fn shows_late(model: &ModelProto) -> bool {
+    fn in_graph<'m>(graph: &'m GraphProto, outer: &HashSet<&'m str>) -> bool {
+        let mut constants = outer.clone();
+        constants.extend(graph.initializer.iter().map(|tensor| tensor.name()));
+        let made = graph.node.iter().filter(|node| node.op_type() == "Constant");
+        constants.extend(made.flat_map(|node| &node.output).map(String::as_str));
+        graph.node.iter().any(|node| {
+            let decide = BY_VALUE.iter().find(|(name, _)| *name == node.op_type());
+            let mut decide = decide.map_or(&[][..], |(_, places)| *places).iter();
+            let input = |place: usize| node.input.get(place).filter(|name| !name.is_empty());
+            let is_open = |name: &String| !constants.contains(name.as_str());
+            !matches!(node.domain(), "" | "ai.onnx")
+                || ALWAYS.contains(&node.op_type())
+                || decide.any(|&place| input(place).is_some_and(is_open))
+                || walk::bodies(node).any(|body| in_graph(body, &constants))
+        })
+    }
+    model.graph.as_ref().is_some_and(|graph| in_graph(graph, &HashSet::new()))
+}
 
 /// The inputs from which such a value comes. What nodes in bodies do is not looked at.
 pub(super) fn inputs(model: &ModelProto) -> HashSet<String> {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::infer::{self, Given, Peak, Values};
 use super::{OnnxModel, deciding, walk};
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::onnx::{ModelProto, TensorProto};
+use crate::export::onnx::{self, ModelProto, TensorProto};
 use crate::spec::{DType, Dim, Signature};
 use crate::tensor::HostTensor;
 
@@ -20,8 +20,19 @@ const LEAST: u64 = 4 << 30;
 const OF_WEIGHTS: u64 = 64;
 /// and so many times the bytes of the inputs: those of an image become hundreds of channels.
 const OF_INPUTS: u64 = 256;
+/// Inputs without a bound of their sizes count as so many bytes where the bound is that of all runs.
+#[cfg(feature = "ort")]
+const MOST_INPUTS: u64 = 16 << 20;
+/// A runtime may keep a weight so many times, in an order of its own and padded,
+#[cfg(feature = "ort")]
+const PACKED: u64 = 4;
+/// and takes so many bytes for each besides.
+#[cfg(feature = "ort")]
+const PADDED: u64 = 1 << 16;
 /// Weights of more bytes are left out of what is kept of a model. No rule looks into them.
 const LOOKED_INTO: usize = 1 << 19;
+/// The same for floats, of which rules look into scales and limits.
+const FLOATS_LOOKED_INTO: usize = 1 << 9;
 /// An input of more elements decides no sizes.
 const MOST_VALUES: usize = 64;
 /// Of so many sizes it is known that they fit.
@@ -39,6 +50,12 @@ pub(crate) struct MemoryBound {
     /// Whether the sizes of a run are checked against each other before the run: the reader reads beyond a tensor else.
     checks_sizes: bool,
     fit: Mutex<HashSet<Vec<usize>>>,
+    /// Some sizes are known during a run alone.
+    #[cfg(feature = "ort")]
+    shows_late: bool,
+    /// How many weights there are.
+    #[cfg(feature = "ort")]
+    count: u64,
 }
 
 impl OnnxModel {
@@ -51,9 +68,18 @@ impl OnnxModel {
         let weights = self.proto.graph.iter().flat_map(|graph| &graph.initializer);
         let weights = weights.map(|weight| weight.raw_data().len() as u64).sum();
         let deciding = deciding::inputs(&self.proto);
-        let (open, checks_sizes) = (None, false);
-        let bound =
-            MemoryBound { stated, weights, open, deciding, checks_sizes, fit: Mutex::default() };
+        let bound = MemoryBound {
+            stated,
+            weights,
+            open: None,
+            deciding,
+            checks_sizes: false,
+            fit: Mutex::default(),
+            #[cfg(feature = "ort")]
+            shows_late: deciding::shows_late(&self.proto),
+            #[cfg(feature = "ort")]
+            count: self.proto.graph.as_ref().map_or(0, |graph| graph.initializer.len() as u64),
+        };
         let found = match &self.peak {
             Some(peak) => Some(peak.clone()),
             // A model with an error is told as such where it is opened.
@@ -91,6 +117,26 @@ impl MemoryBound {
             let own = LEAST.saturating_add(self.weights.saturating_mul(OF_WEIGHTS));
             own.saturating_add(inputs.saturating_mul(OF_INPUTS))
         })
+    }
+
+    /// The most bytes of an arena that has the weights and the values of runs. The arena keeps what a run frees for the next
+    /// one, and has room that values of other sizes do not fit into. `None` where the sizes that are known before a run are
+    /// all there are, and the caller states nothing.
+    #[cfg(feature = "ort")]
+    pub(crate) fn of_arena(&self, signature: &Signature) -> Option<usize> {
+        let values = match self.stated {
+            Some(stated) => stated.saturating_mul(2),
+            None if self.shows_late => {
+                let inputs = signature
+                    .inputs
+                    .iter()
+                    .map(|spec| product(spec.dtype.size(), spec.shape.dims().iter().map(Dim::max)));
+                self.most(inputs.fold(0, u64::saturating_add).min(MOST_INPUTS))
+            }
+            None => return None,
+        };
+        let weights = self.weights.saturating_mul(PACKED).saturating_add(self.count * PADDED);
+        usize::try_from(values.saturating_add(weights).saturating_add(PADDED)).ok()
     }
 
     /// Refuses inputs with which a run takes too much, and where [sizes are checked](Self::check_sizes), inputs whose sizes
@@ -221,7 +267,9 @@ fn product(size: usize, sizes: impl Iterator<Item = usize>) -> u64 {
 /// The model without what no rule looks into. It keeps nothing of the file's bytes.
 fn light(mut light: ModelProto) -> ModelProto {
     let own = &mut |tensor: &mut TensorProto| {
-        tensor.raw_data = tensor.raw_data.take_if(|data| data.len() <= LOOKED_INTO);
+        let is_float = onnx::from_onnx(tensor.data_type()).is_ok_and(DType::is_float);
+        let most = if is_float { FLOATS_LOOKED_INTO } else { LOOKED_INTO };
+        tensor.raw_data = tensor.raw_data.take_if(|data| data.len() <= most);
         tensor.raw_data = tensor.raw_data.take().map(|data| Bytes::copy_from_slice(&data));
         Ok(())
     };

@@ -32,6 +32,8 @@ pub(crate) use inputs::{KnownInput, KnownInputs, KnownSize};
 pub(crate) use memory::MemoryBound;
 #[cfg(feature = "tract")]
 pub(crate) use memory::too_much;
+#[cfg(feature = "ort")]
+pub(crate) use write::WEIGHTS_FILE;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -189,22 +191,18 @@ impl fmt::Debug for OnnxModel {
 }
 
 impl fmt::Display for OnnxModel {
-    /// The graph as text, a line for each node.
+    /// The graph as text, a line for each node. An end of a line within a name is written as `\n`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(graph) = &self.proto.graph else { return Ok(()) };
         let list = |specs: &[TensorSpec]| {
             specs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
         };
-        writeln!(f, "{}({})", graph.name(), list(&self.signature.inputs))?;
+        let mut line = |text: String| writeln!(f, "{}", text.replace('\n', "\\n"));
+        line(format!("{}({})", graph.name(), list(&self.signature.inputs)))?;
         for node in &graph.node {
-            writeln!(
-                f,
-                "  {} = {}({})",
-                node.output.join(", "),
-                node.op_type(),
-                node.input.join(", ")
-            )?;
+            let (outputs, inputs) = (node.output.join(", "), node.input.join(", "));
+            line(format!("  {outputs} = {}({inputs})", node.op_type()))?;
         }
-        writeln!(f, "  -> {}", list(&self.signature.outputs))
+        line(format!("  -> {}", list(&self.signature.outputs)))
     }
 }

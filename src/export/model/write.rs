@@ -2,18 +2,24 @@
 
 use std::path::Path;
 
+#[cfg(feature = "ort")]
+use bytes::Bytes;
 use prost::Message;
 
 use super::{OnnxModel, SplitModel, encode, normalize, pair, unread};
 use crate::error::Result;
-use crate::export::onnx::{self, ModelProto, TensorProto};
+use crate::export::onnx::{self, ModelProto};
 #[cfg(feature = "ort")]
-use crate::export::onnx::{StringStringEntryProto, tensor_proto::DataLocation};
+use crate::export::onnx::{StringStringEntryProto, TensorProto, tensor_proto::DataLocation};
 use crate::tensor::HostTensor;
 
 /// Weights below this many bytes stay inside the model when it is [split](OnnxModel::split):
 /// parsers read shapes and axes from them.
 const INLINE_LIMIT: usize = 1024;
+
+/// What a model calls the bytes that its weights are parts of, where a consumer gets them apart.
+#[cfg(feature = "ort")]
+pub(crate) const WEIGHTS_FILE: &str = "weights";
 
 /// Protobuf messages end at 2 GiB; readers need some room.
 const MESSAGE_LIMIT: usize = (2 << 30) - (1 << 20);
@@ -53,14 +59,10 @@ impl OnnxModel {
     /// The serialized model with its weights, for a consumer. A name of a size that not every consumer reads, such as one
     /// with a space, becomes another name (`size_0`). Weights that nothing reads are left out. Nothing else changes.
     pub fn to_bytes(&self) -> Vec<u8> {
-        self.to_bytes_with(|_| {})
-    }
-
-    /// The serialized model after a change, as [`to_bytes`](Self::to_bytes).
-    pub(crate) fn to_bytes_with(&self, change: impl FnOnce(&mut ModelProto)) -> Vec<u8> {
-        let mut proto = self.for_consumer().unwrap_or_else(|| self.proto.clone());
-        change(&mut proto);
-        encode::to_vec(&proto)
+        match self.for_consumer() {
+            Some(changed) => encode::to_vec(&changed),
+            None => encode::to_vec(&self.proto),
+        }
     }
 
     /// The model as consumers get it; `None` where it is as it should be.
@@ -81,7 +83,7 @@ impl OnnxModel {
     /// The model and its larger weights apart, for a consumer, as [`to_bytes`](Self::to_bytes).
     pub fn split(&self) -> SplitModel {
         let mut proto = self.for_consumer().unwrap_or_else(|| self.proto.clone());
-        let weights = take_weights(&mut proto, |_| {});
+        let weights = take_weights(&mut proto);
         SplitModel { bytes: proto.encode_to_vec(), weights }
     }
 
@@ -91,28 +93,53 @@ impl OnnxModel {
         self.proto.encoded_len() > MESSAGE_LIMIT
     }
 
-    /// As [`split`](Self::split) after a change, for a consumer that takes weights in the place of those in a file. No such
-    /// file is there.
+    /// The serialized model after a change, without the larger weights that are parts of `plan`. The model refers to them
+    /// as parts of a file called [`WEIGHTS_FILE`]. No such file is there. `is_whole`: `plan` is what
+    /// [`to_bytes`](Self::to_bytes) gives.
     #[cfg(feature = "ort")]
-    pub(crate) fn split_with(&self, change: impl FnOnce(&mut ModelProto)) -> SplitModel {
-        let mut proto = self.for_consumer().unwrap_or_else(|| self.proto.clone());
+    pub(crate) fn to_bytes_over(
+        &self,
+        plan: &Bytes,
+        is_whole: bool,
+        change: impl FnOnce(&mut ModelProto),
+    ) -> Vec<u8> {
+        let is_read_from_it = || {
+            let weights = self.proto.graph.iter().flat_map(|graph| &graph.initializer);
+            weights.into_iter().any(|weight| part_of(plan, weight).is_some())
+        };
+        // A model whose weights are elsewhere is read from the plan, which copies no weights.
+        let read = (is_whole && !is_read_from_it()).then(|| ModelProto::decode(plan.clone()).ok());
+        let read = read.flatten().or_else(|| self.for_consumer());
+        let mut proto = read.unwrap_or_else(|| self.proto.clone());
         change(&mut proto);
-        let weights = take_weights(&mut proto, |tensor| {
+        for tensor in proto.graph.iter_mut().flat_map(|graph| &mut graph.initializer) {
+            let Some((offset, length)) = part_of(plan, tensor) else { continue };
+            tensor.raw_data = None;
             tensor.data_location = Some(DataLocation::External as i32);
-            tensor.external_data = vec![StringStringEntryProto {
-                key: Some("location".to_owned()),
-                value: Some("weights".to_owned()),
-            }];
-        });
-        SplitModel { bytes: proto.encode_to_vec(), weights }
+            let (offset, length) = (offset.to_string(), length.to_string());
+            let entries = [("location", WEIGHTS_FILE), ("offset", &offset), ("length", &length)];
+            let entry = |(key, value): (&str, &str)| StringStringEntryProto {
+                key: Some(key.to_owned()),
+                value: Some(value.to_owned()),
+            };
+            tensor.external_data = entries.map(entry).into();
+        }
+        proto.encode_to_vec()
     }
 }
 
-/// Takes the larger weights out of a model, and tells of each tensor that has none now.
-fn take_weights(
-    proto: &mut ModelProto,
-    mut taken: impl FnMut(&mut TensorProto),
-) -> Vec<(String, HostTensor)> {
+/// Where a larger weight is in `plan`, if the weight is a part of `plan`: its offset and its length.
+#[cfg(feature = "ort")]
+fn part_of(plan: &[u8], weight: &TensorProto) -> Option<(usize, usize)> {
+    let data = weight.raw_data.as_ref().filter(|data| data.len() >= INLINE_LIMIT)?;
+    // A type that we have no name for stays where it was.
+    onnx::from_onnx(weight.data_type()).ok()?;
+    let offset = data.as_ptr().addr().checked_sub(plan.as_ptr().addr())?;
+    (offset.checked_add(data.len())? <= plan.len()).then_some((offset, data.len()))
+}
+
+/// Takes the larger weights out of a model.
+fn take_weights(proto: &mut ModelProto) -> Vec<(String, HostTensor)> {
     let mut weights = Vec::new();
     for tensor in proto.graph.iter_mut().flat_map(|graph| &mut graph.initializer) {
         let Some(data) = tensor.raw_data.take_if(|data| data.len() >= INLINE_LIMIT) else {
@@ -122,10 +149,7 @@ fn take_weights(
         let whole = onnx::from_onnx(tensor.data_type())
             .and_then(|dtype| HostTensor::from_bytes(dtype, shape, data.clone()));
         match whole {
-            Ok(weight) => {
-                weights.push((tensor.name().to_owned(), weight));
-                taken(tensor);
-            }
+            Ok(weight) => weights.push((tensor.name().to_owned(), weight)),
             // A type we have no name for stays where it was.
             Err(_) => tensor.raw_data = Some(data),
         }

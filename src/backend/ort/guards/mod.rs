@@ -10,9 +10,11 @@ use std::{
     ptr,
 };
 
+use bytes::Bytes;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::onnx::{GraphProto, ModelProto, NodeProto, TensorProto};
-use crate::export::{KnownInputs, OnnxModel, SplitModel};
+use crate::export::{KnownInputs, OnnxModel};
 use crate::spec::Signature;
 use needs::Need;
 pub(super) use needs::is_of_interest;
@@ -112,14 +114,15 @@ impl Guards {
         !self.needs.is_empty()
     }
 
-    /// The model with its guards.
-    pub(super) fn bytes(&mut self, model: &OnnxModel) -> Vec<u8> {
-        model.to_bytes_with(|proto| self.write(proto))
-    }
-
-    /// The same, with the weights apart.
-    pub(super) fn split(&mut self, model: &OnnxModel) -> SplitModel {
-        model.split_with(|proto| self.write(proto))
+    /// The model with its guards, without the weights that are parts of `plan`. The model calls `plan`
+    /// [`WEIGHTS_FILE`](crate::export::WEIGHTS_FILE). `is_whole`: `plan` is what the model is written as.
+    pub(super) fn bytes_over(
+        &mut self,
+        model: &OnnxModel,
+        plan: &Bytes,
+        is_whole: bool,
+    ) -> Vec<u8> {
+        model.to_bytes_over(plan, is_whole, |proto| self.write(proto))
     }
 
     fn write(&mut self, proto: &mut ModelProto) {
