@@ -212,6 +212,14 @@ fn all_refusals_are_told_at_once() {
 }
 
 #[test]
+fn a_panic_of_a_library_is_told_once() {
+    let ran = accelerant(&["run", &case("mod"), "--backend", "tract"]);
+    assert_ne!(ran.code, 0, "{}", ran.stdout);
+    assert!(ran.stderr.contains("it panicked"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("panicked at"), "{}", ran.stderr);
+}
+
+#[test]
 fn onnx_runtime_and_tract_are_compared() {
     if !there("ort").0 {
         eprintln!("skipped: no ONNX Runtime");

@@ -293,6 +293,14 @@ fn results_fit_into_memory() {
     taken("Tile", 17, &[MATRIX, I(&[2], &[0, 2])], &[], "[0, 6]");
     taken("Pad", 17, &[X(&["n", "5"]), I(&[4], &[0, -2, 0, 1])], &[], "[n, 4]");
     refused("Pad", 17, &[MATRIX, I(&[4], &[0, -2, 0, -2])], &[], "cut by more");
+    let reflected = [Text("mode", "reflect")];
+    for pads in [[0, 3, 0, 0], [0, 0, 0, 3], [2, 0, 0, 0], [0, 2, 0, -1]] {
+        refused("Pad", 17, &[MATRIX, I(&[4], &pads)], &reflected, "by reflect");
+    }
+    taken("Pad", 17, &[MATRIX, I(&[4], &[1, 2, 0, 2])], &reflected, "[3, 7]");
+    let edge = [Text("mode", "edge")];
+    refused("Pad", 17, &[X(&["0", "3"]), I(&[4], &[1, 0, 0, 0])], &edge, "by edge");
+    taken("Pad", 17, &[X(&["0", "3"]), I(&[4], &[0, 9, 0, 0])], &edge, "[0, 12]");
 }
 
 #[test]
@@ -317,6 +325,20 @@ fn shapes_and_types_fit() {
     refused("GatherND", 17, &[MATRIX, I(&[1, 2], &[1, 3])], &[], "index 3 along axis 1");
     refused("ScatterElements", 17, &[MATRIX, I(&[1, 1], &[9]), F(&[1, 1], &[1.])], &[], "index 9");
     refused("ScatterND", 17, &[MATRIX, I(&[], &[0]), F(&[], &[1.])], &[], "rank 0");
+    let updates = |count: i64| F(&[2, count], &[1.; 6][..2 * count as usize]);
+    refused("ScatterND", 17, &[MATRIX, I(&[2, 1], &[0, 1]), updates(1)], &[], "must have size 3");
+    taken("ScatterND", 17, &[MATRIX, I(&[2, 1], &[0, 1]), updates(3)], &[], "[2, 3]");
+    let places = || I(&[2, 2], &[0; 4]);
+    refused("ScatterElements", 17, &[MATRIX, places(), updates(1)], &[], "must have size 2");
+    taken("ScatterElements", 17, &[MATRIX, places(), updates(2)], &[], "[2, 3]");
+    refused("GatherElements", 17, &[MATRIX, I(&[1, 4], &[0; 4])], &[], "more than the 3");
+    taken("GatherElements", 17, &[MATRIX, I(&[4, 1], &[0; 4])], &[], "[4, 1]");
+    let batch = [Int("batch_dims", 1)];
+    refused("GatherND", 17, &[MATRIX, I(&[1, 1], &[0])], &batch, "must have size 2");
+    taken("GatherND", 17, &[MATRIX, I(&[2, 1], &[0, 2])], &batch, "[2]");
+    refused("ArgMax", 17, &[X(&["0", "3"])], &[], "among no elements");
+    taken("ArgMax", 17, &[X(&["0", "3"])], &[Int("axis", 1)], "[0, 1]");
+    refused("GlobalMaxPool", 17, &[X(&["1", "2", "0"])], &[], "of no elements");
     refused("Clip", 17, &[MATRIX, F(&[0], &[])], &[], "0 elements");
     refused("Split", 17, &[MATRIX, I(&[1], &[3])], &[], "axis 0 is split");
     refused("Tile", 17, &[MATRIX, I(&[3], &[1, 1, 1])], &[], "3 numbers");
@@ -325,6 +347,8 @@ fn shapes_and_types_fit() {
     refused("Slice", 17, &[MATRIX, I(&[1, 1], &[0]), I(&[1], &[1])], &[], "rank 2");
     let backwards = [MATRIX, I(&[1], &[-1]), I(&[1], &[i64::MIN]), I(&[1], &[1]), I(&[1], &[-2])];
     taken("Slice", 17, &backwards, &[], "[2, 2]");
+    let largest = [MATRIX, I(&[1], &[2]), I(&[1], &[i64::MAX]), I(&[1], &[1]), I(&[1], &[-1])];
+    taken("Slice", 17, &largest, &[], "[2, 3]");
     let x = || X(&["5", "b", "3"]);
     let (w, r) = (|| F(&[1, 16, 3], &[0.; 48]), || F(&[1, 16, 4], &[0.; 64]));
     taken("LSTM", 17, &[x(), w(), r()], &[Int("hidden_size", 4)], "[5, 1, b, 4]");

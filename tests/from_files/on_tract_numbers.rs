@@ -2,8 +2,8 @@
 
 use accelerant::HostTensor;
 
-use crate::file::Stated;
-use crate::on_tract::{node, of, one, refused, vector};
+use crate::file::{File, Stated};
+use crate::on_tract::{gives, node, of, one, refused, vector};
 
 #[test]
 fn bools_as_numbers() {
@@ -100,4 +100,99 @@ fn sums_of_nothing() {
     );
     // Another axis than the empty one.
     node("ReduceSum", &[none(&[0, 3])], &[vector(&[1i64])], &[], &none(&[0, 1]));
+}
+
+#[test]
+fn powers_of_integers() {
+    let x = vector(&[1i32, 2, -1, 7, 70_000, -3]);
+    let given = std::slice::from_ref(&x);
+    let wide = vector(&[1i64, 2, -1, 7, 70_000, -3]);
+    let wide = std::slice::from_ref(&wide);
+    let scalar = |exponent: i32| [HostTensor::scalar(exponent)];
+    // What does not fit wraps around.
+    let squares = vector(&[1, 4, 1, 49, 605_032_704, 9]);
+    node("Pow", given, &scalar(2), &[], &squares);
+    node("Pow", given, &[HostTensor::scalar(2f32)], &[], &squares);
+    node("Pow", given, &scalar(3), &[], &vector(&[1, 8, -1, 343, -383_225_856, -27]));
+    node("Pow", given, &scalar(-1), &[], &vector(&[1, 0, -1, 0, 0, 0]));
+    node("Pow", given, &scalar(0), &[], &vector(&[1; 6]));
+    let squares = vector(&[1i64, 4, 1, 49, 4_900_000_000, 9]);
+    node("Pow", wide, &[HostTensor::scalar(2i64)], &[], &squares);
+    node("Pow", wide, &[HostTensor::scalar(-2i64)], &[], &vector(&[1i64, 0, 1, 0, 0, 0]));
+    let exponents = vector(&[-1i32, -2, -3, 4, 1, 3]);
+    let powers = [1, 0, -1, 2401, 70_000, -27];
+    node("Pow", &[x, exponents.clone()], &[], &[], &vector(&powers));
+    let powers = vector(&powers.map(i64::from));
+    node("Pow", &[wide[0].clone(), exponents], &[], &[], &powers);
+}
+
+#[test]
+fn shifts_by_all_bits() {
+    fn shifts<T: accelerant::Element>(x: [T; 4], by: [T; 4], left: [T; 4], right: [T; 4]) {
+        let inputs = [vector(&x), vector(&by)];
+        for (direction, shifted) in [("LEFT", left), ("RIGHT", right)] {
+            let direction = [("direction", Stated::Text(direction))];
+            node("BitShift", &inputs, &[], &direction, &vector(&shifted));
+            node("BitShift", &inputs[..1], &inputs[1..], &direction, &vector(&shifted));
+        }
+    }
+    shifts([1u8, 255, 3, 9], [7, 1, 8, 0], [128, 254, 0, 9], [0, 127, 0, 9]);
+    shifts([1u32, 9, 3, 9], [31, 2, 32, 255], [1 << 31, 36, 0, 0], [0, 2, 0, 0]);
+    shifts([1u64, 9, 3, 9], [63, 2, 64, 1000], [1 << 63, 36, 0, 0], [0, 2, 0, 0]);
+}
+
+#[test]
+fn ranges_between_constants() {
+    let sums = |ends: [f32; 3], expected: &[f32]| {
+        let ends = ends.map(HostTensor::scalar);
+        constant_range(&ends, &vector(expected));
+    };
+    sums([0.0, 1.0, 0.25], &[0.0, 0.25, 0.5, 0.75]);
+    sums([1.0, -0.5, -0.5], &[1.0, 0.5, 0.0]);
+    sums([0.5, 3.5, 1.25], &[0.5, 1.75, 3.0]);
+    let whole = |ends: [i64; 3], expected: &[i64]| {
+        constant_range(&ends.map(HostTensor::scalar), &vector(expected));
+    };
+    whole([5, 0, -1], &[5, 4, 3, 2, 1]);
+    whole([10, 4, -3], &[10, 7]);
+    whole([0, 5, -1], &[]);
+    whole([0, -5, 1], &[]);
+}
+
+/// A range whose ends are weights.
+fn constant_range(ends: &[HostTensor], expected: &HostTensor) {
+    let mut file = File::new(20);
+    let x = file.input("x", expected.dtype(), &["1"]);
+    let names: Vec<String> = ends
+        .iter()
+        .enumerate()
+        .map(|(i, end)| file.weight(&format!("w{i}"), end.clone()))
+        .collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let range = file.node("Range", &names);
+    let y = file.node("Add", &[&range, &x]);
+    let count = expected.shape()[0].to_string();
+    let model = file.read_open(&y, expected.dtype(), &[&count]);
+    let dtype = expected.dtype();
+    let zero = HostTensor::from_bytes(dtype, [1], vec![0u8; dtype.size()]).unwrap();
+    gives("Range", &model, &[zero], expected);
+}
+
+#[test]
+fn slices_to_far_places() {
+    let x = of(&[5], &[0f32, 1.0, 2.0, 3.0, 4.0]);
+    for (start, end, step, expected) in [
+        (4, i64::MAX, -2, &[4f32, 2.0, 0.0][..]),
+        (4, i64::from(i32::MAX), -2, &[4.0, 2.0, 0.0]),
+        (-1, i64::MIN, -1, &[4.0, 3.0, 2.0, 1.0, 0.0]),
+        (i64::MAX, i64::MIN, -3, &[4.0, 1.0]),
+        (4, 1 << 31, -2, &[]),
+        (1, i64::MAX, i64::MAX, &[1.0]),
+        (4, 0, i64::MAX, &[]),
+        (i64::MIN, 2, 1, &[0.0, 1.0]),
+    ] {
+        let places = [start, end, 0, step].map(|place| vector(&[place]));
+        let expected = of(&[expected.len()], expected);
+        node("Slice", std::slice::from_ref(&x), &places, &[], &expected);
+    }
 }

@@ -141,3 +141,153 @@ fn sizes_of_a_run_fit_each_other() {
     let windows = file.read_open(&y, DType::F32, &["1", "1", "a", "b"]);
     needs_sizes_that_fit(&windows, "Conv", &[&[1, 1, 1, 1]], &[&[1, 1, 3, 4]]);
 }
+
+/// The places of what is not 0 as floats, in the shape `[1, count]`.
+fn places(file: &mut File) -> String {
+    let x = file.input("x", DType::F32, &["6"]);
+    let places = file.node("NonZero", &[&x]);
+    file.node_with("Cast", &[&places], &[("to", Stated::Int(1))])
+}
+
+/// The first ones of six are not 0.
+fn first(count: usize) -> HostTensor {
+    let values: Vec<f32> = (0..6).map(|i| if i < count { 1.0 } else { 0.0 }).collect();
+    vector(&values)
+}
+
+/// An error with the node for `wrong` places, and a result for `right` ones.
+fn needs_places(model: &OnnxModel, node: &str, wrong: &[usize], right: &[usize]) {
+    let model = model.for_target(Tract.target()).unwrap();
+    let (_, executable) = Tract.build_and_load(&model).unwrap();
+    for &count in wrong {
+        let error = executable.run(&[first(count)]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Execution, "{error}");
+        assert!(error.to_string().contains(node), "{error}");
+        let told = ["do not fit", "largest of"].iter().any(|part| error.to_string().contains(part));
+        assert!(told, "{error}");
+    }
+    for &count in right {
+        executable.run(&[first(count)]).unwrap_or_else(|e| panic!("{node} of {count}: {e}"));
+    }
+}
+
+#[test]
+fn sizes_that_values_decide_fit_each_other() {
+    let ones = |shape: &[usize]| of(shape, &vec![1f32; shape.iter().product()]);
+    for rows in [1, 3, 300_000] {
+        let mut file = File::new(20);
+        let x = places(&mut file);
+        let weight = file.weight("weight", ones(&[rows, 2]));
+        let y = file.node("MatMul", &[&x, &weight]);
+        let product = file.read_open(&y, DType::F32, &["1", "2"]);
+        needs_places(&product, "matmul", &[0, 2, 5], if rows > 6 { &[] } else { &[rows][..] });
+    }
+    // Taken apart before it is a product.
+    let mut file = File::new(20);
+    let x = places(&mut file);
+    let more = file.weight("more", ones(&[1, 2]));
+    let x = file.node_with("Concat", &[&x, &more], &[("axis", Stated::Int(1))]);
+    let weight = file.weight("weight", ones(&[5, 2]));
+    let y = file.node("MatMul", &[&x, &weight]);
+    let product = file.read_open(&y, DType::F32, &["1", "2"]);
+    needs_places(&product, "matmul", &[0, 1, 6], &[3]);
+    let kernel: [(&str, &[(&str, Stated<'_>)]); 3] = [
+        ("Conv", &[]),
+        ("MaxPool", &[("kernel_shape", Stated::Ints(&[3]))]),
+        ("AveragePool", &[("kernel_shape", Stated::Ints(&[3])), ("strides", Stated::Ints(&[2]))]),
+    ];
+    for (operator, attributes) in kernel {
+        let mut file = File::new(20);
+        let x = places(&mut file);
+        let axes = file.ints(&[0]);
+        let x = file.node("Unsqueeze", &[&x, &axes]);
+        let mut inputs = vec![x];
+        if operator == "Conv" {
+            inputs.push(file.weight("weight", ones(&[2, 1, 3])));
+        }
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        let y = file.node_with(operator, &inputs, attributes);
+        let window = file.read_open(&y, DType::F32, &["1", "c", "w"]);
+        needs_places(&window, &operator.to_lowercase(), &[0, 1, 2], &[3, 4, 6]);
+    }
+    let mut file = File::new(20);
+    let x = places(&mut file);
+    let k = file.ints(&[3]);
+    let y = file.node("TopK", &[&x, &k]);
+    let largest = file.read_open(&y, DType::F32, &["1", "3"]);
+    needs_places(&largest, "topk", &[0, 2], &[3, 6]);
+    let mut file = File::new(20);
+    let x = places(&mut file);
+    let pads = file.ints(&[0, 2, 0, 0]);
+    let y = file.node_with("Pad", &[&x, &pads], &[("mode", Stated::Text("reflect"))]);
+    let reflected = file.read_open(&y, DType::F32, &["1", "w"]);
+    needs_places(&reflected, "pad", &[0, 1, 2], &[3, 6]);
+    let mut file = File::new(20);
+    let x = places(&mut file);
+    let data = file.weight("data", ones(&[1, 7]));
+    let at = file.weight("at", of(&[1, 2], &[5i64, 3]));
+    let y = file.node_with("ScatterElements", &[&data, &at, &x], &[("axis", Stated::Int(1))]);
+    let scattered = file.read_open(&y, DType::F32, &["1", "7"]);
+    needs_places(&scattered, "scatterelements", &[0, 1, 3], &[2]);
+}
+
+#[test]
+fn sizes_are_compared() {
+    for (operator, expected) in [
+        ("Equal", [true, false]),
+        ("Less", [false, true]),
+        ("Greater", [false, false]),
+        ("LessOrEqual", [true, true]),
+        ("GreaterOrEqual", [true, false]),
+    ] {
+        for dims in [["rows", "columns"], ["3", "4"]] {
+            let mut file = File::new(20);
+            let x = file.input("x", DType::F32, &dims);
+            let shape = file.node("Shape", &[&x]);
+            let other = file.ints(&[3, 5]);
+            let y = file.node(operator, &[&shape, &other]);
+            let model = file.read_open(&y, DType::Bool, &["2"]);
+            gives(operator, &model, &[of(&[3, 4], &[0f32; 12])], &vector(&expected));
+        }
+    }
+    // And decide another shape.
+    let mut file = File::new(20);
+    let x = file.input("x", DType::F32, &["rows", "columns"]);
+    let shape = file.node("Shape", &[&x]);
+    let [three, two] = [[3, 3], [2, 2]].map(|values| file.ints(&values));
+    let same = file.node("Equal", &[&shape, &three]);
+    let target = file.node("Where", &[&same, &two, &shape]);
+    let one = file.weight("one", of(&[1, 1], &[7f32]));
+    let y = file.node("Expand", &[&one, &target]);
+    let model = file.read_open(&y, DType::F32, &["a", "b"]);
+    gives("Expand", &model, &[of(&[3, 4], &[0f32; 12])], &of(&[2, 4], &[7f32; 8]));
+}
+
+#[test]
+fn ranges_of_sizes_that_end_before_they_begin() {
+    let mut file = File::new(20);
+    let x = file.input("x", DType::F32, &["rows"]);
+    let size = file.node("Size", &[&x]);
+    let [start, step] = [2i64, 1].map(HostTensor::scalar);
+    let (start, step) = (file.weight("start", start), file.weight("step", step));
+    let y = file.node("Range", &[&start, &size, &step]);
+    let model = file.read_open(&y, DType::I64, &["n"]);
+    gives("Range", &model, &[vector(&[0f32; 4])], &vector(&[2i64, 3]));
+    let model = model.for_target(Tract.target()).unwrap();
+    let (_, executable) = Tract.build_and_load(&model).unwrap();
+    let error = executable.run(&[vector(&[0f32; 1])]).unwrap_err().to_string();
+    assert!(error.contains("range") && error.contains("use ONNX Runtime"), "{error}");
+    // Backwards it is empty.
+    for (count, expected) in [(4, &[][..]), (1, &[2]), (0, &[2, 1])] {
+        for dims in ["rows".to_owned(), count.to_string()] {
+            let mut file = File::new(20);
+            let x = file.input("x", DType::F32, &[&dims]);
+            let size = file.node("Size", &[&x]);
+            let [start, step] = [2i64, -1].map(HostTensor::scalar);
+            let (start, step) = (file.weight("start", start), file.weight("step", step));
+            let y = file.node("Range", &[&start, &size, &step]);
+            let model = file.read_open(&y, DType::I64, &["n"]);
+            gives("Range", &model, &[vector(&vec![0f32; count])], &vector(expected));
+        }
+    }
+}

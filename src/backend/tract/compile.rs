@@ -10,6 +10,7 @@ use tract_onnx::prelude::{
 };
 use tract_onnx::tract_hir::internal::{Framework as _, ToDim as _};
 
+use super::fits::{self, Fit};
 use super::gaps::{self, view::View};
 use super::{kept, rewrite, tensors};
 use crate::backend::panics::guarded;
@@ -24,11 +25,17 @@ const SEARCHED_NODES: usize = 2000;
 
 pub(super) type Plan = Arc<TypedSimplePlan>;
 
+/// A plan, and what the sizes of its runs have to fit.
+pub(super) struct Compiled {
+    pub(super) plan: Plan,
+    pub(super) fits: Vec<Fit>,
+}
+
 /// Compiles a model.
 ///
 /// # Errors
 /// [`ErrorKind::Build`] with the node, and the cause.
-pub(super) fn compile(model: &OnnxModel, signature: &Signature) -> Result<Plan> {
+pub(super) fn compile(model: &OnnxModel, signature: &Signature) -> Result<Compiled> {
     // What a hostile model makes of this crate's own steps is an error as well.
     let refused_nodes = guarded(ErrorKind::Build, || gaps::refused(model))?;
     if let Some(refusal) = refused_nodes.into_iter().next() {
@@ -68,7 +75,7 @@ fn fact_of(spec: &TensorSpec) -> Result<Fact> {
     Ok(Fact { datum_type, dims: spec.shape.dims().to_vec() })
 }
 
-fn plan(proto: &ModelProto, facts: &[Fact]) -> TractResult<Plan> {
+fn plan(proto: &ModelProto, facts: &[Fact]) -> TractResult<Compiled> {
     let bytes = proto.encode_to_vec();
     let framework = tract_onnx::onnx().with_ignore_value_info(true);
     let mut model = framework.model_for_read(&mut &bytes[..])?;
@@ -84,13 +91,17 @@ fn plan(proto: &ModelProto, facts: &[Fact]) -> TractResult<Plan> {
     }
     progress::go_on()?;
     let mut typed = model.into_typed()?;
+    // Before tract takes products apart.
+    let mut conditions = fits::Conditions::default();
+    conditions.of(&typed)?;
     kept::keep_expanded(&mut typed)?;
     progress::go_on()?;
     let decluttered = typed.into_decluttered()?;
     progress::go_on()?;
+    conditions.of(&decluttered)?;
     let optimized = decluttered.into_optimized()?;
     progress::go_on()?;
-    optimized.into_runnable()
+    Ok(Compiled { plan: optimized.into_runnable()?, fits: conditions.all })
 }
 
 /// The graph as tract reads it best: what tract gets wrong in other operators, a name of its own for each node, the inputs alone that are no weights, and

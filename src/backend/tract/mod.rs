@@ -1,13 +1,15 @@
 //! The portable backend in pure Rust: ONNX through tract, on the CPU, with nothing to install.
 //!
 //! tract panics on some models and on some inputs, such as an index out of range. The backend catches each panic, and
-//! gives an error with the node. In a program that is compiled with `panic = "abort"` no panic can be caught.
+//! gives an error with the node, and the panic is not printed. In a program that is compiled with `panic = "abort"` no
+//! panic can be caught.
 //!
 //! tract ignores some attributes and computes some operators wrongly. `gaps` lists these by name, and refuses a model
 //! before tract sees the model.
 
 mod alive;
 mod compile;
+mod fits;
 mod gaps;
 mod kept;
 mod nan;
@@ -29,6 +31,8 @@ use tract_onnx::prelude::{TValue, TVec, Tensor, TractError};
 use tract_onnx::tract_core::plan::{SimpleState, eval};
 
 use alive::Alive;
+use compile::Compiled;
+use fits::Fit;
 
 use super::panics::guarded;
 use super::portable::{apart, model_of};
@@ -120,7 +124,7 @@ fn bound(model: &OnnxModel) -> Result<MemoryBound> {
 }
 
 /// A plan of a model, for as long as a limit of the compilation allows.
-fn compiled(model: &OnnxModel, signature: &Signature) -> Result<compile::Plan> {
+fn compiled(model: &OnnxModel, signature: &Signature) -> Result<Compiled> {
     match progress::limit() {
         None => compile::compile(model, signature),
         Some(limit) => {
@@ -140,8 +144,12 @@ struct TractExecutable {
 /// What a run uses.
 struct Own {
     plan: compile::Plan,
+    /// What the sizes of a run have to fit.
+    fits: Vec<Fit>,
     /// By the numbers of its nodes, which have results whose sizes values decide.
     open: Vec<bool>,
+    /// Whether there is one.
+    is_open: bool,
     /// By the numbers of its nodes, which inputs must have no NaN.
     searched: Vec<nan::Searched>,
     signature: Signature,
@@ -203,11 +211,13 @@ impl Executable for TractExecutable {
 }
 
 impl TractExecutable {
-    fn new(plan: compile::Plan, signature: Signature, bound: MemoryBound) -> Self {
+    fn new(compiled: Compiled, signature: Signature, bound: MemoryBound) -> Self {
+        let Compiled { plan, fits } = compiled;
         let open = alive::decided_by_values(plan.model());
+        let is_open = open.contains(&true);
         let searched = nan::searched(plan.model());
         Self {
-            own: Arc::new(Own { plan, open, searched, signature, bound }),
+            own: Arc::new(Own { plan, fits, open, is_open, searched, signature, bound }),
             overdue: Overdue::default(),
         }
     }
@@ -233,11 +243,14 @@ impl Own {
         let at = Cell::new(usize::MAX);
         let given = inputs.iter().map(|tensor| tensor.bytes().len() as u64).sum();
         let mut alive = Alive::new(self.plan.model(), self.bound.most(given));
+        let mut fits = fits::Open::new(&self.fits);
         let run = || {
             let mut state = SimpleState::new(&self.plan)?;
             state.run_plan_with_eval(tensors, |context, state, here, inputs| {
                 at.set(here.id);
                 go_on(here.id)?;
+                fits.expect(context.symbols)?;
+                fits::expect_enough(here, context.symbols, &inputs)?;
                 if let Some(searched) = self.searched.get(here.id) {
                     nan::expect_none(here, searched, &inputs)?;
                 }
@@ -245,6 +258,9 @@ impl Own {
                     alive.expect_room(here, &inputs)?;
                 }
                 let outputs = eval(context, state, here, inputs)?;
+                if self.is_open {
+                    fits::expect_planned(here, context.symbols, &outputs)?;
+                }
                 alive.made(here, &outputs)?;
                 Ok::<_, TractError>(outputs)
             })

@@ -6,9 +6,12 @@ mod casts;
 mod doubles;
 mod far;
 mod half;
+mod integers;
 mod places;
+mod ranges;
 mod scalars;
 mod sizes;
+mod slices;
 mod sums;
 
 use super::gaps::view::{View, attribute};
@@ -35,9 +38,15 @@ pub(super) fn rewrite(graph: &mut GraphProto, opset: i64, outer: &View<'_>) {
             prefix: format!("{}.{i}", node.output.first().map_or("", String::as_str)),
             nodes: Vec::new(),
         };
-        made.scalars(&mut node, &view);
-        made.numbers(&mut node, &view);
-        let written = made.write(&node, opset, &view);
+        let written = made.range(&node, &view).or_else(|| {
+            let backwards = sizes::counted_backwards(&node, &view);
+            made.scalars(&mut node, &view);
+            for input in backwards {
+                node.input[input] = made.counted(&node.input[input]);
+            }
+            made.numbers(&mut node, &view);
+            made.write(&node, opset, &view)
+        });
         nodes.append(&mut made.nodes);
         if written.is_none() {
             nodes.push(node);
@@ -91,6 +100,7 @@ impl Made {
                 let other = self.op("Xor", &[&node.input[0], &node.input[1]], &[]);
                 self.last(node, "Not", &[&other]);
             }
+            "Equal" if dtype == Some(DType::I64) => return self.equal_sizes(node, view),
             "MatMul" if is_wide_product(node, view) && multiplies_integers(node, view) => {
                 self.product(node, dtype?, opset);
             }
@@ -108,23 +118,11 @@ impl Made {
             "Slice" if slices_by_gathering(node, view).is_some() => {
                 self.gathered(node, &slices_by_gathering(node, view)?);
             }
-            "Slice" if node.input.len() > 2 => {
-                let near = |values: Vec<i64>| {
-                    values.into_iter().map(|v| v.clamp(-FAR, FAR)).collect::<Vec<_>>()
-                };
-                let far = |values: &[i64]| values.iter().any(|v| !(-FAR..=FAR).contains(v));
-                let (starts, ends) = (view.ints(node, 1)?, view.ints(node, 2)?);
-                if !far(&starts) && !far(&ends) {
-                    return None;
-                }
-                let mut inputs = node.input.clone();
-                for (i, values) in [(1, starts), (2, ends)] {
-                    inputs[i] =
-                        self.constant(HostTensor::from_vec([values.len()], near(values)).ok()?);
-                }
-                let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-                self.last(node, "Slice", &inputs);
+            "Slice" if node.input.len() > 2 => return self.near_slice(node, view),
+            "Pow" if matches!(dtype, Some(DType::I32 | DType::I64)) => {
+                return self.power(node, dtype?, view);
             }
+            "BitShift" => return self.shift(node, dtype?, view),
             _ => return None,
         }
         Some(())

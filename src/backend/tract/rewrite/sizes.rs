@@ -15,6 +15,15 @@ pub(super) fn divides_signed(node: &NodeProto, view: &View<'_>) -> bool {
     view.dtype(node, 0) == Some(DType::I64) && sized && sign >= Some(enough)
 }
 
+/// The ends of a range that follow from sizes, where the range goes backwards. tract counts such a range forwards.
+pub(super) fn counted_backwards(node: &NodeProto, view: &View<'_>) -> Vec<usize> {
+    let step = view.ints(node, 2).unwrap_or_default();
+    if node.op_type() != "Range" || !step.iter().any(|&step| step < 0) {
+        return Vec::new();
+    }
+    (0..2).filter(|&input| view.follows(&node.input[input])).collect()
+}
+
 /// Makes numbers of the outputs that follow from sizes. tract gives an expression as it is, without the sizes of the run.
 pub(in crate::backend::tract) fn count_outputs(graph: &mut GraphProto, outer: &View<'_>) {
     let known = graph.clone();
@@ -46,6 +55,19 @@ impl Made {
         for at in places.filter(|&at| view.follows(&node.input[at])).collect::<Vec<_>>() {
             node.input[at] = self.counted(&node.input[at]);
         }
+    }
+
+    /// Whether sizes are the same, which tract answers before a run has the sizes.
+    pub(super) fn equal_sizes(&mut self, node: &NodeProto, view: &View<'_>) -> Option<()> {
+        let [a, b] = [node.input.first()?, node.input.get(1)?];
+        let sized = [0, 1].iter().all(|&input| view.is_sized(node, input));
+        if !sized || !(view.follows(a) || view.follows(b)) {
+            return None;
+        }
+        let no_less = self.op("GreaterOrEqual", &[a, b], &[]);
+        let no_more = self.op("LessOrEqual", &[a, b], &[]);
+        self.last(node, "And", &[&no_less, &no_more]);
+        Some(())
     }
 
     /// The same node over numbers.

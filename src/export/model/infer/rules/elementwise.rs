@@ -35,6 +35,11 @@ pub(super) fn shapes(call: &Call<'_>) -> Result<Option<Shapes>> {
         | "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" | "Max" | "Mean"
         | "Min" | "Mod" | "Mul" | "Or" | "Pow" | "Sub" | "Sum" | "Where" | "Xor" => {
             integer_divisor(call)?;
+            if call.node.op_type() == "BitShift"
+                && !matches!(call.text("direction"), Some(b"LEFT" | b"RIGHT"))
+            {
+                return call.fail("`direction` is not LEFT or RIGHT");
+            }
             one(broadcast(call, call.node.input.len())?)
         }
         "PRelu" => {

@@ -19,6 +19,9 @@ pub(super) fn shapes(call: &Call<'_>) -> Result<Option<Shapes>> {
             {
                 return call.wrong(2, format!("the indices have rank {a}"));
             }
+            if let (Some(indices), Some(updates)) = (call.shape(1), call.shape(2)) {
+                agree(call, 2, indices, updates)?;
+            }
             same(call)
         }
         "GatherND" => one(gather_nd(call)?),
@@ -33,6 +36,10 @@ pub(super) fn shapes(call: &Call<'_>) -> Result<Option<Shapes>> {
                 }
                 let expected = shape.len() - 1 + rank - depth as usize;
                 call.expect_rank(2, expected..=expected)?;
+                if let (Some(data), Some(updates)) = (call.shape(0), call.shape(2)) {
+                    let places = &shape[..shape.len() - 1];
+                    agree(call, 2, &[places, &data[depth as usize..]].concat(), updates)?;
+                }
                 tuples(call, depth as usize, 0)?;
             }
             same(call)
@@ -75,6 +82,19 @@ pub(super) fn shapes(call: &Call<'_>) -> Result<Option<Shapes>> {
     }
 }
 
+/// Refuses an input whose sizes are known not to be those that others give.
+fn agree(call: &Call<'_>, i: usize, expected: &[Size], found: &[Size]) -> Result<()> {
+    let pairs = expected.iter().zip(found).map(|(a, b)| (a.known(), b.known()));
+    for (axis, (expected, found)) in pairs.enumerate() {
+        if let (Some(expected), Some(found)) = (expected, found)
+            && expected != found
+        {
+            return call.wrong(i, format!("axis {axis} of input {i} must have size {expected}"));
+        }
+    }
+    Ok(())
+}
+
 fn in_range(call: &Call<'_>, i: usize, size: i64, axis: usize) -> Result<()> {
     let indices = call.ints(i).unwrap_or_default();
     match indices.iter().find(|&&index| index >= size || index < -size) {
@@ -98,6 +118,16 @@ fn along_axis(call: &Call<'_>, indices: usize) -> Result<()> {
     let axis = call.axis_of("axis", 0, 0)?;
     let (Some(shape), Some(axis)) = (call.shape(0), axis) else { return Ok(()) };
     call.expect_rank(indices, shape.len()..=shape.len())?;
+    for (at, (size, places)) in
+        shape.iter().zip(call.shape(indices).unwrap_or_default()).enumerate()
+    {
+        if let (Some(size), Some(places)) = (size.known(), places.known())
+            && at != axis
+            && places > size
+        {
+            return call.wrong(indices, format!("axis {at} has more than the {size} of the data"));
+        }
+    }
     match shape[axis].known() {
         Some(size) => in_range(call, indices, size, axis),
         None => Ok(()),
@@ -115,6 +145,7 @@ fn gather_nd(call: &Call<'_>) -> Result<Option<Dims>> {
         let text = format!("indices of {depth} numbers after {batch} axes of batches");
         return call.wrong(1, text);
     }
+    agree(call, 1, &shape[..batch as usize], &indices[..batch as usize])?;
     tuples(call, depth as usize, batch as usize)?;
     let rest = &shape[(batch + depth) as usize..];
     Ok(Some([&indices[..indices.len() - 1], rest].concat()))

@@ -143,10 +143,15 @@ pub(in crate::export::model::infer) fn cuts(call: &Call<'_>) -> Result<Option<Ve
             .fail(format!("{} starts, with {lengths:?} ends, axes and steps", starts.len()));
     }
     let step = |i: usize| steps.map_or(1, |steps| steps[i]);
+    // As ONNX Runtime takes them: the largest integers are the end in the direction of the step.
+    let end = |i: usize| match ends[i] {
+        end if step(i) < 0 && (end == i64::MAX || end == i64::from(i32::MAX)) => i64::MIN,
+        end => end,
+    };
     let cuts = axes.into_iter().enumerate().map(|(i, axis)| Cut {
         axis,
         start: starts[i],
-        end: ends[i],
+        end: end(i),
         step: step(i),
     });
     Ok(Some(cuts.collect()))
@@ -189,6 +194,7 @@ fn pad(call: &Call<'_>) -> Result<Option<Dims>> {
         false => (0..shape.len()).collect(),
     };
     let Some(pads) = pads else { return Ok(Some(unknown(shape.len()))) };
+    let mode = call.text("mode").unwrap_or(b"constant");
     if pads.len() != 2 * axes.len() {
         return call.wrong(0, format!("{} pads for {} axes", pads.len(), axes.len()));
     }
@@ -198,6 +204,19 @@ fn pad(call: &Call<'_>) -> Result<Option<Dims>> {
         result[axis] = match &shape[axis] {
             size if before == 0 && after == 0 => size.clone(),
             Size::Known(size) => {
+                let (most, cut) = (before.max(after), before.min(0).saturating_add(after.min(0)));
+                let enough = match mode {
+                    b"reflect" => most < size.saturating_add(cut).max(1),
+                    b"edge" | b"wrap" => *size > 0,
+                    _ => true,
+                };
+                if most > 0 && !enough {
+                    let mode = String::from_utf8_lossy(mode);
+                    return call.wrong(
+                        0,
+                        format!("{most} of {size} elements along axis {axis}, by {mode}"),
+                    );
+                }
                 let size = size.saturating_add(before).saturating_add(after);
                 if size < 0 {
                     return call.wrong(0, format!("axis {axis} is cut by more than it has"));

@@ -10,6 +10,12 @@ pub(super) fn shapes(call: &Call<'_>) -> Result<Option<Shapes>> {
     match operator {
         "ArgMax" | "ArgMin" => {
             let axis = call.axis_of("axis", 0, 0)?;
+            if let (Some(axis), Some(shape)) = (axis, call.shape(0))
+                && shape[axis] == Size::Known(0)
+                && shape.iter().filter(|size| **size == Size::Known(0)).count() == 1
+            {
+                return call.wrong(0, format!("a place among no elements of axis {axis}"));
+            }
             one(axis.and_then(|axis| reduced(call, &[axis])))
         }
         _ if operator.starts_with("Reduce") => {

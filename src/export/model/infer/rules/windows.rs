@@ -22,6 +22,10 @@ pub(super) fn shapes(call: &Call<'_>) -> Result<Option<Shapes>> {
         }
         "GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool" => {
             call.expect_rank(0, 3..=usize::MAX)?;
+            let no_elements = |shape: &[Size]| shape[2..].contains(&Size::Known(0));
+            if call.node.op_type() == "GlobalMaxPool" && call.shape(0).is_some_and(no_elements) {
+                return call.wrong(0, "the largest of no elements");
+            }
             one(call.shape(0).map(|shape| {
                 let ones = std::iter::repeat_n(Size::Known(1), shape.len() - 2);
                 shape[..2].iter().cloned().chain(ones).collect()
@@ -121,6 +125,9 @@ impl<'c> Window<'c> {
         }
         if room < 0 {
             return Ok(Size::Unknown);
+        }
+        if size == 0 {
+            return call.wrong(0, format!("a window over no elements of spatial axis {axis}"));
         }
         let up = call.int("ceil_mode").unwrap_or(0) != 0;
         // Whether the last window of `ceil_mode` may begin in the padding differs by version.
@@ -233,7 +240,7 @@ fn transposed(call: &Call<'_>) -> Result<Option<Dims>> {
             b"VALID" => Size::Known(full),
             _ => Size::Known(full.saturating_sub(window.padding(axis, axes))),
         });
-        if let Some(Size::Known(..0)) = result.last() {
+        if let Some(Size::Known(..=0)) = result.last() {
             return call
                 .wrong(0, format!("pads of spatial axis {axis} take off more than there is"));
         }

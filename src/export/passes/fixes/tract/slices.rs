@@ -75,6 +75,7 @@ impl Slice {
         let mut taken = Vec::with_capacity(axes.len());
         for (((start, end), axis), step) in starts.into_iter().zip(ends).zip(axes).zip(steps) {
             let axis = usize::try_from(if axis < 0 { axis + rank } else { axis }).ok()?;
+            let end = if step < 0 { backwards(end) } else { end };
             let whole = start == -1 && step == -1 && end <= -i64::from(i32::MAX);
             taken.push(match x.shape.dims().get(axis)?.fixed() {
                 Some(size) if size > LONGEST => return None,
@@ -85,6 +86,11 @@ impl Slice {
         }
         Some(Self { x, taken })
     }
+}
+
+/// The end of a slice backwards. The largest integers are the end in the direction of the step to ONNX Runtime.
+fn backwards(end: i64) -> i64 {
+    if end == i64::MAX || end == i64::from(i32::MAX) { i64::MIN } else { end }
 }
 
 /// The places that a slice of an axis takes.
@@ -106,6 +112,14 @@ fn places(size: i64, start: i64, end: i64, step: i64) -> Vec<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_largest_integers_end_a_slice_backwards_too() {
+        for end in [i64::MAX, i64::from(i32::MAX)] {
+            assert_eq!(places(5, 4, backwards(end), -2), [4, 2, 0]);
+        }
+        assert_eq!(places(5, 4, backwards(1 << 31), -2), []);
+    }
 
     #[test]
     fn places_are_those_of_onnx() {
