@@ -151,7 +151,8 @@ fn committed(library: &'static Library, parts: Parts, guards: &Guards) -> Result
         if still.as_ref().is_some_and(|limit| limit.check().is_err()) {
             cancel();
         }
-        match most.map(|most| Arena::of(library, most, still.as_ref())).transpose()? {
+        let arena = most.map(|most| Arena::of(library, most, still.as_ref())).transpose()?;
+        match arena.flatten() {
             Some(_arena) => builder.with_env_allocators()?.commit_from_memory(&bytes),
             None => builder.commit_from_memory(&bytes),
         }
