@@ -57,8 +57,8 @@ pub(super) struct Arena {
 }
 
 impl Arena {
-    /// Waits for other sessions that are being made with an arena, and no longer than `limit`. `None` where the program has
-    /// an allocator of its own for the CPU.
+    /// Waits for other sessions that are being made with an arena, and no longer than `limit`. `None` where ONNX
+    /// Runtime takes no arena.
     pub(super) fn of(
         library: &'static Library,
         most: usize,
