@@ -172,7 +172,15 @@ mod unix {
         };
         match (status.signal(), status.code()) {
             (Some(signal), _) => Err(place.died(path, signal, most)),
-            (None, code) => Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)),
+            (None, code) => {
+                let known = code.and_then(|code| u8::try_from(code).ok());
+                // Others are of the shell, or of a library that ends the process.
+                known.filter(|&code| code <= Code::TimedOut as u8).ok_or_else(|| {
+                    let code = code.map(|code| format!(" with code {code}")).unwrap_or_default();
+                    let text = format!("the process that worked on the model ended{code}");
+                    Failure::failed(format!("{}: {text}{}", path.display(), place.at()))
+                })
+            }
         }
     }
 

@@ -46,10 +46,10 @@ impl Bar {
                     bar.set_message(phase.to_string());
                 }
                 Progress::Step { phase, part, total: 0, .. } => {
-                    bar.set_message(format!("{phase}: {}", terminal::name(&part)));
+                    bar.set_message(format!("{phase}: {}", terminal::name(part)));
                 }
                 Progress::Step { phase, part, done, total } => {
-                    bar.set_message(format!("{phase}: {} {done}/{total}", terminal::name(&part)));
+                    bar.set_message(format!("{phase}: {} {done}/{total}", terminal::name(part)));
                 }
                 _ => {}
             }

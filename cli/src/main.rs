@@ -118,6 +118,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // A fault of this program is one of the work.
+    std::panic::catch_unwind(work).unwrap_or_else(|_| fail::Code::Failed.into())
+}
+
+fn work() -> ExitCode {
     let backtrace = std::env::var_os("RUST_BACKTRACE").is_some_and(|text| text != "0");
     if !backtrace {
         // A panic that becomes an error is told too, and may have names from a file.

@@ -185,7 +185,7 @@ fn names_from_a_file_are_printed_so_that_a_terminal_does_not_obey() {
         (&["bench", model, tract[0], tract[1], "--duration", "0"], 0, "x\\u{1b}[2J\\u{a}hint"),
         (&["run", model, tract[0], tract[1], "--input", missing], 2, "x\\u{1b}[2J"),
         (&["run", missing], 1, "none\\u{1b}c.npy"),
-        (&["inspect", model, "bad\u{1b}[0m"], 2, "bad\\u{1b}[0m"),
+        (&["inspect", model, "bad\u{202e}x"], 2, "bad\\u{202e}x"),
     ];
     for (args, code, seen) in cases {
         let ran = Command::new(env!("CARGO_BIN_EXE_accelerant")).args(args).output().unwrap();

@@ -57,12 +57,13 @@ pub(super) struct Arena {
 }
 
 impl Arena {
-    /// Waits for other sessions that are being made with an arena, and no longer than `limit`.
+    /// Waits for other sessions that are being made with an arena, and no longer than `limit`. `None` where ONNX
+    /// Runtime takes no arena.
     pub(super) fn of(
         library: &'static Library,
         most: usize,
         limit: Option<&TimeLimit>,
-    ) -> ort::Result<Self> {
+    ) -> ort::Result<Option<Self>> {
         static TURN: Mutex<()> = Mutex::new(());
         /// So often it is looked whether it is the turn of this one.
         const BETWEEN_TRIES: Duration = Duration::from_millis(1);
@@ -94,7 +95,11 @@ impl Arena {
         };
         // SAFETY: the configuration was made above, and nobody else has it.
         unsafe { (api.ReleaseArenaCfg)(config) };
-        registered.map(|()| Self { library, info, _turn: turn })
+        if let Err(e) = registered {
+            tracing::warn!("a model has no bound of memory on ONNX Runtime: {e}");
+            return Ok(None);
+        }
+        Ok(Some(Self { library, info, _turn: turn }))
     }
 }
 

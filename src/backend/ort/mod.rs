@@ -46,6 +46,8 @@ use session::Source;
 pub struct Ort;
 
 /// The environment of ONNX Runtime, for programs that call the crate `ort` themselves. A process has one environment.
+/// While this crate makes a session with a bound of memory, the environment has the arena of that session as its allocator
+/// for the CPU, in the place of one that a program registered.
 ///
 /// # Errors
 /// [`ErrorKind::LibraryNotFound`] and [`ErrorKind::VersionMismatch`], as of [`Backend::probe`].
