@@ -223,13 +223,6 @@ fn sizes_that_values_decide_fit_each_other() {
     let y = file.node_with("Pad", &[&x, &pads], &[("mode", Stated::Text("reflect"))]);
     let reflected = file.read_open(&y, DType::F32, &["1", "w"]);
     needs_places(&reflected, "pad", &[0, 1, 2], &[3, 6]);
-    let mut file = File::new(20);
-    let x = places(&mut file);
-    let data = file.weight("data", ones(&[1, 7]));
-    let at = file.weight("at", of(&[1, 2], &[5i64, 3]));
-    let y = file.node_with("ScatterElements", &[&data, &at, &x], &[("axis", Stated::Int(1))]);
-    let scattered = file.read_open(&y, DType::F32, &["1", "7"]);
-    needs_places(&scattered, "scatterelements", &[0, 1, 3], &[2]);
 }
 
 #[test]
