@@ -325,12 +325,13 @@ fn shapes_and_types_fit() {
     refused("GatherND", 17, &[MATRIX, I(&[1, 2], &[1, 3])], &[], "index 3 along axis 1");
     refused("ScatterElements", 17, &[MATRIX, I(&[1, 1], &[9]), F(&[1, 1], &[1.])], &[], "index 9");
     refused("ScatterND", 17, &[MATRIX, I(&[], &[0]), F(&[], &[1.])], &[], "rank 0");
-    let updates = |count: i64| F(&[2, count], &[1.; 6][..2 * count as usize]);
-    refused("ScatterND", 17, &[MATRIX, I(&[2, 1], &[0, 1]), updates(1)], &[], "must have size 3");
-    taken("ScatterND", 17, &[MATRIX, I(&[2, 1], &[0, 1]), updates(3)], &[], "[2, 3]");
+    let [one, two, three] =
+        [&[2, 1], &[2, 2], &[2, 3]].map(|dims| move || F(dims, &[1.; 6][..2 * dims[1] as usize]));
+    refused("ScatterND", 17, &[MATRIX, I(&[2, 1], &[0, 1]), one()], &[], "must have size 3");
+    taken("ScatterND", 17, &[MATRIX, I(&[2, 1], &[0, 1]), three()], &[], "[2, 3]");
     let places = || I(&[2, 2], &[0; 4]);
-    refused("ScatterElements", 17, &[MATRIX, places(), updates(1)], &[], "must have size 2");
-    taken("ScatterElements", 17, &[MATRIX, places(), updates(2)], &[], "[2, 3]");
+    refused("ScatterElements", 17, &[MATRIX, places(), one()], &[], "must have size 2");
+    taken("ScatterElements", 17, &[MATRIX, places(), two()], &[], "[2, 3]");
     refused("GatherElements", 17, &[MATRIX, I(&[1, 4], &[0; 4])], &[], "more than the 3");
     taken("GatherElements", 17, &[MATRIX, I(&[4, 1], &[0; 4])], &[], "[4, 1]");
     let batch = [Int("batch_dims", 1)];

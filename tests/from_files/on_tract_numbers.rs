@@ -1,6 +1,7 @@
 //! Numbers that tract computes otherwise than ONNX says: bools, wide floats and integers, and sums of nothing.
 
 use accelerant::HostTensor;
+use accelerant::backend::{Backend as _, tract::Tract};
 
 use crate::file::{File, Stated};
 use crate::on_tract::{gives, node, of, one, refused, vector};
@@ -194,5 +195,24 @@ fn slices_to_far_places() {
         let places = [start, end, 0, step].map(|place| vector(&[place]));
         let expected = of(&[expected.len()], expected);
         node("Slice", std::slice::from_ref(&x), &places, &[], &expected);
+    }
+}
+
+/// A NaN is the lowest integer to ONNX Runtime.
+#[test]
+fn far_numbers_are_quantized_or_an_error() {
+    let quantized = |zero_point: u8, values: &[f32], expected: &[u8]| {
+        let weights = [HostTensor::scalar(0.5f32), HostTensor::scalar(zero_point)];
+        let model = one("QuantizeLinear", &[vector(values)], &weights, &[], &vector(expected));
+        let model = model.for_target(Tract.target()).unwrap();
+        let (_, executable) = Tract.build_and_load(&model).unwrap();
+        let outputs = executable.run(&[vector(values)]);
+        outputs.map(|outputs| outputs[0].to_vec::<u8>().unwrap())
+    };
+    assert_eq!(quantized(3, &[1.0, -9.0, 1e6], &[0; 3]).unwrap(), [5, 0, 255]);
+    assert_eq!(quantized(0, &[f32::INFINITY, -1e20], &[0; 2]).unwrap(), [255, 0]);
+    for (zero_point, lost) in [(3, f32::INFINITY), (3, 3e9), (3, f32::NAN), (0, f32::NAN)] {
+        let error = quantized(zero_point, &[1.0, lost], &[0; 2]).unwrap_err().to_string();
+        assert!(error.contains("would lose here; use ONNX Runtime"), "{error}");
     }
 }

@@ -250,7 +250,7 @@ impl Own {
                 at.set(here.id);
                 go_on(here.id)?;
                 fits.expect(context.symbols)?;
-                fits::expect_enough(here, context.symbols, &inputs)?;
+                fits::expect_values(here, context.symbols, &inputs)?;
                 if let Some(searched) = self.searched.get(here.id) {
                     nan::expect_none(here, searched, &inputs)?;
                 }

@@ -1,15 +1,21 @@
-//! tract loses a NaN in some operators. What such a node gets is searched, so that a NaN is an error and no other number.
+//! tract loses a NaN in some operators, and far numbers where it quantizes. What such a node gets is searched, so that these
+//! are an error and no other number.
 
 use tract_onnx::prelude::{DatumType, TValue, TVec, TypedModel, TypedNode};
+use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
 use tract_onnx::tract_core::ops::konst::Const;
 use tract_onnx::tract_core::ops::matmul::optimized::{OptMatMul, ProtoFusedSpec};
+use tract_onnx::tract_core::ops::quant::{QuantizeLinearI8, QuantizeLinearU8};
 use tract_onnx::tract_core::ops::scan::OptScan;
 use tract_onnx::tract_core::tract_linalg::BinOp;
 
 use crate::error::{Error, ErrorKind, Result};
 
 /// In the names of operators of tract that lose a NaN.
-const LOSE: [&str; 7] = ["Max", "Min", "Sigmoid", "Tanh", "Topk", "HardSwish", "Silu"];
+const LOSE: [&str; 8] =
+    ["Max", "Min", "Sigmoid", "Tanh", "Topk", "HardSwish", "Silu", "QuantizeLinear"];
+/// tract adds a zero point in 32 bits, which wraps around behind this.
+const FAR: f32 = (1 << 30) as f32;
 
 /// Which inputs of a node are searched; none of most nodes.
 pub(super) type Searched = TVec<usize>;
@@ -61,10 +67,11 @@ fn loses(node: &TypedNode) -> bool {
 /// # Errors
 /// [`ErrorKind::Execution`] with the node.
 pub(super) fn expect_none(node: &TypedNode, searched: &Searched, inputs: &[TValue]) -> Result<()> {
-    let has_nan = |value: &TValue| {
+    let most = most(node);
+    let is_lost = |value: &TValue| {
         let Ok(ram) = value.try_as_plain_ram() else { return false };
         match value.datum_type() {
-            DatumType::F32 => ram.as_slice::<f32>().is_ok_and(any_nan),
+            DatumType::F32 => ram.as_slice::<f32>().is_ok_and(|values| any_beyond(values, most)),
             // The sigmoid and the hyperbolic tangent of 64 bits keep one.
             DatumType::F64 if !["Sigmoid", "Tanh"].contains(&&*node.op.name()) => {
                 ram.as_slice::<f64>().is_ok_and(|values| values.iter().any(|value| value.is_nan()))
@@ -72,16 +79,34 @@ pub(super) fn expect_none(node: &TypedNode, searched: &Searched, inputs: &[TValu
             _ => false,
         }
     };
-    if !searched.iter().filter_map(|&slot| inputs.get(slot)).any(has_nan) {
+    if !searched.iter().filter_map(|&slot| inputs.get(slot)).any(is_lost) {
         return Ok(());
     }
-    let text = "an input has a NaN, which tract would lose here; use ONNX Runtime";
+    let text = match most.is_finite() {
+        true => "an input has a NaN or a far number, which tract would lose here; use ONNX Runtime",
+        false => "an input has a NaN, which tract would lose here; use ONNX Runtime",
+    };
     Err(Error::new(ErrorKind::Execution, text).in_operation(format!("node `{}`", node.name)))
 }
 
-/// By parts that a processor looks at many numbers of at once.
-fn any_nan(values: &[f32]) -> bool {
-    values.chunks(1024).any(|part| part.iter().fold(false, |found, value| found | value.is_nan()))
+/// The largest number that a node does not lose.
+fn most(node: &TypedNode) -> f32 {
+    let Some(op) = node.op_as::<ElementWiseOp>() else { return f32::INFINITY };
+    // The scale is what tract multiplies by.
+    let (scale, zero_point) = match op.0.downcast_ref::<QuantizeLinearU8>() {
+        Some(op) => (op.scale, i32::from(op.zero_point)),
+        None => match op.0.downcast_ref::<QuantizeLinearI8>() {
+            Some(op) => (op.scale, i32::from(op.zero_point)),
+            None => return f32::INFINITY,
+        },
+    };
+    if zero_point == 0 { f32::INFINITY } else { (FAR / scale).abs() }
+}
+
+/// Whether there is a NaN or a number farther than `most`, by parts that a processor looks at many numbers of at once.
+fn any_beyond(values: &[f32], most: f32) -> bool {
+    let beyond = |found: bool, value: &f32| found | value.is_nan() | (value.abs() > most);
+    values.chunks(1024).any(|part| part.iter().fold(false, beyond))
 }
 
 #[cfg(test)]
@@ -91,7 +116,8 @@ mod tests {
     #[test]
     fn a_nan_is_found_wherever_it_stands() {
         let mut values = vec![f32::INFINITY; 3000];
-        assert!(!any_nan(&values) && !any_nan(&[]));
+        let any_nan = |values: &[f32]| any_beyond(values, f32::INFINITY);
+        assert!(!any_nan(&values) && !any_nan(&[]) && any_beyond(&values, f32::MAX));
         for i in [0, 1, 1023, 1024, 2999] {
             values[i] = f32::NAN;
             assert!(any_nan(&values), "{i}");

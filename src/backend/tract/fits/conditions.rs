@@ -78,8 +78,9 @@ fn collect(model: &TypedModel, found: &mut Vec<Fit>) -> TractResult<()> {
             of.steps(op, &shapes);
             inside(&op.body, found)?;
         } else if let Some(op) = node.op_as::<IfThenElse>() {
-            inside(&op.then_body, found)?;
-            inside(&op.else_body, found)?;
+            // Those of the branch that a run takes are looked at when it is taken.
+            inside(&op.then_body, &mut Vec::new())?;
+            inside(&op.else_body, &mut Vec::new())?;
         }
     }
     Ok(())

@@ -6,6 +6,7 @@ mod conditions;
 
 use tract_onnx::prelude::{Datum as _, SymbolValues, TDim, TValue, TypedFact, TypedNode};
 use tract_onnx::tract_core::ops::array::{Range, Topk};
+use tract_onnx::tract_core::ops::logic::IfThenElse;
 
 use crate::error::{Error, ErrorKind, Result};
 pub(super) use conditions::Conditions;
@@ -61,12 +62,12 @@ impl<'f> Open<'f> {
     }
 }
 
-/// Refuses values that ask for more than there is. tract takes a range of sizes that ends before it begins for one in the
-/// other direction, and gives fewer of the largest than were asked for.
+/// Refuses what the values of a run decide wrongly. tract takes a range of sizes that ends before it begins for one in the
+/// other direction, gives fewer of the largest than were asked for, and runs a branch whatever its sizes are.
 ///
 /// # Errors
 /// [`ErrorKind::Execution`] with the node.
-pub(super) fn expect_enough(
+pub(super) fn expect_values(
     node: &TypedNode,
     sizes: &SymbolValues,
     inputs: &[TValue],
@@ -79,6 +80,16 @@ pub(super) fn expect_enough(
         return match number(k, sizes) {
             Some(k) if k > size as i64 => wrong(format!("the {k} largest of {size}")),
             _ => Ok(()),
+        };
+    }
+    if let (Some(op), [taken, ..]) = (node.op_as::<IfThenElse>(), inputs)
+        && let Ok(taken) = taken.cast_to_scalar::<bool>()
+    {
+        let mut conditions = Conditions::default();
+        let found = conditions.of(if taken { &op.then_body } else { &op.else_body });
+        return match found {
+            Ok(()) => Open::new(&conditions.all).expect(sizes),
+            Err(cause) => wrong(format!("the sizes of this branch are not known: {cause}")),
         };
     }
     if let ([start, limit, step], true) = (inputs, node.op_is::<Range>())

@@ -42,7 +42,7 @@ fn values<T: Element + Copy>(
     let [start, limit, step] = ends.map(|end| end.to_vec::<T>().ok()?.first().copied());
     let (start, step) = (start?, step?);
     let count = ((wide(limit?) - wide(start)) / wide(step)).ceil();
-    if !(count <= LONGEST) {
+    if count.is_nan() || count > LONGEST {
         return None;
     }
     let places = std::iter::successors(Some(start), |&last| Some(add(last, step)));

@@ -64,6 +64,16 @@ impl Made {
         if !sized || !(view.follows(a) || view.follows(b)) {
             return None;
         }
+        // No size is below 0: files ask so for the sizes that a target leaves open.
+        let below = |input| {
+            let values = view.ints(node, input).unwrap_or_default();
+            !values.is_empty() && values.iter().all(|&value| value < 0)
+        };
+        let never =
+            |(constant, other)| below(constant) && view.sign(node, other) != Some(Sign::Shortened);
+        if [(0, 1), (1, 0)].into_iter().any(never) {
+            return None;
+        }
         let no_less = self.op("GreaterOrEqual", &[a, b], &[]);
         let no_more = self.op("LessOrEqual", &[a, b], &[]);
         self.last(node, "And", &[&no_less, &no_more]);
