@@ -91,7 +91,7 @@ fn what_reads_values_is_refused_with_its_place_in_the_source() {
     let refused = |run: &dyn Fn(&Traced) -> candle_core::Result<Traced>| {
         let ids = harness::ids(7, 64);
         let trace = Trace::of_fn(&ids, &OptimizeOptions::new(), |x| Ok(vec![run(&x[0])?]));
-        trace.err().expect("refused").to_string()
+        trace.expect_err("refused").to_string()
     };
     let mut config = models::clip::ClipConfig::vit_base_patch32();
     let text = &mut config.text_config;

@@ -14,7 +14,8 @@ fn generations_in_threads_are_those_of_one_after_the_other() -> Result<()> {
         let asked = |i: u32| {
             let prompt: Vec<u32> = (0..1 + 5 * i).map(|at| (at * 7 + i) % 61).collect();
             let options = GenerateOptions::new().max_tokens(12).seed(u64::from(i));
-            let options = if i % 2 == 0 { options } else { options.temperature(1.1).top_k(9) };
+            let options =
+                if i.is_multiple_of(2) { options } else { options.temperature(1.1).top_k(9) };
             (prompt, options)
         };
         let run = |i: u32| -> Result<Vec<u32>> {
@@ -89,10 +90,11 @@ fn generations_that_take_turns_do_not_see_each_other() -> Result<()> {
         let expected: Vec<Vec<u32>> =
             (0..2).map(|i| -> Result<_> { begin(i)?.collect() }).collect::<Result<_>>()?;
         let (mut first, mut second) = (begin(0)?, begin(1)?);
-        for i in 0..9 {
-            assert_eq!(first.next().transpose()?, Some(expected[0][i]));
-            assert_eq!(second.next().transpose()?, Some(expected[1][i]));
+        for (one, other) in expected[0].iter().zip(&expected[1]) {
+            assert_eq!(first.next().transpose()?.as_ref(), Some(one));
+            assert_eq!(second.next().transpose()?.as_ref(), Some(other));
         }
+        assert_eq!([expected[0].len(), expected[1].len()], [9, 9]);
     }
     Ok(())
 }
