@@ -187,9 +187,10 @@ pub mod generate {
         Rotary, RotaryScaling, Tokens, Window,
     };
     pub use crate::runtime::generate::{
-        Batch, DecoderModule, EncoderDecoderModule, End, GenerateOptions, Generation, LogitsRule,
-        SAMPLES_A_SECOND, Sampler, Segment, Source, TextGeneration, WhisperRules, log_mel,
-        perplexity, segments,
+        Batch, DecoderModule, EncoderDecoderModule, End, GenerateOptions, Generation,
+        GenerationStream, LogitsRule, SAMPLES_A_SECOND, Sampler, Segment, Source, TextGeneration,
+        TranscribeOptions, Transcription, WhisperRules, WhisperTokens, log_mel, perplexity,
+        segments,
     };
 }
 

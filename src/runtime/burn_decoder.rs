@@ -1,12 +1,15 @@
 //! Burn modules that write texts: `.optimize_decoder(…)`, and what a forward over some tokens gets. The module generates as the
 //! decoders of checkpoints do.
 
+use std::cell::OnceCell;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use ::burn::module::Module;
 use ::burn::tensor::{Bool, DType as BurnDType, Device, Int, Tensor};
 
 use super::OptimizeOptions;
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::burn::BurnGraph;
+use crate::export::burn::{BurnGraph, CachePlaces};
 use crate::export::decoder::{DecoderOptions, Tokens};
 use crate::export::{ExportOptions, OnnxModel, Target};
 use crate::runtime::generate::DecoderModule;
@@ -24,15 +27,34 @@ pub struct DecoderPass {
     pub last: Tensor<2, Int>,
     /// The caches before the pass, each `[texts, heads, capacity, size]`.
     pub caches: Vec<Tensor<4>>,
+    writes: Arc<Mutex<Vec<Write>>>,
+}
+
+/// A cache, by its number, with the rows that were written and what came of it.
+#[derive(Clone, Debug)]
+struct Write {
+    cache: usize,
+    rows: Tensor<4>,
+    result: Tensor<4>,
 }
 
 impl DecoderPass {
     /// A cache with `new`, `[texts, heads, tokens, size]`, in the places of the tokens.
     ///
+    /// TensorRT writes in place where the result is the cache that the forward gives back, and nothing else reads the cache
+    /// as it was.
+    ///
     /// # Panics
     /// Where the pass has no cache of this number, and as Burn's operations do where the sizes do not fit.
     pub fn written(&self, cache: usize, new: Tensor<4>) -> Tensor<4> {
-        let cache = self.caches[cache].clone();
+        let result = self.chosen(self.caches[cache].clone(), new.clone());
+        let write = Write { cache, rows: new, result: result.clone() };
+        self.writes.lock().unwrap_or_else(PoisonError::into_inner).push(write);
+        result
+    }
+
+    /// For each place what was there, or what is new.
+    fn chosen(&self, cache: Tensor<4>, new: Tensor<4>) -> Tensor<4> {
         let sizes = cache.dims();
         // `[texts, 1, capacity, tokens]`: a sum of one number and zeros is that number.
         let places = places(sizes[2], &cache.device()).reshape([1, 1, sizes[2] as i32, 1]);
@@ -63,7 +85,12 @@ fn places(capacity: usize, device: &Device) -> Tensor<1, Int> {
 
 /// The inputs of the graph. A pass over one token has no `last`: the token itself is asked for.
 type Inputs = (Tensor<2, Int>, Tensor<2, Int>, Option<Tensor<2, Int>>, Vec<Tensor<4>>);
-type Outputs = (Tensor<2, Int>, Tensor<2, Int>, Tensor<2>, Vec<Tensor<4>>);
+/// The outputs, and behind the caches what was written: rows, and the caches with them.
+type Outputs =
+    (Tensor<2, Int>, Tensor<2, Int>, Tensor<2>, Vec<Tensor<4>>, Vec<Tensor<4>>, Vec<Tensor<4>>);
+/// The inputs and outputs before the caches.
+const POSITIONS: usize = 1;
+const RESULTS: usize = 3;
 
 /// `.optimize_decoder(…)` for every Burn module.
 pub trait OptimizeDecoder: Module + Sized {
@@ -74,7 +101,8 @@ pub trait OptimizeDecoder: Module + Sized {
     /// come from the options, and the type is that of the module. No token ends a text unless
     /// [`stop_tokens`](crate::generate::GenerateOptions::stop_tokens) names the token.
     ///
-    /// TensorRT does not write these caches in place: each pass copies them on the GPU.
+    /// TensorRT writes the caches in place that the forward [writes](DecoderPass::written) and gives back, and reads in no
+    /// other way. The others are copied on the GPU in each pass.
     ///
     /// ```
     /// use accelerant::OptimizeOptions;
@@ -171,16 +199,32 @@ fn written<M: Module>(
     let last = (options.tokens != Tokens::Fixed(1)).then(|| whole(1));
     let empty =
         caches.iter().map(|&[heads, size]| Tensor::zeros([batch, heads, capacity, size], device));
+    let inputs_before = if last.is_some() { 3 } else { 2 };
     let example: Inputs = (whole(count), whole(count), last, empty.collect());
+    let written = OnceCell::new();
     let pass = |module: &M, (tokens, positions, last, caches): Inputs| -> Outputs {
         let last = last.unwrap_or_else(|| positions.clone());
-        let pass = DecoderPass { tokens, positions, last: last.clone(), caches };
+        let writes = Arc::<Mutex<Vec<Write>>>::default();
+        let pass =
+            DecoderPass { tokens, positions, last: last.clone(), caches, writes: writes.clone() };
         let (logits, caches) = forward(module, pass);
         let next = logits.clone().argmax(1).cast(BurnDType::I64);
-        (next, last.add_scalar(1), logits.cast(BurnDType::F32), caches)
+        let writes = std::mem::take(&mut *writes.lock().unwrap_or_else(PoisonError::into_inner));
+        written.get_or_init(|| writes.iter().map(|write| write.cache).collect::<Vec<_>>());
+        let (rows, results) = writes.into_iter().map(|write| (write.rows, write.result)).unzip();
+        (next, last.add_scalar(1), logits.cast(BurnDType::F32), caches, rows, results)
     };
-    let model = BurnGraph::capture(module, &example, pass, &exporting)?.to_onnx(target)?;
-    let given = model.signature().outputs.len() - 3;
+    let graph = BurnGraph::capture(module, &example, pass, &exporting)?;
+    let written = written.into_inner().unwrap_or_default();
+    let graph = graph.with_caches(&CachePlaces {
+        positions: POSITIONS,
+        inputs_before,
+        outputs_before: RESULTS,
+        written: &written,
+    });
+    let in_place = graph.writes_caches();
+    let model = graph.to_onnx(if in_place { target.with_caches_in_place() } else { target })?;
+    let given = model.signature().outputs.len() - RESULTS;
     if given != caches.len() {
         let text = format!("the forward gives {given} caches, and takes {}", caches.len());
         return Err(Error::new(ErrorKind::InvalidModel, text).in_operation("optimize_decoder"));

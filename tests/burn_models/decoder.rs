@@ -4,10 +4,10 @@
 use accelerant::backend::{Backend, tensorrt::TensorRt};
 use accelerant::burn::{DecoderPass, OptimizeDecoder};
 use accelerant::cache::EngineCache;
-#[cfg(feature = "tensorrt-rtx")]
-use accelerant::export::Target;
+use accelerant::export::onnx::NodeProto;
+use accelerant::export::{OnnxModel, Target};
 use accelerant::generate::{DecoderOptions, GenerateOptions, Tokens};
-use accelerant::{BackendKind, ErrorKind, OptimizeOptions};
+use accelerant::{BackendKind, ErrorKind, HostTensor, InferenceModule, OptimizeOptions};
 use burn::module::Module;
 use burn::nn::attention::{
     MhaInput, MultiHeadAttention, MultiHeadAttentionConfig, generate_autoregressive_mask,
@@ -184,20 +184,124 @@ fn a_forward_that_loses_a_cache_is_refused() {
     assert!(error.to_string().contains("3 caches, and takes 4"), "{error}");
 }
 
+/// How many caches a model writes in place: the cache is an input that nothing else reads, and the result is an output.
+fn in_place(model: &OnnxModel) -> usize {
+    let graph = model.proto().graph.as_ref().unwrap();
+    let scatters = graph.node.iter().filter(|node| node.op_type() == "TensorScatter");
+    let each = |node: &NodeProto| {
+        let cache = &node.input[0];
+        assert!(graph.input.iter().any(|input| input.name() == cache), "{cache} is no input");
+        assert!(graph.output.iter().any(|output| output.name() == node.output[0]));
+        let readers = graph.node.iter().filter(|other| other.input.contains(cache));
+        assert_eq!(readers.count(), 1, "{cache}");
+    };
+    scatters.inspect(|node| each(node)).count()
+}
+
+fn model_for(
+    target: Target,
+    tokens: usize,
+    forward: impl Fn(&Writer, DecoderPass) -> (Tensor<2>, Vec<Tensor<4>>),
+) -> OnnxModel {
+    let options = DecoderOptions::new(CAPACITY).tokens(Tokens::Fixed(tokens));
+    let sizes = [[HEADS, WIDTH / HEADS]; 4];
+    Writer::new().decoder_model(&sizes, forward, &options, target).unwrap()
+}
+
 /// Built without a GPU, for single tokens and for prompts.
 #[cfg(feature = "tensorrt-rtx")]
 #[test]
 fn a_decoder_with_a_cache_is_built_by_tensorrt_rtx() {
     let backend = TensorRt::rtx();
     for tokens in [1, 8] {
-        let options = DecoderOptions::new(CAPACITY).tokens(Tokens::Fixed(tokens));
-        let sizes = [[HEADS, WIDTH / HEADS]; 4];
-        let model = Writer::new()
-            .decoder_model(&sizes, Writer::forward, &options, Target::tensorrt())
-            .unwrap();
+        let model = model_for(Target::tensorrt(), tokens, Writer::forward);
+        assert_eq!(in_place(&model), 4);
         let engine = backend.build(&model).unwrap();
         let before = if tokens == 1 { 2 } else { 3 };
         assert_eq!(engine.signature().inputs.len(), before + 4);
         assert_eq!(engine.signature().outputs.len(), 3 + 4);
+        assert_eq!(in_place(&model_for(Target::portable(), tokens, Writer::forward)), 0);
+    }
+}
+
+/// ONNX Runtime knows the operator that TensorRT writes caches in place with.
+#[test]
+fn what_tensorrt_gets_writes_what_burn_writes() {
+    if std::env::var_os("ORT_DYLIB_PATH").is_none_or(|path| path.is_empty()) {
+        return;
+    }
+    let compiling = OptimizeOptions::new().require(BackendKind::Ort).cache(EngineCache::off());
+    let compiled = |tokens: usize| {
+        let model = model_for(Target::tensorrt(), tokens, Writer::forward);
+        assert_eq!(in_place(&model), 4);
+        InferenceModule::compile(&model, &compiling).unwrap()
+    };
+    let (chunk, step) = (compiled(8), compiled(1));
+    let model = Writer::new();
+    let row = |values: Vec<i64>| HostTensor::from_vec([1, values.len()], values).unwrap();
+    let prompt: Vec<u32> = vec![7, 30, 2, 60, 11];
+    let mut text = prompt.clone();
+    for _ in 0..20 {
+        text.push(model.next(&text));
+    }
+    // What stands behind the prompt is overwritten before it is read.
+    let mut tokens: Vec<i64> = prompt.iter().map(|&token| i64::from(token)).collect();
+    tokens.resize(8, 33);
+    let empty = || {
+        let sizes = [1, HEADS, CAPACITY, WIDTH / HEADS];
+        HostTensor::from_vec(sizes, vec![0f32; sizes.iter().product()]).unwrap()
+    };
+    let mut inputs = vec![row(tokens), row((0..8).collect()), row(vec![4])];
+    inputs.extend((0..4).map(|_| empty()));
+    let mut outputs = chunk.run(&inputs).unwrap();
+    let mut got = prompt.clone();
+    while got.len() < text.len() {
+        got.push(outputs[0].to_vec::<i64>().unwrap()[0] as u32);
+        let at = got.len() - 1;
+        assert_eq!(outputs[1].to_vec::<i64>().unwrap(), [at as i64]);
+        let mut inputs = vec![row(vec![i64::from(got[at])]), row(vec![at as i64])];
+        inputs.extend(outputs.split_off(3));
+        outputs = step.run(&inputs).unwrap();
+    }
+    assert_eq!(got, text);
+}
+
+/// Caches that are read as they were, or given back otherwise than written, are copied.
+#[test]
+fn caches_are_written_in_place_where_nothing_else_reads_them() {
+    let target = Target::tensorrt();
+    for tokens in [1, 8] {
+        let reads_old = |model: &Writer, pass: DecoderPass| {
+            let old = pass.caches[1].clone().mean().reshape([1, 1]);
+            let (logits, caches) = model.forward(pass);
+            (logits + old, caches)
+        };
+        assert_eq!(in_place(&model_for(target, tokens, reads_old)), 3);
+        let changes = |model: &Writer, pass: DecoderPass| {
+            let (logits, mut caches) = model.forward(pass);
+            caches[2] = caches[2].clone() * 0.5;
+            (logits, caches)
+        };
+        assert_eq!(in_place(&model_for(target, tokens, changes)), 3);
+        let swaps = |model: &Writer, pass: DecoderPass| {
+            let (logits, mut caches) = model.forward(pass);
+            caches.swap(0, 1);
+            (logits, caches)
+        };
+        assert_eq!(in_place(&model_for(target, tokens, swaps)), 2);
+        let twice = |model: &Writer, pass: DecoderPass| {
+            let ones = Tensor::ones([1, HEADS, tokens, WIDTH / HEADS], &pass.caches[3].device());
+            let again = pass.written(3, ones);
+            let (logits, caches) = model.forward(pass);
+            (logits + again.mean().reshape([1, 1]), caches)
+        };
+        assert_eq!(in_place(&model_for(target, tokens, twice)), 3);
+        let none = |model: &Writer, pass: DecoderPass| {
+            let caches = pass.caches.iter().map(|cache| cache.clone() * 2.0).collect();
+            (model.forward(pass).0, caches)
+        };
+        let model = model_for(target, tokens, none);
+        assert_eq!(in_place(&model), 0);
+        assert_eq!(model.signature().outputs.len(), 3 + 4);
     }
 }

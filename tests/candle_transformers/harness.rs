@@ -236,8 +236,19 @@ impl Row {
 /// The first line of an error, without what would end a cell.
 #[allow(dead_code, reason = "the table of all models asks for it")]
 fn cell(error: &str) -> String {
-    let line = error.lines().next().unwrap_or_default().replace('|', "\\|");
-    line.chars().take(300).collect()
+    let line = error.lines().next().unwrap_or_default();
+    let line: String = line.chars().take(600).collect();
+    with_expression(&line).unwrap_or(line).replace('|', "\\|")
+}
+
+/// An error that ends with its place, with what stands there, and the place as below `models`.
+fn with_expression(error: &str) -> Option<String> {
+    let (text, place) = error.strip_suffix(')')?.rsplit_once(" (")?;
+    let (file, line) = place.rsplit_once(':')?;
+    let source = std::fs::read_to_string(file).ok()?;
+    let source = source.lines().nth(line.parse::<usize>().ok()?.checked_sub(1)?)?;
+    let short = file.rsplit_once("/models/").map_or(file, |(_, file)| file);
+    Some(format!("{text}: `{}` in `{short}`, line {line}", source.trim()))
 }
 
 impl std::fmt::Display for Row {

@@ -42,7 +42,10 @@ fn unsupported(error: &Error, operation: &str, word: &str) {
 
 #[test]
 fn reading_values_names_the_call() {
-    let sum = |error: Error, operation: &str| unsupported(&error, operation, "reads values");
+    let sum = |error: Error, operation: &str| {
+        unsupported(&error, operation, "reads values");
+        assert!(error.to_string().contains("cases_candle/refused.rs:"), "{error}");
+    };
     sum(refusal!(|xs| xs.affine(xs.sum_all()?.to_scalar::<f32>()?.into(), 0.0)), "to_scalar");
     sum(refusal!(|xs| xs.affine(xs.sum_all()?.to_vec0::<f32>()?.into(), 0.0)), "to_vec0");
     sum(
@@ -67,7 +70,10 @@ fn values_that_do_not_depend_on_the_inputs_can_be_read() {
 
 #[test]
 fn changing_in_place_names_the_call() {
-    let place = |error: Error, operation: &str| unsupported(&error, operation, "in place");
+    let place = |error: Error, operation: &str| {
+        unsupported(&error, operation, "in place");
+        assert!(error.to_string().contains("cases_candle/refused.rs:"), "{error}");
+    };
     place(refusal!(|xs| xs.zero_set().and(xs.neg())), "zero_set");
     place(refusal!(|xs| xs.one_set().and(xs.neg())), "one_set");
     place(refusal!(|xs| xs.slice_set(&xs.narrow(0, 0, 1)?, 0, 1).and(xs.neg())), "slice_set");

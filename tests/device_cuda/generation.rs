@@ -95,3 +95,67 @@ fn what_an_encoder_gives_stays_on_the_device() -> Result<()> {
     }
     Ok(())
 }
+
+/// Burn's caches are written in place too, where a forward writes them with `DecoderPass::written`.
+#[cfg(feature = "burn")]
+mod of_burn {
+    use accelerant::burn::{DecoderPass, OptimizeDecoder};
+    use burn::module::Module;
+    use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
+    use burn::tensor::{Device, Tensor};
+
+    use super::*;
+
+    /// The next token follows from weighted sums of the tokens so far.
+    #[derive(Module, Debug)]
+    struct Sums {
+        table: Embedding,
+        mixed: Linear,
+        head: Linear,
+    }
+
+    impl Sums {
+        fn forward(&self, pass: DecoderPass) -> (Tensor<2>, Vec<Tensor<4>>) {
+            let states = self.table.forward(pass.tokens.clone());
+            let first = pass.written(0, states.clone().unsqueeze_dim(1));
+            let second = pass.written(1, self.mixed.forward(states).unsqueeze_dim(1));
+            let seen = pass.unseen(40).bool_not().float();
+            let both = (first.clone() * second.clone() + second.clone()).squeeze_dim::<3>(1);
+            let states = seen.matmul(both).tanh();
+            (self.head.forward(pass.of_last(states)), vec![first, second])
+        }
+    }
+
+    #[test]
+    fn a_decoder_of_burn_writes_its_caches_in_place() -> Result<()> {
+        if !gpu("a_decoder_of_burn_writes_its_caches_in_place") {
+            return Ok(());
+        }
+        let _shared = shared();
+        let device = Device::default();
+        let model = Sums {
+            table: EmbeddingConfig::new(61, 16).init(&device),
+            mixed: LinearConfig::new(16, 16).init(&device),
+            head: LinearConfig::new(16, 61).init(&device),
+        };
+        let compiled = |kind: BackendKind| {
+            model.optimize_decoder(&[[1, 16]; 2], Sums::forward, &options(40), &on(kind))
+        };
+        let (host, fast) = (compiled(BackendKind::Tract)?, compiled(BackendKind::TensorRtRtx)?);
+        let executable = fast.module().device().expect("a device");
+        assert_eq!(
+            (3..5).map(|i| executable.aliased_input(i)).collect::<Vec<_>>(),
+            [Some(2), Some(3)]
+        );
+        for prompt in [&[5][..], &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]] {
+            for options in greedy_and_drawn() {
+                let expected: Vec<u32> = host.generate(prompt, &options)?.collect::<Result<_>>()?;
+                for _ in 0..2 {
+                    let got: Vec<u32> = fast.generate(prompt, &options)?.collect::<Result<_>>()?;
+                    assert_eq!(got, expected);
+                }
+            }
+        }
+        Ok(())
+    }
+}

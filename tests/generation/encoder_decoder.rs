@@ -14,7 +14,7 @@ use candle_transformers::models::{t5, whisper};
 
 use crate::runtimes;
 
-type Weights = HashMap<String, Tensor>;
+pub(crate) type Weights = HashMap<String, Tensor>;
 
 /// Distances up to 31 are apart, so that Candle's decoder and the authors' agree: `docs/guide/generation.md`
 /// has the difference.
@@ -37,7 +37,7 @@ pub(crate) fn compiled(
     model.optimize_trt(&options.tokens(Tokens::UpTo(8)), &compiling)
 }
 
-fn weights(config: &EncoderDecoderConfig, seed: u64) -> Weights {
+pub(crate) fn weights(config: &EncoderDecoderConfig, seed: u64) -> Weights {
     let weights = config.random_weights(seed).expect("weights").into_iter();
     let scaled = |(name, tensor): (String, HostTensor)| {
         let mut values = tensor.to_vec::<f32>().expect("f32");
@@ -60,11 +60,11 @@ fn best(logits: &Tensor) -> candle_core::Result<u32> {
     Ok((0..logits.len()).fold(0, |best, i| if logits[i] > logits[best] { i } else { best }) as u32)
 }
 
-fn row(tokens: &[u32]) -> candle_core::Result<Tensor> {
+pub(crate) fn row(tokens: &[u32]) -> candle_core::Result<Tensor> {
     Tensor::new(tokens, &Device::Cpu)?.unsqueeze(0)
 }
 
-fn builder(weights: &Weights) -> VarBuilder<'static> {
+pub(crate) fn builder(weights: &Weights) -> VarBuilder<'static> {
     VarBuilder::from_tensors(weights.clone(), DType::F32, &Device::Cpu)
 }
 

@@ -3,10 +3,11 @@
 
 use accelerant::backend::Backend;
 use accelerant::backend::tensorrt::TensorRt;
-use accelerant::export::Target;
+use accelerant::export::{OnnxModel, Target};
 use accelerant::generate::{
     AttentionForm, DecoderOptions, EncoderDecoder, EncoderDecoderConfig, ProductForm, Tokens,
 };
+use accelerant::precision::{Precision, PrecisionOptions};
 use accelerant::{DType, Result};
 
 use crate::tiny;
@@ -81,6 +82,49 @@ fn encoders_and_their_decoders_are_built() -> Result<()> {
                 }
             }
         }
+    }
+    Ok(())
+}
+
+/// The caches that a model writes in place: each is an input, and what is written is an output.
+fn in_place(model: &OnnxModel) -> usize {
+    let graph = model.proto().graph.as_ref().expect("a graph");
+    let scatters = graph.node.iter().filter(|node| node.op_type() == "TensorScatter");
+    let direct = scatters.filter(|node| {
+        graph.input.iter().any(|input| input.name() == node.input[0])
+            && graph.output.iter().any(|output| output.name() == node.output[0])
+    });
+    direct.count()
+}
+
+/// Weights in 4 bits in blocks, as the engine for single tokens and the one for prompts get them.
+#[test]
+fn decoders_have_weights_in_4_bits_and_write_their_caches_in_place() -> Result<()> {
+    let backend = TensorRt::rtx();
+    for (tokens, dtype) in [(1, DType::F16), (8, DType::F16), (1, DType::F32)] {
+        let options = DecoderOptions::new(32).tokens(Tokens::Fixed(tokens)).dtype(dtype);
+        let model = tiny()?.model(Target::tensorrt(), &options)?;
+        let int4 = PrecisionOptions::new(Precision::Int4Weights).block(16);
+        let model = model.with_precision(Target::tensorrt(), int4)?;
+        let report = model.precision_report().expect("a report");
+        let few = report.layers.iter().filter(|layer| layer.is_quantized()).count();
+        // Query, key and value; output; gate and up; down: of two layers, and the head.
+        assert_eq!(few, 9, "{dtype}, {report}");
+        assert_eq!(in_place(&model), 4, "{dtype}");
+        assert_eq!(backend.build(&model)?.signature().outputs.len(), 3 + 4);
+    }
+    Ok(())
+}
+
+/// A decoder in 32 bits that is compiled in 16 keeps its caches as they are.
+#[test]
+fn half_precision_leaves_caches_in_place() -> Result<()> {
+    let backend = TensorRt::rtx();
+    for precision in [Precision::Fp16, Precision::Bf16] {
+        let model = tiny()?.model(Target::tensorrt(), &DecoderOptions::new(32))?;
+        let model = model.with_precision(Target::tensorrt(), precision)?;
+        assert_eq!(in_place(&model), 4, "{precision}");
+        backend.build(&model)?;
     }
     Ok(())
 }

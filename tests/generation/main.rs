@@ -4,13 +4,18 @@
 
 mod attention;
 mod bad_input;
+mod chat;
 mod encoder_decoder;
 mod engines;
 mod families;
 mod gguf;
+mod hostile;
 mod sampling;
 mod score;
+mod stream;
 mod text;
+mod transcribe;
+mod transcribe_reference;
 mod whisper;
 
 use accelerant::generate::{Decoder, DecoderConfig, DecoderModule, DecoderOptions, Tokens};

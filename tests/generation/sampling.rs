@@ -48,6 +48,51 @@ fn the_same_seed_draws_what_candle_draws() {
     compare(GenerateOptions::new().repetition_penalty(1.3), Sampling::ArgMax, 1.3);
 }
 
+/// Prints what `docs/measured/2026-11-sampling-cpu.md` has: the choice of one token of a large vocabulary.
+#[test]
+#[ignore = "measures"]
+fn how_long_a_choice_takes() {
+    use std::time::Instant;
+    const VOCABULARY: usize = 128_256;
+    const ROUNDS: usize = 200;
+    let mut random = StdRng::seed_from_u64(5);
+    let logits: Vec<f32> = (0..VOCABULARY)
+        .map(|_| 3.0 * (0..12).map(|_| rand::Rng::random::<f32>(&mut random)).sum::<f32>())
+        .collect();
+    let drawn = || GenerateOptions::new().temperature(0.8);
+    let cases = [
+        ("copy", None, Sampling::ArgMax),
+        (
+            "greedy with a penalty",
+            Some(GenerateOptions::new().repetition_penalty(1.1)),
+            Sampling::ArgMax,
+        ),
+        ("temperature", Some(drawn()), Sampling::All { temperature: 0.8 }),
+        ("top_k 50", Some(drawn().top_k(50)), Sampling::TopK { k: 50, temperature: 0.8 }),
+        ("top_p 0.9", Some(drawn().top_p(0.9)), Sampling::TopP { p: 0.9, temperature: 0.8 }),
+    ];
+    for (name, options, sampling) in cases {
+        let mut own = options.map(|options| Sampler::new(&options).expect("options"));
+        let mut candle = LogitsProcessor::from_sampling(0, sampling);
+        let tensor = Tensor::new(&logits[..], &Device::Cpu).expect("a tensor");
+        let mut times = [Vec::new(), Vec::new()];
+        for _ in 0..ROUNDS {
+            let start = Instant::now();
+            let copied = std::hint::black_box(logits.clone());
+            own.as_mut().map(|own| own.sample(copied, &[1, 2, 3]).expect("a token"));
+            times[0].push(start.elapsed());
+            let start = Instant::now();
+            candle.sample(&tensor).expect("a token");
+            times[1].push(start.elapsed());
+        }
+        let [own, candle] = times.map(|mut times| {
+            times.sort_unstable();
+            times[ROUNDS / 2].as_micros()
+        });
+        println!("{name}: {own} us, Candle {candle} us");
+    }
+}
+
 /// What is drawn of the tokens that reach a sum, all of them sorted.
 fn drawn(logits: &[f32], sum: f32, random: &mut StdRng) -> u32 {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);

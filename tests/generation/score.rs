@@ -2,7 +2,10 @@
 
 use accelerant::cache::EngineCache;
 use accelerant::export::Target;
-use accelerant::generate::{Decoder, DecoderConfig, DecoderOptions, perplexity};
+use accelerant::generate::{
+    Decoder, DecoderConfig, DecoderOptions, GenerateOptions, Tokens, perplexity,
+};
+use accelerant::precision::{Precision, PrecisionOptions};
 use accelerant::{
     BackendKind, DType, ErrorKind, HostTensor, InferenceModule, OptimizeOptions, Result,
 };
@@ -101,5 +104,26 @@ fn the_perplexity_of_a_text_is_the_same_in_16_bits() -> Result<()> {
     let (got, expected) = (perplexity(&got), perplexity(&expected));
     eprintln!("perplexity {got} in 16 bits, {expected} in 32");
     assert!((got / expected - 1.0).abs() < 1e-3, "{got} {expected}");
+    Ok(())
+}
+
+#[test]
+fn a_decoder_with_weights_in_4_bits_is_near_the_one_in_32() -> Result<()> {
+    if !runtimes().contains(&BackendKind::Ort) {
+        return Ok(());
+    }
+    let int4 = PrecisionOptions::new(Precision::Int4Weights).block(16);
+    let compiling =
+        OptimizeOptions::new().require(BackendKind::Ort).cache(EngineCache::off()).precision(int4);
+    let options = DecoderOptions::new(64).tokens(Tokens::UpTo(8));
+    let module = tiny()?.optimize_trt(&options, &compiling)?;
+    let report = module.module().precision_report().expect("a report");
+    assert_eq!(report.layers.iter().filter(|layer| layer.is_quantized()).count(), 9, "{report}");
+    let (got, expected) = (module.score(&text())?, native(&text())?);
+    let mean = got.iter().zip(&expected).map(|(a, b)| (a - b).abs()).sum::<f32>() / 59.0;
+    eprintln!("a mean difference of {mean} in 4 bits");
+    assert!(mean > 1e-4 && mean < 0.5, "{mean}");
+    let tokens = module.generate(&[3, 1, 4], &GenerateOptions::new().max_tokens(9))?;
+    assert_eq!(tokens.count(), 9);
     Ok(())
 }

@@ -6,6 +6,7 @@
 //! of the inputs is refused, and never exported as a number. A branch that none of these sizes takes is not seen. `probes`
 //! chooses the sizes, and an option tries all sizes.
 
+mod caches;
 mod canonical;
 mod capture;
 mod lower;
@@ -21,6 +22,7 @@ mod trace;
 use ::burn::module::Module;
 
 pub(crate) use super::{ParserCheck, Report};
+pub(crate) use caches::CachePlaces;
 pub use operation::{Lowered, Operation};
 pub(crate) use tensors::{AnyTensor, Lengths, Material, TensorPath};
 pub use tensors::{BurnTensors, TensorSource, TensorVisitor};
@@ -63,6 +65,8 @@ pub struct BurnGraph {
     /// The same with other sizes along the dynamic axes, if there are any.
     others: Vec<CapturedPass>,
     narrow_f64: bool,
+    /// Caches that may be written in place.
+    writes: Vec<caches::CacheWrite>,
     pub(crate) layout: Layout,
 }
 
@@ -168,6 +172,7 @@ impl BurnGraph {
             trace,
             others,
             narrow_f64: options.narrows_f64(),
+            writes: Vec::new(),
             layout: Layout {
                 inputs: lengths,
                 outputs: output_lengths,

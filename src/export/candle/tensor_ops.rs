@@ -77,6 +77,7 @@ macro_rules! declare_host_methods {
         /// # Errors
         /// Candle's own; always while a forward is traced, unless the values do not depend on its
         /// inputs and are only read.
+        #[track_caller]
         fn $name $(<$($g: $bound),+>)? (&self $(, $arg: $ty)*) -> $output;
     )*};
 }

@@ -45,11 +45,7 @@ impl Places {
     /// The cache with `new`, `[b, heads, t, head size]`, in its places.
     pub(super) fn write(&self, cache: &Value, new: &Value) -> Result<Value> {
         match self {
-            Self::First(first) => {
-                let node = cache.graph().node("TensorScatter").input(cache).input(new).input(first);
-                let output = (cache.dtype(), cache.shape().clone());
-                node.attr("axis", -2).outputs([output]).build()
-            }
+            Self::First(first) => write_in_place(cache, new, first),
             Self::Chosen { any, which: None } => any.select(new, cache),
             Self::Chosen { any, which: Some(which) } => {
                 // A sum of one number and zeros is that number.
@@ -60,9 +56,20 @@ impl Places {
     }
 }
 
+/// A cache with `new`, `[b, heads, t, head size]`, in the memory of the cache, from the places `first`, `[b]`, on.
+pub(in crate::export) fn write_in_place(
+    cache: &Value,
+    new: &Value,
+    first: &Value,
+) -> Result<Value> {
+    let node = cache.graph().node("TensorScatter").input(cache).input(new).input(first);
+    let output = (cache.dtype(), cache.shape().clone());
+    node.attr("axis", -2).outputs([output]).build()
+}
+
 /// Gives caches that are written in place to the graph's outputs without an `Identity` between: only what writes a
 /// cache may be the output that shares the input's memory.
-pub(super) fn give_directly(graph: &mut Graph) {
+pub(in crate::export) fn give_directly(graph: &mut Graph) {
     let written: Vec<String> = graph
         .nodes
         .iter()

@@ -21,6 +21,8 @@ mod candle;
 #[cfg(feature = "candle")]
 mod gguf;
 
+#[cfg(feature = "burn")]
+pub(super) use cache::{give_directly, write_in_place};
 pub use config::{Activation, DecoderConfig, Projections, Rotary, RotaryScaling, Window};
 pub use encoder_decoder::{EncoderDecoder, EncoderDecoderConfig, EncoderDecoderFamily};
 pub use options::{AttentionForm, DecoderOptions, ProductForm, Tokens};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::GenerateOptions;
 use super::engines::{Engines, Inner};
 use super::generation::{Batch, Generation};
-use super::score::score;
+use super::score::{first_logits, score};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::Target;
 use crate::export::decoder::{
@@ -116,6 +116,16 @@ impl EncoderDecoderModule {
     pub fn score(&self, source: Source<'_>, tokens: &[u32]) -> Result<Vec<f32>> {
         let source = self.read(&[source]).map_err(|e| e.in_operation("score"))?;
         score(&self.inner, source, &[&[self.config.start_token], tokens].concat(), 1)
+    }
+
+    /// The logits behind one token about a source.
+    pub(super) fn first_logits(&self, source: Source<'_>, token: u32) -> Result<Vec<f32>> {
+        first_logits(&self.inner, self.read(&[source])?, token)
+    }
+
+    /// The number of texts at once.
+    pub(super) fn batch(&self) -> usize {
+        self.inner.batch
     }
 
     /// The module that encodes.

@@ -6,6 +6,7 @@ use super::GenerateOptions;
 use super::engines::Inner;
 use super::sampling::Sampler;
 use super::session::Session;
+use super::stream::GenerationStream;
 use super::text::TextGeneration;
 use crate::error::Result;
 use crate::tensor::HostTensor;
@@ -92,6 +93,11 @@ impl Batch {
     /// The tokens generated so far of one of the texts.
     pub fn generated(&self, text: usize) -> &[u32] {
         &self.texts[text][self.prompts[text]..]
+    }
+
+    /// The same for asynchronous code.
+    pub fn into_stream(self) -> GenerationStream<Vec<Option<u32>>> {
+        GenerationStream::of(self)
     }
 
     /// How many steps there can be: each writes one position of the cache.
@@ -263,6 +269,38 @@ impl Generation {
     {
         let stops = self.0.options.stop_strings.clone();
         TextGeneration::new(self, decode, stops)
+    }
+}
+
+impl Generation {
+    /// The same for asynchronous code.
+    ///
+    /// ```
+    /// # use accelerant::OptimizeOptions;
+    /// # use accelerant::generate::{Decoder, DecoderConfig, DecoderOptions, GenerateOptions};
+    /// # use futures_core::Stream;
+    /// # use std::future::poll_fn;
+    /// # use std::pin::Pin;
+    /// # let json = r#"{"model_type": "llama", "vocab_size": 32, "hidden_size": 8, "intermediate_size": 16,
+    /// #   "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "rms_norm_eps": 1e-5}"#;
+    /// # let config = DecoderConfig::from_json(json)?;
+    /// # let decoder = Decoder::new(config.clone(), config.random_weights(7)?);
+    /// # let model = decoder.optimize_trt(&DecoderOptions::new(64), &OptimizeOptions::new())?;
+    /// # async fn counted(model: &accelerant::generate::DecoderModule) -> accelerant::Result<usize> {
+    /// let mut tokens = model.generate(&[1, 2, 3], &GenerateOptions::new())?.into_stream();
+    /// let mut count = 0;
+    /// // With the crate `futures` this is `while let Some(token) = tokens.next().await`.
+    /// while let Some(token) = poll_fn(|context| Pin::new(&mut tokens).poll_next(context)).await {
+    ///     println!("{}", token?);
+    ///     count += 1;
+    /// }
+    /// # Ok(count)
+    /// # }
+    /// # let _ = counted(&model);
+    /// # Ok::<(), accelerant::Error>(())
+    /// ```
+    pub fn into_stream(self) -> GenerationStream<u32> {
+        GenerationStream::of(self)
     }
 }
 

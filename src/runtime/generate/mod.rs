@@ -17,6 +17,7 @@ mod rule;
 mod sampling;
 mod score;
 mod session;
+mod stream;
 mod text;
 mod whisper;
 
@@ -27,5 +28,9 @@ pub use options::GenerateOptions;
 pub use rule::LogitsRule;
 pub use sampling::Sampler;
 pub use score::perplexity;
+pub use stream::GenerationStream;
 pub use text::TextGeneration;
-pub use whisper::{SAMPLES_A_SECOND, Segment, WhisperRules, log_mel, segments};
+pub use whisper::{
+    SAMPLES_A_SECOND, Segment, TranscribeOptions, Transcription, WhisperRules, WhisperTokens,
+    log_mel, segments,
+};

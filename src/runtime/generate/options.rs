@@ -6,6 +6,9 @@ use super::LogitsRule;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limit::TimeLimit;
 
+/// Logits that are divided by less are beyond 32 bits.
+const LEAST_TEMPERATURE: f64 = 1e-7;
+
 /// How tokens are chosen, and when a generation ends.
 ///
 /// ```
@@ -61,6 +64,7 @@ impl GenerateOptions {
     }
 
     /// The number that logits are divided by before a token is drawn. 0 takes the most likely token, which is the default.
+    /// Numbers below 1e-7 are 0, as in Candle.
     #[must_use]
     pub fn temperature(mut self, temperature: f64) -> Self {
         self.temperature = temperature;
@@ -132,9 +136,14 @@ impl GenerateOptions {
         self
     }
 
+    /// Whether the most likely token is always taken.
+    pub(super) fn takes_likeliest(&self) -> bool {
+        self.temperature < LEAST_TEMPERATURE
+    }
+
     /// Whether the most likely token is always taken, as the graph finds it.
     pub(super) fn is_greedy(&self) -> bool {
-        (self.temperature == 0.0 || self.top_k == Some(1))
+        (self.takes_likeliest() || self.top_k == Some(1))
             && self.penalty == 1.0
             && self.rules.is_empty()
     }

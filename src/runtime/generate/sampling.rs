@@ -24,7 +24,8 @@ use crate::error::{Error, ErrorKind, Result};
 #[derive(Debug)]
 pub struct Sampler {
     random: StdRng,
-    temperature: f64,
+    /// None takes the most likely token.
+    temperature: Option<f64>,
     top_k: Option<usize>,
     top_p: Option<f64>,
     penalty: f32,
@@ -40,7 +41,7 @@ impl Sampler {
         options.check()?;
         Ok(Self {
             random: StdRng::seed_from_u64(options.seed),
-            temperature: options.temperature,
+            temperature: (!options.takes_likeliest()).then_some(options.temperature),
             top_k: options.top_k,
             top_p: options.top_p,
             penalty: options.penalty,
@@ -63,10 +64,8 @@ impl Sampler {
                 Error::new(ErrorKind::Execution, "no token is allowed").in_operation("sample")
             );
         }
-        if self.temperature == 0.0 {
-            return Ok(most_likely(&logits));
-        }
-        let mut likely = softmax(&logits, self.temperature);
+        let Some(temperature) = self.temperature else { return Ok(most_likely(&logits)) };
+        let mut likely = softmax(&logits, temperature);
         let Some(k) = self.top_k.filter(|k| *k < likely.len()) else {
             self.narrow(&mut likely);
             return self.draw(&likely);

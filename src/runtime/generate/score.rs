@@ -27,6 +27,20 @@ pub(super) fn score(
     Ok(scores)
 }
 
+/// The logits behind a text of one token.
+pub(super) fn first_logits(
+    module: &Arc<Inner>,
+    source: Vec<HostTensor>,
+    token: u32,
+) -> Result<Vec<f32>> {
+    module.check(&[&[token]])?;
+    let mut session = module.session()?;
+    session.start(&source, &[&[token]])?;
+    let logits = session.logits()?;
+    module.keep(session);
+    Ok(logits)
+}
+
 /// The logarithm of a token's part of the softmax.
 fn log_probability(logits: &[f32], token: usize) -> f32 {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);

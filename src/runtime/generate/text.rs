@@ -1,6 +1,7 @@
 //! Tokens as text: only whole characters, up to a stop string.
 
 use super::generation::{End, Generation};
+use super::stream::GenerationStream;
 use crate::error::{Error, ErrorKind, Result};
 
 /// What decoders write for a character that is not whole yet.
@@ -29,6 +30,15 @@ where
     pub(super) fn new(tokens: Generation, decode: F, stops: Vec<String>) -> Self {
         let (known, held) = (Vec::new(), String::new());
         Self { tokens, decode, stops, known, from: 0, read: 0, held, done: false }
+    }
+
+    /// The same for asynchronous code.
+    pub fn into_stream(self) -> GenerationStream<String>
+    where
+        F: Send + 'static,
+        E: 'static,
+    {
+        GenerationStream::of(self)
     }
 
     /// Why the text has ended, if it has ended.

@@ -25,11 +25,13 @@ use std::collections::{HashMap, HashSet};
 use ::burn::backend::capture::TensorId;
 use ::burn::backend::ir::{OperationIr, ScalarIr, TensorIr};
 
+use super::caches::CacheWrite;
 use super::operation::{Lowered, Operation};
 use super::tensors;
 use super::trace::{self, CapturedPass};
 use super::{BurnGraph, modules};
 use crate::error::{Error, ErrorKind, Result};
+use crate::export::decoder::{give_directly, write_in_place};
 use crate::export::interface::Interface;
 use crate::export::report::{Owner, Refusal, Report};
 use crate::export::{GraphBuilder, OnnxModel, Target, Value};
@@ -80,7 +82,9 @@ pub(super) fn lower(source: &BurnGraph, target: Target) -> Result<Outcome> {
         lowering.twins = source.others.iter().filter_map(|t| t.operations.get(position)).collect();
         let before = graph.node_count();
         let scope = (!path.is_empty()).then(|| graph.scope(path.as_str()));
-        let lowered = lowering.operation(operation);
+        let lowered = lowering
+            .operation(operation)
+            .and_then(|()| lowering.in_place(&source.writes, operation));
         drop(scope);
         let owner = Owner { operation: trace::name(operation).into(), module: path, position };
         owners.resize(before, None);
@@ -128,6 +132,9 @@ pub(super) fn lower(source: &BurnGraph, target: Target) -> Result<Outcome> {
         output_lengths: layout.outputs.clone(),
     };
     interface.write(&graph);
+    if target.writes_caches_in_place() {
+        graph.with_graph(give_directly);
+    }
     Ok(Outcome { report, owners, model: Some((graph.finish()?, done)) })
 }
 
@@ -169,6 +176,24 @@ impl Lowering<'_> {
             // Not part of the computation.
             OperationIr::Init(_) | OperationIr::Drop(_) => Ok(()),
         }
+    }
+
+    /// Where an operation gives a cache with new rows, the rows are written in place if the target can.
+    fn in_place(&mut self, writes: &[CacheWrite], operation: &OperationIr) -> Result<()> {
+        if !self.graph.target().writes_caches_in_place() {
+            return Ok(());
+        }
+        let gives = |write: &&CacheWrite| operation.outputs().any(|out| out.id == write.result);
+        let Some(write) = writes.iter().find(gives) else { return Ok(()) };
+        let [positions, cache, rows] = [write.positions, write.cache, write.rows];
+        let (positions, cache, rows) =
+            (self.by_id(positions)?, self.by_id(cache)?, self.by_id(rows)?);
+        let wanted = [&cache.dims()[..2], &positions.dims()[1..2], &cache.dims()[3..]].concat();
+        if rows.dims() == wanted && rows.dtype() == cache.dtype() {
+            let first = positions.cast(DType::I64)?.slice(1, 0, Some(1))?.squeeze(&[1])?;
+            self.values.insert(write.result, write_in_place(&cache, &rows, &first)?);
+        }
+        Ok(())
     }
 
     /// Gives the outputs of an operation that cannot be lowered values of their types and sizes, so

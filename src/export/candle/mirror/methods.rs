@@ -11,16 +11,25 @@ use candle_core::{
 use std::ops::RangeBounds;
 
 use super::core::{Module, ModuleT};
-use crate::error::{Error, ErrorKind};
-use crate::export::candle::error::to_candle;
 use crate::export::candle::index::Indexes;
 use crate::export::candle::methods::{candle_functions, candle_host_methods, candle_methods};
 use crate::export::candle::tensor_ops::{Operand, TensorOps};
-use crate::export::candle::traced::{SharedTape, Traced};
+use crate::export::candle::traced::{self, SharedTape, Traced};
 
 macro_rules! methods {
     ($($name:ident $(<$($g:ident: $bound:path),+>)? ($($arg:ident: $ty:ty),*) -> $output:ty;)*) => {$(
         #[allow(missing_docs)]
+        fn $name $(<$($g: $bound),+>)? (&self $(, $arg: $ty)*) -> $output {
+            TensorOps::$name(self $(, $arg)*)
+        }
+    )*};
+}
+
+/// Methods that a forward cannot have: their errors name its place.
+macro_rules! host_methods {
+    ($($name:ident $(<$($g:ident: $bound:path),+>)? ($($arg:ident: $ty:ty),*) -> $output:ty;)*) => {$(
+        #[allow(missing_docs)]
+        #[track_caller]
         fn $name $(<$($g: $bound),+>)? (&self $(, $arg: $ty)*) -> $output {
             TensorOps::$name(self $(, $arg)*)
         }
@@ -48,7 +57,7 @@ macro_rules! operands {
 /// Candle's methods and functions of a tensor under candle's names, which documents them.
 pub trait Methods: TensorOps {
     candle_methods! { methods }
-    candle_host_methods! { methods }
+    candle_host_methods! { host_methods }
     candle_functions! { functions }
     operands! { maximum minimum eq ne lt gt ge le }
 
@@ -89,6 +98,7 @@ pub trait Methods: TensorOps {
     ///
     /// # Errors
     /// Always while a forward is traced.
+    #[track_caller]
     fn randn<F: FloatDType, S: Into<Shape>>(
         mean: F,
         std: F,
@@ -100,6 +110,7 @@ pub trait Methods: TensorOps {
     ///
     /// # Errors
     /// Always while a forward is traced.
+    #[track_caller]
     fn rand<F: FloatDType, S: Into<Shape>>(
         low: F,
         high: F,
@@ -111,30 +122,35 @@ pub trait Methods: TensorOps {
     ///
     /// # Errors
     /// Always while a forward is traced.
+    #[track_caller]
     fn randn_like(&self, mean: f64, stdev: f64) -> Result<Self>;
 
     /// Random numbers of a range, as many as there are here.
     ///
     /// # Errors
     /// Always while a forward is traced.
+    #[track_caller]
     fn rand_like(&self, lo: f64, up: f64) -> Result<Self>;
 
     /// Runs an operation that is not candle's.
     ///
     /// # Errors
     /// Candle's own; always while a forward is traced.
+    #[track_caller]
     fn apply_op1_no_bwd<O: CustomOp1>(&self, op: &O) -> Result<Self>;
 
     /// Runs an operation that is not candle's.
     ///
     /// # Errors
     /// Candle's own; always while a forward is traced.
+    #[track_caller]
     fn apply_op2<O: CustomOp2 + Send + Sync + 'static>(&self, rhs: &Self, op: O) -> Result<Self>;
 
     /// Runs an operation that is not candle's.
     ///
     /// # Errors
     /// Candle's own; always while a forward is traced.
+    #[track_caller]
     fn apply_op3_no_bwd<O: CustomOp3>(&self, t2: &Self, t3: &Self, op: &O) -> Result<Self>;
 
     #[allow(missing_docs)]
@@ -214,12 +230,13 @@ impl Methods for Traced {
     }
 }
 
+#[track_caller]
 fn refused<R>(operation: &str, why: &str) -> Result<R> {
-    let error = Error::new(ErrorKind::UnsupportedOperation, why).in_operation(operation);
-    Err(to_candle(error, "while tracing"))
+    Err(traced::refused(operation, why))
 }
 
 /// A forward that draws numbers gives others in each run.
+#[track_caller]
 fn drawn(operation: &str) -> Result<()> {
     match SharedTape::is_tracing() {
         true => refused(operation, DRAWN),

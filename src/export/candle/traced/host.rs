@@ -1,5 +1,7 @@
 //! Methods that a traced tensor refuses: reading values, and changing in place.
 
+use std::panic::Location;
+
 use candle_core::shape::Dim;
 use candle_core::{Result, Tensor, WithDType};
 
@@ -9,6 +11,7 @@ use crate::export::candle::error::to_candle;
 
 macro_rules! values {
     ($($name:ident -> $output:ty;)*) => {$(
+        #[track_caller]
         pub(super) fn $name<S: WithDType>(&self) -> Result<$output> {
             match self.known() {
                 Some(tensor) => Tensor::$name(tensor),
@@ -23,11 +26,16 @@ macro_rules! values {
     )*};
 }
 
-fn refused(operation: &str, why: &str) -> candle_core::Error {
-    let error = Error::new(ErrorKind::UnsupportedOperation, why).in_operation(operation);
+/// What a forward does that cannot be exported, with the place in the source.
+#[track_caller]
+pub(in crate::export::candle) fn refused(operation: &str, why: &str) -> candle_core::Error {
+    let place = Location::caller();
+    let text = format!("{why} ({}:{})", place.file(), place.line());
+    let error = Error::new(ErrorKind::UnsupportedOperation, text).in_operation(operation);
     to_candle(error, "while tracing")
 }
 
+#[track_caller]
 fn in_place(operation: &str, instead: &str) -> Result<()> {
     let why = format!("changes a tensor in place, which an exported model cannot; use {instead}");
     Err(refused(operation, &why))
@@ -42,22 +50,27 @@ impl Traced {
         to_vec3 -> Vec<Vec<Vec<S>>>;
     }
 
+    #[track_caller]
     pub(super) fn zero_set(&self) -> Result<()> {
         in_place("zero_set", "zeros_like")
     }
 
+    #[track_caller]
     pub(super) fn one_set(&self) -> Result<()> {
         in_place("one_set", "ones_like")
     }
 
+    #[track_caller]
     pub(super) fn slice_set<A: Dim>(&self, _src: &Self, _dim: A, _offset: usize) -> Result<()> {
         in_place("slice_set", "slice_scatter")
     }
 
+    #[track_caller]
     pub(super) fn scatter_set<A: Dim>(&self, _: &Self, _: &Self, _dim: A) -> Result<()> {
         in_place("scatter_set", "scatter")
     }
 
+    #[track_caller]
     pub(super) fn scatter_add_set<A: Dim>(&self, _: &Self, _: &Self, _dim: A) -> Result<()> {
         in_place("scatter_add_set", "scatter_add")
     }

@@ -10,6 +10,8 @@ mod reductions;
 mod shapes;
 mod windows;
 
+pub(super) use host::refused;
+
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

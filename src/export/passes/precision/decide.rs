@@ -37,7 +37,7 @@ pub(super) struct Decision {
 }
 
 impl Decision {
-    fn low() -> Self {
+    pub(super) fn low() -> Self {
         Self { low: true, reason: None, need: None }
     }
 

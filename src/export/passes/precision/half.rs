@@ -8,7 +8,7 @@ use super::known::{Frame, Known};
 use super::narrow::{self, Fit};
 use super::operators;
 use super::report::Layer;
-use super::{Choice, types};
+use super::{Choice, quantize, types};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::graph::Graph;
 use crate::export::onnx::{self, Attribute, GraphProto, NodeProto, tensor_proto::DataType};
@@ -115,6 +115,11 @@ impl Writer<'_> {
         if !dtypes.iter().chain(&outputs).any(single) {
             for (name, dtype) in node.output.iter().zip(&outputs) {
                 self.learn(name, Known::of(name, *dtype));
+            }
+            let low = outputs.first() == Some(&Some(self.low)) && !self.choice.keeps(&node);
+            // A layer that the model has in half precision may have fewer bits still.
+            if low && self.choice.options.precision().is_quantized() && quantize::is_layer(&node) {
+                self.report(&node, &Decision::low());
             }
             self.top().nodes.push(node);
             return Ok(());

@@ -9,7 +9,7 @@ use crate::tensor::HostTensor;
 pub const SAMPLES_A_SECOND: usize = 16_000;
 /// Samples of one window, and from one window to the next.
 const WINDOW: usize = 400;
-const HOP: usize = 160;
+pub(super) const HOP: usize = 160;
 const BINS: usize = WINDOW / 2 + 1;
 
 /// The features that Whisper reads of sound, f32 `[bands, frames]`: one frame for each 160 samples. Sound has one channel of

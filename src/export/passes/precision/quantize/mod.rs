@@ -22,7 +22,7 @@ use numbers::{Grid, LEAST_SCALE, Matrix};
 use pairs::Dequantized;
 use smooth::Smooth;
 use weights::Weight;
-pub(super) use weights::read;
+pub(super) use weights::{is_layer, read};
 
 /// How products are quantized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

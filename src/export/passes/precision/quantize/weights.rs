@@ -83,7 +83,7 @@ pub(in super::super) fn read(graph: &Graph) -> BTreeMap<String, usize> {
 }
 
 /// Whether a node is a product whose second factor may be a weight.
-fn is_layer(node: &NodeProto) -> bool {
+pub(in super::super) fn is_layer(node: &NodeProto) -> bool {
     (node.is("MatMul") || node.is("Gemm")) && node.int("transA", 0) == 0
 }
 
