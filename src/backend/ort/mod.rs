@@ -203,7 +203,7 @@ fn committed(
     guards: &Guards,
     level: GraphOptimizationLevel,
 ) -> Result<Session> {
-    let limit = progress::limit();
+    let (limit, threads) = (progress::limit(), progress::threads());
     let mut values = Vec::new();
     for (name, weight) in weights {
         let value = tensors::kept(weight).map_err(|e| e.in_operation("build").on_tensor(name))?;
@@ -216,6 +216,11 @@ fn committed(
         let builder = Session::builder(&library.environment)?;
         // ONNX Runtime's own default. With level 3, 1.29 gives zeros for a product of half precision with 4-bit weights.
         let mut builder = builder.with_optimization_level(level)?;
+        if let Some(threads) = threads {
+            // Others compute beside it: threads that wait in a loop after a run would take their time.
+            builder = builder.with_intra_threads(threads)?;
+            builder = builder.with_config_entry("session.force_spinning_stop", "1")?;
+        }
         for (name, value) in values {
             builder = builder.with_external_initializer(name, value)?;
         }
