@@ -313,3 +313,33 @@ fn a_follower_is_told_each_step_and_may_stop_it() {
     let error = auto.run(&model, &options, &portable, &samples()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}");
 }
+
+/// Halves are compared in 32 bits with each result rounded: ONNX Runtime multiplies them one by one, and has no bfloat16.
+#[test]
+fn losses_of_16_bits_are_measured_soon() {
+    if !has_ort("losses of 16 bits") {
+        return;
+    }
+    let graph = GraphBuilder::for_target("model", Target::tensorrt());
+    let x = graph.input("x", DType::F32, [512usize, 512]).unwrap();
+    let weight = graph.constant("weight", numbers(&[512, 512], 0.1, 1));
+    graph.output("y", &x.matmul(&weight).unwrap().tanh().unwrap()).unwrap();
+    let model = graph.finish().unwrap();
+    let samples = [vec![numbers(&[512, 512], 1.0, 2)]];
+    let registry = || Registry::empty().with(Ort);
+    let both = [Precision::Fp16, Precision::Bf16];
+    let auto = Auto::new(0.1).candidates(both).metric(Metric::Relative);
+    let options = OptimizeOptions::new().registry(registry());
+    let (_, tried) = auto.run(&model, &options, &registry(), &samples).unwrap();
+    let [fp16, bf16] = [1, 2].map(|i: usize| tried[i].drop.expect("it was measured"));
+    // 11 and 8 bits of mantissa: what is lost differs by a factor of about 8.
+    assert!((1e-4..2e-3).contains(&fp16), "{tried:?}");
+    assert!((3.0..20.0).contains(&(bf16 / fp16)), "{tried:?}");
+    // The product itself on ONNX Runtime in half precision: as near to 32 bits as what was measured.
+    let half = model.with_precision(Target::tensorrt(), Precision::Fp16).unwrap();
+    let run = |model: &OnnxModel| registry().compile(|_| Ok(model.clone())).unwrap();
+    let [got, expected] = [&half, &model].map(|model| run(model).executable.run(&samples[0]));
+    let [got, expected] = [got, expected].map(|all| all.unwrap()[0].to_vec::<f32>().unwrap());
+    let apart = got.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+    assert!(f64::from(apart) < 4.0 * fp16 + 2e-3, "{apart} and {fp16}");
+}

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, OnceCell};
 
-use super::Metric;
+use super::{Metric, rounded};
 use crate::backend::Registry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::OnnxModel;
@@ -83,6 +83,7 @@ impl<'a> Bench<'a> {
     }
 
     fn results(&self, model: &OnnxModel) -> Result<Vec<Vec<HostTensor>>> {
+        let model = rounded::in_32_bits(model)?;
         let compiled = self.registry.compile(|_| Ok(model.clone()))?;
         let run = |batch: &[HostTensor]| match &self.limit {
             Some(limit) => compiled.executable.run_within(batch, limit),

@@ -8,6 +8,7 @@ mod clock;
 mod found;
 mod groups;
 mod metric;
+mod rounded;
 mod svg;
 mod tried;
 
