@@ -11,7 +11,7 @@ use accelerant::backend::{Backend, Executable, ort::Ort};
 use accelerant::cache::EngineCache;
 use accelerant::export::{GraphBuilder, OnnxModel, Target};
 use accelerant::precision::{
-    Auto, Calibration, Method, Precision, PrecisionOptions, Ranges, Tried,
+    Auto, Calibration, Method, Metric, Precision, PrecisionOptions, Ranges, Tried,
 };
 use accelerant::{
     BackendKind, DType, Engine, Error, ErrorKind, HostTensor, OptimizeOptions, Phase, Progress,
