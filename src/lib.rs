@@ -218,7 +218,9 @@ pub mod precision {
         Layer, Moments, Precision, PrecisionOptions, PrecisionReport, Range, Ranges,
     };
     pub use crate::runtime::calibration::{Calibration, Method};
-    pub use crate::runtime::sensitivity::{Auto, LayerDrop, Metric, Search, Sensitivity, Tried};
+    pub use crate::runtime::sensitivity::{
+        Auto, LayerDrop, Metric, Search, Sensitivity, TimedGroup, Tried,
+    };
 }
 
 /// CUDA memory in and out of a module, through [cudarc].

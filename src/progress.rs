@@ -42,6 +42,8 @@ pub enum Phase {
     Load,
     /// The backend compiles kernels and makes the first context.
     Kernels,
+    /// Precisions are tried: a step is a model that is timed or compared.
+    Search,
 }
 
 impl Phase {
@@ -58,6 +60,7 @@ impl Phase {
             Self::Store => "store",
             Self::Load => "load",
             Self::Kernels => "kernels",
+            Self::Search => "search",
         }
     }
 }
@@ -137,6 +140,7 @@ pub(crate) struct Recorder {
     callback: Option<Arc<ProgressCallback>>,
     limit: Option<TimeLimit>,
     memory: Option<u64>,
+    threads: Option<usize>,
     stopped: AtomicBool,
     record: Mutex<Record>,
 }
@@ -157,6 +161,14 @@ impl Recorder {
         memory: Option<u64>,
     ) -> Arc<Self> {
         Arc::new(Self { callback, limit, memory, ..Self::default() })
+    }
+
+    /// For work on a thread beside others that does the same: with the callback and the limits of `whole`, and so many
+    /// threads for what it makes.
+    pub(crate) fn sharing(whole: Option<&Self>, threads: usize) -> Arc<Self> {
+        let of = |whole: &Self| (whole.callback.clone(), whole.limit.clone(), whole.memory);
+        let (callback, limit, memory) = whole.map(of).unwrap_or_default();
+        Arc::new(Self { callback, limit, memory, threads: Some(threads), ..Self::default() })
     }
 
     /// Makes this the recorder of the thread while `work` goes on.
@@ -240,6 +252,12 @@ pub(crate) fn stopped() -> Error {
 #[cfg_attr(not(feature = "ort"), allow(dead_code))]
 pub(crate) fn limit() -> Option<TimeLimit> {
     current()?.limit.clone()
+}
+
+/// How many threads what is made may use, where others are made beside it.
+#[cfg_attr(not(feature = "ort"), allow(dead_code))]
+pub(crate) fn threads() -> Option<usize> {
+    current()?.threads
 }
 
 /// How many bytes the values of a run may take, as the caller of this thread's work says.

@@ -33,6 +33,9 @@ A form is plain, or parts of these joined by +:
     tokensN   the tokens padded to a multiple of N, from the first layer to the last
     padN      the rows of every linear layer padded to a multiple of N
     keepN     rows padded to a multiple of N once, and cut off for attention alone
+    square    a mask of queries by keys, as files of torch have it
+    guard     zeros for rows that see no key, behind attention, as files of torch have them
+    split     the root of the scale for query and for key, as files of torch have it
 
 Needs numpy, onnx, the Python package tensorrt-rtx, and torch for --check, which compares with fp64.
 """
@@ -205,6 +208,8 @@ class Network(Graph):
         return context
 
     def heads_attention(self, query, key, value, scale):
+        if "split" in self.form:
+            query, key = (self.op("Mul", part, np.sqrt(scale)) for part in (query, key))
         if "fused" in self.form:
             mask = [self.mask] if self.mask else []
             return self.op("Attention", query, key, value, *mask, scale=float(scale))
@@ -214,14 +219,16 @@ class Network(Graph):
             scores = self.op("MatMul", query, key)
         else:
             scores = self.op("MatMul", query, self.op("Transpose", key, perm=[0, 1, 3, 2]))
-        scores = self.op("Mul", scores, scale)
+        if "split" not in self.form:
+            scores = self.op("Mul", scores, scale)
         if self.mask:
             mask = self.op("Transpose", self.mask, perm=[1, 0, 2, 3]) if {"each", "all"} & self.form else self.mask
             scores = self.op("Add", scores, mask)
         scores = self.op("Softmax", scores, axis=-1)
         if "einsum" in self.form:
             return self.op("Einsum", scores, value, equation="bhst,bthd->bshd")
-        return self.op("MatMul", scores, value)
+        context = self.op("MatMul", scores, value)
+        return self.op("Where", self.hidden_rows, np.zeros(1, self.dtype), context) if self.hidden_rows else context
 
     def attention_output(self, context, layer):
         weight, bias = layer["out"]
@@ -348,7 +355,12 @@ class Network(Graph):
         return y
 
     def encoder(self, x, mask):
-        self.mask = mask
+        self.mask, self.hidden_rows = mask, None
+        if mask and "guard" in self.form:
+            seen = self.op("ReduceMax", mask, [3], keepdims=1)
+            self.hidden_rows = self.op("Equal", seen, np.full(1, -np.inf, self.dtype))
+        if mask and "square" in self.form:
+            self.mask = self.op("Expand", mask, [self.batch, 1, self.tokens, self.tokens])
         x, scale = self.kept(x), np.array((self.width // self.heads) ** -0.5, self.dtype)
         for layer in self.layers:
             y = self.norm(x, layer, "norm1") if self.norm_first else x
@@ -406,8 +418,8 @@ def known_forms(text):
     """The forms in a list; a misspelt part would be timed as plain."""
     for form in text.split(","):
         for part in form.split("+"):
-            if not re.fullmatch(r"plain|flat|batched|pair|wide|heads|einsum|fused|halves|turned|each|all|apart|two|(ffn|late|side|rows|chains|up|down|out|pad|keep|align|tokens)[1-9]\d*", part):
-                raise argparse.ArgumentTypeError(f"`{part}` in form `{form}` is none of plain, flat, batched, pair, wide, heads, einsum, fused, halves, turned, each, all, apart, two, sideN, lateN, rowsN, chainsN, upN, ffnN, downN, outN, alignN, tokensN, padN, keepN")
+            if not re.fullmatch(r"plain|flat|batched|pair|wide|heads|einsum|fused|halves|turned|each|all|apart|two|square|guard|split|(ffn|late|side|rows|chains|up|down|out|pad|keep|align|tokens)[1-9]\d*", part):
+                raise argparse.ArgumentTypeError(f"`{part}` in form `{form}` is none of plain, flat, batched, pair, wide, heads, einsum, fused, halves, turned, each, all, apart, two, square, guard, split, sideN, lateN, rowsN, chainsN, upN, ffnN, downN, outN, alignN, tokensN, padN, keepN")
     return text.split(",")
 
 

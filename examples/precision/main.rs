@@ -12,10 +12,11 @@ mod samples;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use accelerant::export::OnnxModel;
-use accelerant::precision::{Method, Precision, PrecisionOptions};
-use accelerant::{Dim, Registry};
+use accelerant::precision::{Auto, Method, Precision, PrecisionOptions};
+use accelerant::{Dim, Registry, TimeLimit};
 use clap::Parser;
 use serde_json::json;
 
@@ -39,6 +40,9 @@ pub(crate) struct Args {
     /// Integer inputs are below this, but for those whose name has `mask` in it, which are 1.
     #[arg(long, default_value_t = 1000)]
     tokens: u64,
+    /// The keys that masks of integers show, of each row; all otherwise.
+    #[arg(long)]
+    keys: Option<usize>,
     /// Calls of which the median is taken.
     #[arg(long, default_value_t = 300)]
     iterations: usize,
@@ -51,6 +55,12 @@ pub(crate) struct Args {
     /// How ranges are found: mse, entropy, min-max, or a percentile such as 0.9999.
     #[arg(long, default_value = "mse", value_parser = method)]
     method: Method,
+    /// Batches that ranges are measured on at the same time.
+    #[arg(long)]
+    at_once: Option<usize>,
+    /// Builds in the forms for compute capability 9.0, also where no GPU is.
+    #[arg(long)]
+    hopper: bool,
     /// Measures ranges with TensorRT-RTX rather than on the CPU.
     #[arg(long)]
     calibrate_on_gpu: bool,
@@ -63,6 +73,9 @@ pub(crate) struct Args {
     /// Has `Auto` choose the fastest precision whose results lose no more than this, as cosines count it.
     #[arg(long)]
     auto: Option<f64>,
+    /// Seconds after which `Auto` tries no more.
+    #[arg(long)]
+    auto_limit: Option<u64>,
     /// Writes the report of each precision to this folder.
     #[arg(long)]
     reports: Option<PathBuf>,
@@ -94,7 +107,7 @@ fn main() -> Result<()> {
 /// One model in all precisions.
 fn all(path: &Path, bench: &measure::Bench, args: &Args) -> Result<()> {
     let model = bound(OnnxModel::open(path)?, args)?;
-    let inputs = samples::inputs(&model, args.tokens, args.seed)?;
+    let inputs = samples::inputs(&model, args, args.seed)?;
     let expected = bench.expected(&model, &inputs)?;
     let ranged = |precision: &Precision| {
         !matches!(precision, Precision::Fp32 | Precision::Tf32 | Precision::Mixed)
@@ -105,7 +118,10 @@ fn all(path: &Path, bench: &measure::Bench, args: &Args) -> Result<()> {
     };
     let asked = args.precisions.iter().copied().filter(|p| *p != Precision::Fp32);
     if let Some(max_drop) = args.auto {
-        return bench.chosen(&model, &name(path), max_drop, ranges, inputs);
+        let auto = ranges.into_iter().fold(Auto::new(max_drop), Auto::ranges);
+        let limit = args.auto_limit.map(|seconds| TimeLimit::of(Duration::from_secs(seconds)));
+        let auto = limit.iter().fold(auto, Auto::time_limit);
+        return bench.chosen(&model, &name(path), &auto, inputs);
     }
     let mut expected = expected;
     for precision in std::iter::once(Precision::Fp32).chain(asked) {

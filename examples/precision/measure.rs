@@ -1,5 +1,6 @@
 //! One model in one precision: what it came to, and where a GPU is, how long a call takes.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -7,8 +8,10 @@ use accelerant::backend::Backend;
 use accelerant::backend::tensorrt::{TensorRt, TensorRtOptions};
 use accelerant::cache::EngineCache;
 use accelerant::export::OnnxModel;
-use accelerant::precision::{Auto, Precision, PrecisionOptions, PrecisionReport, Ranges};
-use accelerant::{BackendKind, HostTensor, InferenceModule, OptimizeOptions, Registry};
+use accelerant::precision::{Auto, Precision, PrecisionOptions, PrecisionReport};
+use accelerant::{
+    BackendKind, HostTensor, InferenceModule, OptimizeOptions, Phase, Progress, Registry,
+};
 use serde_json::{Value, json};
 
 use crate::difference::difference;
@@ -27,6 +30,7 @@ impl Bench {
     /// TensorRT-RTX, where it has a GPU; else it only builds.
     pub(crate) fn new(args: &Args) -> Self {
         let options = TensorRtOptions::default().device(args.device).cuda_graph(true);
+        let options = if args.hopper { options.hopper_forms(true) } else { options };
         let backend = TensorRt::rtx().with_options(options);
         let probed = backend.probe();
         if let Err(reason) = &probed {
@@ -76,23 +80,29 @@ impl Bench {
         Ok(line)
     }
 
-    /// What `Auto` takes, with all that it tried.
+    /// What `Auto` takes, with all that it tried. Each step goes to stderr.
     pub(crate) fn chosen(
         &self,
         model: &OnnxModel,
         model_name: &str,
-        max_drop: f64,
-        ranges: Option<Ranges>,
+        auto: &Auto,
         inputs: Vec<HostTensor>,
     ) -> Result<()> {
+        let start = Instant::now();
+        let told = move |event: Progress<'_>| {
+            if let Progress::Step { phase: Phase::Search, part, .. } = event {
+                eprintln!("{:6.1} s: {part}", start.elapsed().as_secs_f64());
+            }
+            ControlFlow::Continue(())
+        };
         let registry = Registry::empty().with(self.backend.clone());
         let options = OptimizeOptions::new().registry(registry).cache(EngineCache::off());
-        let auto = ranges.into_iter().fold(Auto::new(max_drop), Auto::ranges);
-        let start = Instant::now();
-        let (chosen, tried) = auto.run(model, &options, &portable(), &[inputs])?;
+        let (chosen, tried) = auto.run(model, &options.progress(told), &portable(), &[inputs])?;
+        for tried in &tried {
+            eprintln!("{tried}");
+        }
         let line = json!({
             "model": model_name,
-            "max_drop": max_drop,
             "chosen": chosen.precision().name(),
             "tried": tried,
             "seconds": start.elapsed().as_secs_f64(),

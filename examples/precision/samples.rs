@@ -30,7 +30,8 @@ impl Random {
 }
 
 /// Inputs of a model: waves and noise where an input is of pictures, else numbers of -1..1, and integers below a number.
-pub(crate) fn inputs(model: &OnnxModel, tokens: u64, seed: u64) -> Result<Vec<HostTensor>> {
+pub(crate) fn inputs(model: &OnnxModel, args: &Args, seed: u64) -> Result<Vec<HostTensor>> {
+    let tokens = args.tokens;
     let mut random = Random(seed);
     let mut inputs = Vec::new();
     for spec in &model.signature().inputs {
@@ -38,6 +39,11 @@ pub(crate) fn inputs(model: &OnnxModel, tokens: u64, seed: u64) -> Result<Vec<Ho
         let whole = spec.name.contains("mask") || spec.name == "x1" && spec.dtype.is_int();
         let mut integer = || if whole { 1 } else { random.next() % tokens.max(1) };
         inputs.push(match spec.dtype {
+            DType::I64 if whole && !shape.is_empty() => {
+                let last = shape.len() - 1;
+                let seen = |at: usize| args.keys.is_none_or(|keys| at < keys);
+                ArrayD::from_shape_fn(shape, |at| i64::from(seen(at[last]))).into()
+            }
             DType::I64 => ArrayD::from_shape_simple_fn(shape, || integer() as i64).into(),
             DType::I32 => ArrayD::from_shape_simple_fn(shape, || integer() as i32).into(),
             DType::Bool => ArrayD::from_elem(shape, true).into(),
@@ -96,7 +102,7 @@ pub(crate) fn ranges(path: &Path, model: &OnnxModel, args: &Args) -> Result<Opti
     let first =
         model.signature().inputs.first().and_then(|spec| spec.shape.dims().first()?.fixed());
     let count = args.calibrate.div_ceil(first.unwrap_or(1).max(1)) as u64;
-    let batch = |i| inputs(model, args.tokens, args.seed + 1000 + i);
+    let batch = |i| inputs(model, args, args.seed + 1000 + i);
     let batches = (0..count).map(batch).collect::<Result<Vec<_>>>()?;
     let compiled = registry.compile(|target| model.for_target(target))?;
     let start = Instant::now();
@@ -108,6 +114,7 @@ pub(crate) fn ranges(path: &Path, model: &OnnxModel, args: &Args) -> Result<Opti
     drop(compiled);
     let start = Instant::now();
     let calibration = Calibration::new(args.method).least_samples(1);
+    let calibration = args.at_once.into_iter().fold(calibration, Calibration::batches_at_once);
     let ranges = calibration.run(model, &registry, batches)?;
     let line = json!({
         "model": name(path),

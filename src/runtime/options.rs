@@ -235,6 +235,12 @@ impl OptimizeOptions {
         self
     }
 
+    /// The same for models that are only tried: what a caller wants as a file is not of them.
+    pub(crate) fn without_files(mut self) -> Self {
+        (self.onnx_path, self.engine_path, self.keep_source) = (None, None, false);
+        self
+    }
+
     pub(crate) fn engine_cache(&self) -> &EngineCache {
         &self.cache
     }

@@ -49,6 +49,49 @@ fn both_portable_backends_measure_the_same() {
     }
 }
 
+/// However many batches run at the same time, and however the samples are divided into batches.
+#[test]
+fn batches_at_once_measure_what_one_after_the_other_does() {
+    let model = model();
+    let one = vec![numbers(&[60, 32], 1.0, 3)];
+    let rows = one[0].to_array::<f32>().unwrap();
+    let parts = |rows_of_each: usize| -> Vec<Vec<HostTensor>> {
+        let each = rows.axis_chunks_iter(ndarray::Axis(0), rows_of_each);
+        each.map(|part| vec![HostTensor::from(part.to_owned())]).collect()
+    };
+    for method in [Method::MinMax, Method::Mse, Method::Entropy, Method::Percentile(0.99)] {
+        let calibration = |count| Calibration::new(method).batches_at_once(count);
+        let tract = Registry::empty().with(Tract);
+        let whole = calibration(1).run(&model, &tract, vec![one.clone()]).unwrap();
+        for (count, batches) in [(1, parts(7)), (3, parts(7)), (4, parts(20)), (8, parts(60))] {
+            let found = calibration(count).run(&model, &tract, batches).unwrap();
+            assert_eq!((found.samples(), found.iter().count()), (60, whole.iter().count()));
+            for ((name, a), (_, b)) in found.iter().zip(whole.iter()) {
+                let near = |a: f32, b: f32, part: f32| (a - b).abs() <= part * b.abs();
+                let ends = near(a.min, b.min, 1e-5) && near(a.max, b.max, 1e-5);
+                let rest = near(a.limit, b.limit, 0.01) && near(a.deviation, b.deviation, 1e-3);
+                assert!(ends && rest, "{method} {name}: {a:?} and {b:?}");
+            }
+        }
+    }
+    let none = Calibration::new(Method::Mse).batches_at_once(0);
+    let error = none.run(&model, &Registry::empty().with(Tract), batches(&[8])).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+    // The first of several that are wrong is told, whichever worker has it.
+    let mut bad = batches(&[8, 8, 8, 8, 8]);
+    for place in [4, 2] {
+        let mut values = vec![0.5f32; 256];
+        values[place] = f32::NAN;
+        bad[place] = vec![HostTensor::from_vec([8, 32], values).unwrap()];
+    }
+    for count in [1, 2, 4] {
+        let calibration = Calibration::new(Method::Mse).batches_at_once(count);
+        let run = calibration.run(&model, &Registry::empty().with(Tract), bad.clone());
+        let error = run.unwrap_err().to_string();
+        assert!(error.contains("NaN") && error.contains("item 2"), "{count}: {error}");
+    }
+}
+
 #[test]
 fn ranges_are_saved_and_read() {
     let calibration = Calibration::new(Method::Entropy);
@@ -86,6 +129,13 @@ fn samples_that_are_wrong_are_named() {
     let minmax = Method::MinMax;
     refused(vec![], minmax, InvalidArgument, &["calibrate", "no samples"]);
     refused(batches(&[3, 4]), minmax, InvalidArgument, &["7 samples"]);
+    // Before anything is built: no backend is asked.
+    let none = Registry::empty();
+    let error = Calibration::new(minmax).run(&model(), &none, batches(&[3, 4])).unwrap_err();
+    assert!(error.to_string().contains("7 samples"), "{error}");
+    let many = Calibration::new(minmax).least_samples(100);
+    let error = many.run(&model(), &none, batches(&[30, 30])).unwrap_err();
+    assert!(error.to_string().contains("60 samples are too few; 100"), "{error}");
     let narrow = || vec![numbers(&[8, 31], 1.0, 1)];
     refused(vec![narrow()], minmax, ErrorKind::ShapeMismatch, &["`x`", "axis 1", "31"]);
     let mut later = batches(&[8, 8]);

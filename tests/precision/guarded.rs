@@ -2,7 +2,7 @@
 
 use accelerant::export::{GraphBuilder, OnnxModel, Target, Value};
 use accelerant::precision::Precision;
-use accelerant::{DType, HostTensor};
+use accelerant::{DType, Dim, HostTensor};
 
 use crate::common::to_f64;
 use crate::plan::Plan;
@@ -69,6 +69,61 @@ fn rows_without_a_key_are_zeros_and_attention_is_one_kernel() {
                 let hidden = |i: usize| i / 1024 == 1 && i / 32 % 16 >= 9;
                 let mut all = rows.iter().enumerate().filter(|(i, _)| hidden(*i));
                 assert!(all.all(|(_, value)| *value == 0.0), "{name}");
+            }
+        }
+    }
+}
+
+/// Attention with its output layer, a residual and a norm, as torch writes a BERT; one text or two.
+fn block(texts: usize, rows: usize) -> OnnxModel {
+    let graph = GraphBuilder::for_target("model", Target::onnx_runtime());
+    let x = graph.input("x", DType::F32, [texts, rows, 64]).unwrap();
+    let seen = graph.input("seen", DType::Bool, [texts, 1, rows, rows]).unwrap();
+    let sizes =
+        |sizes: &[usize]| -> Vec<_> { sizes.iter().map(|s| Some(Dim::Fixed(*s))).collect() };
+    let heads = x.reshape(&sizes(&[texts, rows, 2, 32])).unwrap().transpose(&[0, 2, 1, 3]).unwrap();
+    let scores = heads.matmul(&heads.transpose(&[0, 1, 3, 2]).unwrap()).unwrap();
+    let (zero, hidden) = (x.scalar_like(0.0).unwrap(), x.scalar_like(f64::NEG_INFINITY).unwrap());
+    let weights = scores.add(&chosen(&seen, &zero, &hidden, &graph)).unwrap().softmax(-1).unwrap();
+    let none = graph.node("IsNaN").input(&weights).build().unwrap();
+    let weights = chosen(&none, &zero, &weights, &graph);
+    let context = weights.matmul(&heads).unwrap().transpose(&[0, 2, 1, 3]).unwrap();
+    let flat = context.reshape(&sizes(&[texts, rows, 64])).unwrap();
+    let weight = graph.constant("weight", numbers(&[64, 64], 0.2, 3));
+    let bias = graph.constant("bias", numbers(&[64], 0.5, 4));
+    let y = flat.matmul(&weight).unwrap().add(&bias).unwrap().add(&x).unwrap();
+    graph.output("y", &y.tanh().unwrap()).unwrap();
+    graph.finish().unwrap()
+}
+
+/// The guard is where TensorRT computes it with the residual: no kernel stands between attention and the product.
+#[test]
+fn the_guard_is_behind_the_layer_after_attention() {
+    for (texts, rows, late) in [(2, 16, true), (1, 64, true), (1, 50, false)] {
+        let plain = block(texts, rows);
+        let seen = (0..texts * rows * rows).map(|i| {
+            let (text, row, key) = (i / (rows * rows), i / rows % rows, i % rows);
+            text + 1 < texts || key < 9 && row < 9
+        });
+        let seen = HostTensor::from_vec([texts, 1, rows, rows], seen.collect::<Vec<_>>()).unwrap();
+        let inputs = [numbers(&[texts, rows, 64], 1.0, 40), seen];
+        for precision in [Precision::Fp32, Precision::Mixed, Precision::Fp16] {
+            let name = format!("{texts} x {rows} in {precision}");
+            let model = plain.with_precision(Target::tensorrt(), precision).unwrap();
+            let plan = Plan::of(&name, &model);
+            if precision != Precision::Fp32 {
+                assert_eq!(plan.attentions(), 1, "{name}");
+            }
+            if precision == Precision::Fp16 {
+                let alone = plan.kernels.iter().map(|kernel| kernel.name.as_str());
+                let parts = |name: &&str| ["Sele", "Tran"].iter().all(|part| name.contains(part));
+                let alone = alone.filter(|name| parts(name) && !name.contains("Add"));
+                assert_eq!(alone.count() == 0, late, "{name}: {:?}", plan.kernels);
+            }
+            if has_ort(&name) {
+                let expected = &run(&name, &plain, &inputs)[0];
+                let got = &run(&name, &model, &inputs)[0];
+                near(&name, got, expected, 5e-3);
             }
         }
     }

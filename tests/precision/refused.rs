@@ -40,6 +40,8 @@ fn what_cannot_be_obeyed_is_refused() {
     for strength in [-0.1, 1.1, f32::NAN] {
         refused(half().smooth(strength), rtx, ErrorKind::InvalidArgument, "from 0 to 1");
     }
+    let none = half().least_signal_to_noise(f32::NAN);
+    refused(none, rtx, ErrorKind::InvalidArgument, "NaN decibels");
     let older = rtx.for_compute_capability(Some(86));
     refused(Precision::Fp8.into(), older, ErrorKind::Device, "8.6");
     let oldest = rtx.for_compute_capability(Some(75));

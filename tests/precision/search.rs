@@ -107,6 +107,15 @@ fn a_precision_is_chosen_by_what_it_loses() {
     let (chosen, tried) = auto(0.0).run(&model(), &options, &ort(), &batches()).unwrap();
     assert_eq!(chosen.precision(), Precision::Fp32, "{tried:?}");
     assert!(tried[0].chosen && tried[2].error.is_some() && tried[3].error.is_some(), "{tried:?}");
+    // What is wrong with the metric or the samples is an error of the whole, before anything is tried.
+    let none = auto(0.1).metric(Metric::own(|_, _| Ok(f64::NAN)));
+    let error = none.run(&model(), &options, &ort(), &batches()).unwrap_err();
+    assert!(error.to_string().contains("NaN"), "{error}");
+    let mut values = numbers(&[16, 128], 1.0, 9).to_vec::<f32>().unwrap();
+    values[5] = f32::NAN;
+    let bad = vec![batches().remove(0), vec![HostTensor::from_vec([16, 128], values).unwrap()]];
+    let error = auto(0.1).run(&model(), &options, &ort(), &bad).unwrap_err();
+    assert!(error.to_string().contains("NaN") && error.to_string().contains("item 1"), "{error}");
     let error = auto(-1.0).run(&model(), &options, &ort(), &batches()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
     assert!(auto(0.1).run(&model(), &options, &ort(), &[]).is_err());
@@ -132,7 +141,10 @@ fn what_cannot_be_searched_is_refused() {
     refused(Search::new(int4().in_half(["nothing"]), 0.1), &batches(), "`nothing`");
     let metric = |metric| Search::new(int4(), 0.1).metric(metric);
     refused(metric(Metric::own(|_, _| Ok(f64::NAN))), &batches(), "NaN");
-    refused(metric(Metric::own(|_, _| Ok(1.0))), &batches(), "half precision alone");
+    refused(metric(Metric::own(|_, _| Ok(1.0))), &batches(), "results that are the same");
+    let any =
+        |got: &[HostTensor], expected: &[HostTensor]| Ok(f64::from(u8::from(got != expected)));
+    refused(metric(Metric::own(any)), &batches(), "half precision alone");
     let fails = |_: &[HostTensor], _: &[HostTensor]| {
         Err(Error::new(ErrorKind::InvalidArgument, "no labels were given"))
     };

@@ -133,7 +133,7 @@ struct Parts {
 }
 
 fn committed(library: &'static Library, parts: Parts, guards: &Guards) -> Result<Session> {
-    let limit = progress::limit();
+    let (limit, threads) = (progress::limit(), progress::threads());
     let Parts { bytes, weights, level, most } = parts;
     // Of the session that is being made, once it is.
     let cancel: Arc<OnceLock<Cancel>> = Arc::default();
@@ -142,6 +142,11 @@ fn committed(library: &'static Library, parts: Parts, guards: &Guards) -> Result
         let builder = Session::builder(&library.environment)?;
         // ONNX Runtime's own default. With level 3, 1.29 gives zeros for a product of half precision with 4-bit weights.
         let mut builder = builder.with_optimization_level(level)?;
+        if let Some(threads) = threads {
+            // Others compute beside it: threads that wait in a loop after a run would take their time.
+            builder = builder.with_intra_threads(threads)?;
+            builder = builder.with_config_entry("session.force_spinning_stop", "1")?;
+        }
         if let Some(weights) = &weights {
             memory::take_weights_from(&mut builder, weights)?;
         }

@@ -8,6 +8,7 @@ use std::{
 
 use super::infer::{self, View};
 use super::{Graph, GraphBuilder, Value, Weights, captured};
+use crate::export::model::name_nodes_apart;
 use crate::export::onnx::{self, Attribute, GraphProto, ModelProto, NodeProto, TensorProto};
 use crate::export::{OnnxModel, Target};
 use crate::spec::{DType, Dim, Shape, Signature, Symbol, TensorSpec};
@@ -238,6 +239,8 @@ impl Graph {
         });
         graph.initializer.extend(weights);
         graph.node = self.nodes;
+        // A pass may have written two nodes for one.
+        name_nodes_apart(graph);
         if graph.input.is_empty() {
             graph.input = self.inputs.iter().map(onnx::spec_to_proto).collect();
         }

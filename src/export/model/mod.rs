@@ -32,6 +32,7 @@ pub(crate) use inputs::{KnownInput, KnownInputs, KnownSize};
 pub(crate) use memory::MemoryBound;
 #[cfg(feature = "tract")]
 pub(crate) use memory::too_much;
+pub(in crate::export) use normalize::order::name_nodes_apart;
 #[cfg(feature = "ort")]
 pub(crate) use write::WEIGHTS_FILE;
 

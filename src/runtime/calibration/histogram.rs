@@ -1,4 +1,5 @@
 //! Magnitudes that were seen, counted in bins whose width doubles when a larger one comes. Its size does not grow.
+//! Widths are powers of two, so that histograms of several threads go together exactly.
 
 /// Bins of magnitudes.
 pub(super) const BINS: usize = 2048;
@@ -45,32 +46,60 @@ impl Histogram {
     pub(super) fn add(&mut self, values: &[f32]) -> Result<(), String> {
         let most = if self.looked_at < MANY { COUNTED } else { COUNTED_LATER };
         let step = values.len().div_ceil(most).max(1);
-        let mut largest = 0f32;
+        // A block is counted while it is near: a later walk over a large tensor would fetch each element anew.
+        let mut next = 0;
         for block in values.chunks(BLOCK) {
-            largest = match self.finite(block) {
-                Some(own) => largest.max(own),
-                None => largest.max(self.each(block)?),
+            let largest = match self.finite(block) {
+                Some(largest) => largest,
+                None => self.each(block)?,
             };
+            if !self.bins.is_empty() {
+                next = self.bin(block, largest, step, next);
+            }
         }
         self.looked_at += values.len().div_ceil(step) as u64;
-        if self.bins.is_empty() || largest == 0.0 {
-            if let Some(zeros) = self.bins.first_mut() {
-                *zeros += (values.len().div_ceil(step) * step) as u64;
-            }
-            return Ok(());
-        }
-        if self.width == 0.0 {
-            self.width = (largest / BINS as f32).max(f32::MIN_POSITIVE);
+        Ok(())
+    }
+
+    /// Counts each so many-th element of a block, from `next` on, each for all between. The next one of the block after
+    /// comes back.
+    fn bin(&mut self, block: &[f32], largest: f32, step: usize, mut next: usize) -> usize {
+        if self.width == 0.0 && largest > 0.0 {
+            self.width = power_of_two(largest / BINS as f32);
         }
         while largest > self.width * BINS as f32 {
             self.widen();
         }
-        let bins_of_one = self.width.recip();
-        for value in values.iter().step_by(step).filter(|value| value.is_finite()) {
-            let bin = (value.abs() * bins_of_one) as usize;
-            self.bins[bin.min(BINS - 1)] += step as u64;
+        let bins_of_one = if self.width > 0.0 { self.width.recip() } else { 0.0 };
+        while let Some(value) = block.get(next) {
+            if value.is_finite() {
+                let bin = (value.abs() * bins_of_one) as usize;
+                self.bins[bin.min(BINS - 1)] += step as u64;
+            }
+            next += step;
         }
-        Ok(())
+        next - block.len()
+    }
+
+    /// Adds what another one has seen.
+    pub(super) fn merge(&mut self, mut other: Self) {
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+        self.count += other.count;
+        self.sum += other.sum;
+        self.squares += other.squares;
+        self.looked_at += other.looked_at;
+        // Zeros alone have no width yet, and are in the first bin of any.
+        if self.width == 0.0 {
+            self.width = other.width;
+        }
+        while other.width > self.width {
+            self.widen();
+        }
+        while other.width > 0.0 && other.width < self.width {
+            other.widen();
+        }
+        self.bins.iter_mut().zip(&other.bins).for_each(|(own, more)| *own += more);
     }
 
     /// Adds at most a block of elements, in lanes that do not wait for each other, if all of them are finite. The largest
@@ -184,9 +213,46 @@ impl Histogram {
     }
 }
 
+/// The power of two that is at least so large, of the normal numbers.
+fn power_of_two(number: f32) -> f32 {
+    const MANTISSA: u32 = (1 << 23) - 1;
+    let above = f32::from_bits((number.to_bits() + MANTISSA) & !MANTISSA);
+    above.max(f32::MIN_POSITIVE)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn histograms_of_several_threads_go_together() {
+        let parts: [Vec<f32>; 4] = [
+            vec![0.0; 100],
+            (0..3000).map(|i| i as f32 / 3000.0).collect(),
+            (0..5000).map(|i| -(i as f32) * 0.37).collect(),
+            vec![1e-3; 10],
+        ];
+        let mut whole = Histogram::new(true);
+        parts.iter().for_each(|part| whole.add(part).unwrap());
+        for order in [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]] {
+            let mut merged = Histogram::new(true);
+            for part in order {
+                let mut own = Histogram::new(true);
+                own.add(&parts[part]).unwrap();
+                merged.merge(own);
+            }
+            assert_eq!(merged.counts(), whole.counts());
+            assert_eq!((merged.ends(), merged.looked_at), (whole.ends(), whole.looked_at));
+            let near = |a: f32, b: f32| (a - b).abs() <= 1e-5 * b.abs();
+            let [a, b] = [merged.moments(), whole.moments()];
+            assert!(near(a[0], b[0]) && near(a[1], b[1]), "{a:?} and {b:?}");
+        }
+        for number in [1e-40, 1e-20, 0.3, 0.5, 1.0, 3.0, 1e30] {
+            let power = power_of_two(number);
+            assert!(power >= number && (power / 2.0 < number || power == f32::MIN_POSITIVE));
+            assert_eq!(power.to_bits() & ((1 << 23) - 1), 0, "{number}");
+        }
+    }
 
     #[test]
     fn what_is_counted_stays_where_it_was_when_bins_widen() {

@@ -4,25 +4,27 @@
 
 mod histogram;
 mod moments;
+mod seen;
 mod threshold;
-
-use std::collections::BTreeMap;
-use std::num::NonZero;
-use std::sync::{Mutex, PoisonError};
+mod workers;
 
 use crate::backend::Registry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::OnnxModel;
 use crate::export::precision::{Range, Ranges};
-use crate::spec::{DType, Signature, TensorSpec};
+use crate::spec::{DType, Signature};
 use crate::tensor::HostTensor;
 use histogram::Histogram;
 pub use threshold::Method;
+use workers::Workers;
 
 const CALIBRATE: &str = "calibrate";
 
 /// Fewer samples say nothing of what comes.
 const LEAST_SAMPLES: usize = 8;
+
+/// Samples that are kept to find out whether there are enough.
+const LOOKED_AHEAD: usize = 64;
 
 /// Measures the ranges of a model's values.
 ///
@@ -42,12 +44,21 @@ const LEAST_SAMPLES: usize = 8;
 pub struct Calibration {
     method: Method,
     least: usize,
+    at_once: Option<usize>,
 }
 
 impl Calibration {
     /// Finds limits by a method, on eight samples or more.
     pub const fn new(method: Method) -> Self {
-        Self { method, least: LEAST_SAMPLES }
+        Self { method, least: LEAST_SAMPLES, at_once: None }
+    }
+
+    /// Runs so many batches at the same time, each in a copy of the model with its part of the processors. A copy takes
+    /// the memory of all values of a batch. Otherwise, there is one for each four processors, and at most four.
+    #[must_use]
+    pub const fn batches_at_once(mut self, count: usize) -> Self {
+        self.at_once = Some(count);
+        self
     }
 
     /// Sets the least number of samples. Samples are counted along axis 0 of the first input.
@@ -65,7 +76,7 @@ impl Calibration {
     /// TensorRT.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] for a method that makes no sense, for too few samples, for NaN and for samples that
+    /// [`ErrorKind::InvalidArgument`] for a method that makes no sense, for no batches at once, for too few samples, for NaN and for samples that
     /// are all the same, with the tensor and the batch; errors about the inputs, before anything is built; and the errors
     /// of [`Registry::compile`].
     pub fn run(
@@ -84,29 +95,41 @@ impl Calibration {
         batches: impl IntoIterator<Item = Vec<HostTensor>>,
     ) -> Result<Ranges> {
         self.method.check()?;
+        if self.at_once == Some(0) {
+            let text = "no batch at once is none at all: it is 1 or more";
+            return Err(Error::new(ErrorKind::InvalidArgument, text));
+        }
         let signature = model.signature();
         let mut batches = batches.into_iter().enumerate().peekable();
         let Some((_, first)) = batches.peek() else {
             return Err(Error::new(ErrorKind::InvalidArgument, "there are no samples"));
         };
         check(signature, first)?;
+        // Too few are told before anything is built.
+        let mut ready = Vec::new();
+        let mut counted_ready = 0;
+        while counted_ready < self.least.min(LOOKED_AHEAD) {
+            let Some((place, batch)) = batches.next() else { break };
+            check(signature, &batch).map_err(|e| e.at_item(place))?;
+            counted_ready += counted(&batch);
+            ready.push((place, batch));
+        }
+        if batches.peek().is_none() {
+            enough(counted_ready, self.least)?;
+        }
+        let batches = ready.into_iter().chain(batches);
         let observed = model.observed(|_| true)?;
-        let compiled = registry.compile(|_| Ok(observed.clone()))?;
-        let outputs = compiled.executable.signature().outputs.clone();
-        let mut seen = Seen::new(self.method);
+        let mut workers = Workers::new(self.method, registry, &observed, signature);
+        if let Some(count) = self.at_once {
+            workers.count = count;
+        }
         let mut samples = 0;
-        for (place, batch) in batches {
+        let checked = batches.map(|(place, batch)| {
             check(signature, &batch).map_err(|e| e.at_item(place))?;
             samples += counted(&batch);
-            // What is wrong with the samples themselves is told first.
-            seen.add_inputs(&signature.inputs, &batch).map_err(|e| e.at_item(place))?;
-            let look = &mut |values: &[Option<&[f32]>]| {
-                let each = outputs.iter().zip(values);
-                let floats = each.filter_map(|(spec, values)| Some((&*spec.name, (*values)?)));
-                seen.add(&floats.collect())
-            };
-            compiled.executable.look(&batch, look).map_err(|e| e.at_item(place))?;
-        }
+            Ok(batch)
+        });
+        let seen = workers.run(checked)?;
         enough(samples, self.least)?;
         let mut inputs = signature.inputs.iter().filter(|spec| spec.dtype == DType::F32).peekable();
         let constant = |name: &str| seen.histograms.get(name).is_none_or(Histogram::is_constant);
@@ -124,60 +147,6 @@ impl Calibration {
         let [min, max] = histogram.ends();
         let [mean, deviation] = histogram.moments();
         Range::new(min, max, mean, deviation, self.method.limit(histogram))
-    }
-}
-
-/// What was seen of all values.
-struct Seen {
-    method: Method,
-    histograms: BTreeMap<String, Histogram>,
-}
-
-impl Seen {
-    const fn new(method: Method) -> Self {
-        Self { method, histograms: BTreeMap::new() }
-    }
-
-    /// Adds the inputs of one batch.
-    fn add_inputs(&mut self, specs: &[TensorSpec], tensors: &[HostTensor]) -> Result<()> {
-        let floats = specs.iter().zip(tensors).filter(|(spec, _)| spec.dtype == DType::F32);
-        let views = floats.map(|(spec, tensor)| Ok((&*spec.name, tensor.view::<f32>()?)));
-        let views = views.collect::<Result<Vec<_>>>()?;
-        let values = views.iter().filter_map(|(name, view)| Some((*name, view.as_slice()?)));
-        self.add(&values.collect())
-    }
-
-    /// Adds the values of one batch, on all processors.
-    fn add(&mut self, tensors: &BTreeMap<&str, &[f32]>) -> Result<()> {
-        for name in tensors.keys().copied() {
-            if !self.histograms.contains_key(name) {
-                let new = Histogram::new(self.method.wants_counts());
-                self.histograms.insert(name.to_owned(), new);
-            }
-        }
-        let mut work = Vec::new();
-        for (name, histogram) in &mut self.histograms {
-            if let Some(values) = tensors.get(name.as_str()).copied() {
-                work.push((name.as_str(), values, histogram));
-            }
-        }
-        let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
-        let threads = threads.min(work.len());
-        let left = Mutex::new(work.into_iter());
-        let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
-        let worker = || -> Result<()> {
-            while let Some((name, values, histogram)) = next() {
-                let wrong = |text| Error::new(ErrorKind::InvalidArgument, text).on_tensor(name);
-                histogram.add(values).map_err(wrong)?;
-            }
-            Ok(())
-        };
-        std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
-            workers.into_iter().try_for_each(|worker| {
-                worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            })
-        })
     }
 }
 

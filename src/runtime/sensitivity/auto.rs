@@ -1,36 +1,44 @@
-//! The precision that pays: each is measured against what may be lost, and where a GPU is, against the clock.
+//! The precision that pays: each is timed where a GPU is, and what is faster is measured against what may be lost.
+//!
+//! The number of builds does not grow with the model: layers of the same sizes are one measurement of time, and layers
+//! that follow each other are one measurement of what is lost.
 
-use serde::{Deserialize, Serialize};
-
-use super::super::{InferenceModule, OptimizeOptions};
-use super::{Metric, SEARCH, Search};
+use super::bench::Bench;
+use super::clock::Clock;
+use super::tried::{TimedGroup, Tried};
+use super::{Metric, SEARCH, Search, groups, quantized};
 use crate::backend::{BackendKind, Registry};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::precision::{Precision, PrecisionOptions, Ranges};
 use crate::export::{OnnxModel, Target};
+use crate::limit::TimeLimit;
+use crate::progress::{Phase, step};
+use crate::runtime::OptimizeOptions;
 use crate::tensor::HostTensor;
 
 /// A precision is kept only where it takes at most this part of the time of the best one before.
 const WORTH: f64 = 0.98;
-#[cfg(feature = "cuda")]
-const WARM_UP: usize = 20;
-#[cfg(feature = "cuda")]
-const RUNS: usize = 100;
+/// Groups of layers that are timed by themselves for a precision.
+const MOST_GROUPS: usize = 4;
+/// Parts of a model that are compared by themselves for a precision.
+const MOST_PARTS: usize = 16;
 
 /// Chooses a precision.
 ///
 /// ```no_run
+/// use std::time::Duration;
 /// use accelerant::export::OnnxModel;
 /// use accelerant::precision::{Auto, Calibration, Method};
-/// use accelerant::{HostTensor, InferenceModule, OptimizeOptions, Registry};
+/// use accelerant::{HostTensor, InferenceModule, OptimizeOptions, Registry, TimeLimit};
 ///
 /// # fn batches() -> Vec<Vec<HostTensor>> { Vec::new() }
 /// let model = OnnxModel::open("model.onnx")?;
 /// let options = OptimizeOptions::new();
 /// let ranges = Calibration::new(Method::Mse).run(&model, &Registry::default(), batches())?;
-/// let auto = Auto::new(0.01).ranges(ranges);
+/// let limit = TimeLimit::of(Duration::from_secs(120));
+/// let auto = Auto::new(0.01).ranges(ranges).time_limit(&limit);
 /// let (chosen, tried) = auto.run(&model, &options, &Registry::default(), &batches())?;
-/// tried.iter().for_each(|tried| println!("{tried:?}"));
+/// tried.iter().for_each(|tried| println!("{tried}"));
 /// let fast = InferenceModule::compile(&model, &options.precision(chosen))?;
 /// # Ok::<(), accelerant::Error>(())
 /// ```
@@ -38,35 +46,20 @@ const RUNS: usize = 100;
 pub struct Auto {
     max_drop: f64,
     metric: Metric,
-    candidates: Vec<PrecisionOptions>,
+    candidates: Option<Vec<PrecisionOptions>>,
     ranges: Option<Ranges>,
-}
-
-/// What became of one precision.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Tried {
-    /// The precision.
-    pub precision: Precision,
-    /// What is lost, as the metric counts it; with layers that stay in half precision, where it has some.
-    pub drop: Option<f64>,
-    /// How many layers stay in half precision because of what they lose.
-    pub in_half: usize,
-    /// The median of the milliseconds of a call on tensors in device memory, where a GPU is.
-    pub milliseconds: Option<f64>,
-    /// Why it cannot be chosen.
-    pub error: Option<String>,
-    /// Whether it was chosen.
-    pub chosen: bool,
+    limit: Option<TimeLimit>,
+    on_host: bool,
 }
 
 impl Auto {
     /// All precisions that lose no more than `max_drop`, as the [metric](Self::metric) counts it.
-    pub fn new(max_drop: f64) -> Self {
-        use Precision::{Bf16, Fp8, Fp16, Int4Weights, Int8, Mixed};
-        let all = [Fp16, Mixed, Bf16, Int8, Fp8, Int4Weights];
-        let candidates = all.map(PrecisionOptions::new).into();
-        Self { max_drop, metric: Metric::Cosine, candidates, ranges: None }
+    ///
+    /// Those that cannot pay are left out: once fp16 is the best, `Mixed` and `Bf16`, which have more bits or fewer digits
+    /// in as many bits; where half precision alone loses too much, those that build on it.
+    pub const fn new(max_drop: f64) -> Self {
+        let (candidates, ranges, limit) = (None, None, None);
+        Self { max_drop, metric: Metric::Cosine, candidates, ranges, limit, on_host: false }
     }
 
     /// How what is lost is counted; [`Metric::Cosine`] otherwise.
@@ -76,13 +69,13 @@ impl Auto {
         self
     }
 
-    /// Tries these and no others, in this order.
+    /// Tries these and no others, in this order, and leaves none out.
     #[must_use]
     pub fn candidates<P: Into<PrecisionOptions>>(
         mut self,
         all: impl IntoIterator<Item = P>,
     ) -> Self {
-        self.candidates = all.into_iter().map(Into::into).collect();
+        self.candidates = Some(all.into_iter().map(Into::into).collect());
         self
     }
 
@@ -93,15 +86,37 @@ impl Auto {
         self
     }
 
+    /// Tries no more when the limit is over: the best until then is taken, and what was left out is told. The limit is
+    /// that of each build, in place of the options' [`compile_limit`](OptimizeOptions::compile_limit). A limit that is
+    /// [cancelled](TimeLimit::cancel) ends all with an error.
+    #[must_use]
+    pub fn time_limit(mut self, limit: &TimeLimit) -> Self {
+        self.limit = Some(limit.clone());
+        self
+    }
+
+    /// Where no GPU is, times calls on the host, with the first backend of the options that runs.
+    #[must_use]
+    pub const fn timed_on_host(mut self) -> Self {
+        self.on_host = true;
+        self
+    }
+
     /// The precision to take, and what became of all, with `Fp32` first, which is taken where none is better.
     ///
-    /// What is lost is measured on `portable`, as a [`Search`] does. Where `options` give a module on TensorRT, each
-    /// candidate is built and timed, and one that is not at least 2 % faster than the best before is not taken. Without
-    /// a GPU nothing can be timed, and the first that loses little enough is taken.
+    /// Where `options` give a module on TensorRT, each candidate is built and timed, and one that is not at least 2 %
+    /// faster than the best before is not taken. Where a precision of 8 or 4 bits is not, its layers are timed in groups of
+    /// the same sizes, at most four, and those that are faster have it alone. What a faster one loses is measured on
+    /// `portable`, as a [`Search`] does, in at most 16 [parts](Search::parts). Without a GPU nothing is timed, and the first
+    /// that loses little enough is taken.
+    ///
+    /// For a precision at most 7 engines are built and 22 models compared, however many layers there are. The
+    /// [callback](OptimizeOptions::progress) of the options follows the work, as [`Phase::Search`], and may stop it.
+    /// Files that the options ask for are not written.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] for a drop that is none and without samples; what the model in 32 bits comes to.
-    /// Those of a candidate are told in what is tried.
+    /// [`ErrorKind::InvalidArgument`] for a drop that is none, without samples, and for a metric that fails or gives no
+    /// number for what the model gives in 32 bits; what that model comes to; [`ErrorKind::Cancelled`]. Those of a candidate are told in what is tried.
     pub fn run(
         &self,
         model: &OnnxModel,
@@ -112,97 +127,201 @@ impl Auto {
         let first = batches.first().ok_or_else(|| {
             Error::new(ErrorKind::InvalidArgument, "there are no samples").in_operation(SEARCH)
         })?;
-        let plain = PrecisionOptions::new(Precision::Fp32);
-        let search = Search::new(plain.clone(), self.max_drop).metric(self.metric.clone());
-        search.check(model, batches).map_err(|e| e.in_operation(SEARCH))?;
+        let plain = self.search(PrecisionOptions::new(Precision::Fp32));
+        plain.check(model, batches).map_err(|e| e.in_operation(SEARCH))?;
+        let mut options = options.clone().without_files();
+        if let Some(limit) = &self.limit {
+            options = options.compile_limit(limit);
+        }
         let kinds = [BackendKind::TensorRtRtx, BackendKind::TensorRt];
         let backend = kinds.iter().find_map(|kind| options.backends().get(kind).ok());
         let target = backend.map_or_else(Target::tensorrt, |backend| backend.target());
+        let recorder = options.recorder();
+        let mut work = Work {
+            auto: self,
+            target,
+            clock: Clock::new(model, options, first, self.on_host),
+            bench: Bench::new(model, portable, batches, self.limit.clone()),
+        };
+        recorder.during(|| work.choose())
+    }
 
-        let base = milliseconds(model, options, &plain, first)?;
-        let mut tried = vec![Tried { milliseconds: base, ..Tried::new(Precision::Fp32) }];
-        tried[0].drop = Some(0.0);
-        let (mut best, mut chosen, mut at) = (base, plain, 0);
-        for candidate in &self.candidates {
-            let wanted = match &self.ranges {
-                Some(ranges) => candidate.clone().ranges(ranges.clone()),
-                None => candidate.clone(),
-            };
-            let mut told = Tried::new(candidate.precision());
-            let search = Search::new(wanted, self.max_drop).metric(self.metric.clone());
-            let measured = search.suited(model, target, portable, batches).and_then(|found| {
-                let (suited, drop, in_half) = found;
-                (told.drop, told.in_half) = (Some(drop), in_half);
-                if drop > self.max_drop {
-                    let text = format!("it loses {drop:.3e}, more than {:.3e}", self.max_drop);
-                    return Err(Error::new(ErrorKind::InvalidArgument, text));
-                }
-                told.milliseconds = match base {
-                    Some(_) => milliseconds(model, options, &suited, first)?,
-                    None => None,
-                };
-                Ok(suited)
-            });
-            match measured {
-                Err(e) if e.is_stop() => return Err(e),
-                Err(e) => told.error = Some(e.to_string()),
-                Ok(suited) => {
-                    let better = match (told.milliseconds, best) {
-                        (Some(time), Some(best)) => time <= WORTH * best,
-                        (None, None) => at == 0,
-                        _ => false,
-                    };
-                    if better {
+    fn search(&self, options: PrecisionOptions) -> Search {
+        Search::new(options, self.max_drop).metric(self.metric.clone()).parts(MOST_PARTS)
+    }
+
+    fn wanted(&self) -> Vec<PrecisionOptions> {
+        use Precision::{Bf16, Fp8, Fp16, Int4Weights, Int8, Mixed};
+        let usual = || [Fp16, Mixed, Bf16, Int8, Fp8, Int4Weights].map(PrecisionOptions::new);
+        let all = self.candidates.clone().unwrap_or_else(|| usual().into());
+        let ranged = |one: PrecisionOptions| match &self.ranges {
+            Some(ranges) => one.ranges(ranges.clone()),
+            None => one,
+        };
+        all.into_iter().map(ranged).collect()
+    }
+
+    /// Why a candidate cannot pay, by what was tried before.
+    fn needless(&self, precision: Precision, tried: &[Tried], at: usize) -> Option<String> {
+        if self.candidates.is_some() {
+            return None;
+        }
+        let half = tried.iter().find(|tried| tried.precision == Precision::Fp16)?;
+        match (precision, half.drop) {
+            (Precision::Mixed, _) if tried[at].precision == Precision::Fp16 => {
+                Some("fp16 is taken, and has fewer bits everywhere".into())
+            }
+            (Precision::Bf16, _) if tried[at].precision == Precision::Fp16 => {
+                Some("fp16 is taken, and has more digits in as many bits".into())
+            }
+            (_, Some(drop)) if precision.is_quantized() && drop > self.max_drop => Some(format!(
+                "half precision alone loses {drop:.3e}, more than {:.3e}",
+                self.max_drop
+            )),
+            _ => None,
+        }
+    }
+
+    /// Whether this is the error of the own limit of time, after which the best until then is taken.
+    fn is_over(&self, error: &Error) -> bool {
+        let over =
+            |limit: &TimeLimit| limit.check().is_err_and(|e| e.kind() == ErrorKind::TimedOut);
+        error.kind() == ErrorKind::TimedOut && self.limit.as_ref().is_some_and(over)
+    }
+}
+
+/// A search that goes on.
+struct Work<'a> {
+    auto: &'a Auto,
+    target: Target,
+    clock: Clock<'a>,
+    bench: Bench<'a>,
+}
+
+/// Whether a time is better than the best before; where nothing is timed, all are.
+fn is_faster(time: Option<f64>, best: Option<f64>) -> bool {
+    time.zip(best).is_none_or(|(time, best)| time <= WORTH * best)
+}
+
+impl Work<'_> {
+    fn choose(&mut self) -> Result<(PrecisionOptions, Vec<Tried>)> {
+        let checked = self.bench.check(&self.auto.metric, self.auto.max_drop);
+        checked.map_err(|e| e.in_operation(SEARCH))?;
+        let mut chosen = PrecisionOptions::new(Precision::Fp32);
+        let mut best = self.clock.time(&chosen, "fp32")?;
+        let built = self.clock.built();
+        let base = Tried::new(Precision::Fp32);
+        let mut tried = vec![Tried { milliseconds: best, drop: Some(0.0), built, ..base }];
+        let mut at = 0;
+        for wanted in self.auto.wanted() {
+            let precision = wanted.precision();
+            let mut told = Tried::new(precision);
+            let (built, compared) = (self.clock.built(), self.bench.compared());
+            let over = self.auto.limit.as_ref().and_then(|limit| limit.check().err());
+            match over {
+                Some(e) if !self.auto.is_over(&e) => return Err(e),
+                Some(e) => told.left_out = Some(e.message().to_owned()),
+                None => told.left_out = self.auto.needless(precision, &tried, at),
+            }
+            if told.left_out.is_none() {
+                match self.candidate(wanted, &mut told, best) {
+                    Err(e) if self.auto.is_over(&e) => told.left_out = Some(e.to_string()),
+                    Err(e) if e.is_stop() => return Err(e),
+                    Err(e) => told.error = Some(e.to_string()),
+                    Ok(Some(suited)) if self.clock.runs() || at == 0 => {
                         (best, chosen, at) = (told.milliseconds, suited, tried.len());
                     }
+                    Ok(_) => {}
                 }
             }
+            (told.built, told.compared) =
+                (self.clock.built() - built, self.bench.compared() - compared);
             tried.push(told);
         }
         tried[at].chosen = true;
         Ok((chosen, tried))
     }
-}
 
-impl Tried {
-    const fn new(precision: Precision) -> Self {
-        let (drop, milliseconds, error) = (None, None, None);
-        Self { precision, drop, in_half: 0, milliseconds, error, chosen: false }
-    }
-}
-
-/// The median of a few calls; none where the module does not run on TensorRT.
-fn milliseconds(
-    model: &OnnxModel,
-    options: &OptimizeOptions,
-    precision: &PrecisionOptions,
-    inputs: &[HostTensor],
-) -> Result<Option<f64>> {
-    let kinds = [BackendKind::TensorRtRtx, BackendKind::TensorRt];
-    if !kinds.iter().any(|kind| options.backends().get(kind).is_ok_and(|b| b.probe().is_ok())) {
-        return Ok(None);
-    }
-    let options = options.clone().precision(precision.clone());
-    let module = InferenceModule::compile(model, &options)?;
-    match module.device() {
-        Some(device) if kinds.contains(&module.backend()) => {
-            on_device(&module, device.ordinal(), inputs).map(Some)
+    /// The options with which a precision is faster and loses little enough, if there are any.
+    fn candidate(
+        &mut self,
+        mut wanted: PrecisionOptions,
+        told: &mut Tried,
+        best: Option<f64>,
+    ) -> Result<Option<PrecisionOptions>> {
+        // What is refused is refused before anything is built.
+        let written = self.bench.model.with_precision(self.target, wanted.clone())?;
+        if self.clock.runs() {
+            told.milliseconds = self.clock.time(&wanted, wanted.precision().name())?;
+            if !is_faster(told.milliseconds, best) {
+                match self.paying(&wanted, &quantized(&written), &written, told, best)? {
+                    Some(paying) => wanted = paying,
+                    None => return Ok(None),
+                }
+            }
         }
-        _ => Ok(None),
+        step(Phase::Search, &format!("what {} loses", wanted.precision()), 0, 0)?;
+        let (suited, drop, in_half) = self.auto.search(wanted).suited(self.target, &self.bench)?;
+        told.drop = Some(drop);
+        told.in_half += in_half;
+        if drop > self.auto.max_drop {
+            let text = format!("it loses {drop:.3e}, more than {:.3e}", self.auto.max_drop);
+            return Err(Error::new(ErrorKind::InvalidArgument, text));
+        }
+        if in_half > 0 && self.clock.runs() {
+            let name = format!("{} with {} layers in half", told.precision, told.in_half);
+            told.milliseconds = self.clock.time(&suited, &name)?;
+            if !is_faster(told.milliseconds, best) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(suited))
     }
-}
 
-/// By CUDA events, on tensors that are there: copies from the host would hide what a precision gains.
-#[cfg(feature = "cuda")]
-fn on_device(module: &InferenceModule, ordinal: usize, inputs: &[HostTensor]) -> Result<f64> {
-    let mut timer = crate::runtime::device_timer::DeviceTimer::new(module, ordinal, inputs)?;
-    timer.calls(WARM_UP)?;
-    Ok(timer.calls(RUNS)?.median())
-}
-
-/// No backend of TensorRT is compiled in.
-#[cfg(not(feature = "cuda"))]
-fn on_device(_: &InferenceModule, _: usize, _: &[HostTensor]) -> Result<f64> {
-    let text = "nothing is timed on a device without the feature `cuda`";
-    Err(Error::new(ErrorKind::Device, text))
+    /// The options in which those layers alone have fewer bits that are faster with them, if that is worth it.
+    fn paying(
+        &mut self,
+        wanted: &PrecisionOptions,
+        layers: &[String],
+        written: &OnnxModel,
+        told: &mut Tried,
+        best: Option<f64>,
+    ) -> Result<Option<PrecisionOptions>> {
+        let all = groups::of(written, layers);
+        if all.len() < 2 {
+            return Ok(None);
+        }
+        let only = |kept: &[String]| {
+            let others = layers.iter().filter(|layer| !kept.contains(layer));
+            wanted.clone().in_half(others.cloned())
+        };
+        let mut kept = Vec::new();
+        let mut last = None;
+        for group in all.iter().take(MOST_GROUPS) {
+            let name = format!("{} of {} alone", told.precision, group.name);
+            let time = self.clock.time(&only(&group.layers), &name)?;
+            let Some(milliseconds) = time else { return Ok(None) };
+            let faster = best.is_some_and(|best| milliseconds < best);
+            let (name, layers) = (group.name.clone(), group.layers.len());
+            told.groups.push(TimedGroup { name, layers, milliseconds, faster });
+            if faster {
+                kept.extend(group.layers.iter().cloned());
+                last = time;
+            }
+        }
+        if kept.is_empty() {
+            return Ok(None);
+        }
+        let paying = only(&kept);
+        let time = match told.groups.iter().filter(|group| group.faster).count() {
+            1 => last,
+            _ => self.clock.time(&paying, &format!("the faster layers in {}", told.precision))?,
+        };
+        if !is_faster(time, best) {
+            return Ok(None);
+        }
+        told.milliseconds = time;
+        told.in_half = layers.len() - kept.len();
+        Ok(Some(paying))
+    }
 }

@@ -15,7 +15,8 @@ use crate::files::write_atomic;
 pub struct LayerDrop {
     /// The layer's name in the [report](crate::precision::PrecisionReport).
     pub name: String,
-    /// What is lost where it alone is quantized; none where that was not measured, since all together lose little enough.
+    /// What is lost where it alone is quantized, or its [part](crate::precision::Search::parts) of the model; none where that
+    /// was not measured, since all together lose little enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drop: Option<f64>,
     /// Whether it stays in half precision.
@@ -23,8 +24,8 @@ pub struct LayerDrop {
 }
 
 impl LayerDrop {
-    pub(super) fn new(name: &str, drop: f64) -> Self {
-        Self { name: name.to_owned(), drop: Some(drop), in_half: false }
+    pub(super) fn new(name: &str, drop: f64, in_half: bool) -> Self {
+        Self { name: name.to_owned(), drop: Some(drop), in_half }
     }
 
     pub(super) const fn unmeasured(name: String) -> Self {
@@ -54,11 +55,6 @@ impl Sensitivity {
     pub(super) fn new(precision: Precision, metric: &str, max_drop: f64, drop_of_all: f64) -> Self {
         let (metric, drop, layers) = (metric.to_owned(), drop_of_all, Vec::new());
         Self { precision, metric, max_drop, drop_of_all, drop, layers }
-    }
-
-    pub(super) fn sort(&mut self) {
-        let drop = |layer: &LayerDrop| layer.drop.unwrap_or_default();
-        self.layers.sort_by(|a, b| drop(b).total_cmp(&drop(a)));
     }
 
     /// The layers that stay in half precision.

@@ -3,18 +3,26 @@
 //! precision until the rest loses no more than is allowed.
 
 mod auto;
+mod bench;
+mod clock;
 mod found;
+mod groups;
 mod metric;
+mod rounded;
 mod svg;
+mod tried;
 
 use crate::backend::Registry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::precision::PrecisionOptions;
 use crate::export::{OnnxModel, Target};
+use crate::progress::{Phase, step};
 use crate::tensor::HostTensor;
-pub use auto::{Auto, Tried};
+pub use auto::Auto;
+use bench::Bench;
 pub use found::{LayerDrop, Sensitivity};
 pub use metric::Metric;
+pub use tried::{TimedGroup, Tried};
 
 const SEARCH: &str = "search layers";
 
@@ -40,12 +48,21 @@ pub struct Search {
     options: PrecisionOptions,
     max_drop: f64,
     metric: Metric,
+    parts: usize,
 }
 
 impl Search {
     /// A precision with its options, and how much may be lost, as the [metric](Self::metric) counts it.
     pub const fn new(options: PrecisionOptions, max_drop: f64) -> Self {
-        Self { options, max_drop, metric: Metric::Cosine }
+        Self { options, max_drop, metric: Metric::Cosine, parts: usize::MAX }
+    }
+
+    /// Measures layers that follow each other together, in at most so many parts of the model. Otherwise each layer is
+    /// measured by itself, which takes a build for each.
+    #[must_use]
+    pub const fn parts(mut self, most: usize) -> Self {
+        self.parts = most;
+        self
     }
 
     /// How what is lost is counted; [`Metric::Cosine`] otherwise.
@@ -59,10 +76,10 @@ impl Search {
     ///
     /// The model runs on `batches`, each in the order of its signature, with the first backend of the registry that can
     /// run it as it is written for `target`; ONNX Runtime reads what is written for TensorRT. It is built once for each
-    /// layer, if all together lose too much.
+    /// layer or [part](Self::parts), if all together lose too much.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] for a drop that is none, without samples, for a metric that gives no number, where
+    /// [`ErrorKind::InvalidArgument`] for a drop that is none, for no parts, without samples, for a metric that gives no number, where
     /// nothing is quantized, and where half precision alone loses more than is allowed; those of
     /// [`OnnxModel::with_precision`] and [`Registry::compile`].
     pub fn run(
@@ -72,37 +89,36 @@ impl Search {
         registry: &Registry,
         batches: &[Vec<HostTensor>],
     ) -> Result<(PrecisionOptions, Sensitivity)> {
-        self.search(model, target, registry, batches).map_err(|e| e.in_operation(SEARCH))
+        let bench = Bench::new(model, registry, batches, None);
+        let found = self.check(model, batches).and_then(|()| self.search(target, &bench));
+        found.map_err(|e| e.in_operation(SEARCH))
     }
 
-    fn search(
-        &self,
-        model: &OnnxModel,
-        target: Target,
-        registry: &Registry,
-        batches: &[Vec<HostTensor>],
-    ) -> Result<(PrecisionOptions, Sensitivity)> {
-        let precision = self.options.precision();
+    /// What is [checked](Self::check) already.
+    fn search(&self, target: Target, bench: &Bench<'_>) -> Result<(PrecisionOptions, Sensitivity)> {
+        let (model, precision) = (bench.model, self.options.precision());
         if !precision.is_quantized() {
             let text = format!("{precision} quantizes no layers; int8, fp8 and int4-weights do");
             return Err(Error::new(ErrorKind::InvalidArgument, text));
         }
-        self.check(model, batches)?;
         let written = model.with_precision(target, self.options.clone())?;
         let layers = quantized(&written);
         if layers.is_empty() {
             let text = format!("no layer is quantized in {precision}");
             return Err(Error::new(ErrorKind::InvalidArgument, text));
         }
-        let bench = Bench { registry, batches, expected: results(model, registry, batches)? };
-        let of_all = self.drop(&bench, &written)?;
+        bench.check(&self.metric, self.max_drop)?;
+        let of_all = bench.drop(&self.metric, &written)?;
         let mut found = Sensitivity::new(precision, self.metric.name(), self.max_drop, of_all);
         if of_all <= self.max_drop {
             found.layers.extend(layers.into_iter().map(LayerDrop::unmeasured));
             return Ok((self.options.clone(), found));
         }
-        let half = self.options.clone().in_half(layers.iter().cloned());
-        let mut left = self.drop(&bench, &model.with_precision(target, half)?)?;
+        let with_halves = |names: Vec<String>| -> Result<f64> {
+            let options = self.options.clone().in_half(names);
+            bench.drop(&self.metric, &model.with_precision(target, options)?)
+        };
+        let mut left = with_halves(layers.clone())?;
         if left > self.max_drop {
             let text = format!(
                 "half precision alone loses {left:.3e} by {}, more than {:.3e}",
@@ -111,33 +127,42 @@ impl Search {
             );
             return Err(Error::new(ErrorKind::InvalidArgument, text));
         }
-        for name in &layers {
-            let others = layers.iter().filter(|other| *other != name).cloned();
-            let alone = self.options.clone().in_half(others);
-            let drop = self.drop(&bench, &model.with_precision(target, alone)?)?;
-            tracing::debug!(target: "accelerant::export", "{precision} of `{name}` alone: {drop:e}");
-            found.layers.push(LayerDrop::new(name, drop));
+        let parts: Vec<&[String]> =
+            layers.chunks(layers.len().div_ceil(self.parts.min(layers.len()))).collect();
+        let mut drops = Vec::new();
+        for (place, part) in parts.iter().enumerate() {
+            let more = match part.len() {
+                1 => String::new(),
+                count => format!(" and {} that follow", count - 1),
+            };
+            let told = format!("{precision} of `{}`{more}", part[0]);
+            step(Phase::Search, &told, place, parts.len())?;
+            let others = layers.iter().filter(|other| !part.contains(other)).cloned();
+            let drop = with_halves(others.collect())?;
+            tracing::debug!(target: "accelerant::export", "{told} alone: {drop:e}");
+            drops.push((drop, *part));
         }
-        found.sort();
-        // The least number of the worst layers that is enough, between none, which is not, and all of them.
-        let kept = |count: usize| {
-            let worst = found.layers[..count].iter().map(|layer| layer.name.clone());
-            self.options.clone().in_half(worst)
+        // The sort keeps the order of parts that lose the same.
+        drops.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+        // The least number of the worst parts that is enough, between none, which is not, and all of them.
+        let worst = |count: usize| -> Vec<String> {
+            drops[..count].iter().flat_map(|(_, part)| part.iter().cloned()).collect()
         };
-        let drop = |count: usize| -> Result<f64> {
-            self.drop(&bench, &model.with_precision(target, kept(count))?)
-        };
-        let (mut too_few, mut enough) = (0, layers.len());
+        let (mut too_few, mut enough) = (0, drops.len());
         while enough - too_few > 1 {
             let middle = (too_few + enough) / 2;
-            let lost = drop(middle)?;
+            step(Phase::Search, "the worst layers in half precision", middle, drops.len())?;
+            let lost = with_halves(worst(middle))?;
             match lost <= self.max_drop {
                 true => (enough, left) = (middle, lost),
                 false => too_few = middle,
             }
         }
-        let options = kept(enough);
-        found.layers[..enough].iter_mut().for_each(|layer| layer.in_half = true);
+        let options = self.options.clone().in_half(worst(enough));
+        for (place, (drop, part)) in drops.iter().enumerate() {
+            let layers = part.iter().map(|name| LayerDrop::new(name, *drop, place < enough));
+            found.layers.extend(layers);
+        }
         found.drop = left;
         Ok((options, found))
     }
@@ -146,6 +171,10 @@ impl Search {
     fn check(&self, model: &OnnxModel, batches: &[Vec<HostTensor>]) -> Result<()> {
         if !self.max_drop.is_finite() || self.max_drop < 0.0 {
             let text = format!("a drop of {} is none: it is 0 or more", self.max_drop);
+            return Err(Error::new(ErrorKind::InvalidArgument, text));
+        }
+        if self.parts == 0 {
+            let text = "a model has one part or more, and not 0";
             return Err(Error::new(ErrorKind::InvalidArgument, text));
         }
         for (place, batch) in batches.iter().enumerate() {
@@ -160,42 +189,14 @@ impl Search {
 
     /// The options with which the precision suits the model, what is lost with them, and how many layers stay in half
     /// precision. Precisions of 16 bits and more are only measured.
-    fn suited(
-        &self,
-        model: &OnnxModel,
-        target: Target,
-        registry: &Registry,
-        batches: &[Vec<HostTensor>],
-    ) -> Result<(PrecisionOptions, f64, usize)> {
+    fn suited(&self, target: Target, bench: &Bench<'_>) -> Result<(PrecisionOptions, f64, usize)> {
         if self.options.precision().is_quantized() {
-            let (options, found) = self.search(model, target, registry, batches)?;
+            let (options, found) = self.search(target, bench)?;
             return Ok((options, found.drop, found.in_half().count()));
         }
-        let written = model.with_precision(target, self.options.clone())?;
-        let bench = Bench { registry, batches, expected: results(model, registry, batches)? };
-        Ok((self.options.clone(), self.drop(&bench, &written)?, 0))
+        let written = bench.model.with_precision(target, self.options.clone())?;
+        Ok((self.options.clone(), bench.drop(&self.metric, &written)?, 0))
     }
-
-    /// What a model loses.
-    fn drop(&self, bench: &Bench<'_>, model: &OnnxModel) -> Result<f64> {
-        let got = results(model, bench.registry, bench.batches)?;
-        let mut most = 0f64;
-        for (place, (got, expected)) in got.iter().zip(&bench.expected).enumerate() {
-            let drop = self.metric.drop(got, expected).map_err(|e| e.at_item(place))?;
-            if drop.is_nan() {
-                let text = format!("the metric {} gives no number (NaN)", self.metric.name());
-                return Err(Error::new(ErrorKind::InvalidArgument, text).at_item(place));
-            }
-            most = most.max(drop);
-        }
-        Ok(most)
-    }
-}
-
-struct Bench<'a> {
-    registry: &'a Registry,
-    batches: &'a [Vec<HostTensor>],
-    expected: Vec<Vec<HostTensor>>,
 }
 
 /// The layers of a model that have fewer than 16 bits.
@@ -203,15 +204,4 @@ fn quantized(model: &OnnxModel) -> Vec<String> {
     let layers = model.precision_report().map_or(&[][..], |report| &report.layers);
     let few = layers.iter().filter(|layer| layer.is_quantized());
     few.map(|layer| layer.name.clone()).collect()
-}
-
-fn results(
-    model: &OnnxModel,
-    registry: &Registry,
-    batches: &[Vec<HostTensor>],
-) -> Result<Vec<Vec<HostTensor>>> {
-    let compiled = registry.compile(|_| Ok(model.clone()))?;
-    let each = batches.iter().enumerate();
-    each.map(|(place, batch)| compiled.executable.run(batch).map_err(|e| e.at_item(place)))
-        .collect()
 }

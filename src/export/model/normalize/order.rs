@@ -64,7 +64,7 @@ pub(in crate::export::model) fn sort(graph: &mut GraphProto) -> Result<()> {
 }
 
 /// Gives nodes of one graph that share a name another; ONNX Runtime refuses such graphs.
-pub(in crate::export::model) fn name_nodes_apart(graph: &mut GraphProto) {
+pub(in crate::export) fn name_nodes_apart(graph: &mut GraphProto) {
     let names: HashSet<String> = graph.node.iter().map(|node| node.name().to_owned()).collect();
     let mut names = Names::from(names);
     let mut seen = HashSet::new();

@@ -2,6 +2,8 @@
 //! gives zeros. TensorRT-RTX 1.6 takes the product for attention, and fails to build the attention in half precision
 //! (`mha_fusion.cpp: CHECK(is_softmax(…)) failed`). In 32 bits, TensorRT-RTX has no single kernel for all of this. The guard is
 //! written behind the product, where the guard gives the same zeros: by the mask of the row, else by the result of the product.
+//! Where the rows of all heads go through a linear layer next, the guard is written behind the layer, which gives its bias for
+//! a row of zeros: TensorRT computes the guard with what follows there, and needs a kernel for the guard elsewhere.
 
 use std::collections::HashMap;
 
@@ -16,6 +18,9 @@ use crate::tensor::HostTensor;
 const OLDEST: i64 = 13;
 /// The one whose `ReduceMax` takes axes as an input.
 const AXES_AS_INPUT: i64 = 18;
+
+/// So many rows need no padding.
+const ROWS: usize = 64;
 
 /// Writes the guard of a softmax behind its product.
 pub(in crate::export::passes) struct GuardedSoftmax;
@@ -33,9 +38,19 @@ impl Pass for GuardedSoftmax {
         let count = found.len();
         let mut hidden = HashMap::new();
         let nodes = std::mem::take(&mut graph.nodes);
-        for (at, node) in nodes.into_iter().enumerate() {
+        for (at, mut node) in nodes.into_iter().enumerate() {
+            let of_layer =
+                |guard: &&Guard| guard.layer.as_ref().is_some_and(|layer| layer.at == at);
             if let Some(guard) = found.iter().find(|guard| guard.product == at) {
-                write(graph, node, guard, &mut hidden)?;
+                match guard.layer {
+                    Some(_) => {
+                        node.input[0].clone_from(&guard.softmax);
+                        graph.nodes.push(node);
+                    }
+                    None => write(graph, node, guard, &mut hidden)?,
+                }
+            } else if let Some(guard) = found.iter().find(of_layer) {
+                behind_layer(graph, node, guard, &mut hidden)?;
             } else if !found.iter().any(|guard| guard.left_out.contains(&at)) {
                 graph.nodes.push(node);
             }
@@ -54,6 +69,15 @@ struct Guard {
     /// What is added to the scores.
     mask: Option<String>,
     dtype: DType,
+    layer: Option<Layer>,
+}
+
+/// A linear layer over the rows of all heads.
+struct Layer {
+    /// The place of its last node.
+    at: usize,
+    /// What the layer gives for a row of zeros.
+    bias: Option<String>,
 }
 
 fn guards(graph: &Graph) -> Vec<Guard> {
@@ -94,8 +118,56 @@ fn guard(wiring: &Wiring<'_>, at: usize) -> Option<Guard> {
     }
     let dtype = wiring.graph.constant(zero)?.dtype();
     let mask = mask(wiring, &node.input[0]);
+    let layer = mask.as_ref().and_then(|mask| layer(wiring, matrix, mask));
     let (softmax, zero) = (name.clone(), zero.clone());
-    Some(Guard { product, left_out: [nan, chosen], softmax, zero, mask, dtype })
+    Some(Guard { product, left_out: [nan, chosen], softmax, zero, mask, dtype, layer })
+}
+
+/// The linear layer that alone reads the product, whose heads are put side by side before.
+fn layer(wiring: &Wiring<'_>, product: &NodeProto, mask: &str) -> Option<Layer> {
+    let sizes = |name: &str| wiring.graph.spec(name).map(|spec| spec.shape.dims().to_vec());
+    let given = sizes(&product.output[0])?;
+    let [texts, _, rows, _] = &given[..] else { return None };
+    // Rows of one text are padded from layer to layer, which a guard between them would end.
+    if texts.fixed() == Some(1) && rows.fixed().is_none_or(|rows| rows % ROWS != 0) {
+        return None;
+    }
+    let mask = sizes(mask)?;
+    if mask.len() != given.len() || mask[1].fixed() != Some(1) {
+        return None;
+    }
+    let next = |node: &NodeProto| Some(wiring.node(wiring.only_reader_of(node)?));
+    let mut turned = next(product)?;
+    if turned.is("Reshape") && sizes(&turned.output[0])? == given {
+        turned = next(turned)?;
+    }
+    let flat = next(turned)?;
+    let perm = turned.stated("perm").map(|perm| &perm.ints[..]);
+    let flat_sizes = sizes(&flat.output[0])?;
+    let [of_texts, of_rows, _] = &flat_sizes[..] else { return None };
+    let side_by_side = turned.is("Transpose") && perm == Some(&[0, 2, 1, 3][..]);
+    if !side_by_side || !flat.is("Reshape") || of_texts != texts || of_rows != rows {
+        return None;
+    }
+    let at = wiring.only_reader_of(flat)?;
+    let product = wiring.node(at);
+    let is_layer = product.is("MatMul") && product.input[0] == flat.output[0];
+    if !is_layer || sizes(&product.input[1])?.len() != 2 || wiring.is_output(&product.output[0]) {
+        return None;
+    }
+    let Some(added) = wiring.only_reader_of(product) else {
+        return Some(Layer { at, bias: None });
+    };
+    let add = wiring.node(added);
+    let bias = add.input.iter().find(|name| **name != product.output[0]);
+    let bias = bias.filter(|name| {
+        let shape = wiring.graph.constant(name).map(|bias| bias.shape().len());
+        add.is("Add") && shape == Some(1)
+    });
+    Some(match bias {
+        Some(bias) => Layer { at: added, bias: Some(bias.clone()) },
+        None => Layer { at, bias: None },
+    })
 }
 
 /// What is added to a product of matrices right before the softmax.
@@ -158,6 +230,47 @@ fn write(
         }
     };
     push(graph, "Where", &[&flag, &guard.zero, &raw], &given, &[]);
+    Ok(())
+}
+
+/// The last node of a linear layer, with the guard behind.
+fn behind_layer(
+    graph: &mut Graph,
+    mut node: NodeProto,
+    guard: &Guard,
+    hidden: &mut HashMap<String, String>,
+) -> Result<()> {
+    let Guard { mask: Some(mask), layer: Some(layer), .. } = guard else {
+        graph.nodes.push(node);
+        return Ok(());
+    };
+    let key = format!("{mask}.of_rows");
+    let flag = match hidden.get(&key) {
+        Some(flag) => flag.clone(),
+        None => {
+            let of_heads = hidden_rows(graph, mask, guard.dtype)?;
+            let flag = graph.fresh(&key);
+            if let Some(spec) = graph.spec(&of_heads) {
+                let mut dims = spec.shape.dims().to_vec();
+                dims.remove(1);
+                graph.set_spec(&flag, DType::Bool, Shape::from(dims));
+            }
+            let axes = HostTensor::from_vec([1], vec![1i64])?;
+            let axes = graph.add_constant(&format!("{mask}.heads"), axes);
+            push(graph, "Squeeze", &[&of_heads, &axes], &flag, &[]);
+            hidden.insert(key, flag.clone());
+            flag
+        }
+    };
+    let given = node.output[0].clone();
+    let raw = graph.fresh(&format!("{given}.unguarded"));
+    if let Some(spec) = graph.spec(&given) {
+        graph.set_spec(&raw, spec.dtype, spec.shape);
+    }
+    node.output[0].clone_from(&raw);
+    graph.nodes.push(node);
+    let of_zeros = layer.bias.as_ref().unwrap_or(&guard.zero);
+    push(graph, "Where", &[&flag, of_zeros, &raw], &given, &[]);
     Ok(())
 }
 

@@ -140,6 +140,9 @@ impl Choice<'_> {
             );
             return Err(wrong(text));
         }
+        if options.least_signal().is_nan() {
+            return Err(wrong("a least signal to noise of NaN decibels is no number".to_owned()));
+        }
         let both = |node: &&NodeProto| {
             let named = |list: &[String]| list.iter().any(|pattern| matches(pattern, node));
             named(options.kept()) && named(options.asked())
