@@ -10,12 +10,14 @@ mod files;
 mod inputs;
 mod npy;
 mod options;
+mod panics;
 mod pbtxt;
 mod repository;
 mod shapes;
 mod source;
 mod timeout;
 mod triton;
+mod words;
 
 use std::{io::Write, process::ExitCode};
 
@@ -114,34 +116,41 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let Cli { globals, command } = match Cli::try_parse() {
+    let Cli { globals, command } = match Cli::try_parse_from(words::of(std::env::args_os())) {
         Ok(cli) => cli,
         Err(e) => return misread(&e),
     };
+    match panics::kept(globals.verbose > 0, || work(command, &globals)) {
+        Ok(code) => code,
+        Err(failure) => refuse(&failure, &globals),
+    }
+}
+
+fn work(command: Command, globals: &Globals) -> ExitCode {
     #[cfg(unix)]
     if globals.apart {
         apart::watch();
-    } else if let Some(model) = command.apart(&globals) {
+    } else if let Some(model) = command.apart(globals) {
         return match apart::run(model, globals.timeout) {
             Ok(code) => code.into(),
-            Err(failure) => refuse(&failure, &globals),
+            Err(failure) => refuse(&failure, globals),
         };
     }
     if globals.timeout.is_some() && !globals.apart {
         let text = "--timeout is for commands that work on a model, on unix";
-        return refuse(&Failure::usage(text), &globals);
+        return refuse(&Failure::usage(text), globals);
     }
-    log(&globals);
+    log(globals);
     let result = match command {
-        Command::Build(args) => build::run(&args, &globals),
-        Command::Run(args) => run::run(&args, &globals),
-        Command::Bench(args) => bench::run(&args, &globals),
-        Command::Compare(args) => compare::run(&args, &globals),
+        Command::Build(args) => build::run(&args, globals),
+        Command::Run(args) => run::run(&args, globals),
+        Command::Bench(args) => bench::run(&args, globals),
+        Command::Compare(args) => compare::run(&args, globals),
         Command::Inspect(args) => inspect::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Cache(args) => cache::run(&args),
-        Command::ServeExport(args) => serve_export::run(&args, &globals),
-        Command::Sdk(args) => sdk::run(&args, &globals),
+        Command::ServeExport(args) => serve_export::run(&args, globals),
+        Command::Sdk(args) => sdk::run(&args, globals),
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -158,7 +167,7 @@ fn main() -> ExitCode {
             }
             failure
         }
-        Err(failure) => return refuse(&failure, &globals),
+        Err(failure) => return refuse(&failure, globals),
     };
     match failure {
         Some(failure) => report(&failure),
@@ -211,11 +220,16 @@ fn refuse(failure: &Failure, globals: &Globals) -> ExitCode {
 }
 
 fn report(failure: &Failure) -> ExitCode {
-    eprintln!("error: {failure}");
+    tell(&format!("error: {failure}\n"));
     if let Some(hint) = failure.hint() {
-        eprintln!("hint: {hint}");
+        tell(&format!("hint: {hint}\n"));
     }
     failure.code.into()
+}
+
+/// Prints to stderr. Where nobody reads it, the exit code says enough.
+fn tell(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// Prints to stdout. A reader that has gone, as `head` does, is no error.
@@ -223,7 +237,7 @@ fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
-            eprintln!("error: the result cannot be written: {e}");
+            tell(&format!("error: the result cannot be written: {e}\n"));
             std::process::exit(1);
         }
         _ => {}
