@@ -137,7 +137,7 @@ pub(crate) fn read(path: &Path) -> Result<HostTensor> {
     let mut bytes = Vec::new();
     let mut file = File::open(path).map_err(|e| io("read", path, e))?;
     // A device may go on for ever: what begins in another way is not read on.
-    let start = file.by_ref().take(MAGIC.len() as u64).read_to_end(&mut bytes);
+    let start = Read::by_ref(&mut file).take(MAGIC.len() as u64).read_to_end(&mut bytes);
     start.map_err(|e| io("read", path, e))?;
     if bytes.starts_with(b"PK") {
         let text = "it is a .npz file, which --inputs takes";
