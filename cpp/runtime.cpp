@@ -482,6 +482,10 @@ std::unique_ptr<Context> LoadedEngine::create_context(const ContextOptions &opti
   if (!parts.context) {
     errors.fail("the execution context cannot be created");
   }
+  if (options.layer_ranges >= 0 &&
+      !parts.context->setNvtxVerbosity(static_cast<nvinfer1::ProfilingVerbosity>(options.layer_ranges))) {
+    errors.fail("the engine was built to tell less of its layers than `layer_ranges` asks for");
+  }
   if (options.user_scratch) {
     parts.context->setDeviceMemoryV2(reinterpret_cast<void *>(options.scratch),
                                      static_cast<std::int64_t>(options.scratch_size));

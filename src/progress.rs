@@ -2,6 +2,7 @@
 //! rooms tell their phases without knowing the listener. Knows nothing of what the phases do.
 
 use std::{
+    borrow::Cow,
     cell::{Cell, RefCell},
     fmt,
     ops::ControlFlow,
@@ -36,6 +37,8 @@ pub enum Phase {
     Parse,
     /// The backend builds an engine.
     Build,
+    /// A new engine is compared with another runtime.
+    Verify,
     /// The engine is written to the cache.
     Store,
     /// The engine is loaded.
@@ -57,6 +60,7 @@ impl Phase {
             Self::Wait => "wait",
             Self::Parse => "parse",
             Self::Build => "build",
+            Self::Verify => "verify",
             Self::Store => "store",
             Self::Load => "load",
             Self::Kernels => "kernels",
@@ -123,13 +127,16 @@ impl fmt::Debug for Follower {
     }
 }
 
+/// Names of passes, and in how many places each changed a graph.
+pub(crate) type Passes = Vec<(Cow<'static, str>, usize)>;
+
 /// What was recorded.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Record {
     /// Each phase once, in the order in which they began, without the time of the phases inside.
     pub(crate) phases: Vec<(Phase, Duration)>,
     /// The passes that changed something, and in how many places.
-    pub(crate) passes: Vec<(&'static str, usize)>,
+    pub(crate) passes: Passes,
     /// Warnings of a library, each once.
     pub(crate) warnings: Vec<String>,
 }
@@ -324,8 +331,20 @@ pub(crate) fn changed(pass: &'static str, places: usize) {
         match record.passes.iter_mut().find(|(known, _)| *known == pass) {
             // In the bodies of branches and loops, and in the graph around them.
             Some((_, count)) => *count += places,
-            None => record.passes.push((pass, places)),
+            None => record.passes.push((pass.into(), places)),
         }
+    }
+}
+
+/// The passes that changed a graph of this thread's work so far.
+pub(crate) fn passes() -> Passes {
+    current().map_or_else(Vec::new, |recorder| recorder.lock().passes.clone())
+}
+
+/// Notes the passes that changed the graph of an engine when the engine was built, all that there are.
+pub(crate) fn changed_before(passes: Passes) {
+    if let Some(recorder) = current() {
+        recorder.lock().passes = passes;
     }
 }
 

@@ -12,6 +12,7 @@ mod files;
 mod inputs;
 mod npy;
 mod options;
+mod panics;
 mod pbtxt;
 mod repository;
 mod shapes;
@@ -19,6 +20,7 @@ mod source;
 mod terminal;
 mod timeout;
 mod triton;
+mod words;
 
 use std::{io::Write, process::ExitCode};
 
@@ -118,31 +120,26 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    // A fault of this program is one of the work.
-    std::panic::catch_unwind(work).unwrap_or_else(|_| fail::Code::Failed.into())
-}
-
-fn work() -> ExitCode {
-    let backtrace = std::env::var_os("RUST_BACKTRACE").is_some_and(|text| text != "0");
-    if !backtrace {
-        // A panic that becomes an error is told too, and may have names from a file.
-        std::panic::set_hook(Box::new(|panic| {
-            eprintln!("{}", terminal::message(&panic.to_string()));
-        }));
-    }
-    let Cli { globals, command } = match Cli::try_parse() {
+    let Cli { globals, command } = match Cli::try_parse_from(words::of(std::env::args_os())) {
         Ok(cli) => cli,
         Err(e) => return misread(&e),
     };
+    match panics::kept(globals.verbose > 0, || work(command, &globals)) {
+        Ok(code) => code,
+        Err(failure) => refuse(&failure, &globals),
+    }
+}
+
+fn work(command: Command, globals: &Globals) -> ExitCode {
     #[cfg(unix)]
     if globals.apart {
         apart::watch();
-    } else if let Some(model) = command.apart(&globals) {
+    } else if let Some(model) = command.apart(globals) {
         let is_trusted = globals.trusted || source::is_engine(model);
         let most = if is_trusted { None } else { bound::of(model, &command.given()) };
         return match apart::run(model, globals.timeout, most) {
             Ok(code) => code.into(),
-            Err(failure) => refuse(&failure, &globals),
+            Err(failure) => refuse(&failure, globals),
         };
     }
     if globals.timeout.is_some() && !globals.apart {
@@ -150,19 +147,19 @@ fn work() -> ExitCode {
             true => "--timeout is for commands that take a model or an engine",
             false => "--timeout needs a Unix system",
         };
-        return refuse(&Failure::usage(text), &globals);
+        return refuse(&Failure::usage(text), globals);
     }
-    log(&globals);
+    log(globals);
     let result = match command {
-        Command::Build(args) => build::run(&args, &globals),
-        Command::Run(args) => run::run(&args, &globals),
-        Command::Bench(args) => bench::run(&args, &globals),
-        Command::Compare(args) => compare::run(&args, &globals),
+        Command::Build(args) => build::run(&args, globals),
+        Command::Run(args) => run::run(&args, globals),
+        Command::Bench(args) => bench::run(&args, globals),
+        Command::Compare(args) => compare::run(&args, globals),
         Command::Inspect(args) => inspect::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Cache(args) => cache::run(&args),
-        Command::ServeExport(args) => serve_export::run(&args, &globals),
-        Command::Sdk(args) => sdk::run(&args, &globals),
+        Command::ServeExport(args) => serve_export::run(&args, globals),
+        Command::Sdk(args) => sdk::run(&args, globals),
         Command::Doctor(args) => doctor::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -179,7 +176,7 @@ fn work() -> ExitCode {
             }
             failure
         }
-        Err(failure) => return refuse(&failure, &globals),
+        Err(failure) => return refuse(&failure, globals),
     };
     match failure {
         Some(failure) => report(&failure),
@@ -252,12 +249,16 @@ fn refuse(failure: &Failure, globals: &Globals) -> ExitCode {
 }
 
 fn report(failure: &Failure) -> ExitCode {
-    let text = terminal::message(&failure.to_string());
-    eprintln!("error: {text}");
+    tell(&format!("error: {}\n", terminal::message(&failure.to_string())));
     if let Some(hint) = failure.hint() {
-        eprintln!("hint: {hint}");
+        tell(&format!("hint: {hint}\n"));
     }
     failure.code.into()
+}
+
+/// Prints to stderr. Where nobody reads it, the exit code says enough.
+fn tell(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// Prints to stdout. A reader that has gone, as `head` does, is no error.
@@ -265,7 +266,7 @@ fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
-            eprintln!("error: the result cannot be written: {e}");
+            tell(&format!("error: the result cannot be written: {e}\n"));
             std::process::exit(1);
         }
         _ => {}

@@ -119,7 +119,18 @@ pub(crate) fn encode(tensor: &HostTensor) -> Result<Vec<u8>, String> {
 
 /// Reads a `.npy` file.
 pub(crate) fn read(path: &Path) -> Result<HostTensor> {
-    let bytes = std::fs::read(path).map_err(|e| io("read", path, e))?;
+    let mut bytes = Vec::new();
+    let mut file = File::open(path).map_err(|e| io("read", path, e))?;
+    // A device may go on for ever: what begins in another way is not read on.
+    let start = Read::by_ref(&mut file).take(MAGIC.len() as u64).read_to_end(&mut bytes);
+    start.map_err(|e| io("read", path, e))?;
+    if bytes.starts_with(b"PK") {
+        let text = "it is a .npz file, which --inputs takes";
+        return Err(Failure::usage(format!("{}: {text}", path.display())));
+    }
+    if bytes == MAGIC {
+        file.read_to_end(&mut bytes).map_err(|e| io("read", path, e))?;
+    }
     decode(&bytes).map_err(|e| io("read", path, e))
 }
 

@@ -74,6 +74,26 @@ pub(crate) struct Device {
     /// Run TensorRT through CUDA graphs
     #[arg(long = "cuda-graph", alias = "useCudaGraph", hide_short_help = true)]
     cuda_graph: bool,
+    /// What a new TensorRT engine keeps of its layers for profilers and `inspect --layers`, and what its ranges of NVTX say
+    #[arg(
+        long = "profiling-verbosity",
+        alias = "profilingVerbosity",
+        value_name = "WHAT",
+        hide_short_help = true
+    )]
+    verbosity: Option<Verbosity>,
+}
+
+/// What TensorRT tells of layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Verbosity {
+    /// The names
+    #[value(name = "layer_names_only", alias = "names")]
+    Names,
+    /// The names and the parameters
+    Detailed,
+    /// Nothing
+    None,
 }
 
 impl Device {
@@ -88,11 +108,19 @@ impl Device {
         let mut registry = Registry::default();
         #[cfg(feature = "_tensorrt")]
         {
-            use accelerant::backend::tensorrt::{TensorRt, TensorRtOptions};
+            use accelerant::backend::tensorrt::{LayerRanges, TensorRt, TensorRtOptions};
             let mut options = TensorRtOptions::default().device(self.ordinal);
             if self.cuda_graph {
                 options = options.cuda_graph(true);
             }
+            options = match self.verbosity {
+                None => options,
+                Some(Verbosity::None) => options.layer_ranges(LayerRanges::Nothing),
+                Some(Verbosity::Names) => options.layer_ranges(LayerRanges::Names),
+                Some(Verbosity::Detailed) => {
+                    options.layer_details(true).layer_ranges(LayerRanges::Details)
+                }
+            };
             if runs > 1 {
                 options = options.max_contexts(runs);
             }

@@ -203,6 +203,33 @@ fn the_figures_are_those_that_were_asked_for() {
 }
 
 #[test]
+fn the_times_of_each_run_are_written_with_names_of_trtexec() {
+    let folder = tempfile::tempdir().unwrap();
+    let [times, none] = ["times.json", "none/times.json"].map(|name| within(&folder, name));
+    let bench = ["bench", &case("lstm_reverse"), "--backend", "tract", "--warmup", "1", "--json"];
+    let few = ["--duration", "0", "--iterations", "20", "--streams", "2"];
+    let with = |file: [&str; 2]| accelerant(&[&bench[..], &few, &file].concat());
+    let told = with(["--exportTimes", &times]).expect(0).json();
+    let written: Vec<serde_json::Value> =
+        serde_json::from_slice(&std::fs::read(&times).unwrap()).unwrap();
+    assert_eq!(told["iterations"], written.len());
+    let field = |run: &serde_json::Value, name: &str| run[name].as_f64().unwrap();
+    let mut latencies: Vec<f64> = written.iter().map(|run| field(run, "latencyMs")).collect();
+    for run in &written {
+        let took = field(run, "endD2hMs") - field(run, "startEnqMs");
+        assert!((took - field(run, "latencyMs")).abs() < 1e-9 && took > 0.0, "{run}");
+    }
+    assert!(
+        written.windows(2).all(|run| field(&run[0], "startEnqMs") <= field(&run[1], "startEnqMs"))
+    );
+    latencies.sort_by(f64::total_cmp);
+    assert_eq!(told["latencyMs"]["max"].as_f64(), latencies.last().copied());
+    // The folder is looked for before the work, and no layer is timed where there is no GPU.
+    with(["--export-times", &none]).expect(1).says("there is no folder");
+    with(["--exportProfile", &times]).expect(3).says("does not tell how long its layers take");
+}
+
+#[test]
 fn all_refusals_are_told_at_once() {
     let told =
         accelerant(&["check", &case("loop"), "--backend", "tract", "--json"]).expect(3).json();

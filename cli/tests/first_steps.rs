@@ -21,7 +21,7 @@ fn within(folder: &TempDir, name: &str) -> String {
     folder.path().join(name).to_string_lossy().into_owned()
 }
 
-/// It ended with this code and these words on stderr.
+/// It ended with this code, which is 0 for what is not refused, and these words on stderr.
 fn refused(args: &[&str], code: i32, words: &str) -> Output {
     let output = accelerant(args);
     let told = String::from_utf8_lossy(&output.stderr);
@@ -81,6 +81,92 @@ fn what_is_no_model_is_told_apart() {
     let empty = within(&folder, "empty.onnx");
     std::fs::write(&empty, "").unwrap();
     refused(&["inspect", &empty], 3, "they are none");
+}
+
+#[test]
+fn the_exit_code_is_right_where_nobody_reads_the_error() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_accelerant"));
+    command.args(["run", &model(), "--shape", "m=8"]).stderr(writer);
+    assert_eq!(command.status().unwrap().code(), Some(2));
+}
+
+#[test]
+fn a_panic_of_a_runtime_is_an_error_and_no_more() {
+    let folder = TempDir::new().unwrap();
+    let places = within(&folder, "places.npy");
+    // tract panics where an index is beyond the table.
+    let header = "{'descr': '<i8', 'fortran_order': False, 'shape': (1,), }\n";
+    let start = [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..]].concat();
+    let value = 99i64.to_le_bytes();
+    std::fs::write(&places, [&start, header.as_bytes(), &value].concat()).unwrap();
+    let model = gather(&folder);
+    let run = |extra: &[&str]| {
+        let run = ["run", &model, "--backend", "tract", "--input", &places];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_accelerant"));
+        command.args(run).args(extra).env("RUST_BACKTRACE", "0");
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let told = run(&[]);
+    assert!(told.starts_with("error: run, node") && told.lines().count() == 1, "{told}");
+    let told = run(&["--verbose"]);
+    assert!(told.contains("panicked at") && told.contains("error: run, node"), "{told}");
+}
+
+/// A file with a table, of which `i` says which row is the output.
+fn gather(folder: &TempDir) -> String {
+    use accelerant::export::GraphBuilder;
+    use accelerant::{DType, HostTensor};
+
+    let graph = GraphBuilder::new("table");
+    let table = HostTensor::from_vec([4, 3], vec![1f32; 12]).unwrap();
+    let table = graph.weight("table", table).unwrap();
+    let place = graph.input("i", DType::I64, [1]).unwrap();
+    graph.output("row", &table.gather(&place, 0).unwrap()).unwrap();
+    let path = within(folder, "table.onnx");
+    graph.finish().unwrap().save(&path).unwrap();
+    path
+}
+
+#[test]
+fn words_of_trtexec_name_the_model() {
+    let folder = TempDir::new().unwrap();
+    let (model, engine) = (model(), within(&folder, "model.engine"));
+    let onnx = format!("--onnx={model}");
+    let build = ["build", &onnx, "--backend", "tract", &format!("--saveEngine={engine}")];
+    refused(&build, 0, "");
+    refused(&["run", "--loadEngine", &engine, "--shapes=x:2x3"], 0, "");
+}
+
+#[test]
+fn files_that_are_no_inputs_are_refused_before_they_are_read() {
+    let model = model();
+    let folder = TempDir::new().unwrap();
+    let all = within(&folder, "all.npz");
+    refused(&["run", &model, "--backend", "tract", "--shape", "n=2", "-o", &all], 0, "");
+    let run = ["run", &model, "--backend", "tract", "--input"];
+    let with = |file: &str, code, words| refused(&[&run[..], &[file]].concat(), code, words);
+    with(&all, 2, "it is a .npz file, which --inputs takes");
+    with("/dev/zero", 1, "does not begin as a .npy file");
+    with(folder.path().to_str().unwrap(), 1, "directory");
+}
+
+#[test]
+fn nothing_is_not_compared() {
+    let compare = ["compare", &model(), "--backends", "tract,tract", "--shape", "n=0"];
+    refused(&compare, 2, "nothing would be compared");
+}
+
+#[test]
+fn what_a_file_does_not_have_is_not_asked_for_in_silence() {
+    let folder = TempDir::new().unwrap();
+    let (model, engine) = (model(), within(&folder, "model.engine"));
+    refused(&["build", &model, "--backend", "tract", "-o", &engine], 0, "");
+    refused(&["inspect", &model, "--layers"], 2, "--layers is for an engine");
+    refused(&["inspect", &engine, "--nodes"], 2, "--nodes is for a model");
 }
 
 #[test]

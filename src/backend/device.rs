@@ -33,8 +33,10 @@ pub const ADDRESS_ALIGNMENT: u64 = 256;
 pub struct LayerTime {
     /// The backend's name for it, with the names of the model's nodes where the backend keeps them.
     pub name: String,
-    /// Microseconds on the device.
+    /// Microseconds on the device: the median of all runs.
     pub micros: f64,
+    /// Microseconds on the device: the mean of all runs.
+    pub mean_micros: f64,
 }
 
 /// Device memory that an executable takes, in bytes. Inputs and outputs are the caller's.

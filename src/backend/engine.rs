@@ -5,6 +5,7 @@ use std::{
     fmt,
     io::Write,
     path::{Path, PathBuf},
+    sync::OnceLock,
     time::Duration,
 };
 
@@ -59,6 +60,8 @@ pub struct Engine {
     kernels: Option<PathBuf>,
     /// What a framework's code sees of the model, as the export wrote it.
     interface: Option<String>,
+    /// The hash of the plan, once somebody asked.
+    plan_hash: OnceLock<[u8; 32]>,
 }
 
 impl Engine {
@@ -91,6 +94,7 @@ impl Engine {
             made_here: false,
             kernels,
             interface: None,
+            plan_hash: OnceLock::new(),
         }
     }
 
@@ -126,7 +130,8 @@ impl Engine {
     /// The same with another plan of the same inputs and outputs, which took so long.
     #[cfg(feature = "_tensorrt")]
     pub(crate) fn with_plan(&self, plan: Bytes, time: Duration) -> Self {
-        Self { plan, build_time: time, ..self.clone() }.just_built()
+        let plan_hash = OnceLock::new();
+        Self { plan, build_time: time, plan_hash, ..self.clone() }.just_built()
     }
 
     /// Whether this process wrote the plan, whatever a file says.
@@ -303,7 +308,8 @@ impl Engine {
                 "cut short or padded: {got} bytes of plan, not {expected}: copy the file again, or build the engine anew"
             )));
         }
-        if hash(&plan).as_bytes()[..] != header.plan_hash {
+        let plan_hash = *hash(&plan).as_bytes();
+        if plan_hash[..] != header.plan_hash {
             return Err(corrupt("the plan's checksum does not match".into()));
         }
         let engine = Self {
@@ -318,6 +324,7 @@ impl Engine {
             made_here: false,
             kernels: None,
             interface: header.interface,
+            plan_hash: plan_hash.into(),
         };
         Ok((engine, header.label))
     }
@@ -337,7 +344,7 @@ impl Engine {
             outputs: self.signature.outputs.iter().map(Spec::from_spec).collect(),
             build_nanos: self.build_time.as_nanos() as u64,
             plan_len: self.plan.len() as u64,
-            plan_hash: hash(&self.plan).as_bytes().to_vec(),
+            plan_hash: self.plan_hash.get_or_init(|| hash(&self.plan).into()).to_vec(),
             profile_names: self.profile_names.clone(),
             any_bytes: !self.built,
             label,

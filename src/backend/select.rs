@@ -161,7 +161,7 @@ impl Registry {
     /// An error of `export`; the required backend's own error; else
     /// [`ErrorKind::NoBackend`] with every backend's reason.
     pub fn compile(&self, export: impl FnMut(Target) -> Result<OnnxModel>) -> Result<Compiled> {
-        self.compile_with(None, export, &mut |backend, model| backend.build_and_load(model))
+        self.compile_with(None, export, &mut Plainly)
     }
 
     /// As [`compile`](Self::compile), with an engine that was already built for one of the backends. `make` makes a
@@ -170,15 +170,21 @@ impl Registry {
         &self,
         built: Option<&Engine>,
         mut export: impl FnMut(Target) -> Result<OnnxModel>,
-        make: &mut Make<'_>,
+        make: &mut dyn Make,
     ) -> Result<Compiled> {
-        let mut engine_for = |backend: &Arc<dyn Backend>| -> Result<Source> {
+        let mut engine_for = |backend: &Arc<dyn Backend>, make: &mut dyn Make| -> Result<Source> {
             match built {
                 Some(engine) if *engine.kind() == backend.kind() => {
                     Ok(Source::Engine(Box::new(engine.clone())))
                 }
                 _ => {
                     let exported = phase(Phase::Export, || export(backend.target()))?;
+                    match guarded(ErrorKind::Build, || make.known(backend.as_ref(), &exported)) {
+                        Ok(Ok(Some(ready))) => return Ok(Source::Ready(ready)),
+                        Ok(Err(reason)) if reason.is_stop() => return Err(reason),
+                        // What is wrong comes up again below, and is told there.
+                        Ok(Ok(None) | Err(_)) | Err(_) => {}
+                    }
                     let model = exported.for_target(backend.target())?;
                     Ok(Source::Model(Box::new(model)))
                 }
@@ -187,7 +193,7 @@ impl Registry {
         if let Some(kind) = &self.required {
             let backend = self.get(kind)?;
             probe(backend)?;
-            return finish(backend, engine_for(backend)?, Vec::new(), make)
+            return finish(backend, engine_for(backend, make)?, Vec::new(), make)
                 .map_err(|(reason, _)| reason);
         }
         let mut rejected: Vec<Rejection> = Vec::new();
@@ -197,7 +203,7 @@ impl Registry {
                 rejected.push(Rejection { kind: backend.kind(), reason });
                 continue;
             }
-            let source = match engine_for(backend) {
+            let source = match engine_for(backend, make) {
                 Ok(source) => source,
                 Err(reason) if reason.is_stop() => return Err(reason),
                 Err(reason) => {
@@ -241,14 +247,40 @@ fn missing_feature(kind: &BackendKind) -> Option<&'static str> {
     (!is_on).then_some(feature)
 }
 
+/// An engine, and what runs it.
+pub(crate) type Ready = (Engine, Box<dyn Executable>);
+
 /// Makes a model ready to run on a backend.
-pub(crate) type Make<'a> =
-    dyn FnMut(&dyn Backend, &OnnxModel) -> Result<(Engine, Box<dyn Executable>)> + 'a;
+pub(crate) trait Make {
+    /// A model that was made ready before the passes ran, since its engine is known.
+    ///
+    /// # Errors
+    /// That of a caller who stops the work; with any other the model is made ready after the passes.
+    fn known(&mut self, _backend: &dyn Backend, _exported: &OnnxModel) -> Result<Option<Ready>> {
+        Ok(None)
+    }
+
+    /// Makes the model ready that the passes left.
+    ///
+    /// # Errors
+    /// As [`Backend::build`] and [`Backend::load`].
+    fn ready(&mut self, backend: &dyn Backend, model: &OnnxModel) -> Result<Ready>;
+}
+
+/// Builds and loads, and keeps nothing.
+struct Plainly;
+
+impl Make for Plainly {
+    fn ready(&mut self, backend: &dyn Backend, model: &OnnxModel) -> Result<Ready> {
+        backend.build_and_load(model)
+    }
+}
 
 /// What a backend starts from.
 enum Source {
     Model(Box<OnnxModel>),
     Engine(Box<Engine>),
+    Ready(Ready),
 }
 
 fn probe(backend: &Arc<dyn Backend>) -> Result<()> {
@@ -259,11 +291,12 @@ fn finish(
     backend: &Arc<dyn Backend>,
     source: Source,
     rejected: Vec<Rejection>,
-    make: &mut Make<'_>,
+    make: &mut dyn Make,
 ) -> Result<Compiled, (Error, Vec<Rejection>)> {
     // A panic in one backend, or in a library that it calls, is no reason not to try the next.
     let ready = guarded(ErrorKind::Build, || match source {
-        Source::Model(model) => make(backend.as_ref(), &model),
+        Source::Model(model) => make.ready(backend.as_ref(), &model),
+        Source::Ready(ready) => Ok(ready),
         Source::Engine(engine) => {
             let loaded = phase(Phase::Load, || backend.load(&engine));
             loaded.map(|executable| (*engine, executable))

@@ -8,8 +8,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::key::Key;
+use super::key::{Key, text};
 use super::lock::KeyLock;
+use super::memo::MEMO;
 use crate::backend::{Engine, Head, Label};
 use crate::error::{Error, Result};
 use crate::files::read_plain;
@@ -38,15 +39,15 @@ pub(super) enum Found {
 }
 
 /// Reads and checks an entry.
-pub(super) fn read(folder: &Path, key: &Key) -> Found {
-    let path = path(folder, &key.text(), ENGINE);
+pub(super) fn read(folder: &Path, key: &[u8; 32]) -> Found {
+    let path = path(folder, &text(key), ENGINE);
     let bytes = match read_plain(&path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Found::Nothing,
         Err(e) => return Found::Unusable(format!("{} cannot be read: {e}", path.display())),
     };
     match Engine::with_label(bytes.into()) {
-        Ok((engine, Some(label))) if label.key == key.hash => Found::Engine(Box::new(engine)),
+        Ok((engine, Some(label))) if label.key == key => Found::Engine(Box::new(engine)),
         Ok(_) => Found::Unusable("the file is the engine of another key".into()),
         Err(e) => Found::Unusable(e.to_string()),
     }
@@ -57,26 +58,26 @@ pub(super) fn read(folder: &Path, key: &Key) -> Found {
 /// # Errors
 /// [`Io`](crate::ErrorKind::Io); nothing is left of the entry then.
 pub(super) fn write(folder: &Path, key: &Key, engine: &Engine, _: &KeyLock) -> Result<()> {
-    let text = key.text();
-    let (partial, whole) = (path(folder, &text, PARTIAL), path(folder, &text, ENGINE));
+    let name = key.text();
+    let (partial, whole) = (path(folder, &name, PARTIAL), path(folder, &name, ENGINE));
     let parts = key.parts.iter().flat_map(|(name, value)| [name.clone(), value.clone()]);
     let head = engine.head_with(Some(Label { key: key.hash.to_vec(), parts: parts.collect() }));
-    let attempt = || -> io::Result<()> {
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(&partial)?;
-        file.write_all(&head)?;
-        file.write_all(engine.plan())?;
-        // Not forced to the disk, which takes seconds for a large engine: after a power failure the checksums tell.
-        drop(file);
-        fs::rename(&partial, &whole)
-    };
-    attempt().map_err(|e| {
+    // Not forced to the disk, which takes seconds for a large engine: after a power failure the checksums tell.
+    let written = write_private(&partial, &[&head, engine.plan()]);
+    written.and_then(|()| fs::rename(&partial, &whole)).map_err(|e| {
         let _ = fs::remove_file(&partial);
         Error::io("write", &whole, e)
     })
+}
+
+/// Writes a file that the user alone may read.
+pub(super) fn write_private(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    parts.iter().try_for_each(|part| file.write_all(part))
 }
 
 /// Puts a file that is no entry aside, where a person may look at it. Gives whether it is out of the way.
@@ -146,7 +147,7 @@ fn key_of(path: &Path) -> Option<&str> {
     let name = path.file_name()?.to_str()?;
     let (key, ending) = name.split_once('.')?;
     let is_key = key.len() == KEY_LETTERS && key.bytes().all(|b| b.is_ascii_hexdigit());
-    let endings = [ENGINE, DAMAGED, PARTIAL, LOCK, KERNELS];
+    let endings = [ENGINE, DAMAGED, PARTIAL, LOCK, KERNELS, MEMO];
     let last = ending.rsplit('.').next()?;
     (is_key && endings.contains(&last)).then_some(key)
 }
@@ -154,12 +155,22 @@ fn key_of(path: &Path) -> Option<&str> {
 /// Makes an engine the one that was used last, whatever the clock says: a clock that was set back must not make it the
 /// oldest.
 pub(super) fn touch(folder: &Path, key: &str) {
+    let own = path(folder, key, ENGINE);
     let step = || -> io::Result<()> {
-        let groups = groups(folder)?;
-        let others = groups.iter().filter(|group| group.key != key).map(|group| group.used);
-        let newest = others.max().unwrap_or(SystemTime::UNIX_EPOCH);
+        let mut newest = SystemTime::UNIX_EPOCH;
+        for file in fs::read_dir(folder)? {
+            let file = file?;
+            let path = file.path();
+            // The other files of a key have no time that counts.
+            let counts = path.extension() == Some(OsStr::new(ENGINE)) && path != own;
+            if counts && key_of(&path).is_some() {
+                // It may be gone meanwhile.
+                let used = file.metadata().and_then(|found| found.modified());
+                newest = newest.max(used.unwrap_or(SystemTime::UNIX_EPOCH));
+            }
+        }
         let time = SystemTime::now().max(newest + Duration::from_millis(1));
-        File::open(path(folder, key, ENGINE))?.set_modified(time)
+        File::open(&own)?.set_modified(time)
     };
     if let Err(e) = step() {
         tracing::debug!(target: "accelerant::cache", "the time of use is not kept: {e}");

@@ -1,10 +1,14 @@
 //! The key of an engine: a hash over everything that decides what the engine computes and where the engine runs. The parts
 //! have names, so that a miss can tell which part differs.
 
-use blake3::Hasher;
+use std::collections::HashMap;
 
+use blake3::Hasher;
+use bytes::Bytes;
+
+use super::code;
 use crate::backend::Fingerprint;
-use crate::export::OnnxModel;
+use crate::export::{OnnxModel, SplitModel, Target};
 use crate::hash;
 
 /// The key of an engine, and what it was made of.
@@ -21,22 +25,87 @@ pub(super) const WEIGHTS: &str = "weights";
 /// Not hashed on its own, since the graph has it: how a miss finds the entry to compare with.
 pub(super) const NAME: &str = "name";
 
+/// Hashes of weights that are known. The bytes stay, so that no others can come to be at their address.
+#[derive(Default)]
+pub(crate) struct KnownWeights(HashMap<(usize, usize), (Bytes, blake3::Hash)>);
+
+impl KnownWeights {
+    /// A hash over the weights, with names and types. Each weight that is not known is hashed, and known from then on.
+    fn hash(&mut self, split: &SplitModel) -> blake3::Hash {
+        let at = |bytes: &Bytes| (bytes.as_ptr() as usize, bytes.len());
+        let bytes = split.weights.iter().map(|(_, weight)| weight.bytes());
+        let new: Vec<&Bytes> = bytes.filter(|bytes| !self.0.contains_key(&at(bytes))).collect();
+        let slices: Vec<&[u8]> = new.iter().map(|bytes| &***bytes).collect();
+        for (bytes, hash) in new.iter().zip(hash::hash_each(&slices)) {
+            self.0.insert(at(bytes), ((*bytes).clone(), hash));
+        }
+        let mut all = Hasher::new();
+        for (name, weight) in &split.weights {
+            add(&mut all, name.as_bytes());
+            add(&mut all, weight.dtype().to_string().as_bytes());
+            add(&mut all, self.0[&at(weight.bytes())].1.as_bytes());
+        }
+        all.finalize()
+    }
+}
+
+/// The key of a model as it is before the passes, for one target and one build of this crate. Where the passes made an
+/// engine's model of the same before, the engine is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Before(pub(super) [u8; 32]);
+
+impl Before {
+    /// `None` where nobody can tell which build of this crate runs.
+    pub(crate) fn of(
+        model: &OnnxModel,
+        target: Target,
+        fingerprint: &Fingerprint,
+        known: &mut KnownWeights,
+    ) -> Option<Self> {
+        Some(Self::of_code(code::identity()?, model, target, fingerprint, known))
+    }
+
+    fn of_code(
+        code: &str,
+        model: &OnnxModel,
+        target: Target,
+        fingerprint: &Fingerprint,
+        known: &mut KnownWeights,
+    ) -> Self {
+        let split = model.split_unchanged();
+        let mut all = Hasher::new();
+        let own = [code, &format!("{target:?}"), &asked(model), &model.known_of_passes()];
+        for text in own {
+            add(&mut all, text.as_bytes());
+        }
+        for (name, value) in fingerprint.parts() {
+            add(&mut all, name.as_bytes());
+            add(&mut all, value.as_bytes());
+        }
+        add(&mut all, hash::hash(&split.bytes).as_bytes());
+        add(&mut all, known.hash(&split).as_bytes());
+        Self(*all.finalize().as_bytes())
+    }
+
+    /// The hash as text.
+    pub(super) fn text(&self) -> String {
+        text(&self.0)
+    }
+}
+
 impl Key {
     /// The key for a model, as the backend gets it, and the backend.
-    pub(crate) fn of(model: &OnnxModel, fingerprint: &Fingerprint) -> Self {
+    pub(crate) fn of(
+        model: &OnnxModel,
+        fingerprint: &Fingerprint,
+        known: &mut KnownWeights,
+    ) -> Self {
         let split = model.split();
-        let mut weights = Hasher::new();
-        let bytes: Vec<&[u8]> = split.weights.iter().map(|(_, weight)| &**weight.bytes()).collect();
-        for ((name, weight), hash) in split.weights.iter().zip(hash::hash_each(&bytes)) {
-            add(&mut weights, name.as_bytes());
-            add(&mut weights, weight.dtype().to_string().as_bytes());
-            add(&mut weights, hash.as_bytes());
-        }
         let own = [
             (NAME, model.name().to_owned()),
             ("accelerant", env!("CARGO_PKG_VERSION").to_owned()),
             (GRAPH, short(&hash::hash(&split.bytes))),
-            (WEIGHTS, short(&weights.finalize())),
+            (WEIGHTS, short(&known.hash(&split))),
             // The ranges of symbols are in no protobuf.
             ("sizes", format!("{:?}", model.signature())),
             // Whether products round to TF32 is in no node.
@@ -56,12 +125,17 @@ impl Key {
 
     /// The hash as text: the name of the entry.
     pub(crate) fn text(&self) -> String {
-        blake3::Hash::from_bytes(self.hash).to_hex().to_string()
+        text(&self.hash)
     }
 
     pub(super) fn name(&self) -> &str {
         value(&self.parts, NAME).unwrap_or_default()
     }
+}
+
+/// A hash as the names of files have it.
+pub(super) fn text(hash: &[u8; 32]) -> String {
+    short(&blake3::Hash::from_bytes(*hash))
 }
 
 /// The precision that was asked for.
@@ -105,27 +179,33 @@ mod tests {
         Fingerprint::new("1.6.1.120").with("tf32", tf32)
     }
 
+    fn key(model: &OnnxModel, fingerprint: &Fingerprint) -> Key {
+        Key::of(model, fingerprint, &mut KnownWeights::default())
+    }
+
+    /// Models that differ in one thing from the first, or in more.
+    fn models() -> [OnnxModel; 10] {
+        let tuned = Dim::dynamic("n", 1..=8).unwrap().tuned_for([1, 8]).unwrap();
+        [
+            model("a", 1000, 1.0, 4usize),
+            model("b", 1000, 1.0, 4usize),
+            model("a", 1000, 2.0, 4usize),
+            model("a", 1001, 1.0, 4usize),
+            model("a", 10, 1.0, 4usize),
+            model("a", 10, 2.0, 4usize),
+            model("a", 1000, 1.0, 5usize),
+            model("a", 1000, 1.0, Dim::dynamic("n", 1..=8).unwrap()),
+            model("a", 1000, 1.0, Dim::dynamic("n", 2..=8).unwrap()),
+            model("a", 1000, 1.0, tuned),
+        ]
+    }
+
     #[test]
     fn the_same_is_the_same_and_every_part_counts() {
-        let tuned = Dim::dynamic("n", 1..=8).unwrap().tuned_for([1, 8]).unwrap();
-        let models = || {
-            [
-                model("a", 1000, 1.0, 4usize),
-                model("b", 1000, 1.0, 4usize),
-                model("a", 1000, 2.0, 4usize),
-                model("a", 1001, 1.0, 4usize),
-                model("a", 10, 1.0, 4usize),
-                model("a", 10, 2.0, 4usize),
-                model("a", 1000, 1.0, 5usize),
-                model("a", 1000, 1.0, Dim::dynamic("n", 1..=8).unwrap()),
-                model("a", 1000, 1.0, Dim::dynamic("n", 2..=8).unwrap()),
-                model("a", 1000, 1.0, tuned.clone()),
-            ]
-        };
         let keys = || -> Vec<Key> {
             let both = [true, false].map(fingerprint);
             let keys = models().into_iter();
-            keys.flat_map(|model| both.each_ref().map(|print| Key::of(&model, print))).collect()
+            keys.flat_map(|model| both.each_ref().map(|print| key(&model, print))).collect()
         };
         assert_eq!(keys(), keys());
         let different: HashSet<_> = keys().iter().map(|key| key.hash).collect();
@@ -133,8 +213,55 @@ mod tests {
     }
 
     #[test]
+    fn before_the_passes_every_part_counts_too() {
+        let targets = [
+            Target::portable(),
+            Target::tensorrt(),
+            Target::tensorrt().for_compute_capability(Some(90)),
+        ];
+        let mut all = Vec::new();
+        for code in ["one", "other"] {
+            for (target, tf32) in targets.into_iter().flat_map(|t| [(t, true), (t, false)]) {
+                // What one model taught of weights is right for the next.
+                let mut known = KnownWeights::default();
+                for model in models() {
+                    let of = |known: &mut KnownWeights| {
+                        Before::of_code(code, &model, target, &fingerprint(tf32), known)
+                    };
+                    let first = of(&mut known);
+                    assert_eq!(first, of(&mut KnownWeights::default()));
+                    all.push(first.0);
+                }
+            }
+        }
+        // What a file says of the model beside its nodes.
+        let file = |model: &OnnxModel| OnnxModel::from_bytes(model.to_bytes()).unwrap();
+        let [_, .., symbolic, _, _] = models();
+        let of = |model: &OnnxModel| {
+            let known = &mut KnownWeights::default();
+            Before::of_code("one", model, Target::tensorrt(), &fingerprint(true), known).0
+        };
+        let opened = file(&symbolic);
+        let bound = [1..=8, 4..=4, 1..=9].map(|sizes| opened.clone().bind("n", sizes).unwrap());
+        all.extend(bound.iter().map(of));
+        let different: HashSet<_> = all.iter().collect();
+        assert_eq!(different.len(), all.len());
+    }
+
+    #[test]
+    fn weights_that_are_known_are_not_mixed_up() {
+        let mut known = KnownWeights::default();
+        for model in models().iter().chain(&models()) {
+            assert_eq!(
+                Key::of(model, &fingerprint(true), &mut known),
+                key(model, &fingerprint(true))
+            );
+        }
+    }
+
+    #[test]
     fn what_moves_from_one_part_to_the_next_is_something_else() {
-        let of = |print: Fingerprint| Key::of(&model("a", 10, 1.0, 4usize), &print).hash;
+        let of = |print: Fingerprint| key(&model("a", 10, 1.0, 4usize), &print).hash;
         let one = of(Fingerprint::new("1").with("a", "bc"));
         assert_ne!(one, of(Fingerprint::new("1").with("ab", "c")));
         assert_ne!(one, of(Fingerprint::new("1a").with("", "bc")));
@@ -147,7 +274,7 @@ mod tests {
         let model = model("a", 1 << 28, 1.0, 1usize);
         for _ in 0..3 {
             let start = std::time::Instant::now();
-            let key = Key::of(&model, &fingerprint(true));
+            let key = key(&model, &fingerprint(true));
             println!("{:?} {}", start.elapsed(), key.text());
         }
     }

@@ -1,11 +1,13 @@
 //! The cache of engines: an engine that was built once is found again, by everything that decides about the engine. The
 //! compiled kernels lie beside each engine. A backend says what its engines depend on, and the runtime asks the cache.
 
+mod code;
 mod entry;
 mod folder;
 mod key;
 mod limit;
 mod lock;
+mod memo;
 mod miss;
 mod store;
 
@@ -14,8 +16,9 @@ use std::{
     time::SystemTime,
 };
 
-pub(crate) use key::Key;
+pub(crate) use key::{Before, Key, KnownWeights};
 pub use limit::Removed;
+pub(crate) use memo::Memo;
 pub use miss::{Change, Miss};
 pub(crate) use store::{Outcome, Store};
 
@@ -287,6 +290,6 @@ impl std::fmt::Display for CacheUse {
 }
 
 /// Where the compiled kernels of an engine are kept: a name to which the device adds its own.
-pub(crate) fn kernels_of(folder: &Path, key: &Key) -> PathBuf {
-    folder.join(key.text())
+pub(crate) fn kernels_of(folder: &Path, key: &str) -> PathBuf {
+    folder.join(key)
 }

@@ -4,8 +4,9 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::entry::{self, Found, LOCK};
-use super::key::Key;
+use super::key::{self, Before, Key};
 use super::lock::{self, KeyLock, Waited};
+use super::memo::{self, Memo};
 use super::{CacheUse, Miss, folder, kernels_of, limit, miss};
 use crate::backend::Engine;
 use crate::error::{Error, Result};
@@ -50,15 +51,17 @@ impl Store {
             return Ok(Outcome { engine: build()?, cache });
         }
         // Most often the entry is there, and nobody needs a lock.
-        if let Found::Engine(engine) = phase(Phase::Cache, || Ok(entry::read(&self.folder, key)))? {
-            return Ok(self.hit(key, *engine, false));
+        if let Found::Engine(engine) =
+            phase(Phase::Cache, || Ok(entry::read(&self.folder, &key.hash)))?
+        {
+            return Ok(self.hit(&key.hash, *engine, false));
         }
         let lock_path = entry::path(&self.folder, &key.text(), LOCK);
         match lock::acquire(&lock_path, self.longest_wait)? {
             Waited::Held { lock, waited } => {
-                let found = phase(Phase::Cache, || Ok(entry::read(&self.folder, key)))?;
+                let found = phase(Phase::Cache, || Ok(entry::read(&self.folder, &key.hash)))?;
                 match found {
-                    Found::Engine(engine) => Ok(self.hit(key, *engine, waited)),
+                    Found::Engine(engine) => Ok(self.hit(&key.hash, *engine, waited)),
                     Found::Nothing => {
                         let reason = miss::reason(&self.folder, key);
                         self.build(key, reason, Ok(lock), build)
@@ -111,10 +114,42 @@ impl Store {
         self.build(key, Miss::Damaged { reason }, lock, build)
     }
 
-    fn hit(&self, key: &Key, engine: Engine, waited: bool) -> Outcome {
-        let text = key.text();
+    /// The engine of a model that is known as it was before the passes. Whatever is not right is passed over: who asks
+    /// for the engine by its key sets damaged files aside.
+    pub(crate) fn known(&self, before: &Before) -> Option<(Outcome, Memo)> {
+        folder::check(&self.folder).ok()?;
+        let (key, memo) = memo::find(&self.folder, before)?;
+        match entry::read(&self.folder, &key) {
+            Found::Engine(engine) => Some((self.hit(&key, *engine, false), memo)),
+            Found::Nothing | Found::Unusable(_) => None,
+        }
+    }
+
+    /// Notes which model the engine of a key is of. Where that fails, the passes run again at the next start.
+    pub(crate) fn note(
+        &self,
+        key: &Key,
+        before: &Before,
+        graph: Option<[u8; 32]>,
+        passes: impl IntoIterator<Item = (String, usize)>,
+    ) {
+        let memo = Memo::new(before, &key.hash, graph, passes);
+        let lock_path = entry::path(&self.folder, &key.text(), LOCK);
+        let noted = match lock::attempt(&lock_path) {
+            Ok(Some(lock)) => memo::write(&self.folder, &memo, &lock),
+            // Who holds the lock notes the same.
+            Ok(None) => Ok(()),
+            Err(e) => Err(Error::io("lock", &lock_path, e)),
+        };
+        if let Err(e) = noted {
+            tracing::debug!(target: "accelerant::cache", "nothing is noted beside the engine: {e}");
+        }
+    }
+
+    fn hit(&self, key: &[u8; 32], engine: Engine, waited: bool) -> Outcome {
+        let text = key::text(key);
         entry::touch(&self.folder, &text);
-        let engine = engine.with_kernels(kernels_of(&self.folder, key));
+        let engine = engine.with_kernels(kernels_of(&self.folder, &text));
         Outcome { engine, cache: CacheUse::Hit { key: text, waited } }
     }
 
@@ -130,7 +165,7 @@ impl Store {
         let kept = lock.and_then(|lock| self.keep(key, &engine, lock));
         let not_kept = kept.err();
         let engine = match &not_kept {
-            None => engine.with_kernels(kernels_of(&self.folder, key)),
+            None => engine.with_kernels(kernels_of(&self.folder, &key.text())),
             Some(why) => {
                 tracing::warn!(target: "accelerant::cache", "the engine is not kept: {why}");
                 engine

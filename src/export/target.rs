@@ -25,6 +25,8 @@ pub struct Target {
     reader: Reader,
     opset: i64,
     compute_capability: Option<u16>,
+    /// Whether the passes over the graph come later.
+    is_before_passes: bool,
 }
 
 /// The library that reads a model.
@@ -48,17 +50,32 @@ impl Target {
 
     /// Every reader known to this crate: operator set 18.
     pub const fn portable() -> Self {
-        Self { reader: Reader::Any, opset: Self::MIN_OPSET, compute_capability: None }
+        Self {
+            reader: Reader::Any,
+            opset: Self::MIN_OPSET,
+            compute_capability: None,
+            is_before_passes: false,
+        }
     }
 
     /// ONNX Runtime: operator set 21.
     pub const fn onnx_runtime() -> Self {
-        Self { reader: Reader::OnnxRuntime, opset: Self::MAX_OPSET, compute_capability: None }
+        Self {
+            reader: Reader::OnnxRuntime,
+            opset: Self::MAX_OPSET,
+            compute_capability: None,
+            is_before_passes: false,
+        }
     }
 
     /// TensorRT's parser: operator set 21.
     pub const fn tensorrt() -> Self {
-        Self { reader: Reader::TensorRt, opset: Self::MAX_OPSET, compute_capability: None }
+        Self {
+            reader: Reader::TensorRt,
+            opset: Self::MAX_OPSET,
+            compute_capability: None,
+            is_before_passes: false,
+        }
     }
 
     /// The same reader with operator set `opset`, brought into
@@ -93,6 +110,18 @@ impl Target {
     pub const fn for_compute_capability(mut self, capability: Option<u16>) -> Self {
         self.compute_capability = capability;
         self
+    }
+
+    /// The same, for a model that goes through [`for_target`](crate::export::OnnxModel::for_target) later: an export leaves
+    /// out the passes over the graph.
+    #[cfg(any(feature = "burn", feature = "candle", test))]
+    pub(crate) const fn before_passes(mut self) -> Self {
+        self.is_before_passes = true;
+        self
+    }
+
+    pub(crate) const fn is_before_passes(self) -> bool {
+        self.is_before_passes
     }
 
     /// The library that reads the model.

@@ -28,6 +28,12 @@ pub(super) fn build_engine(
         let built = options.backends().get(kind).and_then(|backend| {
             let target = backend.target();
             let exported = phase(Phase::Export, || export(target))?;
+            match maker.known(backend.as_ref(), &exported) {
+                Ok(Some(known)) => return Ok((maker.take(known).0, backend.clone())),
+                Err(reason) if reason.is_stop() => return Err(reason),
+                // What is wrong comes up again below.
+                Ok(None) | Err(_) => {}
+            }
             let model = exported.for_target(target)?;
             Ok((maker.engine(backend.as_ref(), &model)?, backend.clone()))
         });

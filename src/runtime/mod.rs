@@ -4,6 +4,7 @@
 pub(crate) mod calibration;
 #[cfg(any(feature = "burn", feature = "candle"))]
 mod check;
+mod checked;
 mod compile;
 mod flavors;
 pub(crate) mod generate;

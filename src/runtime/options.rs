@@ -7,13 +7,18 @@ use std::{
     time::Duration,
 };
 
+use super::VerifyOptions;
+use super::checked::Samples;
 #[cfg(any(feature = "tensorrt", feature = "tensorrt-rtx"))]
 use crate::backend::tensorrt::{TensorRt, TensorRtOptions};
 use crate::backend::{BackendKind, Registry};
 use crate::cache::EngineCache;
 use crate::export::{ExportOptions, export_builders};
+#[cfg(any(feature = "burn", feature = "candle"))]
+use crate::export::{Reader, Target};
 use crate::limit::TimeLimit;
 use crate::progress::{Follower, Progress, ProgressCallback, Recorder};
+use crate::tensor::HostTensor;
 
 /// Options of `.optimize_trt_with(…)`: those of the [export](ExportOptions), the backends to choose from, and the files
 /// to write.
@@ -44,6 +49,7 @@ pub struct OptimizeOptions {
     run_timeout: Option<Duration>,
     memory: Option<u64>,
     keep_source: bool,
+    samples: Option<Arc<Samples>>,
 }
 
 export_builders!(OptimizeOptions, "OptimizeOptions", export);
@@ -239,6 +245,46 @@ impl OptimizeOptions {
     pub(crate) fn without_files(mut self) -> Self {
         (self.onnx_path, self.engine_path, self.keep_source) = (None, None, false);
         self
+    }
+
+    /// Compares each new engine with its model on another runtime, before the cache or a [file](Self::save_engine) has the
+    /// engine. Each sample has a tensor for each input, in order. By default nothing is compared.
+    ///
+    /// An engine with an output beyond its tolerance is not kept and does not run: the backend is passed over, or where it
+    /// is [required](Self::require), the call fails. The comparison takes a device that the engine runs on. An engine of the
+    /// cache is taken only if it was compared on the same samples with the same options. Backends without entries in the
+    /// cache are not compared.
+    ///
+    /// ```
+    /// use accelerant::{HostTensor, OptimizeOptions, verify::VerifyOptions};
+    ///
+    /// let sample = vec![HostTensor::from(ndarray::Array2::<f32>::ones((1, 64)))];
+    /// let options = OptimizeOptions::new().verify_new([sample], VerifyOptions::new().tolerance(1e-3, 1e-2));
+    /// ```
+    #[must_use]
+    pub fn verify_new(
+        mut self,
+        samples: impl IntoIterator<Item = Vec<HostTensor>>,
+        options: VerifyOptions,
+    ) -> Self {
+        let samples = samples.into_iter().collect();
+        self.samples = Some(Arc::new(Samples { samples, options }));
+        self
+    }
+
+    pub(super) fn samples(&self) -> Option<&Arc<Samples>> {
+        self.samples.as_ref()
+    }
+
+    /// The target that a framework's model is exported for. TensorRT's passes come after the cache was asked, since a hit
+    /// needs none. A precision is chosen on a graph that passes went over.
+    #[cfg(any(feature = "burn", feature = "candle"))]
+    pub(crate) fn target_of_export(&self, target: Target) -> Target {
+        let is_plain = self.export.wanted_precision().is_none();
+        match target.reader() {
+            Reader::TensorRt if is_plain => target.before_passes(),
+            _ => target,
+        }
     }
 
     pub(crate) fn engine_cache(&self) -> &EngineCache {

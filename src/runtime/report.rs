@@ -1,6 +1,6 @@
 //! The report of how a module was made, for people and programs: values and their text.
 
-use std::{fmt, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use serde::{Serialize, Serializer};
 
@@ -41,7 +41,8 @@ pub struct ModuleReport {
     /// The time of the first run on host tensors, if one was made.
     #[serde(serialize_with = "optional_seconds", rename = "first_run_seconds")]
     pub first_run: Option<Duration>,
-    /// The passes over the graph that changed something.
+    /// The passes over the graph that changed something. Where the cache had the engine, the passes may have run at an earlier
+    /// start alone, and [`phases`](Self::phases) has no time of passes then.
     pub passes: Vec<PassChange>,
     /// The types that each layer got, if a precision was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -116,7 +117,8 @@ impl ModuleReport {
         let Record { phases, passes, warnings } = record;
         self.phases = phases.into_iter().map(|(phase, time)| PhaseTime { phase, time }).collect();
         let changes = passes.into_iter();
-        let change = |(pass, places): (&str, usize)| PassChange { pass: pass.to_owned(), places };
+        let change =
+            |(pass, places): (Cow<'_, str>, usize)| PassChange { pass: pass.into(), places };
         self.passes = changes.map(change).collect();
         self.warnings = warnings;
     }

@@ -24,8 +24,25 @@ pub(crate) struct Kept {
     pub(crate) build_time: Duration,
     /// Bytes that a plan has beside the model.
     pub(crate) padding: usize,
-    /// Where this file is, loading removes it and fails.
+    /// Loading takes a byte from this file and fails, as long as there is one.
     pub(crate) refusal: Option<PathBuf>,
+    /// Its engines add this to every output.
+    pub(crate) off_by: f32,
+}
+
+/// An engine with a fault.
+#[derive(Debug)]
+struct Off(Box<dyn Executable>, f32);
+
+impl Executable for Off {
+    fn signature(&self) -> &accelerant::Signature {
+        self.0.signature()
+    }
+
+    fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>> {
+        let outputs = self.0.run(inputs)?;
+        outputs.iter().map(|y| Ok(HostTensor::from(y.to_array::<f32>()? + self.1))).collect()
+    }
 }
 
 pub(crate) const KIND: BackendKind = BackendKind::Custom(std::borrow::Cow::Borrowed("kept"));
@@ -65,13 +82,17 @@ impl Backend for Kept {
     }
 
     fn load(&self, engine: &Engine) -> Result<Box<dyn Executable>> {
-        if self.refusal.as_ref().is_some_and(|path| std::fs::remove_file(path).is_ok()) {
+        let left = self.refusal.as_ref().map(|path| (path, std::fs::read(path).unwrap()));
+        if let Some((path, [_, rest @ ..])) = left.as_ref().map(|(path, bytes)| (path, &bytes[..]))
+        {
+            std::fs::write(path, rest).unwrap();
             return Err(Error::new(ErrorKind::EngineIncompatible, "refused by the test"));
         }
         let len = u64::from_le_bytes(engine.plan()[..8].try_into().unwrap()) as usize;
         let plan = engine.plan().slice(8..8 + len);
         let of_tract = Tract.build(&OnnxModel::from_bytes(plan)?)?;
-        Tract.load(&of_tract)
+        let right = Tract.load(&of_tract)?;
+        Ok(if self.off_by == 0.0 { right } else { Box::new(Off(right, self.off_by)) })
     }
 }
 
@@ -86,7 +107,10 @@ impl Place {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("builds");
         let (driver, build_time) = ("580.1".into(), Duration::ZERO);
-        Self { backend: Kept { driver, log, build_time, padding: 0, refusal: None }, folder }
+        Self {
+            backend: Kept { driver, log, build_time, padding: 0, refusal: None, off_by: 0.0 },
+            folder,
+        }
     }
 
     /// The folder of the engines.
@@ -143,14 +167,34 @@ pub(crate) fn named(name: &str, factor: f32) -> OnnxModel {
     graph.finish().unwrap()
 }
 
+/// The same in a file, which the passes go over: they take out a node that nothing reads, of this name.
+pub(crate) fn in_file(model: &OnnxModel, unread: &str) -> OnnxModel {
+    let mut proto = model.proto().clone();
+    let graph = proto.graph.as_mut().unwrap();
+    let mut node = graph.node[0].clone();
+    node.name = Some(unread.into());
+    node.output = vec![unread.into()];
+    graph.node.push(node);
+    OnnxModel::from_proto(proto).unwrap()
+}
+
 /// Compiles with one backend, runs, and compares: a wrong engine would have another factor.
 pub(crate) fn checked(backend: &Kept, factor: f32, options: &OptimizeOptions) -> CacheUse {
+    made(backend, &in_file(&model(factor), "unread"), factor, options).report().cache
+}
+
+pub(crate) fn made(
+    backend: &Kept,
+    model: &OnnxModel,
+    factor: f32,
+    options: &OptimizeOptions,
+) -> InferenceModule {
     let options = options.clone().registry(Registry::empty().with(backend.clone()));
-    let module = InferenceModule::compile(&model(factor), &options).unwrap();
+    let module = InferenceModule::compile(model, &options).unwrap();
     let x = HostTensor::from_vec([2, 400], vec![3f32; 800]).unwrap();
     let y = module.run(&[x]).unwrap()[0].to_vec::<f32>().unwrap();
     assert!(y.iter().all(|&y| y == 3.0 * factor), "a wrong engine: {} is not 3 * {factor}", y[0]);
-    module.report().cache
+    module
 }
 
 pub(crate) fn is_hit(used: &CacheUse) -> bool {
@@ -187,6 +231,7 @@ fn child() {
         build_time: Duration::from_millis(number("CACHE_TEST_BUILD_MS")),
         padding: number("CACHE_TEST_PADDING") as usize,
         refusal: None,
+        off_by: 0.0,
     };
     let mut options = OptimizeOptions::new();
     if std::env::var_os("CACHE_TEST_USUAL").is_none() {

@@ -176,9 +176,9 @@ fn a_callback_sees_the_phases_and_stops_the_work() {
 fn an_engine_that_the_library_refuses_is_built_anew() {
     let mut place = Place::new();
     missed(place.used(2.0));
-    // Its checksum is right, and it cannot be loaded: once.
+    // Its checksum is right, and it cannot be loaded: neither before the passes nor after them.
     let refusal = place.folder.path().join("refused");
-    std::fs::write(&refusal, "").unwrap();
+    std::fs::write(&refusal, "22").unwrap();
     place.backend.refusal = Some(refusal);
     let used = place.used(2.0);
     assert!(used.to_string().contains("refused by the test"), "{used}");

@@ -10,9 +10,11 @@ mod accidents;
 mod folder;
 mod harness;
 mod hits;
+mod notes;
 mod processes;
 #[cfg(all(feature = "burn", feature = "candle"))]
 mod same_key;
 mod size;
 #[cfg(feature = "tensorrt-rtx")]
 mod tensorrt;
+mod verified;

@@ -1,7 +1,7 @@
 //! TensorRT-RTX builds without a GPU: what it builds is found again, by the options that change engines alone.
 
 use accelerant::Registry;
-use accelerant::backend::tensorrt::{Profiles, TensorRt, TensorRtOptions};
+use accelerant::backend::tensorrt::{LayerRanges, Profiles, TensorRt, TensorRtOptions};
 use accelerant::cache::Miss;
 use accelerant::export::onnx::{
     AttributeProto, NodeProto, ValueInfoProto, attribute_proto::AttributeType,
@@ -67,6 +67,7 @@ fn options_that_change_engines_are_other_keys_and_those_of_running_are_not() {
         .max_contexts(3)
         .shared_scratch(true)
         .memory_limit(1 << 30)
+        .layer_ranges(LayerRanges::Names)
         .timing_cache(place.folder.path().join("timings"))
         .progress(|_| std::ops::ControlFlow::Continue(()));
     assert!(is_hit(&built(&place, running, 8).0.report().cache));

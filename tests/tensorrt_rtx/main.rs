@@ -22,7 +22,9 @@ use std::{
 };
 
 use accelerant::Engine;
-use accelerant::backend::tensorrt::{Profiles, ProgressEvent, TensorRt, TensorRtOptions};
+use accelerant::backend::tensorrt::{
+    LayerRanges, Profiles, ProgressEvent, TensorRt, TensorRtOptions,
+};
 use accelerant::backend::{Backend, Executable};
 use accelerant::cuda::cudarc::driver::CudaContext;
 use accelerant::export::{GraphBuilder, OnnxModel, Reader, Target, onnx};
@@ -273,6 +275,30 @@ fn layers_can_be_inspected() {
     let engine = rtx.build(&Mlp::new(1).export(4)).unwrap();
     let layers = rtx.layer_information(&engine).unwrap();
     assert!(layers.trim_start().starts_with('{') && layers.contains("Layers"), "{layers}");
+}
+
+#[test]
+fn ranges_of_layers_say_what_is_asked_for() {
+    if !gpu("ranges_of_layers_say_what_is_asked_for") {
+        return;
+    }
+    let model = Mlp::new(1).export(4);
+    let [plain, detailed] = [false, true].map(|kept| {
+        TensorRt::rtx().with_options(exact().layer_details(kept)).build(&model).unwrap()
+    });
+    let input = [HostTensor::from_vec([4, FEATURES], vec![0f32; 4 * FEATURES]).unwrap()];
+    let run = |engine: &Engine, ranges: LayerRanges| {
+        let rtx = TensorRt::rtx().with_options(exact().layer_ranges(ranges));
+        rtx.load(engine)?.run(&input)
+    };
+    for ranges in [LayerRanges::Nothing, LayerRanges::Names, LayerRanges::Details] {
+        run(&detailed, ranges).unwrap();
+    }
+    run(&plain, LayerRanges::Nothing).unwrap();
+    run(&plain, LayerRanges::Names).unwrap();
+    // More than the engine was built to tell.
+    let error = run(&plain, LayerRanges::Details).unwrap_err();
+    assert!(error.to_string().contains("layer_ranges"), "{error}");
 }
 
 #[test]

@@ -13,12 +13,12 @@ use accelerant::backend::LayerTime;
 use accelerant::{HostTensor, InferenceModule};
 use serde_json::{Value, json};
 
-use super::Output;
+use super::{Output, bench_export};
 use crate::fail::{Failure, Result};
 use crate::inputs::Inputs;
 use crate::options::{Name, Options};
 use crate::shapes::Shapes;
-use crate::{Globals, bar::Bar, describe, source, terminal};
+use crate::{Globals, bar::Bar, describe, files, panics, source, terminal};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -42,6 +42,12 @@ pub(crate) struct Args {
     /// Tell how long each layer takes too, on a GPU
     #[arg(long, alias = "dumpProfile")]
     layers: bool,
+    /// Write the times of each run to a JSON file, with the names that trtexec has for them
+    #[arg(long, alias = "exportTimes", value_name = "FILE", hide_short_help = true)]
+    export_times: Option<PathBuf>,
+    /// Write the times of each layer to a JSON file as trtexec does, on a GPU
+    #[arg(long, alias = "exportProfile", value_name = "FILE", hide_short_help = true)]
+    export_profile: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) inputs: Inputs,
     #[command(flatten)]
@@ -63,6 +69,9 @@ pub(crate) fn run(args: &Args, globals: &Globals) -> Result<Output> {
     if !(0.0..=1e6).contains(&args.duration) || args.warmup > 1_000_000_000 {
         return Err(Failure::usage("--duration and --warmup are at most 1000000 seconds"));
     }
+    for path in args.export_times.iter().chain(&args.export_profile) {
+        files::expect_place(path)?;
+    }
     let bar = Bar::new(globals.quiet);
     let (shapes, options) = (&args.shapes, &args.options);
     let module = source::module(&args.model, shapes, options, args.backend, args.streams, &bar)?;
@@ -83,17 +92,17 @@ pub(crate) fn run(args: &Args, globals: &Globals) -> Result<Output> {
     }
     text += "\n=== Performance summary ===\n";
     text += &format!("Throughput: {:.3} qps\n", host.throughput());
-    text += &format!("Latency: {}\n", Figures::of(&host.times).line());
+    text += &format!("Latency: {}\n", Figures::of(&host.times()).line());
     let mut json = json!({
         "backend": module.backend(),
         "description": module.description(),
         "streams": args.streams,
-        "iterations": host.times.len(),
+        "iterations": host.runs.len(),
         "inputs": shapes.iter().map(|(spec, tensor)| {
             json!({ "name": spec.name, "dtype": tensor.dtype().to_string(), "shape": tensor.shape() })
         }).collect::<Vec<_>>(),
         "throughput": host.throughput(),
-        "latencyMs": Figures::of(&host.times).json(),
+        "latencyMs": Figures::of(&host.times()).json(),
         "totalHostWalltimeS": host.wall.as_secs_f64(),
     });
     #[cfg(feature = "_tensorrt")]
@@ -108,10 +117,18 @@ pub(crate) fn run(args: &Args, globals: &Globals) -> Result<Output> {
         json["totalComputeTimeS"] = json!(total);
     }
     text += &format!("Total Host Walltime: {:.3} s\n", host.wall.as_secs_f64());
-    if args.layers {
+    if args.layers || args.export_profile.is_some() {
         let layers = module.layer_times(&inputs, args.iterations)?;
-        text += &table(&layers);
-        json["layers"] = json!(layers);
+        if args.layers {
+            text += &table(&layers);
+            json["layers"] = json!(layers);
+        }
+        if let Some(path) = &args.export_profile {
+            bench_export::profile(path, &layers, args.iterations)?;
+        }
+    }
+    if let Some(path) = &args.export_times {
+        bench_export::times(path, &host.runs)?;
     }
     let _ = &mut json;
     Ok(Output::new(text, json))
@@ -138,15 +155,20 @@ fn table(layers: &[LayerTime]) -> String {
 
 /// Runs that were measured.
 struct Measured {
-    /// Milliseconds of each run.
-    times: Vec<f64>,
+    /// When each run began and ended, in milliseconds since the first began.
+    runs: Vec<[f64; 2]>,
     wall: Duration,
 }
 
 impl Measured {
     /// Runs a second.
     fn throughput(&self) -> f64 {
-        self.times.len() as f64 / self.wall.as_secs_f64()
+        self.runs.len() as f64 / self.wall.as_secs_f64()
+    }
+
+    /// Milliseconds of each run.
+    fn times(&self) -> Vec<f64> {
+        self.runs.iter().map(|[begin, end]| end - begin).collect()
     }
 }
 
@@ -173,7 +195,7 @@ fn measure(module: &InferenceModule, inputs: &[HostTensor], args: &Args) -> Resu
         while begin.elapsed() < duration || done.load(Ordering::Relaxed) < args.iterations {
             let start = Instant::now();
             module.run(inputs)?;
-            times.push(start.elapsed().as_secs_f64() * 1e3);
+            times.push([start, Instant::now()]);
             done.fetch_add(1, Ordering::Relaxed);
         }
         let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
@@ -185,13 +207,21 @@ fn measure(module: &InferenceModule, inputs: &[HostTensor], args: &Args) -> Resu
         threads.into_iter().map(|thread| thread.join()).collect()
     });
     for result in results {
-        result.map_err(|_| Failure::failed("a thread that runs the model has died"))??;
+        result.map_err(|panic| {
+            let text = panics::text(&*panic);
+            Failure::failed(format!("a thread that runs the model has died: {text}"))
+        })??;
     }
     let all = all.into_inner().unwrap_or_else(PoisonError::into_inner);
     let begin = all.iter().map(|(begin, ..)| *begin).min();
     let end = all.iter().map(|(_, end, _)| *end).max();
     let wall = begin.zip(end).map_or(Duration::ZERO, |(begin, end)| end - begin);
-    Ok(Measured { times: all.into_iter().flat_map(|(.., times)| times).collect(), wall })
+    let since =
+        |time: Instant| begin.map_or(0.0, |begin| time.duration_since(begin).as_secs_f64() * 1e3);
+    let mut runs: Vec<_> =
+        all.into_iter().flat_map(|(.., times)| times).map(|run| run.map(since)).collect();
+    runs.sort_by(|one, other| one[0].total_cmp(&other[0]));
+    Ok(Measured { runs, wall })
 }
 
 /// What trtexec tells of many times, in milliseconds.

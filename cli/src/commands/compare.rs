@@ -57,6 +57,9 @@ pub(crate) fn run(args: &Args, globals: &Globals) -> Result<Output> {
     };
     let model = args.shapes.bind(*model)?;
     let inputs = args.inputs.read(model.signature(), &args.shapes.sizes(model.signature())?)?;
+    if !inputs.is_empty() && inputs.iter().all(HostTensor::is_empty) {
+        return Err(Failure::usage("the inputs have no values, and nothing would be compared"));
+    }
     let stored = args.expected.as_deref().map(|path| {
         apart::work(&format!("read {}", path.display()), false);
         npy::read_all(path)

@@ -60,7 +60,10 @@ pub(crate) fn run(_: &Args) -> Result<Output> {
             }
             (Err(reason), Some(hint)) => {
                 text += &format!("  {kind:<13} cannot run: {reason}\n");
-                text += &format!("  {:<13} {description}\n", "");
+                // A library that is not there has nothing else to say.
+                if !reason.to_string().contains(&description) {
+                    text += &format!("  {:<13} {description}\n", "");
+                }
                 hints.push(format!("{kind}: {hint}"));
             }
             _ => {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::Output;
 use crate::describe;
-use crate::fail::{Result, io};
+use crate::fail::{Failure, Result, io};
 use crate::shapes::unbound;
 use crate::source::Source;
 use crate::terminal;
@@ -28,6 +28,12 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<Output> {
     let size = std::fs::metadata(&args.file).map_err(|e| io("read", &args.file, e))?.len();
     match Source::open(&args.file)? {
+        Source::Model(_) if args.layers => {
+            Err(Failure::usage("--layers is for an engine; --nodes prints the nodes of a model"))
+        }
+        Source::Engine(_) if args.nodes => {
+            Err(Failure::usage("--nodes is for a model; --layers prints the layers of an engine"))
+        }
         Source::Model(found) => Ok(model(&found, size, args)),
         Source::Engine(found) => engine(&found, size, args),
     }
@@ -151,7 +157,7 @@ fn layers(engine: &Engine) -> Result<Value> {
         BackendKind::TensorRtRtx => TensorRt::rtx(),
         BackendKind::TensorRt => TensorRt::enterprise(),
         other => {
-            return Err(crate::fail::Failure::usage(format!("{other} tells nothing of layers")));
+            return Err(Failure::usage(format!("{other} tells nothing of layers")));
         }
     };
     let told = tensorrt.layer_information(engine)?;
@@ -161,5 +167,5 @@ fn layers(engine: &Engine) -> Result<Value> {
 #[cfg(not(feature = "_tensorrt"))]
 fn layers(engine: &Engine) -> Result<Value> {
     let text = format!("{} tells nothing of layers to this command", engine.kind());
-    Err(crate::fail::Failure::usage(text))
+    Err(Failure::usage(text))
 }

@@ -3,6 +3,7 @@
 pub(crate) mod bench;
 #[cfg(feature = "_tensorrt")]
 mod bench_device;
+mod bench_export;
 pub(crate) mod build;
 pub(crate) mod cache;
 pub(crate) mod check;

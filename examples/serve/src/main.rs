@@ -23,6 +23,7 @@ mod respond;
 mod routes;
 mod server;
 mod shutdown;
+mod sizes;
 mod socket;
 mod statistics;
 mod text;

@@ -89,16 +89,8 @@ fn open(name: &str, path: &Path, options: &Options) -> Result<Model, Problem> {
 
 /// The model with the sizes that the command line states, and a bound for its batch.
 fn bound(name: &str, mut model: OnnxModel, options: &Options) -> accelerant::Result<OnnxModel> {
-    let of_model = |wanted: &Option<String>| wanted.as_ref().is_none_or(|wanted| wanted == name);
-    for sizes in options.shapes.iter().filter(|sizes| of_model(&sizes.model)) {
-        let has = |model: &OnnxModel| {
-            let mut dims = model.signature().inputs.iter().flat_map(|spec| spec.shape.dims());
-            dims.any(|dim| matches!(dim, Dim::Symbol(symbol) if symbol.name() == sizes.symbol))
-        };
-        // What is said for all models is for those that have the symbol.
-        if sizes.model.is_some() || has(&model) {
-            model = model.bind(&sizes.symbol, sizes.min..=sizes.max)?;
-        }
+    for sizes in &options.shapes {
+        model = sizes.bind(model, name)?;
     }
     match batch_symbol(model.signature()) {
         Some(symbol) if symbol.max() == Symbol::UNBOUNDED => {

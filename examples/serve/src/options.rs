@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use accelerant::DType;
 
+use crate::sizes::Sizes;
+
 /// Serves models over HTTP: Open Inference Protocol v2 as Triton speaks it, and completions as OpenAI's API has them.
 #[derive(clap::Parser, Debug)]
 #[command(name = "accelerant-serve", version)]
@@ -26,8 +28,9 @@ pub(crate) struct Options {
     /// The backend that must be used: tensorrt-rtx, tensorrt, ort or tract
     #[arg(long)]
     pub(crate) backend: Option<String>,
-    /// Sizes of a symbol as SYMBOL=SIZE or SYMBOL=MIN:MAX, for all models or as MODEL/SYMBOL=MIN:MAX
-    #[arg(long = "shape", value_name = "SIZES")]
+    /// Sizes as the command `accelerant` takes them: SYMBOL=SIZE, SYMBOL=MIN:OPT:MAX or INPUT:1x3x224x224, for all models
+    /// that have these, or with MODEL/ before; several with commas
+    #[arg(long = "shape", value_name = "SIZES", value_delimiter = ',')]
     pub(crate) shapes: Vec<Sizes>,
     /// The most rows of a batch
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
@@ -91,35 +94,6 @@ impl FromStr for Named {
             return Err(format!("the name `{name}` has other characters than A-Z a-z 0-9 . _ -"));
         }
         Ok(Self { name: name.into(), path: path.into() })
-    }
-}
-
-/// The sizes that a symbol may take, in one model or in all.
-#[derive(Clone, Debug)]
-pub(crate) struct Sizes {
-    pub(crate) model: Option<String>,
-    pub(crate) symbol: String,
-    pub(crate) min: usize,
-    pub(crate) max: usize,
-}
-
-impl FromStr for Sizes {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is neither SYMBOL=SIZE nor SYMBOL=MIN:MAX");
-        let (name, sizes) = text.rsplit_once('=').ok_or_else(wrong)?;
-        let (min, max) = sizes.split_once(':').unwrap_or((sizes, sizes));
-        let number = |size: &str| size.parse::<usize>().map_err(|_| wrong());
-        let (min, max) = (number(min)?, number(max)?);
-        let (model, symbol) = match name.split_once('/') {
-            Some((model, symbol)) => (Some(model.to_owned()), symbol),
-            None => (None, name),
-        };
-        if symbol.is_empty() || min > max {
-            return Err(wrong());
-        }
-        Ok(Self { model, symbol: symbol.to_owned(), min, max })
     }
 }
 

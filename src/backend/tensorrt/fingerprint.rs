@@ -35,6 +35,7 @@ pub(super) fn of(
         timing_cache: _,
         // Of loading and running.
         runtime_cache: _,
+        layer_ranges: _,
         cuda_graph: _,
         kernel_overlap: _,
         isolated_captures: _,

@@ -21,7 +21,7 @@ use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use cudarc::driver::CudaContext;
 
-pub use build::{Profiles, TensorRtOptions};
+pub use build::{LayerRanges, Profiles, TensorRtOptions};
 pub use ffi::{ProgressEvent, ProgressFn};
 
 pub(crate) use run::captures;

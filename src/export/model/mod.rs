@@ -158,6 +158,13 @@ impl OnnxModel {
         self.precision.clone()
     }
 
+    /// What a pass can know of the model beside its protobuf, as text: the same for the same.
+    pub(crate) fn known_of_passes(&self) -> String {
+        let inner = self.inner().map(|inner| inner.iter().collect::<BTreeMap<_, _>>());
+        let Self { signature, unnamed, fixed, written_for, peak, .. } = self;
+        format!("{signature:?} {unnamed:?} {fixed:?} {written_for:?} {inner:?} {peak:?}")
+    }
+
     /// The same model in another form, with the names of sizes that this one has.
     pub(crate) fn in_form(&self, other: Self) -> Self {
         Self { unnamed: self.unnamed.clone(), fixed: self.fixed.clone(), ..other }

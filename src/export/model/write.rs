@@ -87,6 +87,13 @@ impl OnnxModel {
         SplitModel { bytes: proto.encode_to_vec(), weights }
     }
 
+    /// The model and its larger weights apart, with all names as they are.
+    pub(crate) fn split_unchanged(&self) -> SplitModel {
+        let mut proto = self.proto.clone();
+        let weights = take_weights(&mut proto, |_| {});
+        SplitModel { bytes: proto.encode_to_vec(), weights }
+    }
+
     /// Whether the serialized model is larger than protobuf's readers take.
     #[cfg(feature = "ort")]
     pub(crate) fn is_beyond_a_message(&self) -> bool {

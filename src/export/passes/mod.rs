@@ -77,6 +77,9 @@ impl<'a> Pipeline<'a> {
     ///    they begin at the feed-forward networks in parts, and are cut off before the padded keys.
     fn for_target(target: Target, opset: i64, precise: Option<Precise<'a>>) -> Self {
         let mut passes = Self::only(precise);
+        if target.is_before_passes() {
+            return passes;
+        }
         if opset >= OLDEST_OPSET && target.reader() != Reader::OnnxRuntime {
             passes.first.push(Box::new(fixes::UnreadNodes));
         }

@@ -126,7 +126,7 @@ pub trait OptimizeTrt: Module + Sized {
         let recorder = options.recorder();
         let capture = || BurnGraph::capture(self, &example, forward, options);
         let graph = recorder.during(|| phase(Phase::Export, capture))?;
-        let export = |target| graph.to_onnx(target);
+        let export = |target| graph.to_onnx(options.target_of_export(target));
         let inference = InferenceModule::compile_recorded(&recorder, export, options)?;
         Ok(BurnModule { inference, layout: Arc::new(graph.layout), types: PhantomData })
     }

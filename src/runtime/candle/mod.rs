@@ -75,7 +75,7 @@ impl CandleModule {
         trace: &Trace,
         options: &OptimizeOptions,
     ) -> Result<Self> {
-        let export = |target| trace.to_onnx(target);
+        let export = |target| trace.to_onnx(options.target_of_export(target));
         let inference = InferenceModule::compile_recorded(recorder, export, options)?;
         let (inputs, outputs) = (trace.input_dtypes(), trace.output_dtypes());
         Ok(Self { inference, inputs, outputs, exact: true })

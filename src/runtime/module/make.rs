@@ -7,7 +7,8 @@ use crate::backend::{Backend, Compiled, Engine};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{ExportOptions, OnnxModel, Target};
 use crate::progress::{Phase, Recorder, phase};
-use crate::runtime::compile::{self, Maker};
+use crate::runtime::checked::Check;
+use crate::runtime::compile::{self, Maker, Making};
 use crate::runtime::flavors::{FLAVORS, build_engine, not_built, write_engine};
 use crate::runtime::options::OptimizeOptions;
 use crate::runtime::report::ModuleReport;
@@ -61,6 +62,7 @@ impl InferenceModule {
             None => Ok(model.clone()),
         };
         let mut maker = Maker::new(options.engine_cache())?;
+        maker.set_check(Check::of(options, model));
         let kinds = options.backends().required().map_or(&FLAVORS[..], std::slice::from_ref);
         let built = recorder.during(|| build_engine(&mut export, options, kinds, &mut maker));
         let (engine, backend) =
@@ -117,10 +119,10 @@ impl InferenceModule {
             Ok(model)
         };
         let mut maker = Maker::new(options.engine_cache())?;
-        let (mut graph, mut name) = (None, String::new());
-        let (compiled, built, source) = recorder.during(|| {
+        let (compiled, built, source, graph, name) = recorder.during(|| {
             let mut portable = None;
-            if options.onnx_path().is_some() || options.keeps_source() {
+            let is_compared = options.samples().is_some();
+            if options.onnx_path().is_some() || options.keeps_source() || is_compared {
                 portable = Some(phase(Phase::Export, || export(Target::portable()))?);
             }
             if let (Some(path), Some(model)) = (options.onnx_path(), &portable) {
@@ -129,24 +131,22 @@ impl InferenceModule {
                     None => model.save(path)?,
                 }
             }
+            maker.set_check(portable.as_ref().and_then(|model| Check::of(options, model)));
             let built = match options.engine_path() {
                 Some(path) => Some(write_engine(&mut export, options, path, &mut maker)?),
                 None => None,
             };
             let used = maker.cache_use();
             let passes = recorder.record().passes;
-            let mut make = |backend: &dyn Backend, model: &OnnxModel| {
-                graph = backend.refits().then(|| model.graph_hash());
-                name = model.name().to_owned();
-                maker.ready(backend, model)
-            };
+            let mut making = Making::new(&mut maker);
             let backends = options.backends();
-            let compiled = backends.compile_with(built.as_ref(), &mut export, &mut make)?;
+            let compiled = backends.compile_with(built.as_ref(), &mut export, &mut making)?;
+            let Making { graph, name, .. } = making;
             if built.is_some() {
                 maker.set_cache_use(used);
             }
             let source = portable.filter(|_| options.keeps_source());
-            Ok((compiled, built.map(|engine| (engine, passes)), source))
+            Ok((compiled, built.map(|engine| (engine, passes)), source, graph, name))
         })?;
         let mut record = recorder.record();
         // The report is of the engine that was asked for.
@@ -186,6 +186,15 @@ impl InferenceModule {
             return Err(Error::new(ErrorKind::NoBackend, text).in_operation("load engine"));
         }
         let backend = backends.get(engine.kind())?.clone();
+        Self::loaded(engine, backend, options)
+    }
+
+    /// An engine, ready to run on its backend.
+    pub(in crate::runtime) fn loaded(
+        engine: Engine,
+        backend: Arc<dyn Backend>,
+        options: &OptimizeOptions,
+    ) -> Result<Self> {
         let recorder = options.recorder();
         let executable = recorder.during(|| phase(Phase::Load, || backend.load(&engine)))?;
         let compiled = Compiled { executable, engine, backend, rejected: Vec::new() };

@@ -308,7 +308,17 @@ fn a_start_that_cannot_be_tells_why() {
             "`none`",
         ),
     ];
-    for (args, text) in rows {
+    let of = |sizes: &str| ["--model", &format!("a={affine}"), "--shape", sizes].map(str::to_owned);
+    let sizes = [
+        ("rows=8:1", "MIN <= OPT <= MAX"),
+        ("rows=1:9:8", "MIN <= OPT <= MAX"),
+        ("rows=1-8", "neither SYMBOL=SIZE, SYMBOL=MIN:OPT:MAX nor INPUT:1x3x224x224"),
+        ("x:2x5", "axis 1 is 4, and 5 is stated"),
+        ("x:2", "and 1 sizes are stated"),
+        ("a/z:2x4", "no input of this name"),
+    ];
+    let sizes = sizes.map(|(sizes, text)| (of(sizes).to_vec(), text));
+    for (args, text) in rows.into_iter().chain(sizes) {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_accelerant-serve"));
         let output = command.args(["--port", "0"]).args(&args).output().unwrap();
         let error = String::from_utf8(output.stderr).unwrap();

@@ -132,6 +132,18 @@ fn sizes_are_stated_and_engines_are_loaded() {
     let path = folder.path().join("affine.engine");
     module.engine().save(&path).unwrap();
     let (model, engine) = (format!("model={affine}"), format!("engine={}", path.display()));
+    // In all forms that the command `accelerant` takes; the last size is the largest.
+    for sizes in ["rows=1:8", "rows=1:4:8", "model/rows=1:4:8", "model/rows=1:2:8,other=1:3"] {
+        let args = ["--model", &model, "--shape", sizes, "--max-batch", "100"];
+        let config = Process::start(args).get("/v2/models/model/config").json();
+        assert_eq!(config["max_batch_size"], 8, "{sizes}");
+    }
+    let fixed = ["--model", &model, "--shape", "x:2x4"];
+    let config = Process::start(fixed).get("/v2/models/model/config").json();
+    assert_eq!(
+        (&config["max_batch_size"], &config["input"][0]["dims"]),
+        (&0.into(), &json!([2, 4]))
+    );
     let args = ["--model", &model, "--model", &engine, "--shape", "rows=1:8", "--max-batch", "7"];
     let server = Process::start(args);
     for (name, most) in [("model", 7), ("engine", 6)] {

@@ -5,7 +5,7 @@ mod options;
 mod profiles;
 pub(crate) mod values;
 
-pub use options::TensorRtOptions;
+pub use options::{LayerRanges, TensorRtOptions};
 pub use profiles::Profiles;
 
 pub(crate) use builder::{Plan, build, check, parser_error};

@@ -29,6 +29,7 @@ pub struct TensorRtOptions {
     pub(crate) aux_streams: Option<u16>,
     pub(crate) tf32: bool,
     pub(crate) layer_details: bool,
+    pub(crate) layer_ranges: Option<LayerRanges>,
     pub(crate) compute_capabilities: Vec<u16>,
     pub(crate) timing_cache: Option<PathBuf>,
     pub(crate) runtime_cache: Option<PathBuf>,
@@ -50,6 +51,30 @@ pub struct TensorRtOptions {
 /// What TensorRT-RTX 1.6 builds for: its `ComputeCapability`.
 const CAPABILITIES: [u16; 6] = [75, 80, 86, 89, 120, 121];
 
+/// What TensorRT's ranges for profilers say of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LayerRanges {
+    /// Nothing: TensorRT makes no ranges of layers.
+    Nothing,
+    /// The name.
+    Names,
+    /// The name and the parameters.
+    Details,
+}
+
+impl LayerRanges {
+    /// As `nvinfer1::ProfilingVerbosity` counts; negative for what the engine was built with.
+    pub(crate) fn number(ranges: Option<Self>) -> i32 {
+        match ranges {
+            None => -1,
+            Some(Self::Names) => 0,
+            Some(Self::Nothing) => 1,
+            Some(Self::Details) => 2,
+        }
+    }
+}
+
 impl Default for TensorRtOptions {
     fn default() -> Self {
         Self {
@@ -59,6 +84,7 @@ impl Default for TensorRtOptions {
             aux_streams: None,
             tf32: true,
             layer_details: false,
+            layer_ranges: None,
             compute_capabilities: Vec::new(),
             timing_cache: None,
             runtime_cache: None,
@@ -129,6 +155,18 @@ impl TensorRtOptions {
     #[must_use]
     pub fn layer_details(mut self, kept: bool) -> Self {
         self.layer_details = kept;
+        self
+    }
+
+    /// What the ranges say that TensorRT has around each layer for profilers such as Nsight Systems. By default the ranges
+    /// say what the engine was built to tell: the names of the layers, or with [`layer_details`](Self::layer_details) more.
+    /// An engine cannot run with ranges that say more than that.
+    ///
+    /// The ranges cost time in each execution, details more than names.
+    /// The ranges of this crate, around runs and phases, come with the feature `nvtx`.
+    #[must_use]
+    pub fn layer_ranges(mut self, ranges: LayerRanges) -> Self {
+        self.layer_ranges = Some(ranges);
         self
     }
 
@@ -357,6 +395,7 @@ impl fmt::Debug for TensorRtOptions {
             .field("aux_streams", &self.aux_streams)
             .field("tf32", &self.tf32)
             .field("layer_details", &self.layer_details)
+            .field("layer_ranges", &self.layer_ranges)
             .field("compute_capabilities", &self.compute_capabilities)
             .field("timing_cache", &self.timing_cache)
             .field("runtime_cache", &self.runtime_cache)

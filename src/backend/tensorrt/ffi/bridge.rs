@@ -92,7 +92,8 @@ mod bridge {
     /// `runtime_cache` are kernels compiled earlier, empty if there are none. `tensors` are the
     /// names of all inputs, of which there are `inputs`, and outputs, as later calls count them.
     /// `eager` compiles kernels for new shapes at once. With `user_scratch`, scratch memory is not
-    /// allocated but at `scratch`, `scratch_size` bytes of it.
+    /// allocated but at `scratch`, `scratch_size` bytes of it. `layer_ranges` is a `ProfilingVerbosity`, or
+    /// negative for that of the engine.
     #[derive(Clone, Debug)]
     struct ContextOptions {
         tensors: Vec<String>,
@@ -103,6 +104,7 @@ mod bridge {
         user_scratch: bool,
         scratch: u64,
         scratch_size: u64,
+        layer_ranges: i32,
     }
 
     extern "Rust" {

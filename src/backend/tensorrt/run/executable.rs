@@ -16,7 +16,7 @@ use super::pool::{Pool, SlotLease, Wish};
 use super::queue::Queue;
 use super::scratch::Scratch;
 use super::slot::{Model, Slot, byte_len};
-use crate::backend::tensorrt::build::TensorRtOptions;
+use crate::backend::tensorrt::build::{LayerRanges, TensorRtOptions};
 use crate::backend::tensorrt::build::values::integers;
 use crate::backend::tensorrt::ffi::{ContextOptions, bind, device_error, sides};
 use crate::backend::{
@@ -109,6 +109,7 @@ impl EngineExecutable {
             user_scratch: scratch.is_some(),
             scratch: scratch.as_ref().map_or(0, |scratch| scratch.address()),
             scratch_size: scratch_size as u64,
+            layer_ranges: LayerRanges::number(loaded.options.layer_ranges),
         };
         // A graph is of one context and its shapes, and a capture takes longer than most executions.
         let pool = Pool::new(contexts, loaded.graphs != Wanted::Never);

@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::HostTensor;
 
 impl EngineExecutable {
-    /// The layers in the order in which they run, each with the median of its times.
+    /// The layers in the order in which they run, each with the median and the mean of its times.
     pub(super) fn times_of_layers(
         &self,
         inputs: &[HostTensor],
@@ -48,7 +48,9 @@ fn medians(runs: &[Vec<Told>]) -> Result<Vec<LayerTime>> {
     let layers = first.iter().enumerate().map(|(i, layer)| {
         let mut times: Vec<f32> = runs.iter().map(|run| run[i].ms).collect();
         times.sort_by(f32::total_cmp);
-        LayerTime { name: layer.name.clone(), micros: f64::from(times[times.len() / 2]) * 1e3 }
+        let mean = times.iter().copied().map(f64::from).sum::<f64>() / times.len() as f64;
+        let micros = f64::from(times[times.len() / 2]) * 1e3;
+        LayerTime { name: layer.name.clone(), micros, mean_micros: mean * 1e3 }
     });
     Ok(layers.collect())
 }
@@ -62,15 +64,16 @@ mod tests {
     }
 
     #[test]
-    fn a_layer_has_the_median_of_its_times() {
+    fn a_layer_has_the_median_and_the_mean_of_its_times() {
         let runs = [
             run(&[("a", 1.0), ("b", 5.0)]),
             run(&[("a", 3.0), ("b", 4.0)]),
             run(&[("a", 2.0), ("b", 9.0)]),
         ];
         let found = medians(&runs).expect("the layers are the same");
-        let found: Vec<_> = found.iter().map(|layer| (&*layer.name, layer.micros)).collect();
-        assert_eq!(found, [("a", 2000.0), ("b", 5000.0)]);
+        let told = |layer: &LayerTime| (layer.name.clone(), layer.micros, layer.mean_micros);
+        let found: Vec<_> = found.iter().map(told).collect();
+        assert_eq!(found, [("a".into(), 2000.0, 2000.0), ("b".into(), 5000.0, 6000.0)]);
     }
 
     #[test]
