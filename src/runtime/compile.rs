@@ -78,7 +78,7 @@ impl Maker {
             return Ok(None);
         };
         let Some(fingerprint) = self.fingerprint(backend)? else { return Ok(None) };
-        let _range = Range::of_making(exported.name());
+        let _range = NamedRange::of_making(exported.name());
         let (asked, found) = phase(Phase::Cache, || {
             let mut weights = KnownWeights::default();
             let before = Before::of(exported, target, &fingerprint, &mut weights);

@@ -90,7 +90,7 @@ impl OnnxModel {
     /// The model and its larger weights apart, with all names as they are.
     pub(crate) fn split_unchanged(&self) -> SplitModel {
         let mut proto = self.proto.clone();
-        let weights = take_weights(&mut proto, |_| {});
+        let weights = take_weights(&mut proto);
         SplitModel { bytes: proto.encode_to_vec(), weights }
     }
 

@@ -16,8 +16,8 @@ use super::pool::{Pool, SlotLease, Wish};
 use super::queue::Queue;
 use super::scratch::Scratch;
 use super::slot::{Model, Slot, byte_len};
-use crate::backend::tensorrt::build::{LayerRanges, TensorRtOptions};
 use crate::backend::tensorrt::build::values::integers;
+use crate::backend::tensorrt::build::{LayerRanges, TensorRtOptions};
 use crate::backend::tensorrt::ffi::{ContextOptions, bind, device_error, sides};
 use crate::backend::{
     DeviceExecutable, DeviceTensor, Engine, EngineMemory, Executable, ExecutionCounters, LayerTime,
