@@ -38,7 +38,7 @@ fn a_burn_model_has_one_key() {
     of_two_processes("burn");
 }
 
-fn of_burn(options: &OptimizeOptions) -> accelerant::report::ModuleReport {
+pub(crate) fn of_burn(options: &OptimizeOptions) -> accelerant::report::ModuleReport {
     use accelerant::burn::OptimizeTrt;
     use burn::module::Module;
     use burn::nn::conv::{Conv2d, Conv2dConfig};
@@ -73,7 +73,7 @@ fn a_candle_model_has_one_key() {
     of_two_processes("candle");
 }
 
-fn of_candle(options: &OptimizeOptions) -> accelerant::report::ModuleReport {
+pub(crate) fn of_candle(options: &OptimizeOptions) -> accelerant::report::ModuleReport {
     use accelerant::candle::{CandleModule, TensorOps};
     use candle_core::{Device, Tensor};
 

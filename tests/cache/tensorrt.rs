@@ -56,6 +56,27 @@ fn an_engine_is_built_once_and_is_the_same_file() {
     assert!(engine.to_bytes() == again.to_bytes());
 }
 
+#[cfg(all(feature = "burn", feature = "candle"))]
+#[test]
+fn models_of_frameworks_are_found_by_notes_too() {
+    use super::same_key::{of_burn, of_candle};
+
+    let frameworks: [fn(&OptimizeOptions) -> accelerant::report::ModuleReport; 2] =
+        [of_burn, of_candle];
+    for make in frameworks {
+        let place = Place::new();
+        let path = place.folder.path().join("model.engine");
+        let options = OptimizeOptions::new().cache(place.cache()).save_engine(&path);
+        let options = options.tensorrt(quick());
+        missed(make(&options).cache);
+        let files = std::fs::read_dir(place.engines()).unwrap().map(|file| file.unwrap().path());
+        let notes = files.filter(|path| path.extension().is_some_and(|ending| ending == "memo"));
+        assert_eq!(notes.count(), 1);
+        let report = make(&options);
+        assert!(is_hit(&report.cache) && report.time(Phase::Parse).is_zero(), "{report}");
+    }
+}
+
 #[test]
 fn options_that_change_engines_are_other_keys_and_those_of_running_are_not() {
     let place = Place::new();
