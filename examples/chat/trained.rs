@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
+use accelerant::HostTensor;
 use accelerant::generate::DecoderConfig;
-use candle_core::{D, DType, Device, IndexOp, Result, Tensor};
-use candle_nn::{AdamW, Init, Optimizer, ParamsAdamW, VarBuilder, VarMap};
+use candle_core::{D, Device, Error, IndexOp, Result, Tensor, Var};
+use candle_nn::{AdamW, Optimizer, ParamsAdamW};
 
 /// Questions, and what the model learns to answer.
 pub(super) const TALK: [(&str, &str); 8] = [
@@ -43,13 +44,22 @@ pub(super) fn spelled(tokens: &[u32]) -> std::result::Result<String, std::conver
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Trains from random weights. Gives the configuration, the weights under a checkpoint's names, and the last loss.
+/// Trains from random weights, which are the same each time. Gives the configuration, the weights under a checkpoint's names,
+/// and the last loss.
 pub(super) fn train() -> Result<(DecoderConfig, HashMap<String, Tensor>, f32)> {
-    let map = VarMap::new();
-    let vb = VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu);
-    let model = Model::new(&vb)?;
+    let config = config()?;
+    let random = config.random_weights(7).map_err(Error::wrap)?.into_iter();
+    let variable = |(name, weight): (String, HostTensor)| -> Result<(String, Var)> {
+        let values = weight.to_vec::<f32>().map_err(Error::wrap)?;
+        Ok((name, Var::from_vec(values, weight.shape(), &Device::Cpu)?))
+    };
+    let variables = random.map(variable).collect::<Result<HashMap<String, Var>>>()?;
+    let weights: HashMap<String, Tensor> =
+        variables.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
+    let model = Model::new(&weights)?;
     let (inputs, targets, rows) = samples()?;
-    let mut optimizer = AdamW::new(map.all_vars(), ParamsAdamW { lr: RATE, ..Default::default() })?;
+    let variables = variables.into_values().collect();
+    let mut optimizer = AdamW::new(variables, ParamsAdamW { lr: RATE, ..Default::default() })?;
     let mut last = f32::NAN;
     for step in 0..STEPS {
         let left = (STEPS - step) as f64 / STEPS as f64;
@@ -59,9 +69,7 @@ pub(super) fn train() -> Result<(DecoderConfig, HashMap<String, Tensor>, f32)> {
         optimizer.backward_step(&loss)?;
         last = loss.to_scalar()?;
     }
-    let weights = map.data().lock().map_err(|e| candle_core::Error::Msg(e.to_string()))?;
-    let weights = weights.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone()));
-    Ok((config()?, weights.collect(), last))
+    Ok((config, weights, last))
 }
 
 fn config() -> Result<DecoderConfig> {
@@ -71,7 +79,7 @@ fn config() -> Result<DecoderConfig> {
             "rms_norm_eps": {EPSILON}, "rope_theta": 10000.0, "max_position_embeddings": {POSITIONS},
             "eos_token_id": {END}}}"#
     );
-    DecoderConfig::from_json(&json).map_err(candle_core::Error::wrap)
+    DecoderConfig::from_json(&json).map_err(Error::wrap)
 }
 
 /// The talk: tokens, those that follow an answer's, and where these are among all.
@@ -116,36 +124,26 @@ struct Layer {
 }
 
 impl Model {
-    fn new(vb: &VarBuilder<'_>) -> Result<Self> {
-        let weight = |name: &str, out: usize, inner: usize| {
-            let stdev = (inner as f64).powf(-0.5);
-            vb.get_with_hints(
-                (out, inner),
-                &format!("{name}.weight"),
-                Init::Randn { mean: 0.0, stdev },
-            )
+    fn new(weights: &HashMap<String, Tensor>) -> Result<Self> {
+        let weight = |name: String| {
+            let missing = || Error::Msg(format!("there is no {name}"));
+            weights.get(&name).cloned().ok_or_else(missing)
         };
-        let norm =
-            |name: &str| vb.get_with_hints(HIDDEN, &format!("{name}.weight"), Init::Const(1.0));
         let layer = |i: usize| -> Result<Layer> {
-            let name = |part: &str| format!("model.layers.{i}.{part}");
-            let square =
-                |part: &str| weight(&name(&format!("self_attn.{part}_proj")), HIDDEN, HIDDEN);
+            let part = |part: &str| weight(format!("model.layers.{i}.{part}.weight"));
+            let attention = |which: &str| part(&format!("self_attn.{which}_proj"));
+            let fed = |which: &str| part(&format!("mlp.{which}_proj"));
             Ok(Layer {
-                norms: [norm(&name("input_layernorm"))?, norm(&name("post_attention_layernorm"))?],
-                attention: [square("q")?, square("k")?, square("v")?, square("o")?],
-                fed: [
-                    weight(&name("mlp.gate_proj"), INNER, HIDDEN)?,
-                    weight(&name("mlp.up_proj"), INNER, HIDDEN)?,
-                    weight(&name("mlp.down_proj"), HIDDEN, INNER)?,
-                ],
+                norms: [part("input_layernorm")?, part("post_attention_layernorm")?],
+                attention: [attention("q")?, attention("k")?, attention("v")?, attention("o")?],
+                fed: [fed("gate")?, fed("up")?, fed("down")?],
             })
         };
         Ok(Self {
-            embeddings: weight("model.embed_tokens", VOCABULARY, HIDDEN)?,
+            embeddings: weight("model.embed_tokens.weight".into())?,
             layers: (0..LAYERS).map(layer).collect::<Result<_>>()?,
-            norm: norm("model.norm")?,
-            head: weight("lm_head", VOCABULARY, HIDDEN)?,
+            norm: weight("model.norm.weight".into())?,
+            head: weight("lm_head.weight".into())?,
         })
     }
 
