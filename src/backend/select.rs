@@ -180,7 +180,7 @@ impl Registry {
                 _ => {
                     let exported = phase(Phase::Export, || export(backend.target()))?;
                     match guarded(ErrorKind::Build, || make.known(backend.as_ref(), &exported)) {
-                        Ok(Ok(Some(ready))) => return Ok(Source::Ready(ready)),
+                        Ok(Ok(Some(ready))) => return Ok(Source::Ready(Box::new(ready))),
                         Ok(Err(reason)) if reason.is_stop() => return Err(reason),
                         // What is wrong comes up again below, and is told there.
                         Ok(Ok(None) | Err(_)) | Err(_) => {}
@@ -280,7 +280,7 @@ impl Make for Plainly {
 enum Source {
     Model(Box<OnnxModel>),
     Engine(Box<Engine>),
-    Ready(Ready),
+    Ready(Box<Ready>),
 }
 
 fn probe(backend: &Arc<dyn Backend>) -> Result<()> {
@@ -296,7 +296,7 @@ fn finish(
     // A panic in one backend, or in a library that it calls, is no reason not to try the next.
     let ready = guarded(ErrorKind::Build, || match source {
         Source::Model(model) => make.ready(backend.as_ref(), &model),
-        Source::Ready(ready) => Ok(ready),
+        Source::Ready(ready) => Ok(*ready),
         Source::Engine(engine) => {
             let loaded = phase(Phase::Load, || backend.load(&engine));
             loaded.map(|executable| (*engine, executable))
