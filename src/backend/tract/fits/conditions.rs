@@ -17,9 +17,6 @@ use tract_onnx::tract_core::ops::source::TypedSource;
 use super::{Fit, Needs};
 use crate::error::{Error, ErrorKind};
 
-/// How many inputs of a product are multiplied. Others are scales and zero points, which are repeated.
-const FACTORS: usize = 2;
-
 /// All conditions on the sizes of a run. Those that hold for all sizes are left out.
 #[derive(Default)]
 pub(in crate::backend::tract) struct Conditions {
@@ -155,14 +152,11 @@ impl Of<'_> {
     fn product(&mut self, op: &EinSum, facts: &[&TypedFact]) -> TractResult<()> {
         let shapes = op.actual_input_shapes_from_facts(facts)?;
         for axis in op.axes.iter_all_axes() {
-            let summed = axis.outputs.iter().all(|places| places.is_empty());
-            let places = axis.inputs.iter().zip(&shapes).enumerate();
-            let sizes = places.flat_map(|(input, (places, shape))| {
-                places.iter().map(move |&at| (input < FACTORS, &shape[at]))
-            });
-            let counts =
-                |(is_factor, size): &(bool, &TDim)| summed && *is_factor || **size != TDim::Val(1);
-            let mut sizes = sizes.filter(counts).map(|(_, size)| size);
+            // Zero points beside integers are repeated along the axis that is summed up.
+            let summed = op.operating_dt.is_float() && axis.outputs.iter().all(|at| at.is_empty());
+            let places = axis.inputs.iter().zip(&shapes);
+            let sizes = places.flat_map(|(places, shape)| places.iter().map(|&at| &shape[at]));
+            let mut sizes = sizes.filter(|size| summed || **size != TDim::Val(1));
             if let Some(first) = sizes.next() {
                 sizes.for_each(|size| self.same("an axis of a product", first, size));
             }
