@@ -152,9 +152,10 @@ impl Of<'_> {
     fn product(&mut self, op: &EinSum, facts: &[&TypedFact]) -> TractResult<()> {
         let shapes = op.actual_input_shapes_from_facts(facts)?;
         for axis in op.axes.iter_all_axes() {
-            // Zero points beside integers are repeated along the axis that is summed up.
-            let summed = op.operating_dt.is_float() && axis.outputs.iter().all(|at| at.is_empty());
-            let places = axis.inputs.iter().zip(&shapes);
+            let summed = axis.outputs.iter().all(|places| places.is_empty());
+            // Scales and zero points behind the factors are repeated, in a run too.
+            let factors = if op.q_params.is_some() { 2 } else { shapes.len() };
+            let places = axis.inputs.iter().zip(&shapes).take(factors);
             let sizes = places.flat_map(|(places, shape)| places.iter().map(|&at| &shape[at]));
             let mut sizes = sizes.filter(|size| summed || **size != TDim::Val(1));
             if let Some(first) = sizes.next() {
