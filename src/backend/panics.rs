@@ -61,11 +61,11 @@ mod tests {
     #[test]
     fn panics_that_become_errors_are_not_told_and_those_of_other_threads_are() {
         let inside = guarded(ErrorKind::Build, || {
-            let nested = guarded(ErrorKind::Build, || panic!("inside"));
+            let nested = guarded::<()>(ErrorKind::Build, || panic!("inside"));
             (nested.is_err(), is_told(), thread::spawn(is_told).join().unwrap())
         });
         assert_eq!(inside.unwrap(), (true, false, true));
-        assert!(guarded(ErrorKind::Build, || panic!("outside")).is_err());
+        assert!(guarded::<()>(ErrorKind::Build, || panic!("outside")).is_err());
         assert!(is_told());
     }
 }

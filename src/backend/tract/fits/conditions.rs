@@ -153,7 +153,9 @@ impl Of<'_> {
         let shapes = op.actual_input_shapes_from_facts(facts)?;
         for axis in op.axes.iter_all_axes() {
             let summed = axis.outputs.iter().all(|places| places.is_empty());
-            let places = axis.inputs.iter().zip(&shapes);
+            // Scales and zero points behind the factors are repeated, in a run too.
+            let factors = if op.q_params.is_some() { 2 } else { shapes.len() };
+            let places = axis.inputs.iter().zip(&shapes).take(factors);
             let sizes = places.flat_map(|(places, shape)| places.iter().map(|&at| &shape[at]));
             let mut sizes = sizes.filter(|size| summed || **size != TDim::Val(1));
             if let Some(first) = sizes.next() {
