@@ -198,3 +198,46 @@ fn a_result_that_contradicts_the_signature_is_an_error() {
     }
     assert!(!looked);
 }
+
+/// Automatic pads are none where a kernel leaves gaps, and take up what is added to the result.
+#[test]
+fn a_transposed_convolution_with_automatic_pads_has_the_size_of_the_signature() {
+    let test = "a_transposed_convolution_with_automatic_pads_has_the_size_of_the_signature";
+    for backend in backends(test) {
+        for (kernel, stride, more, size) in
+            [(2, 3, 0, 14), (1, 2, 0, 9), (3, 2, 0, 10), (3, 2, 1, 10)]
+        {
+            let mut inner = node("ConvTranspose", &["x", "w"], "y");
+            inner.attribute = vec![
+                text("auto_pad", "SAME_UPPER"),
+                list("kernel_shape", kernel),
+                list("strides", stride),
+                list("output_padding", more),
+            ];
+            let ones = HostTensor::from_vec([1, 1, kernel], vec![1f32; kernel]).unwrap();
+            let sizes = |size: i64| [Some(1), Some(1), Some(size)];
+            let graph = GraphProto {
+                name: Some("g".into()),
+                input: vec![value("x", DataType::Float, &sizes(5))],
+                output: vec![value("y", DataType::Float, &sizes(size))],
+                node: vec![inner],
+                initializer: vec![tensor_to_proto("w", &ones)],
+                ..GraphProto::default()
+            };
+            let place = format!("{} {kernel} {stride} {more}", backend.kind());
+            match backend.build_and_load(&built(18, graph)) {
+                Ok((_, executable)) => {
+                    let x = random(&[1, 1, 5], 5).into();
+                    let y = executable.run(&[x]).unwrap_or_else(|e| panic!("{place}: {e}"));
+                    assert_eq!(y[0].shape(), [1, 1, size as usize], "{place}");
+                }
+                Err(error) => {
+                    // tract refuses it, and says why.
+                    assert!(backend.kind() != Ort.kind(), "{place}: {error}");
+                    let named = error.to_string().contains("output_padding");
+                    assert_eq!(named, more > 0, "{place}: {error}");
+                }
+            }
+        }
+    }
+}

@@ -118,7 +118,7 @@ mod tests {
         for end in [i64::MAX, i64::from(i32::MAX)] {
             assert_eq!(places(5, 4, backwards(end), -2), [4, 2, 0]);
         }
-        assert_eq!(places(5, 4, backwards(1 << 31), -2), []);
+        assert_eq!(places(5, 4, backwards(1 << 31), -2), Vec::<i64>::new());
     }
 
     #[test]
