@@ -30,7 +30,7 @@ use cubecl_server::stream::{FailureStore, WriteScoped, failed_writing};
 
 use super::InferenceModule;
 use super::burn::When;
-use super::cuda::not_on;
+use super::cuda::{checked_len, not_on};
 use crate::backend::{DeviceExecutable, DeviceTensor, StreamHandle};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::burn::dtype;
@@ -118,11 +118,7 @@ impl Call {
         let inputs = inputs.into_iter().map(Input::new).collect::<Result<Vec<_>>>()?;
         let stream = StreamId::current();
         let outputs = signature.outputs.iter().zip(&self.shapes).map(|(spec, sizes)| {
-            let bytes = sizes.iter().try_fold(spec.dtype.size(), |n, &size| n.checked_mul(size));
-            let bytes = bytes.ok_or_else(|| {
-                let text = format!("{} {sizes:?} is too large", spec.dtype);
-                Error::new(ErrorKind::Device, text).on_tensor(&spec.name)
-            })?;
+            let bytes = checked_len(spec.dtype, sizes).map_err(|e| e.on_tensor(&spec.name))?;
             let handle = Handle::new(client.service_id(), stream, bytes as u64);
             let shape = Shape::from(sizes.clone());
             let (client, device) = (client.clone(), device.clone());

@@ -68,9 +68,7 @@ impl OutputPool {
         };
         stream.context().bind_to_thread()?;
         let mut address = 0;
-        let bytes = len
-            .checked_mul(size_of::<T>())
-            .ok_or(DriverError(sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY))?;
+        let bytes = bytes_of::<T>(len)?;
         // SAFETY: a pool and a stream of the same device; `address` is written before it is read.
         unsafe { sys::cuMemAllocFromPoolAsync(&mut address, bytes, pool, stream.cu_stream()) }
             .result()?;
@@ -78,6 +76,12 @@ impl OutputPool {
         // the driver knows to which pool.
         Ok((unsafe { stream.upgrade_device_ptr(address, len) }, address))
     }
+}
+
+/// The bytes of so many elements. More than there can be are more than the device has left.
+fn bytes_of<T>(len: usize) -> Result<usize, DriverError> {
+    let bytes = len.checked_mul(size_of::<T>()).filter(|&bytes| isize::try_from(bytes).is_ok());
+    bytes.ok_or(DriverError(sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY))
 }
 
 fn create(ordinal: usize) -> Option<sys::CUmemoryPool> {
@@ -97,4 +101,21 @@ fn create(ordinal: usize) -> Option<sys::CUmemoryPool> {
         tracing::debug!(target: "accelerant::cuda", "the output pool gives memory back early: {e}");
     }
     Some(pool)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_bytes_than_there_can_be_are_no_memory() {
+        let none = DriverError(sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY);
+        assert_eq!(bytes_of::<f32>(3), Ok(12));
+        assert_eq!(bytes_of::<u8>(isize::MAX as usize), Ok(isize::MAX as usize));
+        for len in [usize::MAX, 1 << 62, (1 << 62) + 1] {
+            // A product that wraps would be a small number.
+            assert_eq!(bytes_of::<f32>(len), Err(none), "{len}");
+        }
+        assert_eq!(bytes_of::<u8>(usize::MAX), Err(none));
+    }
 }

@@ -4,6 +4,9 @@ use std::{fmt, ops::RangeInclusive, sync::Arc};
 
 use crate::error::{Error, ErrorKind, Result};
 
+/// A longer formula is named by its hash. A model may double a size in each node, and then the text of the formula with it.
+const LONGEST_FORMULA: usize = 256;
+
 /// A symbolic dimension: a name and a range of sizes.
 ///
 /// Equal names mean equal sizes within one model. `opt` is the size that an engine is tuned for.
@@ -260,7 +263,11 @@ impl Dim {
             return Self::Fixed(min);
         }
         let opt = opt.clamp(min, max);
-        Self::Symbol(Symbol { name: formula().into(), min, opt, max, sizes: Vec::new() })
+        let mut name = formula();
+        if name.len() > LONGEST_FORMULA {
+            name = format!("size_{}", &blake3::hash(name.as_bytes()).to_hex()[..32]);
+        }
+        Self::Symbol(Symbol { name: name.into(), min, opt, max, sizes: Vec::new() })
     }
 }
 
@@ -297,6 +304,25 @@ impl fmt::Display for Dim {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_formulas_are_named_by_their_hash() {
+        let twice = |dim: &Dim| {
+            Dim::map(|| format!("{dim}+{dim}"), &[dim, dim], |sizes| sizes.iter().sum())
+        };
+        let doubled =
+            |times: usize| (0..times).fold(Dim::dynamic("n", 1..=3).unwrap(), |dim, _| twice(&dim));
+        assert_eq!(doubled(2).to_string(), "n+n+n+n");
+        let mut names = std::collections::HashSet::new();
+        for times in 1..28 {
+            let dim = doubled(times);
+            assert_eq!((dim.min(), dim.max()), (1 << times, 3 << times));
+            assert!(dim.to_string().len() <= LONGEST_FORMULA, "{dim}");
+            // The same size has the same name, another has another.
+            assert_eq!(dim.to_string(), doubled(times).to_string());
+            assert!(names.insert(dim.to_string()));
+        }
+    }
 
     #[test]
     fn a_symbol_is_tuned_for_sizes_that_it_takes() {

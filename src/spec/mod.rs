@@ -262,6 +262,32 @@ impl TensorSpec {
         }
         Ok(())
     }
+
+    /// Checks the sizes that a backend gave for an output with this spec, where the spec fixes them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Execution`], naming this tensor and the axis.
+    pub(crate) fn check_result(&self, sizes: &[usize]) -> Result<()> {
+        let dims = self.shape.dims();
+        let fail = |text: String| Error::new(ErrorKind::Execution, text).on_tensor(&self.name);
+        if sizes.len() != dims.len() {
+            let (rank, got) = (dims.len(), sizes.len());
+            let text = format!(
+                "the backend gave rank {got} {sizes:?}, the signature says rank {rank} {}",
+                self.shape
+            );
+            return Err(fail(text));
+        }
+        let other = |(dim, &size): (&Dim, &usize)| dim.fixed().is_some_and(|fixed| fixed != size);
+        match dims.iter().zip(sizes).position(other) {
+            Some(axis) => {
+                let (size, fixed) = (sizes[axis], &dims[axis]);
+                let text = format!("the backend gave size {size}, the signature says {fixed}");
+                Err(fail(text).at_axis(axis))
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 impl fmt::Display for TensorSpec {

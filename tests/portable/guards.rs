@@ -140,12 +140,12 @@ const CASES: [Case; 16] = [
     },
 ];
 
-fn int(name: &str, i: i64) -> AttributeProto {
+pub(super) fn int(name: &str, i: i64) -> AttributeProto {
     let r#type = Some(AttributeType::Int as i32);
     AttributeProto { name: Some(name.into()), r#type, i: Some(i), ..AttributeProto::default() }
 }
 
-fn built(opset: i64, graph: GraphProto) -> OnnxModel {
+pub(super) fn built(opset: i64, graph: GraphProto) -> OnnxModel {
     let set = OperatorSetIdProto { version: Some(opset), ..OperatorSetIdProto::default() };
     let proto = ModelProto {
         ir_version: Some(10),

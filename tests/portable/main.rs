@@ -5,6 +5,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod guards;
+mod pools;
+mod scans;
 
 use std::sync::Arc;
 use std::thread;

@@ -146,7 +146,8 @@ impl Executable for OrtExecutable {
             let specs = self.own.signature.outputs.iter();
             let values = specs.map(|spec| match spec.dtype {
                 DType::F32 => output(outputs, spec).and_then(|value| {
-                    tensors::floats(value).map_err(|e| e.in_operation("run").on_tensor(&spec.name))
+                    tensors::floats(value, spec)
+                        .map_err(|e| e.in_operation("run").on_tensor(&spec.name))
                 }),
                 _ => Ok(None),
             });
@@ -221,7 +222,7 @@ impl Own {
 
     fn copied(&self, outputs: &SessionOutputs<'_>) -> Result<Vec<HostTensor>> {
         let read = |spec: &TensorSpec| {
-            tensors::from_ort(output(outputs, spec)?, spec.dtype)
+            tensors::from_ort(output(outputs, spec)?, spec)
                 .map_err(|e| e.in_operation("run").on_tensor(&spec.name))
         };
         self.signature.outputs.iter().map(read).collect()

@@ -6,7 +6,7 @@ use ort::value::{DynValue, Tensor, TensorRef, ValueType};
 
 use crate::backend::portable::copied;
 use crate::error::{Error, ErrorKind, Result};
-use crate::spec::DType;
+use crate::spec::{DType, TensorSpec};
 use crate::tensor::HostTensor;
 
 macro_rules! by_dtype {
@@ -52,11 +52,14 @@ pub(super) fn to_ort(tensor: &HostTensor) -> Result<SessionInputValue<'_>> {
     by_dtype!(tensor.dtype(), value, owned!(bool)).map_err(failed)
 }
 
-pub(super) fn from_ort(value: &DynValue, dtype: DType) -> Result<HostTensor> {
+/// The host tensor of an output.
+pub(super) fn from_ort(value: &DynValue, spec: &TensorSpec) -> Result<HostTensor> {
     let ValueType::Tensor { shape, .. } = value.dtype() else {
         return Err(Error::new(ErrorKind::Execution, "the backend returned no tensor"));
     };
     let shape: Vec<usize> = shape.iter().map(|&size| size.max(0) as usize).collect();
+    spec.check_result(&shape)?;
+    let dtype = spec.dtype;
     // There may be no memory behind no elements.
     if shape.contains(&0) {
         return HostTensor::from_bytes(dtype, shape, Vec::new());
@@ -70,9 +73,11 @@ pub(super) fn from_ort(value: &DynValue, dtype: DType) -> Result<HostTensor> {
     by_dtype!(dtype, read, read!(bool))
 }
 
-/// The 32-bit floats of a value where they are.
-pub(super) fn floats(value: &DynValue) -> Result<Option<&[f32]>> {
+/// The 32-bit floats of an output where they are.
+pub(super) fn floats<'v>(value: &'v DynValue, spec: &TensorSpec) -> Result<Option<&'v [f32]>> {
     let (shape, values) = value.try_extract_tensor::<f32>().map_err(failed)?;
+    let sizes: Vec<usize> = shape.iter().map(|&size| size.max(0) as usize).collect();
+    spec.check_result(&sizes)?;
     // There may be no memory behind no elements.
     Ok(Some(if shape.contains(&0) { &[] } else { values }))
 }

@@ -170,6 +170,7 @@ impl Executable for TractExecutable {
             let specs = self.own.signature.outputs.iter().enumerate();
             let values = specs.map(|(i, spec)| match spec.dtype {
                 DType::F32 => output(outputs, i)
+                    .and_then(|value| spec.check_result(value.shape()).map(|()| value))
                     .and_then(tensors::floats)
                     .map(Some)
                     .map_err(|e| e.in_operation("run").on_tensor(&spec.name)),
@@ -278,6 +279,7 @@ impl Own {
     fn copied(&self, outputs: &[TValue]) -> Result<Vec<HostTensor>> {
         let read = |(i, spec): (usize, &TensorSpec)| {
             output(outputs, i)
+                .and_then(|value| spec.check_result(value.shape()).map(|()| value))
                 .and_then(|value| tensors::from_tract(value, spec.dtype))
                 .map_err(|e| e.in_operation("run").on_tensor(&spec.name))
         };

@@ -18,6 +18,7 @@ use super::graph::{self, Graph, GraphBuilder};
 use super::{OnnxModel, Reader, Target};
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{self, Phase};
+use fixes::AutomaticPads;
 use precision::{Precise, PrecisionOptions, PrecisionReport};
 
 /// One change to a graph, wherever it applies.
@@ -98,6 +99,9 @@ impl<'a> Pipeline<'a> {
             passes.fixes.push(Box::new(fixes::GroupNormOfOneGroup(target)));
             passes.fixes.push(Box::new(fixes::EluWithRecurrent(target)));
         }
+        if opset >= OLDEST_OPSET && target.reader() == Reader::OnnxRuntime {
+            passes.fixes.push(Box::new(AutomaticPads));
+        }
         if opset >= OLDEST_OPSET && target.reader() == Reader::Any {
             passes.fixes.push(Box::new(fixes::KnownBranches));
             passes.fixes.push(Box::new(fixes::tract::SqueezedAxes));
@@ -131,25 +135,39 @@ impl<'a> Pipeline<'a> {
         if self.is_empty() {
             return Ok(0);
         }
+        progress::phase(Phase::Passes, || self.change(graph))
+    }
+
+    /// Runs all of them on a model's graph, which is read in the same phase. `None` where nothing changed.
+    fn run_on(&self, model: &OnnxModel) -> Result<Option<Graph>> {
+        if self.is_empty() {
+            return Ok(None);
+        }
         progress::phase(Phase::Passes, || {
-            let left_out = everywhere(&self.first, graph)?;
-            let before = (!self.canonical.is_empty()).then(|| graph.clone());
-            for pass in &self.canonical {
-                apply(&**pass, graph)?;
-            }
-            let mut all = everywhere(&self.fixes, graph)?;
-            if let Some(precise) = &self.precise {
-                all += apply(precise, graph)?;
-            }
-            for pass in &self.forms {
-                all += apply(&**pass, graph)?;
-            }
-            match before {
-                Some(before) if all == 0 => *graph = before,
-                _ => {}
-            }
-            Ok(left_out + all)
+            let mut graph = Graph::of(model);
+            let changed = self.change(&mut graph)?;
+            Ok((changed > 0).then_some(graph))
         })
+    }
+
+    fn change(&self, graph: &mut Graph) -> Result<usize> {
+        let left_out = everywhere(&self.first, graph)?;
+        let before = (!self.canonical.is_empty()).then(|| graph.clone());
+        for pass in &self.canonical {
+            apply(&**pass, graph)?;
+        }
+        let mut all = everywhere(&self.fixes, graph)?;
+        if let Some(precise) = &self.precise {
+            all += apply(precise, graph)?;
+        }
+        for pass in &self.forms {
+            all += apply(&**pass, graph)?;
+        }
+        match before {
+            Some(before) if all == 0 => *graph = before,
+            _ => {}
+        }
+        Ok(left_out + all)
     }
 
     fn is_empty(&self) -> bool {
@@ -216,15 +234,16 @@ impl OnnxModel {
         if self.is_written_for(target) {
             return Ok(self.clone());
         }
-        let pipeline = Pipeline::for_target(target, graph::opset(self.proto()), None);
-        if pipeline.is_empty() {
+        // ONNX Runtime takes most models as they are, and they are not read for it.
+        let reads = target.reader() != Reader::OnnxRuntime || AutomaticPads::are_in(self.proto());
+        if !reads {
             return Ok(self.clone().written_for(target));
         }
-        let mut graph = Graph::of(self);
-        match pipeline.run(&mut graph)? {
-            0 => Ok(self.clone().written_for(target)),
-            _ => Ok(self.in_form(graph.into_model(target))),
-        }
+        let pipeline = Pipeline::for_target(target, graph::opset(self.proto()), None);
+        Ok(match pipeline.run_on(self)? {
+            None => self.clone().written_for(target),
+            Some(graph) => self.in_form(graph.into_model(target)),
+        })
     }
 
     /// The model with the branches that are known to be taken in the place of their `If`; `None` where no branch is known.
@@ -270,15 +289,13 @@ impl OnnxModel {
         let options = options.into();
         let report = RefCell::new(PrecisionReport::new(options.precision()));
         let precise = Precise { options: &options, target, report: &report };
-        let mut graph = Graph::of(self);
-        let opset = graph.opset();
-        let changed = match self.is_written_for(target) {
-            true => Pipeline::only(Some(precise)).run(&mut graph)?,
-            false => Pipeline::for_target(target, opset, Some(precise)).run(&mut graph)?,
+        let pipeline = match self.is_written_for(target) {
+            true => Pipeline::only(Some(precise)),
+            false => Pipeline::for_target(target, graph::opset(self.proto()), Some(precise)),
         };
-        let model = match changed {
-            0 => self.clone().written_for(target),
-            _ => self.in_form(graph.into_model(target)),
+        let model = match pipeline.run_on(self)? {
+            None => self.clone().written_for(target),
+            Some(graph) => self.in_form(graph.into_model(target)),
         };
         Ok(model.with_report(Arc::new(report.into_inner())))
     }

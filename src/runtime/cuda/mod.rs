@@ -19,6 +19,8 @@ use crate::spec::{Signature, TensorSpec};
 use memory::check_memory;
 pub use memory::{CudaRead, CudaWrite};
 pub use tensor::CudaTensor;
+#[cfg(feature = "burn-cuda")]
+pub(super) use tensor::checked_len;
 pub(super) use tensor::{byte_len, no_room};
 
 /// Calls `f` while no module captures an execution. Captures of other threads wait until `f` ends.

@@ -130,13 +130,50 @@ impl CudaWrite for CudaTensor {
 
 /// The bytes to allocate for a tensor; one without elements has an address too.
 pub(in crate::runtime) fn byte_len(dtype: DType, shape: &[usize]) -> Result<usize> {
+    checked_len(dtype, shape).map(|len| len.max(1))
+}
+
+/// The bytes of the elements of a tensor.
+///
+/// # Errors
+/// [`ErrorKind::Device`] where there are more than can be addressed.
+pub(in crate::runtime) fn checked_len(dtype: DType, shape: &[usize]) -> Result<usize> {
     let len = shape.iter().try_fold(dtype.size(), |n, &size| n.checked_mul(size));
     len.filter(|&len| isize::try_from(len).is_ok())
-        .map(|len| len.max(1))
         .ok_or_else(|| Error::new(ErrorKind::Device, format!("{dtype} {shape:?} is too large")))
 }
 
 pub(in crate::runtime) fn no_room(len: usize, source: DriverError) -> Error {
     let text = format!("{len} bytes cannot be allocated: {source}");
     Error::new(ErrorKind::Device, text).with_source(source)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What Candle's and Burn's tensors are allocated by.
+    #[test]
+    fn lengths_that_do_not_fit_are_errors_and_do_not_wrap() {
+        let half = 1 << 32;
+        for (dtype, shape) in [
+            (DType::F32, &[half, half][..]),
+            // Each wraps to a small number: 0, 4 and 2.
+            (DType::F32, &[1 << 62]),
+            (DType::F32, &[(1 << 62) + 1]),
+            (DType::F16, &[3, half, half, 5]),
+            (DType::U8, &[usize::MAX, 2]),
+            // No memory is larger than half of all addresses.
+            (DType::U8, &[usize::MAX]),
+        ] {
+            for len in [byte_len(dtype, shape), checked_len(dtype, shape)] {
+                let error = len.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Device);
+                assert!(error.to_string().contains("is too large"), "{error}");
+            }
+        }
+        assert_eq!(byte_len(DType::F64, &[2, 3]).unwrap(), 48);
+        assert_eq!(byte_len(DType::F32, &[half, 0]).unwrap(), 1);
+        assert_eq!(checked_len(DType::F32, &[half, 0]).unwrap(), 0);
+    }
 }

@@ -208,7 +208,9 @@ mod tests {
     #[cfg(unix)]
     #[test]
     fn the_usual_folder_is_private() -> Result<()> {
-        use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+        use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
+        // Of nobody's, on all systems that tests run on.
+        const OTHER: u32 = 65534;
         let Some(bundle) = Bundle::new()? else {
             return Ok(());
         };
@@ -230,9 +232,19 @@ mod tests {
             assert!(said.contains("libraries [/a:/b]") || said.contains("cuda/lib64:/a:/b]"));
             assert_eq!(usual.metadata()?.mode() & 0o777, 0o700);
         }
-        for refused in ["open", "link", "file"] {
+        for refused in ["open", "link", "file", "of another user"] {
             fs::remove_dir_all(&usual).or_else(|_| fs::remove_file(&usual))?;
             match refused {
+                "of another user" => {
+                    fs::create_dir_all(usual.join("bin"))?;
+                    // What would run, were it taken.
+                    fs::write(usual.join("bin/libraries"), "#!/bin/sh\necho taken\n")?;
+                    fs::set_permissions(&usual, fs::Permissions::from_mode(0o700))?;
+                    if let Err(reason) = chown(&usual, Some(OTHER), None) {
+                        eprintln!("skipped: a folder of another user cannot be made ({reason})");
+                        continue;
+                    }
+                }
                 "open" => {
                     fs::create_dir(&usual)?;
                     fs::set_permissions(&usual, fs::Permissions::from_mode(0o770))?;
@@ -246,6 +258,7 @@ mod tests {
             }
             let (status, said) = run()?;
             assert_eq!((status, said.contains("this user's alone")), (Some(4), true), "{said}");
+            assert!(!said.contains("taken") && !usual.join("bin.unpacked").exists(), "{refused}");
         }
         Ok(())
     }

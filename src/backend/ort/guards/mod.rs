@@ -4,6 +4,7 @@
 
 mod needs;
 mod nodes;
+mod scan;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -145,8 +146,13 @@ impl Guards {
             }
             *place += 1;
             all.append(&mut writer.nodes);
+            let own = *place - 1;
             for body in bodies_mut(&mut node) {
                 self.in_nodes(&mut body.node, place, writer);
+            }
+            // Behind what the body itself has.
+            for need in self.needs.get(&own).into_iter().flatten() {
+                writer.guard_given(&mut node, need);
             }
             all.push(node);
         }

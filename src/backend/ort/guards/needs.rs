@@ -1,6 +1,7 @@
 //! Which operators of ONNX Runtime 1.24 to 1.29 end the process, and by what: found by giving each of ONNX's node cases
 //! inputs of every size of 0 and integers at the ends of their types (`docs/measured/2026-11-untrusted-bytes.md`).
 
+use super::scan;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::onnx::{self, NodeProto, TensorProto};
 use crate::export::{KnownInput, KnownSize};
@@ -19,6 +20,8 @@ pub(super) enum Need {
     NotZero,
     /// A divisor is not -1 where the least integer is divided.
     NoOverflow { dtype: DType },
+    /// No size is 0 of what the body of a `Scan` gives in each turn as this output of the body.
+    Given { output: usize },
 }
 
 /// Axes of an input, from the end where they are negative.
@@ -42,7 +45,7 @@ pub(super) struct Found {
 const DFT_AXIS_IS_AN_INPUT: i64 = 20;
 
 /// Behind the last axis of any tensor.
-const END: i64 = i64::MAX;
+pub(super) const END: i64 = i64::MAX;
 
 pub(in crate::backend::ort) fn is_of_interest(node: &NodeProto) -> bool {
     matches!(
@@ -58,6 +61,7 @@ pub(in crate::backend::ort) fn is_of_interest(node: &NodeProto) -> bool {
             | "Mod"
             | "QuantizeLinear"
             | "STFT"
+            | "Scan"
             | "TopK"
             | "Trilu"
             | "Unique"
@@ -113,6 +117,7 @@ pub(super) fn of(
                 let least = if *dtype == DType::I32 { i32::MIN.into() } else { i64::MIN };
                 all(input(1), |value| value != -1) || all(input(0), |value| value != least)
             }
+            Need::Given { .. } => false,
         };
         if !is_met {
             found.needs.push(need);
@@ -174,6 +179,7 @@ fn wanted<'k>(
             needs.extend(has(1).then_some(Need::Positive { input: 1 }));
             needs
         }
+        "Scan" => scan::needs(node, opset, &rank),
         "STFT" => {
             let mut needs = vec![Need::Positive { input: 1 }];
             needs.extend(has(2).then(|| sizes(2, Axes::Span(0, END))));

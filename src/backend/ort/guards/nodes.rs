@@ -1,6 +1,6 @@
 //! The nodes of guards. Each fails inside ONNX Runtime with an error where the guarded node would end the process.
 
-use super::needs::{Axes, Need};
+use super::needs::{Axes, END, Need};
 use super::{Fault, label};
 use crate::export::onnx::{Attribute, NodeProto, tensor_proto::DataType};
 use crate::spec::DType;
@@ -33,6 +33,7 @@ impl Writer {
         let input = match need {
             Need::Sizes { input, .. } | Need::Positive { input } | Need::Near { input } => *input,
             Need::NotZero | Need::NoOverflow { .. } => 1,
+            Need::Given { .. } => return,
         };
         let Some(x) = node.input.get(input).cloned().filter(|name| !name.is_empty()) else {
             return;
@@ -41,7 +42,7 @@ impl Writer {
             Need::Sizes { least, .. } => format!("a size is below {least}"),
             Need::Positive { .. } => "an integer is below 1".to_owned(),
             Need::NotZero => "an integer is divided by 0".to_owned(),
-            Need::Near { .. } | Need::NoOverflow { .. } => String::new(),
+            Need::Near { .. } | Need::NoOverflow { .. } | Need::Given { .. } => String::new(),
         };
         self.faults.push(Fault { operation: label(node), tensor: x.clone(), text });
         node.input[input] = match need {
@@ -73,7 +74,23 @@ impl Writer {
                 self.node("Max", &[&below, &near], &[])
             }
             Need::NoOverflow { dtype } => self.no_overflow(&node.input[0].clone(), &x, *dtype),
+            Need::Given { .. } => x,
         };
+    }
+
+    /// Writes a guard at the end of a body, and has the body give what comes through it.
+    pub(super) fn guard_given(&mut self, node: &mut NodeProto, need: &Need) {
+        let Need::Given { output } = need else { return };
+        let operation = label(node);
+        let body = node.attribute.iter_mut().find(|attribute| attribute.name() == "body");
+        let Some(body) = body.and_then(|body| body.g.as_mut()) else { return };
+        let Some(given) = body.output.get_mut(*output) else { return };
+        let x = given.name().to_owned();
+        let text = "a size is below 1".to_owned();
+        self.faults.push(Fault { operation, tensor: x.clone(), text });
+        let outside = std::mem::take(&mut self.nodes);
+        given.name = Some(self.sizes(&x, &Axes::Span(0, END), None, 1));
+        body.node.extend(std::mem::replace(&mut self.nodes, outside));
     }
 
     /// `x`, or an error where one of its sizes is below `least`.

@@ -89,6 +89,13 @@ pub(super) fn reason(node: &NodeProto, opset: i64, view: &View<'_>) -> Option<St
         "ConvTranspose" if attribute(node, "output_shape").is_some() => {
             Some("tract places an output of a stated shape wrongly")
         }
+        "ConvTranspose"
+            if attribute(node, "auto_pad").is_some_and(|pad| pad.s().starts_with(b"SAME"))
+                && attribute(node, "output_padding")
+                    .is_some_and(|more| more.ints.iter().any(|&more| more != 0)) =>
+        {
+            Some("tract takes output_padding off a result with automatic pads")
+        }
         "Pad"
             if view
                 .ints(node, 1)

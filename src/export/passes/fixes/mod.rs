@@ -1,5 +1,6 @@
 //! Faults and refusals of a target, and the form that is written instead: a file each, with the case that shows the fault.
 
+mod automatic_pads;
 mod bounds_in_order;
 mod edges_of_windows;
 mod einsum;
@@ -13,6 +14,7 @@ mod known_integers;
 mod stated_outputs;
 mod unread_nodes;
 
+pub(super) use automatic_pads::AutomaticPads;
 pub(super) use bounds_in_order::BoundsInOrder;
 pub(super) use edges_of_windows::EdgesOfWindows;
 pub(super) use einsum::SmallLetters;

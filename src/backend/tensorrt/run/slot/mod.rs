@@ -235,6 +235,11 @@ impl Slot {
         for (computed, range) in shapes.computed.iter_mut().zip(&shapes.ranges) {
             *computed = shapes.outputs[range.clone()].contains(&COMPUTED);
         }
+        for (i, spec) in model.signature.outputs.iter().enumerate() {
+            if !shapes.computed[i] {
+                spec.check_result(&shapes.outputs[shapes.ranges[i].clone()])?;
+            }
+        }
         shapes.set = true;
         self.compiled = true;
         Counters::count(&counters.reshapes);
@@ -343,6 +348,7 @@ impl Slot {
         let Shapes { outputs, ranges, computed, .. } = &mut self.shapes;
         for (i, spec) in signature.outputs.iter().enumerate().filter(|&(i, _)| computed[i]) {
             let (from, sizes) = self.computed.get(i, spec)?;
+            spec.check_result(sizes)?;
             let to = output(i, sizes)?;
             check_output(to, spec)?;
             outputs[ranges[i].clone()].copy_from_slice(sizes);

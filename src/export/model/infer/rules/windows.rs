@@ -236,7 +236,8 @@ fn transposed(call: &Call<'_>) -> Result<Option<Dims>> {
             .saturating_add(window.extent(axis, kernel))
             .saturating_add(more);
         result.push(match window.auto {
-            auto if auto.starts_with(b"SAME") => Size::Known(size.saturating_mul(stride)),
+            // No pads are added where a kernel leaves gaps.
+            auto if auto.starts_with(b"SAME") => Size::Known(size.saturating_mul(stride).min(full)),
             b"VALID" => Size::Known(full),
             _ => Size::Known(full.saturating_sub(window.padding(axis, axes))),
         });
