@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Models of torch, exported to ONNX, each beside its inputs and torch's outputs.
 
-    torch_files.py FOLDER [--only NAME …] [--batches 1 8 …] [--time] [--device cpu]
+    torch_files.py FOLDER [--only NAME …] [--batches 1 8 …] [--tokens 128] [--time] [--device cpu]
 
 Writes NAME.onnx and NAME.safetensors (`in.x0`, `out.y0`, …) for `examples/against_torch.rs`. The outputs are
 computed on the GPU without TF32, in the model's own precision; those of a layer in fp64, rounded. With --time, one
@@ -93,14 +93,14 @@ BUILDERS = {
 }
 
 
-def inputs_of(network, batch):
+def inputs_of(network, batch, length):
     if not isinstance(network, Encoder):
         return [torch.randn(batch, 3, 224, 224)]
-    tokens = torch.randint(0, 30000, (batch, 128))
+    tokens = torch.randint(0, 30000, (batch, length))
     return [tokens, torch.ones_like(tokens)]
 
 
-def networks(batches):
+def networks(batches, length):
     from torchvision import models
 
     for name, build in BUILDERS.items():
@@ -111,7 +111,7 @@ def networks(batches):
                 if name == "vit-b16":
                     # Zeros at first, as all of the result would be.
                     nn.init.normal_(network.heads.head.weight, std=0.02)
-                yield f"{name}_{suffix}_{batch}", network, inputs_of(network, batch), dtype
+                yield f"{name}_{suffix}_{batch}", network, inputs_of(network, batch, length), dtype
 
 
 def device_time(call, iterations=200):
@@ -143,13 +143,14 @@ def main():
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--only", nargs="*")
     parser.add_argument("--batches", nargs="*", type=int, default=[1, 8])
+    parser.add_argument("--tokens", type=int, default=128, help="of each text")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--time", action="store_true")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.manual_seed(0)
-    every = [(*layer, torch.float32) for layer in layers()] + list(networks(args.batches))
+    every = [(*layer, torch.float32) for layer in layers()] + list(networks(args.batches, args.tokens))
     for name, module, inputs, dtype in every:
         if args.only and not any(name.startswith(only) for only in args.only):
             continue

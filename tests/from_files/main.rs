@@ -15,6 +15,7 @@ mod file;
 mod fixes;
 mod for_tract;
 mod forms;
+mod masks;
 mod on_tract;
 mod on_tract_numbers;
 mod on_tract_scalars;

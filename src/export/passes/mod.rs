@@ -72,6 +72,7 @@ impl<'a> Pipeline<'a> {
     /// 2. Roundabout forms are written plainly first, since other passes would not find layers with weights behind an
     ///    `Identity`: constants, then shapes that depend on constants, then views.
     /// 3. Fixes come next. A fix finds a fault in the form that the model has, and a form decides by what will be computed.
+    ///    Masks are written before the guards of softmaxes, which look for hidden rows once for each mask.
     /// 4. The precision stands between, since forms are chosen by type.
     /// 5. Among the forms, weights are turned first, since the weights of linear layers are put together. Linear layers come
     ///    next, since they divide and turn what they give. Keys are padded where the heads were turned. Rows come last, since
@@ -90,6 +91,7 @@ impl<'a> Pipeline<'a> {
             passes.fixes.push(Box::new(fixes::KnownBranches));
             passes.fixes.push(Box::new(fixes::KnownIntegers));
             passes.fixes.push(Box::new(fixes::SmallLetters));
+            passes.fixes.push(Box::new(fixes::MasksOfKeys));
             passes.fixes.push(Box::new(fixes::GuardedSoftmax));
             passes.fixes.push(Box::new(fixes::GatedActivation));
             passes.fixes.push(Box::new(fixes::BoundsInOrder));

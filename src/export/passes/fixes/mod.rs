@@ -11,6 +11,7 @@ mod grouped_conv_transpose;
 mod guarded_softmax;
 mod known_branches;
 mod known_integers;
+mod masks_of_keys;
 mod stated_outputs;
 mod unread_nodes;
 
@@ -25,6 +26,7 @@ pub(super) use grouped_conv_transpose::GroupedConvTranspose;
 pub(super) use guarded_softmax::GuardedSoftmax;
 pub(super) use known_branches::KnownBranches;
 pub(super) use known_integers::KnownIntegers;
+pub(super) use masks_of_keys::MasksOfKeys;
 pub(super) use stated_outputs::StatedOutputs;
 pub(super) use unread_nodes::UnreadNodes;
 pub(super) mod tract;
