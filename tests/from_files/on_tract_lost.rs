@@ -132,7 +132,12 @@ fn whole_powers_by_fractions() {
     let [a, b] = [("a", x), ("b", exponents)].map(|(name, value)| file.weight(name, value));
     let power = file.node("Pow", &[&a, &b]);
     let y = file.node("Add", &[&zero, &power]);
-    gives("of constants", &file.read_open(&y, DType::I32, &["3"]), &[vector(&[0i32; 3])], &expected);
+    gives(
+        "of constants",
+        &file.read_open(&y, DType::I32, &["3"]),
+        &[vector(&[0i32; 3])],
+        &expected,
+    );
 }
 
 /// The error of a run names the node of the file, and says what is wrong.
@@ -162,7 +167,7 @@ fn places_that_an_axis_does_not_have() {
         let model = one("ScatterElements", &inputs, &[], &along, &x);
         wrong(&model, &inputs, &["`node_scatterelements_0`", &says]);
     }
-    for at in [3, 9, 1 << 32, i64::MAX] {
+    for at in [3, 9, -4, 1 << 32, i64::MAX, i64::MIN] {
         let says = format!("index {at} is out of range: axis 1 has 3 elements");
         let inputs = [x.clone(), pairs(at)];
         let model = one("GatherND", &inputs, &[], &[], &vector(&[0f32]));

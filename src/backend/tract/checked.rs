@@ -78,6 +78,10 @@ pub(super) fn insert(graph: &mut GraphProto, outer: &View<'_>) {
     let view = outer.with(&known);
     let mut nodes = Vec::with_capacity(graph.node.len());
     for mut node in std::mem::take(&mut graph.node) {
+        let own = match (node.name(), node.output.first()) {
+            ("", Some(output)) => output.clone(),
+            (name, _) => name.to_owned(),
+        };
         for at in 0..node.input.len() {
             let follows = view.is_sized(&node, at) && view.constant(&node, at).is_none();
             let floats = |dtype| matches!(dtype, DType::F32 | DType::F64);
@@ -86,15 +90,15 @@ pub(super) fn insert(graph: &mut GraphProto, outer: &View<'_>) {
                 continue;
             }
             let most = nan::most_of(&node, &view);
-            let checked = format!("{}.{}.checked{at}", node.output[0], node.input[at]);
+            let checked = format!("{}.checked{at}.{own}", node.input[at]);
             let before = std::mem::replace(&mut node.input[at], checked.clone());
             nodes.push(NodeProto {
                 op_type: Some(CHECKED.to_owned()),
-                name: Some(format!("{}{WRITTEN}checked{at}", node.name())),
+                name: Some(format!("{own}{WRITTEN}checked{at}")),
                 input: vec![before],
                 output: vec![checked],
                 attribute: vec![
-                    Attribute::from(node.name()).to_proto("node"),
+                    Attribute::from(&*own).to_proto("node"),
                     Attribute::from(most).to_proto("most"),
                 ],
                 ..Default::default()

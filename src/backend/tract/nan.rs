@@ -83,15 +83,19 @@ pub(super) fn lost_constant(node: &NodeProto, view: &View<'_>) -> Option<String>
 
 /// Whether there is a NaN or a number farther than `most`.
 fn holds(value: &HostTensor, most: f32) -> bool {
+    // All bits of an exponent and another one.
+    let narrow = |infinity: u16| {
+        let mut all = value.bytes().chunks_exact(2);
+        all.any(|two| u16::from_le_bytes([two[0], two[1]]) & 0x7fff > infinity)
+    };
     match value.dtype() {
         DType::F32 => value.view::<f32>().is_ok_and(|values| match values.as_slice() {
             Some(values) => any_beyond(values, most),
             None => values.iter().any(|value| value.is_nan() || value.abs() > most),
         }),
         DType::F64 => value.view::<f64>().is_ok_and(|all| all.iter().any(|value| value.is_nan())),
-        DType::F16 => {
-            value.view::<half::f16>().is_ok_and(|all| all.iter().any(|value| value.is_nan()))
-        }
+        DType::F16 => narrow(0x7c00),
+        DType::BF16 => narrow(0x7f80),
         _ => false,
     }
 }

@@ -10,13 +10,13 @@ use tract_onnx::tract_core::ops::array::{
 pub(super) fn wrong(node: &TypedNode, inputs: &[TValue]) -> Option<String> {
     let [x, places, ..] = inputs else { return None };
     if let Some(op) = node.op_as::<Gather>() {
-        return beyond(places, |_| Some((op.axis, *x.shape().get(op.axis)?)));
+        return beyond(places, true, |_| Some((op.axis, *x.shape().get(op.axis)?)));
     }
     if let Some(op) = node.op_as::<GatherElements>() {
-        return beyond(places, |_| Some((op.axis, *x.shape().get(op.axis)?)));
+        return beyond(places, true, |_| Some((op.axis, *x.shape().get(op.axis)?)));
     }
     if let Some(op) = node.op_as::<ScatterElements>() {
-        return beyond(places, |_| Some((op.axis, *x.shape().get(op.axis)?)));
+        return beyond(places, true, |_| Some((op.axis, *x.shape().get(op.axis)?)));
     }
     let before = match node.op_as::<GatherNd>() {
         Some(op) => Some(op.batch_dims),
@@ -24,7 +24,8 @@ pub(super) fn wrong(node: &TypedNode, inputs: &[TValue]) -> Option<String> {
     };
     if let Some(before) = before {
         let depth = places.shape().last().copied().unwrap_or(1).max(1);
-        return beyond(places, |at| {
+        // Those from the end are counted from the start by now.
+        return beyond(places, false, |at| {
             let axis = before + at % depth;
             Some((axis, *x.shape().get(axis)?))
         });
@@ -32,9 +33,11 @@ pub(super) fn wrong(node: &TypedNode, inputs: &[TValue]) -> Option<String> {
     divides_by_zero(node, places)
 }
 
-/// The first place that its axis does not have. `axis` gives the axis, and its size, of a place by its number.
+/// The first place that its axis does not have, where places may be counted from the end or were. `axis` gives the axis,
+/// and its size, of a place by its number.
 fn beyond(
     places: &TValue,
+    from_the_end: bool,
     axis: impl Fn(usize) -> Option<(usize, usize)>,
 ) -> Option<String> {
     if places.datum_type() == TDim::datum_type() || !places.datum_type().is_integer() {
@@ -45,8 +48,13 @@ fn beyond(
     let values = values.as_slice::<i64>().ok()?;
     values.iter().enumerate().find_map(|(at, &place)| {
         let (axis, size) = axis(at)?;
-        let fits = (-(size as i64)..size as i64).contains(&place);
-        (!fits).then(|| format!("index {place} is out of range: axis {axis} has {size} elements"))
+        let size = size as i64;
+        let least = if from_the_end { -size } else { 0 };
+        if (least..size).contains(&place) {
+            return None;
+        }
+        let place = if !from_the_end && place < 0 { place.saturating_sub(size) } else { place };
+        Some(format!("index {place} is out of range: axis {axis} has {size} elements"))
     })
 }
 

@@ -1,8 +1,8 @@
 //! Nodes that tract computes wrongly, written in operators that tract computes right. `gaps` refuses nodes that cannot be
 //! written in another way.
 
-mod bools;
 mod asked;
+mod bools;
 mod casts;
 mod doubles;
 mod far;
@@ -155,7 +155,8 @@ impl Made {
             "" => format!("{}_{place}", node.op_type()),
             name => name.to_owned(),
         };
-        for (i, made) in self.nodes.iter_mut().enumerate().filter(|(_, made)| made.name().is_empty())
+        for (i, made) in
+            self.nodes.iter_mut().enumerate().filter(|(_, made)| made.name().is_empty())
         {
             made.name = Some(format!("{own}{WRITTEN}{i}"));
         }
