@@ -312,6 +312,7 @@ fn shapes_and_types_fit() {
     refused("Add", 17, &[MATRIX, F(&[2], &[0.; 2])], &[], "does not fit");
     refused("Add", 17, &[MATRIX, I(&[3], &[0; 3])], &[], "one type");
     refused("Sqrt", 17, &[I(&[3], &[0; 3])], &[], "does not take");
+    refused("Relu", 13, &[I(&[3], &[0; 3])], &[], "does not take");
     refused("Add", 17, &[MATRIX], &[], "the operator has 2 inputs, and the node 1");
     refused("Reshape", 17, &[MATRIX, I(&[2], &[-1, -1])], &[], "two sizes");
     refused("Reshape", 17, &[MATRIX, I(&[2], &[4, 2])], &[], "6 elements cannot become");

@@ -17,6 +17,8 @@ mod for_tract;
 mod forms;
 mod masks;
 mod on_tract;
+mod on_tract_asked;
+mod on_tract_lost;
 mod on_tract_numbers;
 mod on_tract_scalars;
 mod on_tract_sizes;

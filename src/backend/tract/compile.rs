@@ -12,11 +12,11 @@ use tract_onnx::tract_hir::internal::{Framework as _, ToDim as _};
 
 use super::fits::{self, Fit};
 use super::gaps::{self, view::View};
-use super::{kept, rewrite, tensors};
+use super::{checked, kept, nan, rewrite, tensors};
 use crate::backend::panics::guarded;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::OnnxModel;
-use crate::export::onnx::{GraphProto, ModelProto, ValueInfoProto};
+use crate::export::onnx::{GraphProto, ModelProto, NodeProto, ValueInfoProto};
 use crate::progress;
 use crate::spec::{Dim, Signature, TensorSpec};
 
@@ -29,6 +29,8 @@ pub(super) type Plan = Arc<TypedSimplePlan>;
 pub(super) struct Compiled {
     pub(super) plan: Plan,
     pub(super) fits: Vec<Fit>,
+    /// By the numbers of the nodes, which inputs must have no NaN.
+    pub(super) searched: Vec<nan::Searched>,
 }
 
 /// Compiles a model.
@@ -45,7 +47,7 @@ pub(super) fn compile(model: &OnnxModel, signature: &Signature) -> Result<Compil
     let facts = signature.inputs.iter().map(fact_of).collect::<Result<Vec<_>>>()?;
     match guarded(ErrorKind::Build, || plan(&proto, &facts)) {
         Ok(Ok(plan)) => Ok(plan),
-        Ok(Err(cause)) if cause.is::<Error>() => Err(own(cause)),
+        Ok(Err(cause)) if cause.is::<Error>() => Err(of_build(own(cause))),
         Ok(Err(cause)) => Err(refused(&format!("{cause:#}")).with_source(cause)),
         Err(panic) => {
             let error = refused(panic.message()).with_source(panic);
@@ -77,8 +79,7 @@ fn fact_of(spec: &TensorSpec) -> Result<Fact> {
 
 fn plan(proto: &ModelProto, facts: &[Fact]) -> TractResult<Compiled> {
     let bytes = proto.encode_to_vec();
-    let framework = tract_onnx::onnx().with_ignore_value_info(true);
-    let mut model = framework.model_for_read(&mut &bytes[..])?;
+    let mut model = checked::framework().model_for_read(&mut &bytes[..])?;
     drop(bytes);
     for (i, fact) in facts.iter().enumerate() {
         let dims = fact.dims.iter().map(|dim| match dim {
@@ -99,9 +100,34 @@ fn plan(proto: &ModelProto, facts: &[Fact]) -> TractResult<Compiled> {
     let decluttered = typed.into_decluttered()?;
     progress::go_on()?;
     conditions.of(&decluttered)?;
-    let optimized = decluttered.into_optimized()?;
+    let mut optimized = decluttered.into_optimized()?;
     progress::go_on()?;
-    Ok(Compiled { plan: optimized.into_runnable()?, fits: conditions.all })
+    let names = names(proto);
+    for node in &mut optimized.nodes {
+        node.name = rewrite::origin(&node.name, &names).to_owned();
+    }
+    for fit in &mut conditions.all {
+        fit.node = rewrite::origin(&fit.node, &names).to_owned();
+    }
+    let searched = nan::searched(&optimized)?;
+    Ok(Compiled { plan: optimized.into_runnable()?, fits: conditions.all, searched })
+}
+
+/// The names of the nodes of a model, and of those that were written for them.
+fn names(proto: &ModelProto) -> HashSet<&str> {
+    proto.graph.iter().flat_map(|graph| &graph.node).map(NodeProto::name).collect()
+}
+
+/// The same error as one of the build: what follows from constants is computed there.
+fn of_build(error: Error) -> Error {
+    if error.kind() != ErrorKind::Execution {
+        return error;
+    }
+    let same = Error::new(ErrorKind::Build, error.message());
+    match error.operation() {
+        Some(operation) => same.in_operation(operation),
+        None => same,
+    }
 }
 
 /// The graph as tract reads it best: what tract gets wrong in other operators, a name of its own for each node, the inputs alone that are no weights, and
@@ -113,13 +139,15 @@ fn prepared(model: &OnnxModel, signature: &Signature) -> ModelProto {
     if let Some(graph) = &mut proto.graph {
         let known: HashSet<&str> = signature.inputs.iter().map(|spec| &*spec.name).collect();
         graph.input.retain(|input| known.contains(input.name()));
+        rename(graph);
         rewrite::widen(graph, &View::default());
         let standard = |domain: &str| domain.is_empty() || domain == "ai.onnx";
         let opset = proto.opset_import.iter().find(|import| standard(import.domain()));
         rewrite::rewrite(graph, opset.map_or(0, |import| import.version()), &View::of(&sizes));
         rewrite::count_outputs(graph, &View::default());
-        graph.value_info.clear();
         rename(graph);
+        checked::insert(graph, &View::default());
+        graph.value_info.clear();
     }
     proto
 }
@@ -162,7 +190,14 @@ fn culprit(proto: &ModelProto, facts: &[Fact]) -> Option<String> {
         let middle = fine + (wrong - fine) / 2;
         if panics(middle) { wrong = middle } else { fine = middle }
     }
-    graph.node.get(wrong - 1).map(|node| format!("{} `{}`", node.op_type(), node.name()))
+    let node = graph.node.get(wrong - 1)?;
+    let name = rewrite::origin(node.name(), &names(proto));
+    // What was written for a node is of another operator.
+    Some(if name == node.name() {
+        format!("{} `{name}`", node.op_type())
+    } else {
+        format!("node `{name}`")
+    })
 }
 
 /// An error of this crate that went through tract: that of a time limit.

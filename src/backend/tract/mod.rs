@@ -8,6 +8,7 @@
 //! before tract sees the model.
 
 mod alive;
+mod checked;
 mod compile;
 mod fits;
 mod gaps;
@@ -213,10 +214,9 @@ impl Executable for TractExecutable {
 
 impl TractExecutable {
     fn new(compiled: Compiled, signature: Signature, bound: MemoryBound) -> Self {
-        let Compiled { plan, fits } = compiled;
+        let Compiled { plan, fits, searched } = compiled;
         let open = alive::decided_by_values(plan.model());
         let is_open = open.contains(&true);
-        let searched = nan::searched(plan.model());
         Self {
             own: Arc::new(Own { plan, fits, open, is_open, searched, signature, bound }),
             overdue: Overdue::default(),

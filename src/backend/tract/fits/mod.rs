@@ -3,6 +3,7 @@
 //! conditions is looked at as soon as the run has the sizes, which is before the kernel.
 
 mod conditions;
+mod places;
 
 use tract_onnx::prelude::{Datum as _, SymbolValues, TDim, TValue, TypedFact, TypedNode};
 use tract_onnx::tract_core::ops::array::{Range, Topk};
@@ -14,7 +15,7 @@ pub(super) use conditions::Conditions;
 /// One condition.
 #[derive(Debug)]
 pub(super) struct Fit {
-    node: String,
+    pub(super) node: String,
     what: &'static str,
     size: TDim,
     needs: Needs,
@@ -62,7 +63,7 @@ impl<'f> Open<'f> {
     }
 }
 
-/// Refuses what the values of a run decide wrongly. tract takes a range of sizes that ends before it begins for one in the
+/// Refuses what the values of a run decide wrongly: places that an axis does not have, and divisions by 0. tract takes a range of sizes that ends before it begins for one in the
 /// other direction, gives fewer of the largest than were asked for, and runs a branch whatever its sizes are.
 ///
 /// # Errors
@@ -91,6 +92,9 @@ pub(super) fn expect_values(
             Ok(()) => Open::new(&conditions.all).expect(sizes),
             Err(cause) => wrong(format!("the sizes of this branch are not known: {cause}")),
         };
+    }
+    if let Some(text) = places::wrong(node, inputs) {
+        return wrong(text);
     }
     if let ([start, limit, step], true) = (inputs, node.op_is::<Range>())
         && start.datum_type() == TDim::datum_type()

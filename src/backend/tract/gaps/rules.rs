@@ -3,7 +3,7 @@
 
 use super::resize;
 use super::view::{View, attribute};
-use crate::backend::tract::rewrite;
+use crate::backend::tract::{nan, rewrite};
 use crate::export::onnx::NodeProto;
 use crate::spec::DType;
 
@@ -14,6 +14,9 @@ const WIDEST: i64 = 1 << 16;
 
 /// Why tract does not compute a node right; `None` where it does.
 pub(super) fn reason(node: &NodeProto, opset: i64, view: &View<'_>) -> Option<String> {
+    if let Some(lost) = nan::lost_constant(node, view) {
+        return Some(lost);
+    }
     let dtype = view.dtype(node, 0);
     let is = |types: &[DType]| dtype.is_some_and(|dtype| types.contains(&dtype));
     let integers = dtype.is_some_and(DType::is_int);

@@ -34,9 +34,10 @@ impl Made {
             }
             return Some(());
         }
-        // tract has the powers of what follows from sizes as expressions.
-        let positive = |numbers: &[f64]| numbers.iter().all(|number| *number >= 0.0);
-        if view.is_sized(node, 0) && constant.as_deref().is_some_and(positive) {
+        // tract has the powers of what follows from sizes as expressions, and takes whole exponents alone there.
+        let whole =
+            |numbers: &[f64]| numbers.iter().all(|number| *number >= 0.0 && number.fract() == 0.0);
+        if view.is_sized(node, 0) && constant.as_deref().is_some_and(whole) {
             return None;
         }
         let x = if view.is_sized(node, 0) { self.counted(&x) } else { x };

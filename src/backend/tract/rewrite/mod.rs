@@ -1,6 +1,7 @@
 //! Nodes that tract computes wrongly, written in operators that tract computes right. `gaps` refuses nodes that cannot be
 //! written in another way.
 
+mod asked;
 mod bools;
 mod casts;
 mod doubles;
@@ -13,6 +14,8 @@ mod scalars;
 mod sizes;
 mod slices;
 mod sums;
+
+use std::collections::HashSet;
 
 use super::gaps::view::{View, attribute};
 use crate::export::onnx::{self, Attribute, GraphProto, NodeProto};
@@ -47,6 +50,7 @@ pub(super) fn rewrite(graph: &mut GraphProto, opset: i64, outer: &View<'_>) {
             made.numbers(&mut node, &view);
             made.write(&node, opset, &view)
         });
+        made.name(&node, i);
         nodes.append(&mut made.nodes);
         if written.is_none() {
             nodes.push(node);
@@ -69,6 +73,20 @@ pub(super) fn needs_sizes(graph: &GraphProto, view: &View<'_>) -> bool {
             || !scalars::taken(node).is_empty()
             || places::is_computed_slice(node, &view)
     })
+}
+
+/// Stands in a name between that of a node of the model and the number of a node that was written for it.
+pub(super) const WRITTEN: char = '#';
+
+/// The node of the model that a node of tract was made for, by the name of that and the names that tract was given.
+pub(super) fn origin<'n>(name: &'n str, given: &HashSet<&str>) -> &'n str {
+    let ends = name.rmatch_indices('.').map(|(end, _)| end);
+    let known = std::iter::once(name.len()).chain(ends).map(|end| &name[..end]);
+    let name = known.into_iter().find(|name| given.contains(name)).unwrap_or(name);
+    match name.rsplit_once(WRITTEN) {
+        Some((own, _)) if given.contains(name) && given.contains(own) => own,
+        _ => name,
+    }
 }
 
 struct Made {
@@ -123,9 +141,25 @@ impl Made {
                 return self.power(node, dtype?, view);
             }
             "BitShift" => return self.shift(node, dtype?, view),
+            "NonMaxSuppression" => return self.selected(node, view),
+            "Trilu" => return self.near_diagonal(node, view),
+            "DynamicQuantizeLinear" => return self.scaled(node),
             _ => return None,
         }
         Some(())
+    }
+
+    /// Names what was made after the node that it was made for, so that errors name a node of the model.
+    fn name(&mut self, node: &NodeProto, place: usize) {
+        let own = match node.name() {
+            "" => format!("{}_{place}", node.op_type()),
+            name => name.to_owned(),
+        };
+        for (i, made) in
+            self.nodes.iter_mut().enumerate().filter(|(_, made)| made.name().is_empty())
+        {
+            made.name = Some(format!("{own}{WRITTEN}{i}"));
+        }
     }
 
     fn op(&mut self, op: &str, inputs: &[&str], attributes: &[(&str, Attribute)]) -> String {

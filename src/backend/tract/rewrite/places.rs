@@ -89,7 +89,7 @@ impl Made {
         let within = |&place: &i64| (-classes..classes).contains(&place);
         let fits = view.ints(node, 0).is_some_and(|places| places.iter().all(within));
         let known = matches!(dtype, DType::F32 | DType::F64 | DType::I32 | DType::I64);
-        if fits || !known || opset < SLICES_BY_INPUTS {
+        if fits || !known {
             return None;
         }
         let places = &node.input[0];
@@ -103,8 +103,15 @@ impl Made {
         let counted = self.op("Where", &[&some, &counted, &count], &[]);
         let axis = attribute(node, "axis").map_or(-1, |axis| axis.i());
         let all = self.op("OneHot", &[&counted, &more, &node.input[2]], &[("axis", axis.into())]);
-        let [first, end, axes] = [0, classes, axis].map(|number| self.vector(&[number]));
-        self.last(node, "Slice", &[&all, &first, &end, &axes]);
+        if opset < SLICES_BY_INPUTS {
+            // Such a slice cannot name an axis from the end.
+            let classes: Vec<i64> = (0..classes).collect();
+            let classes = self.vector(&classes);
+            self.last_with(node, "Gather", &[&all, &classes], &[("axis", axis.into())]);
+        } else {
+            let [first, end, axes] = [0, classes, axis].map(|number| self.vector(&[number]));
+            self.last(node, "Slice", &[&all, &first, &end, &axes]);
+        }
         Some(())
     }
 

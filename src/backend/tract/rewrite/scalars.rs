@@ -11,6 +11,7 @@ pub(super) fn taken(node: &NodeProto) -> Range<usize> {
     match node.op_type() {
         "Range" => 0..3,
         "Pad" => 2..3,
+        "Trilu" => 1..2,
         _ => 0..0,
     }
 }

@@ -10,18 +10,21 @@ use crate::export::model::tensors::type_name;
 use crate::export::model::walk::{bodies, short};
 use crate::export::onnx::NodeProto;
 
-/// Types of one kind: floats, integers, truth values, texts, complex numbers. Consumers take more types
-/// than ONNX defines for an operator, bfloat16 among them, but never another kind.
+/// Types of one kind: floats, integers, truth values, texts, complex numbers. Consumers take more floats
+/// than ONNX defines for an operator, bfloat16 among them, but never another kind, and no other integers.
 const KINDS: [u64; 5] = [0x199f_0c02, 0x0660_30fc, 1 << 9, 1 << 8, 0xc000];
+
+/// Among them, the integers.
+const INTEGERS: u64 = KINDS[1];
 
 static TABLE: &str = include_str!("schemas.txt");
 
 /// In a mask of types: what is not a tensor.
 const OTHER: u64 = 1 << 32;
 
-/// All types of the kind of this one.
+/// All types of the kind of this one; an integer alone.
 fn kin(bit: u64) -> u64 {
-    KINDS.into_iter().find(|kind| kind & bit != 0).unwrap_or(bit)
+    KINDS.into_iter().find(|kind| kind & bit & !INTEGERS != 0).unwrap_or(bit)
 }
 
 /// An operator at one version.
