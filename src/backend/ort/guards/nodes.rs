@@ -1,8 +1,11 @@
 //! The nodes of guards. Each fails inside ONNX Runtime with an error where the guarded node would end the process.
 
-use super::needs::{Axes, END, Need};
+use super::needs::{Axes, Need};
 use super::{Fault, label};
-use crate::export::onnx::{Attribute, NodeProto, tensor_proto::DataType};
+use crate::export::onnx::{
+    Attribute, NodeProto, TensorShapeProto, TypeProto, ValueInfoProto, tensor_proto::DataType,
+    type_proto,
+};
 use crate::spec::DType;
 use crate::tensor::HostTensor;
 
@@ -78,19 +81,45 @@ impl Writer {
         };
     }
 
-    /// Writes a guard at the end of a body, and has the body give what comes through it.
+    /// Writes a guard at the end of the body of a `Scan`, which gives one number more. What it gave keeps its shape, which
+    /// ONNX Runtime must know.
     pub(super) fn guard_given(&mut self, node: &mut NodeProto, need: &Need) {
         let Need::Given { output } = need else { return };
         let operation = label(node);
-        let body = node.attribute.iter_mut().find(|attribute| attribute.name() == "body");
+        let mut attributes = node.attribute.iter_mut();
+        let body = attributes.find(|attribute| attribute.name() == "body");
         let Some(body) = body.and_then(|body| body.g.as_mut()) else { return };
-        let Some(given) = body.output.get_mut(*output) else { return };
-        let x = given.name().to_owned();
+        let Some(x) = body.output.get(*output).map(|given| given.name().to_owned()) else { return };
         let text = "a size is below 1".to_owned();
         self.faults.push(Fault { operation, tensor: x.clone(), text });
         let outside = std::mem::take(&mut self.nodes);
-        given.name = Some(self.sizes(&x, &Axes::Span(0, END), None, 1));
+        let shape = self.node("Shape", &[&x], &[]);
+        let number = self.product(&shape);
+        let none = self.none_unless_zero(&number);
         body.node.extend(std::mem::replace(&mut self.nodes, outside));
+        node.output.resize(body.output.len(), String::new());
+        node.output.push(format!("{none}_all"));
+        let number = type_proto::Tensor {
+            elem_type: Some(DataType::Int64 as i32),
+            shape: Some(TensorShapeProto { dim: Vec::new() }),
+        };
+        let value = Some(type_proto::Value::TensorType(number));
+        let r#type = Some(TypeProto { value, ..TypeProto::default() });
+        body.output.push(ValueInfoProto { name: Some(none), r#type, ..ValueInfoProto::default() });
+        for attribute in &mut node.attribute {
+            if ["scan_output_axes", "scan_output_directions"].contains(&attribute.name()) {
+                attribute.ints.push(0);
+            }
+        }
+    }
+
+    /// A 0 without axes, or an error where a number is 0.
+    fn none_unless_zero(&mut self, number: &str) -> String {
+        let truth = self.cast(number, DType::Bool);
+        let wrong = self.node("Not", &[&truth], &[]);
+        let index = self.cast(&wrong, DType::I64);
+        let none = self.integers(&[0]);
+        self.node("Gather", &[&none, &index], &[])
     }
 
     /// `x`, or an error where one of its sizes is below `least`.
@@ -146,11 +175,7 @@ impl Writer {
             let (start, end) = (self.integer(0), self.integer(1));
             self.node("Range", &[&start, &end, number], &[])
         } else {
-            let truth = self.cast(number, DType::Bool);
-            let wrong = self.node("Not", &[&truth], &[]);
-            let index = self.cast(&wrong, DType::I64);
-            let none = self.integers(&[0]);
-            self.node("Gather", &[&none, &index], &[])
+            self.none_unless_zero(number)
         };
         let same = self.node("Add", &[shape, &none], &[]);
         self.node("Reshape", &[x, &same], &[])
