@@ -10,6 +10,7 @@ mod auto;
 mod bodies;
 mod calibration;
 mod guarded;
+mod masks;
 mod mixed;
 mod older;
 mod operators;

@@ -2,8 +2,9 @@
 //! gives zeros. TensorRT-RTX 1.6 takes the product for attention, and fails to build the attention in half precision
 //! (`mha_fusion.cpp: CHECK(is_softmax(…)) failed`). In 32 bits, TensorRT-RTX has no single kernel for all of this. The guard is
 //! written behind the product, where the guard gives the same zeros: by the mask of the row, else by the result of the product.
-//! Where the rows of all heads go through a linear layer next, the guard is written behind the layer, which gives its bias for
-//! a row of zeros: TensorRT computes the guard with what follows there, and needs a kernel for the guard elsewhere.
+//! Where the rows of all heads go through a linear layer next, the guard is written behind the product of the layer, which is
+//! zero for a row of zeros, and before its bias: TensorRT computes guard and bias with what follows there. TensorRT needs a
+//! kernel for the guard elsewhere, and behind the bias it writes a kernel of its own for the product.
 
 use std::collections::HashMap;
 
@@ -39,8 +40,7 @@ impl Pass for GuardedSoftmax {
         let mut hidden = HashMap::new();
         let nodes = std::mem::take(&mut graph.nodes);
         for (at, mut node) in nodes.into_iter().enumerate() {
-            let of_layer =
-                |guard: &&Guard| guard.layer.as_ref().is_some_and(|layer| layer.at == at);
+            let of_layer = |guard: &&Guard| guard.layer == Some(at);
             if let Some(guard) = found.iter().find(|guard| guard.product == at) {
                 match guard.layer {
                     Some(_) => {
@@ -69,15 +69,8 @@ struct Guard {
     /// What is added to the scores.
     mask: Option<String>,
     dtype: DType,
-    layer: Option<Layer>,
-}
-
-/// A linear layer over the rows of all heads.
-struct Layer {
-    /// The place of its last node.
-    at: usize,
-    /// What the layer gives for a row of zeros.
-    bias: Option<String>,
+    /// The product of a linear layer over the rows of all heads.
+    layer: Option<usize>,
 }
 
 fn guards(graph: &Graph) -> Vec<Guard> {
@@ -123,8 +116,8 @@ fn guard(wiring: &Wiring<'_>, at: usize) -> Option<Guard> {
     Some(Guard { product, left_out: [nan, chosen], softmax, zero, mask, dtype, layer })
 }
 
-/// The linear layer that alone reads the product, whose heads are put side by side before.
-fn layer(wiring: &Wiring<'_>, product: &NodeProto, mask: &str) -> Option<Layer> {
+/// The product of the linear layer that alone reads the product, whose heads are put side by side before.
+fn layer(wiring: &Wiring<'_>, product: &NodeProto, mask: &str) -> Option<usize> {
     let sizes = |name: &str| wiring.graph.spec(name).map(|spec| spec.shape.dims().to_vec());
     let given = sizes(&product.output[0])?;
     let [texts, _, rows, _] = &given[..] else { return None };
@@ -152,22 +145,8 @@ fn layer(wiring: &Wiring<'_>, product: &NodeProto, mask: &str) -> Option<Layer> 
     let at = wiring.only_reader_of(flat)?;
     let product = wiring.node(at);
     let is_layer = product.is("MatMul") && product.input[0] == flat.output[0];
-    if !is_layer || sizes(&product.input[1])?.len() != 2 || wiring.is_output(&product.output[0]) {
-        return None;
-    }
-    let Some(added) = wiring.only_reader_of(product) else {
-        return Some(Layer { at, bias: None });
-    };
-    let add = wiring.node(added);
-    let bias = add.input.iter().find(|name| **name != product.output[0]);
-    let bias = bias.filter(|name| {
-        let shape = wiring.graph.constant(name).map(|bias| bias.shape().len());
-        add.is("Add") && shape == Some(1)
-    });
-    Some(match bias {
-        Some(bias) => Layer { at: added, bias: Some(bias.clone()) },
-        None => Layer { at, bias: None },
-    })
+    let known = sizes(&product.input[1])?.len() == 2 && !wiring.is_output(&product.output[0]);
+    (is_layer && known).then_some(at)
 }
 
 /// What is added to a product of matrices right before the softmax.
@@ -233,14 +212,14 @@ fn write(
     Ok(())
 }
 
-/// The last node of a linear layer, with the guard behind.
+/// The product of a linear layer, with the guard behind.
 fn behind_layer(
     graph: &mut Graph,
     mut node: NodeProto,
     guard: &Guard,
     hidden: &mut HashMap<String, String>,
 ) -> Result<()> {
-    let Guard { mask: Some(mask), layer: Some(layer), .. } = guard else {
+    let Guard { mask: Some(mask), .. } = guard else {
         graph.nodes.push(node);
         return Ok(());
     };
@@ -269,8 +248,7 @@ fn behind_layer(
     }
     node.output[0].clone_from(&raw);
     graph.nodes.push(node);
-    let of_zeros = layer.bias.as_ref().unwrap_or(&guard.zero);
-    push(graph, "Where", &[&flag, of_zeros, &raw], &given, &[]);
+    push(graph, "Where", &[&flag, &guard.zero, &raw], &given, &[]);
     Ok(())
 }
 
