@@ -1,6 +1,8 @@
 //! An operator of tract that keeps tensors unchanged and has an error for what the next operator loses. tract computes at
 //! once what follows from constants, where no run looks at the values. So this operator stands between.
 
+use std::collections::HashSet;
+
 use tract_onnx::tract_core::internal::*;
 use tract_onnx::tract_hir::infer::InferenceOp;
 use tract_onnx::tract_hir::ops::expandable::inference_wrap;
@@ -16,7 +18,7 @@ use crate::spec::DType;
 const CHECKED: &str = "AccelerantChecked";
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Checked {
+pub(super) struct Checked {
     /// What loses the values.
     node: String,
     /// The bits of the largest number that is not lost.
@@ -72,8 +74,11 @@ fn read(node: &pb::NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)
     Ok((wrapped, Vec::new()))
 }
 
-/// Puts the operator before each node that loses something of what follows from constants.
-pub(super) fn insert(graph: &mut GraphProto, outer: &View<'_>) {
+/// Puts the operator before each node that loses something of what follows from constants. `around` has the values outside
+/// of the graph that do.
+pub(super) fn insert(graph: &mut GraphProto, outer: &View<'_>, around: &HashSet<String>) {
+    let mut constants = around.clone();
+    constants.extend(graph.initializer.iter().map(|tensor| tensor.name().to_owned()));
     let known = graph.clone();
     let view = outer.with(&known);
     let mut nodes = Vec::with_capacity(graph.node.len());
@@ -82,11 +87,14 @@ pub(super) fn insert(graph: &mut GraphProto, outer: &View<'_>) {
             ("", Some(output)) => output.clone(),
             (name, _) => name.to_owned(),
         };
+        if is_computed_at_once(&node, &constants) {
+            constants.extend(node.output.iter().cloned());
+        }
         for at in 0..node.input.len() {
-            let follows = view.is_sized(&node, at) && view.constant(&node, at).is_none();
+            let follows = constants.contains(&node.input[at]) && view.constant(&node, at).is_none();
             let floats = |dtype| matches!(dtype, DType::F32 | DType::F64);
             let floats = view.dtype(&node, at).is_none_or(floats);
-            if !nan::loses_node(&node) || !follows || !floats || node.input[at].is_empty() {
+            if !nan::loses_node(&node) || !follows || !floats {
                 continue;
             }
             let most = nan::most_of(&node, &view);
@@ -105,9 +113,19 @@ pub(super) fn insert(graph: &mut GraphProto, outer: &View<'_>) {
             });
         }
         for body in node.attribute.iter_mut().filter_map(|attribute| attribute.g.as_mut()) {
-            insert(body, &view);
+            insert(body, &view, &constants);
         }
         nodes.push(node);
     }
     graph.node = nodes;
+}
+
+/// Whether a node follows from constants alone. What follows from sizes waits for these.
+fn is_computed_at_once(node: &NodeProto, constants: &HashSet<String>) -> bool {
+    let known = |name: &String| name.is_empty() || constants.contains(name);
+    match node.op_type() {
+        "Constant" => true,
+        "If" | "Loop" | "Scan" | "Shape" | "Size" => false,
+        _ => !node.input.is_empty() && node.input.iter().all(known),
+    }
 }

@@ -146,7 +146,7 @@ fn prepared(model: &OnnxModel, signature: &Signature) -> ModelProto {
         rewrite::rewrite(graph, opset.map_or(0, |import| import.version()), &View::of(&sizes));
         rewrite::count_outputs(graph, &View::default());
         rename(graph);
-        checked::insert(graph, &View::default());
+        checked::insert(graph, &View::default(), &HashSet::new());
         graph.value_info.clear();
     }
     proto

@@ -13,6 +13,8 @@ use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
 use tract_onnx::tract_core::ops::logic::Iff;
 use tract_onnx::tract_core::ops::scan::Scan;
 
+use super::checked::Checked;
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Kept;
 
@@ -96,4 +98,5 @@ fn passes_on(node: &TypedNode) -> bool {
         || node.op_is::<Slice>()
         || node.op_is::<DynSlice>()
         || node.op_is::<StridedSlice>()
+        || node.op_is::<Checked>()
 }
