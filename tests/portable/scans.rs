@@ -89,6 +89,9 @@ impl Case {
         }
         let elements: Vec<String> = (0..names.len()).map(|i| format!("e{i}")).collect();
         let outputs: Vec<String> = (0..self.given.len()).map(|i| format!("o{i}")).collect();
+        // ONNX Runtime wants to know the shapes of a body where it turns axes.
+        let open = vec![None; self.sizes[0].len() - 1];
+        let element = |name: &str| value(name, DataType::Float, &open);
         let mut inner = vec![node("Neg", &["e0"], "negated")];
         for output in &outputs {
             inner.push(match self.in_body {
@@ -98,8 +101,8 @@ impl Case {
         }
         let body = GraphProto {
             name: Some("body".into()),
-            input: elements.iter().map(|name| untyped(name)).collect(),
-            output: outputs.iter().map(|name| untyped(name)).collect(),
+            input: elements.iter().map(|name| element(name)).collect(),
+            output: outputs.iter().map(|name| element(name)).collect(),
             node: inner,
             ..GraphProto::default()
         };
