@@ -22,15 +22,15 @@ mod runs;
 mod search;
 
 #[cfg(all(feature = "burn", feature = "candle"))]
-#[path = "../../examples/digits/burn_net.rs"]
+#[path = "../../examples/digits/src/burn_net.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod burn_net;
 #[cfg(all(feature = "burn", feature = "candle"))]
-#[path = "../../examples/digits/candle_net.rs"]
+#[path = "../../examples/digits/src/candle_net.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod candle_net;
 #[cfg(all(feature = "burn", feature = "candle"))]
-#[path = "../../examples/digits/data.rs"]
+#[path = "../../examples/digits/src/data.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod data;
 /// The sentence encoder.

@@ -11,7 +11,7 @@ pub struct Digits {
 
 /// The training and the test set: every fifth image is for testing.
 pub fn load() -> (Digits, Digits) {
-    let rows: Vec<Vec<u32>> = include_str!("../data/digits.csv")
+    let rows: Vec<Vec<u32>> = include_str!("../../data/digits.csv")
         .lines()
         .filter(|line| !line.starts_with('#'))
         .map(|line| {
