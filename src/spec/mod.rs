@@ -267,6 +267,7 @@ impl TensorSpec {
     ///
     /// # Errors
     /// [`ErrorKind::Execution`], naming this tensor and the axis.
+    #[cfg(any(feature = "ort", feature = "tract", feature = "_tensorrt"))]
     pub(crate) fn check_result(&self, sizes: &[usize]) -> Result<()> {
         let dims = self.shape.dims();
         let fail = |text: String| Error::new(ErrorKind::Execution, text).on_tensor(&self.name);
