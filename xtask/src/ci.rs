@@ -63,9 +63,8 @@ fn steps(report: &mut Report) -> Result<()> {
     }
 
     // What is measured and tested otherwise has no ranges for profilers.
-    let ranges = ["test", "--release", "--no-default-features", "--test", "nvtx"];
-    let mut ranges = sdk::quick_cargo(&ranges)?;
-    ranges.args(["--features", "tract,nvtx"]);
+    let mut ranges = sdk::quick_cargo(&["test", "--release", "--test", "nvtx"])?;
+    ranges.args(["--features", &format!("{FEATURES},nvtx")]);
     report.command("test nvtx", ranges)?;
     report.step("test", "cargo xtask test", || test::run(&test::Args::default()))?;
     let demo = demo::Args { after_tests: true, ..demo::Args::default() };
