@@ -93,10 +93,10 @@ fn the_exit_code_is_right_where_nobody_reads_the_error() {
 }
 
 #[test]
-fn a_panic_of_a_runtime_is_an_error_and_no_more() {
+fn an_error_of_a_runtime_is_one_line() {
     let folder = TempDir::new().unwrap();
     let places = within(&folder, "places.npy");
-    // tract panics where an index is beyond the table.
+    // The table has four rows.
     let header = "{'descr': '<i8', 'fortran_order': False, 'shape': (1,), }\n";
     let start = [b"\x93NUMPY\x01\x00", &(header.len() as u16).to_le_bytes()[..]].concat();
     let value = 99i64.to_le_bytes();
@@ -111,9 +111,9 @@ fn a_panic_of_a_runtime_is_an_error_and_no_more() {
         String::from_utf8(output.stderr).unwrap()
     };
     let told = run(&[]);
-    assert!(told.starts_with("error: run, node") && told.lines().count() == 1, "{told}");
+    assert!(told.contains("index 99 is out of range") && told.lines().count() == 1, "{told}");
     let told = run(&["--verbose"]);
-    assert!(told.contains("panicked at") && told.contains("error: run, node"), "{told}");
+    assert!(told.contains("index 99 is out of range"), "{told}");
 }
 
 /// A file with a table, of which `i` says which row is the output.
