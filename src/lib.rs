@@ -219,7 +219,7 @@ pub mod precision {
     };
     pub use crate::runtime::calibration::{Calibration, Method};
     pub use crate::runtime::sensitivity::{
-        Auto, LayerDrop, Metric, Search, Sensitivity, TimedGroup, Tried,
+        Auto, LayerDrop, Metric, Search, Sensitivity, TimedGroup, Tried, in_32_bits,
     };
 }
 

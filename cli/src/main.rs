@@ -124,7 +124,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(e) => return misread(&e),
     };
-    match panics::kept(globals.verbose > 0, || work(command, &globals)) {
+    match panics::kept(|| work(command, &globals)) {
         Ok(code) => code,
         Err(failure) => refuse(&failure, &globals),
     }

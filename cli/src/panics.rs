@@ -1,5 +1,5 @@
-//! Panics of a runtime become errors of the library, which say what the panic said. Only what nobody catches is told as a
-//! fault of this command.
+//! Panics of a runtime become errors of the library, which say what the panic said, and no hook hears of them. Other panics
+//! are told as a fault of this command.
 
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -7,22 +7,16 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::fail::{Failure, Result};
-use crate::terminal;
 
-/// Does the work without the text that Rust prints for a panic. With `told`, or where the environment asks for backtraces,
-/// the text is printed.
-pub(crate) fn kept<T>(told: bool, work: impl FnOnce() -> T) -> Result<T> {
+/// Does the work without the text that Rust prints for a panic, unless the environment asks for backtraces.
+pub(crate) fn kept<T>(work: impl FnOnce() -> T) -> Result<T> {
     let last: Arc<Mutex<String>> = Arc::default();
     let usual = panic::take_hook();
     let keeps = last.clone();
     panic::set_hook(Box::new(move |info| {
         *keeps.lock().unwrap_or_else(PoisonError::into_inner) = info.to_string();
-        let is_asked = Backtrace::capture().status() == BacktraceStatus::Captured;
-        match is_asked {
-            true => usual(info),
-            // It may have names from a file.
-            false if told => eprintln!("{}", terminal::message(&info.to_string())),
-            false => {}
+        if Backtrace::capture().status() == BacktraceStatus::Captured {
+            usual(info);
         }
     }));
     let done = panic::catch_unwind(AssertUnwindSafe(work));
@@ -44,7 +38,7 @@ mod tests {
 
     #[test]
     fn a_panic_that_nobody_catches_is_a_failure_with_its_text() {
-        let kept: Result<()> = kept(false, || panic!("no {}", "way"));
+        let kept: Result<()> = kept(|| panic!("no {}", "way"));
         let failure = kept.unwrap_err();
         assert_eq!(failure.code as u8, 1);
         let text = failure.to_string();

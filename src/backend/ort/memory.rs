@@ -131,20 +131,15 @@ pub(super) fn full(kind: ErrorKind, message: &str) -> Option<Error> {
          `OptimizeOptions::memory_limit` allows more"
     );
     let error = Error::new(kind, text);
-    // The last one is the innermost.
-    Some(
-        match before
-            .rsplit_once("while running ")
-            .and_then(|(_, node)| node.split_once(" node. Name:'"))
-        {
-            Some((operator, rest)) => {
-                let name = rest.split_once("' Status Message: ").map_or("", |(name, _)| name);
-                match name {
-                    "" => error.in_operation(operator),
-                    name => error.in_operation(format!("{operator} `{name}`")),
-                }
-            }
-            None => error,
-        },
-    )
+    // The last node that is named is the innermost.
+    let place = before.rsplit_once("while running ");
+    let Some((operator, rest)) = place.and_then(|(_, node)| node.split_once(" node. Name:'"))
+    else {
+        return Some(error);
+    };
+    let name = rest.split_once("' Status Message: ").map_or("", |(name, _)| name);
+    Some(match name {
+        "" => error.in_operation(operator),
+        name => error.in_operation(format!("{operator} `{name}`")),
+    })
 }

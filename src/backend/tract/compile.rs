@@ -10,7 +10,7 @@ use tract_onnx::prelude::{
 };
 use tract_onnx::tract_hir::internal::{Framework as _, ToDim as _};
 
-use super::fits::{self, Fit};
+use super::fits::{self, Branches, Fit};
 use super::gaps::{self, view::View};
 use super::{checked, kept, nan, rewrite, tensors};
 use crate::backend::panics::guarded;
@@ -29,6 +29,7 @@ pub(super) type Plan = Arc<TypedSimplePlan>;
 pub(super) struct Compiled {
     pub(super) plan: Plan,
     pub(super) fits: Vec<Fit>,
+    pub(super) branches: Branches,
     /// By the numbers of the nodes, which inputs must have no NaN.
     pub(super) searched: Vec<nan::Searched>,
 }
@@ -109,8 +110,9 @@ fn plan(proto: &ModelProto, facts: &[Fact]) -> TractResult<Compiled> {
     for fit in &mut conditions.all {
         fit.node = rewrite::origin(&fit.node, &names).to_owned();
     }
-    let searched = nan::searched(&optimized)?;
-    Ok(Compiled { plan: optimized.into_runnable()?, fits: conditions.all, searched })
+    let (branches, searched) = (Branches::of(&optimized), nan::searched(&optimized)?);
+    let plan = optimized.into_runnable()?;
+    Ok(Compiled { plan, fits: conditions.all, branches, searched })
 }
 
 /// The names of the nodes of a model, and of those that were written for them.

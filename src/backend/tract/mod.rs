@@ -33,7 +33,7 @@ use tract_onnx::tract_core::plan::{SimpleState, eval};
 
 use alive::Alive;
 use compile::Compiled;
-use fits::Fit;
+use fits::{Branches, Fit};
 
 use super::panics::guarded;
 use super::portable::{apart, model_of};
@@ -147,6 +147,7 @@ struct Own {
     plan: compile::Plan,
     /// What the sizes of a run have to fit.
     fits: Vec<Fit>,
+    branches: Branches,
     /// By the numbers of its nodes, which have results whose sizes values decide.
     open: Vec<bool>,
     /// Whether there is one.
@@ -214,11 +215,11 @@ impl Executable for TractExecutable {
 
 impl TractExecutable {
     fn new(compiled: Compiled, signature: Signature, bound: MemoryBound) -> Self {
-        let Compiled { plan, fits, searched } = compiled;
+        let Compiled { plan, fits, branches, searched } = compiled;
         let open = alive::decided_by_values(plan.model());
         let is_open = open.contains(&true);
         Self {
-            own: Arc::new(Own { plan, fits, open, is_open, searched, signature, bound }),
+            own: Arc::new(Own { plan, fits, branches, open, is_open, searched, signature, bound }),
             overdue: Overdue::default(),
         }
     }
@@ -251,6 +252,7 @@ impl Own {
                 at.set(here.id);
                 go_on(here.id)?;
                 fits.expect(context.symbols)?;
+                self.branches.expect(here, context.symbols, &inputs)?;
                 fits::expect_values(here, context.symbols, &inputs)?;
                 if let Some(searched) = self.searched.get(here.id) {
                     nan::expect_none(here, searched, &inputs)?;

@@ -113,6 +113,8 @@ impl<T: Send + 'static> Stream for GenerationStream<T> {
         if let Err(error) = this.begin() {
             return Poll::Ready(Some(Err(error)));
         }
+        // Cloned and dropped outside of the lock: a waker is the caller's code.
+        let waker = context.waker().clone();
         let mut state = this.shared.state();
         if let Some(item) = state.items.pop_front() {
             drop(state);
@@ -122,10 +124,9 @@ impl<T: Send + 'static> Stream for GenerationStream<T> {
         if state.ended {
             return Poll::Ready(None);
         }
-        match &mut state.waker {
-            Some(waker) => waker.clone_from(context.waker()),
-            none => *none = Some(context.waker().clone()),
-        }
+        let before = state.waker.replace(waker);
+        drop(state);
+        drop(before);
         Poll::Pending
     }
 }

@@ -116,7 +116,8 @@ impl Auto {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] for a drop that is none, without samples, and for a metric that fails or gives no
-    /// number for what the model gives in 32 bits; what that model comes to; [`ErrorKind::Cancelled`]. Those of a candidate are told in what is tried.
+    /// number for what the model gives in 32 bits; the errors of that model; [`ErrorKind::Cancelled`]. The errors of a
+    /// candidate are in [`Tried`].
     pub fn run(
         &self,
         model: &OnnxModel,

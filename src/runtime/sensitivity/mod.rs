@@ -22,6 +22,7 @@ pub use auto::Auto;
 use bench::Bench;
 pub use found::{LayerDrop, Sensitivity};
 pub use metric::Metric;
+pub use rounded::in_32_bits;
 pub use tried::{TimedGroup, Tried};
 
 const SEARCH: &str = "search layers";

@@ -2,14 +2,15 @@
 //! tract takes the size of one tensor for both, and its kernels read beyond the end of the other. Each of these
 //! conditions is looked at as soon as the run has the sizes, which is before the kernel.
 
+mod branches;
 mod conditions;
 mod places;
 
 use tract_onnx::prelude::{Datum as _, SymbolValues, TDim, TValue, TypedFact, TypedNode};
 use tract_onnx::tract_core::ops::array::{Range, Topk};
-use tract_onnx::tract_core::ops::logic::IfThenElse;
 
 use crate::error::{Error, ErrorKind, Result};
+pub(super) use branches::Branches;
 pub(super) use conditions::Conditions;
 
 /// One condition.
@@ -63,8 +64,9 @@ impl<'f> Open<'f> {
     }
 }
 
-/// Refuses what the values of a run decide wrongly: places that an axis does not have, and divisions by 0. tract takes a range of sizes that ends before it begins for one in the
-/// other direction, gives fewer of the largest than were asked for, and runs a branch whatever its sizes are.
+/// Refuses what the values of a run decide wrongly: places that an axis does not have, and divisions by 0. tract takes a
+/// range of sizes that ends before it begins for one in the other direction, and gives fewer of the largest than were asked
+/// for.
 ///
 /// # Errors
 /// [`ErrorKind::Execution`] with the node.
@@ -73,28 +75,15 @@ pub(super) fn expect_values(
     sizes: &SymbolValues,
     inputs: &[TValue],
 ) -> Result<()> {
-    let wrong = |text: String| {
-        Err(Error::new(ErrorKind::Execution, text).in_operation(format!("node `{}`", node.name)))
-    };
     if let (Some(op), [x, k, ..]) = (node.op_as::<Topk>(), inputs) {
         let size = x.shape().get(op.axis).copied().unwrap_or_default();
         return match number(k, sizes) {
-            Some(k) if k > size as i64 => wrong(format!("the {k} largest of {size}")),
+            Some(k) if k > size as i64 => Err(wrong(node, format!("the {k} largest of {size}"))),
             _ => Ok(()),
         };
     }
-    if let (Some(op), [taken, ..]) = (node.op_as::<IfThenElse>(), inputs)
-        && let Ok(taken) = taken.cast_to_scalar::<bool>()
-    {
-        let mut conditions = Conditions::default();
-        let found = conditions.of(if taken { &op.then_body } else { &op.else_body });
-        return match found {
-            Ok(()) => Open::new(&conditions.all).expect(sizes),
-            Err(cause) => wrong(format!("the sizes of this branch are not known: {cause}")),
-        };
-    }
     if let Some(text) = places::wrong(node, inputs) {
-        return wrong(text);
+        return Err(wrong(node, text));
     }
     if let ([start, limit, step], true) = (inputs, node.op_is::<Range>())
         && start.datum_type() == TDim::datum_type()
@@ -106,9 +95,14 @@ pub(super) fn expect_values(
         let text = format!(
             "tract gives something for the empty range from {start} to {limit} by {step}; use ONNX Runtime"
         );
-        return wrong(text);
+        return Err(wrong(node, text));
     }
     Ok(())
+}
+
+/// An error of a run, with the node.
+fn wrong(node: &TypedNode, text: String) -> Error {
+    Error::new(ErrorKind::Execution, text).in_operation(format!("node `{}`", node.name))
 }
 
 fn number(value: &TValue, sizes: &SymbolValues) -> Option<i64> {
@@ -144,8 +138,7 @@ pub(super) fn expect_planned(
                 made.fact.shape,
                 value.shape()
             );
-            let error = Error::new(ErrorKind::Execution, text);
-            return Err(error.in_operation(format!("node `{}`", node.name)));
+            return Err(wrong(node, text));
         }
     }
     Ok(())
