@@ -2,7 +2,7 @@
 
 use accelerant::backend::{Backend, ort::Ort};
 use accelerant::export::OnnxModel;
-use accelerant::{HostTensor, precision::in_32_bits};
+use accelerant::{DType, HostTensor, precision::in_32_bits};
 
 use crate::common::{self, to_f64};
 
