@@ -10,6 +10,8 @@ mod engines;
 mod families;
 mod gguf;
 mod hostile;
+mod reference;
+mod safetensors;
 mod sampling;
 mod score;
 mod stream;

@@ -14,7 +14,12 @@ use crate::tensor::HostTensor;
 fn read(tensor: &Tensor, name: &str) -> Result<HostTensor> {
     let tensor = match tensor.dtype() {
         CandleDType::F32 | CandleDType::F16 | CandleDType::BF16 => tensor.clone(),
-        _ => tensor.to_dtype(CandleDType::F32).map_err(|e| failed(e, name))?,
+        CandleDType::F64 => tensor.to_dtype(CandleDType::F32).map_err(|e| failed(e, name))?,
+        // What is quantized has scales beside it, under other names.
+        other => {
+            let text = format!("the weight is {other:?}, and weights are f32, f16, bf16 or f64");
+            return Err(Error::new(ErrorKind::InvalidArgument, text).on_tensor(name));
+        }
     };
     to_host(&tensor).map_err(|e| e.on_tensor(name))
 }

@@ -46,8 +46,8 @@ pub struct DecoderConfig {
     pub rotary: Rotary,
     /// The positions in layers with a window, if they differ.
     pub window_rotary: Option<Rotary>,
-    /// Every n-th layer, counted from 1, goes without positions; `None` where all have them.
-    pub no_rotary_every: Option<usize>,
+    /// The layers without positions, counted from 0.
+    pub no_rotary: Vec<usize>,
     /// How far back a token sees.
     pub window: Option<Window>,
     /// The factor of scores.
@@ -107,23 +107,29 @@ pub enum RotaryScaling {
         /// The length that the model was trained with before.
         trained: usize,
     },
-    /// Each frequency is divided by a number of its own, and sine and cosine are multiplied by `attention`.
-    Each {
-        /// One divisor a frequency.
-        divisors: Vec<f64>,
+    /// Each frequency is divided by a number of its own.
+    Each(Vec<f64>),
+    /// Each frequency is divided by a number of its own, which depends on the length (Ding et al., 2024, "LongRoPE").
+    LongRope {
+        /// One divisor a frequency, for caches of at most `trained` tokens.
+        short: Vec<f64>,
+        /// One divisor a frequency, for longer caches.
+        long: Vec<f64>,
+        /// The length that the model was trained with before.
+        trained: usize,
         /// The factor of sine and cosine.
         attention: f64,
     },
 }
 
 /// Layers in which a token sees a window of tokens alone, with the token itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Window {
     /// The number of tokens.
     pub size: usize,
-    /// Every n-th layer, counted from 1, sees all; `None` where all layers have a window.
-    pub whole_every: Option<usize>,
+    /// The layers without a window, counted from 0.
+    pub whole: Vec<usize>,
 }
 
 /// The activation that gates a feed-forward layer.
@@ -153,14 +159,13 @@ pub enum Projections {
 impl DecoderConfig {
     /// Whether a layer, counted from 0, has a window, and which.
     pub(super) fn window_of(&self, layer: usize) -> Option<usize> {
-        let window = self.window?;
-        let whole = window.whole_every.is_some_and(|every| (layer + 1).is_multiple_of(every));
-        (!whole).then_some(window.size)
+        let window = self.window.as_ref()?;
+        (!window.whole.contains(&layer)).then_some(window.size)
     }
 
     /// The positions of a layer, counted from 0.
     pub(super) fn rotary_of(&self, layer: usize) -> Option<&Rotary> {
-        if self.no_rotary_every.is_some_and(|every| (layer + 1).is_multiple_of(every)) {
+        if self.no_rotary.contains(&layer) {
             return None;
         }
         match &self.window_rotary {
@@ -202,16 +207,19 @@ impl DecoderConfig {
                     "{size} of {head} values of a head cannot be rotated"
                 )));
             }
-            if let Some(RotaryScaling::Each { divisors, .. }) = &rotary.scaling
-                && divisors.len() != rotary.size / 2
-            {
-                let (got, wanted) = (divisors.len(), rotary.size / 2);
+            let divisors = match &rotary.scaling {
+                Some(RotaryScaling::Each(divisors)) => vec![divisors],
+                Some(RotaryScaling::LongRope { short, long, .. }) => vec![short, long],
+                _ => Vec::new(),
+            };
+            let wanted = rotary.size / 2;
+            if let Some(wrong) = divisors.iter().find(|divisors| divisors.len() != wanted) {
+                let got = wrong.len();
                 return Err(invalid(format!("{got} divisors for {wanted} rotary frequencies")));
             }
         }
-        let zero = [self.no_rotary_every, self.window.and_then(|window| window.whole_every)];
-        if zero.contains(&Some(0)) || self.window.is_some_and(|window| window.size == 0) {
-            return Err(invalid("a window or a pattern of layers is 0".into()));
+        if self.window.as_ref().is_some_and(|window| window.size == 0) {
+            return Err(invalid("a window is 0".into()));
         }
         Ok(())
     }
@@ -223,8 +231,9 @@ impl Rotary {
         Self { theta, size: head_size, interleaved: false, scaling: None }
     }
 
-    /// The angle that one position adds, for each pair of values, and what sine and cosine are multiplied by.
-    pub(super) fn frequencies(&self) -> (Vec<f64>, f64) {
+    /// The angle that one position adds, for each pair of values, and what sine and cosine are multiplied by, where texts
+    /// have at most `capacity` tokens.
+    pub(super) fn frequencies(&self, capacity: usize) -> (Vec<f64>, f64) {
         let plain =
             (0..self.size / 2).map(|i| self.theta.powf(-((2 * i) as f64) / self.size as f64));
         let plain: Vec<f64> = plain.collect();
@@ -248,11 +257,17 @@ impl Rotary {
                 };
                 (plain.iter().map(scaled).collect(), 1.0)
             }
-            Some(RotaryScaling::Each { divisors, attention }) => {
-                (plain.iter().zip(divisors).map(|(plain, by)| plain / by).collect(), *attention)
+            Some(RotaryScaling::Each(divisors)) => (divided(&plain, divisors), 1.0),
+            Some(RotaryScaling::LongRope { short, long, trained, attention }) => {
+                let divisors = if capacity > *trained { long } else { short };
+                (divided(&plain, divisors), *attention)
             }
         }
     }
+}
+
+fn divided(frequencies: &[f64], divisors: &[f64]) -> Vec<f64> {
+    frequencies.iter().zip(divisors).map(|(frequency, by)| frequency / by).collect()
 }
 
 fn invalid(text: String) -> Error {

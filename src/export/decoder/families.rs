@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::{Activation, DecoderConfig, Projections, Rotary, RotaryScaling, Window};
+use super::positions::{SLIDING, WHOLE, rotary, window, without_positions};
+use super::{Activation, DecoderConfig, Projections};
 use crate::error::{Error, ErrorKind, Result};
 
 impl DecoderConfig {
@@ -29,45 +30,49 @@ impl DecoderConfig {
 
 fn read(family: &str, fields: &Fields<'_>) -> Result<DecoderConfig> {
     let mut config = plain(fields)?;
+    let layers = config.layers;
+    refuse_what_is_not_read(fields)?;
     match family {
         "llama" => {
             config.query_bias = fields.flag("attention_bias", false);
             config.output_bias = config.query_bias;
         }
-        "mistral" => config.window = fields.window(None)?,
+        "mistral" => config.window = window(fields, layers, |_| false)?,
         "qwen2" => {
             config.query_bias = true;
-            if fields.flag("use_sliding_window", false) {
-                let first = fields.number("max_window_layers", config.layers)?;
-                if first < config.layers {
-                    return Err(invalid(format!(
-                        "windows from layer {first} on are not supported"
-                    )));
-                }
-            }
+            qwen_window(&mut config, fields)?;
         }
         "qwen3" => {
+            qwen_window(&mut config, fields)?;
             config.head_norms = true;
             config.query_bias = fields.flag("attention_bias", false);
             config.output_bias = config.query_bias;
         }
         "phi3" => {
             config.projections = Projections::Joined;
-            config.window = fields.window(None)?;
+            config.window = window(fields, layers, |_| false)?;
         }
         "gemma2" => {
             gemma(&mut config, fields)?;
-            config.window = fields.window(Some(2))?;
+            config.window = window(fields, layers, |layer| layer % 2 == 1)?;
         }
         "gemma3_text" => {
             gemma(&mut config, fields)?;
             config.head_norms = true;
-            config.window = fields.window(Some(fields.number("sliding_window_pattern", 6)?))?;
-            let theta = fields.float("rope_local_base_freq", 10_000.0);
-            config.window_rotary = Some(Rotary::whole(theta, config.head_size));
+            let every = fields.number("sliding_window_pattern", 6)?;
+            config.window = window(fields, layers, |layer| (layer + 1).is_multiple_of(every))?;
+            let mut local = rotary(fields, SLIDING, config.head_size)?;
+            if fields.get("rope_parameters").is_none() {
+                local.theta = fields.float("rope_local_base_freq", 10_000.0);
+            }
+            config.window_rotary = Some(local);
         }
         "smollm3" => {
-            config.no_rotary_every = Some(fields.number("no_rope_layer_interval", 4)?);
+            config.no_rotary = without_positions(fields, layers)?;
+            if fields.flag("use_sliding_window", false) {
+                let whole = |layer| !config.no_rotary.contains(&layer);
+                config.window = window(fields, layers, whole)?;
+            }
             config.query_bias = fields.flag("attention_bias", false);
             config.output_bias = config.query_bias;
         }
@@ -83,10 +88,7 @@ fn plain(fields: &Fields<'_>) -> Result<DecoderConfig> {
     let default_head = hidden.checked_div(heads).unwrap_or(0);
     let head_size = fields.number("head_dim", default_head)?;
     let positions = fields.number("max_position_embeddings", 2048)?;
-    let theta = fields.float("rope_theta", 10_000.0);
-    let mut rotary = Rotary::whole(theta, head_size);
-    rotary.size = (head_size as f64 * fields.float("partial_rotary_factor", 1.0)) as usize;
-    rotary.scaling = scaling(fields, rotary.size, positions)?;
+    let rotary = rotary(fields, WHOLE, head_size)?;
     let activation = fields.0.get("hidden_activation").or_else(|| fields.0.get("hidden_act"));
     let activation = match activation.and_then(Value::as_str).unwrap_or("silu") {
         "silu" | "swish" => Activation::Silu,
@@ -109,7 +111,7 @@ fn plain(fields: &Fields<'_>) -> Result<DecoderConfig> {
         norms_after: false,
         rotary,
         window_rotary: None,
-        no_rotary_every: None,
+        no_rotary: Vec::new(),
         window: None,
         attention_scale: 1.0 / (head_size as f64).sqrt(),
         attention_cap: None,
@@ -124,6 +126,37 @@ fn plain(fields: &Fields<'_>) -> Result<DecoderConfig> {
         end_tokens: fields.tokens("eos_token_id")?,
         prefix: "model".into(),
     })
+}
+
+/// Fields that change what a model computes, and that nothing here reads.
+fn refuse_what_is_not_read(fields: &Fields<'_>) -> Result<()> {
+    for (field, means) in [
+        (
+            "use_bidirectional_attention",
+            "tokens see later tokens, which are not there in a generation",
+        ),
+        ("mlp_bias", "biases of feed-forward layers are not supported"),
+    ] {
+        if fields.flag(field, false) {
+            return Err(invalid(format!("`{field}` is set: {means}")));
+        }
+    }
+    if let Some(quantized) = fields.get("quantization_config") {
+        let method = quantized.get("quant_method").and_then(Value::as_str).unwrap_or("unknown");
+        return Err(invalid(format!(
+            "`quantization_config` is there ({method}): use the checkpoint before its quantization, or a GGUF file"
+        )));
+    }
+    Ok(())
+}
+
+/// The first layers see the whole text, where windows are used at all.
+fn qwen_window(config: &mut DecoderConfig, fields: &Fields<'_>) -> Result<()> {
+    if fields.flag("use_sliding_window", false) {
+        let first = fields.number("max_window_layers", config.layers)?;
+        config.window = window(fields, config.layers, |layer| layer < first)?;
+    }
+    Ok(())
 }
 
 /// What Gemma 2 and 3 share.
@@ -142,47 +175,6 @@ fn gemma(config: &mut DecoderConfig, fields: &Fields<'_>) -> Result<()> {
         config.activation = Activation::GeluTanh;
     }
     Ok(())
-}
-
-fn scaling(fields: &Fields<'_>, rotated: usize, positions: usize) -> Result<Option<RotaryScaling>> {
-    let Some(object) = fields.0.get("rope_scaling").and_then(Value::as_object) else {
-        return Ok(None);
-    };
-    let scaling = Fields(object);
-    let kind = object.get("rope_type").or_else(|| object.get("type")).and_then(Value::as_str);
-    Ok(match kind.unwrap_or("default") {
-        "default" => None,
-        "linear" => Some(RotaryScaling::Linear(scaling.float("factor", 1.0))),
-        "llama3" => Some(RotaryScaling::Llama3 {
-            factor: scaling.float("factor", 8.0),
-            low: scaling.float("low_freq_factor", 1.0),
-            high: scaling.float("high_freq_factor", 4.0),
-            trained: scaling.size("original_max_position_embeddings")?,
-        }),
-        "longrope" => {
-            let trained = fields.number("original_max_position_embeddings", positions)?;
-            // Which of the two a text takes depends on its length; a cache holds values of one of them.
-            let which = if positions > trained { "long_factor" } else { "short_factor" };
-            let divisors = object.get(which).and_then(Value::as_array);
-            let divisors = divisors.ok_or_else(|| invalid(format!("`{which}` is missing")))?;
-            let divisors: Vec<f64> = divisors.iter().filter_map(Value::as_f64).collect();
-            if divisors.len() != rotated / 2 {
-                let text = format!(
-                    "`{which}` has {} numbers for {} frequencies",
-                    divisors.len(),
-                    rotated / 2
-                );
-                return Err(invalid(text));
-            }
-            let longer = positions as f64 / trained as f64;
-            let attention = match longer <= 1.0 {
-                true => 1.0,
-                false => (1.0 + longer.ln() / (trained as f64).ln()).sqrt(),
-            };
-            Some(RotaryScaling::Each { divisors, attention })
-        }
-        other => return Err(invalid(format!("the rotary scaling `{other}` is not supported"))),
-    })
 }
 
 /// An object's fields. `null` counts as missing.
@@ -219,13 +211,6 @@ impl<'a> Fields<'a> {
 
     pub(super) fn flag(&self, name: &str, default: bool) -> bool {
         self.get(name).and_then(Value::as_bool).unwrap_or(default)
-    }
-
-    fn window(&self, whole_every: Option<usize>) -> Result<Option<Window>> {
-        match self.get("sliding_window") {
-            None => Ok(None),
-            Some(_) => Ok(Some(Window { size: self.size("sliding_window")?, whole_every })),
-        }
     }
 
     pub(super) fn tokens(&self, name: &str) -> Result<Vec<u32>> {

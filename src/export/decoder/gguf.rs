@@ -69,7 +69,7 @@ impl Gguf {
         if self.has_own("rope_freqs.weight") {
             let divisors = self.read("rope_freqs.weight")?.to_vec::<f32>()?;
             let divisors = divisors.into_iter().map(f64::from).collect();
-            rotary.scaling = Some(RotaryScaling::Each { divisors, attention: 1.0 });
+            rotary.scaling = Some(RotaryScaling::Each(divisors));
         }
         let end = self.content.metadata.get("tokenizer.ggml.eos_token_id");
         let config = DecoderConfig {
@@ -86,7 +86,7 @@ impl Gguf {
             norms_after: false,
             rotary,
             window_rotary: None,
-            no_rotary_every: None,
+            no_rotary: Vec::new(),
             window: None,
             attention_scale: 1.0 / (head_size as f64).sqrt(),
             attention_cap: None,

@@ -11,6 +11,7 @@ mod encoder_decoder;
 mod ending;
 mod families;
 mod options;
+mod positions;
 mod products;
 mod rotary;
 mod shaped;

@@ -23,7 +23,7 @@ impl Angles {
         capacity: usize,
         dtype: DType,
     ) -> Result<Self> {
-        let (frequencies, scale) = rotary.frequencies();
+        let (frequencies, scale) = rotary.frequencies(capacity);
         let pairs = frequencies.len();
         let table = |name: &str, of: fn(f64) -> f64| {
             let angles = (0..capacity).flat_map(|at| {
