@@ -20,6 +20,7 @@ impl DecoderConfig {
         if family == "gemma3"
             && let Some(text) = root.get("text_config").and_then(Value::as_object)
         {
+            refuse_what_is_not_read(&Fields(root))?;
             let mut config = read("gemma3_text", &Fields(text))?;
             config.prefix = "language_model.model".into();
             return Ok(config);

@@ -47,6 +47,10 @@ impl Gguf {
         if !["llama", "qwen2", "qwen3"].contains(&arch.as_str()) {
             return Err(invalid(format!("the architecture `{arch}` is not known")));
         }
+        let experts = self.content.metadata.get(&format!("{arch}.expert_count"));
+        if experts.is_some_and(|experts| experts.to_u32().is_ok_and(|count| count > 0)) {
+            return Err(invalid("mixtures of experts are not supported".into()));
+        }
         let size = |name: &str| {
             let value = self.value(&format!("{arch}.{name}"))?;
             value.to_u32().map(|size| size as usize).map_err(failed)
@@ -66,6 +70,7 @@ impl Gguf {
         rotary.size = size("rope.dimension_count").unwrap_or(head_size);
         // Rows of query and key are in the order of pairs side by side.
         rotary.interleaved = arch == "llama";
+        rotary.scaling = self.scaling(&arch)?;
         if self.has_own("rope_freqs.weight") {
             let divisors = self.read("rope_freqs.weight")?.to_vec::<f32>()?;
             let divisors = divisors.into_iter().map(f64::from).collect();
@@ -103,6 +108,26 @@ impl Gguf {
         };
         config.check()?;
         Ok(config)
+    }
+
+    /// What the metadata say of longer texts. `rope_freqs.weight` says it by itself.
+    fn scaling(&self, arch: &str) -> Result<Option<RotaryScaling>> {
+        let value = |name: &str| self.content.metadata.get(&format!("{arch}.rope.{name}"));
+        let factor = value("scaling.factor").or_else(|| value("scale_linear"));
+        let linear = || {
+            let factor =
+                factor.ok_or_else(|| invalid("`rope.scaling.factor` is missing".into()))?;
+            factor.to_f32().map(|by| Some(RotaryScaling::Linear(by.into()))).map_err(failed)
+        };
+        match value("scaling.type").map(Value::to_string).transpose().map_err(failed)? {
+            None if value("scale_linear").is_some() => linear(),
+            None => Ok(None),
+            Some(kind) => match kind.as_str() {
+                "none" => Ok(None),
+                "linear" => linear(),
+                other => Err(invalid(format!("the rotary scaling `{other}` is not supported"))),
+            },
+        }
     }
 
     fn value(&self, name: &str) -> Result<&Value> {
