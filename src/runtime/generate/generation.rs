@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::GenerateOptions;
+use super::continuous::InFlight;
 use super::engines::Inner;
-use super::sampling::Sampler;
-use super::session::Session;
+use super::sampling::{Sampler, choose};
+use super::session::{self, Session};
 use super::stream::GenerationStream;
 use super::text::TextGeneration;
 use crate::error::Result;
@@ -118,7 +119,7 @@ impl Batch {
             None => {
                 let mut session = self.module.session()?;
                 let prompts: Vec<&[u32]> = self.texts.iter().map(Vec::as_slice).collect();
-                session.start(&self.source, &prompts)?;
+                session::start(&mut *session, &self.source, &prompts)?;
                 self.passes = 1;
                 session
             }
@@ -158,11 +159,7 @@ impl Batch {
         let samplers = self.samplers.iter_mut().zip(texts);
         samplers
             .map(|(sampler, ((text, prompt), logits))| {
-                let mut logits = logits.to_vec();
-                for rule in &self.options.rules {
-                    rule.apply(&mut logits, &text[prompt..])?;
-                }
-                sampler.sample(logits, text)
+                choose(sampler, &self.options, logits, text, prompt)
             })
             .collect()
     }
@@ -226,21 +223,39 @@ impl Drop for Batch {
 }
 
 /// The tokens of one text, as an iterator. Dropping the generation ends the text, and the next generation uses the same cache.
-pub struct Generation(Batch);
+pub struct Generation(Source);
+
+/// Who generates.
+enum Source {
+    /// The caller's own thread, when it asks.
+    Own(Box<Batch>),
+    /// A [batcher's](super::ContinuousBatcher) thread.
+    InFlight(InFlight),
+}
 
 impl Generation {
     pub(super) fn of(batch: Batch) -> Self {
-        Self(batch)
+        Self(Source::Own(Box::new(batch)))
+    }
+
+    pub(super) fn in_flight(tokens: InFlight) -> Self {
+        Self(Source::InFlight(tokens))
     }
 
     /// Why the text has ended, if it has ended.
     pub fn end(&self) -> Option<End> {
-        self.0.ends[0]
+        match &self.0 {
+            Source::Own(batch) => batch.ends[0],
+            Source::InFlight(tokens) => tokens.end(),
+        }
     }
 
     /// It has ended for another reason than its tokens.
     pub(super) fn end_with(&mut self, end: End) {
-        self.0.ends[0] = Some(end);
+        match &mut self.0 {
+            Source::Own(batch) => batch.ends[0] = Some(end),
+            Source::InFlight(tokens) => tokens.end_with(end),
+        }
     }
 
     /// The same as text, whole characters at a time. `decode` makes text of tokens, such as
@@ -267,7 +282,10 @@ impl Generation {
         F: FnMut(&[u32]) -> Result<String, E>,
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let stops = self.0.options.stop_strings.clone();
+        let stops = match &self.0 {
+            Source::Own(batch) => batch.options.stop_strings.clone(),
+            Source::InFlight(tokens) => tokens.stop_strings().to_vec(),
+        };
         TextGeneration::new(self, decode, stops)
     }
 }
@@ -308,9 +326,12 @@ impl Iterator for Generation {
     type Item = Result<u32>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        match self.0.next()? {
-            Ok(tokens) => tokens.first().copied().flatten().map(Ok),
-            Err(e) => Some(Err(e)),
+        match &mut self.0 {
+            Source::Own(batch) => match batch.next()? {
+                Ok(tokens) => tokens.first().copied().flatten().map(Ok),
+                Err(e) => Some(Err(e)),
+            },
+            Source::InFlight(tokens) => tokens.next(),
         }
     }
 }

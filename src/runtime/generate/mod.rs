@@ -1,6 +1,7 @@
 //! Text from language models, token by token: a decoder's engines, the caches that they write, and the choice of tokens. The
 //! export makes the graphs.
 
+mod continuous;
 #[cfg(feature = "cuda")]
 mod device;
 #[cfg(feature = "cuda")]
@@ -21,6 +22,7 @@ mod stream;
 mod text;
 mod whisper;
 
+pub use continuous::{ContinuousBatcher, ContinuousCounters, ContinuousOptions};
 pub use encoder_decoder::{EncoderDecoderModule, Source};
 pub use generation::{Batch, End, Generation};
 pub use module::DecoderModule;

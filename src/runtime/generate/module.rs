@@ -115,6 +115,10 @@ impl DecoderModule {
         score(&self.inner, Vec::new(), tokens, 1)
     }
 
+    pub(super) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
     /// The module that runs single tokens.
     pub fn module(&self) -> &InferenceModule {
         &self.inner.engines.step
