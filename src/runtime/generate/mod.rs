@@ -18,18 +18,20 @@ mod rule;
 mod sampling;
 mod score;
 mod session;
+mod single;
 mod stream;
 mod text;
 mod whisper;
 
 pub use continuous::{ContinuousBatcher, ContinuousCounters, ContinuousOptions};
 pub use encoder_decoder::{EncoderDecoderModule, Source};
-pub use generation::{Batch, End, Generation};
+pub use generation::{Batch, End};
 pub use module::DecoderModule;
 pub use options::GenerateOptions;
 pub use rule::LogitsRule;
 pub use sampling::Sampler;
 pub use score::perplexity;
+pub use single::Generation;
 pub use stream::GenerationStream;
 pub use text::TextGeneration;
 pub use whisper::{

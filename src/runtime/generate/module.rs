@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::GenerateOptions;
 use super::engines::{Engines, Inner};
-use super::generation::{Batch, Generation};
+use super::generation::Batch;
 use super::score::score;
+use super::single::Generation;
 use crate::error::Result;
 #[cfg(feature = "burn")]
 use crate::export::OnnxModel;

@@ -12,6 +12,8 @@ mod choice;
 mod in_flight;
 mod queue;
 mod request;
+#[cfg(all(test, feature = "tract"))]
+mod tests;
 mod worker;
 
 pub use batcher::{ContinuousBatcher, ContinuousCounters, ContinuousOptions};

@@ -41,6 +41,12 @@ impl Worker {
         Self { module, queue, session: None, slots, written, flight }
     }
 
+    /// Has its first passes made by this session.
+    #[cfg(all(test, feature = "tract"))]
+    pub(super) fn set_session(&mut self, session: Box<dyn Session>) {
+        self.session = Some(session);
+    }
+
     pub(super) fn run(mut self) {
         let _ending = Ending(self.queue.clone());
         while self.admit() {
