@@ -187,8 +187,8 @@ pub mod generate {
         Rotary, RotaryScaling, Tokens, Window,
     };
     pub use crate::runtime::generate::{
-        Batch, DecoderModule, EncoderDecoderModule, End, GenerateOptions, Generation,
-        GenerationStream, LogitsRule, SAMPLES_A_SECOND, Sampler, Segment, Source, TextGeneration,
+        Batch, ContinuousBatcher, ContinuousCounters, ContinuousOptions, DecoderModule,
+        EncoderDecoderModule, End, GenerateOptions, Generation, GenerationStream, LogitsRule, SAMPLES_A_SECOND, Sampler, Segment, Source, TextGeneration,
         TranscribeOptions, Transcription, WhisperRules, WhisperTokens, log_mel, perplexity,
         segments,
     };

@@ -5,6 +5,7 @@
 //! Without a folder the weights are random, nothing is downloaded, and times are printed:
 //! `cargo run --release --example generate --features tensorrt-rtx -- --shape llama-1b --dtype f16 --backend tensorrt-rtx`.
 
+mod in_flight;
 mod native;
 mod random;
 
@@ -66,6 +67,13 @@ struct Options {
     /// Texts at once.
     #[arg(long, default_value_t = 1)]
     batch: usize,
+    /// So many requests through continuous batching, in a batch of `--batch` texts, against the same requests one after the
+    /// other on a batch of one.
+    #[arg(long)]
+    requests: Option<usize>,
+    /// Milliseconds between two requests.
+    #[arg(long, default_value_t = 0)]
+    every: u64,
     /// How often the generation is timed.
     #[arg(long, default_value_t = 5)]
     runs: usize,
@@ -103,6 +111,9 @@ fn main() -> Result<()> {
         native::measure(&config, dtype, &options)?;
     }
     let decoder = Decoder::new(config.clone(), random::Random::new(&config, dtype));
+    if let Some(requests) = options.requests {
+        return in_flight::measure(&decoder, requests, dtype, &options);
+    }
     for form in options.forms.split(',') {
         for attention in options.attention.split(',') {
             let form = format!("{form}+{attention}");

@@ -2,8 +2,8 @@
 
 use accelerant::cache::EngineCache;
 use accelerant::generate::{
-    Decoder, DecoderConfig, DecoderOptions, EncoderDecoder, EncoderDecoderConfig, GenerateOptions,
-    Source, Tokens, perplexity,
+    ContinuousOptions, Decoder, DecoderConfig, DecoderOptions, EncoderDecoder,
+    EncoderDecoderConfig, GenerateOptions, Source, Tokens, perplexity,
 };
 use accelerant::precision::Precision;
 use accelerant::{BackendKind, DType, HostTensor, OptimizeOptions, Result};
@@ -61,6 +61,61 @@ fn a_decoder_writes_and_scores_what_it_does_on_the_host() -> Result<()> {
     let half = decoder.optimize_trt(&options(64).dtype(DType::F16), &half)?;
     let (got, expected) = (perplexity(&half.score(&text)?), perplexity(&expected));
     assert!((got / expected - 1.0).abs() < 1e-3, "{got} {expected}");
+    Ok(())
+}
+
+/// Requests join and leave while others go on, on chunks near the end of the cache too. Where all texts are greedy the passes
+/// are ahead of the host.
+#[test]
+fn requests_in_flight_get_what_they_get_on_the_host() -> Result<()> {
+    if !gpu("requests_in_flight_get_what_they_get_on_the_host") {
+        return Ok(());
+    }
+    let _shared = shared();
+    let config = DecoderConfig::from_json(LLAMA)?;
+    let decoder = Decoder::new(config.clone(), config.random_weights(3)?);
+    let host = decoder.optimize_trt(&options(64), &on(BackendKind::Tract))?;
+    let device = decoder.optimize_trt(&options(64).batch(3), &on(BackendKind::TensorRtRtx))?;
+    let batcher = device.continuous(&ContinuousOptions::new())?;
+    let prompt = |length: u32| (0..length).map(|i| (i * i * 7 + 5 * length) % 61).collect();
+    let prompts: Vec<Vec<u32>> = [5, 1, 40, 13, 62, 8, 17, 2, 33].into_iter().map(prompt).collect();
+    let most = [60, 7, 1000, 20, 1000, 1, 30, 1000, 12];
+    let greedy = |i: usize| GenerateOptions::new().max_tokens(most[i]).stop_tokens([]);
+    let drawn = |i: usize| greedy(i).temperature(1.0).top_k(5).seed(i as u64);
+    let mixed = |i: usize| if i % 2 == 0 { drawn(i) } else { greedy(i) };
+    for options in [&greedy as &dyn Fn(usize) -> GenerateOptions, &drawn, &mixed] {
+        let expected: Vec<Vec<u32>> = prompts
+            .iter()
+            .enumerate()
+            .map(|(i, prompt)| host.generate(prompt, &options(i))?.collect())
+            .collect::<Result<_>>()?;
+        for round in 0..4 {
+            // One that goes away, and others that join after the first tokens of those before.
+            let mut left = batcher.submit(&[9, 8], &greedy(2))?;
+            let mut begun = Vec::new();
+            for (i, prompt) in prompts.iter().enumerate() {
+                let mut generation = batcher.submit(prompt, &options(i))?;
+                let ready: Vec<u32> = generation
+                    .by_ref()
+                    .take(if i < 3 { round } else { 0 })
+                    .collect::<Result<_>>()?;
+                begun.push((ready, generation));
+                if i == 4 {
+                    left.next().transpose()?;
+                }
+            }
+            drop(left);
+            for (i, (mut got, generation)) in begun.into_iter().enumerate() {
+                got.extend(generation.collect::<Result<Vec<_>>>()?);
+                assert_eq!(got, expected[i], "request {i}, round {round}");
+            }
+        }
+    }
+    // A text alone is as ahead as a generation is, and a newcomer waits for no more than that.
+    let before = batcher.counters().passes;
+    assert_eq!(batcher.submit(&[5], &greedy(0))?.count(), 60);
+    let passes = batcher.counters().passes - before;
+    assert!((60..=60 + 3).contains(&passes), "{passes}");
     Ok(())
 }
 

@@ -5,9 +5,12 @@
 mod attention;
 mod bad_input;
 mod chat;
+mod continuous;
+mod continuous_ends;
 mod encoder_decoder;
 mod engines;
 mod families;
+mod gate;
 mod gguf;
 mod hostile;
 mod reference;

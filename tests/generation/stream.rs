@@ -36,7 +36,7 @@ fn next<T: Send + 'static>(stream: &mut GenerationStream<T>) -> Option<Result<T>
     }
 }
 
-fn all<T: Send + 'static>(mut stream: GenerationStream<T>) -> Result<Vec<T>> {
+pub(crate) fn all<T: Send + 'static>(mut stream: GenerationStream<T>) -> Result<Vec<T>> {
     let items = std::iter::from_fn(|| next(&mut stream)).collect();
     assert!(next(&mut stream).is_none());
     items

@@ -16,12 +16,6 @@ impl Gauge {
         One(self.clone())
     }
 
-    /// One more, if there are fewer than so many.
-    pub(crate) fn one_below(&self, most: usize) -> Option<One> {
-        let more = |count: usize| (count < most).then_some(count + 1);
-        self.0.fetch_update(Relaxed, Relaxed, more).ok().map(|_| One(self.clone()))
-    }
-
     pub(crate) fn count(&self) -> usize {
         self.0.load(Relaxed)
     }

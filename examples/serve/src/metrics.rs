@@ -123,12 +123,19 @@ pub(crate) async fn metrics(State(server): State<Arc<Server>>) -> Response {
         page.line("accelerant_rows_total", name, "", counters.rows);
     }
     if let Some(model) = &server.text {
-        let (prompt, generated) = model.tokens();
+        let (name, counters) = (model.name(), model.counters());
         page.head("accelerant_tokens_total", "counter", "Tokens of prompts and of answers.");
-        page.line("accelerant_tokens_total", model.name(), ",kind=\"prompt\"", prompt);
-        page.line("accelerant_tokens_total", model.name(), ",kind=\"generated\"", generated);
+        for (kind, count) in
+            [("prompt", counters.prompt_tokens), ("generated", counters.generated_tokens)]
+        {
+            page.line("accelerant_tokens_total", name, &format!(",kind=\"{kind}\""), count);
+        }
+        page.head("accelerant_passes_total", "counter", "Passes over the batch of texts.");
+        page.line("accelerant_passes_total", name, "", counters.passes);
         page.head("accelerant_generations", "gauge", "Texts that wait or are generated.");
-        page.line("accelerant_generations", model.name(), "", model.running() as u64);
+        page.line("accelerant_generations", name, "", counters.running + counters.waiting);
+        page.head("accelerant_generations_waiting", "gauge", "Those of them that wait.");
+        page.line("accelerant_generations_waiting", name, "", counters.waiting);
     }
     respond::text(page.0)
 }

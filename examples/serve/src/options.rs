@@ -68,10 +68,10 @@ pub(crate) struct Options {
     /// Tokens of prompt and answer together that the language model's cache holds
     #[arg(long, default_value_t = 2048)]
     pub(crate) capacity: usize,
-    /// How many texts are generated at a time
-    #[arg(long, default_value_t = 4)]
-    pub(crate) generations: usize,
-    /// The most requests that wait for a generation; more get the status 503
+    /// How many texts are generated at a time, in one batch; by default 8 on a GPU and 4 elsewhere
+    #[arg(long)]
+    pub(crate) generations: Option<usize>,
+    /// The most texts that wait for a place in the batch; more get the status 503
     #[arg(long, default_value_t = 64)]
     pub(crate) max_waiting: usize,
 }

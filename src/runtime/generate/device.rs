@@ -8,7 +8,7 @@ use cudarc::driver::{CudaContext, CudaEvent, CudaStream, PinnedHostSlice, result
 
 use super::device_encoder::Encoder;
 use super::device_memory::{Memory, bytes, failed, on_device, sizes};
-use super::session::{Session, chunks};
+use super::session::{Row, Session};
 use crate::backend::{DeviceTensor, StreamHandle};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::InferenceModule;
@@ -123,7 +123,7 @@ impl DeviceSession {
     }
 
     /// Enqueues a pass of one of the engines over what is in its inputs.
-    fn pass(&mut self, whole: bool) -> Result<()> {
+    fn enqueue(&mut self, whole: bool) -> Result<()> {
         let module = if whole { self.prompt.clone() } else { self.step.clone() };
         let (executable, signature) = (on_device(&module)?, module.signature());
         let to = 1 - self.newest;
@@ -179,31 +179,40 @@ impl DeviceSession {
 }
 
 impl Session for DeviceSession {
-    fn start(&mut self, source: &[HostTensor], prompts: &[&[u32]]) -> Result<()> {
+    fn encode(&mut self, source: &[HostTensor]) -> Result<()> {
+        self.encoder.as_ref().map_or(Ok(()), |encoder| encoder.encode(source))
+    }
+
+    fn width(&self, most: usize) -> usize {
+        if most > 1 { self.chunk } else { 1 }
+    }
+
+    fn pass(&mut self, rows: &[Row<'_>]) -> Result<()> {
         self.pending.clear();
-        if let Some(encoder) = &self.encoder {
-            encoder.encode(source)?;
+        let most = rows.iter().map(|row| row.tokens.len()).max().unwrap_or_default();
+        let width = self.width(most);
+        let (mut tokens, mut positions, mut last) = (Vec::new(), Vec::new(), Vec::new());
+        for Row { tokens: own, start } in rows {
+            tokens.extend(own.iter().map(|&token| i64::from(token)));
+            // What stands behind a text is overwritten before it is read.
+            tokens.extend(std::iter::repeat_n(0, width - own.len()));
+            positions.extend((*start..start + width).map(|position| position as i64));
+            last.push((start + own.len()) as i64 - 1);
         }
-        let plans: Vec<_> = prompts.iter().map(|prompt| chunks(prompt.len(), self.chunk)).collect();
-        let passes = plans.iter().map(Vec::len).max().unwrap_or_default();
-        for pass in 0..passes {
-            let (mut tokens, mut positions, mut last) = (Vec::new(), Vec::new(), Vec::new());
-            for (prompt, plan) in prompts.iter().zip(&plans) {
-                // A text that is through passes over its end again.
-                let chunk = plan[pass.min(plan.len() - 1)];
-                let end = chunk.start + chunk.len;
-                tokens.extend(prompt[chunk.start..end].iter().map(|&token| i64::from(token)));
-                tokens.extend(std::iter::repeat_n(0, self.chunk - chunk.len));
-                positions.extend(
-                    (chunk.start..chunk.start + self.chunk).map(|position| position as i64),
-                );
-                last.push(end as i64 - 1);
+        let whole = width > 1;
+        match whole {
+            true => {
+                for (memory, values) in self.inputs.iter().zip([&tokens, &positions, &last]) {
+                    self.write(memory, values)?;
+                }
             }
-            for (memory, values) in self.inputs.iter().zip([&tokens, &positions, &last]) {
-                self.write(memory, values)?;
+            false => {
+                for (memory, values) in self.next[self.newest].iter().zip([&tokens, &positions]) {
+                    self.write(memory, values)?;
+                }
             }
-            self.pass(true)?;
         }
+        self.enqueue(whole)?;
         self.tell()
     }
 
@@ -212,7 +221,7 @@ impl Session for DeviceSession {
             let tokens: Vec<i64> = tokens.iter().map(|&token| i64::from(token)).collect();
             self.write(&self.next[self.newest][0], &tokens)?;
         }
-        self.pass(false)?;
+        self.enqueue(false)?;
         self.tell()
     }
 

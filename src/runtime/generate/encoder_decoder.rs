@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::GenerateOptions;
 use super::engines::{Engines, Inner};
-use super::generation::{Batch, Generation};
+use super::generation::Batch;
 use super::score::{first_logits, score};
+use super::single::Generation;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::Target;
 use crate::export::decoder::{

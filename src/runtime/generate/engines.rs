@@ -97,28 +97,28 @@ impl Inner {
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] and [`ErrorKind::OutOfProfile`] for prompts that no generation can begin with.
     pub(super) fn check(&self, prompts: &[&[u32]]) -> Result<()> {
-        let Self { vocabulary, capacity, batch, .. } = self;
-        let invalid = |text: String| Err(Error::new(ErrorKind::InvalidArgument, text));
-        if prompts.len() != *batch {
-            return invalid(format!(
-                "{} prompts for a module of {batch} texts at once",
-                prompts.len()
-            ));
+        let batch = self.batch;
+        if prompts.len() != batch {
+            let text = format!("{} prompts for a module of {batch} texts at once", prompts.len());
+            return Err(Error::new(ErrorKind::InvalidArgument, text));
         }
-        for prompt in prompts {
-            if prompt.is_empty() {
-                return invalid("the prompt is empty".into());
-            }
-            if let Some(token) = prompt.iter().find(|token| **token as usize >= *vocabulary) {
-                return invalid(format!("token {token} is beyond the vocabulary of {vocabulary}"));
-            }
-            if prompt.len() > *capacity {
-                let text = format!(
-                    "the prompt has {} tokens, and the cache holds {capacity}",
-                    prompt.len()
-                );
-                return Err(Error::new(ErrorKind::OutOfProfile, text));
-            }
+        prompts.iter().try_for_each(|prompt| self.check_prompt(prompt))
+    }
+
+    /// As [`check`](Self::check), of one prompt.
+    pub(super) fn check_prompt(&self, prompt: &[u32]) -> Result<()> {
+        let Self { vocabulary, capacity, .. } = self;
+        let invalid = |text: String| Err(Error::new(ErrorKind::InvalidArgument, text));
+        if prompt.is_empty() {
+            return invalid("the prompt is empty".into());
+        }
+        if let Some(token) = prompt.iter().find(|token| **token as usize >= *vocabulary) {
+            return invalid(format!("token {token} is beyond the vocabulary of {vocabulary}"));
+        }
+        if prompt.len() > *capacity {
+            let text =
+                format!("the prompt has {} tokens, and the cache holds {capacity}", prompt.len());
+            return Err(Error::new(ErrorKind::OutOfProfile, text));
         }
         Ok(())
     }

@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use super::GenerateOptions;
 use super::engines::Inner;
-use super::sampling::Sampler;
-use super::session::Session;
+use super::sampling::{Sampler, choose};
+use super::session::{self, Session};
 use super::stream::GenerationStream;
-use super::text::TextGeneration;
 use crate::error::Result;
 use crate::tensor::HostTensor;
 
@@ -34,12 +33,12 @@ pub struct Batch {
     module: Arc<Inner>,
     /// What an encoder is to read.
     source: Vec<HostTensor>,
-    options: GenerateOptions,
+    pub(super) options: GenerateOptions,
     stops: Vec<u32>,
     /// Prompts, and what was generated.
     texts: Vec<Vec<u32>>,
     prompts: Vec<usize>,
-    ends: Vec<Option<End>>,
+    pub(super) ends: Vec<Option<End>>,
     /// One a text; none where the graph chooses.
     samplers: Vec<Sampler>,
     /// What was chosen last, also of texts that have ended.
@@ -118,7 +117,7 @@ impl Batch {
             None => {
                 let mut session = self.module.session()?;
                 let prompts: Vec<&[u32]> = self.texts.iter().map(Vec::as_slice).collect();
-                session.start(&self.source, &prompts)?;
+                session::start(&mut *session, &self.source, &prompts)?;
                 self.passes = 1;
                 session
             }
@@ -158,11 +157,7 @@ impl Batch {
         let samplers = self.samplers.iter_mut().zip(texts);
         samplers
             .map(|(sampler, ((text, prompt), logits))| {
-                let mut logits = logits.to_vec();
-                for rule in &self.options.rules {
-                    rule.apply(&mut logits, &text[prompt..])?;
-                }
-                sampler.sample(logits, text)
+                choose(sampler, &self.options, logits, text, prompt)
             })
             .collect()
     }
@@ -221,96 +216,6 @@ impl Drop for Batch {
     fn drop(&mut self) {
         if let Some(session) = self.session.take() {
             self.module.keep(session);
-        }
-    }
-}
-
-/// The tokens of one text, as an iterator. Dropping the generation ends the text, and the next generation uses the same cache.
-pub struct Generation(Batch);
-
-impl Generation {
-    pub(super) fn of(batch: Batch) -> Self {
-        Self(batch)
-    }
-
-    /// Why the text has ended, if it has ended.
-    pub fn end(&self) -> Option<End> {
-        self.0.ends[0]
-    }
-
-    /// It has ended for another reason than its tokens.
-    pub(super) fn end_with(&mut self, end: End) {
-        self.0.ends[0] = Some(end);
-    }
-
-    /// The same as text, whole characters at a time. `decode` makes text of tokens, such as
-    /// `|tokens: &[u32]| tokenizer.decode(tokens, true)` with the crate `tokenizers`. A stop string ends the text.
-    ///
-    /// ```
-    /// # use accelerant::OptimizeOptions;
-    /// # use accelerant::generate::{Decoder, DecoderConfig, DecoderOptions, GenerateOptions};
-    /// # let json = r#"{"model_type": "llama", "vocab_size": 32, "hidden_size": 8, "intermediate_size": 16,
-    /// #   "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "rms_norm_eps": 1e-5}"#;
-    /// # let config = DecoderConfig::from_json(json)?;
-    /// # let decoder = Decoder::new(config.clone(), config.random_weights(7)?);
-    /// # let model = decoder.optimize_trt(&DecoderOptions::new(64), &OptimizeOptions::new())?;
-    /// let options = GenerateOptions::new().max_tokens(5);
-    /// let spelled = |tokens: &[u32]| -> accelerant::Result<String> {
-    ///     Ok(tokens.iter().map(|&token| char::from(b'A' + token as u8)).collect())
-    /// };
-    /// let text: String = model.generate(&[1, 2, 3], &options)?.text(spelled).collect::<Result<_, _>>()?;
-    /// assert_eq!(text.len(), 5);
-    /// # Ok::<(), accelerant::Error>(())
-    /// ```
-    pub fn text<E, F>(self, decode: F) -> TextGeneration<F>
-    where
-        F: FnMut(&[u32]) -> Result<String, E>,
-        E: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        let stops = self.0.options.stop_strings.clone();
-        TextGeneration::new(self, decode, stops)
-    }
-}
-
-impl Generation {
-    /// The same for asynchronous code.
-    ///
-    /// ```
-    /// # use accelerant::OptimizeOptions;
-    /// # use accelerant::generate::{Decoder, DecoderConfig, DecoderOptions, GenerateOptions};
-    /// # use futures_core::Stream;
-    /// # use std::future::poll_fn;
-    /// # use std::pin::Pin;
-    /// # let json = r#"{"model_type": "llama", "vocab_size": 32, "hidden_size": 8, "intermediate_size": 16,
-    /// #   "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "rms_norm_eps": 1e-5}"#;
-    /// # let config = DecoderConfig::from_json(json)?;
-    /// # let decoder = Decoder::new(config.clone(), config.random_weights(7)?);
-    /// # let model = decoder.optimize_trt(&DecoderOptions::new(64), &OptimizeOptions::new())?;
-    /// # async fn counted(model: &accelerant::generate::DecoderModule) -> accelerant::Result<usize> {
-    /// let mut tokens = model.generate(&[1, 2, 3], &GenerateOptions::new())?.into_stream();
-    /// let mut count = 0;
-    /// // With the crate `futures` this is `while let Some(token) = tokens.next().await`.
-    /// while let Some(token) = poll_fn(|context| Pin::new(&mut tokens).poll_next(context)).await {
-    ///     println!("{}", token?);
-    ///     count += 1;
-    /// }
-    /// # Ok(count)
-    /// # }
-    /// # let _ = counted(&model);
-    /// # Ok::<(), accelerant::Error>(())
-    /// ```
-    pub fn into_stream(self) -> GenerationStream<u32> {
-        GenerationStream::of(self)
-    }
-}
-
-impl Iterator for Generation {
-    type Item = Result<u32>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        match self.0.next()? {
-            Ok(tokens) => tokens.first().copied().flatten().map(Ok),
-            Err(e) => Some(Err(e)),
         }
     }
 }

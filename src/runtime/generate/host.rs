@@ -1,6 +1,6 @@
 //! Texts with caches in host memory, for runtimes that run on the host.
 
-use super::session::{Session, chunks};
+use super::session::{Row, Session};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::InferenceModule;
 use crate::spec::TensorSpec;
@@ -43,16 +43,15 @@ impl HostSession {
         })
     }
 
-    /// One pass: for each text its tokens, and where they begin.
-    fn pass(&mut self, rows: &[(&[u32], usize)]) -> Result<()> {
-        let count = rows.iter().map(|(tokens, _)| tokens.len()).max().unwrap_or_default();
+    fn run(&mut self, rows: &[Row<'_>]) -> Result<()> {
+        let count = rows.iter().map(|row| row.tokens.len()).max().unwrap_or_default();
         let (mut tokens, mut positions, mut last) = (Vec::new(), Vec::new(), Vec::new());
-        for (row, start) in rows {
-            tokens.extend(row.iter().map(|&token| i64::from(token)));
+        for row in rows {
+            tokens.extend(row.tokens.iter().map(|&token| i64::from(token)));
             // What stands behind a text is overwritten before it is read.
-            tokens.extend(std::iter::repeat_n(0, count - row.len()));
-            positions.extend((*start..start + count).map(|position| position as i64));
-            last.push((start + row.len()) as i64 - 1);
+            tokens.extend(std::iter::repeat_n(0, count - row.tokens.len()));
+            positions.extend((row.start..row.start + count).map(|position| position as i64));
+            last.push((row.start + row.tokens.len()) as i64 - 1);
         }
         let batch = rows.len();
         let mut inputs = vec![
@@ -83,26 +82,21 @@ impl HostSession {
 }
 
 impl Session for HostSession {
-    fn start(&mut self, source: &[HostTensor], prompts: &[&[u32]]) -> Result<()> {
-        self.result = None;
+    fn encode(&mut self, source: &[HostTensor]) -> Result<()> {
         if let Some(encoder) = &self.encoder {
             self.encoded = encoder.run(source)?;
         }
-        self.lengths = prompts.iter().map(|prompt| prompt.len()).collect();
-        let plans: Vec<_> = prompts.iter().map(|prompt| chunks(prompt.len(), self.chunk)).collect();
-        let passes = plans.iter().map(Vec::len).max().unwrap_or_default();
-        for pass in 0..passes {
-            let rows: Vec<(&[u32], usize)> = prompts
-                .iter()
-                .zip(&plans)
-                .map(|(prompt, plan)| {
-                    // A text that is through passes over its end again.
-                    let chunk = plan[pass.min(plan.len() - 1)];
-                    (&prompt[chunk.start..chunk.start + chunk.len], chunk.start)
-                })
-                .collect();
-            self.pass(&rows)?;
-        }
+        Ok(())
+    }
+
+    fn width(&self, most: usize) -> usize {
+        most.min(self.chunk)
+    }
+
+    fn pass(&mut self, rows: &[Row<'_>]) -> Result<()> {
+        self.result = None;
+        self.run(rows)?;
+        self.lengths = rows.iter().map(|row| row.start + row.tokens.len()).collect();
         Ok(())
     }
 
@@ -112,10 +106,8 @@ impl Session for HostSession {
             None => self.tokens()?,
         };
         let tokens = chosen.iter().map(std::slice::from_ref);
-        let rows: Vec<(&[u32], usize)> = tokens.zip(self.lengths.iter().copied()).collect();
-        self.pass(&rows)?;
-        self.lengths.iter_mut().for_each(|length| *length += 1);
-        Ok(())
+        let rows = tokens.zip(&self.lengths).map(|(tokens, &start)| Row { tokens, start });
+        self.pass(&rows.collect::<Vec<_>>())
     }
 
     fn tokens(&mut self) -> Result<Vec<u32>> {

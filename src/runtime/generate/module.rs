@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::GenerateOptions;
 use super::engines::{Engines, Inner};
-use super::generation::{Batch, Generation};
+use super::generation::Batch;
 use super::score::score;
+use super::single::Generation;
 use crate::error::Result;
 #[cfg(feature = "burn")]
 use crate::export::OnnxModel;
@@ -113,6 +114,10 @@ impl DecoderModule {
     /// As [`generate`](Self::generate).
     pub fn score(&self, tokens: &[u32]) -> Result<Vec<f32>> {
         score(&self.inner, Vec::new(), tokens, 1)
+    }
+
+    pub(super) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
     }
 
     /// The module that runs single tokens.

@@ -32,6 +32,21 @@ pub struct Sampler {
     window: usize,
 }
 
+/// Chooses the token behind a text whose first `prompt` tokens were given, after the rules of the options.
+pub(super) fn choose(
+    sampler: &mut Sampler,
+    options: &GenerateOptions,
+    logits: &[f32],
+    text: &[u32],
+    prompt: usize,
+) -> Result<u32> {
+    let mut logits = logits.to_vec();
+    for rule in &options.rules {
+        rule.apply(&mut logits, &text[prompt..])?;
+    }
+    sampler.sample(logits, text)
+}
+
 impl Sampler {
     /// A sampler with the seed of the options.
     ///

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::engines::Inner;
+use super::session::start;
 use crate::error::Result;
 use crate::tensor::HostTensor;
 
@@ -18,7 +19,7 @@ pub(super) fn score(
     let mut scores = Vec::with_capacity(tokens.len().saturating_sub(from));
     for at in from..tokens.len() {
         match at == from {
-            true => session.start(&source, &[&tokens[..from]])?,
+            true => start(&mut *session, &source, &[&tokens[..from]])?,
             false => session.step(Some(&tokens[at - 1..at]))?,
         }
         scores.push(log_probability(&session.logits()?, tokens[at] as usize));
@@ -35,7 +36,7 @@ pub(super) fn first_logits(
 ) -> Result<Vec<f32>> {
     module.check(&[&[token]])?;
     let mut session = module.session()?;
-    session.start(&source, &[&[token]])?;
+    start(&mut *session, &source, &[&[token]])?;
     let logits = session.logits()?;
     module.keep(session);
     Ok(logits)

@@ -8,9 +8,16 @@ use crate::tensor::HostTensor;
 /// Each pass leaves a result behind: the most likely next token of each text, and its logits. Results are taken in the
 /// order of the passes.
 pub(super) trait Session: Send {
-    /// Forgets what was there, encodes what an encoder is to read, and passes over prompts, one a text, none of them empty
-    /// or longer than the cache.
-    fn start(&mut self, source: &[HostTensor], prompts: &[&[u32]]) -> Result<()>;
+    /// Encodes what an encoder is to read.
+    fn encode(&mut self, source: &[HostTensor]) -> Result<()>;
+
+    /// So many places of each cache a pass writes to, where the longest of its rows has `most` tokens. No row may begin so
+    /// late that these places end beyond its cache. A pass takes rows of this many tokens at most.
+    fn width(&self, most: usize) -> usize;
+
+    /// Passes over some tokens of each text. Results that were not taken are forgotten. A row overwrites what its cache had
+    /// there, and its last token has the result.
+    fn pass(&mut self, rows: &[Row<'_>]) -> Result<()>;
 
     /// Passes over one more token of each text: the given ones, or the most likely ones of the pass before.
     fn step(&mut self, tokens: Option<&[u32]>) -> Result<()>;
@@ -25,16 +32,45 @@ pub(super) trait Session: Send {
     fn ahead(&self) -> usize;
 }
 
+/// Tokens of one text in one pass, one at least, and where they begin in the text.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Row<'a> {
+    pub(super) tokens: &'a [u32],
+    pub(super) start: usize,
+}
+
+/// Encodes what an encoder is to read, and passes over prompts, one a text, none of them empty or longer than the cache.
+pub(super) fn start(
+    session: &mut dyn Session,
+    source: &[HostTensor],
+    prompts: &[&[u32]],
+) -> Result<()> {
+    session.encode(source)?;
+    let longest = prompts.iter().map(|prompt| prompt.len()).max().unwrap_or_default();
+    let width = session.width(longest);
+    let plans: Vec<_> = prompts.iter().map(|prompt| chunks(prompt.len(), width)).collect();
+    let passes = plans.iter().map(Vec::len).max().unwrap_or_default();
+    for pass in 0..passes {
+        let rows = prompts.iter().zip(&plans).map(|(prompt, plan)| {
+            // A text that is through passes over its end again.
+            let Chunk { start, len } = plan[pass.min(plan.len() - 1)];
+            Row { tokens: &prompt[start..start + len], start }
+        });
+        session.pass(&rows.collect::<Vec<_>>())?;
+    }
+    Ok(())
+}
+
 /// The tokens of a prompt that one pass takes: where they begin in it, and how many are real.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Chunk {
-    pub(super) start: usize,
-    pub(super) len: usize,
+struct Chunk {
+    start: usize,
+    len: usize,
 }
 
 /// A prompt in chunks of `size`, the first ones full. The last one begins early enough to be full as well, where the
 /// prompt is long enough: what is computed again comes out the same, and nothing is written beyond the prompt.
-pub(super) fn chunks(len: usize, size: usize) -> Vec<Chunk> {
+fn chunks(len: usize, size: usize) -> Vec<Chunk> {
     (0..len.div_ceil(size))
         .map(|i| {
             let start = (i * size).min(len.saturating_sub(size));

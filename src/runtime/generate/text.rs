@@ -1,6 +1,7 @@
 //! Tokens as text: only whole characters, up to a stop string.
 
-use super::generation::{End, Generation};
+use super::generation::End;
+use super::single::Generation;
 use super::stream::GenerationStream;
 use crate::error::{Error, ErrorKind, Result};
 

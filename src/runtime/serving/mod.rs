@@ -23,9 +23,14 @@ use crate::tensor::HostTensor;
 
 /// Runs `executable`; a panic of a backend is an error of the request alone.
 fn run_caught(executable: &dyn Executable, inputs: &[HostTensor]) -> Result<Vec<HostTensor>> {
-    catch_unwind(AssertUnwindSafe(|| executable.run(inputs))).unwrap_or_else(|panic| {
+    caught("the backend", || executable.run(inputs))
+}
+
+/// Does work on behalf of one of several callers; a panic of `what` is an error of that caller alone.
+pub(super) fn caught<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-        Err(Error::new(ErrorKind::Execution, format!("the backend panicked: {text}")))
+        Err(Error::new(ErrorKind::Execution, format!("{what} panicked: {text}")))
     })
 }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::asked::Asked;
 use super::form::{AnswerKind, Form, usage};
-use super::model::{Event, Text, TextModel};
+use super::model::{Event, TextModel, Texts};
 use super::refusal::Refusal;
 use super::stream::Stream;
 use crate::fail::{Failure, Result};
@@ -78,36 +78,42 @@ async fn generate(server: &Server, request: Request, kind: AnswerKind) -> Result
     let read = move || -> Result<_> {
         let asked = Asked::read(&bytes, kind)?;
         let model = named(own.as_ref(), &asked.model)?;
-        let prompt = model.prompt(&asked)?;
-        Ok((model.clone(), asked, prompt))
+        let prompts = model.prompts(&asked)?;
+        Ok((model.clone(), asked, prompts))
     };
-    let (model, asked, prompt) = server.heavy.run(held.bytes.len(), read).await??;
+    let (model, asked, prompts) = server.heavy.run(held.bytes.len(), read).await??;
     drop(held);
-    let text = model.generate(&asked, prompt).await?;
+    let texts = model.generate(&asked, &prompts)?;
     let form = Form::new(kind, model.name());
     if asked.stream == Some(true) {
         let kind = HeaderValue::from_static("text/event-stream");
-        let body = Body::new(Stream::new(text, form, asked.tells_usage()));
+        let body = Body::new(Stream::new(texts, form, asked.tells_usage()));
         let mut response = respond::of(kind, body);
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         return Ok(response);
     }
-    let (whole, end, used) = whole(text).await?;
-    Ok(respond::json(&form.whole(&whole, end, used)))
+    let (whole, used) = whole(texts).await?;
+    Ok(respond::json(&form.whole(&whole, used)))
 }
 
-/// Waits for the whole text.
-async fn whole(mut text: Text) -> Result<(String, End, Value)> {
-    let mut all = String::new();
-    while let Some(event) = text.events.recv().await {
+/// Waits for the whole texts.
+async fn whole(mut texts: Texts) -> Result<(Vec<(String, End)>, Value)> {
+    let mut all = vec![(String::new(), End::Failed); texts.count];
+    let (mut through, mut tokens) = (0, 0);
+    while let Some(event) = texts.events.recv().await {
         match event {
-            Event::Piece(piece) => all += &piece,
-            Event::End(end, generated) => {
-                return Ok((all, end, usage(text.prompt_tokens, generated)));
+            Event::Piece(i, piece) => all[i].0 += &piece,
+            Event::End(i, end, generated) => {
+                all[i].1 = end;
+                through += 1;
+                tokens += generated;
             }
             Event::Failed(failure) => return Err(failure),
         }
+        if through == all.len() {
+            return Ok((all, usage(texts.prompt_tokens, tokens)));
+        }
     }
-    let text = "the text was given up: the thread that generated it has ended";
+    let text = "the texts were given up: a thread that gave them has ended";
     Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, text))
 }

@@ -28,7 +28,9 @@ pub(super) struct Asked {
     /// Not OpenAI's, but of other servers that speak its API.
     top_k: Option<usize>,
     repetition_penalty: Option<f32>,
-    seed: Option<i64>,
+    /// Another one each time where the request does not say it.
+    #[serde(default = "any_seed", deserialize_with = "seed")]
+    pub(super) seed: u64,
     stop: Option<Stop>,
     #[serde(default)]
     pub(super) stream: Option<bool>,
@@ -59,6 +61,7 @@ pub(super) enum Prompt {
     Text(String),
     Tokens(Vec<u32>),
     Texts(Vec<String>),
+    SeveralTokens(Vec<Vec<u32>>),
 }
 
 #[derive(Deserialize)]
@@ -66,6 +69,14 @@ pub(super) enum Prompt {
 enum Stop {
     One(String),
     Several(Vec<String>),
+}
+
+fn any_seed() -> u64 {
+    RandomState::new().hash_one(())
+}
+
+fn seed<'de, D: serde::Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    Ok(Option::<i64>::deserialize(from)?.map_or_else(any_seed, |seed| seed as u64))
 }
 
 /// A message of a conversation, as a template gets it.
@@ -130,8 +141,8 @@ impl Asked {
         let biased = |bias: &Value| bias.as_object().is_none_or(|bias| !bias.is_empty());
         let plain = |format: &Value| format["type"] == "text";
         let not_taken = [
-            ("n", self.n.is_some_and(|n| n != 1)),
-            ("best_of", self.best_of.is_some_and(|n| n != 1)),
+            ("n", self.n == Some(0)),
+            ("best_of", self.best_of.is_some_and(|best_of| best_of != self.n.unwrap_or(1))),
             ("echo", self.echo == Some(true)),
             ("suffix", self.suffix.as_ref().is_some_and(|text| !text.is_empty())),
             ("logprobs", some(&self.logprobs)),
@@ -151,6 +162,11 @@ impl Asked {
         }
     }
 
+    /// How many texts there are to each prompt.
+    pub(super) fn choices(&self) -> usize {
+        usize::try_from(self.n.unwrap_or(1)).unwrap_or(usize::MAX)
+    }
+
     /// Whether the last piece of a stream tells the number of tokens.
     pub(super) fn tells_usage(&self) -> bool {
         self.stream_options.as_ref().and_then(|options| options.include_usage) == Some(true)
@@ -160,15 +176,10 @@ impl Asked {
     pub(super) fn options(&self, room: usize, limit: &TimeLimit) -> Result<GenerateOptions> {
         let asked = self.max_completion_tokens.or(self.max_tokens);
         let usual = if self.messages.is_some() { room } else { USUAL_TOKENS };
-        let seed = match self.seed {
-            Some(seed) => seed as u64,
-            // A number that is another one each time.
-            None => RandomState::new().hash_one(()),
-        };
         let mut options = GenerateOptions::new()
             .max_tokens(asked.unwrap_or(usual))
             .temperature(self.temperature.unwrap_or(1.0))
-            .seed(seed)
+            .seed(self.seed)
             .limit(limit);
         if let Some(sum) = self.top_p {
             options = options.top_p(sum);

@@ -43,52 +43,57 @@ impl Form {
         })
     }
 
-    /// The whole answer.
-    pub(super) fn whole(&self, text: &str, end: End, usage: Value) -> Value {
-        let finish = finish(end);
-        let mut whole = match self.kind {
-            AnswerKind::Completion => self.object(
-                "text_completion",
-                json!([{ "index": 0, "text": text, "logprobs": null, "finish_reason": finish }]),
-            ),
-            AnswerKind::Chat => {
-                let message = json!({ "role": "assistant", "content": text });
-                let choice = json!({ "index": 0, "message": message, "logprobs": null, "finish_reason": finish });
-                self.object("chat.completion", json!([choice]))
+    /// The whole answer: each text and how it ended.
+    pub(super) fn whole(&self, texts: &[(String, End)], usage: Value) -> Value {
+        let choice = |(i, (text, end)): (usize, &(String, End))| {
+            let finish = finish(*end);
+            match self.kind {
+                AnswerKind::Completion => {
+                    json!({ "index": i, "text": text, "logprobs": null, "finish_reason": finish })
+                }
+                AnswerKind::Chat => {
+                    let message = json!({ "role": "assistant", "content": text });
+                    json!({ "index": i, "message": message, "logprobs": null, "finish_reason": finish })
+                }
             }
         };
+        let object = match self.kind {
+            AnswerKind::Completion => "text_completion",
+            AnswerKind::Chat => "chat.completion",
+        };
+        let mut whole = self.object(object, texts.iter().enumerate().map(choice).collect());
         whole["usage"] = usage;
         whole
     }
 
-    /// What comes before the first piece of text.
-    pub(super) fn first(&self) -> Option<Value> {
+    /// What comes before the first piece of a text.
+    pub(super) fn first(&self, i: usize) -> Option<Value> {
         let delta = json!({ "role": "assistant", "content": "" });
-        (self.kind == AnswerKind::Chat).then(|| self.piece_of(Value::Null, delta))
+        (self.kind == AnswerKind::Chat).then(|| self.piece_of(i, Value::Null, delta))
     }
 
-    /// A piece of text.
-    pub(super) fn piece(&self, text: &str) -> Value {
+    /// A piece of a text.
+    pub(super) fn piece(&self, i: usize, text: &str) -> Value {
         match self.kind {
-            AnswerKind::Completion => self.piece_of(Value::Null, json!(text)),
-            AnswerKind::Chat => self.piece_of(Value::Null, json!({ "content": text })),
+            AnswerKind::Completion => self.piece_of(i, Value::Null, json!(text)),
+            AnswerKind::Chat => self.piece_of(i, Value::Null, json!({ "content": text })),
         }
     }
 
-    /// What tells how the text ended.
-    pub(super) fn last(&self, end: End) -> Value {
+    /// What tells how a text ended.
+    pub(super) fn last(&self, i: usize, end: End) -> Value {
         match self.kind {
-            AnswerKind::Completion => self.piece_of(finish(end).into(), json!("")),
-            AnswerKind::Chat => self.piece_of(finish(end).into(), json!({})),
+            AnswerKind::Completion => self.piece_of(i, finish(end).into(), json!("")),
+            AnswerKind::Chat => self.piece_of(i, finish(end).into(), json!({})),
         }
     }
 
-    fn piece_of(&self, finish: Value, text: Value) -> Value {
+    fn piece_of(&self, i: usize, finish: Value, text: Value) -> Value {
         let (object, field) = match self.kind {
             AnswerKind::Completion => ("text_completion", "text"),
             AnswerKind::Chat => ("chat.completion.chunk", "delta"),
         };
-        let choice = json!({ "index": 0, field: text, "logprobs": null, "finish_reason": finish });
+        let choice = json!({ "index": i, field: text, "logprobs": null, "finish_reason": finish });
         self.object(object, json!([choice]))
     }
 

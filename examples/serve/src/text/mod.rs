@@ -1,6 +1,6 @@
 //! Text as OpenAI's API has it, from one language model.
 //!
-//! - `model`: the model, and who may generate.
+//! - `model`: the model, and the batch that its requests are in.
 //! - `asked`: what a request says.
 //! - `answers`: the addresses, and answers in one piece.
 //! - `stream`: answers piece by piece.

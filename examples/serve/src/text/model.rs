@@ -1,61 +1,65 @@
-//! The language model, and who may generate: so many texts at a time, and so many requests that wait.
+//! The language model, and the batch that its requests are in: so many texts at a time, and so many that wait.
 
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use accelerant::TimeLimit;
-use accelerant::generate::{Decoder, DecoderConfig, DecoderModule, DecoderOptions, End};
+use accelerant::generate::{
+    ContinuousBatcher, ContinuousCounters, ContinuousOptions, Decoder, DecoderConfig,
+    DecoderModule, DecoderOptions, End, Generation,
+};
+use accelerant::{BackendKind, Registry, TimeLimit};
 use tokenizers::Tokenizer;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 use super::asked::{Asked, Prompt};
 use super::chat::ChatTemplate;
 use super::weights;
 use crate::fail::{Failure, Result};
-use crate::gauge::Gauge;
 use crate::metrics::Outcomes;
 use crate::options::{Named, Options};
 use crate::{Problem, models};
 
-/// Pieces that a client has not taken yet. More, and the generation waits.
+/// Pieces that a client has not taken yet. More, and tokens wait.
 const AHEAD: usize = 32;
+/// How many texts are generated at a time where the command line does not say it. A pass computes all of them, also where
+/// there is one, which is nearly free on a GPU alone.
+const USUAL_ON_A_GPU: usize = 8;
+const USUAL: usize = 4;
 
 pub(crate) struct TextModel {
     name: String,
     module: DecoderModule,
     tokenizer: Arc<Tokenizer>,
     chat: Option<ChatTemplate>,
-    /// A permit for each text that may be generated at the same time.
-    permits: Arc<Semaphore>,
-    most_running: usize,
-    running: Gauge,
-    prompt_tokens: AtomicU64,
-    generated_tokens: Arc<AtomicU64>,
+    batcher: ContinuousBatcher,
+    /// The most texts that are generated or wait.
+    most: usize,
     pub(crate) outcomes: Outcomes,
     /// Seconds since 1970.
     pub(super) created: u64,
 }
 
-/// What a generation tells.
+/// What the texts of one answer tell.
 pub(super) enum Event {
-    Piece(String),
-    /// How it ended, and how many tokens were generated.
-    End(End, usize),
+    /// Which text, and what it goes on with.
+    Piece(usize, String),
+    /// How a text ended, and how many tokens were generated.
+    End(usize, End, usize),
     Failed(Failure),
 }
 
-/// A generation. Dropping it ends the generation.
-pub(super) struct Text {
+/// The texts of one answer. Dropping them ends their generation.
+pub(super) struct Texts {
     pub(super) events: mpsc::Receiver<Event>,
+    pub(super) count: usize,
     pub(super) prompt_tokens: usize,
     limit: TimeLimit,
 }
 
-impl Drop for Text {
+impl Drop for Texts {
     fn drop(&mut self) {
         self.limit.cancel();
     }
@@ -77,22 +81,21 @@ impl TextModel {
             .map_err(|e| format!("tokenizer.json: {e}"))?;
         let capacity = options.capacity.min(config.positions);
         let decoder = Decoder::new(config, weights::of_folder(folder)?);
+        let generations = options.generations.unwrap_or_else(|| usual(options)).max(1);
         let module = decoder.optimize_trt(
-            &DecoderOptions::new(capacity).dtype(options.dtype),
+            &DecoderOptions::new(capacity).batch(generations).dtype(options.dtype),
             &models::compiling(options),
         )?;
-        let generations = options.generations.max(1);
+        let batcher =
+            module.continuous(&ContinuousOptions::new().max_queue(options.max_waiting))?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(Self {
             name: name.to_owned(),
             module,
             tokenizer: Arc::new(tokenizer),
             chat: ChatTemplate::of_folder(folder)?,
-            permits: Arc::new(Semaphore::new(generations)),
-            most_running: generations.saturating_add(options.max_waiting),
-            running: Gauge::default(),
-            prompt_tokens: AtomicU64::new(0),
-            generated_tokens: Arc::default(),
+            batcher,
+            most: generations.saturating_add(options.max_waiting),
             outcomes: Outcomes::default(),
             created: now.as_secs(),
         })
@@ -105,60 +108,46 @@ impl TextModel {
     pub(crate) fn description(&self) -> String {
         let (on, capacity) = (self.module.module().description(), self.module.capacity());
         let chat = if self.chat.is_some() { "a" } else { "no" };
-        format!("`{}` on {on}, {capacity} tokens, with {chat} chat template", self.name)
+        let (name, slots) = (&self.name, self.batcher.slots());
+        format!("`{name}` on {on}, {slots} texts of {capacity} tokens, with {chat} chat template")
     }
 
-    /// How many requests wait or generate.
-    pub(crate) fn running(&self) -> usize {
-        self.running.count()
+    /// What was generated, and what runs and waits.
+    pub(crate) fn counters(&self) -> ContinuousCounters {
+        self.batcher.counters()
     }
 
-    /// Tokens of prompts, and generated ones.
-    pub(crate) fn tokens(&self) -> (u64, u64) {
-        (self.prompt_tokens.load(Relaxed), self.generated_tokens.load(Relaxed))
-    }
-
-    /// Begins to generate, after as many others as are before.
-    pub(super) async fn generate(&self, asked: &Asked, prompt: Vec<u32>) -> Result<Text> {
-        let limit = TimeLimit::none();
+    /// Begins to generate the texts behind some prompts, [`choices`](Asked::choices) of each.
+    pub(super) fn generate(&self, asked: &Asked, prompts: &[Vec<u32>]) -> Result<Texts> {
         let (sender, events) = mpsc::channel(AHEAD);
-        let text = Text { events, prompt_tokens: prompt.len(), limit };
-        let room = self.module.capacity().saturating_sub(prompt.len()).max(1);
-        let options = asked.options(room, &text.limit)?;
-        // Refuses what cannot be generated. The first token is computed when it is asked for.
-        let generation = self.module.generate(&prompt, &options)?;
-        let full = || Failure::busy(format!("{} texts wait or run already", self.most_running));
-        let running = self.running.one_below(self.most_running).ok_or_else(full)?;
-        let permit = self.permits.clone().acquire_owned().await;
-        let permit = permit.map_err(|e| Failure::busy(e.to_string()))?;
-        self.prompt_tokens.fetch_add(prompt.len() as u64, Relaxed);
-        let (tokenizer, generated) = (self.tokenizer.clone(), self.generated_tokens.clone());
-        spawn_blocking(move || {
-            let mut text = generation.text(|tokens: &[u32]| tokenizer.decode(tokens, true));
-            let gone = loop {
-                let event = match text.next() {
-                    Some(Ok(piece)) => Event::Piece(piece),
-                    Some(Err(e)) => break sender.blocking_send(Event::Failed(e.into())),
-                    None => {
-                        let end = text.end().unwrap_or(End::Failed);
-                        break sender.blocking_send(Event::End(end, text.tokens().len()));
-                    }
-                };
-                if let Err(gone) = sender.blocking_send(event) {
-                    break Err(gone);
-                }
-            };
-            generated.fetch_add(text.tokens().len() as u64, Relaxed);
-            if gone.is_err() {
-                tracing::debug!("a client went away after {} tokens", text.tokens().len());
+        let count = prompts.len().saturating_mul(asked.choices());
+        let prompt_tokens = prompts.iter().map(Vec::len).sum();
+        let texts = Texts { events, count, prompt_tokens, limit: TimeLimit::none() };
+        if count > self.most {
+            let most = self.most;
+            return Err(Failure::bad(format!(
+                "`n` and `prompt` ask for {count} texts, and {most} fit"
+            )));
+        }
+        let mut begun: Vec<Generation> = Vec::with_capacity(count);
+        for prompt in prompts {
+            let room = self.module.capacity().saturating_sub(prompt.len()).max(1);
+            let options = asked.options(room, &texts.limit)?;
+            for choice in 0..asked.choices() {
+                let options = options.clone().seed(asked.seed.wrapping_add(choice as u64));
+                // All texts of an answer are taken, or none: those that have begun end here.
+                begun.push(self.batcher.submit(prompt, &options)?);
             }
-            drop((running, permit));
-        });
-        Ok(text)
+        }
+        for (i, generation) in begun.into_iter().enumerate() {
+            let (tokenizer, sender) = (self.tokenizer.clone(), sender.clone());
+            spawn_blocking(move || tell(i, generation, &tokenizer, &sender));
+        }
+        Ok(texts)
     }
 
-    /// The tokens of a prompt, or of a conversation.
-    pub(super) fn prompt(&self, asked: &Asked) -> Result<Vec<u32>> {
+    /// The tokens of prompts, or of a conversation.
+    pub(super) fn prompts(&self, asked: &Asked) -> Result<Vec<Vec<u32>>> {
         let encode = |text: &str, special: bool| {
             let encoded = self.tokenizer.encode(text, special);
             let encoded =
@@ -168,16 +157,46 @@ impl TextModel {
         if let Some(messages) = &asked.messages {
             let missing = || Failure::bad("the model has no chat template: ask for a completion");
             // The template writes the special tokens.
-            return encode(&self.chat.as_ref().ok_or_else(missing)?.prompt(messages)?, false);
+            let prompt = self.chat.as_ref().ok_or_else(missing)?.prompt(messages)?;
+            return Ok(vec![encode(&prompt, false)?]);
         }
         match &asked.prompt {
-            Some(Prompt::Text(text)) => encode(text, true),
-            Some(Prompt::Tokens(tokens)) => Ok(tokens.clone()),
-            Some(Prompt::Texts(texts)) => match &texts[..] {
-                [text] => encode(text, true),
-                _ => Err(Failure::bad("`prompt` has several texts: send a request for each")),
-            },
+            Some(Prompt::Text(text)) => Ok(vec![encode(text, true)?]),
+            Some(Prompt::Tokens(tokens)) => Ok(vec![tokens.clone()]),
+            Some(Prompt::Texts(texts)) => texts.iter().map(|text| encode(text, true)).collect(),
+            Some(Prompt::SeveralTokens(all)) => Ok(all.clone()),
             None => Err(Failure::bad("`prompt` is missing")),
         }
     }
+}
+
+/// Gives the pieces of one text, until it ends or nobody takes them.
+fn tell(i: usize, generation: Generation, tokenizer: &Tokenizer, to: &mpsc::Sender<Event>) {
+    let mut text = generation.text(|tokens: &[u32]| tokenizer.decode(tokens, true));
+    loop {
+        let (event, last) = match text.next() {
+            Some(Ok(piece)) => (Event::Piece(i, piece), false),
+            Some(Err(e)) => (Event::Failed(e.into()), true),
+            None => (Event::End(i, text.end().unwrap_or(End::Failed), text.tokens().len()), true),
+        };
+        if to.blocking_send(event).is_err() {
+            tracing::debug!("a client went away after {} tokens", text.tokens().len());
+            return;
+        }
+        if last {
+            return;
+        }
+    }
+}
+
+fn usual(options: &Options) -> usize {
+    let is_asked = |kind: &BackendKind| {
+        options.backend.as_ref().is_none_or(|name| *kind == BackendKind::from_name(name))
+    };
+    let on_gpu = Registry::default().backends().iter().any(|backend| {
+        let kind = backend.kind();
+        let runs_on_gpu = matches!(kind, BackendKind::TensorRt | BackendKind::TensorRtRtx);
+        runs_on_gpu && is_asked(&kind) && backend.devices().is_ok_and(|count| count > 0)
+    });
+    if on_gpu { USUAL_ON_A_GPU } else { USUAL }
 }

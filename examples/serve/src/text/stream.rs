@@ -10,43 +10,61 @@ use http_body::{Body, Frame};
 use serde_json::{Value, json};
 
 use super::form::{Form, usage};
-use super::model::{Event, Text};
+use super::model::{Event, Texts};
 use super::refusal::Refusal;
 
 const DONE: &str = "data: [DONE]\n\n";
 
 /// The body of a stream.
 pub(super) struct Stream {
-    text: Text,
+    texts: Texts,
     form: Form,
     tells_usage: bool,
     begun: bool,
+    /// Texts that have ended, and the tokens of all of them.
+    through: usize,
+    generated: usize,
     ended: bool,
 }
 
 impl Stream {
-    pub(super) fn new(text: Text, form: Form, tells_usage: bool) -> Self {
-        Self { text, form, tells_usage, begun: false, ended: false }
+    pub(super) fn new(texts: Texts, form: Form, tells_usage: bool) -> Self {
+        let (through, generated) = (0, 0);
+        Self { texts, form, tells_usage, begun: false, through, generated, ended: false }
+    }
+
+    /// What comes before all pieces.
+    fn beginning(&self) -> String {
+        let mut out = String::new();
+        (0..self.texts.count)
+            .filter_map(|i| self.form.first(i))
+            .for_each(|first| data(&mut out, &first));
+        out
     }
 
     /// The text of what happened.
     fn write(&mut self, event: Option<Event>) -> String {
         let mut out = String::new();
         match event {
-            Some(Event::Piece(piece)) => data(&mut out, &self.form.piece(&piece)),
-            Some(Event::End(end, generated)) => {
-                data(&mut out, &self.form.last(end));
-                if self.tells_usage {
-                    data(&mut out, &self.form.used(usage(self.text.prompt_tokens, generated)));
+            Some(Event::Piece(i, piece)) => data(&mut out, &self.form.piece(i, &piece)),
+            Some(Event::End(i, end, generated)) => {
+                data(&mut out, &self.form.last(i, end));
+                self.through += 1;
+                self.generated += generated;
+                if self.through == self.texts.count {
+                    if self.tells_usage {
+                        let usage = usage(self.texts.prompt_tokens, self.generated);
+                        data(&mut out, &self.form.used(usage));
+                    }
+                    out += DONE;
+                    self.ended = true;
                 }
-                out += DONE;
-                self.ended = true;
             }
             Some(Event::Failed(failure)) => {
                 data(&mut out, &json!({ "error": Refusal(failure).error() }));
                 self.ended = true;
             }
-            // The thread that generates has ended without a word.
+            // The threads that gave the texts have ended without a word.
             None => self.ended = true,
         }
         out
@@ -67,17 +85,16 @@ impl Body for Stream {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = &mut *self;
         let frame = |out: String| Poll::Ready(Some(Ok(Frame::data(Bytes::from(out)))));
-        if !std::mem::replace(&mut this.begun, true)
-            && let Some(first) = this.form.first()
-        {
-            let mut out = String::new();
-            data(&mut out, &first);
-            return frame(out);
+        if !std::mem::replace(&mut this.begun, true) {
+            let beginning = this.beginning();
+            if !beginning.is_empty() {
+                return frame(beginning);
+            }
         }
         if this.ended {
             return Poll::Ready(None);
         }
-        let event = ready!(this.text.events.poll_recv(context));
+        let event = ready!(this.texts.events.poll_recv(context));
         match this.write(event) {
             out if out.is_empty() => Poll::Ready(None),
             out => frame(out),

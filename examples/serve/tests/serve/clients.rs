@@ -61,3 +61,13 @@ fn openai_s_client_works_against_the_server() {
     run("openai_client.py", "openai", &[server.address()]);
     server.until("accelerant_generations{model=\"tiny\"}", 0.0);
 }
+
+#[test]
+fn several_openai_clients_generate_in_one_batch() {
+    let folder = TempDir::new().unwrap();
+    let model = format!("tiny={}", models::language_model(folder.path()).display());
+    let more = ["--capacity", "4096", "--generations", "3", "--max-waiting", "2"];
+    let server = Process::start([&["--language-model", &*model], &more[..]].concat());
+    run("openai_at_once.py", "openai", &[server.address()]);
+    server.until("accelerant_generations{model=\"tiny\"}", 0.0);
+}

@@ -50,6 +50,11 @@ with ThreadPoolExecutor(6) as pool:
     together = list(pool.map(lambda prompt: complete(prompt=prompt).choices[0].text, prompts))
 assert alone == together
 
+# Several texts in one answer.
+answer = complete(prompt=prompts[:2], n=2)
+assert [choice.text for choice in answer.choices] == [alone[0], alone[0], alone[1], alone[1]]
+assert [choice.index for choice in chat(n=3).choices] == [0, 1, 2]
+
 # A stream that is left.
 with complete(stream=True, max_tokens=4000) as stream:
     next(iter(stream))
@@ -57,7 +62,7 @@ with complete(stream=True, max_tokens=4000) as stream:
 for kind, call, text in [
     (openai.NotFoundError, lambda: complete(model="none"), "no language model `none`"),
     (openai.BadRequestError, lambda: complete(prompt="x" * 5000), "the prompt has 5000 tokens"),
-    (openai.BadRequestError, lambda: complete(n=2), "`n`"),
+    (openai.BadRequestError, lambda: complete(logprobs=2), "`logprobs`"),
     (openai.BadRequestError, lambda: chat(messages=[{"role": "robot", "content": ""}]), "no role robot"),
 ]:
     try:

@@ -155,7 +155,9 @@ fn what_is_not_supported_is_refused_by_name() {
     let rows = [
         (json!({ "prompt": null }), "`prompt` is missing"),
         (json!({ "prompt": "" }), "the prompt is empty"),
-        (json!({ "prompt": ["a", "b"] }), "several texts"),
+        (json!({ "prompt": ["a", ""] }), "the prompt is empty"),
+        (json!({ "prompt": [] }), "the prompt is empty"),
+        (json!({ "prompt": [[3], [-1]] }), "not valid"),
         (json!({ "prompt": [100_000] }), "token 100000 is beyond the vocabulary"),
         (json!({ "prompt": [-1] }), "not valid"),
         (json!({ "prompt": 4 }), "not valid"),
@@ -166,7 +168,9 @@ fn what_is_not_supported_is_refused_by_name() {
         (json!({ "top_p": 0, "temperature": 1 }), "a sum of probabilities of 0"),
         (json!({ "stop": [""] }), "an empty stop string"),
         (json!({ "stop": ["a", "b", "c", "d", "e"] }), "more than 4 stop strings"),
-        (json!({ "n": 2 }), "`n`"),
+        (json!({ "n": 0 }), "`n`"),
+        (json!({ "n": 1000 }), "ask for 1000 texts"),
+        (json!({ "n": 2, "best_of": 3 }), "`best_of`"),
         (json!({ "logprobs": 3 }), "`logprobs`"),
         (json!({ "echo": true }), "`echo`"),
         (json!({ "logit_bias": { "3": 1 } }), "`logit_bias`"),
@@ -187,6 +191,44 @@ fn what_is_not_supported_is_refused_by_name() {
     complete(&server, neutral);
     assert_eq!(server.get("/v1/models/none").status, 404);
     assert_eq!(server.get("/v1/models").json()["data"][0]["id"], "tiny");
+}
+
+/// Several texts in one answer: of several prompts, and several of one prompt.
+#[test]
+fn an_answer_may_have_several_texts() {
+    let folder = TempDir::new().unwrap();
+    let server = serve(&folder, &["--generations", "3"]);
+    let alone = |prompt: &str, seed: i64| {
+        let more = json!({ "prompt": prompt, "seed": seed, "temperature": 1.5 });
+        text(&complete(&server, more)).to_owned()
+    };
+    let expected = [alone("Once", 7), alone("Once", 8), alone("Twice", 7), alone("Twice", 8)];
+    let asked_for = json!({ "prompt": ["Once", "Twice"], "n": 2, "seed": 7, "temperature": 1.5 });
+    let answer = complete(&server, asked_for.clone());
+    let choices = answer["choices"].as_array().unwrap();
+    let texts: Vec<_> = choices.iter().map(|choice| choice["text"].as_str().unwrap()).collect();
+    assert_eq!(texts, expected);
+    assert!(choices.iter().enumerate().all(|(i, choice)| choice["index"] == i));
+    let usage = json!({ "prompt_tokens": 9, "completion_tokens": 160, "total_tokens": 169 });
+    assert_eq!(answer["usage"], usage);
+    let mut streamed = json!({ "stream": true, "stream_options": { "include_usage": true } });
+    streamed.as_object_mut().unwrap().extend(asked_for.as_object().unwrap().clone());
+    let events = events(&server, COMPLETIONS, &asked(streamed));
+    let (used, pieces) = events.split_last().unwrap();
+    assert_eq!(used["usage"], usage);
+    let mut texts = vec![String::new(); 4];
+    let mut ends = 0;
+    for piece in pieces {
+        let choice = &piece["choices"][0];
+        texts[choice["index"].as_u64().unwrap() as usize] += choice["text"].as_str().unwrap();
+        ends += usize::from(choice["finish_reason"] == "length");
+    }
+    assert_eq!((texts, ends), (expected.to_vec(), 4));
+    let chat = json!({ "model": "tiny", "messages": [{ "role": "user", "content": "Hi" }], "n": 2,
+                       "temperature": 0, "max_tokens": 10 });
+    let answer = server.post(CHAT, chat.to_string()).json();
+    let message = |i: usize| &answer["choices"][i]["message"];
+    assert!(message(0) == message(1) && message(0)["role"] == "assistant", "{answer}");
 }
 
 /// A stream that would go on for long, after its first pieces.
@@ -229,7 +271,6 @@ fn a_client_that_goes_away_is_noticed_without_anything_to_send() {
     let server = serve(&folder, &["--capacity", "4096"]);
     let whole = text(&complete(&server, json!({ "max_tokens": 2500 }))).to_owned();
     let tokens = || server.metric("accelerant_tokens_total{model=\"tiny\",kind=\"generated\"}");
-    // Counted at the end of the thread that generates.
     server.until(RUNNING, 0.0);
     let before = tokens();
     let mut client = server.client();
@@ -252,11 +293,16 @@ fn texts_are_generated_at_the_same_time_and_others_wait_or_are_shed() {
     let mut waits = server.client();
     waits.send(COMPLETIONS, &[], asked(json!({})).as_bytes()).unwrap();
     server.until(RUNNING, 3.0);
+    assert_eq!(server.metric("accelerant_generations_waiting{model=\"tiny\"}"), 1.0);
     let answer = server.post(COMPLETIONS, asked(json!({})));
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
     assert_eq!(answer.json()["error"]["type"], "overloaded_error");
     drop(running);
     assert_eq!(text(&waits.answer().unwrap().json()), whole);
+    // A pass of two texts gives two tokens.
+    let generated = server.metric("accelerant_tokens_total{model=\"tiny\",kind=\"generated\"}");
+    let passes = server.metric("accelerant_passes_total{model=\"tiny\"}");
+    assert!(passes < generated, "{passes} {generated}");
 }
 
 #[test]
