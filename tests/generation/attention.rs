@@ -26,12 +26,26 @@ fn numbers(len: usize, seed: usize) -> Vec<f32> {
 
 /// The outputs of one token after some that the caches hold.
 fn step_of(decoder: &Decoder, options: &DecoderOptions, kind: BackendKind) -> Vec<HostTensor> {
+    step_over(decoder, options, kind, 1)
+}
+
+/// As [`step_of`], of a pass that reads so many blocks of the caches, where it is told.
+fn step_over(
+    decoder: &Decoder,
+    options: &DecoderOptions,
+    kind: BackendKind,
+    blocks: usize,
+) -> Vec<HostTensor> {
     let model = decoder.model(Target::portable(), options).expect("a model");
     let compiling = OptimizeOptions::new().require(kind);
     let module = InferenceModule::compile(&model, &compiling).expect("compiled");
     let inputs = module.signature().inputs.iter().enumerate().map(|(i, spec)| {
         let [_, shape, _] = spec.shape.profile();
         match spec.dtype {
+            DType::I64 if spec.name == "seen" => {
+                HostTensor::from_vec([blocks, 512], (0..blocks as i64 * 512).collect())
+                    .expect("places")
+            }
             DType::I64 => HostTensor::from_vec(&shape[..], vec![21i64; shape.iter().product()])
                 .expect("a token"),
             _ => HostTensor::from_vec(&shape[..], numbers(shape.iter().product(), i))
@@ -80,4 +94,39 @@ fn all_forms_of_attention_compute_the_same() {
     let decoder = tiny().expect("a decoder");
     let error = decoder.model(Target::portable(), &odd).unwrap_err();
     assert!(error.to_string().contains("32 positions in 5 equal parts"), "{error}");
+}
+
+#[test]
+fn a_pass_that_reads_a_part_of_the_caches_computes_the_same() {
+    // With the usual window, and one that reaches over the first block.
+    for more in [r#"{"model_type": "qwen2"}"#, r#"{"model_type": "gemma2", "sliding_window": 600}"#]
+    {
+        let config = DecoderConfig::from_json(&config(more)).expect("a configuration");
+        let decoder = Decoder::new(config.clone(), config.random_weights(5).expect("weights"));
+        let options = DecoderOptions::new(1536).tokens(Tokens::Fixed(1));
+        for kind in runtimes() {
+            let all = step_of(&decoder, &options, kind.clone());
+            for form in [None, Some(AttentionForm::Sums(4)), Some(AttentionForm::Parts(16))] {
+                let mut part = options.clone().part_of_cache(true);
+                part.attention = form;
+                for blocks in 1..=3 {
+                    let got = step_over(&decoder, &part, kind.clone(), blocks);
+                    assert_eq!(got.len(), all.len());
+                    for (got, expected) in
+                        got.iter().zip(&all).filter(|(_, all)| all.dtype() == DType::F32)
+                    {
+                        let (got, expected) = (got.to_vec::<f32>(), expected.to_vec::<f32>());
+                        let (got, expected) = (got.expect("floats"), expected.expect("floats"));
+                        assert_eq!(got.len(), expected.len());
+                        let far = got
+                            .iter()
+                            .zip(&expected)
+                            .map(|(a, b)| (a - b).abs())
+                            .fold(0.0, f32::max);
+                        assert!(far < 1e-4, "{kind} {form:?} {blocks}: {far}");
+                    }
+                }
+            }
+        }
+    }
 }

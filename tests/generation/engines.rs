@@ -5,12 +5,13 @@ use accelerant::backend::Backend;
 use accelerant::backend::tensorrt::TensorRt;
 use accelerant::export::{OnnxModel, Target};
 use accelerant::generate::{
-    AttentionForm, DecoderOptions, EncoderDecoder, EncoderDecoderConfig, ProductForm, Tokens,
+    AttentionForm, Decoder, DecoderConfig, DecoderOptions, EncoderDecoder, EncoderDecoderConfig,
+    ProductForm, Tokens,
 };
 use accelerant::precision::{Precision, PrecisionOptions};
 use accelerant::{DType, Result};
 
-use crate::tiny;
+use crate::{TINY, tiny};
 
 #[test]
 fn caches_are_written_in_place_in_every_form() -> Result<()> {
@@ -50,6 +51,32 @@ fn attention_is_built_in_every_form() -> Result<()> {
             backend.build(&decoder.model(Target::tensorrt(), &options)?)?;
         }
     }
+    Ok(())
+}
+
+/// TensorRT is told how much of the caches a pass over one token reads, where the capacity has whole blocks.
+#[test]
+fn a_pass_that_reads_a_part_of_the_caches_is_built() -> Result<()> {
+    let backend = TensorRt::rtx();
+    let config =
+        DecoderConfig::from_json(&TINY.replace(": 64,\n    \"rope", ": 4096,\n    \"rope"))?;
+    let decoder = Decoder::new(config.clone(), config.random_weights(3)?);
+    for (capacity, tokens, told) in
+        [(1024, 1, true), (1536, 1, true), (1024, 8, false), (512, 1, false), (1000, 1, false)]
+    {
+        let options = DecoderOptions::new(capacity).tokens(Tokens::Fixed(tokens)).dtype(DType::F16);
+        for options in [options.clone(), options.attention(AttentionForm::Whole)] {
+            let model = decoder.model(Target::tensorrt(), &options)?;
+            let engine = backend.build(&model)?;
+            let seen = engine.signature().inputs.iter().find(|input| input.name == "seen");
+            let largest = seen.map(|seen| seen.shape.profile()[2].iter().product::<usize>());
+            assert_eq!(largest, told.then_some(capacity), "{capacity} {tokens}");
+            assert_eq!(in_place(&model), 4);
+        }
+    }
+    let whole = DecoderOptions::new(1024).tokens(Tokens::Fixed(1)).part_of_cache(false);
+    let model = decoder.model(Target::tensorrt(), &whole)?;
+    assert!(model.signature().inputs.iter().all(|input| input.name != "seen"));
     Ok(())
 }
 

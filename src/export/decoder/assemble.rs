@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use super::attention::{Heads, Sight, attend};
+use super::attention::{Heads, Seen, Sight, attend};
 use super::beginning::Inputs;
 use super::cache::{Places, give_directly};
 use super::checkpoint::Checkpoint;
@@ -48,6 +48,7 @@ struct Assembly<'a> {
 /// What all layers of one pass share.
 struct SharedByLayers {
     places: Places,
+    seen: Seen,
     /// By window: what tokens see.
     sights: HashMap<Option<usize>, Sight>,
     /// By whether the layer has positions of its own for windows.
@@ -58,13 +59,14 @@ impl Assembly<'_> {
     fn model(&self) -> Result<OnnxModel> {
         let (config, options, graph) = (self.config, self.options, &self.graph);
         let Inputs { tokens, positions, last } = Inputs::declare(graph, options)?;
+        let seen = Seen::declare(graph, self.target, options)?;
         let sizes = [options.batch, config.key_value_heads, options.capacity, config.head_size];
         let cache = |name: String| graph.input(&name, options.dtype, sizes);
         let caches: Vec<[Value; 2]> = (0..config.layers)
             .map(|i| Ok([cache(format!("key.{i}"))?, cache(format!("value.{i}"))?]))
             .collect::<Result<_>>()?;
 
-        let pass = self.pass(&positions)?;
+        let pass = self.pass(&positions, seen)?;
         let embeddings = self.checkpoint.weight(
             &format!("{}.embed_tokens.weight", config.prefix),
             &[config.vocabulary, config.hidden],
@@ -90,11 +92,12 @@ impl Assembly<'_> {
         graph.finish()
     }
 
-    fn pass(&self, positions: &Value) -> Result<SharedByLayers> {
+    fn pass(&self, positions: &Value, seen: Seen) -> Result<SharedByLayers> {
         let Self { config, options, graph, target, .. } = self;
         let capacity = options.capacity;
         let mut pass = SharedByLayers {
             places: Places::new(graph, *target, positions, capacity)?,
+            seen,
             sights: HashMap::new(),
             angles: HashMap::new(),
         };
@@ -103,7 +106,7 @@ impl Assembly<'_> {
             let window = config.window_of(layer);
             if let Entry::Vacant(place) = pass.sights.entry(window) {
                 let group = config.group();
-                place.insert(Sight::new(graph, positions, capacity, window, group, scores)?);
+                place.insert(Sight::new(positions, &pass.seen.places, window, group, scores)?);
             }
             if let Some(rotary) = config.rotary_of(layer)
                 && !pass.angles.contains_key(&window.is_some())
@@ -144,10 +147,12 @@ impl Assembly<'_> {
         });
         let keys = pass.places.write(key_cache, &keys?)?;
         let values = pass.places.write(value_cache, &values?.transpose(&[0, 2, 1, 3])?)?;
+        let [seen_keys, seen_values] = [pass.seen.of(&keys)?, pass.seen.of(&values)?];
         let sight = &pass.sights[&config.window_of(layer)];
         let wide = self.options.wide_scores;
         let attention = self.options.attention_form(self.target);
-        let mixed = attend(&self.heads, &queries?, &keys, &values, Some(sight), wide, attention)?;
+        let mixed =
+            attend(&self.heads, &queries?, &seen_keys, &seen_values, Some(sight), wide, attention)?;
         let sizes = [config.hidden, config.heads * config.head_size];
         let output =
             self.checkpoint.linear(&name("self_attn.o_proj"), sizes, config.output_bias)?;

@@ -1,10 +1,12 @@
 //! Attention over a cache with fewer key and value heads than queries, without copies of the heads.
 
-use super::options::AttentionForm;
+use super::DecoderOptions;
+use super::options::{AttentionForm, POSITIONS_OF_A_BLOCK};
 use super::shaped::shaped;
 use crate::error::Result;
+use crate::export::Target;
 use crate::export::graph::{GraphBuilder, Value};
-use crate::spec::DType;
+use crate::spec::{DType, Dim, Shape};
 use crate::tensor::HostTensor;
 
 /// The heads of one attention.
@@ -28,21 +30,66 @@ fn unseen(dtype: DType) -> f32 {
     if dtype == DType::F16 { -3e4 } else { -1e30 }
 }
 
-impl Sight {
-    /// For tokens at `positions`, `[b, t]`, that see so far back.
-    pub(super) fn new(
+/// The places of the caches that attention reads, from the first one on.
+pub(super) struct Seen {
+    /// `0, 1, …`, `[places]`
+    pub(super) places: Value,
+    /// How many there are, `[1]`; none where attention reads all.
+    count: Option<Value>,
+}
+
+impl Seen {
+    /// As many as an input has where the options say that a pass is told, else all.
+    pub(super) fn declare(
         graph: &GraphBuilder,
+        target: Target,
+        options: &DecoderOptions,
+    ) -> Result<Self> {
+        if !options.reads_a_part(target) {
+            return Self::all(graph, options.capacity);
+        }
+        let size = POSITIONS_OF_A_BLOCK;
+        let blocks = Dim::dynamic("blocks", 1..=options.capacity / size)?;
+        let places = graph.input("seen", DType::I64, [blocks.clone(), size.into()])?;
+        let all = Dim::map(|| format!("{size} * {blocks}"), &[&blocks], |sizes| size * sizes[0]);
+        let places = shaped(&places, vec![all])?;
+        let count = graph.shape_tensor(places.dims(), &[&places])?;
+        Ok(Self { places, count: Some(count) })
+    }
+
+    /// All places of a cache.
+    pub(super) fn all(graph: &GraphBuilder, capacity: usize) -> Result<Self> {
+        let places = HostTensor::from_vec([capacity], (0..capacity as i64).collect())?;
+        Ok(Self { places: graph.constant("places", places), count: None })
+    }
+
+    /// What is read of a cache, `[b, heads, capacity, head size]`.
+    pub(super) fn of(&self, cache: &Value) -> Result<Value> {
+        let Some(count) = &self.count else { return Ok(cache.clone()) };
+        let graph = cache.graph();
+        let number = |value: i64| {
+            Ok::<_, crate::Error>(graph.constant("slice", HostTensor::from_vec([1], vec![value])?))
+        };
+        let mut dims = cache.dims().to_vec();
+        dims[2] = self.places.dims()[0].clone();
+        let node = graph.node("Slice").input(cache).input(&number(0)?).input(count);
+        node.input(&number(2)?).outputs([(cache.dtype(), Shape::from(dims))]).build()
+    }
+}
+
+impl Sight {
+    /// For tokens at `positions`, `[b, t]`, that see so far back, of the places `all`.
+    pub(super) fn new(
         positions: &Value,
-        capacity: usize,
+        all: &Value,
         window: Option<usize>,
         group: usize,
         dtype: DType,
     ) -> Result<Self> {
-        let all: Vec<i64> = (0..capacity as i64).collect();
-        let all = graph.constant("places", HostTensor::from_vec([capacity], all)?);
+        let graph = positions.graph();
         let own = positions.unsqueeze(&[1, 3])?;
         let mut seen = all.less_equal(&own)?;
-        if let Some(window) = window.filter(|window| *window < capacity) {
+        if let Some(window) = window.filter(|window| *window < all.dims()[0].max()) {
             let first = own.sub(&own.scalar_like(window as f64)?)?;
             seen = seen.and(&all.greater(&first)?)?;
         }
@@ -164,7 +211,8 @@ fn in_parts(
 /// An axis as two: parts, and what each has.
 fn split(x: &Value, axis: usize, parts: usize) -> Result<Value> {
     let mut dims = x.dims().to_vec();
-    let size = dims[axis].fixed().unwrap_or(parts);
-    dims.splice(axis..=axis, [parts.into(), (size / parts).into()]);
+    let part =
+        Dim::map(|| format!("{} / {parts}", dims[axis]), &[&dims[axis]], |sizes| sizes[0] / parts);
+    dims.splice(axis..=axis, [parts.into(), part]);
     shaped(x, dims)
 }

@@ -26,6 +26,7 @@ mod gguf;
 pub(super) use cache::{give_directly, write_in_place};
 pub use config::{Activation, DecoderConfig, Projections, Rotary, RotaryScaling, Window};
 pub use encoder_decoder::{EncoderDecoder, EncoderDecoderConfig, EncoderDecoderFamily};
+pub(crate) use options::POSITIONS_OF_A_BLOCK;
 pub use options::{AttentionForm, DecoderOptions, ProductForm, Tokens};
 pub use weights::DecoderWeights;
 
@@ -75,6 +76,8 @@ impl Decoder {
     /// - `tokens`: i64 `[b, t]`.
     /// - `positions`: i64 `[b, t]`, where each token stands in its text, ascending by 1.
     /// - `last`: i64 `[b, 1]`, the position before the token that is asked for; only where t is not fixed at 1.
+    /// - `seen`: i64 `[blocks, 512]`, which has `0, 1, …` in order: a pass reads so many places of the caches. There where the
+    ///   pass [reads a part](DecoderOptions::part_of_cache) of the caches.
     /// - `key.0`, `value.0`, `key.1`, …: the caches, `[b, key-value heads, capacity, head size]`.
     ///
     /// Outputs:

@@ -33,6 +33,8 @@ pub struct DecoderOptions {
     pub form: ProductForm,
     /// How the attention of a single token over the cache is written; `None` leaves that to the target.
     pub attention: Option<AttentionForm>,
+    /// Whether a pass over single tokens reads only as much of the caches as the texts fill; `None` leaves that to the target.
+    pub part_of_cache: Option<bool>,
 }
 
 /// How many tokens of each text one pass takes.
@@ -75,8 +77,21 @@ pub enum AttentionForm {
     Columns(usize),
 }
 
+impl AttentionForm {
+    /// The number of parts, of the forms that have parts.
+    fn parts(self) -> Option<usize> {
+        match self {
+            Self::Whole => None,
+            Self::Parts(parts) | Self::Sums(parts) | Self::Columns(parts) => Some(parts),
+        }
+    }
+}
+
 /// A part of a cache is worth a multiprocessor of its own from so many positions on.
 const POSITIONS_OF_A_PART: usize = 256;
+
+/// A pass that reads a part of a cache reads a multiple of so many positions.
+pub(crate) const POSITIONS_OF_A_BLOCK: usize = 512;
 
 impl DecoderOptions {
     /// One token of one text at a time, in 32 bits, with caches of `capacity` positions.
@@ -91,6 +106,7 @@ impl DecoderOptions {
             joined: true,
             form: ProductForm::Gemm,
             attention: None,
+            part_of_cache: None,
         }
     }
 
@@ -150,6 +166,25 @@ impl DecoderOptions {
         self
     }
 
+    /// Says whether a pass over single tokens reads only as much of the caches as the texts fill, in blocks of 512 positions.
+    /// By default passes on TensorRT do, where the capacity is a multiple of 512 and larger.
+    #[must_use]
+    pub fn part_of_cache(mut self, part: bool) -> Self {
+        self.part_of_cache = Some(part);
+        self
+    }
+
+    /// Whether a pass is told how many positions of the caches it reads.
+    pub(super) fn reads_a_part(&self, target: Target) -> bool {
+        let (size, capacity) = (POSITIONS_OF_A_BLOCK, self.capacity);
+        let fits = capacity > size && capacity.is_multiple_of(size);
+        // Each number of positions is divided into the parts of the attention.
+        let divided =
+            self.attention.and_then(AttentionForm::parts).is_none_or(|n| size.is_multiple_of(n));
+        let may = self.tokens == Tokens::Fixed(1) && fits && divided;
+        may && self.part_of_cache.unwrap_or(target.writes_caches_in_place())
+    }
+
     /// The form of the attention.
     pub(super) fn attention_form(&self, target: Target) -> AttentionForm {
         if self.tokens != Tokens::Fixed(1) {
@@ -159,6 +194,7 @@ impl DecoderOptions {
             let parts = (2..=self.capacity / POSITIONS_OF_A_PART).rev();
             let parts = parts
                 .filter(|parts| self.capacity.is_multiple_of(*parts))
+                .filter(|parts| !self.reads_a_part(target) || parts.is_power_of_two())
                 .find(|parts| *parts <= 16);
             parts.filter(|_| target.writes_caches_in_place())
         };
@@ -197,8 +233,7 @@ impl DecoderOptions {
         if self.form == ProductForm::Parts(0) {
             return invalid("products in 0 parts".into());
         }
-        if let Some(AttentionForm::Parts(n) | AttentionForm::Sums(n) | AttentionForm::Columns(n)) =
-            self.attention
+        if let Some(n) = self.attention.and_then(AttentionForm::parts)
             && (n == 0 || !self.capacity.is_multiple_of(n))
         {
             let capacity = self.capacity;

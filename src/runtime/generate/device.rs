@@ -11,6 +11,7 @@ use super::device_memory::{Memory, bytes, failed, on_device, sizes};
 use super::session::{Row, Session};
 use crate::backend::{DeviceTensor, StreamHandle};
 use crate::error::{Error, ErrorKind, Result};
+use crate::export::decoder::POSITIONS_OF_A_BLOCK;
 use crate::runtime::InferenceModule;
 use crate::runtime::cuda::without_captures;
 use crate::spec::{DType, TensorSpec};
@@ -32,6 +33,34 @@ struct Place {
 // SAFETY: memory of the process and an event, bound to no thread.
 unsafe impl Send for Place {}
 
+/// The input of an engine that says how many places of the caches it reads.
+struct Seen {
+    memory: Memory,
+    capacity: usize,
+}
+
+impl Seen {
+    fn new(step: &InferenceModule, stream: &Arc<CudaStream>) -> Result<Option<Self>> {
+        let Some(input) = step.signature().inputs.iter().find(|input| input.name == "seen") else {
+            return Ok(None);
+        };
+        let [_, _, largest] = input.shape.profile();
+        let capacity = largest.iter().product();
+        let memory = Memory::new(stream, capacity * DType::I64.size())?;
+        let places: Vec<i64> = (0..capacity as i64).collect();
+        // SAFETY: memory of this many integers; pageable memory is read before the call returns.
+        unsafe { result::memcpy_htod_async(memory.address, &places, stream.cu_stream()) }
+            .map_err(|e| failed("places cannot be copied", e))?;
+        Ok(Some(Self { memory, capacity }))
+    }
+
+    /// The shape for texts of `reached` positions: few different ones, since each is a graph of its own.
+    fn shape(&self, reached: usize) -> Vec<usize> {
+        let places = reached.max(POSITIONS_OF_A_BLOCK).next_power_of_two().min(self.capacity);
+        vec![places / POSITIONS_OF_A_BLOCK, POSITIONS_OF_A_BLOCK]
+    }
+}
+
 /// Two engines, one for a chunk of a prompt and one for a token, over the same caches.
 pub(super) struct DeviceSession {
     prompt: InferenceModule,
@@ -44,6 +73,10 @@ pub(super) struct DeviceSession {
     vocabulary: usize,
     /// Tokens of a chunk, their positions, and the last ones.
     inputs: [Memory; 3],
+    /// `0, 1, …`, of which a pass over single tokens gets as many as it is to read places of the caches.
+    seen: Option<Seen>,
+    /// Positions that the texts have by the last pass.
+    reached: usize,
     /// Next tokens and their positions: a pass reads one pair and writes the other.
     next: [[Memory; 2]; 2],
     /// The pair that the last pass wrote.
@@ -95,6 +128,8 @@ impl DeviceSession {
         });
         Ok(Self {
             inputs: [words(batch * chunk)?, words(batch * chunk)?, words(batch)?],
+            seen: Seen::new(step, &stream)?,
+            reached: 0,
             next: [pair()?, pair()?],
             newest: 0,
             logits: memory(batch * vocabulary * DType::F32.size())?,
@@ -131,10 +166,13 @@ impl DeviceSession {
             true => self.inputs.iter().map(|memory| memory.address).collect(),
             false => self.next[self.newest].iter().map(|memory| memory.address).collect(),
         };
+        let places = self.seen.as_ref().filter(|_| !whole).map(|seen| seen.shape(self.reached));
+        addresses.extend(self.seen.iter().filter(|_| !whole).map(|seen| seen.memory.address));
         let encoded = self.encoder.iter().flat_map(Encoder::outputs);
         addresses.extend(self.caches.iter().chain(encoded).map(|memory| memory.address));
+        let dynamic = |shape: Option<Vec<usize>>| shape.or(places.clone()).unwrap_or_default();
         let shapes: Vec<_> =
-            signature.inputs.iter().map(|spec| spec.shape.fixed().unwrap_or_default()).collect();
+            signature.inputs.iter().map(|spec| dynamic(spec.shape.fixed())).collect();
         let inputs: Vec<_> = signature
             .inputs
             .iter()
@@ -212,6 +250,7 @@ impl Session for DeviceSession {
                 }
             }
         }
+        self.reached = rows.iter().map(|row| row.start + width).max().unwrap_or_default();
         self.enqueue(whole)?;
         self.tell()
     }
@@ -221,6 +260,7 @@ impl Session for DeviceSession {
             let tokens: Vec<i64> = tokens.iter().map(|&token| i64::from(token)).collect();
             self.write(&self.next[self.newest][0], &tokens)?;
         }
+        self.reached += 1;
         self.enqueue(false)?;
         self.tell()
     }

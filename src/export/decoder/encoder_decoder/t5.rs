@@ -1,7 +1,7 @@
 //! T5 (Raffel et al., 2019): root mean square norms, no biases, and positions as numbers that are added to scores by
 //! distance. Written as the authors' code has it.
 
-use super::super::attention::Sight;
+use super::super::attention::{Seen, Sight};
 use super::super::ending::{give, of_last};
 use super::super::products::Linear;
 use super::super::{Activation, AttentionForm};
@@ -116,7 +116,7 @@ pub(super) fn encoder(layers: &Layers<'_>) -> Result<()> {
 
     // Tokens that only fill the row are at positions that no real token is at or before.
     let last = lengths.affine(1.0, -1.0)?;
-    let filled = Sight::new(graph, &last, length, None, 1, layers.scores())?.0;
+    let filled = Sight::new(&last, &Seen::all(graph, length)?.places, None, 1, layers.scores())?.0;
     let heads = config.encoder_heads;
     let most = length - 1;
     let by_distance = parts.by_distance("encoder", most, most)?;
@@ -155,7 +155,9 @@ pub(super) fn decoder(layers: &Layers<'_>) -> Result<()> {
     let pass = layers.pass(true)?;
     let (capacity, heads) = (options.capacity, config.decoder_heads);
 
-    let seen = Sight::new(graph, &pass.positions, capacity, None, 1, layers.scores())?.0;
+    let seen =
+        Sight::new(&pass.positions, &Seen::all(graph, capacity)?.places, None, 1, layers.scores())?
+            .0;
     // Row `distance + capacity - 1` of a table over all distances back.
     let table = parts.by_distance("decoder", capacity - 1, capacity - 1)?;
     let table = HostTensor::from_vec([2 * capacity - 1, heads], table)?.convert(layers.scores())?;

@@ -1,7 +1,7 @@
 //! Whisper (Radford et al., 2022): convolutions over features of sound, layer norms, and absolute positions.
 
 use super::super::AttentionForm;
-use super::super::attention::Sight;
+use super::super::attention::{Seen, Sight};
 use super::super::ending::{give, of_last};
 use super::super::products::Linear;
 use super::EncoderDecoderFamily;
@@ -83,7 +83,8 @@ pub(super) fn decoder(layers: &Layers<'_>) -> Result<()> {
     let pass = layers.pass(false)?;
     let (capacity, heads) = (options.capacity, config.decoder_heads);
     let scale = 1.0 / (config.head_size as f64).sqrt();
-    let sight = Sight::new(graph, &pass.positions, capacity, None, 1, layers.scores())?;
+    let sight =
+        Sight::new(&pass.positions, &Seen::all(graph, capacity)?.places, None, 1, layers.scores())?;
 
     let name = "model.decoder.embed_tokens.weight";
     let embeddings = checkpoint.weight(name, &[config.vocabulary, config.hidden])?;
