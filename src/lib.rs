@@ -188,9 +188,9 @@ pub mod generate {
     };
     pub use crate::runtime::generate::{
         Batch, ContinuousBatcher, ContinuousCounters, ContinuousOptions, DecoderModule,
-        EncoderDecoderModule, End, GenerateOptions, Generation, GenerationStream, LogitsRule, SAMPLES_A_SECOND, Sampler, Segment, Source, TextGeneration,
-        TranscribeOptions, Transcription, WhisperRules, WhisperTokens, log_mel, perplexity,
-        segments,
+        EncoderDecoderModule, End, GenerateOptions, Generation, GenerationStream, LogitsRule,
+        SAMPLES_A_SECOND, Sampler, Segment, Source, TextGeneration, TranscribeOptions,
+        Transcription, WhisperRules, WhisperTokens, log_mel, perplexity, segments,
     };
 }
 
