@@ -31,7 +31,7 @@ struct Options {
     /// What the text begins with, for a folder.
     #[arg(long, default_value = "Once upon a time")]
     prompt: String,
-    /// Random weights of this shape: tiny, llama-1b.
+    /// Random weights of this shape: tiny, small, llama-1b.
     #[arg(long, default_value = "tiny")]
     shape: String,
     /// So many layers instead of all.

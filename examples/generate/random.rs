@@ -19,6 +19,11 @@ pub(crate) fn json(name: &str) -> Result<&'static str, Error> {
                 "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "rms_norm_eps": 1e-5,
                 "max_position_embeddings": 4096}"#
         }
+        "small" => {
+            r#"{"model_type": "llama", "vocab_size": 8192, "hidden_size": 512, "intermediate_size": 1536,
+                "num_hidden_layers": 8, "num_attention_heads": 8, "num_key_value_heads": 4, "rms_norm_eps": 1e-5,
+                "max_position_embeddings": 4096}"#
+        }
         "llama-1b" => {
             r#"{"model_type": "llama", "vocab_size": 128256, "hidden_size": 2048, "intermediate_size": 8192,
                 "num_hidden_layers": 16, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 64,
@@ -27,7 +32,7 @@ pub(crate) fn json(name: &str) -> Result<&'static str, Error> {
                 "low_freq_factor": 1.0, "original_max_position_embeddings": 8192, "rope_type": "llama3"}}"#
         }
         other => {
-            let text = format!("the shape `{other}` is neither tiny nor llama-1b");
+            let text = format!("the shape `{other}` is none of tiny, small and llama-1b");
             return Err(Error::new(ErrorKind::InvalidArgument, text));
         }
     })

@@ -24,8 +24,8 @@ use crate::{Problem, models};
 
 /// Pieces that a client has not taken yet. More, and tokens wait.
 const AHEAD: usize = 32;
-/// How many texts are generated at a time where the command line does not say it. A pass computes all of them, also where
-/// there is one, which is nearly free on a GPU alone.
+/// How many texts are generated at a time where the command line does not say it. Each pass computes all of them: on a CPU
+/// a lone text pays for the others.
 const USUAL_ON_A_GPU: usize = 8;
 const USUAL: usize = 4;
 

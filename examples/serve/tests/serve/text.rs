@@ -268,7 +268,7 @@ fn a_client_that_goes_away_ends_its_generation() {
 #[test]
 fn a_client_that_goes_away_is_noticed_without_anything_to_send() {
     let folder = TempDir::new().unwrap();
-    let server = serve(&folder, &["--capacity", "4096"]);
+    let server = serve(&folder, &["--capacity", "4096", "--generations", "1"]);
     let whole = text(&complete(&server, json!({ "max_tokens": 2500 }))).to_owned();
     let tokens = || server.metric("accelerant_tokens_total{model=\"tiny\",kind=\"generated\"}");
     server.until(RUNNING, 0.0);

@@ -94,10 +94,6 @@ impl Queue {
         self.lock().waiting.is_empty()
     }
 
-    pub(super) fn has_ended(&self) -> bool {
-        self.lock().ended
-    }
-
     /// Counts. What is counted is seen before whoever waits for it is told.
     pub(super) fn count(&self, count: impl FnOnce(&mut ContinuousCounters)) {
         count(&mut self.lock().counters);

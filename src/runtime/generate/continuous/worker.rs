@@ -67,7 +67,7 @@ impl Worker {
     /// Lets requests in. False when there will be none. A newcomer waits until no pass is ahead.
     fn admit(&mut self) -> bool {
         if !self.flight.is_empty() {
-            return !self.queue.has_ended();
+            return self.queue.take(0, false).is_some();
         }
         let free: Vec<usize> = (0..self.slots.len()).filter(|i| self.slots[*i].is_none()).collect();
         let Some(new) = self.queue.take(free.len(), free.len() == self.slots.len()) else {
