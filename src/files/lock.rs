@@ -34,7 +34,6 @@ impl FileLock {
     }
 
     /// Takes the lock, and waits for at most so long while others have it.
-    #[cfg(any(feature = "_tensorrt", test))]
     pub(crate) fn within(path: &Path, longest: Duration) -> io::Result<Self> {
         let start = Instant::now();
         loop {
