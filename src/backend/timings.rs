@@ -9,7 +9,7 @@ use std::{
 
 use prost::Message;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::files::{FileLock, make_newest, read_plain, write_private};
 
 /// What the name of such a file ends with.
@@ -128,8 +128,8 @@ impl TimingFile {
         merge: impl FnOnce(&[u8]) -> Result<Vec<u8>>,
     ) -> Result<()> {
         let lock_path = self.path.with_extension(LOCK);
-        let io = |path: PathBuf| move |e| Error::io("lock", &path, e);
-        let _lock = FileLock::within(&lock_path, LONGEST_WAIT).map_err(io(lock_path.clone()))?;
+        let lock = FileLock::within(&lock_path, LONGEST_WAIT);
+        let _lock = lock.map_err(|e| Error::io("lock", &lock_path, e))?;
         let there = match self.content() {
             Ok(content) => content.map(|content| content.timings).unwrap_or_default(),
             Err(why) => {
@@ -177,7 +177,7 @@ impl TimingFile {
         let written = write_private(&partial, &[checksum.as_bytes(), &encoded]);
         written.and_then(|()| fs::rename(&partial, &self.path)).map_err(|e| {
             let _ = fs::remove_file(&partial);
-            Error::new(ErrorKind::Io, format!("{}: {e}", self.path.display())).with_source(e)
+            Error::io("write", &self.path, e)
         })
     }
 
