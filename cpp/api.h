@@ -85,8 +85,9 @@ public:
   virtual rust::Vec<TensorInfo> tensors() const = 0;
   virtual void add_profile(rust::Slice<const ProfileShape> shapes) = 0;
   virtual std::unique_ptr<HostMemory> build(const BuildOptions &options, const Progress &progress) = 0;
-  /// The timing cache after a build; null where the library keeps none.
-  virtual std::unique_ptr<HostMemory> timing_cache() const = 0;
+  /// The timing cache after a build, with the entries of `others`, which is a timing cache or empty; null where there is
+  /// none. Others of another version or device are left out.
+  virtual std::unique_ptr<HostMemory> timing_cache(rust::Slice<const std::uint8_t> others) const = 0;
 };
 
 /// One execution of an engine, and its kernel cache. For one thread at a time. Its tensors are in the

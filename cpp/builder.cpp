@@ -119,8 +119,17 @@ public:
     return std::make_unique<OwnedMemory>(plan);
   }
 
-  std::unique_ptr<HostMemory> timing_cache() const override {
-    nvinfer1::IHostMemory *bytes = timing_cache_ ? timing_cache_->serialize() : nullptr;
+  std::unique_ptr<HostMemory> timing_cache(rust::Slice<const std::uint8_t> others) const override {
+    if (!timing_cache_) {
+      return nullptr;
+    }
+    if (!others.empty()) {
+      const std::unique_ptr<nvinfer1::ITimingCache> more(config_->createTimingCache(others.data(), others.size()));
+      if (more) {
+        timing_cache_->combine(*more, false);
+      }
+    }
+    nvinfer1::IHostMemory *bytes = timing_cache_->serialize();
     return bytes != nullptr ? std::make_unique<OwnedMemory>(bytes) : nullptr;
   }
 
@@ -161,7 +170,7 @@ private:
     }
     set_compute_capabilities(options, errors);
     if (options.use_timing_cache) {
-      set_timing_cache(options, errors);
+      set_timing_cache(options);
     }
   }
 
@@ -185,15 +194,14 @@ private:
 #endif
   }
 
-  void set_timing_cache(const BuildOptions &options, const Errors &errors) {
+  void set_timing_cache(const BuildOptions &options) {
     const auto &bytes = options.timing_cache;
     timing_cache_.reset(config_->createTimingCache(bytes.data(), bytes.size()));
-    if (!timing_cache_ && !bytes.empty()) {
+    const auto taken = [&] { return timing_cache_ && config_->setTimingCache(*timing_cache_, false); };
+    if (!taken() && !bytes.empty()) {
       // A cache of another version or device: start afresh.
       timing_cache_.reset(config_->createTimingCache(nullptr, 0));
-    }
-    if (timing_cache_ && !config_->setTimingCache(*timing_cache_, false)) {
-      errors.fail("the timing cache is refused");
+      taken();
     }
   }
 

@@ -65,8 +65,8 @@ pub(crate) struct Options {
     cache: Cache,
 }
 
-/// TensorRT's device.
-#[derive(clap::Args, Clone, Copy, Debug, Default)]
+/// TensorRT's device, and how TensorRT builds for the device.
+#[derive(clap::Args, Clone, Debug, Default)]
 pub(crate) struct Device {
     /// TensorRT's CUDA device, counted from 0
     #[arg(long = "device", value_name = "N", default_value_t = 0)]
@@ -82,6 +82,44 @@ pub(crate) struct Device {
         hide_short_help = true
     )]
     verbosity: Option<Verbosity>,
+    /// How long TensorRT searches for fast kernels, from 0 to 5
+    #[arg(
+        long = "optimization-level",
+        alias = "builderOptimizationLevel",
+        value_name = "LEVEL",
+        value_parser = clap::value_parser!(u8).range(0..=5),
+        hide_short_help = true
+    )]
+    optimization_level: Option<u8>,
+    /// A file with what Enterprise TensorRT measured while it built, read before a build and added to afterwards; by default
+    /// the cache has one
+    #[arg(
+        long = "timing-cache",
+        alias = "timingCacheFile",
+        value_name = "FILE",
+        hide_short_help = true
+    )]
+    timing_cache: Option<PathBuf>,
+    /// The most memory that a kernel may take on the device while it works, as trtexec has it: workspace:1024 is in MiB, and
+    /// workspace:4G takes a unit
+    #[arg(
+        long = "memPoolSize",
+        alias = "mem-pool-size",
+        value_name = "SIZE",
+        value_parser = workspace,
+        hide_short_help = true
+    )]
+    workspace: Option<u64>,
+}
+
+/// The size of trtexec's pool `workspace`, in bytes.
+fn workspace(text: &str) -> Result<u64, String> {
+    let wrong =
+        || format!("`{text}` is no size of a workspace, such as workspace:1024 or workspace:4G");
+    let size = text.strip_prefix("workspace:").ok_or_else(wrong)?;
+    let is_number = size.ends_with(|last: char| last.is_ascii_digit());
+    let size = if is_number { format!("{size}M") } else { size.to_owned() };
+    crate::commands::cache::size(&size).ok().filter(|&bytes| bytes > 0).ok_or_else(wrong)
 }
 
 /// What TensorRT tells of layers.
@@ -98,12 +136,12 @@ enum Verbosity {
 
 impl Device {
     /// The backends, with this device for TensorRT.
-    pub(crate) fn registry(self) -> Registry {
+    pub(crate) fn registry(&self) -> Registry {
         self.registry_for(1)
     }
 
     /// The same for so many runs at a time.
-    pub(crate) fn registry_for(self, runs: usize) -> Registry {
+    pub(crate) fn registry_for(&self, runs: usize) -> Registry {
         #[allow(unused_mut, reason = "without TensorRT there is nothing to say")]
         let mut registry = Registry::default();
         #[cfg(feature = "_tensorrt")]
@@ -121,6 +159,15 @@ impl Device {
                     options.layer_details(true).layer_ranges(LayerRanges::Details)
                 }
             };
+            if let Some(level) = self.optimization_level {
+                options = options.optimization_level(level);
+            }
+            if let Some(bytes) = self.workspace {
+                options = options.workspace(bytes);
+            }
+            if let Some(file) = &self.timing_cache {
+                options = options.timing_cache(file);
+            }
             if runs > 1 {
                 options = options.max_contexts(runs);
             }

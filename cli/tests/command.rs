@@ -31,6 +31,12 @@ impl Ran {
         assert!(self.stderr.contains(words), "`{words}` is not in: {}", self.stderr);
         self
     }
+
+    /// The output has these words.
+    fn prints(self, words: &str) -> Self {
+        assert!(self.stdout.contains(words), "`{words}` is not in: {}", self.stdout);
+        self
+    }
 }
 
 fn accelerant(args: &[&str]) -> Ran {
@@ -238,8 +244,8 @@ fn all_refusals_are_told_at_once() {
     accelerant(&["check", &case("lstm_reverse"), "--backend", "tract"]).expect(0);
 }
 
-/// `Hardmax` along an axis without elements, which panics inside tract.
-fn largest_of_none() -> Vec<u8> {
+/// The mean over an axis without elements, which panics inside tract.
+fn mean_of_none() -> Vec<u8> {
     use accelerant::export::{OnnxModel, onnx::*};
     let size = |size| tensor_shape_proto::Dimension {
         value: Some(tensor_shape_proto::dimension::Value::DimValue(size)),
@@ -247,7 +253,7 @@ fn largest_of_none() -> Vec<u8> {
     };
     let tensor = type_proto::Tensor {
         elem_type: Some(tensor_proto::DataType::Float as i32),
-        shape: Some(TensorShapeProto { dim: vec![size(2), size(0)] }),
+        shape: Some(TensorShapeProto { dim: vec![size(1), size(2), size(0)] }),
     };
     let of_tensor =
         TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..Default::default() };
@@ -257,7 +263,7 @@ fn largest_of_none() -> Vec<u8> {
         ..Default::default()
     };
     let node = NodeProto {
-        op_type: Some("Hardmax".into()),
+        op_type: Some("GlobalAveragePool".into()),
         input: vec!["x".into()],
         output: vec!["y".into()],
         ..Default::default()
@@ -283,7 +289,7 @@ fn largest_of_none() -> Vec<u8> {
 fn a_panic_of_a_library_is_told_once() {
     let folder = TempDir::new().unwrap();
     let model = folder.path().join("none.onnx");
-    std::fs::write(&model, largest_of_none()).unwrap();
+    std::fs::write(&model, mean_of_none()).unwrap();
     let ran = accelerant(&["run", model.to_str().unwrap(), "--backend", "tract"]);
     assert_ne!(ran.code, 0, "{}", ran.stdout);
     assert!(ran.stderr.contains("it panicked"), "{}", ran.stderr);
@@ -359,6 +365,9 @@ fn tensorrt_rtx_builds_on_the_cpu_and_the_cache_keeps_it() {
     assert_eq!(told["signature"]["inputs"][0]["shape"][0], range);
     let again = build(&["--shape", "n=1:2:8"]).expect(0).json();
     assert_eq!(again["report"]["cache"]["result"], "hit");
+    let timed = ["--shape", "n=1:2:8", "--timingCacheFile", &within(&folder, "timings")];
+    let again = build(&timed).expect(0).json();
+    assert_eq!(again["report"]["cache"]["result"], "hit");
     let header = accelerant(&["inspect", &engine, "--json"]).expect(0).json();
     assert_eq!((&header["kind"], &header["built"]), (&"engine".into(), &true.into()));
     assert_eq!(header["signature"], told["signature"]);
@@ -377,6 +386,31 @@ fn tensorrt_rtx_builds_on_the_cpu_and_the_cache_keeps_it() {
     assert_eq!(listed()["entries"].as_array().unwrap().len(), 1);
     accelerant(&["cache", "clear", "--cache", &cache]).expect(0);
     assert_eq!(listed()["entries"].as_array().unwrap().len(), 0);
+    let quick = build(&["--shape", "n=1:2:8", "--builderOptimizationLevel=0"]).expect(0).json();
+    assert_eq!(quick["report"]["cache"]["result"], "miss");
+    build(&["--shape", "n=1:2:8", "--builderOptimizationLevel=6"]).expect(2).says("0..=5");
+    let small = build(&["--shape", "n=1:2:8", "--memPoolSize=workspace:64"]).expect(0).json();
+    let change = &small["report"]["cache"]["reason"]["changes"][0];
+    assert_eq!((&change["part"], &change["now"]), (&"workspace".into(), &"Some(67108864)".into()));
+    build(&["--memPoolSize=dlaSRAM:1"]).expect(2).says("workspace:4G");
+}
+
+/// A file that a build of Enterprise TensorRT would set aside.
+#[test]
+fn the_cache_counts_and_checks_timings() {
+    let folder = TempDir::new().unwrap();
+    let cache = folder.path().to_str().unwrap();
+    let path = folder.path().join(format!("{}.timings", "0a".repeat(32)));
+    std::fs::write(&path, "no timings").unwrap();
+    let run = |args: &[&str]| accelerant(&[&["cache"], args, &["--cache", cache]].concat());
+    let listed = run(&["ls", "--json"]).expect(0).json();
+    assert_eq!((&listed["bytes"], listed["timings"].as_array().unwrap().len()), (&10.into(), 1));
+    assert_eq!(listed["timings"][0]["path"], path.to_str().unwrap());
+    run(&["ls"]).expect(0).prints("0 engines and 1 timing cache, 10 bytes");
+    run(&["verify"]).expect(1).says("1 damaged").prints("DAMAGED: it is cut short");
+    run(&["gc"]).expect(0).prints("kept 0 engines and 1 timing cache");
+    run(&["gc", "--limit", "9"]).expect(0).prints("removed 0 engines, 10 bytes");
+    assert!(!path.exists());
 }
 
 /// Changes the last byte.

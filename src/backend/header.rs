@@ -9,7 +9,7 @@ use prost::Message;
 
 use super::BackendKind;
 use crate::error::{Error, ErrorKind, Result};
-use crate::spec::{DType, Dim, Shape, Signature, Symbol, TensorSpec};
+use crate::spec::{Claim, DType, Dim, Shape, Signature, Symbol, TensorSpec};
 
 pub(super) const MAGIC: &[u8; 8] = b"ACCELENG";
 pub(super) const FORMAT: u32 = 1;
@@ -120,6 +120,9 @@ pub(super) struct Spec {
     dtype: i32,
     #[prost(message, repeated, tag = "3")]
     dims: Vec<DimHeader>,
+    /// Came later, as the names of profiles did: the axes whose sizes only a file states.
+    #[prost(uint32, repeated, tag = "4")]
+    claimed: Vec<u32>,
 }
 
 /// A dimension; a fixed one has no name and its size as `opt`.
@@ -154,6 +157,7 @@ impl Spec {
             name: spec.name.clone(),
             dtype: crate::export::onnx::to_onnx(spec.dtype) as i32,
             dims: spec.shape.dims().iter().map(dim).collect(),
+            claimed: spec.claim.axes().iter().map(|&axis| axis as u32).collect(),
         }
     }
 
@@ -182,7 +186,9 @@ impl Spec {
             let text = format!("no machine has room for {dtype} {}", Shape::from(dims));
             return Err(Error::new(ErrorKind::EngineCorrupt, text).on_tensor(&self.name));
         }
-        Ok(TensorSpec::new(self.name, dtype, Shape::from(dims)))
+        let mut spec = TensorSpec::new(self.name, dtype, Shape::from(dims));
+        spec.claim = Claim::of(self.claimed.into_iter().map(|axis| axis as usize).collect());
+        Ok(spec)
     }
 }
 
@@ -222,7 +228,8 @@ mod tests {
         let alone = DimHeader { sizes: vec![1, 4], ..symbol.clone() };
         for dim in [DimHeader { min: 3, ..symbol.clone() }, alone, DimHeader { max: 1, ..symbol }] {
             let dtype = crate::export::onnx::to_onnx(DType::F32) as i32;
-            let error = Spec { name: "x".into(), dtype, dims: vec![dim] }.into_spec().unwrap_err();
+            let spec = Spec { name: "x".into(), dtype, dims: vec![dim], claimed: Vec::new() };
+            let error = spec.into_spec().unwrap_err();
             assert_eq!((error.kind(), error.tensor()), (ErrorKind::EngineCorrupt, Some("x")));
         }
     }

@@ -8,6 +8,7 @@ mod header;
 pub(crate) mod kind;
 mod panics;
 pub(crate) mod select;
+mod timings;
 
 #[cfg(feature = "ort")]
 pub mod ort;
@@ -32,6 +33,8 @@ pub(crate) use header::{Head, Label};
 pub(crate) use kind::BackendKind;
 pub(crate) use select::Registry;
 pub use select::{Compiled, Rejection};
+pub(crate) use timings::{Content, TIMINGS, is_used};
+pub use timings::{TimingFile, TimingFolder};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{NodeRefusal, OnnxModel, Target};
@@ -104,6 +107,15 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// # Errors
     /// Why the backend refuses the model, naming its operations.
     fn build(&self, model: &OnnxModel) -> Result<Engine>;
+
+    /// Builds an engine for a [cache](crate::cache), in whose folder the backend may keep what the backend measures while it
+    /// builds. By default this is [`build`](Self::build), and nothing is kept.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    fn build_timed(&self, model: &OnnxModel, _timings: &TimingFolder) -> Result<Engine> {
+        self.build(model)
+    }
 
     /// Builds an engine and makes the engine ready to run. A backend implements this method where one step is cheaper
     /// than building and loading apart.

@@ -2,18 +2,18 @@
 
 use std::{
     ffi::OsStr,
-    fs::{self, File, OpenOptions},
-    io::{self, Write as _},
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use super::key::{Key, text};
 use super::lock::KeyLock;
 use super::memo::MEMO;
-use crate::backend::{Engine, Head, Label};
+use crate::backend::{Engine, Head, Label, TIMINGS, is_used};
 use crate::error::{Error, Result};
-use crate::files::read_plain;
+use crate::files::{make_newest, read_plain, write_private};
 
 /// What the name of a file of the cache ends with. It begins with the key.
 pub(super) const ENGINE: &str = "engine";
@@ -70,16 +70,6 @@ pub(super) fn write(folder: &Path, key: &Key, engine: &Engine, _: &KeyLock) -> R
     })
 }
 
-/// Writes a file that the user alone may read.
-pub(super) fn write_private(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
-    parts.iter().try_for_each(|part| file.write_all(part))
-}
-
 /// Puts a file that is no entry aside, where a person may look at it. Gives whether it is out of the way.
 pub(super) fn set_aside(folder: &Path, key: &Key, _: &KeyLock) -> bool {
     let [from, to] = [ENGINE, DAMAGED].map(|ending| path(folder, &key.text(), ending));
@@ -102,15 +92,29 @@ pub(super) struct Group {
     pub(super) key: String,
     pub(super) files: Vec<PathBuf>,
     pub(super) bytes: u64,
-    /// When the engine was used last; the oldest time of all where there is none.
+    /// When the engine or the timings were used last; the oldest time of all where there are none.
     pub(super) used: SystemTime,
 }
 
 impl Group {
     /// The engine, if it is there.
     pub(super) fn engine(&self) -> Option<&Path> {
-        let is_engine = |path: &&PathBuf| path.extension() == Some(OsStr::new(ENGINE));
-        self.files.iter().find(is_engine).map(PathBuf::as_path)
+        self.file(ENGINE)
+    }
+
+    /// What a backend measured, if this is the group of that.
+    pub(super) fn timings(&self) -> Option<&Path> {
+        self.file(TIMINGS)
+    }
+
+    /// Whether nobody would use anything of it.
+    pub(super) fn is_leftover(&self) -> bool {
+        self.engine().is_none() && self.timings().is_none()
+    }
+
+    fn file(&self, ending: &str) -> Option<&Path> {
+        let ends = |path: &&PathBuf| path.extension() == Some(OsStr::new(ending));
+        self.files.iter().find(ends).map(PathBuf::as_path)
     }
 }
 
@@ -131,7 +135,7 @@ pub(super) fn groups(folder: &Path) -> io::Result<Vec<Group>> {
             bytes: 0,
             used: SystemTime::UNIX_EPOCH,
         });
-        if path.extension() == Some(OsStr::new(ENGINE)) {
+        if is_used(&path) {
             group.used = found.modified().unwrap_or(SystemTime::UNIX_EPOCH);
         }
         group.bytes += found.len();
@@ -147,32 +151,15 @@ fn key_of(path: &Path) -> Option<&str> {
     let name = path.file_name()?.to_str()?;
     let (key, ending) = name.split_once('.')?;
     let is_key = key.len() == KEY_LETTERS && key.bytes().all(|b| b.is_ascii_hexdigit());
-    let endings = [ENGINE, DAMAGED, PARTIAL, LOCK, KERNELS, MEMO];
+    let endings = [ENGINE, DAMAGED, PARTIAL, LOCK, KERNELS, MEMO, TIMINGS];
     let last = ending.rsplit('.').next()?;
     (is_key && endings.contains(&last)).then_some(key)
 }
 
-/// Makes an engine the one that was used last, whatever the clock says: a clock that was set back must not make it the
-/// oldest.
+/// Makes an engine the one that was used last.
 pub(super) fn touch(folder: &Path, key: &str) {
-    let own = path(folder, key, ENGINE);
-    let step = || -> io::Result<()> {
-        let mut newest = SystemTime::UNIX_EPOCH;
-        for file in fs::read_dir(folder)? {
-            let file = file?;
-            let path = file.path();
-            // The other files of a key have no time that counts.
-            let counts = path.extension() == Some(OsStr::new(ENGINE)) && path != own;
-            if counts && key_of(&path).is_some() {
-                // It may be gone meanwhile.
-                let used = file.metadata().and_then(|found| found.modified());
-                newest = newest.max(used.unwrap_or(SystemTime::UNIX_EPOCH));
-            }
-        }
-        let time = SystemTime::now().max(newest + Duration::from_millis(1));
-        File::open(&own)?.set_modified(time)
-    };
-    if let Err(e) = step() {
+    let counts = |path: &Path| is_used(path) && key_of(path).is_some();
+    if let Err(e) = make_newest(&path(folder, key, ENGINE), counts) {
         tracing::debug!(target: "accelerant::cache", "the time of use is not kept: {e}");
     }
 }

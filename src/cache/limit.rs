@@ -23,9 +23,9 @@ pub(super) fn shrink(folder: &Path, limit: u64, keep: Option<&str>) -> io::Resul
     let groups = entry::groups(folder)?;
     let mut total: u64 = groups.iter().map(|group| group.bytes).sum();
     let mut removed = Removed::default();
-    // Leftovers, which have no engine, come first.
+    // Leftovers come first.
     for group in groups {
-        let leftover = group.engine().is_none();
+        let leftover = group.is_leftover();
         if (total <= limit && !leftover) || keep == Some(group.key.as_str()) {
             continue;
         }

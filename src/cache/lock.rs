@@ -1,8 +1,6 @@
-//! One process at a time for a key, by a lock of the operating system on a file: the lock of a process that dies is
-//! free at once.
+//! One process at a time for a key: how long others wait, and who may stop them.
 
 use std::{
-    fs::{File, OpenOptions, TryLockError},
     io,
     path::Path,
     thread,
@@ -10,11 +8,8 @@ use std::{
 };
 
 use crate::error::Result;
+pub(super) use crate::files::FileLock as KeyLock;
 use crate::progress::{self, Phase};
-
-/// Held until it is dropped.
-#[derive(Debug)]
-pub(super) struct KeyLock(#[expect(dead_code, reason = "closing the file frees the lock")] File);
 
 /// What waiting for a lock came to.
 #[derive(Debug)]
@@ -67,39 +62,7 @@ pub(super) fn acquire(path: &Path, longest: Duration) -> Result<Waited> {
 
 /// Takes the lock if nobody has it.
 pub(super) fn attempt(path: &Path) -> io::Result<Option<KeyLock>> {
-    loop {
-        let mut options = OpenOptions::new();
-        options.create(true).truncate(false).write(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(path)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(None),
-            Err(TryLockError::Error(e)) => return Err(e),
-        }
-        // Whoever held it before may have removed the file, and another process have made a new one.
-        if is_at(&file, path)? {
-            return Ok(Some(KeyLock(file)));
-        }
-    }
-}
-
-#[cfg(unix)]
-fn is_at(file: &File, path: &Path) -> io::Result<bool> {
-    use std::os::unix::fs::MetadataExt;
-    let ours = file.metadata()?;
-    match path.metadata() {
-        Ok(there) => Ok((ours.dev(), ours.ino()) == (there.dev(), there.ino())),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(e),
-    }
-}
-
-/// A file that is open cannot be removed.
-#[cfg(not(unix))]
-fn is_at(_: &File, _: &Path) -> io::Result<bool> {
-    Ok(true)
+    KeyLock::attempt(path)
 }
 
 #[cfg(test)]
@@ -124,15 +87,8 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_on_a_file_that_was_removed_is_no_lock() {
+    fn where_no_lock_can_be_made_there_is_none() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("key.lock");
-        let old = attempt(&path).unwrap().unwrap();
-        std::fs::remove_file(&path).unwrap();
-        let new = attempt(&path).unwrap().expect("the file of the old one is gone");
-        drop(old);
-        assert!(attempt(&path).unwrap().is_none());
-        drop(new);
         let none = folder.path().join("none/key.lock");
         assert!(matches!(acquire(&none, Duration::ZERO).unwrap(), Waited::Impossible(_)));
     }

@@ -13,7 +13,7 @@ use super::entry;
 use super::key::{Before, text};
 use super::lock::KeyLock;
 use crate::error::{Error, Result};
-use crate::files::read_plain;
+use crate::files::{read_plain, write_private};
 
 /// What the name of a note ends with. It begins with the engine's key, and has the key of the model before the passes
 /// behind that.
@@ -119,7 +119,7 @@ pub(super) fn write(folder: &Path, memo: &Memo, _: &KeyLock) -> Result<()> {
     let (partial, whole) = (of(PARTIAL), of(MEMO));
     let encoded = memo.encode_to_vec();
     let bytes = [blake3::hash(&encoded).as_bytes(), &*encoded].concat();
-    let written = entry::write_private(&partial, &[&bytes]).and_then(|()| {
+    let written = write_private(&partial, &[&bytes]).and_then(|()| {
         make_room(folder, &engine, &whole)?;
         fs::rename(&partial, &whole)
     });

@@ -1,5 +1,5 @@
 //! The cache of engines: an engine that was built once is found again, by everything that decides about the engine. The
-//! compiled kernels lie beside each engine. A backend says what its engines depend on, and the runtime asks the cache.
+//! compiled kernels lie beside each engine, and what builds measured in files of its own. A backend says what its engines depend on, and the runtime asks the cache.
 
 mod code;
 mod entry;
@@ -10,6 +10,7 @@ mod lock;
 mod memo;
 mod miss;
 mod store;
+mod timings;
 
 use std::{
     path::{Path, PathBuf},
@@ -21,6 +22,7 @@ pub use limit::Removed;
 pub(crate) use memo::Memo;
 pub use miss::{Change, Miss};
 pub(crate) use store::{Outcome, Store};
+pub use timings::Timings;
 
 use crate::backend::{BackendKind, Engine};
 use crate::error::{Error, Result};
@@ -165,6 +167,16 @@ impl EngineCache {
             (entry, result)
         });
         Ok(checked.collect())
+    }
+
+    /// What backends measured while they built, the file that was used longest ago first. Each file is read whole and checked.
+    ///
+    /// # Errors
+    /// As for [`verify`](Self::verify).
+    pub fn timings(&self) -> Result<Vec<Timings>> {
+        let Some(folder) = self.existing()? else { return Ok(Vec::new()) };
+        let groups = entry::groups(&folder).map_err(|e| Error::io("list", &folder, e))?;
+        Ok(groups.iter().filter_map(Timings::of).collect())
     }
 
     /// Removes leftovers, then the engines that nobody used for longest, until the rest keeps the

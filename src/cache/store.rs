@@ -8,7 +8,7 @@ use super::key::{self, Before, Key};
 use super::lock::{self, KeyLock, Waited};
 use super::memo::{self, Memo};
 use super::{CacheUse, Miss, folder, kernels_of, limit, miss};
-use crate::backend::Engine;
+use crate::backend::{Engine, TimingFolder};
 use crate::error::{Error, Result};
 use crate::progress::{Phase, phase};
 
@@ -35,20 +35,21 @@ impl Store {
         Self { folder, limit, longest_wait: LONGEST_WAIT }
     }
 
-    /// The engine of a key: the one that is kept, else what `build` makes, which is kept.
+    /// The engine of a key: the one that is kept, else what `build` makes, which is kept. `build` gets the folder unless the
+    /// folder is refused.
     ///
     /// # Errors
     /// Those of `build`, and [`Cancelled`](crate::ErrorKind::Cancelled).
     pub(crate) fn engine(
         &self,
         key: &Key,
-        build: impl FnOnce() -> Result<Engine>,
+        build: impl FnOnce(Option<&TimingFolder>) -> Result<Engine>,
     ) -> Result<Outcome> {
         // Somebody may have made it since it was looked at.
         if let Err(e) = folder::prepare(&self.folder) {
             tracing::warn!(target: "accelerant::cache", "engines are not kept: {e}");
             let cache = CacheUse::NotUsed { reason: e.to_string() };
-            return Ok(Outcome { engine: build()?, cache });
+            return Ok(Outcome { engine: build(None)?, cache });
         }
         // Most often the entry is there, and nobody needs a lock.
         if let Found::Engine(engine) =
@@ -87,7 +88,7 @@ impl Store {
         &self,
         key: &Key,
         reason: String,
-        build: impl FnOnce() -> Result<Engine>,
+        build: impl FnOnce(Option<&TimingFolder>) -> Result<Engine>,
     ) -> Result<Outcome> {
         let lock_path = entry::path(&self.folder, &key.text(), LOCK);
         match lock::acquire(&lock_path, self.longest_wait)? {
@@ -104,7 +105,7 @@ impl Store {
         key: &Key,
         reason: String,
         lock: KeyLock,
-        build: impl FnOnce() -> Result<Engine>,
+        build: impl FnOnce(Option<&TimingFolder>) -> Result<Engine>,
     ) -> Result<Outcome> {
         tracing::warn!(target: "accelerant::cache", "an engine is built anew: {reason}");
         let lock = match entry::set_aside(&self.folder, key, &lock) {
@@ -159,9 +160,9 @@ impl Store {
         key: &Key,
         reason: Miss,
         lock: Result<KeyLock, String>,
-        build: impl FnOnce() -> Result<Engine>,
+        build: impl FnOnce(Option<&TimingFolder>) -> Result<Engine>,
     ) -> Result<Outcome> {
-        let engine = build()?;
+        let engine = build(Some(&TimingFolder::new(self.folder.clone())))?;
         let kept = lock.and_then(|lock| self.keep(key, &engine, lock));
         let not_kept = kept.err();
         let engine = match &not_kept {

@@ -233,7 +233,7 @@ pub fn spec_from_proto(value: &ValueInfoProto) -> Result<TensorSpec> {
             _ => unbounded(&format!("{name}_{axis}"))?,
         });
     }
-    Ok(TensorSpec { dtype, shape: Shape::from(dims), name })
+    Ok(TensorSpec::new(name, dtype, Shape::from(dims)))
 }
 
 fn unbounded(name: &str) -> Result<Dim> {

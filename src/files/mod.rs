@@ -2,25 +2,28 @@
 
 mod draft;
 mod folder;
+mod lock;
 mod place;
 mod read;
 
 use std::{
-    fs::File,
+    fs::{self, File, OpenOptions},
     io::{self, BufWriter, Write},
     path::Path,
+    time::{Duration, SystemTime},
 };
 
 use crate::error::{Error, Result};
 pub(crate) use draft::Draft;
 pub(crate) use folder::FolderLock;
+pub(crate) use lock::FileLock;
 pub(crate) use place::Place;
 pub(crate) use read::{open_plain, read_part, read_plain};
 
 /// The bytes of a file; none if there is no such file.
 #[cfg(feature = "_tensorrt")]
 pub(crate) fn read_if_there(path: &Path) -> Result<Vec<u8>> {
-    match std::fs::read(path) {
+    match fs::read(path) {
         Ok(bytes) => Ok(bytes),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(e) => Err(Error::io("read", path, e)),
@@ -46,6 +49,33 @@ pub(crate) fn write_atomic(
         }
     };
     attempt().map_err(|e| Error::io("write", path, e))
+}
+
+/// Writes a file that the user alone may read. Whoever calls has a lock, and renames the file to its place.
+pub(crate) fn write_private(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    parts.iter().try_for_each(|part| file.write_all(part))
+}
+
+/// Makes a file the newest of those in its folder that count, whatever the clock says: a clock that was set back must not
+/// make the file the oldest.
+pub(crate) fn make_newest(path: &Path, counts: impl Fn(&Path) -> bool) -> io::Result<()> {
+    let mut newest = SystemTime::UNIX_EPOCH;
+    for file in fs::read_dir(path.parent().unwrap_or(Path::new(".")))? {
+        let file = file?;
+        let other = file.path();
+        if other != path && counts(&other) {
+            // It may be gone meanwhile.
+            let used = file.metadata().and_then(|found| found.modified());
+            newest = newest.max(used.unwrap_or(SystemTime::UNIX_EPOCH));
+        }
+    }
+    let time = SystemTime::now().max(newest + Duration::from_millis(1));
+    File::open(path)?.set_modified(time)
 }
 
 fn buffered(

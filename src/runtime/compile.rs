@@ -3,7 +3,7 @@
 
 use super::checked::Check;
 use crate::backend::select::{Make, Ready};
-use crate::backend::{Backend, Engine, Fingerprint};
+use crate::backend::{Backend, Engine, Fingerprint, TimingFolder};
 use crate::cache::{Before, CacheUse, EngineCache, Key, KnownWeights, Memo, Outcome, Store};
 use crate::error::{ErrorKind, Result};
 use crate::export::OnnxModel;
@@ -111,9 +111,9 @@ impl Maker {
     pub(super) fn engine(&mut self, backend: &dyn Backend, model: &OnnxModel) -> Result<Engine> {
         let _range = NamedRange::of_making(model.name());
         let Some((store, key)) = self.place(backend, model)? else {
-            return phase(Phase::Build, || self.new_engine(backend, model));
+            return phase(Phase::Build, || self.new_engine(backend, model, None));
         };
-        let made = store.engine(&key, || self.new_engine(backend, model))?;
+        let made = store.engine(&key, |timings| self.new_engine(backend, model, timings))?;
         let Outcome { engine, cache } = made;
         self.used = cache;
         let graph = backend.refits().then(|| model.graph_hash());
@@ -135,20 +135,21 @@ impl Maker {
         let load = |engine: &Engine| phase(Phase::Load, || backend.load(engine));
         let Some((store, key)) = self.place(backend, model)? else {
             if self.check.is_some() && backend.fingerprint()?.is_some() {
-                let engine = phase(Phase::Build, || self.new_engine(backend, model))?;
+                let engine = phase(Phase::Build, || self.new_engine(backend, model, None))?;
                 let executable = load(&engine)?;
                 return Ok((engine, executable));
             }
             let (engine, executable) = phase(Phase::Build, || backend.build_and_load(model))?;
             return Ok((engine.with_interface(model.interface()), executable));
         };
-        let Outcome { engine, cache } = store.engine(&key, || self.new_engine(backend, model))?;
+        let Outcome { engine, cache } =
+            store.engine(&key, |timings| self.new_engine(backend, model, timings))?;
         let from_cache = matches!(cache, CacheUse::Hit { .. });
         self.used = cache;
         let (engine, executable) = match load(&engine) {
             // Its checksum is right, and the library has another opinion.
             Err(e) if from_cache && is_of_engine(e.kind()) => {
-                let new = || self.new_engine(backend, model);
+                let new = |timings: Option<&_>| self.new_engine(backend, model, timings);
                 let built = store.replace(&key, e.to_string(), new)?;
                 self.used = built.cache;
                 let executable = load(&built.engine)?;
@@ -175,8 +176,17 @@ impl Maker {
     }
 
     /// An engine of the model, which tells the framework's types too. It was compared if that is asked for.
-    fn new_engine(&self, backend: &dyn Backend, model: &OnnxModel) -> Result<Engine> {
-        let engine = backend.build(model)?.with_interface(model.interface());
+    fn new_engine(
+        &self,
+        backend: &dyn Backend,
+        model: &OnnxModel,
+        timings: Option<&TimingFolder>,
+    ) -> Result<Engine> {
+        let built = match timings {
+            Some(timings) => backend.build_timed(model, timings),
+            None => backend.build(model),
+        };
+        let engine = built?.with_interface(model.interface());
         if let Some(check) = &self.check
             && backend.fingerprint()?.is_some()
         {

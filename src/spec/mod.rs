@@ -1,8 +1,10 @@
 //! A tensor without its values: element type, dimensions, name. The signature of a model. No data, no framework, no
 //! backend.
 
+mod claim;
 mod dim;
 
+pub(crate) use claim::Claim;
 pub use dim::{Dim, Symbol};
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
@@ -198,12 +200,14 @@ pub struct TensorSpec {
     pub dtype: DType,
     /// The shape; symbolic dimensions are known when the model runs.
     pub shape: Shape,
+    /// The sizes of an output that only a file states.
+    pub(crate) claim: Claim,
 }
 
 impl TensorSpec {
     /// A spec from its parts.
     pub fn new(name: impl Into<String>, dtype: DType, shape: impl Into<Shape>) -> Self {
-        Self { name: name.into(), dtype, shape: shape.into() }
+        Self { name: name.into(), dtype, shape: shape.into(), claim: Claim::default() }
     }
 
     /// Checks the type and sizes of a tensor given for this spec, and binds its symbols.
@@ -279,8 +283,7 @@ impl TensorSpec {
             );
             return Err(fail(text));
         }
-        let other = |(dim, &size): (&Dim, &usize)| dim.fixed().is_some_and(|fixed| fixed != size);
-        match dims.iter().zip(sizes).position(other) {
+        match self.others(sizes).next() {
             Some(axis) => {
                 let (size, fixed) = (sizes[axis], &dims[axis]);
                 let text = format!("the backend gave size {size}, the signature says {fixed}");
@@ -288,6 +291,37 @@ impl TensorSpec {
             }
             None => Ok(()),
         }
+    }
+
+    /// The same, but a run is believed where a file alone states the size. The log says so once, and the module's report.
+    ///
+    /// # Errors
+    /// As [`check_result`](Self::check_result).
+    #[cfg(any(feature = "ort", feature = "tract"))]
+    pub(crate) fn check_unless_claimed(&self, sizes: &[usize]) -> Result<()> {
+        let is_claimed = |axis| self.claim.axes().contains(&axis);
+        let other = self.others(sizes).next();
+        let Some(axis) = other.filter(|_| self.others(sizes).all(is_claimed)) else {
+            return self.check_result(sizes);
+        };
+        let (name, size, fixed) = (&self.name, sizes[axis], &self.shape.dims()[axis]);
+        let text = format!(
+            "output `{name}`, axis {axis}: a run gave size {size}, and the file says {fixed}, which nothing shows"
+        );
+        if self.claim.is_wrong(text.clone()) {
+            tracing::warn!(target: "accelerant", "{text}");
+        }
+        Ok(())
+    }
+
+    /// The axes whose size is another than the fixed one; none for another rank.
+    #[cfg(any(feature = "ort", feature = "tract", feature = "_tensorrt"))]
+    fn others(&self, sizes: &[usize]) -> impl Iterator<Item = usize> {
+        let dims = self.shape.dims();
+        let sizes = if sizes.len() == dims.len() { sizes } else { &[] };
+        let other = |(dim, &size): (&Dim, &usize)| dim.fixed().is_some_and(|fixed| fixed != size);
+        let places = dims.iter().zip(sizes).enumerate();
+        places.filter(move |(_, sizes)| other(*sizes)).map(|(axis, _)| axis)
     }
 }
 

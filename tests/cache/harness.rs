@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use accelerant::Registry;
-use accelerant::backend::{Backend, Executable, Fingerprint, tract::Tract};
+use accelerant::backend::{Backend, Executable, Fingerprint, TimingFolder, tract::Tract};
 use accelerant::cache::{CacheUse, EngineCache, Miss};
 use accelerant::export::{GraphBuilder, OnnxModel, Target};
 use accelerant::{
@@ -28,6 +28,8 @@ pub(crate) struct Kept {
     pub(crate) refusal: Option<PathBuf>,
     /// Its engines add this to every output.
     pub(crate) off_by: f32,
+    /// What a build measures: a line, beside those of earlier builds. Nothing is kept of an empty one.
+    pub(crate) measured: String,
 }
 
 /// An engine with a fault.
@@ -81,6 +83,19 @@ impl Backend for Kept {
         Ok(Engine::new(KIND, "1", "cpu", signature, built.build_time(), plan))
     }
 
+    fn build_timed(&self, model: &OnnxModel, timings: &TimingFolder) -> Result<Engine> {
+        if self.measured.is_empty() {
+            return self.build(model);
+        }
+        let file = timings.file("1", &self.driver);
+        let known = file.read();
+        let engine = self.build(model)?;
+        file.add(&known, &with(&known, self.measured.as_bytes()), |there| {
+            Ok(with(there, self.measured.as_bytes()))
+        });
+        Ok(engine)
+    }
+
     fn load(&self, engine: &Engine) -> Result<Box<dyn Executable>> {
         let left = self.refusal.as_ref().map(|path| (path, std::fs::read(path).unwrap()));
         if let Some((path, [_, rest @ ..])) = left.as_ref().map(|(path, bytes)| (path, &bytes[..]))
@@ -96,6 +111,13 @@ impl Backend for Kept {
     }
 }
 
+/// The lines, and another one if they do not have it.
+fn with(lines: &[u8], line: &[u8]) -> Vec<u8> {
+    let mut all: Vec<&[u8]> = lines.split(|&byte| byte == b'\n').collect();
+    all.retain(|known| !known.is_empty() && *known != line);
+    [all.join(&b'\n'), line.to_vec()].join(&b'\n')
+}
+
 /// A cache, its backend, and the builds that it saved.
 pub(crate) struct Place {
     pub(crate) folder: tempfile::TempDir,
@@ -108,7 +130,15 @@ impl Place {
         let log = folder.path().join("builds");
         let (driver, build_time) = ("580.1".into(), Duration::ZERO);
         Self {
-            backend: Kept { driver, log, build_time, padding: 0, refusal: None, off_by: 0.0 },
+            backend: Kept {
+                driver,
+                log,
+                build_time,
+                padding: 0,
+                refusal: None,
+                off_by: 0.0,
+                measured: String::new(),
+            },
             folder,
         }
     }
@@ -218,7 +248,7 @@ pub(crate) fn tries(usual: usize) -> usize {
 
 const FOLDER: &str = "CACHE_TEST_FOLDER";
 
-/// What another process does: makes a module of factor 2 in the folder named, and prints what the cache did. Where
+/// What another process does: makes a module of factor 2, or of `CACHE_TEST_FACTOR`, in the folder named, and prints what the cache did. Where
 /// `CACHE_TEST_USUAL` is set, with the cache that the environment has.
 #[test]
 #[ignore = "only as another process"]
@@ -232,7 +262,9 @@ fn child() {
         padding: number("CACHE_TEST_PADDING") as usize,
         refusal: None,
         off_by: 0.0,
+        measured: std::env::var("CACHE_TEST_MEASURED").unwrap_or_default(),
     };
+    let factor = std::env::var("CACHE_TEST_FACTOR").map_or(2.0, |value| value.parse().unwrap());
     let mut options = OptimizeOptions::new();
     if std::env::var_os("CACHE_TEST_USUAL").is_none() {
         options = options.cache(Path::new(&folder).join("engines"));
@@ -243,7 +275,7 @@ fn child() {
     {
         return println!("{used}");
     }
-    let used = checked(&backend, 2.0, &options);
+    let used = checked(&backend, factor, &options);
     println!("{}", serde_json::to_string(&used).unwrap());
 }
 

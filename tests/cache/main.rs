@@ -17,4 +17,5 @@ mod same_key;
 mod size;
 #[cfg(feature = "tensorrt-rtx")]
 mod tensorrt;
+mod timings;
 mod verified;

@@ -319,7 +319,9 @@ fn shapes_and_types_fit() {
     refused("Reshape", 17, &[MATRIX, I(&[2], &[-1, 4])], &[], "6 elements cannot become");
     refused("Reshape", 17, &[MATRIX, I(&[3], &[1, 6, 0])], &[], "copies axis 2");
     refused("Reshape", 17, &[MATRIX, I(&[1], &[-2])], &[], "size -2");
-    taken("Reshape", 17, &[PICTURE, I(&[2], &[0, -1])], &[], "[n, y_1]");
+    taken("Reshape", 17, &[PICTURE, I(&[2], &[0, -1])], &[], "[n, 256]");
+    taken("Reshape", 17, &[PICTURE, I(&[2], &[-1, 256])], &[], "[n, 256]");
+    taken("Reshape", 17, &[PICTURE, I(&[2], &[-1, 128])], &[], "[y_0, 128]");
     refused("Gather", 17, &[MATRIX, I(&[1], &[2])], &[], "index 2 along axis 0 of size 2");
     refused("Gather", 17, &[MATRIX, I(&[1], &[-3])], &[], "index -3");
     taken("Gather", 17, &[MATRIX, I(&[2, 2], &[0, 1, -1, -2])], &[], "[2, 2, 3]");

@@ -39,7 +39,7 @@ const CASE: Case = Case {
 };
 
 /// Each ends the process in ONNX Runtime 1.29 where `n` is one less than the least.
-const CASES: [Case; 16] = [
+const CASES: [Case; 18] = [
     Case {
         operator: "Attention",
         opset: 23,
@@ -74,6 +74,19 @@ const CASES: [Case; 16] = [
     },
     Case { operator: "Conv", inputs: &[&[1, 1, 5], &[1, 1, 2]], cut: &[(1, 2)], ..CASE },
     Case { operator: "ConvTranspose", inputs: &[&[1, 1, 5], &[1, 1, 3]], cut: &[(0, 2)], ..CASE },
+    Case {
+        operator: "InstanceNormalization",
+        inputs: &[&[1, 2, 3, 2], &[2], &[2]],
+        cut: &[(0, 2)],
+        ..CASE
+    },
+    Case {
+        operator: "InstanceNormalization",
+        opset: 10,
+        inputs: &[&[1, 2, 3], &[2], &[2]],
+        cut: &[(0, 2)],
+        ..CASE
+    },
     Case { operator: "LpNormalization", inputs: &[&[3, 4]], cut: &[(0, 1)], ..CASE },
     Case {
         operator: "LpNormalization",

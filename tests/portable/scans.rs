@@ -27,16 +27,25 @@ struct Case {
     cut: (usize, usize),
     /// Whether the body cuts what it gives instead, along its first axis.
     in_body: bool,
+    /// Whether the body says how many axes its elements have.
+    has_ranks: bool,
 }
 
-const CASE: Case =
-    Case { opset: 17, sizes: &[&[2, 3]], along: &[1], given: &[0], cut: (0, 1), in_body: false };
+const CASE: Case = Case {
+    opset: 17,
+    sizes: &[&[2, 3]],
+    along: &[1],
+    given: &[0],
+    cut: (0, 1),
+    in_body: false,
+    has_ranks: true,
+};
 
 /// Each ends the process in ONNX Runtime 1.29 with a size of 0 there, but for the one along axis 0.
 const CASES: [Case; 11] = [
     CASE,
     Case { along: &[-1], ..CASE },
-    Case { opset: 10, along: &[1], given: &[1], ..CASE },
+    Case { along: &[1], given: &[1], ..CASE },
     Case { sizes: &[&[2, 3, 2]], along: &[1], given: &[2], ..CASE },
     Case { sizes: &[&[2, 3, 2]], along: &[1], cut: (0, 2), ..CASE },
     Case { sizes: &[&[2, 3, 2]], along: &[2], given: &[-1], cut: (0, 2), ..CASE },
@@ -48,7 +57,7 @@ const CASES: [Case; 11] = [
     Case { along: &[0], given: &[0], cut: (0, 0), ..CASE },
 ];
 
-fn ints(name: &str, values: &[i64]) -> AttributeProto {
+pub(super) fn ints(name: &str, values: &[i64]) -> AttributeProto {
     AttributeProto {
         ints: values.to_vec(),
         r#type: Some(AttributeType::Ints as i32),
@@ -89,9 +98,11 @@ impl Case {
         }
         let elements: Vec<String> = (0..names.len()).map(|i| format!("e{i}")).collect();
         let outputs: Vec<String> = (0..self.given.len()).map(|i| format!("o{i}")).collect();
-        // ONNX Runtime wants to know the shapes of a body where it turns axes.
         let open = vec![None; self.sizes[0].len() - 1];
-        let element = |name: &str| value(name, DataType::Float, &open);
+        let element = |name: &str| match self.has_ranks {
+            true => value(name, DataType::Float, &open),
+            false => untyped(name),
+        };
         let mut inner = vec![node("Neg", &["e0"], "negated")];
         for output in &outputs {
             inner.push(match self.in_body {
@@ -205,9 +216,18 @@ fn sizes_of_zero_are_errors_of_their_scan() {
     if let Err(reason) = Ort.probe() {
         return common::skipped("sizes_of_zero_are_errors_of_their_scan", reason);
     }
-    for (i, case) in CASES.iter().enumerate() {
-        for in_branch in [false, true] {
-            let place = format!("{i}, in a branch: {in_branch}");
+    // ONNX Runtime wants to know the ranks of a body, from the body or from what a guard gives.
+    let forms = [10, 12, 17].map(|opset| [(opset, true), (opset, false)]);
+    for (i, (opset, has_ranks)) in forms.into_iter().flatten().enumerate() {
+        for (k, case) in CASES.iter().enumerate() {
+            // Axes from the end came with operator set 11.
+            if opset < 11 && case.along.iter().chain(case.given).any(|&axis| axis < 0) {
+                continue;
+            }
+            let case = &Case { opset, has_ranks, ..*case };
+            // Both, for each case in one of the forms at least.
+            let in_branch = (i + k) % 2 == 0;
+            let place = format!("{k}, set {opset}, ranks {has_ranks}, in a branch {in_branch}");
             let cut = case.model(true, in_branch);
             if let Ok((_, executable)) = Tract.build_and_load(&cut) {
                 drop(executable.run(&case.inputs(0)));
@@ -228,6 +248,60 @@ fn sizes_of_zero_are_errors_of_their_scan() {
             }
             let whole = Ort.build_and_load(&case.model(false, in_branch)).unwrap().1;
             assert_eq!(whole.run(&case.inputs(3)).unwrap(), case.expected(), "{place}");
+        }
+    }
+}
+
+/// A guard inside of a body, on the way to what the body gives: integers are divided by a number of the run.
+#[test]
+fn a_guard_in_a_body_leaves_the_ranks_known() {
+    if let Err(reason) = Ort.probe() {
+        return common::skipped("a_guard_in_a_body_leaves_the_ranks_known", reason);
+    }
+    let integers = |name: &str, sizes: &[Option<i64>]| value(name, DataType::Int64, sizes);
+    let unknown = |name: &str| {
+        let mut info = untyped(name);
+        let known = info.r#type.as_mut().and_then(|r#type| r#type.value.as_mut());
+        if let Some(type_proto::Value::TensorType(tensor)) = known {
+            tensor.elem_type = Some(DataType::Int64 as i32);
+        }
+        info
+    };
+    for opset in [10, 12, 17] {
+        let body = GraphProto {
+            name: Some("body".into()),
+            input: vec![unknown("e")],
+            output: vec![unknown("o")],
+            node: vec![node("Div", &["n", "e"], "o")],
+            ..GraphProto::default()
+        };
+        let mut scan = node("Scan", &["x"], "y");
+        scan.attribute = vec![
+            graph("body", body),
+            int("num_scan_inputs", 1),
+            ints("scan_input_axes", &[1]),
+            ints("scan_output_axes", &[1]),
+        ];
+        let open = [None, None];
+        let model = built(
+            opset,
+            GraphProto {
+                name: Some("g".into()),
+                input: vec![integers("x", &open), integers("n", &[Some(1)])],
+                output: vec![integers("y", &open)],
+                node: vec![scan],
+                ..GraphProto::default()
+            },
+        );
+        let executable = Ort.build_and_load(&model).unwrap().1;
+        let run = |values: [i64; 6]| {
+            let x = HostTensor::from_vec([2, 3], values.to_vec()).unwrap();
+            executable.run(&[x, HostTensor::from_vec([1], vec![60i64]).unwrap()])
+        };
+        let given = run([1, 2, 3, 4, -5, 6]).unwrap_or_else(|e| panic!("{opset}: {e}"));
+        assert_eq!(given[0].to_vec::<i64>().unwrap(), [60, 30, 20, 15, -12, 10], "{opset}");
+        if let Err(error) = run([1, 2, 3, 4, 0, 6]) {
+            assert!(error.to_string().contains("Div"), "{opset}: {error}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::SystemTime};
 
-use accelerant::cache::{DEFAULT_SIZE_LIMIT, EngineCache, Entry, Removed};
+use accelerant::cache::{DEFAULT_SIZE_LIMIT, EngineCache, Entry, Removed, Timings};
 use clap::Subcommand;
 use serde_json::{Value, json};
 
@@ -50,8 +50,8 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
     };
     match &args.action {
         Action::Ls => {
-            let entries = cache.entries()?;
-            let total: u64 = entries.iter().map(|entry| entry.bytes).sum();
+            let (entries, timings) = (cache.entries()?, cache.timings()?);
+            let total = bytes_of(&entries, &timings);
             // Models that one tool wrote have one name: their inputs tell them apart.
             let tensors = |entry: &Entry| {
                 let about = entry.about.as_ref();
@@ -59,23 +59,28 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
             };
             let lines: String =
                 entries.iter().map(|entry| line(entry) + "\n" + &tensors(entry)).collect();
+            let timed: String =
+                timings.iter().map(|timings| timings_line(timings) + "\n").collect();
+            let place = folder.display().to_string();
             let text =
-                format!("{lines}{}\n", sum(entries.len(), total, &folder.display().to_string()));
+                format!("{lines}{timed}{}\n", sum(entries.len(), timings.len(), total, &place));
             let list: Vec<Value> = entries.iter().map(entry_json).collect();
-            Ok(Output::new(text, json!({ "folder": folder, "bytes": total, "entries": list })))
+            let timings: Vec<Value> = timings.iter().map(timings_json).collect();
+            let json = json!({
+                "folder": folder, "bytes": total, "entries": list, "timings": timings
+            });
+            Ok(Output::new(text, json))
         }
         Action::Gc { limit } => {
             let limit = limit.unwrap_or(DEFAULT_SIZE_LIMIT);
             let mut output = removed(cache.clone().size_limit(limit).collect()?, &folder);
-            let kept = cache.entries()?;
-            let bytes: u64 = kept.iter().map(|entry| entry.bytes).sum();
-            let most = describe::bytes(limit);
-            output.text += &format!(
-                "kept {}, {} of at most {most}\n",
-                engines(kept.len()),
-                describe::bytes(bytes)
-            );
-            output.json["kept"] = json!({ "engines": kept.len(), "bytes": bytes, "limit": limit });
+            let (kept, timings) = (cache.entries()?, cache.timings()?);
+            let bytes = bytes_of(&kept, &timings);
+            let (what, most) = (files(kept.len(), timings.len()), describe::bytes(limit));
+            output.text += &format!("kept {what}, {} of at most {most}\n", describe::bytes(bytes));
+            output.json["kept"] = json!({
+                "engines": kept.len(), "timings": timings.len(), "bytes": bytes, "limit": limit
+            });
             Ok(output)
         }
         Action::Clear => Ok(removed(cache.clear()?, &folder)),
@@ -92,11 +97,20 @@ pub(crate) fn run(args: &Args) -> Result<Output> {
                 rows.push(row);
             }
             text += &format!("{} of {} engines are whole\n", rows.len() - damaged, rows.len());
+            let timings = cache.timings()?;
+            for timings in &timings {
+                let verdict = timings.damaged.as_ref();
+                let verdict = verdict.map_or("whole".to_owned(), |e| format!("DAMAGED: {e}"));
+                text += &format!("{}  {verdict}\n", timings_line(timings));
+                damaged += usize::from(timings.damaged.is_some());
+            }
+            let timings: Vec<Value> = timings.iter().map(timings_json).collect();
             let failure = (damaged > 0).then(|| {
                 let text = format!("{damaged} damaged; each is built anew when it is wanted");
                 Failure::with_code(Code::Failed, text)
             });
-            Ok(Output { text, json: json!({ "folder": folder, "entries": rows }), failure })
+            let json = json!({ "folder": folder, "entries": rows, "timings": timings });
+            Ok(Output { text, json, failure })
         }
     }
 }
@@ -115,17 +129,28 @@ pub(crate) fn why_none() -> Option<String> {
 
 fn removed(removed: Removed, folder: &std::path::Path) -> Output {
     let Removed { engines, bytes, .. } = removed;
-    let text = format!("removed {}\n", sum(engines, bytes, &folder.display().to_string()));
+    let text = format!("removed {}\n", sum(engines, 0, bytes, &folder.display().to_string()));
     Output::new(text, json!({ "folder": folder, "removed": removed }))
 }
 
-fn sum(count: usize, bytes: u64, folder: &str) -> String {
-    format!("{}, {}, in {folder}", engines(count), describe::bytes(bytes))
+/// The bytes of all files.
+pub(crate) fn bytes_of(entries: &[Entry], timings: &[Timings]) -> u64 {
+    let of_engines = entries.iter().map(|entry| entry.bytes);
+    of_engines.chain(timings.iter().map(|timings| timings.bytes)).sum()
 }
 
-fn engines(count: usize) -> String {
-    let s = if count == 1 { "" } else { "s" };
-    format!("{count} engine{s}")
+fn sum(engines: usize, timings: usize, bytes: u64, folder: &str) -> String {
+    format!("{}, {}, in {folder}", files(engines, timings), describe::bytes(bytes))
+}
+
+/// How many there are of both.
+pub(crate) fn files(engines: usize, timings: usize) -> String {
+    let s = |count| if count == 1 { "" } else { "s" };
+    let timed = match timings {
+        0 => String::new(),
+        count => format!(" and {count} timing cache{}", s(count)),
+    };
+    format!("{engines} engine{}{timed}", s(engines))
 }
 
 fn line(entry: &Entry) -> String {
@@ -139,6 +164,17 @@ fn line(entry: &Entry) -> String {
     let used = entry.used.elapsed().unwrap_or_default();
     let size = describe::bytes(entry.bytes);
     format!("{key}  {size:>10}  used {:>8} ago  {about}", ago(used))
+}
+
+fn timings_line(timings: &Timings) -> String {
+    let name = timings.path.file_name().unwrap_or_default().to_string_lossy();
+    let about = match &timings.damaged {
+        Some(_) => "damaged".into(),
+        None => format!("{} on {}", timings.library, timings.device),
+    };
+    let (size, used) = (describe::bytes(timings.bytes), timings.used.elapsed().unwrap_or_default());
+    let key: String = name.chars().take(12).collect();
+    format!("{key}  {size:>10}  used {:>8} ago  timing cache: {about}", ago(used))
 }
 
 fn ago(time: std::time::Duration) -> String {
@@ -161,8 +197,20 @@ fn entry_json(entry: &Entry) -> Value {
     })
 }
 
+fn timings_json(timings: &Timings) -> Value {
+    let used = timings.used.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    json!({
+        "path": timings.path,
+        "bytes": timings.bytes,
+        "usedUnixSeconds": used.as_secs(),
+        "library": timings.library,
+        "device": timings.device,
+        "damaged": timings.damaged,
+    })
+}
+
 /// A number of bytes with K, M, G or T, in powers of 1024.
-fn size(text: &str) -> Result<u64, String> {
+pub(crate) fn size(text: &str) -> Result<u64, String> {
     let upper = text.trim().to_ascii_uppercase();
     let number = upper.trim_end_matches("IB").trim_end_matches('B');
     let (digits, power) = match number.char_indices().last() {

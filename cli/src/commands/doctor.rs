@@ -6,7 +6,8 @@ use accelerant::export::GraphBuilder;
 use accelerant::{BackendKind, DType, Error, ErrorKind};
 use serde_json::{Value, json};
 
-use super::{Output, cache::why_none};
+use super::Output;
+use super::cache::{bytes_of, files, why_none};
 use crate::describe;
 use crate::fail::{Code, Failure, Result};
 use crate::options::Device;
@@ -104,7 +105,7 @@ pub(crate) fn run(_: &Args) -> Result<Output> {
 
     let cache = EngineCache::new();
     let mut cache_json = json!({ "folder": cache.folder() });
-    match (cache.folder(), cache.entries()) {
+    match (cache.folder(), cache.entries().and_then(|found| Ok((found, cache.timings()?)))) {
         (None, _) => match why_none() {
             None => text += "cache     off (ACCELERANT_ENGINE_CACHE)\n",
             Some(why) => {
@@ -112,13 +113,11 @@ pub(crate) fn run(_: &Args) -> Result<Output> {
                 cache_json["error"] = json!(why);
             }
         },
-        (Some(folder), Ok(entries)) => {
-            let bytes: u64 = entries.iter().map(|entry| entry.bytes).sum();
-            let count = entries.len();
-            let s = if count == 1 { "" } else { "s" };
-            let size = describe::bytes(bytes);
-            text += &format!("cache     {}: {count} engine{s}, {size}\n", folder.display());
-            cache_json["engines"] = json!(count);
+        (Some(folder), Ok((entries, timings))) => {
+            let bytes = bytes_of(&entries, &timings);
+            let (what, size) = (files(entries.len(), timings.len()), describe::bytes(bytes));
+            text += &format!("cache     {}: {what}, {size}\n", folder.display());
+            cache_json["engines"] = json!(entries.len());
             cache_json["bytes"] = json!(bytes);
         }
         (Some(folder), Err(e)) => {

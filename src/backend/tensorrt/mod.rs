@@ -26,7 +26,7 @@ pub use ffi::{ProgressEvent, ProgressFn};
 
 pub(crate) use run::captures;
 
-use super::{Backend, BackendKind, Engine, EngineMemory, Executable, Fingerprint};
+use super::{Backend, BackendKind, Engine, EngineMemory, Executable, Fingerprint, TimingFolder};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{NodeRefusal, OnnxModel, Target};
 use crate::progress::{Phase, phase};
@@ -145,6 +145,34 @@ impl TensorRt {
         run::memory_with(&loaded, engine, &self.options)
     }
 
+    fn build_with(&self, model: &OnnxModel, folder: Option<&TimingFolder>) -> Result<Engine> {
+        let library = self.library()?;
+        let device = match (self.flavor, device::open(self.options.device)) {
+            (_, Ok(device)) => Some(device),
+            (Flavor::Rtx, Err(_)) => None,
+            (_, Err(e)) => return Err(e),
+        };
+        let target = self.built_for(device.as_deref())?;
+        let profiles = match &self.options.profiles {
+            Some(stated) => stated.clone(),
+            None => Profiles::usual(model.signature(), self.is_for_hopper()),
+        };
+        let timings = build::Timings::of(&library, &self.options, folder)?;
+        let timings = timings.as_ref();
+        let build = |options| build::build(&library, model, options, &profiles, &target, timings);
+        match build(&self.options) {
+            // TensorRT-RTX 1.6 runs kernels while it builds such an engine, which no driver for CUDA 13.0 loads.
+            Err(e) if self.options.refit && e.kind() == ErrorKind::Build && !e.is_stop() => {
+                tracing::warn!(
+                    target: "accelerant::tensorrt",
+                    "an engine for other weights cannot be built here, one that keeps its weights is: {e}"
+                );
+                build(&self.options.clone().refit(false))
+            }
+            built => built,
+        }
+    }
+
     fn library(&self) -> Result<Arc<Library>> {
         Library::load(self.flavor, self.root.as_deref())
     }
@@ -258,29 +286,11 @@ impl Backend for TensorRt {
     }
 
     fn build(&self, model: &OnnxModel) -> Result<Engine> {
-        let library = self.library()?;
-        let device = match (self.flavor, device::open(self.options.device)) {
-            (_, Ok(device)) => Some(device),
-            (Flavor::Rtx, Err(_)) => None,
-            (_, Err(e)) => return Err(e),
-        };
-        let target = self.built_for(device.as_deref())?;
-        let profiles = match &self.options.profiles {
-            Some(stated) => stated.clone(),
-            None => Profiles::usual(model.signature(), self.is_for_hopper()),
-        };
-        let build = |options| build::build(&library, model, options, &profiles, &target);
-        match build(&self.options) {
-            // TensorRT-RTX 1.6 runs kernels while it builds such an engine, which no driver for CUDA 13.0 loads.
-            Err(e) if self.options.refit && e.kind() == ErrorKind::Build && !e.is_stop() => {
-                tracing::warn!(
-                    target: "accelerant::tensorrt",
-                    "an engine for other weights cannot be built here, one that keeps its weights is: {e}"
-                );
-                build(&self.options.clone().refit(false))
-            }
-            built => built,
-        }
+        self.build_with(model, None)
+    }
+
+    fn build_timed(&self, model: &OnnxModel, timings: &TimingFolder) -> Result<Engine> {
+        self.build_with(model, Some(timings))
     }
 
     fn refits(&self) -> bool {

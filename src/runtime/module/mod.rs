@@ -174,6 +174,8 @@ impl InferenceModule {
             rejected: rejected.iter().map(RejectedBackend::of).collect(),
         };
         report.add(record.clone());
+        let outputs = self.signature().outputs.iter();
+        report.warnings.extend(outputs.filter_map(|spec| spec.claim.shown()).map(str::to_owned));
         report
     }
 }

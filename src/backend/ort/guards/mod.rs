@@ -127,7 +127,9 @@ impl Guards {
     }
 
     fn write(&mut self, proto: &mut ModelProto) {
-        let mut writer = Writer::new(prefix(proto), self.opset);
+        let mut has_scan = false;
+        each(proto, &mut |node| has_scan |= node.op_type() == "Scan");
+        let mut writer = Writer::new(prefix(proto), self.opset, has_scan);
         let mut place = 0;
         if let Some(graph) = &mut proto.graph {
             self.in_nodes(&mut graph.node, &mut place, &mut writer);

@@ -56,6 +56,7 @@ pub(in crate::backend::ort) fn is_of_interest(node: &NodeProto) -> bool {
             | "DFT"
             | "Div"
             | "GRU"
+            | "InstanceNormalization"
             | "LSTM"
             | "LpNormalization"
             | "Mod"
@@ -154,6 +155,8 @@ fn wanted<'k>(
         "Conv" => vec![sizes(1, Axes::Span(1, END))],
         "ConvTranspose" if rank(0) != Some(4) => vec![sizes(0, Axes::Span(2, END))],
         "GRU" => vec![sizes(0, Axes::Span(0, END))],
+        // The mean of nothing is read from no memory.
+        "InstanceNormalization" => vec![sizes(0, Axes::Span(2, END))],
         "LSTM" => vec![sizes(0, Axes::Each(vec![1]))],
         "LpNormalization" => vec![sizes(0, Axes::Each(vec![int("axis").unwrap_or(-1)]))],
         "QuantizeLinear" if int("block_size").is_some_and(|size| size != 0) => {

@@ -3,8 +3,8 @@
 use super::needs::{Axes, Need};
 use super::{Fault, label};
 use crate::export::onnx::{
-    Attribute, NodeProto, TensorShapeProto, TypeProto, ValueInfoProto, tensor_proto::DataType,
-    type_proto,
+    Attribute, AttributeProto, GraphProto, NodeProto, TensorShapeProto, TypeProto, ValueInfoProto,
+    attribute_proto::AttributeType, tensor_proto::DataType, type_proto,
 };
 use crate::spec::DType;
 use crate::tensor::HostTensor;
@@ -15,20 +15,27 @@ pub(super) const MARK: &str = "accelerant/guard/";
 /// The first operator set with `Range`.
 const RANGE: i64 = 11;
 
+/// The first operator set in which ONNX Runtime knows the rank of what `Reshape` gives, where a node computes the shape.
+const KNOWN_RANK: i64 = 13;
+
 /// Farther from a diagonal than any matrix reaches, and near enough to be added to.
 const FAR: i64 = 1 << 31;
 
 pub(super) struct Writer {
     prefix: String,
     opset: i64,
+    /// Whether ONNX Runtime must know as much of shapes behind a guard as before it: a `Scan` does not run otherwise.
+    keeps_shapes: bool,
     count: usize,
     pub(super) nodes: Vec<NodeProto>,
     pub(super) faults: Vec<Fault>,
 }
 
 impl Writer {
-    pub(super) fn new(prefix: String, opset: i64) -> Self {
-        Self { prefix, opset, count: 0, nodes: Vec::new(), faults: Vec::new() }
+    /// `has_scan`: the model has a `Scan`.
+    pub(super) fn new(prefix: String, opset: i64, has_scan: bool) -> Self {
+        let keeps_shapes = has_scan && opset < KNOWN_RANK;
+        Self { prefix, opset, keeps_shapes, count: 0, nodes: Vec::new(), faults: Vec::new() }
     }
 
     /// Writes a guard, and has the node read what comes through it.
@@ -170,6 +177,11 @@ impl Writer {
 
     /// `x` of a shape, or an error where a number is 0. The number may not be negative.
     fn unless_zero(&mut self, x: &str, shape: &str, number: &str) -> String {
+        if self.keeps_shapes {
+            let none = self.none_unless_zero(number);
+            let never = self.cast(&none, DType::Bool);
+            return self.same_in_both(x, &never);
+        }
         let none = if self.opset >= RANGE {
             // One element, and an error for steps of 0.
             let (start, end) = (self.integer(0), self.integer(1));
@@ -179,6 +191,32 @@ impl Writer {
         };
         let same = self.node("Add", &[shape, &none], &[]);
         self.node("Reshape", &[x, &same], &[])
+    }
+
+    /// `x` as both branches of an `If` give it, which is a copy. ONNX Runtime knows the shape of what branches give.
+    fn same_in_both(&mut self, x: &str, choice: &str) -> String {
+        let outside = std::mem::take(&mut self.nodes);
+        let branches = ["then_branch", "else_branch"].map(|name| {
+            let same = self.node("Identity", &[x], &[]);
+            let body = GraphProto {
+                name: Some(format!("{same}_body")),
+                node: std::mem::take(&mut self.nodes),
+                output: vec![ValueInfoProto { name: Some(same), ..ValueInfoProto::default() }],
+                ..GraphProto::default()
+            };
+            AttributeProto {
+                name: Some(name.to_owned()),
+                r#type: Some(AttributeType::Graph as i32),
+                g: Some(body),
+                ..AttributeProto::default()
+            }
+        });
+        self.nodes = outside;
+        let chosen = self.node("If", &[choice], &[]);
+        if let Some(node) = self.nodes.last_mut() {
+            node.attribute.extend(branches);
+        }
+        chosen
     }
 
     /// The divisor, which is 1 where the least integer would be divided by -1: the quotient is that integer then, as of

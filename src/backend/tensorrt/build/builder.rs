@@ -3,9 +3,7 @@
 
 use std::{
     collections::HashMap,
-    io::Write as _,
     ops::ControlFlow,
-    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
@@ -15,6 +13,7 @@ use cxx::UniquePtr;
 
 use super::options::TensorRtOptions;
 use super::profiles::{Profiles, place_of};
+use super::timings::Timings;
 use super::values;
 use crate::backend::Engine;
 use crate::backend::tensorrt::ffi::{
@@ -24,7 +23,6 @@ use crate::backend::tensorrt::ffi::{
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::precision::Precision;
 use crate::export::{NodeRefusal, OnnxModel, SplitModel};
-use crate::files::{read_if_there, write_atomic};
 use crate::progress::{self, Phase, Recorder, phase};
 use crate::spec::Signature;
 
@@ -48,6 +46,7 @@ pub(crate) fn build(
     options: &TensorRtOptions,
     profiles: &Profiles,
     target: &str,
+    timings: Option<&Timings>,
 ) -> Result<Engine> {
     options.check()?;
     if library.flavor == Flavor::Rtx {
@@ -71,9 +70,7 @@ pub(crate) fn build(
         builder.pin_mut().add_profile(&profile).map_err(|e| build_error(&e))?;
     }
 
-    // TensorRT-RTX takes no timings; its cache is deprecated and does nothing.
-    let timing_cache =
-        options.timing_cache.as_deref().filter(|_| library.flavor == Flavor::Enterprise);
+    let known = timings.map(Timings::read).transpose()?.unwrap_or_default();
     let asked = ffi::BuildOptions {
         workspace: options.workspace.unwrap_or(0),
         optimization_level: options.optimization_level.map_or(-1, i32::from),
@@ -87,8 +84,8 @@ pub(crate) fn build(
             .iter()
             .map(|&sm| i32::from(sm))
             .collect(),
-        use_timing_cache: timing_cache.is_some(),
-        timing_cache: timing_cache.map(read_if_there).transpose()?.unwrap_or_default(),
+        use_timing_cache: timings.is_some(),
+        timing_cache: known,
     };
     let recorder = progress::current();
     let told = ffi::Progress::new(followed(options.progress.clone(), recorder.clone()));
@@ -104,8 +101,8 @@ pub(crate) fn build(
         })
     });
     let plan = plan.map_err(|e| e.in_operation("build"))?;
-    if let Some(path) = timing_cache {
-        save_timing_cache(&builder, path);
+    if let Some(timings) = timings {
+        timings.add(&asked.timing_cache, &builder);
     }
     drop(builder);
     drop(split);
@@ -280,18 +277,6 @@ fn check_tensors(builder: &ffi::Builder, signature: &Signature) -> Result<Vec<us
         }
     }
     Ok(deciding)
-}
-
-/// Keeps the timings. The engine is built already, so a failure is only logged.
-fn save_timing_cache(builder: &ffi::Builder, path: &Path) {
-    let written = match builder.timing_cache() {
-        Ok(cache) if cache.is_null() => Ok(()),
-        Ok(cache) => write_atomic(path, |file| file.write_all(cache.bytes())),
-        Err(e) => Err(Error::new(ErrorKind::Build, e.what())),
-    };
-    if let Err(e) = written {
-        tracing::warn!(target: "accelerant::tensorrt", "the timing cache is not kept: {e}");
-    }
 }
 
 /// Whether products of 32 bits were asked for.

@@ -3,6 +3,7 @@
 mod builder;
 mod options;
 mod profiles;
+mod timings;
 pub(crate) mod values;
 
 pub use options::{LayerRanges, TensorRtOptions};
@@ -10,3 +11,4 @@ pub use profiles::Profiles;
 
 pub(crate) use builder::{Plan, build, check, parser_error};
 pub(crate) use profiles::place_of;
+pub(crate) use timings::Timings;

@@ -180,8 +180,11 @@ impl TensorRtOptions {
         self
     }
 
-    /// A file that keeps the builder's timings. The builder reads the file if the file exists, and writes the file after a
-    /// build. TensorRT-RTX measures nothing during a build, and ignores the file.
+    /// A file that keeps the builder's timings. By default the file is in the folder of the [cache](crate::cache).
+    ///
+    /// The builder reads the file if the file exists, and adds to the file after a build. Several processes may add to one
+    /// file; a lock file, `.lock` behind the same name, keeps them apart. What another version or GPU measured is replaced.
+    /// TensorRT-RTX measures nothing during a build, and ignores the file.
     ///
     /// Trust the file as a program: TensorRT reads the file without checks.
     #[must_use]

@@ -149,7 +149,7 @@ mod bridge {
             options: &BuildOptions,
             progress: &Progress,
         ) -> Result<UniquePtr<HostMemory>>;
-        fn timing_cache(self: &Builder) -> Result<UniquePtr<HostMemory>>;
+        fn timing_cache(self: &Builder, others: &[u8]) -> Result<UniquePtr<HostMemory>>;
 
         type Refitter;
         fn load_model(self: Pin<&mut Refitter>, model: &[u8]) -> Result<()>;

@@ -2,17 +2,15 @@
 //! file, and nobody's kernels are lost.
 
 use std::{
-    fs::{File, TryLockError},
     io::Write as _,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::engine::LoadedEngine;
 use crate::error::{Error, Result};
-use crate::files::{read_if_there, write_atomic};
+use crate::files::{FileLock, read_if_there, write_atomic};
 
 /// The kernels in a file, as far as this process knows them.
 pub(crate) struct Kernels {
@@ -84,21 +82,10 @@ fn merged(engine: &LoadedEngine, there: Vec<u8>, compiled: &[u8]) -> Result<Vec<
 /// So long a process waits for another one that writes.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
-/// One process at a time; the file of the lock stays.
-fn lock(path: &Path) -> Result<File> {
+/// One process at a time.
+fn lock(path: &Path) -> Result<FileLock> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let name = PathBuf::from(name);
-    let file = File::options().create(true).truncate(false).write(true).open(&name);
-    let io = |e| Error::io("lock", &name, e);
-    let (file, start) = (file.map_err(io)?, Instant::now());
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) if start.elapsed() < LONGEST_WAIT => {
-                thread::sleep(Duration::from_millis(1));
-            }
-            Err(e) => return Err(io(e.into())),
-        }
-    }
+    FileLock::within(&name, LONGEST_WAIT).map_err(|e| Error::io("lock", &name, e))
 }

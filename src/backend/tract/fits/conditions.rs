@@ -69,8 +69,11 @@ fn collect(model: &TypedModel, found: &mut Vec<Fit>) -> TractResult<()> {
         } else if let Some(op) = node.op_as::<Pad>() {
             of.padded(op, shapes[0]);
         } else if let Some(op) = node.op_as::<Reduce>() {
-            if matches!(op.reducer, Reducer::ArgMax(_) | Reducer::ArgMin(_)) {
-                op.axes.iter().for_each(|&axis| of.at_least("an axis", &shapes[0][axis], 1));
+            of.reduced(op, facts[0]);
+        } else if node.op().name() == "Resize" {
+            let sizes = shapes[0].iter().zip(node.outputs[0].fact.shape.iter());
+            for (size, _) in sizes.filter(|(size, resized)| size != resized) {
+                of.at_least("a resized axis", size, 1);
             }
         } else if let Some(AxisOp::Reshape(_, from, to)) = node.op_as::<AxisOp>() {
             of.same("the number of elements", &from.iter().product(), &to.iter().product());
@@ -141,6 +144,21 @@ impl Of<'_> {
     fn at_least(&mut self, what: &'static str, size: &TDim, least: i64) {
         if size.as_i64().is_none() {
             self.push(what, size, Needs::AtLeast(least));
+        }
+    }
+
+    fn reduced(&mut self, op: &Reduce, x: &TypedFact) {
+        match op.reducer {
+            Reducer::ArgMax(_) | Reducer::ArgMin(_) => {
+                op.axes.iter().for_each(|&axis| self.at_least("an axis", &x.shape[axis], 1));
+            }
+            // tract divides by the size there.
+            Reducer::Sum | Reducer::MeanOfSquares
+                if x.datum_type.is_float() && op.axes[..] == [x.rank().saturating_sub(1)] =>
+            {
+                self.at_least("a summed axis", &x.shape[op.axes[0]], 1);
+            }
+            _ => {}
         }
     }
 

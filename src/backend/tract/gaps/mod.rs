@@ -27,8 +27,17 @@ pub(super) fn refused(model: &OnnxModel) -> Vec<NodeRefusal> {
     }
     let Some(graph) = &proto.graph else { return Vec::new() };
     let by_sizes = |node: &NodeProto| {
-        matches!(node.op_type(), "BatchNormalization" | "MatMul" | "Mod" | "Resize" | "Slice")
-            || node.op_type().starts_with("Reduce")
+        const BY_SIZES: [&str; 8] = [
+            "BatchNormalization",
+            "LayerNormalization",
+            "MatMul",
+            "MaxPool",
+            "Mod",
+            "RMSNormalization",
+            "Resize",
+            "Slice",
+        ];
+        BY_SIZES.contains(&node.op_type()) || node.op_type().starts_with("Reduce")
     };
     let shapes =
         if graph.node.iter().any(by_sizes) { model.known_shapes() } else { Shapes::default() };

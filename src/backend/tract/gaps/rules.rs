@@ -64,7 +64,9 @@ pub(super) fn reason(node: &NodeProto, opset: i64, view: &View<'_>) -> Option<St
             Some("tract sums integers in 32 bits, unless the axes are constant")
         }
         "ReduceSum" if is(&[DType::U32, DType::U64]) => Some("tract sums integers in 32 bits"),
-        "LogSoftmax" if opset < 13 => Some("tract loses the logarithms of far numbers"),
+        "LogSoftmax" if opset < 13 && !rewrite::gives_nothing(node, view) => {
+            Some("tract loses the logarithms of far numbers")
+        }
         "Softplus" | "ReduceLogSumExp" if dtype.is_none() => {
             Some("tract loses the exponentials of far numbers, and the type is not known")
         }
@@ -83,6 +85,14 @@ pub(super) fn reason(node: &NodeProto, opset: i64, view: &View<'_>) -> Option<St
         }
         "Einsum" if text("equation").is_none_or(|equation| !has_axes_left(&equation)) => {
             Some("tract does not sum up along all axes")
+        }
+        "LayerNormalization" | "RMSNormalization"
+            if is_empty_from(node, attribute(node, "axis").map_or(-1, |axis| axis.i()), view) =>
+        {
+            Some("tract normalizes no axes without elements")
+        }
+        "MaxPool" | "Resize" if is_empty_from(node, 2, view) => {
+            Some("tract has no windows on axes without elements")
         }
         "AveragePool" | "MaxPool" => automatic_pads(node),
         "Resize" => resize::reason(node, opset, view),
@@ -119,6 +129,14 @@ pub(super) fn reason(node: &NodeProto, opset: i64, view: &View<'_>) -> Option<St
 }
 
 /// Why tract places the windows of a pool with automatic pads in another way.
+/// Whether a size of the first input is known to be 0, from an axis on.
+fn is_empty_from(node: &NodeProto, axis: i64, view: &View<'_>) -> bool {
+    view.sizes(node, 0).is_some_and(|sizes| {
+        let from = if axis < 0 { axis + sizes.len() as i64 } else { axis };
+        sizes.iter().skip(usize::try_from(from).unwrap_or(0)).any(|size| *size == Some(0))
+    })
+}
+
 fn automatic_pads(node: &NodeProto) -> Option<&'static str> {
     let pads = attribute(node, "auto_pad")?;
     let list = |name: &str| attribute(node, name).map(|list| &list.ints[..]).unwrap_or_default();

@@ -26,7 +26,9 @@ use sizes::divides_signed;
 pub(super) use half::widen;
 pub(super) use places::{is_computed_slice, slices_by_gathering};
 pub(super) use sizes::count_outputs;
-pub(super) use sums::{is_wide_product, multiplies_integers, sums_integers, sums_nothing};
+pub(super) use sums::{
+    gives_nothing, is_wide_product, multiplies_integers, sums_integers, sums_nothing,
+};
 
 /// The largest size that an axis of a slice may have: tract loses its way with the ends of 64-bit integers.
 const FAR: i64 = i32::MAX as i64;
@@ -70,6 +72,7 @@ pub(super) fn needs_sizes(graph: &GraphProto, view: &View<'_>) -> bool {
     graph.node.iter().any(|node| {
         sums::is_wide_product(node, &view)
             || sums::is_sum(node)
+            || sums::GIVE_THE_SIZES.contains(&node.op_type())
             || !scalars::taken(node).is_empty()
             || places::is_computed_slice(node, &view)
     })
@@ -101,6 +104,8 @@ impl Made {
         let dtype = view.dtype(node, 0);
         match node.op_type() {
             _ if sums_nothing(node, view) => self.nothing(node, dtype?, opset, view)?,
+            // The same number of elements, which is none.
+            _ if sums::gives_nothing(node, view) => self.last(node, "Identity", &[&node.input[0]]),
             "Softplus" => self.softplus(node, dtype?),
             "LogSoftmax" if opset >= 13 => self.log_softmax(node, opset),
             "ReduceLogSumExp" => {

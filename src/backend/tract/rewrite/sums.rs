@@ -47,6 +47,15 @@ pub(in crate::backend::tract) fn sums_nothing(node: &NodeProto, view: &View<'_>)
         && axes.iter().any(|&axis| sizes.get(axis as usize) == Some(&Some(0)))
 }
 
+/// Operators that give as many elements as they get, and that tract ends in for none.
+pub(super) const GIVE_THE_SIZES: [&str; 3] = ["Hardmax", "LogSoftmax", "LpNormalization"];
+
+/// Whether a node is known to get no elements, and to give as many.
+pub(in crate::backend::tract) fn gives_nothing(node: &NodeProto, view: &View<'_>) -> bool {
+    GIVE_THE_SIZES.contains(&node.op_type())
+        && view.sizes(node, 0).is_some_and(|sizes| sizes.contains(&Some(0)))
+}
+
 /// The axes along which a node reduces; `None` where they are not known.
 fn reduced(node: &NodeProto, sizes: &[Option<usize>], view: &View<'_>) -> Option<Vec<i64>> {
     let rank = sizes.len() as i64;

@@ -12,7 +12,7 @@ use crate::export::onnx::{
     tensor_shape_proto::{Dimension, dimension::Value},
     type_proto,
 };
-use crate::spec::{Dim, Shape, Signature};
+use crate::spec::{Claim, Dim, Shape, Signature, TensorSpec};
 
 pub(in crate::export::model) type Facts = HashMap<String, Fact>;
 
@@ -32,8 +32,11 @@ pub(in crate::export::model) fn settle(model: &mut ModelProto, facts: &Facts) ->
     }
     for output in &mut graph.output {
         let named = |e: Error| e.in_operation("outputs");
-        complete(output, facts.get(output.name())).map_err(named)?;
-        signature.outputs.push(onnx::spec_from_proto(output).map_err(named)?);
+        let fact = facts.get(output.name());
+        complete(output, fact).map_err(named)?;
+        let mut spec = onnx::spec_from_proto(output).map_err(named)?;
+        spec.claim = Claim::of(claimed(&spec, fact));
+        signature.outputs.push(spec);
     }
     graph.value_info.retain_mut(|value| match facts.get(value.name()) {
         Some(fact) => fits(value, fact),
@@ -171,6 +174,17 @@ fn complete(output: &mut ValueInfoProto, fact: Option<&Fact>) -> Result<()> {
     let kind = output.r#type.get_or_insert_with(TypeProto::default);
     kind.value = Some(type_proto::Value::TensorType(tensor));
     tensor_type(output)
+}
+
+/// The axes of an output whose sizes the file alone states.
+fn claimed(spec: &TensorSpec, fact: Option<&Fact>) -> Vec<usize> {
+    let found = fact.and_then(|fact| fact.shape.as_ref());
+    let is_known = |axis: usize| {
+        found.and_then(|shape| shape.get(axis)).is_some_and(|size| size.known().is_some())
+    };
+    let dims = spec.shape.dims().iter().enumerate();
+    let alone = dims.filter(|(axis, dim)| dim.fixed().is_some() && !is_known(*axis));
+    alone.map(|(axis, _)| axis).collect()
 }
 
 fn dimension(value: Option<Value>) -> Dimension {

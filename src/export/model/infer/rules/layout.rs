@@ -75,7 +75,12 @@ fn reshape(call: &Call<'_>) -> Result<Option<Dims>> {
             _ => return call.fail(format!("size {size} in {target:?}")),
         });
     }
-    let Some(count) = call.shape(0).and_then(volume) else { return Ok(Some(result)) };
+    let Some(count) = call.shape(0).and_then(volume) else {
+        if let (Some(axis), Some(shape)) = (open, call.shape(0)) {
+            result[axis] = rest(shape, target, &result, zeros_stay);
+        }
+        return Ok(Some(result));
+    };
     let known = result.iter().filter_map(Size::known).try_fold(1i64, i64::checked_mul);
     match (open, known) {
         (Some(axis), Some(known)) if known != 0 => {
@@ -93,6 +98,24 @@ fn reshape(call: &Call<'_>) -> Result<Option<Dims>> {
         _ => {}
     }
     Ok(Some(result))
+}
+
+/// The size of -1 where sizes have names: what is left of the input's sizes without those that the other axes take.
+fn rest(shape: &[Size], target: &[i64], result: &[Size], zeros_stay: bool) -> Size {
+    let is_copied = |axis: usize| !zeros_stay && target.get(axis) == Some(&0);
+    let left = shape.iter().enumerate().filter(|(axis, _)| !is_copied(*axis));
+    let left: Vec<&Size> = left.map(|(_, size)| size).collect();
+    let taken = target.iter().zip(result).filter(|(size, _)| **size > 0);
+    let taken =
+        taken.map(|(_, size)| size.known()).try_fold(1i64, |all, size| all.checked_mul(size?));
+    let known = left.iter().filter_map(|size| size.known()).try_fold(1i64, i64::checked_mul);
+    let (Some(taken), Some(known)) = (taken, known) else { return Size::Unknown };
+    let open: Vec<&Size> = left.into_iter().filter(|size| size.known().is_none()).collect();
+    match open[..] {
+        [] if taken > 0 && known % taken == 0 => Size::Known(known / taken),
+        [Size::Named(name)] if taken > 0 && known == taken => Size::Named(name.clone()),
+        _ => Size::Unknown,
+    }
 }
 
 fn transpose(call: &Call<'_>) -> Result<Option<Dims>> {
