@@ -1,15 +1,14 @@
 //! `cargo xtask test`: the whole test suite, with the SDKs in place. No test's own code.
 
 use crate::sdk::{self, MINILM, ONNXRUNTIME};
-use crate::workspace::{self, FEATURES, has_target, stream};
+use crate::workspace::{WHOLE, has_target, stream};
 use crate::{pip, tables};
 use anyhow::Result;
 use std::time::Instant;
 
 #[derive(clap::Args, Default)]
 pub(crate) struct Args {
-    /// Passed on to `cargo test` (a filter, `--test NAME`, `-- --nocapture`); xtask's own tests are
-    /// left out then.
+    /// Passed on to `cargo test` (a filter, `--test NAME`, `-- --nocapture`).
     #[arg(last = true)]
     extra: Vec<String>,
 }
@@ -22,16 +21,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 fn all(args: &Args) -> Result<()> {
-    let test = ["test", "--release", "--no-fail-fast", "--features", FEATURES];
+    let test = ["test", "--release", "--no-fail-fast"];
     let onnxruntime = ONNXRUNTIME.ensure()?;
     let minilm = MINILM.ensure()?;
     let triton = pip::TRITON.ensure()?;
     let clients = pip::SERVE.ensure()?;
 
-    // xtask apart: built together with it, shared dependencies would get its features too and
-    // compile once more.
     let records = tables::folder()?;
-    let members = ["--workspace", "--exclude", "xtask"];
     // Examples are not linked: clippy has compiled them, and the demo runs one. Tests of the documentation cannot be
     // asked for together with others.
     let parts: &[&[&str]] = match args.extra.is_empty() {
@@ -40,7 +36,7 @@ fn all(args: &Args) -> Result<()> {
     };
     for part in parts {
         let mut everything = sdk::quick_cargo(&test)?;
-        everything.args(members).args(*part).args(&args.extra).env(MINILM.variable, &minilm);
+        everything.args(WHOLE).args(*part).args(&args.extra).env(MINILM.variable, &minilm);
         everything.env(pip::TRITON.variable, &triton).env(pip::SERVE.variable, &clients);
         // ONNX Runtime is there for the tests of its backend; the cases have a run of their own on it.
         everything.env(ONNXRUNTIME.variable, &onnxruntime);
@@ -52,7 +48,7 @@ fn all(args: &Args) -> Result<()> {
     if has_target("tests", "cases_") {
         let mut cases = sdk::quick_cargo(&test)?;
         // The same members, or shared dependencies compile once more with other features.
-        cases.args(members);
+        cases.args(WHOLE);
         for test in ["cases_*", "*_models", "*_zoo", "tensorrt_rtx"] {
             cases.args(["--test", test]);
         }
@@ -66,7 +62,6 @@ fn all(args: &Args) -> Result<()> {
 
     if args.extra.is_empty() {
         tables::check(&records)?;
-        stream(&mut workspace::cargo(["test", "--release", "--package", "xtask"]))?;
     }
     Ok(())
 }
