@@ -1,13 +1,14 @@
 //! Whether the steps of CI ask for the same features of every dependency. One feature that one step alone has makes cargo
 //! compile whatever lies above that dependency once more. Compiles nothing.
 
-use crate::workspace::{self, LIBRARY, WHOLE, capture};
+use crate::workspace::{self, FEATURES, LIBRARY, WHOLE, capture};
 use anyhow::{Result, ensure};
 use std::collections::BTreeSet;
 
-/// What steps ask for, beside [`WHOLE`], where nothing may be compiled again: by name, with the packages and features.
-/// The crate's own features differ, and its development dependencies have all others.
-const STEPS: [(&str, &[&str]); 3] = [
+/// What steps ask for beside [`WHOLE`], by name, with the features of [`LIBRARY`]. The crate's own features differ, and its
+/// development dependencies have all others.
+const STEPS: [(&str, &[&str]); 4] = [
+    ("all features of the library alone", &["--features", FEATURES]),
     ("the default features", &[]),
     ("no features", &["--no-default-features"]),
     ("the features burn and candle", &["--features", "burn,candle"]),
@@ -45,6 +46,11 @@ fn of_registries(tree: &str) -> BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_compiled_twice() -> Result<()> {
+        run()
+    }
 
     #[test]
     fn features_that_one_step_lacks_are_told() -> Result<()> {
