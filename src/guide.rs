@@ -14,6 +14,7 @@
 //! | [command](../guide/command/index.html) | the command `accelerant` |
 //! | [backends](../guide/backends/index.html) | which backend runs, and where libraries are looked for |
 //! | [troubleshooting](../guide/troubleshooting/index.html) | errors, and what to do |
+//! | [upstream](../guide/upstream/index.html) | where Candle itself is wrong, with the right results |
 //! | [mistakes](../guide/mistakes/index.html) | typical mistakes, and the text that each gives |
 //! | [support](../guide/support/index.html) | versions, GPUs and systems that were tried |
 //!
@@ -37,6 +38,7 @@ macro_rules! page {
         #[doc = "[command]: ../command/index.html"]
         #[doc = "[backends]: ../backends/index.html"]
         #[doc = "[troubleshooting]: ../troubleshooting/index.html"]
+        #[doc = "[upstream]: ../upstream/index.html"]
         #[doc = "[mistakes]: ../mistakes/index.html"]
         #[doc = "[support]: ../support/index.html"]
         #[doc = "[trace]: ../../attr.trace.html"]
@@ -80,6 +82,11 @@ page!(cache, "guide/cache.md");
 page!(command, "guide/command.md");
 page!(backends, "guide/backends.md");
 page!(troubleshooting, "guide/troubleshooting.md");
+page!(
+    #[cfg(feature = "candle")]
+    upstream,
+    "guide/upstream.md"
+);
 page!(mistakes, "mistakes.md");
 page!(support, "support.md");
 page!(burn_operations, "burn-operations.md");

@@ -56,22 +56,34 @@ fn the_command() {
     shell.has("list.npy", b"[1.0, 2.0, 3.0]");
 
     shell.mistake("A command that does not exist", "convert model.onnx");
-    shell.mistake("A file that is not there", "run modell.onnx");
+    shell.mistake("A file that is not there, on the command line", "run modell.onnx");
     shell.mistake("A file that is no model", "inspect text.onnx");
     shell.mistake("An engine that was cut off", "run cut.engine");
     shell.mistake("No file for the engine", "build model.onnx");
-    shell.mistake("A backend that does not exist", "run model.onnx --backend tensorrt10");
+    shell.mistake(
+        "A backend that does not exist, on the command line",
+        "run model.onnx --backend tensorrt10",
+    );
     shell.mistake("A precision that does not exist", "run model.onnx --precision fp15");
     shell.mistake("8 bits without ranges", "run model.onnx --backend tract --precision int8");
-    shell.mistake("Sizes in another form", "run model.onnx --shape n=1-8");
+    shell.mistake("Sizes in another form, on the command line", "run model.onnx --shape n=1-8");
     shell.mistake("Sizes in the wrong order", "run model.onnx --shape n=8:1");
-    shell.mistake("A symbol that the model does not have", "run model.onnx --shape batch=8");
     shell.mistake(
-        "An input that the model does not have",
+        "A symbol that the model does not have, on the command line",
+        "run model.onnx --shape batch=8",
+    );
+    shell.mistake(
+        "An input that the model does not have, on the command line",
         "run model.onnx --backend tract --input images=wide.npy",
     );
-    shell.mistake("An input of another size", "run model.onnx --backend tract --input wide.npy");
-    shell.mistake("An input of another type", "run model.onnx --backend tract --input whole.npy");
+    shell.mistake(
+        "An input of another size, on the command line",
+        "run model.onnx --backend tract --input wide.npy",
+    );
+    shell.mistake(
+        "An input of another type, on the command line",
+        "run model.onnx --backend tract --input whole.npy",
+    );
     shell.mistake("A text file as an input", "run model.onnx --backend tract --input list.npy");
     shell.mistake("A library that nobody knows", "sdk install cudnn");
     shell.section.finish();

@@ -16,7 +16,7 @@ use super::cuda::{byte_len, no_room, not_on};
 use super::output_pool::OutputPool;
 use crate::backend::{DeviceExecutable, DeviceTensor, StreamHandle};
 use crate::error::{Error, ErrorKind, Result};
-use crate::export::candle::{carried_dtype, from_candle};
+use crate::export::candle::{candle_dtype, carried_dtype, from_candle};
 use crate::spec::{DType, TensorSpec};
 
 /// Runs on tensors of `device`, which need not be that of `first`, and gives the outputs there, of the types that candle calls
@@ -87,7 +87,7 @@ fn contiguous_on(input: &Tensor, device: &CudaDevice, spec: &TensorSpec) -> Resu
     {
         input.contiguous()
     } else {
-        input.to_dtype(candle_type(spec.dtype)?).and_then(|tensor| tensor.contiguous())
+        input.to_dtype(candle_dtype(spec.dtype)?).and_then(|tensor| tensor.contiguous())
     };
     tensor.map_err(|e| from_candle(e).on_tensor(&spec.name))
 }
@@ -100,23 +100,6 @@ fn not_there(spec: &TensorSpec, device: &Device) -> Error {
     };
     let text = format!("the tensor is {place} and the first input is not: move it there first");
     Error::new(ErrorKind::Device, text).on_tensor(&spec.name)
-}
-
-fn candle_type(dtype: DType) -> Result<CandleType> {
-    Ok(match dtype {
-        DType::U8 | DType::Bool => CandleType::U8,
-        DType::I16 => CandleType::I16,
-        DType::I32 => CandleType::I32,
-        DType::I64 => CandleType::I64,
-        DType::BF16 => CandleType::BF16,
-        DType::F16 => CandleType::F16,
-        DType::F32 => CandleType::F32,
-        DType::F64 => CandleType::F64,
-        other => {
-            let text = format!("candle has no tensors of type {other}");
-            return Err(Error::new(ErrorKind::DTypeMismatch, text));
-        }
-    })
 }
 
 /// Type and address of a storage, with the event that candle wants recorded after the reading.
@@ -135,6 +118,7 @@ fn read<'a>(
     }
     match &storage.slice {
         CudaStorageSlice::U8(slice) => at(slice, DType::U8, stream),
+        CudaStorageSlice::U32(slice) => at(slice, DType::U32, stream),
         CudaStorageSlice::I16(slice) => at(slice, DType::I16, stream),
         CudaStorageSlice::I32(slice) => at(slice, DType::I32, stream),
         CudaStorageSlice::I64(slice) => at(slice, DType::I64, stream),
@@ -170,8 +154,9 @@ fn alloc(
             .map_err(|e| no_room(len.saturating_mul(size_of::<T>()), e))?;
         Ok((wrap(slice), address))
     }
-    match candle_type(dtype)? {
+    match candle_dtype(dtype)? {
         CandleType::U8 => of::<u8>(pool, stream, len, CudaStorageSlice::U8),
+        CandleType::U32 => of::<u32>(pool, stream, len, CudaStorageSlice::U32),
         CandleType::I16 => of::<i16>(pool, stream, len, CudaStorageSlice::I16),
         CandleType::I32 => of::<i32>(pool, stream, len, CudaStorageSlice::I32),
         CandleType::I64 => of::<i64>(pool, stream, len, CudaStorageSlice::I64),
@@ -189,6 +174,7 @@ fn written(slice: &mut CudaStorageSlice, stream: &CudaStream) {
     }
     match slice {
         CudaStorageSlice::U8(slice) => touch(slice, stream),
+        CudaStorageSlice::U32(slice) => touch(slice, stream),
         CudaStorageSlice::I16(slice) => touch(slice, stream),
         CudaStorageSlice::I32(slice) => touch(slice, stream),
         CudaStorageSlice::I64(slice) => touch(slice, stream),

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
-from weights import Uniform
+from random_weights import RandomWeights
 
 SIZES = dict(
     vocab_size=61, hidden_size=32, intermediate_size=48, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2,
@@ -76,13 +76,13 @@ def names(config, joined, biases, head_norms, norms_after):
         yield "lm_head.weight", (config.vocab_size, hidden)
 
 
-def weight(uniform, name, shape, norm):
+def weight(numbers, name, shape, norm):
     scale, middle = np.float32(0.5), np.float32(0)
     if name.endswith("norm.weight"):
         scale, middle = np.float32(0.3), np.float32(norm)
     elif len(shape) == 2 and "embed" not in name:
         scale = np.sqrt(np.float32(3) / np.float32(shape[1]))
-    return torch.tensor(uniform.array(shape, scale, middle))
+    return torch.tensor(numbers.array(shape, scale, middle))
 
 
 def scores(family, more):
@@ -91,9 +91,9 @@ def scores(family, more):
     kind = "Gemma3" if family == "Gemma3Text" else family
     model = getattr(transformers, f"{kind}ForCausalLM")(config).eval()
     gemma = family.startswith("Gemma")
-    uniform = Uniform(7)
+    numbers = RandomWeights(7)
     shapes = names(config, family == "Phi3", family == "Qwen2", family in ("Qwen3", "Gemma3Text"), gemma)
-    weights = {name: weight(uniform, name, shape, 0 if gemma else 1) for name, shape in shapes}
+    weights = {name: weight(numbers, name, shape, 0 if gemma else 1) for name, shape in shapes}
     left = model.load_state_dict(weights, strict=False)
     assert not left.unexpected_keys and set(left.missing_keys) <= {"lm_head.weight"}, left
     text = [(i * i * 7 + 3 * i + 11) % 61 for i in range(44)]

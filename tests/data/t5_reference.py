@@ -9,26 +9,16 @@ import numpy as np
 import torch
 from transformers import T5Config, T5ForConditionalGeneration
 
-MASK = (1 << 64) - 1
-state = (7 * 0x9E3779B97F4A7C15 & MASK) | 1
+from random_weights import RandomWeights
 
 
-def uniform():
-    global state
-    state ^= state << 13 & MASK
-    state ^= state >> 7
-    state ^= state << 17 & MASK
-    return np.float32(state >> 40) / np.float32(1 << 23) - np.float32(1)
-
-
-def weight(name, shape):
+def weight(numbers, name, shape):
     scale, middle = np.float32(0.5), np.float32(0)
     if name.endswith("norm.weight"):
         scale, middle = np.float32(0.3), np.float32(1)
     elif not any(part in name for part in ("embed", "shared", "relative")):
         scale = np.sqrt(np.float32(3) / np.float32(shape[1]))
-    values = [middle + scale * uniform() for _ in range(int(np.prod(shape)))]
-    return torch.tensor(np.array(values, dtype=np.float32).reshape(shape))
+    return torch.tensor(numbers.array(shape, scale, middle))
 
 
 def shapes(config, tied):
@@ -58,15 +48,14 @@ def shapes(config, tied):
 
 
 def scores(**more):
-    global state
-    state = (7 * 0x9E3779B97F4A7C15 & MASK) | 1
+    numbers = RandomWeights(7)
     config = T5Config(
         vocab_size=61, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_decoder_layers=2, num_heads=4,
         decoder_start_token_id=0, dropout_rate=0.0, **more,
     )
     model = T5ForConditionalGeneration(config).eval()
     tied = more["tie_word_embeddings"]
-    weights = {name: weight(name, shape) for name, shape in shapes(config, tied)}
+    weights = {name: weight(numbers, name, shape) for name, shape in shapes(config, tied)}
     if not tied:
         # The package ties the two whatever the configuration says.
         model.lm_head.weight = torch.nn.Parameter(torch.empty(config.vocab_size, config.d_model))

@@ -11,21 +11,13 @@ from whisper.decoding import DecodingOptions, DecodingTask
 from whisper.model import ModelDimensions, Whisper
 from whisper.transcribe import transcribe
 
-MASK = (1 << 64) - 1
+from random_weights import RandomWeights
+
 FACTOR = 2.5
 HIDDEN, INNER, HEADS, LAYERS, POSITIONS = 16, 64, 2, 1, 64
-state = 0
 
 
-def uniform():
-    global state
-    state ^= state << 13 & MASK
-    state ^= state >> 7
-    state ^= state << 17 & MASK
-    return np.float32(state >> 40) / np.float32(1 << 23) - np.float32(1)
-
-
-def weight(name, shape):
+def weight(numbers, name, shape):
     scale, middle = np.float32(0.5), np.float32(0)
     if len(shape) == 1 and name.endswith("norm.weight"):
         scale, middle = np.float32(0.3), np.float32(1)
@@ -33,8 +25,7 @@ def weight(name, shape):
         scale = np.sqrt(np.float32(3) / np.float32(shape[1] * shape[2]))
     elif len(shape) == 2 and "embed" not in name:
         scale = np.sqrt(np.float32(3) / np.float32(shape[1]))
-    values = [middle + scale * uniform() for _ in range(int(np.prod(shape)))]
-    values = np.array(values, dtype=np.float32).reshape(shape)
+    values = numbers.array(shape, scale, middle)
     return torch.tensor(values * np.float32(FACTOR) if "embed_tokens" in name else values)
 
 
@@ -83,10 +74,9 @@ def renamed(name):
 
 
 def model(seed, vocabulary):
-    global state
-    state = (seed * 0x9E3779B97F4A7C15 & MASK) | 1
+    numbers = RandomWeights(seed)
     own = Whisper(ModelDimensions(80, 1500, HIDDEN, HEADS, LAYERS, vocabulary, POSITIONS, HIDDEN, HEADS, LAYERS)).eval()
-    left = own.load_state_dict({renamed(n): weight(n, s) for n, s in shapes(vocabulary)}, strict=False)
+    left = own.load_state_dict({renamed(n): weight(numbers, n, s) for n, s in shapes(vocabulary)}, strict=False)
     assert not left.unexpected_keys and left.missing_keys == ["encoder.positional_embedding"], left
     return own
 

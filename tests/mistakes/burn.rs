@@ -27,7 +27,7 @@ fn burn() {
     // The forward.
     mistake!(
         page,
-        "A forward that reads a value",
+        "A forward that reads a value, with Burn",
         net.optimize_trt(x(), |net: &Linear, x| {
             let mean = x.clone().mean().into_scalar::<f32>();
             net.forward(x - mean)
@@ -73,7 +73,7 @@ fn burn() {
     );
     mistake!(
         page,
-        "An example that does not fit the first layer",
+        "An example that does not fit the first layer, with Burn",
         net.optimize_trt(zeros([1, 5]), |net: &Linear, x: Tensor<2>| net.forward(x))
     );
     mistake!(
@@ -99,7 +99,7 @@ fn burn() {
     let pixels = on_tract().dynamic_axis("pixels", 0, Dim::dynamic("n", 1..=8).unwrap());
     mistake!(
         page,
-        "A dynamic axis of an input that the model does not have",
+        "A dynamic axis of an input that the model does not have, with Burn",
         net.optimize_trt_with(x(), forward, &pixels)
     );
     mistake!(
@@ -125,10 +125,18 @@ fn burn() {
 
     // The run.
     let fast = net.optimize_trt_with(x(), forward, &on_tract()).unwrap();
-    mistake!(page, "A batch where the model has a fixed size", fast.try_forward(zeros([2, 4])));
-    mistake!(page, "An input of another size", fast.try_forward(zeros([1, 5])));
-    mistake!(page, "An input of another type", fast.try_forward(x().cast(FloatDType::F64)));
+    mistake!(
+        page,
+        "A batch where the model has a fixed size, with Burn",
+        fast.try_forward(zeros([2, 4]))
+    );
+    mistake!(page, "An input of another size, with Burn", fast.try_forward(zeros([1, 5])));
+    mistake!(
+        page,
+        "An input of another type, with Burn",
+        fast.try_forward(x().cast(FloatDType::F64))
+    );
     let fast = net.optimize_trt_with(x(), forward, &any_batch).unwrap();
-    mistake!(page, "A batch beyond the range", fast.try_forward(zeros([9, 4])));
+    mistake!(page, "A batch beyond the range, with Burn", fast.try_forward(zeros([9, 4])));
     page.finish();
 }

@@ -61,7 +61,7 @@ fn candle() {
     let any_batch = on_tract().dynamic_batch(1..=8);
 
     // The forward.
-    mistake!(page, "A forward that reads a value", ReadsValues.optimize_trt(&x));
+    mistake!(page, "A forward that reads a value, with Candle", ReadsValues.optimize_trt(&x));
     mistake!(page, "A forward that changes a tensor in place", ChangesInPlace.optimize_trt(&x));
     mistake!(
         page,
@@ -76,7 +76,7 @@ fn candle() {
     mistake!(page, "Two types in one operation", MixesTypes.optimize_trt(&x));
     mistake!(
         page,
-        "An example that does not fit the first layer",
+        "An example that does not fit the first layer, with Candle",
         net.optimize_trt(&zeros(&[1, 5]))
     );
     mistake!(page, "An example without elements", net.optimize_trt(&zeros(&[0, 4])));
@@ -97,7 +97,7 @@ fn candle() {
     );
     mistake!(
         page,
-        "A dynamic axis of an input that the model does not have",
+        "A dynamic axis of an input that the model does not have, with Candle",
         net.optimize_trt_with(
             &x,
             &on_tract().dynamic_axis("pixels", 0, Dim::dynamic("n", 1..=8).unwrap())
@@ -111,12 +111,20 @@ fn candle() {
 
     // The run.
     let fast = net.optimize_trt_with(&x, &on_tract()).unwrap();
-    mistake!(page, "A batch where the model has a fixed size", fast.forward(&zeros(&[2, 4])));
-    mistake!(page, "An input of another size", fast.forward(&zeros(&[1, 5])));
+    mistake!(
+        page,
+        "A batch where the model has a fixed size, with Candle",
+        fast.forward(&zeros(&[2, 4]))
+    );
+    mistake!(page, "An input of another size, with Candle", fast.forward(&zeros(&[1, 5])));
     mistake!(page, "An input of another rank", fast.forward(&zeros(&[4])));
-    mistake!(page, "An input of another type", fast.forward(&x.to_dtype(DType::F64).unwrap()));
+    mistake!(
+        page,
+        "An input of another type, with Candle",
+        fast.forward(&x.to_dtype(DType::F64).unwrap())
+    );
     let fast = net.optimize_trt_with(&x, &any_batch).unwrap();
-    mistake!(page, "A batch beyond the range", fast.forward(&zeros(&[9, 4])));
+    mistake!(page, "A batch beyond the range, with Candle", fast.forward(&zeros(&[9, 4])));
     let (query, key) = (zeros(&[5, 8]), zeros(&[7, 8]));
     let named = [("query", &query), ("key", &key)];
     let fast = Scores.optimize_trt_with(named, &on_tract()).unwrap();

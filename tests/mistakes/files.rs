@@ -40,7 +40,7 @@ fn files() {
     let tract = OptimizeOptions::new().require(BackendKind::Tract);
 
     // Files that are no models.
-    mistake!(page, "A file that is not there", OnnxModel::open("model.onnx"));
+    mistake!(page, "A file that is not there, in Rust", OnnxModel::open("model.onnx"));
     fs::create_dir("models").unwrap();
     mistake!(page, "A folder instead of a file", OnnxModel::open("models"));
     fs::write("text.onnx", "version https://git-lfs.github.com/spec/v1\noid sha256:0").unwrap();
@@ -76,7 +76,11 @@ fn files() {
     );
 
     // Sizes.
-    mistake!(page, "A symbol that the model does not have", double().unwrap().bind("batch", 1..=8));
+    mistake!(
+        page,
+        "A symbol that the model does not have, in Rust",
+        double().unwrap().bind("batch", 1..=8)
+    );
     mistake!(page, "A range without a size", double().unwrap().bind("rows", 1..=0));
     let fast = InferenceModule::compile(&double().unwrap().bind("rows", 1..=8).unwrap(), &tract);
     let fast = fast.unwrap();

@@ -13,6 +13,16 @@ mod with_burn;
 #[path = "candle.rs"]
 mod with_candle;
 
+/// A link leads to one of them.
+#[test]
+fn each_title_stands_once() {
+    let page = std::fs::read_to_string(page::page()).unwrap();
+    let mut titles: Vec<&str> = page.lines().filter(|line| line.starts_with('#')).collect();
+    titles.sort_unstable();
+    let twice: Vec<_> = titles.windows(2).filter(|pair| pair[0] == pair[1]).collect();
+    assert!(twice.is_empty(), "{twice:?}");
+}
+
 #[test]
 fn sixty_mistakes_have_texts() {
     let page = std::fs::read_to_string(page::page()).unwrap();

@@ -20,10 +20,22 @@ pub(crate) fn has_ort(test: &str) -> bool {
 /// What ONNX Runtime makes of a model. It computes no bfloat16 on the CPU, and keeps 32 bits between those operators that it
 /// has not in half precision.
 pub(crate) fn run(name: &str, model: &OnnxModel, inputs: &[HostTensor]) -> Vec<HostTensor> {
+    run_each(name, model, &[inputs]).swap_remove(0)
+}
+
+/// The same of several inputs, one after the other.
+pub(crate) fn run_each(
+    name: &str,
+    model: &OnnxModel,
+    batches: &[impl AsRef<[HostTensor]>],
+) -> Vec<Vec<HostTensor>> {
     let model = &in_32_bits(model).unwrap_or_else(|e| panic!("{name}: {e}\n{model}"));
     let engine = Ort.build(model).unwrap_or_else(|e| panic!("{name}: {e}\n{model}"));
     let executable = Ort.load(&engine).unwrap_or_else(|e| panic!("{name}: {e}\n{model}"));
-    executable.run(inputs).unwrap_or_else(|e| panic!("{name}: {e}\n{model}"))
+    let one = |inputs: &[HostTensor]| {
+        executable.run(inputs).unwrap_or_else(|e| panic!("{name}: {e}\n{model}"))
+    };
+    batches.iter().map(|inputs| one(inputs.as_ref())).collect()
 }
 
 /// The cosine between two tensors.

@@ -4,13 +4,13 @@
 //! and the tests of `candle-cuda`, which are linked with CUDA, nor the applications of `cargo xtask apps`, which compile
 //! most dependencies again.
 
-use crate::workspace::{self, FEATURES, line_of, stream};
-use crate::{demo, nvcc, packages, sdk, test, tidy};
+use crate::workspace::{self, FEATURES, LIBRARY, WHOLE, line_of, stream};
+use crate::{alike, demo, nvcc, packages, sdk, test, tidy};
 use anyhow::{Context, Result};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// Feature sets that must compile without a warning, besides the full one.
+/// Feature sets that must compile without a warning, besides the full one. `alike` knows them too.
 const MATRIX: [(&str, &[&str]); 3] = [
     ("clippy default", &[]),
     ("clippy no features", &["--no-default-features"]),
@@ -33,6 +33,7 @@ pub(crate) fn run() -> Result<()> {
 fn steps(report: &mut Report) -> Result<()> {
     report.command("fmt", workspace::cargo(["fmt", "--all", "--check"]))?;
     report.step("tidy", "cargo xtask tidy", tidy::run)?;
+    report.step("alike", "cargo xtask ci", alike::run)?;
     report.step("packages", "cargo xtask packages", packages::run)?;
     report.step("sdk", "cargo xtask sdk --flavor all", || {
         [sdk::RTX, sdk::ENTERPRISE, sdk::ONNXRUNTIME, sdk::MINILM]
@@ -40,16 +41,14 @@ fn steps(report: &mut Report) -> Result<()> {
             .try_for_each(|sdk| sdk.ensure().map(drop))
     })?;
 
-    let whole = ["--workspace", "--exclude", "xtask", "--features", FEATURES];
-    report.command("clippy all", clippy(&whole)?)?;
-    report.command("clippy xtask", clippy(&["--package", "xtask"])?)?;
+    report.command("clippy all", clippy(&WHOLE)?)?;
     // `--examples` gives rustdoc the dependencies with the very features clippy has checked them
     // with; without it the development dependencies' features are missing and they are checked anew.
     let mut doc = sdk::quick_cargo(&["doc", "--release", "--no-deps", "--lib", "--examples"])?;
-    doc.args(["--features", FEATURES]).env("RUSTDOCFLAGS", "-D warnings");
+    doc.args(LIBRARY).args(["--features", FEATURES]).env("RUSTDOCFLAGS", "-D warnings");
     report.command("doc", doc)?;
     for (name, features) in MATRIX {
-        report.command(name, clippy(features)?)?;
+        report.command(name, clippy(&[&LIBRARY, features].concat())?)?;
     }
     for feature in ALONE {
         let mut command =
@@ -62,9 +61,10 @@ fn steps(report: &mut Report) -> Result<()> {
         report.command(&format!("clippy {features}"), command)?;
     }
 
-    // What is measured and tested otherwise has no ranges for profilers.
+    // What is measured and tested otherwise has no ranges for profilers. Ranges around one backend show what the test is
+    // about, and the library without the others is compiled in a fraction of the time.
     let mut ranges = sdk::quick_cargo(&["test", "--release", "--test", "nvtx"])?;
-    ranges.args(["--features", &format!("{FEATURES},nvtx")]);
+    ranges.args(LIBRARY).args(["--no-default-features", "--features", "tract,nvtx"]);
     report.command("test nvtx", ranges)?;
     report.step("test", "cargo xtask test", || test::run(&test::Args::default()))?;
     let demo = demo::Args { after_tests: true, ..demo::Args::default() };

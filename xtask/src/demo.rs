@@ -1,7 +1,7 @@
 //! `cargo xtask demo`: runs the example that shows the crate at work. The example itself is `examples/digits`.
 
 use crate::sdk::{self, ONNXRUNTIME};
-use crate::workspace::{self, FEATURES, stream};
+use crate::workspace::{self, WHOLE, stream};
 use anyhow::{Context, Result};
 use std::env;
 use std::path::PathBuf;
@@ -26,7 +26,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     ONNXRUNTIME.ensure()?;
     let mut build = sdk::quick_cargo(&["build", "--release"])?;
     match args.after_tests {
-        true => build.args(["--workspace", "--exclude", "xtask", "--features", FEATURES]),
+        // A test beside the program, which the tests have built: the development dependencies give Burn features, and
+        // without them Burn would be compiled again.
+        true => build.args(WHOLE).args(["--test", "nvtx"]),
         false => build.args(["--package", "accelerant-digits"]),
     };
     stream(build.args(["--bin", "digits"]))?;

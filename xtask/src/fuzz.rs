@@ -2,7 +2,7 @@
 //! which runs a few hundred cases in every test run; here a seed and a count choose.
 
 use crate::sdk::{self, ONNXRUNTIME};
-use crate::workspace::{self, FEATURES, stream};
+use crate::workspace::{self, WHOLE, stream};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
 
@@ -32,8 +32,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let keep = args.keep.clone().unwrap_or_else(|| workspace::root().join("target/fuzz"));
     let keep = std::path::absolute(keep)?;
     // As the tests are built, so that nothing compiles twice.
-    let mut test = sdk::quick_cargo(&["test", "--release", "--workspace", "--exclude", "xtask"])?;
-    test.args(["--features", FEATURES, "--test", "fuzzing", "--"]);
+    let mut test = sdk::quick_cargo(&["test", "--release"])?;
+    test.args(WHOLE).args(["--test", "fuzzing", "--"]);
     test.args(["--exact", "campaign::changed_bytes_end_no_process", "--nocapture"]);
     test.env("ACCELERANT_FUZZ_SEED", args.seed.to_string());
     test.env("ACCELERANT_FUZZ_COUNT", args.count.to_string());

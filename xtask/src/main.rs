@@ -1,6 +1,7 @@
 //! Chores of this repository, called as `cargo xtask COMMAND`. Only the command line lives here;
 //! each command has its own file.
 
+mod alike;
 mod apps;
 mod bundle;
 mod ci;

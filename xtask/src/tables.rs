@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::sdk::{self, ONNXRUNTIME};
-use crate::workspace::{FEATURES, root, stream};
+use crate::workspace::{WHOLE, root, stream};
 
 /// The variable that names the folder of the records.
 pub(crate) const RECORDS: &str = "ACCELERANT_CASE_RECORDS";
@@ -52,8 +52,11 @@ pub(crate) fn folder() -> Result<PathBuf> {
 pub(crate) fn run() -> Result<()> {
     let (folder, library) = (folder()?, ONNXRUNTIME.ensure()?);
     let cases = || -> Result<Command> {
-        let mut command = sdk::quick_cargo(&["test", "--release", "--features", FEATURES])?;
-        command.args(["--test", "cases_burn", "--test", "cases_candle"]).env(RECORDS, &folder);
+        let mut command = sdk::quick_cargo(&["test", "--release"])?;
+        command
+            .args(WHOLE)
+            .args(["--test", "cases_burn", "--test", "cases_candle"])
+            .env(RECORDS, &folder);
         Ok(command)
     };
     stream(without_onnxruntime(&mut cases()?))?;

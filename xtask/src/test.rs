@@ -1,15 +1,18 @@
 //! `cargo xtask test`: the whole test suite, with the SDKs in place. No test's own code.
 
 use crate::sdk::{self, MINILM, ONNXRUNTIME};
-use crate::workspace::{self, FEATURES, has_target, stream};
+use crate::workspace::{WHOLE, has_target, stream};
 use crate::{pip, tables};
 use anyhow::Result;
 use std::time::Instant;
 
+/// Tests that ask `ACCELERANT_CASES_ON` which backends to run on.
+const ON_EACH_BACKEND: [&str; 6] =
+    ["cases_burn", "cases_candle", "cases_graph", "burn_models", "candle_models", "candle_zoo"];
+
 #[derive(clap::Args, Default)]
 pub(crate) struct Args {
-    /// Passed on to `cargo test` (a filter, `--test NAME`, `-- --nocapture`); xtask's own tests are
-    /// left out then.
+    /// Passed on to `cargo test` (a filter, `--test NAME`, `-- --nocapture`).
     #[arg(last = true)]
     extra: Vec<String>,
 }
@@ -22,16 +25,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 fn all(args: &Args) -> Result<()> {
-    let test = ["test", "--release", "--no-fail-fast", "--features", FEATURES];
+    let test = ["test", "--release", "--no-fail-fast"];
     let onnxruntime = ONNXRUNTIME.ensure()?;
     let minilm = MINILM.ensure()?;
     let triton = pip::TRITON.ensure()?;
     let clients = pip::SERVE.ensure()?;
 
-    // xtask apart: built together with it, shared dependencies would get its features too and
-    // compile once more.
     let records = tables::folder()?;
-    let members = ["--workspace", "--exclude", "xtask"];
     // Examples are not linked: clippy has compiled them, and the demo runs one. Tests of the documentation cannot be
     // asked for together with others.
     let parts: &[&[&str]] = match args.extra.is_empty() {
@@ -40,7 +40,7 @@ fn all(args: &Args) -> Result<()> {
     };
     for part in parts {
         let mut everything = sdk::quick_cargo(&test)?;
-        everything.args(members).args(*part).args(&args.extra).env(MINILM.variable, &minilm);
+        everything.args(WHOLE).args(*part).args(&args.extra).env(MINILM.variable, &minilm);
         everything.env(pip::TRITON.variable, &triton).env(pip::SERVE.variable, &clients);
         // ONNX Runtime is there for the tests of its backend; the cases have a run of their own on it.
         everything.env(ONNXRUNTIME.variable, &onnxruntime);
@@ -48,12 +48,12 @@ fn all(args: &Args) -> Result<()> {
         stream(everything.env(tables::RECORDS, &records))?;
     }
 
-    // Once on tract (above), and once on ONNX Runtime.
+    // Once on tract (above), and once on ONNX Runtime: what runs on the backends that are named. Other tests do the same
+    // whatever is named.
     if has_target("tests", "cases_") {
         let mut cases = sdk::quick_cargo(&test)?;
-        // The same members, or shared dependencies compile once more with other features.
-        cases.args(members);
-        for test in ["cases_*", "*_models", "*_zoo", "tensorrt_rtx"] {
+        cases.args(WHOLE);
+        for test in ON_EACH_BACKEND {
             cases.args(["--test", test]);
         }
         cases.args(&args.extra);
@@ -66,7 +66,6 @@ fn all(args: &Args) -> Result<()> {
 
     if args.extra.is_empty() {
         tables::check(&records)?;
-        stream(&mut workspace::cargo(["test", "--release", "--package", "xtask"]))?;
     }
     Ok(())
 }

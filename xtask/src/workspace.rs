@@ -10,6 +10,13 @@ use std::process::{Command, Stdio};
 /// Built, tested, measured and demonstrated alike, so that nothing compiles twice.
 pub(crate) const FEATURES: &str = "burn,candle,ort,tract,tensorrt-rtx,tensorrt";
 
+/// Everything, with all features: what is linted, tested and demonstrated.
+pub(crate) const WHOLE: [&str; 3] = ["--workspace", "--features", FEATURES];
+
+/// The library with features that a step chooses. The macros stand beside the library for their dependencies' features:
+/// without them, `syn` and all that is built on it would be compiled again.
+pub(crate) const LIBRARY: [&str; 4] = ["--package", "accelerant", "--package", "accelerant-macros"];
+
 pub(crate) fn root() -> &'static Path {
     let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
     xtask.parent().unwrap_or(xtask)

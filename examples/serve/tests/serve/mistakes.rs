@@ -26,8 +26,14 @@ fn the_server() {
     start("A server without a model", "--port 0");
     start("A model without a name", "--port 0 --model affine.onnx");
     start("A model's file that is not there", "--port 0 --model affine=afine.onnx");
-    start("Sizes in another form", "--port 0 --model affine=affine.onnx --shape rows=1-8");
-    start("A backend that does not exist", "--port 0 --model affine=affine.onnx --backend gpu");
+    start(
+        "Sizes in another form, at the server",
+        "--port 0 --model affine=affine.onnx --shape rows=1-8",
+    );
+    start(
+        "A backend that does not exist, at the server",
+        "--port 0 --model affine=affine.onnx --backend gpu",
+    );
     start(
         "A folder without a language model",
         "--port 0 --model affine=affine.onnx --language-model text=.",
@@ -52,13 +58,13 @@ fn the_server() {
     post("A request without inputs", affine, "{}".into());
     post("An input left out", affine, r#"{"inputs":[]}"#.into());
     post(
-        "An input that the model does not have",
+        "An input that the model does not have, at the server",
         affine,
         r#"{"inputs":[{"name":"y","datatype":"FP32","shape":[1],"data":[1]}]}"#.into(),
     );
     post("A type by another name", affine, of("float32", [1, 4], &[1.0; 4]));
-    post("An input of another type", affine, of("FP64", [1, 4], &[1.0; 4]));
-    post("An input of another size", affine, of("FP32", [1, 3], &[1.0; 3]));
+    post("An input of another type, at the server", affine, of("FP64", [1, 4], &[1.0; 4]));
+    post("An input of another size, at the server", affine, of("FP32", [1, 3], &[1.0; 3]));
     post("Fewer values than the shape has", affine, of("FP32", [1, 4], &[1.0; 3]));
     post("More rows than a batch may have", affine, of("FP32", [3, 4], &[1.0; 12]));
     section.finish();
