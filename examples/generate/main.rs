@@ -40,6 +40,9 @@ struct Options {
     /// f32, f16 or bf16.
     #[arg(long, default_value = "f32")]
     dtype: String,
+    /// Weights in another precision, such as int4-weights.
+    #[arg(long)]
+    precision: Option<accelerant::precision::Precision>,
     /// A backend that must be used, such as tensorrt-rtx.
     #[arg(long)]
     backend: Option<String>,
@@ -180,6 +183,10 @@ fn decoder_options(form_name: &str, dtype: DType, options: &Options) -> Result<D
 
 fn compiling(options: &Options) -> OptimizeOptions {
     let all = OptimizeOptions::new().cache(EngineCache::off());
+    let all = match options.precision {
+        Some(precision) => all.precision(precision),
+        None => all,
+    };
     match &options.backend {
         Some(name) => all.require(BackendKind::from_name(name)),
         None => all,
