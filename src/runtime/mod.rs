@@ -8,6 +8,7 @@ mod checked;
 mod compile;
 mod flavors;
 pub(crate) mod generate;
+mod layer_times;
 mod limited;
 mod live;
 mod module;

@@ -50,6 +50,7 @@ pub struct OptimizeOptions {
     memory: Option<u64>,
     keep_source: bool,
     samples: Option<Arc<Samples>>,
+    timed: Option<Arc<[HostTensor]>>,
 }
 
 export_builders!(OptimizeOptions, "OptimizeOptions", export);
@@ -244,6 +245,7 @@ impl OptimizeOptions {
     /// The same for models that are only tried: what a caller wants as a file is not of them.
     pub(crate) fn without_files(mut self) -> Self {
         (self.onnx_path, self.engine_path, self.keep_source) = (None, None, false);
+        self.timed = None;
         self
     }
 
@@ -270,6 +272,29 @@ impl OptimizeOptions {
         let samples = samples.into_iter().collect();
         self.samples = Some(Arc::new(Samples { samples, options }));
         self
+    }
+
+    /// Adds to the [report of the precision](crate::InferenceModule::precision_report) how long each layer takes before and
+    /// after, on these inputs, one for each input of the model. TensorRT tells this where a GPU is; elsewhere the report
+    /// says why there are no times.
+    ///
+    /// The model is built twice for this, with and without the precision, beside the engine that runs. By default nothing is
+    /// timed.
+    ///
+    /// ```
+    /// use accelerant::{HostTensor, OptimizeOptions, precision::Precision};
+    ///
+    /// let x = HostTensor::from(ndarray::Array2::<f32>::ones((1, 64)));
+    /// let options = OptimizeOptions::new().precision(Precision::Fp16).time_layers([x]);
+    /// ```
+    #[must_use]
+    pub fn time_layers(mut self, inputs: impl IntoIterator<Item = HostTensor>) -> Self {
+        self.timed = Some(inputs.into_iter().collect());
+        self
+    }
+
+    pub(super) fn timed_inputs(&self) -> Option<&Arc<[HostTensor]>> {
+        self.timed.as_ref()
     }
 
     pub(super) fn samples(&self) -> Option<&Arc<Samples>> {

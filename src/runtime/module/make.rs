@@ -9,6 +9,7 @@ use crate::export::{ExportOptions, OnnxModel, Target};
 use crate::progress::{Phase, Recorder, phase};
 use crate::runtime::checked::Check;
 use crate::runtime::compile::{self, Maker, Making};
+use crate::runtime::layer_times::LayerTimes;
 use crate::runtime::flavors::{FLAVORS, build_engine, not_built, write_engine};
 use crate::runtime::options::OptimizeOptions;
 use crate::runtime::report::ModuleReport;
@@ -53,10 +54,14 @@ impl InferenceModule {
         let recorder = options.recorder();
         let wanted = AsRef::<ExportOptions>::as_ref(options).wanted_precision();
         let mut precision = None;
+        let mut times = LayerTimes::asked(options)?;
         let mut export = |target: Target| match wanted {
             Some(wanted) => {
                 let written = model.with_precision(target, wanted.clone())?;
                 precision = written.precision_report().cloned();
+                if let Some(times) = &mut times {
+                    times.take(model, &written)?;
+                }
                 Ok(written)
             }
             None => Ok(model.clone()),
@@ -84,6 +89,9 @@ impl InferenceModule {
             rejected: Vec::new(),
         };
         report.add(recorder.record());
+        if let (Some(times), Some(precision)) = (times, &mut report.precision) {
+            recorder.during(|| times.add(&*backend, precision))?;
+        }
         Ok((engine, report))
     }
 
@@ -105,13 +113,18 @@ impl InferenceModule {
         options: &OptimizeOptions,
     ) -> Result<Self> {
         let mut report = None;
+        let mut times = LayerTimes::asked(options)?;
         let wanted = AsRef::<ExportOptions>::as_ref(options).wanted_precision();
         let mut export = |target: Target| {
             let model = match wanted {
                 // Forms are chosen by type: they come after the precision.
                 Some(wanted) => {
                     let plain = export(target.for_compute_capability(None))?;
-                    plain.with_precision(target, wanted.clone())?
+                    let written = plain.with_precision(target, wanted.clone())?;
+                    if let Some(times) = &mut times {
+                        times.take(&plain, &written)?;
+                    }
+                    written
                 }
                 None => export(target)?,
             };
@@ -149,6 +162,10 @@ impl InferenceModule {
             Ok((compiled, built.map(|engine| (engine, passes)), source, graph, name))
         })?;
         let mut record = recorder.record();
+        if let (Some(times), Some(report)) = (times, &mut report) {
+            let backend = &*compiled.backend;
+            recorder.during(|| times.add(backend, Arc::make_mut(report)))?;
+        }
         // The report is of the engine that was asked for.
         let built = built.map(|(engine, passes)| {
             record.passes = passes;

@@ -24,7 +24,7 @@ use std::cell::RefCell;
 pub use moments::Moments;
 pub use options::{Precision, PrecisionOptions};
 pub use ranges::{Range, Ranges};
-pub use report::{Layer, PrecisionReport};
+pub use report::{Layer, LayerCost, ModelCost, PrecisionReport};
 
 use super::Pass;
 use crate::error::{Error, ErrorKind, Result};
