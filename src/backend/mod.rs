@@ -30,6 +30,7 @@ pub(crate) use engine::Engine;
 pub use fingerprint::Fingerprint;
 pub(crate) use header::{Head, Label};
 pub(crate) use kind::BackendKind;
+pub(crate) use panics::guarded;
 pub(crate) use select::Registry;
 pub use select::{Compiled, Rejection};
 

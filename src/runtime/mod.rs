@@ -5,6 +5,7 @@ pub(crate) mod calibration;
 #[cfg(any(feature = "burn", feature = "candle"))]
 mod check;
 mod checked;
+mod chosen;
 mod compile;
 mod flavors;
 pub(crate) mod generate;

@@ -293,9 +293,9 @@ impl Backend for TensorRt {
         self.probe()?;
         let detailed = self.clone().with_options(self.options.clone().layer_details(true));
         let executable = detailed.load(&detailed.build(model)?)?;
-        let device = executable.device().ok_or_else(|| {
-            Error::new(ErrorKind::Device, "the engine runs on no device")
-        })?;
+        let device = executable
+            .device()
+            .ok_or_else(|| Error::new(ErrorKind::Device, "the engine runs on no device"))?;
         device.layer_times(inputs, runs)
     }
 

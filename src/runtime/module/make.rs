@@ -8,9 +8,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::export::{ExportOptions, OnnxModel, Target};
 use crate::progress::{Phase, Recorder, phase};
 use crate::runtime::checked::Check;
+use crate::runtime::chosen;
 use crate::runtime::compile::{self, Maker, Making};
-use crate::runtime::layer_times::LayerTimes;
 use crate::runtime::flavors::{FLAVORS, build_engine, not_built, write_engine};
+use crate::runtime::layer_times::LayerTimes;
 use crate::runtime::options::OptimizeOptions;
 use crate::runtime::report::ModuleReport;
 
@@ -52,6 +53,7 @@ impl InferenceModule {
     pub fn build(model: &OnnxModel, options: &OptimizeOptions) -> Result<(Engine, ModuleReport)> {
         expect_no_export(options)?;
         let recorder = options.recorder();
+        let (options, tried) = &chosen::options(options, &mut |_| Ok(model.clone()))?;
         let wanted = AsRef::<ExportOptions>::as_ref(options).wanted_precision();
         let mut precision = None;
         let mut times = LayerTimes::asked(options)?;
@@ -85,6 +87,7 @@ impl InferenceModule {
             first_run: None,
             passes: Vec::new(),
             precision,
+            tried: tried.clone(),
             warnings: Vec::new(),
             rejected: Vec::new(),
         };
@@ -112,6 +115,8 @@ impl InferenceModule {
         mut export: impl FnMut(Target) -> Result<OnnxModel>,
         options: &OptimizeOptions,
     ) -> Result<Self> {
+        let (options, tried) = chosen::options(options, &mut export)?;
+        let options = &options;
         let mut report = None;
         let mut times = LayerTimes::asked(options)?;
         let wanted = AsRef::<ExportOptions>::as_ref(options).wanted_precision();
@@ -177,6 +182,7 @@ impl InferenceModule {
             record,
             source,
             precision: report,
+            tried,
             wanted: wanted.cloned(),
             graph,
             name,
@@ -221,6 +227,7 @@ impl InferenceModule {
             record: recorder.record(),
             source: None,
             precision: None,
+            tried: Vec::new(),
             wanted: None,
             graph: None,
             name: String::new(),

@@ -92,12 +92,16 @@ mod tests {
             "Metadata": "[ONNX Layer: /a/MatMul]\u001f[ONNX Layer: /a[0]/Add]"
         }], "Bindings": ["x", "y"]}"#;
         let (nodes, types) = completed(told, "__myl_FcAdd_myl0_9");
-        assert_eq!((nodes, types), (vec!["/a/MatMul".into(), "/a[0]/Add".into()], vec!["Float".into(), "Half".into()]));
+        assert_eq!(
+            (nodes, types),
+            (vec!["/a/MatMul".into(), "/a[0]/Add".into()], vec!["Float".into(), "Half".into()])
+        );
     }
 
     #[test]
     fn a_name_alone_gives_the_nodes_that_it_has() {
-        let told = r#"{"Layers": ["/a/MatMul+/b/MatMul_myl0_9", "__myl_FcAdd_myl0_10"], "Bindings": []}"#;
+        let told =
+            r#"{"Layers": ["/a/MatMul+/b/MatMul_myl0_9", "__myl_FcAdd_myl0_10"], "Bindings": []}"#;
         let of = |name| completed(told, name).0;
         assert_eq!(of("/a/MatMul+/b/MatMul_myl0_9"), ["/a/MatMul", "/b/MatMul"]);
         assert_eq!(of("a_mylayer"), ["a_mylayer"]);

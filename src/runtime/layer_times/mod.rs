@@ -110,10 +110,7 @@ fn costs(places: &Places<'_>, kernels: &[LayerTime]) -> (ModelCost, HashMap<usiz
     (all, with.into_iter().map(|(place, found)| (place, cost(found))).collect())
 }
 
-fn types<'k>(
-    places: &Places<'_>,
-    kernels: &'k [LayerTime],
-) -> HashMap<usize, BTreeSet<&'k str>> {
+fn types<'k>(places: &Places<'_>, kernels: &'k [LayerTime]) -> HashMap<usize, BTreeSet<&'k str>> {
     let mut found: HashMap<usize, BTreeSet<&str>> = HashMap::new();
     for kernel in kernels {
         for layer in layers_of(places, kernel) {
@@ -136,9 +133,9 @@ fn layer_of(places: &Places<'_>, node: &str) -> Option<usize> {
     if let Some(place) = places.get(node) {
         return Some(*place);
     }
-    let ends = node.rmatch_indices(['.', '/', '_']).filter(|(end, sign)| {
-        *sign != "_" || node[*end..].starts_with("_output_")
-    });
+    let ends = node
+        .rmatch_indices(['.', '/', '_'])
+        .filter(|(end, sign)| *sign != "_" || node[*end..].starts_with("_output_"));
     ends.map(|(end, _)| &node[..end]).find_map(|start| places.get(start).copied())
 }
 
