@@ -192,7 +192,7 @@ fn moments_that_say_nothing_are_refused() {
             assert!(error.to_string().contains(name), "`{name}` is not in: {error}");
         }
     };
-    refused(vec![], ErrorKind::InvalidArgument, &["0 samples"]);
+    refused(vec![], ErrorKind::InvalidArgument, &["no samples"]);
     refused(batches(&[3, 4]), ErrorKind::InvalidArgument, &["7 samples"]);
     refused(vec![vec![numbers(&[8, 31], 1.0, 1)]], ErrorKind::ShapeMismatch, &["`x`", "axis 1"]);
     let mut values = vec![0.5f32; 256];

@@ -61,7 +61,7 @@ impl LayerTimes {
         match timed {
             Ok((before, after)) => join(report, &before, &after),
             Err(e) if e.is_stop() => return Err(e),
-            Err(e) => report.not_timed = Some(e.to_string()),
+            Err(e) => report.not_timed = Some(e.message().to_owned()),
         }
         Ok(())
     }

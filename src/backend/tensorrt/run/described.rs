@@ -70,7 +70,9 @@ fn of_name(name: &str) -> Vec<String> {
         let counted = number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_');
         if counted { stem } else { name }
     });
-    stem.split('+').map(|node| node.trim().to_owned()).collect()
+    // In an engine of several profiles, those of later ones are numbered.
+    let plain = |node: &str| node.split(" [profile ").next().unwrap_or(node).trim().to_owned();
+    stem.split('+').map(plain).collect()
 }
 
 #[cfg(test)]
@@ -104,6 +106,10 @@ mod tests {
             r#"{"Layers": ["/a/MatMul+/b/MatMul_myl0_9", "__myl_FcAdd_myl0_10"], "Bindings": []}"#;
         let of = |name| completed(told, name).0;
         assert_eq!(of("/a/MatMul+/b/MatMul_myl0_9"), ["/a/MatMul", "/b/MatMul"]);
+        assert_eq!(
+            of("/a/MatMul [profile 1]+/b/MatMul [profile 1]_myl1_4"),
+            ["/a/MatMul", "/b/MatMul"]
+        );
         assert_eq!(of("a_mylayer"), ["a_mylayer"]);
         assert!(of("__myl_FcAdd_myl0_10").is_empty() && of("_gemm_mha_v2_myl0_13").is_empty());
         assert_eq!(completed("no JSON", "a").0, ["a"]);
