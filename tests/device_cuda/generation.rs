@@ -82,7 +82,7 @@ fn requests_in_flight_get_what_they_get_on_the_host() -> Result<()> {
     let most = [60, 7, 1000, 20, 1000, 1, 30, 1000, 12];
     let greedy = |i: usize| GenerateOptions::new().max_tokens(most[i]).stop_tokens([]);
     let drawn = |i: usize| greedy(i).temperature(1.0).top_k(5).seed(i as u64);
-    let mixed = |i: usize| if i % 2 == 0 { drawn(i) } else { greedy(i) };
+    let mixed = |i: usize| if i.is_multiple_of(2) { drawn(i) } else { greedy(i) };
     for options in [&greedy as &dyn Fn(usize) -> GenerateOptions, &drawn, &mixed] {
         let expected: Vec<Vec<u32>> = prompts
             .iter()
