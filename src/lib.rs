@@ -215,7 +215,8 @@ pub mod verify {
 /// The precision that a model is computed in: options, a report of each layer, and ranges that are measured on samples.
 pub mod precision {
     pub use crate::export::precision::{
-        Layer, Moments, Precision, PrecisionOptions, PrecisionReport, Range, Ranges,
+        Layer, LayerCost, ModelCost, Moments, Precision, PrecisionOptions, PrecisionReport, Range,
+        Ranges,
     };
     pub use crate::runtime::calibration::{Calibration, Method};
     pub use crate::runtime::sensitivity::{

@@ -3,7 +3,7 @@
 use std::{fs::File, io::Read, path::Path};
 
 use accelerant::export::OnnxModel;
-use accelerant::{Engine, InferenceModule};
+use accelerant::{Engine, InferenceModule, OptimizeOptions, Signature};
 
 use crate::bar::Bar;
 use crate::fail::{Result, io};
@@ -58,11 +58,28 @@ pub(crate) fn module(
     runs: usize,
     bar: &Bar,
 ) -> Result<InferenceModule> {
+    module_with(path, shapes, options, backend, runs, bar, |_, stated| Ok(stated))
+}
+
+/// The same, with options that a model's signature says more of.
+pub(crate) fn module_with(
+    path: &Path,
+    shapes: &Shapes,
+    options: &Options,
+    backend: Option<Name>,
+    runs: usize,
+    bar: &Bar,
+    more: impl FnOnce(&Signature, OptimizeOptions) -> Result<OptimizeOptions>,
+) -> Result<InferenceModule> {
     bar.say(format!("read {}", path.display()));
     let source = Source::open(path)?;
     let stated = bar.follow(options.options(options.device.registry_for(runs), backend)?);
     Ok(match source {
-        Source::Model(model) => InferenceModule::compile(&shapes.bind(*model)?, &stated)?,
+        Source::Model(model) => {
+            let model = shapes.bind(*model)?;
+            let stated = more(model.signature(), stated)?;
+            InferenceModule::compile(&model, &stated)?
+        }
         Source::Engine(engine) => {
             options.expect_none()?;
             shapes.expect_known(engine.signature())?;

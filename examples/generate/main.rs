@@ -40,6 +40,9 @@ struct Options {
     /// f32, f16 or bf16.
     #[arg(long, default_value = "f32")]
     dtype: String,
+    /// Weights in another precision, such as int4-weights.
+    #[arg(long)]
+    precision: Option<accelerant::precision::Precision>,
     /// A backend that must be used, such as tensorrt-rtx.
     #[arg(long)]
     backend: Option<String>,
@@ -180,6 +183,10 @@ fn decoder_options(form_name: &str, dtype: DType, options: &Options) -> Result<D
 
 fn compiling(options: &Options) -> OptimizeOptions {
     let all = OptimizeOptions::new().cache(EngineCache::off());
+    let all = match options.precision {
+        Some(precision) => all.precision(precision),
+        None => all,
+    };
     match &options.backend {
         Some(name) => all.require(BackendKind::from_name(name)),
         None => all,
@@ -201,9 +208,14 @@ fn measure(decoder: &Decoder, form: &str, dtype: DType, options: &Options) -> Re
     let mut firsts = Vec::new();
     let mut steps = Vec::new();
     for run in 0..=options.runs {
-        let (first, step) = time(&module, &prompts, options)?;
+        let [first, step, slowest] = time(&module, &prompts, options)?;
         // The first one compiles kernels and captures graphs.
-        if run > 0 {
+        if run == 0 {
+            let (first, slowest) = (first.as_secs_f64(), slowest.as_secs_f64());
+            println!(
+                "{form}: the first run took {first:.3} s to its first token, and {slowest:.3} s for its slowest step"
+            );
+        } else {
             firsts.push(first);
             steps.push(step);
         }
@@ -282,12 +294,8 @@ fn build_only(
     Ok(())
 }
 
-/// The time to the first token, and of each step after it.
-fn time(
-    module: &DecoderModule,
-    prompts: &[Vec<u32>],
-    options: &Options,
-) -> Result<(Duration, Duration)> {
+/// The time to the first token, of each step after it, and of the slowest of the steps.
+fn time(module: &DecoderModule, prompts: &[Vec<u32>], options: &Options) -> Result<[Duration; 3]> {
     let prompts: Vec<&[u32]> = prompts.iter().map(Vec::as_slice).collect();
     let generation = GenerateOptions::new()
         .max_tokens(options.tokens)
@@ -298,12 +306,15 @@ fn time(
     batch.next().transpose()?;
     let first = start.elapsed();
     let start = Instant::now();
-    let mut count = 0;
+    let (mut count, mut slowest) = (0, Duration::ZERO);
+    let mut last = start;
     for tokens in batch.by_ref() {
         tokens?;
         count += 1;
+        slowest = slowest.max(last.elapsed());
+        last = Instant::now();
     }
-    Ok((first, start.elapsed() / count.max(1)))
+    Ok([first, start.elapsed() / count.max(1), slowest])
 }
 
 fn median(times: &mut [Duration]) -> Duration {

@@ -28,7 +28,7 @@ pub struct DeviceTensor<'a> {
 pub const ADDRESS_ALIGNMENT: u64 = 256;
 
 /// How long a layer takes in one execution. A layer is what the backend runs as one: often several operators of the model.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
 #[non_exhaustive]
 pub struct LayerTime {
     /// The backend's name for it, with the names of the model's nodes where the backend keeps them.
@@ -37,6 +37,27 @@ pub struct LayerTime {
     pub micros: f64,
     /// Microseconds on the device: the mean of all runs.
     pub mean_micros: f64,
+    /// The nodes of the model that the layer computes, as the backend names them. TensorRT knows the nodes of engines that
+    /// were built with `TensorRtOptions::layer_details`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<String>,
+    /// The types of what the layer reads and writes, in the backend's words, where [`nodes`](Self::nodes) are known too.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub types: Vec<String>,
+}
+
+impl LayerTime {
+    /// A layer with its median and mean time in microseconds.
+    pub fn new(name: impl Into<String>, micros: f64, mean_micros: f64) -> Self {
+        Self { name: name.into(), micros, mean_micros, ..Self::default() }
+    }
+
+    /// The same with the nodes that the layer computes, and the types of what it reads and writes.
+    #[must_use]
+    pub fn of_nodes(mut self, nodes: Vec<String>, types: Vec<String>) -> Self {
+        (self.nodes, self.types) = (nodes, types);
+        self
+    }
 }
 
 /// Device memory that an executable takes, in bytes. Inputs and outputs are the caller's.

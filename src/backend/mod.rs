@@ -31,6 +31,7 @@ pub(crate) use engine::Engine;
 pub use fingerprint::Fingerprint;
 pub(crate) use header::{Head, Label};
 pub(crate) use kind::BackendKind;
+pub(crate) use panics::guarded;
 pub(crate) use select::Registry;
 pub use select::{Compiled, Rejection};
 pub(crate) use timings::{Content, TIMINGS, is_used};
@@ -134,6 +135,22 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// [`EngineIncompatible`](crate::ErrorKind::EngineIncompatible) when the engine was built for
     /// something else, naming built and found; [`Device`](crate::ErrorKind::Device) without one.
     fn load(&self, engine: &Engine) -> Result<Box<dyn Executable>>;
+
+    /// How long each layer of a model takes on these inputs, the median of so many runs, with the
+    /// [nodes](LayerTime::nodes) that each layer computes. The model is built for this call.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build), [`load`](Self::load) and [`Executable::run`], and
+    /// [`UnsupportedOperation`](crate::ErrorKind::UnsupportedOperation) where the backend does not tell.
+    fn time_layers(
+        &self,
+        _model: &OnnxModel,
+        _inputs: &[HostTensor],
+        _runs: usize,
+    ) -> Result<Vec<LayerTime>> {
+        let text = format!("{} does not tell how long its layers take", self.kind());
+        Err(Error::new(ErrorKind::UnsupportedOperation, text).in_operation("time layers"))
+    }
 
     /// Whether the engines of this backend can get other weights by [`refit`](Self::refit). By default not.
     fn refits(&self) -> bool {

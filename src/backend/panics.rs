@@ -13,7 +13,7 @@ thread_local! {
 }
 
 /// Runs `call`, and makes an error of `kind` from its panic. The error has the text of the panic, which is not printed.
-pub(super) fn guarded<T>(kind: ErrorKind, call: impl FnOnce() -> T) -> Result<T> {
+pub(crate) fn guarded<T>(kind: ErrorKind, call: impl FnOnce() -> T) -> Result<T> {
     tell_others_alone();
     CAUGHT.set(CAUGHT.get() + 1);
     let ended = catch_unwind(AssertUnwindSafe(call));

@@ -103,6 +103,12 @@ impl Registry {
         }
     }
 
+    /// The backends of some kinds, none of which is required.
+    pub(crate) fn only(&self, wanted: impl Fn(&BackendKind) -> bool) -> Self {
+        let wanted = |backend: &&Arc<dyn Backend>| wanted(&backend.kind());
+        Self { backends: self.backends.iter().filter(wanted).cloned().collect(), required: None }
+    }
+
     /// Adds a backend behind the others. A backend of the same kind is replaced in its place.
     #[must_use]
     pub fn with(mut self, backend: impl Backend + 'static) -> Self {

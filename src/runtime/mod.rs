@@ -5,9 +5,11 @@ pub(crate) mod calibration;
 #[cfg(any(feature = "burn", feature = "candle"))]
 mod check;
 mod checked;
+mod chosen;
 mod compile;
 mod flavors;
 pub(crate) mod generate;
+mod layer_times;
 mod limited;
 mod live;
 mod module;

@@ -9,6 +9,8 @@ use std::{
 
 use super::VerifyOptions;
 use super::checked::Samples;
+use super::chosen::Choice;
+use super::sensitivity::Auto;
 #[cfg(any(feature = "tensorrt", feature = "tensorrt-rtx"))]
 use crate::backend::tensorrt::{TensorRt, TensorRtOptions};
 use crate::backend::{BackendKind, Registry};
@@ -50,6 +52,8 @@ pub struct OptimizeOptions {
     memory: Option<u64>,
     keep_source: bool,
     samples: Option<Arc<Samples>>,
+    timed: Option<Arc<[HostTensor]>>,
+    choice: Option<Arc<Choice>>,
 }
 
 export_builders!(OptimizeOptions, "OptimizeOptions", export);
@@ -244,6 +248,13 @@ impl OptimizeOptions {
     /// The same for models that are only tried: what a caller wants as a file is not of them.
     pub(crate) fn without_files(mut self) -> Self {
         (self.onnx_path, self.engine_path, self.keep_source) = (None, None, false);
+        self.timed = None;
+        self.without_choice()
+    }
+
+    /// The same with the precision that they state.
+    pub(super) fn without_choice(mut self) -> Self {
+        self.choice = None;
         self
     }
 
@@ -272,6 +283,57 @@ impl OptimizeOptions {
         self
     }
 
+    /// Adds to the [report of the precision](crate::InferenceModule::precision_report) how long each layer takes before and
+    /// after, on these inputs, one for each input of the model. TensorRT tells this where a GPU is; elsewhere the report
+    /// says why there are no times.
+    ///
+    /// The model is built twice for this, with and without the precision, beside the engine that runs. By default nothing is
+    /// timed.
+    ///
+    /// ```
+    /// use accelerant::{HostTensor, OptimizeOptions, precision::Precision};
+    ///
+    /// let x = HostTensor::from(ndarray::Array2::<f32>::ones((1, 64)));
+    /// let options = OptimizeOptions::new().precision(Precision::Fp16).time_layers([x]);
+    /// ```
+    #[must_use]
+    pub fn time_layers(mut self, inputs: impl IntoIterator<Item = HostTensor>) -> Self {
+        self.timed = Some(inputs.into_iter().collect());
+        self
+    }
+
+    /// Has [`Auto`] choose the precision on samples, each with a tensor for each input of the model: the same for models of
+    /// Burn, of Candle and from files. Without ranges of its own, `auto` gets those of the samples, if there are eight or
+    /// more. The [report](crate::InferenceModule::report) says what was tried.
+    ///
+    /// Each compilation chooses anew, which takes minutes for a large model. Where a program starts often, choose once with
+    /// [`Auto::run`], and state the [precision](Self::precision).
+    ///
+    /// ```
+    /// use accelerant::{HostTensor, OptimizeOptions, precision::Auto};
+    ///
+    /// let sample = |x: f32| vec![HostTensor::from(ndarray::Array2::<f32>::from_elem((1, 64), x))];
+    /// let samples = (0..16).map(|i| sample(i as f32));
+    /// let options = OptimizeOptions::new().auto_precision(Auto::new(0.01), samples);
+    /// ```
+    #[must_use]
+    pub fn auto_precision(
+        mut self,
+        auto: Auto,
+        samples: impl IntoIterator<Item = Vec<HostTensor>>,
+    ) -> Self {
+        self.choice = Some(Arc::new(Choice { auto, samples: samples.into_iter().collect() }));
+        self
+    }
+
+    pub(super) fn choice(&self) -> Option<&Choice> {
+        self.choice.as_deref()
+    }
+
+    pub(super) fn timed_inputs(&self) -> Option<&Arc<[HostTensor]>> {
+        self.timed.as_ref()
+    }
+
     pub(super) fn samples(&self) -> Option<&Arc<Samples>> {
         self.samples.as_ref()
     }
@@ -280,7 +342,7 @@ impl OptimizeOptions {
     /// needs none. A precision is chosen on a graph that passes went over.
     #[cfg(any(feature = "burn", feature = "candle"))]
     pub(crate) fn target_of_export(&self, target: Target) -> Target {
-        let is_plain = self.export.wanted_precision().is_none();
+        let is_plain = self.export.wanted_precision().is_none() && self.choice.is_none();
         match target.reader() {
             Reader::TensorRt if is_plain => target.before_passes(),
             _ => target,

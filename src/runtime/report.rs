@@ -4,6 +4,7 @@ use std::{borrow::Cow, fmt, time::Duration};
 
 use serde::{Serialize, Serializer};
 
+use super::sensitivity::Tried;
 use crate::backend::Rejection;
 use crate::cache::CacheUse;
 use crate::export::precision::PrecisionReport;
@@ -47,6 +48,9 @@ pub struct ModuleReport {
     /// The types that each layer got, if a precision was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub precision: Option<PrecisionReport>,
+    /// The precisions that were tried, if one was [to be chosen](crate::OptimizeOptions::auto_precision).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tried: Vec<Tried>,
     /// The warnings of the backend's library.
     pub warnings: Vec<String>,
     /// The backends that were passed over.
@@ -145,6 +149,7 @@ impl fmt::Display for ModuleReport {
         list(f, "passes", changes)?;
         let precision = self.precision.as_ref().map(ToString::to_string).unwrap_or_default();
         list(f, "precision", precision.lines().map(str::to_owned))?;
+        list(f, "tried", self.tried.iter().map(ToString::to_string))?;
         list(f, "warnings", self.warnings.iter().map(|text| text.replace('\n', " ")))?;
         let rejected = self.rejected.iter();
         list(f, "not taken", rejected.map(|r| format!("{}: {}", r.backend, r.reason)))

@@ -64,6 +64,35 @@ fn a_decoder_writes_and_scores_what_it_does_on_the_host() -> Result<()> {
     Ok(())
 }
 
+/// Passes read one block of 512 positions of the caches, then two, then all three.
+#[test]
+fn texts_that_grow_over_blocks_of_the_cache_are_those_of_the_host() -> Result<()> {
+    if !gpu("texts_that_grow_over_blocks_of_the_cache_are_those_of_the_host") {
+        return Ok(());
+    }
+    let _shared = shared();
+    let long = LLAMA.replace("embeddings\": 64", "embeddings\": 1536");
+    let windows =
+        long.replace("llama", "mistral").replace("\"rms", "\"sliding_window\": 520, \"rms");
+    for json in [long, windows] {
+        let config = DecoderConfig::from_json(&json)?;
+        let decoder = Decoder::new(config.clone(), config.random_weights(3)?);
+        let options = DecoderOptions::new(1536).tokens(Tokens::UpTo(64));
+        let host = decoder.optimize_trt(&options, &on(BackendKind::Tract))?;
+        let device = decoder.optimize_trt(&options, &on(BackendKind::TensorRtRtx))?;
+        let seen = |input: &accelerant::TensorSpec| input.name == "seen";
+        assert!(device.module().signature().inputs.iter().any(seen));
+        for (len, most) in [(500, 30), (1015, 20), (3, 4)] {
+            let prompt: Vec<u32> = (0..len).map(|i: u32| (i * i * 7 + 3 * i + 11) % 61).collect();
+            let options = GenerateOptions::new().max_tokens(most).stop_tokens([]);
+            let expected: Vec<u32> = host.generate(&prompt, &options)?.collect::<Result<_>>()?;
+            let got: Vec<u32> = device.generate(&prompt, &options)?.collect::<Result<_>>()?;
+            assert_eq!(got, expected, "{len}");
+        }
+    }
+    Ok(())
+}
+
 /// Requests join and leave while others go on, on chunks near the end of the cache too. Where all texts are greedy the passes
 /// are ahead of the host.
 #[test]
@@ -82,7 +111,7 @@ fn requests_in_flight_get_what_they_get_on_the_host() -> Result<()> {
     let most = [60, 7, 1000, 20, 1000, 1, 30, 1000, 12];
     let greedy = |i: usize| GenerateOptions::new().max_tokens(most[i]).stop_tokens([]);
     let drawn = |i: usize| greedy(i).temperature(1.0).top_k(5).seed(i as u64);
-    let mixed = |i: usize| if i % 2 == 0 { drawn(i) } else { greedy(i) };
+    let mixed = |i: usize| if i.is_multiple_of(2) { drawn(i) } else { greedy(i) };
     for options in [&greedy as &dyn Fn(usize) -> GenerateOptions, &drawn, &mixed] {
         let expected: Vec<Vec<u32>> = prompts
             .iter()

@@ -14,8 +14,8 @@ use accelerant::precision::{
     Auto, Calibration, Method, Metric, Precision, PrecisionOptions, Ranges, Tried,
 };
 use accelerant::{
-    BackendKind, DType, Engine, Error, ErrorKind, HostTensor, OptimizeOptions, Phase, Progress,
-    Registry, Signature, TimeLimit,
+    BackendKind, DType, Engine, Error, ErrorKind, HostTensor, InferenceModule, OptimizeOptions,
+    Phase, Progress, Registry, Signature, TimeLimit,
 };
 
 use crate::runs::{has_ort, numbers};
@@ -342,4 +342,31 @@ fn losses_of_16_bits_are_measured_soon() {
     let [got, expected] = [got, expected].map(|all| all.unwrap()[0].to_vec::<f32>().unwrap());
     let apart = got.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
     assert!(f64::from(apart) < 4.0 * fp16 + 2e-3, "{apart} and {fp16}");
+}
+
+/// What a user may say wrong of a precision that is to be chosen.
+#[test]
+fn a_choice_that_cannot_be_made_is_refused() {
+    if !has_ort("a choice by an option") {
+        return;
+    }
+    let model = model(1);
+    let options = || options(&Counted::new(by_bytes));
+    let refused = |options: OptimizeOptions, kind, text: &str| {
+        let error = InferenceModule::compile(&model, &options).unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.to_string().contains(text), "`{text}` is not in: {error}");
+    };
+    let invalid = ErrorKind::InvalidArgument;
+    let auto = || Auto::new(0.05);
+    let stated = options().precision(Precision::Fp16).auto_precision(auto(), samples());
+    refused(stated, invalid, "a precision is stated");
+    refused(options().auto_precision(auto(), []), invalid, "no samples");
+    refused(options().auto_precision(Auto::new(f64::NAN), samples()), invalid, "0 or more");
+    let narrow = vec![vec![numbers(&[16, 63], 1.0, 1)]];
+    refused(options().auto_precision(auto(), narrow), ErrorKind::ShapeMismatch, "`x`");
+    let constant = HostTensor::from_vec([16, 64], vec![0.5f32; 1024]).unwrap();
+    refused(options().auto_precision(auto(), [vec![constant]]), invalid, "same");
+    let panics = auto().metric(Metric::own(|_, _| panic!("no labels")));
+    refused(options().auto_precision(panics, samples()), invalid, "panicked: no labels");
 }

@@ -151,6 +151,18 @@ fn samples_that_are_wrong_are_named() {
     let mut bad = batches(&[8]);
     bad.push(vec![HostTensor::from_vec([8, 32], values).unwrap()]);
     refused(bad, minmax, InvalidArgument, &["`x`", "NaN", "item 1"]);
+    // Before anything is built, where all samples are looked at first.
+    let constant = HostTensor::from_vec([8, 32], vec![0.5f32; 256]).unwrap();
+    let run = Calibration::new(minmax).run(&model(), &none, vec![vec![constant]]);
+    assert!(run.unwrap_err().to_string().contains("same"));
+    let undefined = HostTensor::from_vec([8, 32], vec![f32::NAN; 256]).unwrap();
+    let run = Calibration::new(minmax).run(&model(), &none, vec![vec![undefined]]);
+    assert!(run.unwrap_err().to_string().contains("NaN"));
+    for few in [vec![], batches(&[3, 4])] {
+        let error = Moments::measure(&model(), &none, few).unwrap_err();
+        assert!(error.to_string().contains("samples"), "{error}");
+        assert_eq!(error.kind(), InvalidArgument, "{error}");
+    }
     refused(batches(&[8]), Method::Percentile(1.5), InvalidArgument, &["percentile 1.5"]);
 }
 
@@ -180,7 +192,7 @@ fn moments_that_say_nothing_are_refused() {
             assert!(error.to_string().contains(name), "`{name}` is not in: {error}");
         }
     };
-    refused(vec![], ErrorKind::InvalidArgument, &["0 samples"]);
+    refused(vec![], ErrorKind::InvalidArgument, &["no samples"]);
     refused(batches(&[3, 4]), ErrorKind::InvalidArgument, &["7 samples"]);
     refused(vec![vec![numbers(&[8, 31], 1.0, 1)]], ErrorKind::ShapeMismatch, &["`x`", "axis 1"]);
     let mut values = vec![0.5f32; 256];
@@ -205,4 +217,28 @@ fn moments_that_say_nothing_are_refused() {
     graph.output("w", &x.relu().unwrap()).unwrap();
     let error = measure(&graph.finish().unwrap(), batches(&[8])).unwrap_err();
     assert!(error.to_string().contains("no layer"), "{error}");
+}
+
+/// Tokens that are all the same say nothing; a mask of ones beside tokens that vary says enough.
+#[test]
+fn samples_of_integers_vary_too() {
+    let graph = GraphBuilder::for_target("tokens", Target::tensorrt());
+    let tokens = graph.input("tokens", DType::I64, [8usize, 4]).unwrap();
+    let mask = graph.input("mask", DType::F32, [8usize, 4]).unwrap();
+    let y = tokens.cast(DType::F32).unwrap().mul(&mask).unwrap();
+    graph.output("y", &y).unwrap();
+    let model = graph.finish().unwrap();
+    let batch = |last: i64| {
+        let mut tokens = vec![3i64; 32];
+        tokens[31] = last;
+        let mask = HostTensor::from_vec([8, 4], vec![1f32; 32]).unwrap();
+        vec![vec![HostTensor::from_vec([8, 4], tokens).unwrap(), mask]]
+    };
+    let run = |last| {
+        Calibration::new(Method::MinMax).run(&model, &Registry::empty().with(Tract), batch(last))
+    };
+    let error = run(3).unwrap_err();
+    assert_eq!((error.kind(), error.tensor()), (ErrorKind::InvalidArgument, Some("tokens")));
+    assert!(error.to_string().contains("same"), "{error}");
+    assert_eq!(run(9).unwrap().get("y").unwrap().max, 9.0);
 }

@@ -20,6 +20,7 @@ mod quantized;
 mod refused;
 mod runs;
 mod search;
+mod times;
 
 #[cfg(all(feature = "burn", feature = "candle"))]
 #[path = "../../examples/digits/src/burn_net.rs"]

@@ -9,6 +9,39 @@ use crate::runs::{cosine, has_ort, near, numbers, run};
 
 type Changed = fn(&GraphBuilder, &Value) -> Result<Value>;
 
+/// As [`layer`], behind a normalization; queries, keys and values are one product, or three. `read` gives what attention is fed
+/// with to another node too.
+fn normed(joined: bool, read: bool) -> OnnxModel {
+    let graph = GraphBuilder::for_target("layer", Target::tensorrt());
+    let x = graph.input("x", DType::F32, [2usize, 64, 128]).unwrap();
+    let constant = |sizes: &[usize], seed| graph.constant("weight", numbers(sizes, 0.2, seed));
+    let (factor, shift) = (constant(&[128], 6), constant(&[128], 7));
+    let states = x.layer_norm(&factor, Some(&shift), -1, 1e-5).unwrap();
+    let product = |sizes: &[usize], seed| {
+        let product = states.matmul(&constant(sizes, seed)).unwrap();
+        product.add(&constant(&sizes[1..], seed + 10)).unwrap()
+    };
+    let all = joined.then(|| product(&[128, 384], 1));
+    let heads = |i: i64, order: &[usize]| {
+        let part = match &all {
+            Some(all) => all.slice(2, 128 * i, Some(128 * (i + 1))).unwrap(),
+            None => product(&[128, 128], i as u64 + 1),
+        };
+        let parts = [None, Some(64.into()), Some(2.into()), Some(64.into())];
+        part.reshape(&parts).unwrap().transpose(order).unwrap()
+    };
+    let (q, k, v) = (heads(0, &[0, 2, 1, 3]), heads(1, &[0, 2, 3, 1]), heads(2, &[0, 2, 1, 3]));
+    if read {
+        graph.output("keys", &k.relu().unwrap()).unwrap();
+    }
+    let weights = q.matmul(&k).unwrap().affine(0.125, 0.0).unwrap().softmax(-1).unwrap();
+    let mixed =
+        weights.matmul(&v).unwrap().transpose(&[0, 2, 1, 3]).unwrap().flatten(2, 3).unwrap();
+    let output = mixed.matmul(&constant(&[128, 128], 4)).unwrap().add(&x).unwrap();
+    graph.output("y", &output).unwrap();
+    graph.finish().unwrap()
+}
+
 /// A layer with attention: heads are cut from three products of weights, and joined for another.
 fn layer(scores: Changed, weights: Changed) -> OnnxModel {
     let graph = GraphBuilder::for_target("layer", Target::tensorrt());
@@ -59,6 +92,32 @@ fn attention_is_one_kernel_and_all_else_is_in_32_bits() {
             let got = run(name, &mixed, &inputs);
             near(name, &got[0], &expected[0], 2e-3);
             assert!(cosine(&got[0], &expected[0]) > 0.999999, "{name}");
+        }
+    }
+}
+
+/// What feeds attention is in half precision where it reads a normalization and nothing else reads it.
+#[test]
+fn products_that_feed_attention_are_in_half_precision() {
+    let ort = has_ort("what feeds attention");
+    for (joined, read, expected) in
+        [(false, false, 5), (true, false, 3), (false, true, 4), (true, true, 2)]
+    {
+        let name = &format!("joined {joined}, read {read}");
+        let plain = normed(joined, read);
+        let mixed = plain.with_precision(Target::tensorrt(), Precision::Mixed).unwrap();
+        let report = mixed.precision_report().unwrap();
+        let half = report.layers.iter().filter(|layer| layer.precision == "f16");
+        assert_eq!(half.filter(|layer| layer.operator == "MatMul").count(), expected, "{name}");
+        let plan = Plan::of(name, &mixed);
+        assert_eq!(plan.attentions(), 1, "{name}: {:#?}", plan.kernels);
+        if ort {
+            let inputs = [numbers(&[2, 64, 128], 1.0, 9)];
+            let (expected, got) = (run(name, &plain, &inputs), run(name, &mixed, &inputs));
+            for (got, expected) in got.iter().zip(&expected) {
+                near(name, got, expected, 4e-3);
+                assert!(cosine(got, expected) > 0.99999, "{name}");
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use accelerant::Registry;
 use accelerant::backend::{ort::Ort, tract::Tract};
 use accelerant::export::{GraphBuilder, OnnxModel, Target};
-use accelerant::precision::{Precision, PrecisionOptions, PrecisionReport};
+use accelerant::precision::{Precision, PrecisionOptions, PrecisionReport, Range, Ranges};
 use accelerant::{DType, Error, ErrorKind, InferenceModule, OptimizeOptions};
 
 use crate::runs::{has_ort, near, numbers};
@@ -31,6 +31,19 @@ fn what_cannot_be_obeyed_is_refused() {
     let both = half().keep(["Relu"]).ask(["Rel*"]);
     let error = refused(both, rtx, ErrorKind::InvalidArgument, "excluded");
     assert_eq!(error.operation(), Some("Relu"));
+    let both = PrecisionOptions::new(Precision::Int4Weights).keep(["MatMul"]).in_half(["MatMul"]);
+    refused(both, rtx, ErrorKind::InvalidArgument, "wanted in half");
+    for none in ["", "*_of_nothing", "Conv*"] {
+        refused(half().keep([none]), rtx, ErrorKind::InvalidArgument, &format!("`{none}`"));
+        refused(half().in_half([none]), rtx, ErrorKind::InvalidArgument, &format!("`{none}`"));
+    }
+    for number in [f32::NAN, f32::INFINITY] {
+        let range = ("y".to_owned(), Range::new(-1.0, 1.0, 0.0, 1.0, number));
+        let ranges = Ranges::new("by hand", 8, [range]);
+        let ranged = PrecisionOptions::new(Precision::Int8).ranges(ranges);
+        let error = refused(ranged, rtx, ErrorKind::InvalidArgument, "is no range");
+        assert_eq!(error.tensor(), Some("y"));
+    }
     refused(half().keep(["Conv_7"]), rtx, ErrorKind::InvalidArgument, "`Conv_7`");
     refused(half().ask(["nothing*"]), rtx, ErrorKind::InvalidArgument, "`nothing*`");
     for precision in [Precision::Int8, Precision::Fp8] {

@@ -5,7 +5,7 @@ use accelerant::backend::ort::Ort;
 use accelerant::burn::{BurnGraph, OptimizeTrt as _};
 use accelerant::candle::{OptimizeTrt as _, Trace};
 use accelerant::export::{OnnxModel, Target};
-use accelerant::precision::{Calibration, Method, Precision, PrecisionOptions};
+use accelerant::precision::{Auto, Calibration, Method, Precision, PrecisionOptions};
 use accelerant::{DType, HostTensor, InferenceModule, OptimizeOptions};
 use burn::tensor::Device;
 
@@ -91,6 +91,13 @@ fn digits_of_both_frameworks_keep_their_accuracy() {
     let half = options.clone().registry(Registry::empty().with(Ort)).precision(Precision::Fp16);
     let fast = net.optimize_trt_with(example, burn_net::Net::forward, &half).unwrap();
     in_half("Burn", fast.inference());
+    // One option has the precision chosen, for both frameworks.
+    let samples = images(&test.select(&(0..16).collect::<Vec<_>>()));
+    let auto = options.clone().registry(Registry::empty().with(Ort));
+    let auto = auto.auto_precision(Auto::new(0.01), [vec![samples]]);
+    let example = burn_net::tensor(&one.images, &Device::flex());
+    let fast = net.optimize_trt_with(example, burn_net::Net::forward, &auto).unwrap();
+    chosen("Burn", fast.inference());
 
     let (_, net) = candle_net::train(&training, 42, 5).unwrap();
     let example = candle_net::tensor(&one.images).unwrap();
@@ -98,4 +105,17 @@ fn digits_of_both_frameworks_keep_their_accuracy() {
     digits_keep_their_accuracy("digits of Candle", &plain, &training, &test);
     let fast = net.optimize_trt_with(&example, &half).unwrap();
     in_half("Candle", fast.inference());
+    let fast = net.optimize_trt_with(&example, &auto).unwrap();
+    chosen("Candle", fast.inference());
+}
+
+/// Without a GPU the first precision that loses little enough is chosen. The samples give ranges too.
+fn chosen(name: &str, module: &InferenceModule) {
+    let report = module.report();
+    let half = report.tried.iter().find(|tried| tried.chosen).expect("one is chosen");
+    assert_eq!(half.precision, Precision::Fp16, "{name}: {report}");
+    let int8 = report.tried.iter().find(|tried| tried.precision == Precision::Int8);
+    let error = int8.expect("it is tried").error.clone().unwrap_or_default();
+    assert!(!error.contains("calibration"), "{name}: {error}");
+    assert_eq!(module.precision_report().expect("it has one").precision, Precision::Fp16);
 }

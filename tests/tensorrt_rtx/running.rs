@@ -4,8 +4,10 @@ use std::thread;
 
 use accelerant::backend::Backend;
 use accelerant::backend::tensorrt::TensorRt;
+use accelerant::cache::EngineCache;
 use accelerant::export::{GraphBuilder, Target};
-use accelerant::{Dim, ErrorKind, HostTensor, Shape};
+use accelerant::precision::Precision;
+use accelerant::{Dim, ErrorKind, HostTensor, InferenceModule, OptimizeOptions, Registry, Shape};
 use ndarray::Array2;
 
 use super::{FEATURES, Mlp, assert_close, batch, exact, gpu, input, load, rtx};
@@ -95,6 +97,38 @@ fn layers_are_timed_beside_runs_that_stay_right() {
     let wrong = Array2::<f32>::zeros((65, FEATURES)).into();
     let error = device.layer_times(&[wrong], 1).unwrap_err();
     assert_eq!((error.kind(), error.tensor()), (ErrorKind::OutOfProfile, Some("x")));
+}
+
+/// The names of the model's nodes come through the parser, the builder and the profiler.
+#[test]
+fn a_report_has_the_time_of_each_layer_before_and_after() {
+    if !gpu("a_report_has_the_time_of_each_layer_before_and_after") {
+        return;
+    }
+    let model = Mlp::new(18).export(64);
+    let options = OptimizeOptions::new().registry(Registry::empty().with(rtx()));
+    let options = options.cache(EngineCache::off()).precision(Precision::Fp16);
+    let timed = options.clone().time_layers([input(64, 3).into()]);
+    let module = InferenceModule::compile(&model, &timed).unwrap();
+    let report = module.precision_report().unwrap();
+    assert_eq!(report.not_timed, None, "{report}");
+    let products: Vec<_> =
+        report.layers.iter().filter(|l| matches!(&*l.operator, "MatMul" | "Gemm")).collect();
+    assert!(!products.is_empty(), "{report}");
+    for layer in products {
+        let [before, after] = [layer.before, layer.after].map(|cost| {
+            cost.unwrap_or_else(|| panic!("no kernel is known of {layer}\n{report}")).micros
+        });
+        assert!(before > 0.0 && after > 0.0, "{layer}");
+        let half = layer.engine.iter().any(|name| {
+            let name = name.to_lowercase();
+            name.contains("half") || name.contains("16")
+        });
+        assert!(half, "no kernel of {layer} reads or writes half: {:?}", layer.engine);
+    }
+    let wrong = options.time_layers([input(63, 3).into()]);
+    let error = InferenceModule::compile(&model, &wrong).unwrap_err();
+    assert_eq!(error.tensor(), Some("x"), "{error}");
 }
 
 #[test]

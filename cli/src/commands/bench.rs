@@ -10,7 +10,7 @@ use std::{
 };
 
 use accelerant::backend::LayerTime;
-use accelerant::{HostTensor, InferenceModule};
+use accelerant::{HostTensor, InferenceModule, OptimizeOptions, Signature};
 use serde_json::{Value, json};
 
 use super::{Output, bench_export};
@@ -42,6 +42,9 @@ pub(crate) struct Args {
     /// Tell how long each layer takes too, on a GPU
     #[arg(long, alias = "dumpProfile")]
     layers: bool,
+    /// Tell what became of each layer in the --precision, with the times before and after, on a GPU
+    #[arg(long)]
+    layer_report: bool,
     /// Write the times of each run to a JSON file, with the names that trtexec has for them
     #[arg(long, alias = "exportTimes", value_name = "FILE", hide_short_help = true)]
     export_times: Option<PathBuf>,
@@ -74,7 +77,19 @@ pub(crate) fn run(args: &Args, globals: &Globals) -> Result<Output> {
     }
     let bar = Bar::new(globals.quiet);
     let (shapes, options) = (&args.shapes, &args.options);
-    let module = source::module(&args.model, shapes, options, args.backend, args.streams, &bar)?;
+    if args.layer_report && (options.precision().is_none() || source::is_engine(&args.model)) {
+        return Err(Failure::usage("--layer-report takes a model and a --precision"));
+    }
+    let timed = |signature: &Signature, stated: OptimizeOptions| match args.layer_report {
+        true => {
+            let inputs = args.inputs.read(signature, &shapes.sizes(signature)?)?;
+            Ok(stated.time_layers(inputs))
+        }
+        false => Ok(stated),
+    };
+    let streams = args.streams;
+    let module =
+        source::module_with(&args.model, shapes, options, args.backend, streams, &bar, timed)?;
     let inputs = args.inputs.read(module.signature(), &args.shapes.sizes(module.signature())?)?;
     bar.runs("the first run");
     module.run(&inputs)?;
@@ -126,6 +141,10 @@ pub(crate) fn run(args: &Args, globals: &Globals) -> Result<Output> {
         if let Some(path) = &args.export_profile {
             bench_export::profile(path, &layers, args.iterations)?;
         }
+    }
+    if let Some(report) = module.precision_report().filter(|_| args.layer_report) {
+        text += &format!("\n=== Layers ===\n{}", terminal::text(&report.to_string()));
+        json["layerReport"] = json!(report);
     }
     if let Some(path) = &args.export_times {
         bench_export::times(path, &host.runs)?;

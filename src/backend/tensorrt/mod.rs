@@ -26,10 +26,13 @@ pub use ffi::{ProgressEvent, ProgressFn};
 
 pub(crate) use run::captures;
 
-use super::{Backend, BackendKind, Engine, EngineMemory, Executable, Fingerprint, TimingFolder};
+use super::{
+    Backend, BackendKind, Engine, EngineMemory, Executable, Fingerprint, LayerTime, TimingFolder,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::{NodeRefusal, OnnxModel, Target};
 use crate::progress::{Phase, phase};
+use crate::tensor::HostTensor;
 use ffi::{Flavor, Library, device};
 use run::{EngineExecutable, LoadedEngine};
 
@@ -291,6 +294,21 @@ impl Backend for TensorRt {
 
     fn build_timed(&self, model: &OnnxModel, timings: &TimingFolder) -> Result<Engine> {
         self.build_with(model, Some(timings))
+    }
+
+    fn time_layers(
+        &self,
+        model: &OnnxModel,
+        inputs: &[HostTensor],
+        runs: usize,
+    ) -> Result<Vec<LayerTime>> {
+        self.probe()?;
+        let detailed = self.clone().with_options(self.options.clone().layer_details(true));
+        let executable = detailed.load(&detailed.build(model)?)?;
+        let device = executable
+            .device()
+            .ok_or_else(|| Error::new(ErrorKind::Device, "the engine runs on no device"))?;
+        device.layer_times(inputs, runs)
     }
 
     fn refits(&self) -> bool {

@@ -26,6 +26,7 @@ mod gguf;
 pub(super) use cache::{give_directly, write_in_place};
 pub use config::{Activation, DecoderConfig, Projections, Rotary, RotaryScaling, Window};
 pub use encoder_decoder::{EncoderDecoder, EncoderDecoderConfig, EncoderDecoderFamily};
+#[cfg(feature = "cuda")]
 pub(crate) use options::POSITIONS_OF_A_BLOCK;
 pub use options::{AttentionForm, DecoderOptions, ProductForm, Tokens};
 pub use weights::DecoderWeights;

@@ -137,5 +137,5 @@ pub(super) fn without_positions(fields: &Fields<'_>, layers: usize) -> Result<Ve
         let got = has.len();
         return Err(invalid(format!("`no_rope_layers` has {got} entries for {layers} layers")));
     }
-    Ok((0..layers).filter(|&layer| has[layer] == Value::from(0)).collect())
+    Ok((0..layers).filter(|&layer| has[layer].as_i64() == Some(0)).collect())
 }

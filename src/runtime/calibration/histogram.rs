@@ -178,10 +178,6 @@ impl Histogram {
         self.bins[BINS / 2..].fill(0);
     }
 
-    pub(super) fn is_constant(&self) -> bool {
-        self.min >= self.max
-    }
-
     /// Least and greatest element, as finite numbers.
     pub(super) fn ends(&self) -> [f32; 2] {
         match self.min <= self.max {
@@ -298,6 +294,5 @@ mod tests {
         assert_eq!(histogram.moments(), [2.0, 1.0]);
         assert_eq!(histogram.ends(), [f32::MIN, 3.0]);
         assert!(histogram.add(&[f32::NAN]).is_err());
-        assert!(Histogram::new(true).is_constant());
     }
 }

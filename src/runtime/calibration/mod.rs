@@ -2,6 +2,7 @@
 //! What is kept of a value is a few numbers and a histogram, however many samples there are. How a limit is found in a
 //! histogram is in `threshold`; what ranges are for is in `export/passes/precision`.
 
+mod ahead;
 mod histogram;
 mod moments;
 mod seen;
@@ -12,8 +13,9 @@ use crate::backend::Registry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::OnnxModel;
 use crate::export::precision::{Range, Ranges};
-use crate::spec::{DType, Signature};
+use crate::spec::Signature;
 use crate::tensor::HostTensor;
+use ahead::Constant;
 use histogram::Histogram;
 pub use threshold::Method;
 use workers::Workers;
@@ -21,10 +23,7 @@ use workers::Workers;
 const CALIBRATE: &str = "calibrate";
 
 /// Fewer samples say nothing of what comes.
-const LEAST_SAMPLES: usize = 8;
-
-/// Samples that are kept to find out whether there are enough.
-const LOOKED_AHEAD: usize = 64;
+pub(super) const LEAST_SAMPLES: usize = 8;
 
 /// Measures the ranges of a model's values.
 ///
@@ -101,43 +100,23 @@ impl Calibration {
         }
         let signature = model.signature();
         let mut batches = batches.into_iter().enumerate().peekable();
-        let Some((_, first)) = batches.peek() else {
-            return Err(Error::new(ErrorKind::InvalidArgument, "there are no samples"));
-        };
-        check(signature, first)?;
-        // Too few are told before anything is built.
-        let mut ready = Vec::new();
-        let mut counted_ready = 0;
-        while counted_ready < self.least.min(LOOKED_AHEAD) {
-            let Some((place, batch)) = batches.next() else { break };
-            check(signature, &batch).map_err(|e| e.at_item(place))?;
-            counted_ready += counted(&batch);
-            ready.push((place, batch));
-        }
-        if batches.peek().is_none() {
-            enough(counted_ready, self.least)?;
-        }
+        let ready = ahead::first(signature, &mut batches, self.least)?;
         let batches = ready.into_iter().chain(batches);
         let observed = model.observed(|_| true)?;
         let mut workers = Workers::new(self.method, registry, &observed, signature);
         if let Some(count) = self.at_once {
             workers.count = count;
         }
-        let mut samples = 0;
+        let (mut samples, mut constant) = (0, Constant::default());
         let checked = batches.map(|(place, batch)| {
             check(signature, &batch).map_err(|e| e.at_item(place))?;
+            constant.add(&batch);
             samples += counted(&batch);
             Ok(batch)
         });
         let seen = workers.run(checked)?;
         enough(samples, self.least)?;
-        let mut inputs = signature.inputs.iter().filter(|spec| spec.dtype == DType::F32).peekable();
-        let constant = |name: &str| seen.histograms.get(name).is_none_or(Histogram::is_constant);
-        if inputs.peek().is_some() && inputs.all(|spec| constant(&spec.name)) {
-            let text = "all samples are one and the same number";
-            let name = signature.inputs.first().map_or("", |spec| spec.name.as_str());
-            return Err(Error::new(ErrorKind::InvalidArgument, text).on_tensor(name));
-        }
+        constant.expect_not(signature)?;
         let range = |(name, histogram): (String, Histogram)| (name, self.range(&histogram));
         let ranges = seen.histograms.into_iter().map(range);
         Ok(Ranges::new(self.method.to_string(), samples, ranges))
@@ -156,7 +135,7 @@ fn check(signature: &Signature, batch: &[HostTensor]) -> Result<()> {
 }
 
 /// How many samples a batch has.
-fn counted(batch: &[HostTensor]) -> usize {
+pub(super) fn counted(batch: &[HostTensor]) -> usize {
     batch.first().and_then(|input| input.shape().first().copied()).unwrap_or(1)
 }
 

@@ -3,7 +3,7 @@
 
 use ndarray::ArrayView2;
 
-use super::{check, counted};
+use super::{LEAST_SAMPLES, ahead, check, counted};
 use crate::backend::Registry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::OnnxModel;
@@ -54,15 +54,13 @@ fn measured(
     }
     let signature = model.signature();
     let mut batches = batches.into_iter().enumerate().peekable();
-    if let Some((_, first)) = batches.peek() {
-        check(signature, first)?;
-    }
+    let ready = ahead::first(signature, &mut batches, LEAST_SAMPLES)?;
     let observed = model.observed(|name| read.contains_key(name))?;
     let compiled = registry.compile(|_| Ok(observed.clone()))?;
     let outputs = compiled.executable.signature().outputs.clone();
     let mut moments = Moments::default();
     let mut samples = 0;
-    for (place, batch) in batches {
+    for (place, batch) in ready.into_iter().chain(batches) {
         check(signature, &batch).map_err(|e| e.at_item(place))?;
         samples += counted(&batch);
         let results = compiled.executable.run(&batch).map_err(|e| e.at_item(place))?;
@@ -73,7 +71,7 @@ fn measured(
             }
         }
     }
-    super::enough(samples, super::LEAST_SAMPLES)?;
+    super::enough(samples, LEAST_SAMPLES)?;
     Ok(moments)
 }
 

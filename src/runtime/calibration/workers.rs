@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::ahead::Placed;
 use super::seen::Seen;
 use super::threshold::Method;
 use crate::backend::Registry;
@@ -36,9 +37,6 @@ pub(super) struct Workers<'a> {
     /// That of the model as it was.
     signature: &'a Signature,
 }
-
-/// A batch with its place.
-type Placed = (usize, Vec<HostTensor>);
 
 /// Where the time of a worker went.
 #[derive(Default)]

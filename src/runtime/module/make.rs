@@ -8,8 +8,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::export::{ExportOptions, OnnxModel, Target};
 use crate::progress::{Phase, Recorder, phase};
 use crate::runtime::checked::Check;
+use crate::runtime::chosen;
 use crate::runtime::compile::{self, Maker, Making};
 use crate::runtime::flavors::{FLAVORS, build_engine, not_built, write_engine};
+use crate::runtime::layer_times::LayerTimes;
 use crate::runtime::options::OptimizeOptions;
 use crate::runtime::report::ModuleReport;
 
@@ -51,12 +53,17 @@ impl InferenceModule {
     pub fn build(model: &OnnxModel, options: &OptimizeOptions) -> Result<(Engine, ModuleReport)> {
         expect_no_export(options)?;
         let recorder = options.recorder();
+        let (options, tried) = &chosen::options(options, &mut |_| Ok(model.clone()))?;
         let wanted = AsRef::<ExportOptions>::as_ref(options).wanted_precision();
         let mut precision = None;
+        let mut times = LayerTimes::asked(options)?;
         let mut export = |target: Target| match wanted {
             Some(wanted) => {
                 let written = model.with_precision(target, wanted.clone())?;
                 precision = written.precision_report().cloned();
+                if let Some(times) = &mut times {
+                    times.take(model, &written)?;
+                }
                 Ok(written)
             }
             None => Ok(model.clone()),
@@ -80,10 +87,14 @@ impl InferenceModule {
             first_run: None,
             passes: Vec::new(),
             precision,
+            tried: tried.clone(),
             warnings: Vec::new(),
             rejected: Vec::new(),
         };
         report.add(recorder.record());
+        if let (Some(times), Some(precision)) = (times, &mut report.precision) {
+            recorder.during(|| times.add(&*backend, precision))?;
+        }
         Ok((engine, report))
     }
 
@@ -104,14 +115,21 @@ impl InferenceModule {
         mut export: impl FnMut(Target) -> Result<OnnxModel>,
         options: &OptimizeOptions,
     ) -> Result<Self> {
+        let (options, tried) = chosen::options(options, &mut export)?;
+        let options = &options;
         let mut report = None;
+        let mut times = LayerTimes::asked(options)?;
         let wanted = AsRef::<ExportOptions>::as_ref(options).wanted_precision();
         let mut export = |target: Target| {
             let model = match wanted {
                 // Forms are chosen by type: they come after the precision.
                 Some(wanted) => {
                     let plain = export(target.for_compute_capability(None))?;
-                    plain.with_precision(target, wanted.clone())?
+                    let written = plain.with_precision(target, wanted.clone())?;
+                    if let Some(times) = &mut times {
+                        times.take(&plain, &written)?;
+                    }
+                    written
                 }
                 None => export(target)?,
             };
@@ -149,6 +167,10 @@ impl InferenceModule {
             Ok((compiled, built.map(|engine| (engine, passes)), source, graph, name))
         })?;
         let mut record = recorder.record();
+        if let (Some(times), Some(report)) = (times, &mut report) {
+            let backend = &*compiled.backend;
+            recorder.during(|| times.add(backend, Arc::make_mut(report)))?;
+        }
         // The report is of the engine that was asked for.
         let built = built.map(|(engine, passes)| {
             record.passes = passes;
@@ -160,6 +182,7 @@ impl InferenceModule {
             record,
             source,
             precision: report,
+            tried,
             wanted: wanted.cloned(),
             graph,
             name,
@@ -204,6 +227,7 @@ impl InferenceModule {
             record: recorder.record(),
             source: None,
             precision: None,
+            tried: Vec::new(),
             wanted: None,
             graph: None,
             name: String::new(),

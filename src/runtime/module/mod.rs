@@ -14,6 +14,7 @@ use std::{
 use super::limited::limited;
 use super::live::{Live, Places};
 use super::report::{ModuleReport, RejectedBackend};
+use super::sensitivity::Tried;
 use super::serving::{Replicas, Submitter};
 use crate::backend::{Backend, BackendKind, Compiled, Engine, Executable, Rejection};
 use crate::cache::CacheUse;
@@ -70,6 +71,7 @@ pub(super) struct Origin {
     /// The model in the form that every backend reads, if it is kept.
     source: Option<OnnxModel>,
     precision: Option<Arc<PrecisionReport>>,
+    tried: Vec<Tried>,
     /// The longest that a run may take.
     pub(super) longest_run: Option<Duration>,
 }
@@ -81,6 +83,7 @@ struct Made {
     record: Record,
     source: Option<OnnxModel>,
     precision: Option<Arc<PrecisionReport>>,
+    tried: Vec<Tried>,
     wanted: Option<PrecisionOptions>,
     graph: Option<[u8; 32]>,
     name: String,
@@ -90,8 +93,18 @@ struct Made {
 impl InferenceModule {
     fn new(compiled: Compiled, made: Made) -> Self {
         let Compiled { executable, engine, backend, rejected } = compiled;
-        let Made { built, cache, record, source, precision, wanted, graph, name, longest_run } =
-            made;
+        let Made {
+            built,
+            cache,
+            record,
+            source,
+            precision,
+            tried,
+            wanted,
+            graph,
+            name,
+            longest_run,
+        } = made;
         let origin = Origin {
             backend,
             rejected,
@@ -105,6 +118,7 @@ impl InferenceModule {
             first_run: OnceLock::new(),
             source,
             precision,
+            tried,
             longest_run,
         };
         let first = origin.places.first(limited(executable.into(), longest_run));
@@ -170,6 +184,7 @@ impl InferenceModule {
             first_run: first_run.get().copied(),
             passes: Vec::new(),
             precision: self.precision_report().cloned(),
+            tried: self.0.origin.tried.clone(),
             warnings: Vec::new(),
             rejected: rejected.iter().map(RejectedBackend::of).collect(),
         };

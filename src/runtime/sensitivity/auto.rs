@@ -147,6 +147,13 @@ impl Auto {
         recorder.during(|| work.choose())
     }
 
+    /// Whether candidates need ranges, and there are none.
+    pub(in crate::runtime) fn needs_ranges(&self) -> bool {
+        let needs =
+            |one: &PrecisionOptions| matches!(one.precision(), Precision::Int8 | Precision::Fp8);
+        self.ranges.is_none() && self.candidates.as_ref().is_none_or(|all| all.iter().any(needs))
+    }
+
     fn search(&self, options: PrecisionOptions) -> Search {
         Search::new(options, self.max_drop).metric(self.metric.clone()).parts(MOST_PARTS)
     }

@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
+use crate::backend::guarded;
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::DType;
 use crate::tensor::HostTensor;
@@ -38,7 +39,7 @@ impl Metric {
 
     pub(super) fn drop(&self, got: &[HostTensor], expected: &[HostTensor]) -> Result<f64> {
         let each = match self {
-            Self::Own(function) => return function(got, expected),
+            Self::Own(function) => return called(function, got, expected),
             Self::Cosine => cosine,
             Self::Relative => relative,
         };
@@ -56,6 +57,14 @@ impl Metric {
             Error::new(ErrorKind::InvalidArgument, text)
         })
     }
+}
+
+/// What a caller's function gives, or an error for a function that panics.
+fn called(function: &Arc<Own>, got: &[HostTensor], expected: &[HostTensor]) -> Result<f64> {
+    guarded(ErrorKind::InvalidArgument, || function(got, expected)).unwrap_or_else(|e| {
+        let text = format!("the own metric failed: {}", e.message());
+        Err(Error::new(ErrorKind::InvalidArgument, text))
+    })
 }
 
 impl fmt::Debug for Metric {

@@ -83,6 +83,12 @@ impl EngineExecutable {
         Self::with_profile(Arc::new(loaded), device, options.profile.as_deref())
     }
 
+    /// What the library tells of the engine's layers, as JSON.
+    pub(super) fn described(&self) -> Result<String> {
+        bind(self.cuda())?;
+        self.loaded.engine.layer_information()
+    }
+
     /// All profiles, or one alone.
     fn with_profile(
         loaded: Arc<Loaded>,

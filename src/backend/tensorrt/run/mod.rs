@@ -5,6 +5,7 @@ pub(crate) mod captures;
 mod computed;
 mod context;
 mod counters;
+mod described;
 mod engine;
 mod executable;
 mod failure;

@@ -1,6 +1,7 @@
 //! How long each layer of an engine takes, on a context of its own that TensorRT's profiler watches.
 
 use super::EngineExecutable;
+use super::described::Described;
 use super::graphs::Wanted;
 use crate::backend::tensorrt::ffi::{LayerTime as Told, bind};
 use crate::backend::{Executable as _, LayerTime};
@@ -31,7 +32,10 @@ impl EngineExecutable {
             slot.run(self.model(), inputs, &values, self.counted())?;
             all.push(slot.take_times()?);
         }
-        medians(&all)
+        // The times are right without it too.
+        let told = self.described().unwrap_or_default();
+        let described = Described::of(&told);
+        Ok(medians(&all)?.into_iter().map(|layer| described.completed(layer)).collect())
     }
 }
 
@@ -50,7 +54,7 @@ fn medians(runs: &[Vec<Told>]) -> Result<Vec<LayerTime>> {
         times.sort_by(f32::total_cmp);
         let mean = times.iter().copied().map(f64::from).sum::<f64>() / times.len() as f64;
         let micros = f64::from(times[times.len() / 2]) * 1e3;
-        LayerTime { name: layer.name.clone(), micros, mean_micros: mean * 1e3 }
+        LayerTime::new(layer.name.clone(), micros, mean * 1e3)
     });
     Ok(layers.collect())
 }

@@ -2,9 +2,10 @@
 //! softmax. TensorRT-RTX writes one for products in half with everything between them in 32 bits, and none for
 //! products in 32 bits.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::islands::Search;
+use super::operators::{self, Narrowing};
 use crate::export::onnx::NodeProto;
 
 /// Both products, by their place in the list.
@@ -67,4 +68,64 @@ pub(super) fn changed(nodes: &[NodeProto]) -> Vec<usize> {
         }
     }
     found
+}
+
+/// The products with weights that give an attention its queries, keys and values, with what cuts heads from them: what
+/// reads a normalization, whose values half precision holds, and is read by attention alone.
+pub(super) fn fed(
+    nodes: &[NodeProto],
+    all: &[Attention],
+    is_constant: impl Fn(&str) -> bool,
+) -> HashSet<usize> {
+    let makers: HashMap<&str, usize> = nodes
+        .iter()
+        .enumerate()
+        .flat_map(|(at, node)| node.output.iter().map(move |name| (name.as_str(), at)))
+        .collect();
+    let maker = |name: &str| makers.get(name).copied();
+    let constant =
+        |name: &str| is_constant(name) || maker(name).is_some_and(|at| nodes[at].is("Constant"));
+    let operands = all.iter().flat_map(|Attention { scores, weighted }| {
+        [&nodes[*scores].input[0], &nodes[*scores].input[1], &nodes[*weighted].input[1]]
+    });
+    let chain = |operand: &String| {
+        let mut chain = Vec::new();
+        let mut name = operand.as_str();
+        loop {
+            let at = maker(name)?;
+            let node = &nodes[at];
+            chain.push(at);
+            let [first, second] = [0, 1].map(|i| node.input.get(i).map_or("", String::as_str));
+            let product = matches!(node.op_type(), "MatMul" | "Gemm") && constant(second);
+            if product {
+                let normalizes = |at: usize| operators::kind(&nodes[at]) == Narrowing::Normalizes;
+                return maker(first).is_some_and(normalizes).then_some(chain);
+            }
+            name = match node.op_type() {
+                "Reshape" | "Transpose" | "Slice" | "Split" | "Squeeze" | "Unsqueeze"
+                | "Identity" => first,
+                "Add" | "Mul" if constant(first) => second,
+                "Add" | "Mul" | "Div" if constant(second) => first,
+                _ => return None,
+            };
+        }
+    };
+    let mut readers: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (at, node) in nodes.iter().enumerate() {
+        node.input.iter().for_each(|name| readers.entry(name).or_default().push(at));
+    }
+    let mut chains: Vec<Vec<usize>> = operands.filter_map(chain).collect();
+    let products: HashSet<usize> = all.iter().flat_map(|own| [own.scores, own.weighted]).collect();
+    loop {
+        let within: HashSet<usize> = chains.iter().flatten().copied().collect();
+        let reads = |name: &String| {
+            let readers = readers.get(name.as_str()).map(Vec::as_slice).unwrap_or_default();
+            readers.iter().all(|at| within.contains(at) || products.contains(at))
+        };
+        let before = chains.len();
+        chains.retain(|chain| chain.iter().all(|at| nodes[*at].output.iter().all(reads)));
+        if chains.len() == before {
+            return within;
+        }
+    }
 }

@@ -73,13 +73,19 @@ impl Writer<'_> {
         }
         let mut products = HashSet::new();
         if self.place == Where::Attention {
-            for found in attention::all(nodes) {
+            let mut all = attention::all(nodes);
+            all.retain(|found| {
                 let both = [&nodes[found.scores], &nodes[found.weighted]];
                 let mut names = both.iter().flat_map(|node| node.input.iter().chain(&node.output));
-                if names.all(|name| self.choice.beyond(name, self.low).is_none()) {
-                    products.extend([found.scores, found.weighted]);
-                }
-            }
+                names.all(|name| self.choice.beyond(name, self.low).is_none())
+            });
+            let constant = |name: &str| self.known(name).is_some_and(|known| known.constant);
+            products = attention::fed(nodes, &all, constant);
+            products.retain(|at| {
+                let mut names = nodes[*at].input.iter().chain(&nodes[*at].output);
+                names.all(|name| self.choice.beyond(name, self.low).is_none())
+            });
+            products.extend(all.iter().flat_map(|found| [found.scores, found.weighted]));
         }
         Plan { marks, wanted, normalized, attention: products }
     }
@@ -145,7 +151,7 @@ impl Writer<'_> {
             let wide = |need: &Option<Need>| matches!(need, Some(Need::Range | Need::Stated));
             return Ok(match wanted && beyond.is_none() && !needs.iter().any(wide) {
                 true => Decision::low(),
-                false => Decision::single("it is no product of attention", need),
+                false => Decision::single("it is no part of attention", need),
             });
         }
         if self.choice.keeps(node) {

@@ -354,6 +354,9 @@ impl Writer<'_> {
             reason: decision.reason.clone(),
             signal_to_noise: None,
             range,
+            before: None,
+            after: None,
+            engine: Vec::new(),
         });
     }
 }

@@ -24,7 +24,7 @@ use std::cell::RefCell;
 pub use moments::Moments;
 pub use options::{Precision, PrecisionOptions};
 pub use ranges::{Range, Ranges};
-pub use report::{Layer, PrecisionReport};
+pub use report::{Layer, LayerCost, ModelCost, PrecisionReport};
 
 use super::Pass;
 use crate::error::{Error, ErrorKind, Result};
@@ -124,12 +124,12 @@ impl Choice<'_> {
         let options = self.options;
         let precision = options.precision();
         for pattern in options.kept().iter().chain(options.asked()) {
-            if !graph.nodes.iter().any(|node| matches(pattern, node)) {
+            if find(&graph.nodes, &|node| matches(pattern, node)).is_none() {
                 return Err(wrong(format!("no layer is called `{pattern}`")));
             }
         }
         for pattern in options.halves() {
-            if !graph.nodes.iter().any(|node| names(pattern, node)) {
+            if find(&graph.nodes, &|node| names(pattern, node)).is_none() {
                 return Err(wrong(format!("no layer is called `{pattern}`")));
             }
         }
@@ -143,15 +143,18 @@ impl Choice<'_> {
         if options.least_signal().is_nan() {
             return Err(wrong("a least signal to noise of NaN decibels is no number".to_owned()));
         }
-        let both = |node: &&NodeProto| {
-            let named = |list: &[String]| list.iter().any(|pattern| matches(pattern, node));
-            named(options.kept()) && named(options.asked())
+        let contradicts = |text: &str, node: &NodeProto| {
+            Error::new(ErrorKind::InvalidArgument, text).in_operation(half::label(node))
         };
-        if let Some(node) = graph.nodes.iter().find(both) {
+        let both = |node: &NodeProto| self.keeps(node) && self.asks(node);
+        if let Some(node) = find(&graph.nodes, &both) {
             let text = "the layer is asked for in fewer bits and excluded from them";
-            return Err(
-                Error::new(ErrorKind::InvalidArgument, text).in_operation(half::label(node))
-            );
+            return Err(contradicts(text, node));
+        }
+        let both = |node: &NodeProto| self.keeps(node) && self.halves(node);
+        if let Some(node) = find(&graph.nodes, &both) {
+            let text = "the layer is wanted in half precision and excluded from fewer bits";
+            return Err(contradicts(text, node));
         }
         if !target.computes_in_half() {
             return Ok(());
@@ -233,6 +236,15 @@ impl Choice<'_> {
     }
 }
 
+/// The first of the nodes that is looked for, also in branches and in bodies of loops.
+fn find<'n>(nodes: &'n [NodeProto], is: &dyn Fn(&NodeProto) -> bool) -> Option<&'n NodeProto> {
+    nodes.iter().find_map(|node| {
+        let bodies = node.attribute.iter().flat_map(|value| value.g.iter().chain(&value.graphs));
+        let within = || bodies.into_iter().find_map(|body| find(&body.node, is));
+        if is(node) { Some(node) } else { within() }
+    })
+}
+
 /// Whether a pattern names a node: by its name, its first output or its operator; `*` at the end stands for any rest.
 fn matches(pattern: &str, node: &NodeProto) -> bool {
     names(pattern, node) || fits(pattern, node.op_type())
@@ -244,6 +256,9 @@ fn names(pattern: &str, node: &NodeProto) -> bool {
 }
 
 fn fits(pattern: &str, name: &str) -> bool {
+    if name.is_empty() {
+        return false;
+    }
     match pattern.strip_suffix('*') {
         Some(start) => name.starts_with(start),
         None => name == pattern,

@@ -30,7 +30,8 @@ pub enum Precision {
     Fp16,
     /// bfloat16, which has the range of 32-bit floats and 8 bits of mantissa.
     Bf16,
-    /// 32-bit floats, and the two products of attention in 16 bits: TensorRT-RTX has one kernel for it then.
+    /// 32-bit floats, and attention in 16 bits, for which TensorRT-RTX has one kernel then: its two products, and the products
+    /// that give its queries, keys and values where they read a normalization.
     Mixed,
     /// As [`Fp16`](Self::Fp16), with products of 8-bit integers where a weight is a factor. Takes a calibration.
     Int8,

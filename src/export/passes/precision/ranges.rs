@@ -99,20 +99,26 @@ impl Ranges {
             let text = format!("{} holds no ranges: {e}", path.display());
             Error::new(ErrorKind::InvalidArgument, text).in_operation(READ).with_source(e)
         })?;
-        for (name, range) in &ranges.values {
+        ranges.check().map_err(|e| e.in_operation(READ))?;
+        Ok(ranges)
+    }
+
+    /// Refuses ranges that are none.
+    fn check(&self) -> Result<()> {
+        for (name, range) in &self.values {
             let Range { min, max, mean, deviation, limit } = *range;
             let finite = [min, max, mean, deviation, limit].iter().all(|v| v.is_finite());
             if !finite || min > max || deviation < 0.0 || limit < 0.0 {
                 let text = format!("{range:?} is no range");
-                let error = Error::new(ErrorKind::InvalidArgument, text);
-                return Err(error.in_operation(READ).on_tensor(name));
+                return Err(Error::new(ErrorKind::InvalidArgument, text).on_tensor(name));
             }
         }
-        Ok(ranges)
+        Ok(())
     }
 
-    /// Refuses ranges of another model.
+    /// Refuses ranges that are none, and those of another model.
     pub(super) fn expect_of(&self, graph: &Graph) -> Result<()> {
+        self.check().map_err(|e| e.in_operation("precision"))?;
         let mut names = graph.nodes.iter().flat_map(|node| &node.output);
         if names.any(|name| self.values.contains_key(name)) {
             return Ok(());

@@ -31,6 +31,37 @@ pub struct Layer {
     /// Least and greatest value of what it gives, in the samples.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<[f32; 2]>,
+    /// How long it takes in the model's own precision, where [times](PrecisionReport::before) were asked for and the engine
+    /// tells of the layer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<LayerCost>,
+    /// How long it takes in the precision that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<LayerCost>,
+    /// The types of what the engine's kernels of this layer read and write, in the backend's words. Within a kernel are
+    /// others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub engine: Vec<String>,
+}
+
+/// How long the kernels of a layer take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct LayerCost {
+    /// Microseconds of all kernels that compute the layer, whole: they may compute other layers too.
+    pub micros: f64,
+    /// How many other layers these kernels compute.
+    pub shared_with: usize,
+}
+
+/// How long all layers of a model take one after the other. Layers that overlap take less.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ModelCost {
+    /// Microseconds of all kernels, each counted once.
+    pub micros: f64,
+    /// Those of kernels that compute no layer of the report, such as kernels for integers.
+    pub elsewhere: f64,
 }
 
 impl Layer {
@@ -55,12 +86,32 @@ impl fmt::Display for Layer {
         if let Some(decibels) = self.signal_to_noise {
             write!(f, ", keeps {decibels:.1} dB")?;
         }
+        if let Some(times) = times(self.before, self.after) {
+            write!(f, ", {times}")?;
+        }
+        if self.asked && !self.engine.is_empty() {
+            write!(f, ", its kernels read and write {}", self.engine.join(" and "))?;
+        }
         match (&self.reason, self.is_refused()) {
             (Some(reason), true) => write!(f, ", ASKED FOR IN FEWER BITS: {reason}"),
             (Some(reason), false) => write!(f, ": {reason}"),
             (None, _) => Ok(()),
         }
     }
+}
+
+/// Both times of a layer, where one is known.
+fn times(before: Option<LayerCost>, after: Option<LayerCost>) -> Option<String> {
+    let one = |cost: Option<LayerCost>| match cost {
+        None => "unknown".to_owned(),
+        Some(LayerCost { micros, shared_with: 0 }) => format!("{micros:.1} µs"),
+        Some(LayerCost { micros, shared_with: 1 }) => format!("{micros:.1} µs with another layer"),
+        Some(LayerCost { micros, shared_with }) => {
+            format!("{micros:.1} µs with {shared_with} other layers")
+        }
+    };
+    let known = before.is_some() || after.is_some();
+    known.then(|| format!("before {}, after {}", one(before), one(after)))
 }
 
 /// What became of a model's layers, in their order.
@@ -74,11 +125,28 @@ pub struct PrecisionReport {
     pub note: Option<String>,
     /// The layers that compute with floats. Without any, all are as the model has them.
     pub layers: Vec<Layer>,
+    /// How long all layers take in the model's own precision, where
+    /// [times were asked for](crate::OptimizeOptions::time_layers).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<ModelCost>,
+    /// How long all layers take in the precision that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<ModelCost>,
+    /// Why there are no times, where they were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_timed: Option<String>,
 }
 
 impl PrecisionReport {
     pub(in crate::export::passes) fn new(precision: Precision) -> Self {
-        Self { precision, note: None, layers: Vec::new() }
+        Self {
+            precision,
+            note: None,
+            layers: Vec::new(),
+            before: None,
+            after: None,
+            not_timed: None,
+        }
     }
 
     /// The layer of a name.
@@ -89,6 +157,20 @@ impl PrecisionReport {
     /// The layers that were asked for in fewer bits and are not.
     pub fn refused(&self) -> impl Iterator<Item = &Layer> {
         self.layers.iter().filter(|layer| layer.is_refused())
+    }
+
+    fn write_times(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let (Some(before), Some(after)) = (self.before, self.after) {
+            writeln!(
+                f,
+                "  all layers one after the other: before {:.1} µs, after {:.1} µs; {:.1} and {:.1} of these in kernels of no layer below",
+                before.micros, after.micros, before.elsewhere, after.elsewhere
+            )?;
+        }
+        match &self.not_timed {
+            Some(reason) => writeln!(f, "  layers were not timed: {reason}"),
+            None => Ok(()),
+        }
     }
 
     /// As JSON.
@@ -113,11 +195,12 @@ impl PrecisionReport {
 }
 
 impl fmt::Display for PrecisionReport {
-    /// How many layers have which type, and a line for each that has another than asked.
+    /// How many layers have which type, and a line for each that has another than asked, or that was timed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.precision)?;
         if let Some(note) = &self.note {
-            return writeln!(f, ": unchanged, {note}");
+            writeln!(f, ": unchanged, {note}")?;
+            return self.write_times(f);
         }
         let mut counts = std::collections::BTreeMap::new();
         for layer in &self.layers {
@@ -127,7 +210,11 @@ impl fmt::Display for PrecisionReport {
             write!(f, ", {count} in {precision}")?;
         }
         writeln!(f)?;
-        for layer in self.layers.iter().filter(|layer| layer.reason.is_some()) {
+        self.write_times(f)?;
+        let is_told = |layer: &&Layer| {
+            layer.reason.is_some() || layer.before.is_some() || layer.after.is_some()
+        };
+        for layer in self.layers.iter().filter(is_told) {
             writeln!(f, "  {layer}")?;
         }
         Ok(())
