@@ -129,8 +129,10 @@ pub(crate) fn run(args: &Args, globals: &Globals) -> Result<Output> {
         accelerated: precision,
     };
     if let Some(size) = args.preferred_batch.iter().find(|&&size| size == 0 || size > max_batch) {
-        let text = format!("--preferred-batch {size} is not in 1..={max_batch}");
-        return Err(Failure::usage(text));
+        return Err(Failure::usage(match max_batch {
+            0 => format!("--preferred-batch {size}: Triton makes no batches of this model"),
+            _ => format!("--preferred-batch {size} is not in 1..={max_batch}"),
+        }));
     }
     let config = config.text()?;
     let folder = args.output.join(&name);
