@@ -217,6 +217,22 @@ impl DeviceSession {
 }
 
 impl Session for DeviceSession {
+    fn forget(&mut self, texts: &[usize]) -> Result<()> {
+        self.device.bind_to_thread().map_err(|e| failed("no context", e))?;
+        let specs = &self.step.signature().outputs[RESULTS..];
+        for (cache, spec) in self.caches.iter().zip(specs) {
+            let each = bytes(spec) / self.batch;
+            for text in texts {
+                let address = cache.address + (text * each) as u64;
+                let stream = self.stream.cu_stream();
+                // SAFETY: a part of the cache, in the order of the stream that uses the cache.
+                unsafe { result::memset_d8_async(address, 0, each, stream) }
+                    .map_err(|e| failed("a cache cannot be cleared", e))?;
+            }
+        }
+        Ok(())
+    }
+
     fn encode(&mut self, source: &[HostTensor]) -> Result<()> {
         self.encoder.as_ref().map_or(Ok(()), |encoder| encoder.encode(source))
     }
@@ -230,10 +246,9 @@ impl Session for DeviceSession {
         let most = rows.iter().map(|row| row.tokens.len()).max().unwrap_or_default();
         let width = self.width(most);
         let (mut tokens, mut positions, mut last) = (Vec::new(), Vec::new(), Vec::new());
-        for Row { tokens: own, start } in rows {
-            tokens.extend(own.iter().map(|&token| i64::from(token)));
-            // What stands behind a text is overwritten before it is read.
-            tokens.extend(std::iter::repeat_n(0, width - own.len()));
+        for row in rows {
+            let Row { tokens: own, start } = row;
+            tokens.extend(row.padded(width));
             positions.extend((*start..start + width).map(|position| position as i64));
             last.push((start + own.len()) as i64 - 1);
         }

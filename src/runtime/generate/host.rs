@@ -47,9 +47,7 @@ impl HostSession {
         let count = rows.iter().map(|row| row.tokens.len()).max().unwrap_or_default();
         let (mut tokens, mut positions, mut last) = (Vec::new(), Vec::new(), Vec::new());
         for row in rows {
-            tokens.extend(row.tokens.iter().map(|&token| i64::from(token)));
-            // What stands behind a text is overwritten before it is read.
-            tokens.extend(std::iter::repeat_n(0, count - row.tokens.len()));
+            tokens.extend(row.padded(count));
             positions.extend((row.start..row.start + count).map(|position| position as i64));
             last.push((row.start + row.tokens.len()) as i64 - 1);
         }
@@ -82,6 +80,22 @@ impl HostSession {
 }
 
 impl Session for HostSession {
+    fn forget(&mut self, texts: &[usize]) -> Result<()> {
+        for cache in &mut self.caches {
+            let (shape, dtype) = (cache.shape().to_vec(), cache.dtype());
+            let mut bytes = match texts.len() == shape[0] {
+                true => vec![0; cache.bytes().len()],
+                false => cache.bytes().to_vec(),
+            };
+            let each = bytes.len() / shape[0];
+            for text in texts {
+                bytes[text * each..][..each].fill(0);
+            }
+            *cache = HostTensor::from_bytes(dtype, shape, bytes::Bytes::from(bytes))?;
+        }
+        Ok(())
+    }
+
     fn encode(&mut self, source: &[HostTensor]) -> Result<()> {
         if let Some(encoder) = &self.encoder {
             self.encoded = encoder.run(source)?;

@@ -7,6 +7,9 @@ use rand::rngs::StdRng;
 use super::GenerateOptions;
 use crate::error::{Error, ErrorKind, Result};
 
+/// Penalized logits stay within, so that a temperature leaves numbers.
+const FAR: f32 = 1e30;
+
 /// Chooses tokens as [options](GenerateOptions) say: the repetition penalty first, then the temperature, the most likely
 /// tokens, and those that reach a sum of probabilities.
 ///
@@ -94,6 +97,7 @@ impl Sampler {
         Ok(best[self.draw(&of_best)? as usize] as u32)
     }
 
+    /// A penalty may be of any size, and leaves numbers.
     fn penalize(&self, logits: &mut [f32], before: &[u32]) {
         if self.penalty == 1.0 {
             return;
@@ -101,7 +105,9 @@ impl Sampler {
         let mut met = std::collections::HashSet::new();
         for &token in &before[before.len().saturating_sub(self.window)..] {
             if let Some(logit) = logits.get_mut(token as usize).filter(|_| met.insert(token)) {
-                *logit = if *logit >= 0.0 { *logit / self.penalty } else { *logit * self.penalty };
+                let changed =
+                    if *logit >= 0.0 { *logit / self.penalty } else { *logit * self.penalty };
+                *logit = changed.clamp(-FAR, FAR);
             }
         }
     }

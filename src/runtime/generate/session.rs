@@ -8,6 +8,10 @@ use crate::tensor::HostTensor;
 /// Each pass leaves a result behind: the most likely next token of each text, and its logits. Results are taken in the
 /// order of the passes.
 pub(super) trait Session: Send {
+    /// Fills the caches of some texts with zeros. What a cache holds where no token stands is multiplied by 0, and a text
+    /// before may have left what is no number there.
+    fn forget(&mut self, texts: &[usize]) -> Result<()>;
+
     /// Encodes what an encoder is to read.
     fn encode(&mut self, source: &[HostTensor]) -> Result<()>;
 
@@ -39,12 +43,23 @@ pub(super) struct Row<'a> {
     pub(super) start: usize,
 }
 
-/// Encodes what an encoder is to read, and passes over prompts, one a text, none of them empty or longer than the cache.
+impl Row<'_> {
+    /// The tokens, and the last one again until there are `width`: what stands behind a text is overwritten before it is
+    /// read, and comes of no token that the text has not.
+    pub(super) fn padded(&self, width: usize) -> impl Iterator<Item = i64> {
+        let last = self.tokens.last().copied().unwrap_or_default();
+        let behind = std::iter::repeat_n(last, width - self.tokens.len());
+        self.tokens.iter().copied().chain(behind).map(i64::from)
+    }
+}
+
+/// Forgets the texts before, encodes what an encoder is to read, and passes over prompts, one a text, none of them empty or longer than the cache.
 pub(super) fn start(
     session: &mut dyn Session,
     source: &[HostTensor],
     prompts: &[&[u32]],
 ) -> Result<()> {
+    session.forget(&(0..prompts.len()).collect::<Vec<_>>())?;
     session.encode(source)?;
     let longest = prompts.iter().map(|prompt| prompt.len()).max().unwrap_or_default();
     let width = session.width(longest);

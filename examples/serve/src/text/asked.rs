@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use accelerant::TimeLimit;
 use accelerant::generate::GenerateOptions;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::form::AnswerKind;
 use crate::fail::{Failure, Result};
@@ -47,7 +47,34 @@ pub(super) struct Asked {
     tools: Option<Vec<Value>>,
     functions: Option<Vec<Value>>,
     response_format: Option<Value>,
+    /// What servers differ in, or what is new.
+    #[serde(flatten)]
+    others: Map<String, Value>,
 }
+
+/// Fields of other servers that change a text.
+const OF_OTHERS: [&str; 20] = [
+    "min_p",
+    "typical_p",
+    "top_a",
+    "min_tokens",
+    "stop_token_ids",
+    "ignore_eos",
+    "bad_words",
+    "repeat_penalty",
+    "length_penalty",
+    "use_beam_search",
+    "guided_json",
+    "guided_regex",
+    "guided_choice",
+    "guided_grammar",
+    "grammar",
+    "audio",
+    "prediction",
+    "reasoning_effort",
+    "web_search_options",
+    "verbosity",
+];
 
 #[derive(Deserialize)]
 struct StreamOptions {
@@ -56,7 +83,10 @@ struct StreamOptions {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "`prompt` is a text, tokens from 0 to 4294967295, or a list of these"
+)]
 pub(super) enum Prompt {
     Text(String),
     Tokens(Vec<u32>),
@@ -65,7 +95,7 @@ pub(super) enum Prompt {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "`stop` is a text or a list of texts")]
 enum Stop {
     One(String),
     Several(Vec<String>),
@@ -90,7 +120,7 @@ pub(super) struct Message {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "`content` is a text or a list of parts")]
 enum Content {
     Text(String),
     Parts(Vec<Part>),
@@ -118,6 +148,16 @@ fn content<'de, D: serde::Deserializer<'de>>(from: D) -> Result<String, D::Error
     }
 }
 
+/// Whether a field is there and asks for something.
+fn is_set(value: Option<&Value>) -> bool {
+    match value {
+        None | Some(Value::Null | Value::Bool(false)) => false,
+        Some(Value::Number(number)) => number.as_f64() != Some(0.0),
+        Some(Value::Array(values)) => !values.is_empty(),
+        Some(_) => true,
+    }
+}
+
 impl Asked {
     pub(super) fn read(json: &[u8], kind: AnswerKind) -> Result<Self> {
         let mut asked: Self = serde_json::from_slice(json)
@@ -125,8 +165,8 @@ impl Asked {
         asked.check()?;
         match kind {
             AnswerKind::Completion => asked.messages = None,
-            AnswerKind::Chat if asked.messages.is_none() => {
-                return Err(Failure::bad("`messages` is missing"));
+            AnswerKind::Chat if asked.messages.as_ref().is_none_or(Vec::is_empty) => {
+                return Err(Failure::bad("`messages` is missing, or has no message"));
             }
             AnswerKind::Chat => {}
         }
@@ -154,7 +194,15 @@ impl Asked {
             ("functions", any(&self.functions)),
             ("response_format", self.response_format.as_ref().is_some_and(|f| !plain(f))),
         ];
-        match not_taken.iter().find(|(_, is_there)| *is_there) {
+        let other = OF_OTHERS.into_iter().map(|name| (name, is_set(self.others.get(name))));
+        let audio = self.others.get("modalities").filter(|modes| **modes != json!(["text"]));
+        let tool = self
+            .others
+            .get("tool_choice")
+            .filter(|tool| !["none", "auto"].map(Value::from).contains(tool));
+        let fixed = [("modalities", is_set(audio)), ("tool_choice", is_set(tool))];
+        let not_taken = not_taken.into_iter().chain(other).chain(fixed);
+        match not_taken.into_iter().find(|(_, is_there)| *is_there) {
             Some((name, _)) => {
                 Err(Failure::bad(format!("`{name}` is not supported with this value")))
             }

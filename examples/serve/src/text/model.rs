@@ -22,8 +22,8 @@ use crate::metrics::Outcomes;
 use crate::options::{Named, Options};
 use crate::{Problem, models};
 
-/// Pieces that a client has not taken yet. More, and tokens wait.
-const AHEAD: usize = 32;
+/// Pieces of words that a thread's tokenizer remembers. The usual ten thousand are tens of megabytes for each thread.
+const REMEMBERED: usize = 1000;
 /// How many texts are generated at a time where the command line does not say it. Each pass computes all of them: on a CPU
 /// a lone text pays for the others.
 const USUAL_ON_A_GPU: usize = 8;
@@ -37,6 +37,8 @@ pub(crate) struct TextModel {
     batcher: ContinuousBatcher,
     /// The most texts that are generated or wait.
     most: usize,
+    /// The most bytes that as many tokens spell as a cache holds.
+    most_bytes: usize,
     pub(crate) outcomes: Outcomes,
     /// Seconds since 1970.
     pub(super) created: u64,
@@ -53,7 +55,7 @@ pub(super) enum Event {
 
 /// The texts of one answer. Dropping them ends their generation.
 pub(super) struct Texts {
-    pub(super) events: mpsc::Receiver<Event>,
+    pub(super) events: mpsc::UnboundedReceiver<Event>,
     pub(super) count: usize,
     pub(super) prompt_tokens: usize,
     limit: TimeLimit,
@@ -77,8 +79,12 @@ impl TextModel {
         let config = fs::read_to_string(folder.join("config.json"))
             .map_err(|e| format!("config.json: {e}"))?;
         let config = DecoderConfig::from_json(&config)?;
-        let tokenizer = Tokenizer::from_file(folder.join("tokenizer.json"))
+        let mut tokenizer = Tokenizer::from_file(folder.join("tokenizer.json"))
             .map_err(|e| format!("tokenizer.json: {e}"))?;
+        let mut spelling = tokenizer.get_model().clone();
+        spelling.resize_cache(REMEMBERED);
+        tokenizer.with_model(spelling);
+        let longest = tokenizer.get_vocab(true).keys().map(String::len).max().unwrap_or_default();
         let capacity = options.capacity.min(config.positions);
         let decoder = Decoder::new(config, weights::of_folder(folder)?);
         let generations = options.generations.unwrap_or_else(|| usual(options)).max(1);
@@ -96,6 +102,7 @@ impl TextModel {
             chat: ChatTemplate::of_folder(folder)?,
             batcher,
             most: generations.saturating_add(options.max_waiting),
+            most_bytes: capacity.saturating_mul(longest.max(1)),
             outcomes: Outcomes::default(),
             created: now.as_secs(),
         })
@@ -119,16 +126,12 @@ impl TextModel {
 
     /// Begins to generate the texts behind some prompts, [`choices`](Asked::choices) of each.
     pub(super) fn generate(&self, asked: &Asked, prompts: &[Vec<u32>]) -> Result<Texts> {
-        let (sender, events) = mpsc::channel(AHEAD);
+        // A cache bounds a text. A client that does not read holds no thread.
+        let (sender, events) = mpsc::unbounded_channel();
         let count = prompts.len().saturating_mul(asked.choices());
         let prompt_tokens = prompts.iter().map(Vec::len).sum();
         let texts = Texts { events, count, prompt_tokens, limit: TimeLimit::none() };
-        if count > self.most {
-            let most = self.most;
-            return Err(Failure::bad(format!(
-                "`n` and `prompt` ask for {count} texts, and {most} fit"
-            )));
-        }
+        self.check_count(count)?;
         let mut begun: Vec<Generation> = Vec::with_capacity(count);
         for prompt in prompts {
             let room = self.module.capacity().saturating_sub(prompt.len()).max(1);
@@ -146,9 +149,31 @@ impl TextModel {
         Ok(texts)
     }
 
-    /// The tokens of prompts, or of a conversation.
+    fn check_count(&self, count: usize) -> Result<()> {
+        if count > self.most {
+            let most = self.most;
+            return Err(Failure::bad(format!(
+                "`n` and `prompt` ask for {count} texts, and {most} fit"
+            )));
+        }
+        Ok(())
+    }
+
+    /// The tokens of prompts, or of a conversation. A tokenizer takes much more memory than its text.
     pub(super) fn prompts(&self, asked: &Asked) -> Result<Vec<Vec<u32>>> {
+        let count = match &asked.prompt {
+            Some(Prompt::Texts(texts)) => texts.len(),
+            Some(Prompt::SeveralTokens(all)) => all.len(),
+            _ => 1,
+        };
+        self.check_count(count.saturating_mul(asked.choices()))?;
         let encode = |text: &str, special: bool| {
+            if text.len() > self.most_bytes {
+                let (len, most, capacity) = (text.len(), self.most_bytes, self.module.capacity());
+                return Err(Failure::bad(format!(
+                    "the prompt has {len} bytes, and {capacity} tokens spell {most} at most"
+                )));
+            }
             let encoded = self.tokenizer.encode(text, special);
             let encoded =
                 encoded.map_err(|e| Failure::bad(format!("the prompt has no tokens: {e}")));
@@ -171,7 +196,12 @@ impl TextModel {
 }
 
 /// Gives the pieces of one text, until it ends or nobody takes them.
-fn tell(i: usize, generation: Generation, tokenizer: &Tokenizer, to: &mpsc::Sender<Event>) {
+fn tell(
+    i: usize,
+    generation: Generation,
+    tokenizer: &Tokenizer,
+    to: &mpsc::UnboundedSender<Event>,
+) {
     let mut text = generation.text(|tokens: &[u32]| tokenizer.decode(tokens, true));
     loop {
         let (event, last) = match text.next() {
@@ -179,7 +209,7 @@ fn tell(i: usize, generation: Generation, tokenizer: &Tokenizer, to: &mpsc::Send
             Some(Err(e)) => (Event::Failed(e.into()), true),
             None => (Event::End(i, text.end().unwrap_or(End::Failed), text.tokens().len()), true),
         };
-        if to.blocking_send(event).is_err() {
+        if to.send(event).is_err() {
             tracing::debug!("a client went away after {} tokens", text.tokens().len());
             return;
         }

@@ -27,6 +27,10 @@ struct Late {
 }
 
 impl Session for Late {
+    fn forget(&mut self, texts: &[usize]) -> Result<()> {
+        self.inner.forget(texts)
+    }
+
     fn encode(&mut self, source: &[HostTensor]) -> Result<()> {
         self.inner.encode(source)
     }

@@ -20,6 +20,8 @@ pub(super) struct Worker {
     slots: Vec<Option<Request>>,
     /// How many places of each cache are written, by the passes made, also where no text is.
     written: Vec<usize>,
+    /// The slots that a newcomer has taken since the last pass.
+    new: Vec<usize>,
     /// The passes whose results were not taken: which slots have a token of each.
     flight: VecDeque<Vec<bool>>,
 }
@@ -38,7 +40,7 @@ impl Worker {
         let count = module.batch;
         let slots = (0..count).map(|_| None).collect();
         let (written, flight) = (vec![0; count], VecDeque::new());
-        Self { module, queue, session: None, slots, written, flight }
+        Self { module, queue, session: None, slots, written, new: Vec::new(), flight }
     }
 
     /// Has its first passes made by this session.
@@ -76,6 +78,7 @@ impl Worker {
         for (i, request) in free.into_iter().zip(new) {
             self.written[i] = 0;
             self.slots[i] = Some(request);
+            self.new.push(i);
         }
         true
     }
@@ -126,6 +129,9 @@ impl Worker {
     }
 
     fn pass(&mut self, session: &mut dyn Session) -> Result<()> {
+        if !self.new.is_empty() {
+            session.forget(&std::mem::take(&mut self.new))?;
+        }
         let capacity = self.module.capacity;
         let texts = || self.slots.iter().zip(&self.written);
         let most = texts().filter_map(|(slot, written)| Some(slot.as_ref()?.len() - written)).max();
