@@ -17,6 +17,7 @@ mod reference;
 mod safetensors;
 mod sampling;
 mod score;
+mod spoiled;
 mod stream;
 mod text;
 mod transcribe;

@@ -1,0 +1,66 @@
+//! A text whose states are no numbers leaves nothing behind for the texts after it, and none of its tokens stands for padding.
+
+use accelerant::generate::{
+    ContinuousOptions, Decoder, DecoderConfig, DecoderOptions, GenerateOptions,
+};
+use accelerant::{HostTensor, Result};
+
+use crate::{TINY, compiled, runtimes, tiny};
+
+/// The tiny model, where one token has no numbers.
+fn with_no_numbers(token: usize) -> Result<Decoder> {
+    let config = DecoderConfig::from_json(TINY)?;
+    let mut weights = config.random_weights(3)?;
+    let name = "model.embed_tokens.weight";
+    let mut table = weights[name].to_vec::<f32>()?;
+    table[token * 32..][..32].fill(f32::NAN);
+    weights.insert(name.into(), HostTensor::from_vec([61, 32], table)?);
+    Ok(Decoder::new(config, weights))
+}
+
+fn options() -> GenerateOptions {
+    GenerateOptions::new().max_tokens(6).stop_tokens([])
+}
+
+#[test]
+fn the_text_after_one_without_numbers_is_right() -> Result<()> {
+    let (good, bad) = ([1, 2, 3], [60; 20]);
+    for kind in runtimes() {
+        let right: Vec<u32> = compiled(&tiny()?, DecoderOptions::new(48), kind.clone())?
+            .generate(&good, &options())?
+            .collect::<Result<_>>()?;
+        assert!(!right.contains(&60));
+        let module = compiled(&with_no_numbers(60)?, DecoderOptions::new(48), kind.clone())?;
+        let two = compiled(&with_no_numbers(60)?, DecoderOptions::new(48).batch(2), kind.clone())?;
+        let batcher = two.continuous(&ContinuousOptions::new())?;
+        for _ in 0..2 {
+            // Its tokens mean nothing, or it is an error.
+            let _ = module.generate(&bad, &options())?.count();
+            let got: Vec<u32> = module.generate(&good, &options())?.collect::<Result<_>>()?;
+            assert_eq!(got, right, "{kind}");
+            let both = [batcher.submit(&bad, &options())?, batcher.submit(&bad, &options())?];
+            both.into_iter().for_each(|bad| drop(bad.count()));
+            let both = [batcher.submit(&good, &options())?, batcher.submit(&good, &options())?];
+            for got in both {
+                assert_eq!(got.collect::<Result<Vec<u32>>>()?, right, "{kind}, in flight");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Short texts stand beside long ones in passes of many tokens.
+#[test]
+fn padding_is_no_token_that_a_text_has_not() -> Result<()> {
+    let (short, long) = ([1, 2], [3; 30]);
+    for kind in runtimes() {
+        let batch = |decoder: &Decoder| -> Result<Vec<Vec<Option<u32>>>> {
+            let module = compiled(decoder, DecoderOptions::new(48).batch(2), kind.clone())?;
+            module.generate_batch(&[&short, &long], &options())?.collect()
+        };
+        let right = batch(&tiny()?)?;
+        assert!(right.iter().flatten().all(|token| *token != Some(0)));
+        assert_eq!(batch(&with_no_numbers(0)?)?, right, "{kind}");
+    }
+    Ok(())
+}
