@@ -175,6 +175,14 @@ fn what_is_not_supported_is_refused_by_name() {
         (json!({ "echo": true }), "`echo`"),
         (json!({ "logit_bias": { "3": 1 } }), "`logit_bias`"),
         (json!({ "frequency_penalty": 1 }), "`frequency_penalty`"),
+        (json!({ "min_p": 0.1 }), "`min_p`"),
+        (json!({ "guided_regex": "a+" }), "`guided_regex`"),
+        (json!({ "modalities": ["audio"] }), "`modalities`"),
+        (json!({ "tool_choice": "required" }), "`tool_choice`"),
+        (json!({ "prompt": [1, "a"] }), "`prompt` is a text, tokens"),
+        (json!({ "stop": 5 }), "`stop` is a text or a list"),
+        (json!({ "prompt": "a".repeat(1 << 20) }), "the prompt has 1048576 bytes"),
+        (json!({ "prompt": vec!["a"; 400_000] }), "ask for 400000 texts"),
     ];
     for (more, told) in rows {
         let body = asked(more.clone()).replace("\"temperature\":null", "\"temperature\":1e999");
@@ -187,7 +195,10 @@ fn what_is_not_supported_is_refused_by_name() {
     assert_eq!(server.post(COMPLETIONS, asked(json!({ "model": "none" }))).status, 404);
     assert_eq!(server.post(COMPLETIONS, "{").status, 400);
     assert_eq!(server.post(CHAT, asked(json!({}))).status, 400);
-    let neutral = json!({ "n": 1, "logprobs": null, "presence_penalty": 0, "logit_bias": {}, "stop": null, "user": "u" });
+    assert_eq!(server.post(CHAT, asked(json!({ "messages": [] }))).status, 400);
+    let penalty = json!({ "repetition_penalty": 1e-38, "temperature": 1 });
+    complete(&server, penalty);
+    let neutral = json!({ "n": 1, "min_p": 0, "ignore_eos": false, "modalities": ["text"], "tool_choice": "auto", "logprobs": null, "presence_penalty": 0, "logit_bias": {}, "stop": null, "user": "u" });
     complete(&server, neutral);
     assert_eq!(server.get("/v1/models/none").status, 404);
     assert_eq!(server.get("/v1/models").json()["data"][0]["id"], "tiny");
