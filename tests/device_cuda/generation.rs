@@ -1,8 +1,10 @@
 //! Texts whose caches stay on the GPU, against the same models on tract.
 
+use std::collections::BTreeSet;
+
 use accelerant::cache::EngineCache;
 use accelerant::generate::{
-    ContinuousOptions, Decoder, DecoderConfig, DecoderOptions, EncoderDecoder,
+    ContinuousOptions, Decoder, DecoderConfig, DecoderModule, DecoderOptions, EncoderDecoder,
     EncoderDecoderConfig, GenerateOptions, Source, Tokens, perplexity,
 };
 use accelerant::precision::Precision;
@@ -104,6 +106,23 @@ fn requests_in_flight_get_what_they_get_on_the_host() -> Result<()> {
     let config = DecoderConfig::from_json(LLAMA)?;
     let decoder = Decoder::new(config.clone(), config.random_weights(3)?);
     let host = decoder.optimize_trt(&options(64), &on(BackendKind::Tract))?;
+    let near = (1..=4).map(|seed| {
+        let mut weights = config.random_weights(3)?;
+        let names: BTreeSet<String> = weights.keys().cloned().collect();
+        for (at, name) in names.into_iter().enumerate() {
+            let mut values = weights[&name].to_vec::<f32>()?;
+            for (i, value) in values.iter_mut().enumerate() {
+                *value *= 1.0
+                    + 4e-3 * ((i * 7919 + at * 31 + seed * 104_729) % 2003) as f32 / 1001.0
+                    - 4e-3;
+            }
+            let tensor = HostTensor::from_vec(weights[&name].shape().to_vec(), values)?;
+            weights.insert(name, tensor);
+        }
+        let decoder = Decoder::new(config.clone(), weights);
+        decoder.optimize_trt(&options(64), &on(BackendKind::Tract))
+    });
+    let near: Vec<DecoderModule> = near.collect::<Result<_>>()?;
     let device = decoder.optimize_trt(&options(64).batch(3), &on(BackendKind::TensorRtRtx))?;
     let batcher = device.continuous(&ContinuousOptions::new())?;
     let prompt = |length: u32| (0..length).map(|i| (i * i * 7 + 5 * length) % 61).collect();
@@ -113,11 +132,21 @@ fn requests_in_flight_get_what_they_get_on_the_host() -> Result<()> {
     let drawn = |i: usize| greedy(i).temperature(1.0).top_k(5).seed(i as u64);
     let mixed = |i: usize| if i.is_multiple_of(2) { drawn(i) } else { greedy(i) };
     for options in [&greedy as &dyn Fn(usize) -> GenerateOptions, &drawn, &mixed] {
-        let expected: Vec<Vec<u32>> = prompts
-            .iter()
-            .enumerate()
-            .map(|(i, prompt)| host.generate(prompt, &options(i))?.collect())
-            .collect::<Result<_>>()?;
+        let written = |host: &DecoderModule| -> Result<Vec<Vec<u32>>> {
+            let texts = prompts.iter().enumerate();
+            texts.map(|(i, prompt)| host.generate(prompt, &options(i))?.collect()).collect()
+        };
+        let expected = written(&host)?;
+        // As far as weights that are a little off write the same: a tie may go either way on a GPU.
+        let mut sure: Vec<usize> = expected.iter().map(Vec::len).collect();
+        for near in &near {
+            for ((sure, expected), other) in sure.iter_mut().zip(&expected).zip(written(near)?) {
+                let same = expected.iter().zip(&other).take_while(|(a, b)| a == b).count();
+                *sure = same.min(*sure);
+            }
+        }
+        let (all, known): (usize, usize) = (expected.iter().map(Vec::len).sum(), sure.iter().sum());
+        assert!(3 * known > all, "{known} of {all} tokens are no ties");
         for round in 0..4 {
             // One that goes away, and others that join after the first tokens of those before.
             let mut left = batcher.submit(&[9, 8], &greedy(2))?;
@@ -136,7 +165,9 @@ fn requests_in_flight_get_what_they_get_on_the_host() -> Result<()> {
             drop(left);
             for (i, (mut got, generation)) in begun.into_iter().enumerate() {
                 got.extend(generation.collect::<Result<Vec<_>>>()?);
-                assert_eq!(got, expected[i], "request {i}, round {round}");
+                assert_eq!(got.len(), expected[i].len(), "request {i}, round {round}");
+                let (got, expected) = (&got[..sure[i]], &expected[i][..sure[i]]);
+                assert_eq!(got, expected, "request {i}, round {round}");
             }
         }
     }

@@ -39,7 +39,8 @@ fn step_over(
     let model = decoder.model(Target::portable(), options).expect("a model");
     let compiling = OptimizeOptions::new().require(kind);
     let module = InferenceModule::compile(&model, &compiling).expect("compiled");
-    let inputs = module.signature().inputs.iter().enumerate().map(|(i, spec)| {
+    let mut caches = 0;
+    let inputs = module.signature().inputs.iter().map(|spec| {
         let [_, shape, _] = spec.shape.profile();
         match spec.dtype {
             DType::I64 if spec.name == "seen" => {
@@ -48,8 +49,11 @@ fn step_over(
             }
             DType::I64 => HostTensor::from_vec(&shape[..], vec![21i64; shape.iter().product()])
                 .expect("a token"),
-            _ => HostTensor::from_vec(&shape[..], numbers(shape.iter().product(), i))
-                .expect("a tensor"),
+            _ => {
+                caches += 1;
+                HostTensor::from_vec(&shape[..], numbers(shape.iter().product(), caches))
+                    .expect("a tensor")
+            }
         }
     });
     module.run(&inputs.collect::<Vec<_>>()).expect("runs")

@@ -24,14 +24,16 @@ fn options() -> GenerateOptions {
 
 #[test]
 fn the_text_after_one_without_numbers_is_right() -> Result<()> {
-    let (good, bad) = ([1, 2, 3], [60; 20]);
+    let good = [1, 2, 3];
     for kind in runtimes() {
         let right: Vec<u32> = compiled(&tiny()?, DecoderOptions::new(48), kind.clone())?
             .generate(&good, &options())?
             .collect::<Result<_>>()?;
-        assert!(!right.contains(&60));
-        let module = compiled(&with_no_numbers(60)?, DecoderOptions::new(48), kind.clone())?;
-        let two = compiled(&with_no_numbers(60)?, DecoderOptions::new(48).batch(2), kind.clone())?;
+        let other = (4..61).find(|token| !right.contains(token)).expect("a token");
+        let bad = [other; 20];
+        let spoiled = with_no_numbers(other as usize)?;
+        let module = compiled(&spoiled, DecoderOptions::new(48), kind.clone())?;
+        let two = compiled(&spoiled, DecoderOptions::new(48).batch(2), kind.clone())?;
         let batcher = two.continuous(&ContinuousOptions::new())?;
         for _ in 0..2 {
             // Its tokens mean nothing, or it is an error.

@@ -33,9 +33,13 @@ impl Described {
                 found.nodes.extend(nodes(value));
             }
             for tensors in ["Inputs", "Outputs"].map(|key| layer[key].as_array()) {
-                let types = tensors.into_iter().flatten();
-                let types = types.filter_map(|tensor| tensor["Format/Datatype"].as_str());
-                found.types.extend(types.map(str::to_owned));
+                let fields = tensors.into_iter().flatten().filter_map(Value::as_object).flatten();
+                // Versions name it `Format/Datatype`, `Format` or `DataType`.
+                let types = fields.filter(|(key, _)| {
+                    let key = key.to_lowercase();
+                    key.contains("datatype") || key.contains("format")
+                });
+                found.types.extend(types.filter_map(|(_, kind)| kind.as_str().map(str::to_owned)));
             }
             Some((name, found))
         });
@@ -44,11 +48,15 @@ impl Described {
 
     /// A layer with what is known of it.
     pub(super) fn completed(&self, layer: LayerTime) -> LayerTime {
-        let Some(found) = self.0.get(&layer.name).filter(|found| !found.nodes.is_empty()) else {
+        let Some(found) = self.0.get(&layer.name) else {
             let nodes = of_name(&layer.name);
             return layer.of_nodes(nodes, Vec::new());
         };
-        let [nodes, types] = [&found.nodes, &found.types].map(|all| all.iter().cloned().collect());
+        let [mut nodes, types]: [Vec<String>; 2] =
+            [&found.nodes, &found.types].map(|all| all.iter().cloned().collect());
+        if nodes.is_empty() {
+            nodes = of_name(&layer.name);
+        }
         layer.of_nodes(nodes, types)
     }
 }
@@ -113,5 +121,11 @@ mod tests {
         assert_eq!(of("a_mylayer"), ["a_mylayer"]);
         assert!(of("__myl_FcAdd_myl0_10").is_empty() && of("_gemm_mha_v2_myl0_13").is_empty());
         assert_eq!(completed("no JSON", "a").0, ["a"]);
+        // Types are known without nodes, and go by several names.
+        let told = r#"{"Layers": [{"Name": "a_myl0_1", "Inputs": [
+            {"Name": "x", "Format": "Row major linear FP16 format"}, {"Name": "y", "DataType": "Float"}]}]}"#;
+        let (nodes, types) = completed(told, "a_myl0_1");
+        assert_eq!(nodes, ["a"]);
+        assert_eq!(types, ["Float", "Row major linear FP16 format"]);
     }
 }
