@@ -9,6 +9,7 @@ mod common;
 mod auto;
 mod bodies;
 mod calibration;
+mod digits_kept;
 mod guarded;
 mod masks;
 mod mixed;

@@ -54,6 +54,14 @@ const CASES: &[Case] = &[
     ("erf", &[2, 8, 16], "Erf", "f16", |_, x| x.erf()),
     ("tanh", &[2, 8, 16], "Tanh", "f16", |_, x| x.tanh()),
     ("sigmoid", &[2, 8, 16], "Sigmoid", "f16", |_, x| x.sigmoid()),
+    ("softplus", &[2, 8, 16], "Softplus", "f32", |g, x| g.node("Softplus").input(x).build()),
+    ("celu", &[2, 8, 16], "Celu", "f32", |g, x| g.node("Celu").input(x).build()),
+    ("hard swish", &[2, 8, 16], "HardSwish", "f16", |g, x| g.node("HardSwish").input(x).build()),
+    ("mish", &[2, 8, 16], "Mish", "f16", |g, x| g.node("Mish").input(x).build()),
+    ("elu", &[2, 8, 16], "Elu", "f16", |g, x| g.node("Elu").input(x).build()),
+    ("selu", &[2, 8, 16], "Selu", "f16", |g, x| g.node("Selu").input(x).build()),
+    ("hard sigmoid", &[2, 8], "HardSigmoid", "f16", |g, x| g.node("HardSigmoid").input(x).build()),
+    ("softsign", &[2, 8, 16], "Softsign", "f16", |g, x| g.node("Softsign").input(x).build()),
     ("relu", &[2, 8, 16], "Relu", "f16", |_, x| x.relu()),
     ("leaky relu", &[2, 8, 16], "LeakyRelu", "f16", |_, x| x.leaky_relu(0.1)),
     ("clip to what half precision has not", &[2, 8], "Clip", "f16", |_, x| {
@@ -177,7 +185,7 @@ fn check_one(case: &Case, precision: Precision, low: DType, ort: bool) {
     let report = half.precision_report().unwrap();
     let of_operator = report.layers.iter().filter(|layer| layer.operator == **operator);
     // TensorRT has none.
-    let none = low == DType::BF16 && *operator == "ConvTranspose";
+    let none = low == DType::BF16 && ["ConvTranspose", "HardSwish", "Mish"].contains(operator);
     let expected = if *expected == "f32" || none { DType::F32 } else { low }.to_string();
     assert!(
         of_operator.clone().any(|layer| layer.precision == expected),

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::arguments;
 use super::attention;
 use super::half::{Where, Writer};
 use super::islands::{self, Need};
@@ -52,6 +53,9 @@ impl Writer<'_> {
         for at in attention::changed(nodes) {
             marks.insert(at, "TensorRT fails to build a product with a softmax that was changed");
         }
+        for at in arguments::before(nodes, |name| self.largest(name)) {
+            marks.entry(at).or_insert(arguments::REASON);
+        }
         let mut wanted = vec![false; nodes.len()];
         let mut wants: HashSet<&str> = HashSet::new();
         let mut normalized = HashSet::new();
@@ -66,7 +70,8 @@ impl Writer<'_> {
             if wanted[at] {
                 wants.extend(node.input.iter().map(String::as_str));
             }
-            let difference = marks.contains_key(&at) && node.is("Sub");
+            let mark = marks.get(&at).filter(|mark| **mark != arguments::REASON);
+            let difference = mark.is_some() && node.is("Sub");
             if kind == Narrowing::Normalizes || difference {
                 normalized.extend(node.input.first().cloned());
             }
@@ -111,31 +116,28 @@ impl Writer<'_> {
         let mut need = islands::after(node, &needs, scaled);
 
         let mut beyond = None;
-        let mut tiny = None;
+        let mut tiny = self.vanishing_bound(node)?;
         let folded = self.folded_norm(node, inputs)?.is_some();
-        for (i, known) in floats.iter().filter(|(_, known)| known.constant) {
-            if folded || operator == "Clip" && *i > 0 {
-                continue;
-            }
-            let name = &node.input[*i];
+        for (i, known) in floats.iter().filter(|(_, known)| known.constant && !folded) {
             match self.fit(known)? {
                 Fit::Fits => {}
-                Fit::Beyond => beyond = Some(name),
-                Fit::Tiny => tiny = Some((*i, name)),
+                // A bound that nothing reaches.
+                Fit::Beyond if operator == "Clip" && *i > 0 => {}
+                Fit::Beyond => beyond = Some(&node.input[*i]),
+                fit => {
+                    let small = needs.contains(&Some(Need::Small));
+                    let several = fit == Fit::Vanishes;
+                    if small && several && matches!(operator, "Add" | "Sub") {
+                        need = need.or(Some(Need::Small));
+                    }
+                    tiny = self.vanishing(node, *i, fit).or(tiny);
+                }
             }
         }
         if beyond.is_some() && !operators::bounds(operator) {
             need = need.or(Some(Need::Range));
         }
-        let fragile = matches!(operator, "Add" | "Sub" | "Max" | "Div" | "Mul" | "Pow" | "Min");
-        let tiny = tiny.filter(|_| fragile);
-        if let Some((i, _)) = tiny {
-            need = need.or(match (operator, i) {
-                ("Add" | "Sub" | "Max", _) => Some(Need::Divisor),
-                ("Div", 1) => Some(Need::Range),
-                _ => None,
-            });
-        }
+        need = need.or(tiny.as_ref().and_then(|tiny| tiny.need));
         need = need.or(self.source(node, inputs));
         let mark = plan.marks.get(&at).copied();
         if mark.is_some_and(|mark| mark.contains("squared") && mark.contains("it is squared")) {
@@ -149,7 +151,8 @@ impl Writer<'_> {
         if self.place == Where::Attention {
             let wanted = plan.attention.contains(&at) && !self.choice.keeps(node);
             let wide = |need: &Option<Need>| matches!(need, Some(Need::Range | Need::Stated));
-            return Ok(match wanted && beyond.is_none() && !needs.iter().any(wide) {
+            let fits = beyond.is_none() && tiny.is_none();
+            return Ok(match wanted && fits && !needs.iter().any(wide) {
                 true => Decision::low(),
                 false => Decision::single("it is no part of attention", need),
             });
@@ -161,8 +164,8 @@ impl Writer<'_> {
         if let Narrowing::Keeps(reason) = kind {
             return Ok(Decision::single(reason, need));
         }
-        if self.low == DType::BF16 && operator == "ConvTranspose" {
-            return Ok(Decision::single("TensorRT has no transposed convolution in bf16", need));
+        if let Some(reason) = operators::missing(operator, self.low) {
+            return Ok(Decision::single(reason, need));
         }
         if let Some(mark) = mark {
             return Ok(Decision::single(mark, need));
@@ -175,9 +178,8 @@ impl Writer<'_> {
             let text = format!("the constant `{name}` is beyond the range of {}", self.low);
             return Ok(Decision::single(text, need));
         }
-        if let Some((_, name)) = tiny {
-            let text = format!("the constant `{name}` vanishes in {}", self.low);
-            return Ok(Decision::single(text, need));
+        if let Some(tiny) = tiny {
+            return Ok(Decision::single(tiny.reason, need));
         }
         let read = floats.iter().find_map(|(i, _)| self.choice.beyond(&node.input[*i], self.low));
         if let Some(text) = measured.or(read) {
@@ -220,6 +222,7 @@ impl Writer<'_> {
             "ReduceSum" | "ReduceL1" | "ReduceProd" | "ReduceSumSquare" | "CumSum" | "CumProd" => {
                 Some(Need::Range)
             }
+            "Cosh" | "Sinh" => Some(Need::Range),
             "ReduceL2" => Some(Need::Divisor),
             "Exp" => {
                 let bounded = inputs.first().and_then(Option::as_ref);
@@ -236,6 +239,13 @@ impl Writer<'_> {
             },
             _ => None,
         }
+    }
+
+    /// The largest magnitude of a constant.
+    fn largest(&self, name: &str) -> Option<f32> {
+        let tensor = self.constant(name).filter(|tensor| tensor.dtype() == DType::F32)?;
+        let values = tensor.view::<f32>().ok()?;
+        Some(values.iter().fold(0f32, |most, value| most.max(value.abs())))
     }
 
     /// Whether a value is `x - max(x)`.

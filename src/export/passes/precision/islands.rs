@@ -16,6 +16,8 @@ pub(super) enum Need {
     Divisor,
     /// One over such a number.
     Factor,
+    /// All of it may be tiny.
+    Small,
     /// It counts.
     Count,
     /// The model states that it is of 32 bits, where it has fewer elsewhere.
@@ -29,6 +31,7 @@ impl Need {
             Self::Range => "may lie beyond the range",
             Self::Divisor => "divides, and may be tiny",
             Self::Factor => "is one over a number that may be tiny",
+            Self::Small => "may vanish",
             Self::Count => "counts, and needs its digits",
             Self::Stated => "is of 32 bits by the model's own cast",
         }
@@ -46,11 +49,13 @@ pub(super) fn after(node: &NodeProto, needs: &[Option<Need>], scaled: bool) -> O
         Need::Range => 1,
         Need::Divisor => 2,
         Need::Factor => 3,
-        Need::Count => 4,
+        Need::Small => 4,
+        Need::Count => 5,
     })?;
     let divisor = needs.get(1).copied().flatten();
     match (need, operator) {
         (Need::Stated, _) => Some(Need::Stated),
+        (Need::Small, _) if operators::keeps_size(operator) => Some(Need::Small),
         _ if operators::bounds(operator) => None,
         // A quotient of a sum and its length or another sum.
         (_, "Div") if divisor.is_some() && needs[0].is_none() && scaled => Some(Need::Factor),
@@ -60,13 +65,19 @@ pub(super) fn after(node: &NodeProto, needs: &[Option<Need>], scaled: bool) -> O
         (Need::Range, _) => Some(Need::Range),
         (Need::Divisor, "Reciprocal") => Some(Need::Factor),
         (Need::Divisor, "Pow") => Some(Need::Factor),
-        (Need::Divisor, "Add" | "Max" | "Clip" | "Sqrt" | "Abs") => Some(Need::Divisor),
+        (Need::Divisor, "Add" | "Max" | "Clip" | "Where" | "Sqrt" | "Abs") => Some(Need::Divisor),
         (Need::Divisor, _) if operators::passes_on(operator) => Some(Need::Divisor),
         (Need::Divisor, "Mul" | "Div" | "Sub") if scaled => Some(Need::Divisor),
         (Need::Divisor, _) => None,
         (Need::Factor, "Mul" | "Div") if scaled => Some(Need::Factor),
         (Need::Factor, _) if operators::passes_on(operator) => Some(Need::Factor),
         (Need::Factor, _) => None,
+        (Need::Small, "MatMul" | "Gemm" | "Conv") if scaled && node.input.len() == 2 => {
+            Some(Need::Small)
+        }
+        (Need::Small, "Reciprocal") => Some(Need::Factor),
+        (Need::Small, "Mul" | "Div") if scaled => Some(Need::Small),
+        (Need::Small, _) => None,
         (Need::Count, _) if scaled || operators::passes_on(operator) => Some(Need::Count),
         (Need::Count, _) => {
             let all = needs.iter().all(|need| *need == Some(Need::Count));

@@ -3,6 +3,7 @@
 //! [`PrecisionOptions`], what became of each layer in [`PrecisionReport`]. The same for every graph, whether it comes
 //! from a framework or from a file.
 
+mod arguments;
 mod attention;
 mod decide;
 mod folded_norm;
@@ -18,6 +19,7 @@ mod ranges;
 mod report;
 mod types;
 mod upgrade;
+mod vanishing;
 
 use std::cell::RefCell;
 

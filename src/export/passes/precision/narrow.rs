@@ -13,12 +13,15 @@ pub(super) enum Fit {
     Fits,
     /// A value is beyond the range, or infinite.
     Beyond,
-    /// It is one number, which vanishes or loses its digits below the normal numbers.
+    /// It is one number, once or many times, which vanishes or loses its digits below the normal numbers.
     Tiny,
+    /// Its numbers are so small that this happens to most of what they are.
+    Vanishes,
 }
 
-/// What is lost of one number that is not worth mentioning.
-const ROUNDING: f32 = 1.0 / 128.0;
+/// What part of a constant may be lost without being worth a mention: of the root of its sum of squares, to which
+/// numbers add nothing that are small beside others.
+const ROUNDING: f64 = 1.0 / 128.0;
 
 /// Whether a constant keeps its values.
 pub(super) fn fit(tensor: &HostTensor, low: DType) -> Result<Fit> {
@@ -30,9 +33,17 @@ pub(super) fn fit(tensor: &HostTensor, low: DType) -> Result<Fit> {
     if values.iter().any(|&value| !value.is_nan() && narrowed(value).is_infinite()) {
         return Ok(Fit::Beyond);
     }
-    let only = (values.len() == 1).then(|| values.iter().next().copied()).flatten();
-    let tiny = only.is_some_and(|value| (narrowed(value) - value).abs() > ROUNDING * value.abs());
-    Ok(if tiny { Fit::Tiny } else { Fit::Fits })
+    let (mut lost, mut all) = (0.0, 0.0);
+    for &value in &values {
+        lost += f64::from(narrowed(value) - value).powi(2);
+        all += f64::from(value).powi(2);
+    }
+    let mut others = values.iter().zip(values.iter().skip(1));
+    Ok(match lost > ROUNDING * ROUNDING * all {
+        false => Fit::Fits,
+        true if others.all(|(one, next)| one == next) => Fit::Tiny,
+        true => Fit::Vanishes,
+    })
 }
 
 /// The constant in a narrower type, each value rounded to the nearest; a zero and what becomes one keep their sign.
@@ -85,6 +96,13 @@ mod tests {
         assert_eq!(fit(&[1e-8], DType::F16), Fit::Tiny);
         assert_eq!(fit(&[1e-8, 1.0], DType::F16), Fit::Fits);
         assert_eq!(fit(&[1e-5], DType::F16), Fit::Fits);
+        assert_eq!(fit(&[1e-8; 3], DType::F16), Fit::Tiny);
+        assert_eq!(fit(&[1e-7, -2e-7, 3e-7], DType::F16), Fit::Vanishes);
+        assert_eq!(fit(&[1e-7, -2e-7, 1e-3], DType::F16), Fit::Fits);
+        assert_eq!(fit(&[2e-5, -4e-5, 1e-5], DType::F16), Fit::Fits);
+        assert_eq!(fit(&[1e-7, -2e-7, 3e-7], DType::BF16), Fit::Fits);
+        assert_eq!(fit(&[0.0, 0.0], DType::F16), Fit::Fits);
+        assert_eq!(fit(&[f32::NAN, 1.0], DType::F16), Fit::Fits);
         assert_eq!(fit(&[-1e12, 1e-12], DType::BF16), Fit::Fits);
         assert_eq!(fit(&[f32::MIN], DType::BF16), Fit::Beyond);
     }

@@ -2,6 +2,7 @@
 //! whole chain of nodes needs is in `islands`.
 
 use crate::export::onnx::NodeProto;
+use crate::spec::DType;
 
 /// What becomes of an operator's 32-bit floats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,12 +34,12 @@ pub(super) fn kind(node: &NodeProto) -> Narrowing {
         return Narrowing::Keeps("the operator is none of ONNX");
     }
     match node.op_type() {
-        "Add" | "AveragePool" | "BatchNormalization" | "Celu" | "Clip" | "Conv"
-        | "ConvTranspose" | "Div" | "Einsum" | "Elu" | "Erf" | "Gelu" | "Gemm"
-        | "GlobalAveragePool" | "HardSigmoid" | "HardSwish" | "LeakyRelu" | "MatMul" | "Max"
-        | "Mean" | "Min" | "Mish" | "Mul" | "Neg" | "PRelu" | "Pow" | "Reciprocal" | "Relu"
-        | "Resize" | "Selu" | "Sigmoid" | "Softplus" | "Softsign" | "Sqrt" | "Sub" | "Sum"
-        | "Swish" | "Tanh" | "ThresholdedRelu" | "Upsample" => Narrowing::Computes,
+        "Add" | "AveragePool" | "BatchNormalization" | "Clip" | "Conv" | "ConvTranspose"
+        | "Div" | "Einsum" | "Elu" | "Erf" | "Gelu" | "Gemm" | "GlobalAveragePool"
+        | "HardSigmoid" | "HardSwish" | "LeakyRelu" | "MatMul" | "Max" | "Mean" | "Min"
+        | "Mish" | "Mul" | "Neg" | "PRelu" | "Pow" | "Reciprocal" | "Relu" | "Resize" | "Selu"
+        | "Sigmoid" | "Softsign" | "Sqrt" | "Sub" | "Sum" | "Swish" | "Tanh"
+        | "ThresholdedRelu" | "Upsample" => Narrowing::Computes,
         "Abs" | "Compress" | "Concat" | "DepthToSpace" | "Dropout" | "Equal" | "Expand"
         | "Flatten" | "Gather" | "GatherElements" | "GatherND" | "GlobalMaxPool" | "Greater"
         | "GreaterOrEqual" | "Identity" | "IsInf" | "IsNaN" | "Less" | "LessOrEqual"
@@ -51,9 +52,9 @@ pub(super) fn kind(node: &NodeProto) -> Narrowing {
         | "RMSNormalization" => Narrowing::Normalizes,
         "ScatterElements" | "ScatterND" if node.stated("reduction").is_none() => Narrowing::Moves,
         "ScatterElements" | "ScatterND" => Narrowing::Keeps(SUMS),
-        "Softmax" | "LogSoftmax" | "Exp" | "Log" | "ReduceLogSum" | "ReduceLogSumExp" => {
-            Narrowing::Keeps(UNBOUNDED)
-        }
+        "Softmax" | "LogSoftmax" | "Softplus" | "Exp" | "Log" | "ReduceLogSum"
+        | "ReduceLogSumExp" => Narrowing::Keeps(UNBOUNDED),
+        "Celu" => Narrowing::Keeps("ONNX Runtime and TensorRT have it in 32 bits alone"),
         "ArgMax" | "ArgMin" | "NonMaxSuppression" | "TopK" | "Unique" | "Hardmax" => {
             Narrowing::Keeps(ORDER)
         }
@@ -81,6 +82,17 @@ pub(super) fn kind(node: &NodeProto) -> Narrowing {
         // By their number of elements; see `islands`.
         "ReduceMean" => Narrowing::Computes,
         _ => Narrowing::Keeps("what it does with fewer bits is not known here"),
+    }
+}
+
+/// Why an operator stays in 32 bits in one of the narrow types alone.
+pub(super) fn missing(operator: &str, low: DType) -> Option<&'static str> {
+    match operator {
+        _ if low != DType::BF16 => None,
+        "ConvTranspose" => Some("TensorRT has no transposed convolution in bf16"),
+        "HardSwish" => Some("TensorRT has no `HardSwish` in bf16"),
+        "Mish" => Some("TensorRT has no `Mish` in bf16"),
+        _ => None,
     }
 }
 
@@ -112,6 +124,39 @@ pub(super) fn passes_on(operator: &str) -> bool {
             | "Transpose"
             | "Unsqueeze"
     )
+}
+
+/// Whether small numbers stay as small as they are, about.
+pub(super) fn keeps_size(operator: &str) -> bool {
+    let near_zero = matches!(
+        operator,
+        "Abs"
+            | "AveragePool"
+            | "Atan"
+            | "Celu"
+            | "Clip"
+            | "Elu"
+            | "Erf"
+            | "Gelu"
+            | "GlobalAveragePool"
+            | "GlobalMaxPool"
+            | "HardSwish"
+            | "LeakyRelu"
+            | "MaxPool"
+            | "Mish"
+            | "Neg"
+            | "PRelu"
+            | "ReduceMax"
+            | "ReduceMean"
+            | "ReduceMin"
+            | "Relu"
+            | "Selu"
+            | "Sin"
+            | "Softsign"
+            | "Swish"
+            | "Tanh"
+    );
+    near_zero || passes_on(operator)
 }
 
 /// Whether what a node gives is bounded, whatever it reads.
