@@ -67,6 +67,14 @@ impl Failure {
         Self::new(Code::Usage, text)
     }
 
+    /// The same where the library refuses what the command line does not say.
+    pub(crate) fn not_of_the_line(self) -> Self {
+        match self.kind {
+            Some(ErrorKind::InvalidArgument) => Self { code: Code::Failed, ..self },
+            _ => self,
+        }
+    }
+
     /// The work failed.
     pub(crate) fn failed(text: impl Into<String>) -> Self {
         Self::new(Code::Failed, text)

@@ -117,11 +117,20 @@ pub(crate) fn encode(tensor: &HostTensor) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
+/// Opens a plain file. A pipe would be waited for, and a device may go on for ever.
+fn open(path: &Path) -> Result<File> {
+    let failed = |e| io("read", path, e);
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(io("read", path, "it is no plain file"));
+    }
+    File::open(path).map_err(failed)
+}
+
 /// Reads a `.npy` file.
 pub(crate) fn read(path: &Path) -> Result<HostTensor> {
     let mut bytes = Vec::new();
-    let mut file = File::open(path).map_err(|e| io("read", path, e))?;
-    // A device may go on for ever: what begins in another way is not read on.
+    let mut file = open(path)?;
+    // What begins in another way is not read on.
     let start = Read::by_ref(&mut file).take(MAGIC.len() as u64).read_to_end(&mut bytes);
     start.map_err(|e| io("read", path, e))?;
     if bytes.starts_with(b"PK") {
@@ -136,7 +145,7 @@ pub(crate) fn read(path: &Path) -> Result<HostTensor> {
 
 /// Reads a `.npz` file: tensors by name, in the file's order.
 pub(crate) fn read_all(path: &Path) -> Result<Vec<(String, HostTensor)>> {
-    let file = File::open(path).map_err(|e| io("read", path, e))?;
+    let file = open(path)?;
     let mut archive = ZipArchive::new(file).map_err(|e| io("read", path, e))?;
     let mut tensors = Vec::new();
     for i in 0..archive.len() {

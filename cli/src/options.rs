@@ -135,6 +135,13 @@ enum Verbosity {
 }
 
 impl Device {
+    /// Warns of what this backend does not use.
+    pub(crate) fn say_unused(&self, backend: &BackendKind) {
+        if self.timing_cache.is_some() && *backend != BackendKind::TensorRt {
+            eprintln!("warning: {backend} measures nothing that a --timing-cache would keep");
+        }
+    }
+
     /// The backends, with this device for TensorRT.
     pub(crate) fn registry(&self) -> Registry {
         self.registry_for(1)
@@ -232,6 +239,9 @@ impl Options {
                 format!("{wanted} takes ranges that were measured on samples: --ranges FILE"),
             )),
             (Some(wanted), None) => Ok(options.precision(wanted)),
+            (Some(wanted @ (Precision::Fp32 | Precision::Tf32)), Some(_)) => {
+                Err(Failure::usage(format!("{wanted} takes no --ranges: no value gets fewer bits")))
+            }
             (Some(wanted), Some(path)) => {
                 let ranges = Ranges::open(path)?;
                 Ok(options.precision(PrecisionOptions::new(wanted).ranges(ranges)))

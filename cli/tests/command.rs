@@ -109,6 +109,9 @@ fn a_wrong_command_line_is_code_2() {
     accelerant(&["run", &model, "--shape", "z:8x3"]).expect(2).says("no input is called `z`");
     accelerant(&["run", &model, "--precision", "fp15"]).expect(2).says("there are: fp32");
     accelerant(&["run", &model, "--precision", "int8"]).expect(2).says("ranges");
+    accelerant(&["run", &model, "--precision", "fp32", "--ranges", "r.json"])
+        .expect(2)
+        .says("fp32 takes no --ranges");
     accelerant(&["bench", &model, "--streams", "0"]).expect(2).says("at least 1");
     accelerant(&["compare", &model, "--backends", "tract", "--tolerance=-1"]).expect(2);
     let odd = accelerant(&["run", &model, "--json", "--shape", "m=8"]).expect(2).json();
@@ -392,7 +395,45 @@ fn tensorrt_rtx_builds_on_the_cpu_and_the_cache_keeps_it() {
     let small = build(&["--shape", "n=1:2:8", "--memPoolSize=workspace:64"]).expect(0).json();
     let change = &small["report"]["cache"]["reason"]["changes"][0];
     assert_eq!((&change["part"], &change["now"]), (&"workspace".into(), &"Some(67108864)".into()));
+    let unused = build(&["--shape", "n=1:2:8", "--timing-cache=/nowhere/at/all"]);
+    unused.expect(0).says("a --timing-cache would keep");
     build(&["--memPoolSize=dlaSRAM:1"]).expect(2).says("workspace:4G");
+}
+
+/// A pipe would be waited for without end.
+#[cfg(unix)]
+#[test]
+fn files_that_are_read_are_plain_files() {
+    let folder = TempDir::new().unwrap();
+    let pipe = within(&folder, "p.npy");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let model = case("dim_unbound");
+    let run = ["run", &model, "--backend", "tract", "--shape", "n=2"];
+    for (options, code) in [
+        (&["--input", &*pipe][..], 1),
+        (&["--inputs", &pipe], 1),
+        (&["--precision", "int8", "--ranges", &pipe], 1),
+        (&["--precision", "int8", "--ranges", "/dev/zero"], 1),
+    ] {
+        let ran = accelerant(&[&run[..], options].concat()).expect(code);
+        ran.says("no plain file").says(options.last().unwrap());
+    }
+}
+
+/// A folder that the environment names is no mistake of the command line.
+#[cfg(unix)]
+#[test]
+fn a_cache_that_others_may_write_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = TempDir::new().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let place = folder.path().to_str().unwrap();
+    accelerant(&["cache", "ls", "--cache", place]).expect(2).says("other users may write");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_accelerant"));
+    let output = command.args(["cache", "ls"]).env("ACCELERANT_ENGINE_CACHE", place).output();
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("other users may write"));
 }
 
 /// A file that a build of Enterprise TensorRT would set aside.
@@ -409,8 +450,14 @@ fn the_cache_counts_and_checks_timings() {
     run(&["ls"]).expect(0).prints("0 engines and 1 timing cache, 10 bytes");
     run(&["verify"]).expect(1).says("1 damaged").prints("DAMAGED: it is cut short");
     run(&["gc"]).expect(0).prints("kept 0 engines and 1 timing cache");
-    run(&["gc", "--limit", "9"]).expect(0).prints("removed 0 engines, 10 bytes");
+    run(&["gc", "--limit", "9"]).expect(0).prints("removed 0 engines and 1 timing cache, 10 bytes");
     assert!(!path.exists());
+    std::fs::write(&path, "no timings").unwrap();
+    run(&["clear"]).expect(0).prints("removed 0 engines and 1 timing cache, 10 bytes");
+    std::fs::create_dir(&path).unwrap();
+    for removing in [&["clear"][..], &["gc", "--limit", "1"]] {
+        run(removing).expect(1).says("cannot remove").says(path.to_str().unwrap());
+    }
 }
 
 /// Changes the last byte.

@@ -60,7 +60,7 @@ pub(super) fn read(folder: &Path, key: &[u8; 32]) -> Found {
 pub(super) fn write(folder: &Path, key: &Key, engine: &Engine, _: &KeyLock) -> Result<()> {
     let name = key.text();
     let (partial, whole) = (path(folder, &name, PARTIAL), path(folder, &name, ENGINE));
-    let parts = key.parts.iter().flat_map(|(name, value)| [name.clone(), value.clone()]);
+    let parts = key.told().into_iter().flat_map(|(name, value)| [name, value]);
     let head = engine.head_with(Some(Label { key: key.hash.to_vec(), parts: parts.collect() }));
     // Not forced to the disk, which takes seconds for a large engine: after a power failure the checksums tell.
     let written = write_private(&partial, &[&head, engine.plan()]);

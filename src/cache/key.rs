@@ -17,13 +17,19 @@ pub(crate) struct Key {
     pub(super) hash: [u8; 32],
     /// Names and values, in order. Those of the model are hashes.
     pub(super) parts: Vec<(String, String)>,
+    /// Which model it is of before the passes and the precision, for people alone: not a part of the key.
+    pub(super) source: Option<[u8; 32]>,
 }
 
 /// The parts that are of the model.
 pub(super) const GRAPH: &str = "graph";
 pub(super) const WEIGHTS: &str = "weights";
+pub(super) const PRECISION: &str = "precision";
 /// Not hashed on its own, since the graph has it: how a miss finds the entry to compare with.
 pub(super) const NAME: &str = "name";
+
+/// What an entry says of the source beside the parts of its key.
+pub(super) const SOURCE: &str = "source";
 
 /// Hashes of weights that are known. The bytes stay, so that no others can come to be at their address.
 #[derive(Default)]
@@ -109,7 +115,7 @@ impl Key {
             // The ranges of symbols are in no protobuf.
             ("sizes", format!("{:?}", model.signature())),
             // Whether products round to TF32 is in no node.
-            ("precision", asked(model)),
+            (PRECISION, asked(model)),
         ];
         let own = own.map(|(name, value)| (name.to_owned(), value));
         let of_backend =
@@ -120,22 +126,34 @@ impl Key {
             add(&mut all, name.as_bytes());
             add(&mut all, value.as_bytes());
         }
-        Self { hash: *all.finalize().as_bytes(), parts }
+        Self { hash: *all.finalize().as_bytes(), parts, source: model.source() }
+    }
+
+    /// The same, of a model that is known as it was before the passes.
+    pub(crate) fn from_source(self, source: Option<[u8; 32]>) -> Self {
+        Self { source: self.source.or(source), ..self }
+    }
+
+    /// What the entry of the key says: the parts, and the source.
+    pub(super) fn told(&self) -> Vec<(String, String)> {
+        let source = self.source.iter().map(|source| (SOURCE.to_owned(), text(source)));
+        self.parts.iter().cloned().chain(source).collect()
     }
 
     /// The hash as text: the name of the entry.
     pub(crate) fn text(&self) -> String {
         text(&self.hash)
     }
-
-    pub(super) fn name(&self) -> &str {
-        value(&self.parts, NAME).unwrap_or_default()
-    }
 }
 
 /// A hash as the names of files have it.
 pub(super) fn text(hash: &[u8; 32]) -> String {
     short(&blake3::Hash::from_bytes(*hash))
+}
+
+/// What [`WEIGHTS`] is of a model whose weights are all in its graph.
+pub(super) fn no_weights() -> String {
+    short(&Hasher::new().finalize())
 }
 
 /// The precision that was asked for.

@@ -183,7 +183,8 @@ impl EngineCache {
     /// [limit](Self::size_limit).
     ///
     /// # Errors
-    /// As for [`verify`](Self::verify).
+    /// As for [`verify`](Self::verify); [`Io`](crate::ErrorKind::Io) with a file that could not be removed. The others are
+    /// removed then.
     pub fn collect(&self) -> Result<Removed> {
         self.shrink(self.limit)
     }
@@ -191,14 +192,14 @@ impl EngineCache {
     /// Removes all entries that no process works on.
     ///
     /// # Errors
-    /// As for [`verify`](Self::verify).
+    /// As for [`collect`](Self::collect).
     pub fn clear(&self) -> Result<Removed> {
         self.shrink(0)
     }
 
     fn shrink(&self, limit: u64) -> Result<Removed> {
         let Some(folder) = self.existing()? else { return Ok(Removed::default()) };
-        limit::shrink(&folder, limit, None).map_err(|e| Error::io("list", &folder, e))
+        limit::shrink(&folder, limit, None).map_err(|e| Error::io("list", &folder, e))?.all()
     }
 
     /// The folder if it is there, checked.

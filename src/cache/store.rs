@@ -185,8 +185,11 @@ impl Store {
         let text = key.text();
         entry::touch(&self.folder, &text);
         drop(lock);
-        if let Err(e) = limit::shrink(&self.folder, limit, Some(&text)) {
-            tracing::warn!(target: "accelerant::cache", "the cache may be too large: {e}");
+        match limit::shrink(&self.folder, limit, Some(&text)) {
+            Ok(shrunk) => shrunk.log(),
+            Err(e) => {
+                tracing::warn!(target: "accelerant::cache", "the cache may be too large: {e}");
+            }
         }
         Ok(())
     }

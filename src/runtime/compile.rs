@@ -16,6 +16,8 @@ pub(super) struct Maker {
     used: CacheUse,
     /// The model that was asked for last, as it was before the passes.
     asked: Option<Asked>,
+    /// Which model that is, for people.
+    source: Option<[u8; 32]>,
     /// What new engines are compared with.
     check: Option<Check>,
 }
@@ -44,7 +46,7 @@ impl Maker {
     /// # Errors
     /// A folder that the caller named and that is refused.
     pub(super) fn new(cache: &EngineCache) -> Result<Self> {
-        Ok(Self { store: cache.store()?, used: given(), asked: None, check: None })
+        Ok(Self { store: cache.store()?, used: given(), asked: None, source: None, check: None })
     }
 
     /// Has new engines compared before they are kept.
@@ -71,7 +73,7 @@ impl Maker {
         backend: &dyn Backend,
         exported: &OnnxModel,
     ) -> Result<Option<Known>> {
-        self.asked = None;
+        (self.asked, self.source) = (None, None);
         let target = backend.target();
         let Some(store) = self.store.as_ref().ok().filter(|_| !exported.is_written_for(target))
         else {
@@ -86,6 +88,9 @@ impl Maker {
             Ok((before.map(|before| Asked { before, weights }), found))
         })?;
         self.asked = asked;
+        if found.is_none() {
+            self.source = Some(exported.source_hash());
+        }
         let Some((Outcome { engine, cache }, memo)) = found else { return Ok(None) };
         let graph = memo.graph.as_deref().and_then(|graph| graph.try_into().ok());
         if backend.refits() && graph.is_none() {
@@ -220,7 +225,7 @@ impl Maker {
         let known = self.asked.as_mut().map(|asked| std::mem::take(&mut asked.weights));
         let mut known = known.unwrap_or_default();
         let key = phase(Phase::Cache, || Ok(Key::of(model, &fingerprint, &mut known)))?;
-        Ok(Some((store, key)))
+        Ok(Some((store, key.from_source(self.source))))
     }
 }
 

@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex};
 
 use accelerant::Registry;
 use accelerant::cache::{CacheUse, EngineCache, Miss};
+use accelerant::precision::Precision;
 use accelerant::{
     DType, Engine, ErrorKind, HostTensor, InferenceModule, OptimizeOptions, Phase, Progress,
     export::GraphBuilder,
 };
 
-use super::harness::{Place, is_hit, missed, model};
+use super::harness::{Place, in_file, is_hit, missed, model};
 
 #[test]
 fn the_second_module_is_not_built() {
@@ -65,6 +66,39 @@ fn what_changed_is_named() {
     place.backend.padding = 1;
     assert_eq!(changes(place.used(2.0)), ["padding"]);
     assert_eq!(place.builds(), 4);
+}
+
+#[test]
+fn another_precision_of_a_model_is_named() {
+    let place = Place::new();
+    let registry = || Registry::empty().with(place.backend.clone());
+    let options = || OptimizeOptions::new().cache(place.cache()).registry(registry());
+    let used = |options: &OptimizeOptions| {
+        InferenceModule::compile(&in_file(&model(2.0), "unread"), options).unwrap().report().cache
+    };
+    assert_eq!(missed(used(&options())), Miss::New);
+    for (precision, before) in [(Precision::Fp32, "its own"), (Precision::Mixed, "")] {
+        let used = used(&options().precision(precision));
+        let Miss::Changed { changes } = missed(used) else { panic!("{precision}") };
+        let [change] = &changes[..] else { panic!("{precision}: {changes:?}") };
+        assert_eq!((&*change.part, &*change.now), ("precision", &*format!("{precision:?}")));
+        assert!(before.is_empty() || change.before == before, "{change:?}");
+    }
+}
+
+/// Small weights are in the graph: models that have no others share none.
+#[test]
+fn models_of_one_name_without_weights_are_not_the_same() {
+    let place = Place::new();
+    let registry = Registry::empty().with(place.backend.clone());
+    let options = OptimizeOptions::new().cache(place.cache()).registry(registry);
+    for width in [3usize, 4] {
+        let graph = GraphBuilder::new("main_graph");
+        let x = graph.input("x", DType::F32, [width]).unwrap();
+        graph.output("y", &x.relu().unwrap()).unwrap();
+        let module = InferenceModule::compile(&graph.finish().unwrap(), &options).unwrap();
+        assert_eq!(missed(module.report().cache), Miss::New, "{width}");
+    }
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use accelerant::cache::CacheUse;
+use accelerant::ErrorKind;
+use accelerant::cache::{CacheUse, EngineCache};
 
 use super::harness::{Place, is_hit, missed};
 
@@ -83,4 +84,35 @@ fn leftovers_go_with_the_next_engine() {
     let names = fs::read_dir(place.engines()).unwrap().map(|e| e.unwrap().file_name());
     let left: Vec<_> = names.filter(|name| name.to_string_lossy().starts_with("aaaa")).collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn what_cannot_be_removed_is_an_error_and_the_rest_goes() {
+    let place = Place::new();
+    missed(place.used(2.0));
+    let folder_of_timings = place.engines().join(format!("{}.timings", "a".repeat(64)));
+    fs::create_dir(&folder_of_timings).unwrap();
+    let timings = place.engines().join(format!("{}.timings", "b".repeat(64)));
+    fs::write(&timings, "measured").unwrap();
+    // Nobody can take a lock that is a folder.
+    missed(place.used(3.0));
+    let cache = place.cache();
+    let kept = cache.entries().unwrap().pop().unwrap();
+    let lock = kept.path.with_extension("lock");
+    let _ = fs::remove_file(&lock);
+    fs::create_dir(&lock).unwrap();
+    for shrink in [EngineCache::clear, EngineCache::collect] {
+        let error = shrink(&cache.clone().size_limit(0)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+        let text = error.to_string();
+        assert!(text.contains("cannot remove") && text.contains("another file stays"), "{text}");
+        assert!(text.contains(&"a".repeat(64)) || text.contains(&kept.key), "{text}");
+        let left: Vec<_> = cache.entries().unwrap().into_iter().map(|entry| entry.key).collect();
+        assert_eq!((left, timings.exists()), (vec![kept.key.clone()], false));
+    }
+    fs::remove_dir(&folder_of_timings).unwrap();
+    fs::remove_dir(&lock).unwrap();
+    fs::write(&timings, "measured").unwrap();
+    let removed = cache.clear().unwrap();
+    assert_eq!((removed.engines, removed.timings), (1, 1));
 }

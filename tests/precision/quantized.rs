@@ -1,7 +1,7 @@
 //! Products of weights in 8 and 4 bits: which ones, what the pairs look like to TensorRT-RTX, and the results.
 
 use accelerant::Registry;
-use accelerant::backend::ort::Ort;
+use accelerant::backend::{Backend, ort::Ort};
 use accelerant::export::{Conv, GraphBuilder, OnnxModel, Reduction, Target, onnx};
 use accelerant::precision::{Calibration, Method, Moments, Precision, PrecisionOptions, Ranges};
 use accelerant::{DType, HostTensor};
@@ -203,6 +203,40 @@ fn what_a_gemm_adds_is_added_behind_the_factors() {
         let input = [numbers(&[8, 64], 1.0, 3)];
         let [got, expected] = [&model, &plain].map(|model| run("gemm", model, &input));
         near("gemm", &got[0], &expected[0], 0.015);
+    }
+}
+
+/// ONNX Runtime computes it in half precision, as it stands.
+#[test]
+fn onnx_runtime_takes_a_gemm_in_8_bits() {
+    if !has_ort("a Gemm in 8 bits as it stands") {
+        return;
+    }
+    for (target, adds) in [(Target::onnx_runtime(), 3), (Target::tensorrt(), 2)] {
+        let graph = GraphBuilder::for_target("model", target);
+        let x = graph.input("x", DType::F32, [8usize, 64]).unwrap();
+        let [weight, term] = [(&[32usize, 64][..], 1), (&[32], 2)]
+            .map(|(shape, seed)| graph.constant("weight", numbers(shape, 0.5, seed)));
+        let gemm = graph.node("Gemm").input(&x).input(&weight).input(&term);
+        graph.output("y", &gemm.attr("transB", 1i64).build().unwrap()).unwrap();
+        let plain = graph.finish().unwrap();
+        let batches = [vec![numbers(&[8, 64], 1.0, 3)]];
+        let registry = Registry::empty().with(Ort);
+        let ranges = Calibration::new(Method::MinMax).run(&plain, &registry, batches).unwrap();
+        let options = PrecisionOptions::new(Precision::Int8).ranges(ranges);
+        let model = plain.with_precision(target, options).unwrap();
+        let layers = &model.precision_report().unwrap().layers;
+        assert_eq!(layers[0].precision, "int8");
+        let nodes = &model.proto().graph.as_ref().unwrap().node;
+        let gemm = nodes.iter().find(|node| node.op_type() == "Gemm").unwrap();
+        assert_eq!(gemm.input.len(), adds, "{model}");
+        if adds == 2 {
+            continue;
+        }
+        let input = [numbers(&[8, 64], 1.0, 3)];
+        let engine = Ort.build(&model).unwrap();
+        let got = Ort.load(&engine).unwrap().run(&input).unwrap();
+        near("gemm", &got[0], &run("in 32 bits", &plain, &input)[0], 0.02);
     }
 }
 

@@ -44,6 +44,26 @@ fn what_cannot_be_obeyed_is_refused() {
         let error = refused(ranged, rtx, ErrorKind::InvalidArgument, "is no range");
         assert_eq!(error.tensor(), Some("y"));
     }
+    // What a file may say that no calibration measures.
+    let rows = [
+        (8, Range::new(1.0, -1.0, 0.0, 1.0, 1.0), "the least element is above the greatest"),
+        (8, Range::new(-1.0, 1.0, 99.0, 1.0, 1.0), "the mean is outside"),
+        (8, Range::new(5.0, 6.0, 5.5, 0.2, 0.001), "the limit is below every element"),
+        (8, Range::new(-6.0, -5.0, -5.5, 0.2, 0.001), "the limit is below every element"),
+        (8, Range::new(-1.0, 1.0, 0.0, -1.0, 1.0), "the deviation is below 0"),
+        (0, Range::new(-1.0, 1.0, 0.0, 1.0, 1.0), "on no samples"),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    for (samples, range, text) in rows {
+        let ranges = Ranges::new("by hand", samples, [("y".to_owned(), range)]);
+        let path = folder.path().join("ranges.json");
+        ranges.save(&path).unwrap();
+        let error = Ranges::open(&path).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+        assert!(error.to_string().contains(text), "`{text}` is not in: {error}");
+        let ranged = PrecisionOptions::new(Precision::Int8).ranges(ranges);
+        refused(ranged, rtx, ErrorKind::InvalidArgument, text);
+    }
     refused(half().keep(["Conv_7"]), rtx, ErrorKind::InvalidArgument, "`Conv_7`");
     refused(half().ask(["nothing*"]), rtx, ErrorKind::InvalidArgument, "`nothing*`");
     for precision in [Precision::Int8, Precision::Fp8] {
@@ -111,5 +131,53 @@ fn fp32_and_tf32_leave_the_model_as_it_is() {
         let same = model.with_precision(Target::tensorrt(), precision).unwrap();
         assert_eq!(same.to_bytes(), model.to_bytes());
         assert_eq!(same.precision_report().unwrap().precision, precision);
+    }
+}
+
+#[test]
+fn ranges_that_share_no_more_than_usual_names_are_of_another_model() {
+    let named = |names: &[&str]| {
+        let range = Range::new(-1.0, 1.0, 0.0, 1.0, 1.0);
+        let ranges = Ranges::new("by hand", 8, names.iter().map(|&name| (name.into(), range)));
+        let options = PrecisionOptions::new(Precision::Int8).ranges(ranges);
+        model().with_precision(Target::tensorrt(), options).map(drop)
+    };
+    named(&["y"]).unwrap();
+    named(&["x", "MatMul", "Relu", "y"]).unwrap();
+    // Passes take values out.
+    named(&["x", "MatMul", "Relu", "y", "taken", "out"]).unwrap();
+    let others = ["x", "y", "Conv", "Conv_1", "Flatten", "Gemm"];
+    let nearly: Vec<String> = (0..19).map(|i| format!("Conv_{i}")).chain(["Relu".into()]).collect();
+    let nearly: Vec<&str> = nearly.iter().map(String::as_str).collect();
+    for (names, text) in [
+        (&["z"][..], "none is of a value of this one"),
+        (&others, "of 6 values, this one has 2"),
+        (&nearly, "of 20 values, this one has 1"),
+    ] {
+        let error = named(names).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+        assert!(error.to_string().contains(text), "`{text}` is not in: {error}");
+    }
+}
+
+/// A pipe would be waited for, and a device has no end.
+#[cfg(unix)]
+#[test]
+fn ranges_are_read_from_plain_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let huge = folder.path().join("huge");
+    std::fs::File::create(&huge).unwrap().set_len(1 << 40).unwrap();
+    let zeros = std::path::Path::new("/dev/zero");
+    for (path, kind, text) in [
+        (&*pipe, ErrorKind::Io, "no plain file"),
+        (zeros, ErrorKind::Io, "no plain file"),
+        (folder.path(), ErrorKind::Io, "no plain file"),
+        (&*huge, ErrorKind::InvalidArgument, "1099511627776 bytes"),
+    ] {
+        let error = Ranges::open(path).unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.to_string().contains(text), "`{text}` is not in: {error}");
     }
 }

@@ -90,6 +90,7 @@ pub(crate) fn run(args: &Args, globals: &Globals) -> Result<Output> {
     let streams = args.streams;
     let module =
         source::module_with(&args.model, shapes, options, args.backend, streams, &bar, timed)?;
+    options.device.say_unused(&module.backend());
     let inputs = args.inputs.read(module.signature(), &args.shapes.sizes(module.signature())?)?;
     bar.runs("the first run");
     module.run(&inputs)?;

@@ -57,6 +57,7 @@ pub(crate) fn run(args: &Args, globals: &Globals) -> Result<Output> {
     let options = bar.follow(options.save_engine(&args.output));
     let (engine, report) = InferenceModule::build(&model, &options)?;
     drop(bar);
+    args.options.device.say_unused(engine.kind());
     let path = args.output.display();
     let json = json!({
         "engine": args.output,

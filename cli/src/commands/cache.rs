@@ -37,6 +37,14 @@ enum Action {
 }
 
 pub(crate) fn run(args: &Args) -> Result<Output> {
+    // A folder that the environment names is no part of the command line.
+    work(args).map_err(|failure| match args.folder {
+        Some(_) => failure,
+        None => failure.not_of_the_line(),
+    })
+}
+
+fn work(args: &Args) -> Result<Output> {
     let cache = match &args.folder {
         Some(folder) => EngineCache::at(folder),
         None => EngineCache::new(),
@@ -128,8 +136,8 @@ pub(crate) fn why_none() -> Option<String> {
 }
 
 fn removed(removed: Removed, folder: &std::path::Path) -> Output {
-    let Removed { engines, bytes, .. } = removed;
-    let text = format!("removed {}\n", sum(engines, 0, bytes, &folder.display().to_string()));
+    let Removed { engines, timings, bytes, .. } = removed;
+    let text = format!("removed {}\n", sum(engines, timings, bytes, &folder.display().to_string()));
     Output::new(text, json!({ "folder": folder, "removed": removed }))
 }
 

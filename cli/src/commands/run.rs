@@ -40,6 +40,7 @@ pub(crate) fn run(args: &Args, globals: &Globals) -> Result<Output> {
     }
     let bar = Bar::new(globals.quiet);
     let module = source::module(&args.model, &args.shapes, &args.options, args.backend, 1, &bar)?;
+    args.options.device.say_unused(&module.backend());
     let inputs = args.inputs.read(module.signature(), &args.shapes.sizes(module.signature())?)?;
     bar.runs("run");
     let start = Instant::now();

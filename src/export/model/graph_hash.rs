@@ -54,6 +54,24 @@ impl OnnxModel {
     }
 }
 
+impl OnnxModel {
+    /// A hash that tells people which model this is: the graph, and samples of the weights, so that large ones cost nothing.
+    pub(crate) fn source_hash(&self) -> [u8; 32] {
+        const SAMPLE: usize = 512;
+        let split = self.split_unchanged();
+        let mut all = blake3::Hasher::new();
+        all.update(&split.bytes);
+        for (_, weight) in &split.weights {
+            let bytes = weight.bytes();
+            let last = bytes.len().saturating_sub(SAMPLE);
+            for start in [0, last / 2, last] {
+                all.update(&bytes[start..bytes.len().min(start + SAMPLE)]);
+            }
+        }
+        all.finalize().into()
+    }
+}
+
 /// The names of all values that something else than such an operator reads.
 fn deciding(graph: &GraphProto) -> HashSet<String> {
     let mut names: HashSet<String> = graph.output.iter().map(|o| o.name().to_owned()).collect();

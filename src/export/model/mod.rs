@@ -84,6 +84,8 @@ pub struct OnnxModel {
     inner: Option<Arc<InnerSpecs>>,
     /// The types that each layer got, if a precision was asked for.
     precision: Option<Arc<PrecisionReport>>,
+    /// The model that a precision was asked for, by [`source_hash`](Self::source_hash).
+    source: Option<[u8; 32]>,
     /// The most bytes of values that a run has at a time, where that is known of the model as it stands.
     peak: Option<Peak>,
 }
@@ -120,6 +122,7 @@ impl OnnxModel {
             written_for: None,
             inner: None,
             precision: None,
+            source: None,
             peak: None,
         }
     }
@@ -144,8 +147,14 @@ impl OnnxModel {
         self.inner.as_deref()
     }
 
-    pub(crate) fn with_report(self, report: Arc<PrecisionReport>) -> Self {
-        Self { precision: Some(report), ..self }
+    /// The same model, with the types that its layers got, which was made from another one.
+    pub(crate) fn with_report(self, report: Arc<PrecisionReport>, source: [u8; 32]) -> Self {
+        Self { precision: Some(report), source: Some(source), ..self }
+    }
+
+    /// Which model a precision was asked for.
+    pub(crate) fn source(&self) -> Option<[u8; 32]> {
+        self.source
     }
 
     /// The types that each layer got, if [a precision was asked for](Self::with_precision).

@@ -299,6 +299,6 @@ impl OnnxModel {
             None => self.clone().written_for(target),
             Some(graph) => self.in_form(graph.into_model(target)),
         };
-        Ok(model.with_report(Arc::new(report.into_inner())))
+        Ok(model.with_report(Arc::new(report.into_inner()), self.source_hash()))
     }
 }

@@ -97,6 +97,10 @@ pub(crate) fn build(
         built.map_err(|e| match (recorder.is_some_and(|r| r.is_stopped()), told.stopped()) {
             (true, _) => progress::stopped(),
             (_, true) => Error::new(ErrorKind::Build, "stopped by the progress callback"),
+            _ if asked.workspace > 0 && e.what().contains("within workspace limit") => {
+                let text = format!("a workspace of {} bytes is too small", asked.workspace);
+                Error::new(ErrorKind::InvalidArgument, format!("{text}: {}", e.what()))
+            }
             _ => build_error(&e),
         })
     });

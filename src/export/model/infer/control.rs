@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 
 use super::call::Call;
+use super::condition::always_goes_on;
 use super::fact::{Fact, Size};
 use super::{Inference, Scope, stated};
 use crate::error::Result;
-use crate::export::onnx::{GraphProto, NodeProto};
+use crate::export::onnx::GraphProto;
 
 /// The most repetitions of a loop that never ends by itself: some seconds of the shortest body.
 const MOST_TRIPS: i64 = 1 << 20;
@@ -37,14 +38,14 @@ pub(super) fn bodies(
         }
         "Loop" => {
             let Some(graph) = body("body") else { return call.fail("`body` is missing") };
-            endless(call, graph)?;
+            endless(call, graph, scope)?;
             let given = run(inference, graph, scope, |i, fact| match i {
                 // The number of the repetition, and whether to go on.
                 0 | 1 => Fact { shape: None, ..fact },
                 i => loop_state(fact, call.input(i)),
             })?;
             let states = call.node.input.len().saturating_sub(2);
-            let turns = || turns(call, graph).map_or(Size::Unknown, Size::Known);
+            let turns = || turns(call, graph, scope).map_or(Size::Unknown, Size::Known);
             let facts = given.into_iter().skip(1).enumerate().map(|(i, fact)| match i < states {
                 true => rank_alone(fact),
                 false => scanned(fact, turns()),
@@ -120,10 +121,18 @@ fn scanned(fact: Fact, turns: Size) -> Fact {
 }
 
 /// How often a loop is repeated, where nothing but its count ends the loop.
-fn turns(call: &Call<'_>, body: &GraphProto) -> Option<i64> {
+fn turns(call: &Call<'_>, body: &GraphProto, scope: &Scope<'_>) -> Option<i64> {
     let &[turns] = call.ints(0)? else { return None };
     let begins = !call.has(1) || call.ints(1).is_some_and(|condition| condition == [1]);
-    (begins && always_goes_on(body)).then_some(turns.max(0))
+    (begins && goes_on(body, scope)).then_some(turns.max(0))
+}
+
+/// Whether the condition stays true, by the body and by what is known around it.
+fn goes_on(body: &GraphProto, scope: &Scope<'_>) -> bool {
+    always_goes_on(body, |name| match scope.get(name)?.ints()? {
+        &[value] => Some(value),
+        _ => None,
+    })
 }
 
 fn either(a: Fact, b: Fact) -> Fact {
@@ -167,7 +176,7 @@ fn scan_states(call: &Call<'_>, body: &GraphProto) -> Result<usize> {
 }
 
 /// Refuses a loop that goes on for ever, or as good as.
-fn endless(call: &Call<'_>, body: &GraphProto) -> Result<()> {
+fn endless(call: &Call<'_>, body: &GraphProto, scope: &Scope<'_>) -> Result<()> {
     let trips = match call.has(0) {
         true => match call.ints(0) {
             Some(&[trips]) => trips,
@@ -176,38 +185,8 @@ fn endless(call: &Call<'_>, body: &GraphProto) -> Result<()> {
         false => i64::MAX,
     };
     let begins = !call.has(1) || call.ints(1).is_some_and(|condition| condition == [1]);
-    if trips > MOST_TRIPS && begins && always_goes_on(body) {
+    if trips > MOST_TRIPS && begins && goes_on(body, scope) {
         return call.fail(format!("a loop of {trips} repetitions whose condition never changes"));
     }
     Ok(())
-}
-
-/// Whether the condition that a body gives is the one that it was given, or true.
-pub(in crate::export::model) fn always_goes_on(body: &GraphProto) -> bool {
-    let condition = body.input.get(1).map(|value| value.name());
-    let mut name = body.output.first().map_or("", |value| value.name());
-    let makers: HashMap<&str, &NodeProto> = body
-        .node
-        .iter()
-        .flat_map(|node| node.output.iter().map(move |name| (name.as_str(), node)))
-        .collect();
-    for _ in 0..=body.node.len() {
-        if Some(name) == condition {
-            return true;
-        }
-        if let Some(weight) = body.initializer.iter().find(|weight| weight.name() == name) {
-            return Fact::of_tensor(weight).ints() == Some(&[1]);
-        }
-        match makers.get(name) {
-            Some(node) if node.op_type() == "Identity" => {
-                name = node.input.first().map_or("", String::as_str);
-            }
-            Some(node) if node.op_type() == "Constant" => {
-                let value = node.attribute.iter().find_map(|a| a.t.as_ref());
-                return value.is_some_and(|value| Fact::of_tensor(value).ints() == Some(&[1]));
-            }
-            _ => return false,
-        }
-    }
-    false
 }

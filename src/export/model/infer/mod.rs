@@ -4,7 +4,8 @@
 
 mod alive;
 mod call;
-pub(super) mod control;
+pub(super) mod condition;
+mod control;
 mod fact;
 mod rules;
 mod types;

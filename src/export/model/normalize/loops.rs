@@ -2,7 +2,7 @@
 //! when the body reads it.
 
 use super::names::Names;
-use crate::export::model::infer::control::always_goes_on;
+use crate::export::model::infer::condition::always_goes_on;
 use crate::export::model::walk;
 use crate::export::onnx::{GraphProto, NodeProto, TensorProto, tensor_proto::DataType};
 
@@ -36,5 +36,5 @@ fn counts_only(node: &NodeProto) -> bool {
         && matches!(node.domain(), "" | "ai.onnx")
         && node.input.first().is_some_and(|trips| !trips.is_empty())
         && node.input.get(1).is_none_or(String::is_empty)
-        && body.is_some_and(always_goes_on)
+        && body.is_some_and(|body| always_goes_on(body, |_| None))
 }

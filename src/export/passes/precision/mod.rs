@@ -58,7 +58,7 @@ impl Pass for Precise<'_> {
 
     fn run(&self, graph: &mut Graph) -> Result<usize> {
         let precision = self.options.precision();
-        let choice = Choice { options: self.options };
+        let choice = Choice { options: self.options, reader: self.target.reader() };
         choice.check(graph, self.target)?;
         let mut report = self.report.borrow_mut();
         *report = PrecisionReport::new(precision);
@@ -118,6 +118,7 @@ impl Precise<'_> {
 /// What is asked, for the questions that a pass has.
 pub(super) struct Choice<'a> {
     options: &'a PrecisionOptions,
+    reader: Reader,
 }
 
 impl Choice<'_> {

@@ -1,15 +1,24 @@
 //! What was measured of a model's values on samples: how far they reach. Saved and read as JSON. How it is measured is
 //! in `runtime/calibration`.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::Path,
+};
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::graph::Graph;
-use crate::files::write_atomic;
+use crate::files::{open_plain, read_part, write_atomic};
 
 const READ: &str = "read ranges";
+
+/// Of ranges of a model, at least one in so many is of a value of the model: passes take out others.
+const FEWEST: usize = 10;
+
+/// Those of a million values have less.
+const LARGEST: u64 = 256 << 20;
 
 /// How far a value reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,6 +40,29 @@ impl Range {
     /// A range by its numbers.
     pub const fn new(min: f32, max: f32, mean: f32, deviation: f32, limit: f32) -> Self {
         Self { min, max, mean, deviation, limit }
+    }
+
+    /// Why it is no range; `None` for one that is.
+    fn fault(&self) -> Option<&'static str> {
+        let Self { min, max, mean, deviation, limit } = *self;
+        // Means are sums of many.
+        let slack = 1e-3 * self.largest();
+        let least = if min > 0.0 { min } else { (-max).max(0.0) };
+        match () {
+            () if [min, max, mean, deviation, limit].iter().any(|v| !v.is_finite()) => {
+                Some("not all numbers are finite")
+            }
+            () if min > max => Some("the least element is above the greatest"),
+            () if deviation < 0.0 => Some("the deviation is below 0"),
+            () if limit < 0.0 => Some("the limit is below 0"),
+            // Infinite elements are in no mean.
+            () if self.largest() == f32::MAX => None,
+            () if mean < min - slack || mean > max + slack => {
+                Some("the mean is outside of the elements")
+            }
+            () if limit < 0.9 * least => Some("the limit is below every element"),
+            () => None,
+        }
     }
 
     /// The largest magnitude.
@@ -91,11 +123,17 @@ impl Ranges {
     /// Reads what [`save`](Self::save) wrote.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`]; [`ErrorKind::InvalidArgument`] for another file, and for ranges that are none.
+    /// [`ErrorKind::Io`], also for what is no plain file; [`ErrorKind::InvalidArgument`] for another file, and for ranges that
+    /// are none.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let text = std::fs::read_to_string(path).map_err(|e| Error::io("read", path, e))?;
-        let ranges: Self = serde_json::from_str(&text).map_err(|e| {
+        let (file, size) = open_plain(path).map_err(|e| Error::io("read", path, e))?;
+        if size > LARGEST {
+            let text = format!("{} holds no ranges: it has {size} bytes", path.display());
+            return Err(Error::new(ErrorKind::InvalidArgument, text).in_operation(READ));
+        }
+        let bytes = read_part(&file, 0, size as usize).map_err(|e| Error::io("read", path, e))?;
+        let ranges: Self = serde_json::from_slice(&bytes).map_err(|e| {
             let text = format!("{} holds no ranges: {e}", path.display());
             Error::new(ErrorKind::InvalidArgument, text).in_operation(READ).with_source(e)
         })?;
@@ -105,11 +143,13 @@ impl Ranges {
 
     /// Refuses ranges that are none.
     fn check(&self) -> Result<()> {
+        if self.samples == 0 {
+            let text = "the ranges were measured on no samples";
+            return Err(Error::new(ErrorKind::InvalidArgument, text));
+        }
         for (name, range) in &self.values {
-            let Range { min, max, mean, deviation, limit } = *range;
-            let finite = [min, max, mean, deviation, limit].iter().all(|v| v.is_finite());
-            if !finite || min > max || deviation < 0.0 || limit < 0.0 {
-                let text = format!("{range:?} is no range");
+            if let Some(why) = range.fault() {
+                let text = format!("{range:?} is no range: {why}");
                 return Err(Error::new(ErrorKind::InvalidArgument, text).on_tensor(name));
             }
         }
@@ -119,11 +159,30 @@ impl Ranges {
     /// Refuses ranges that are none, and those of another model.
     pub(super) fn expect_of(&self, graph: &Graph) -> Result<()> {
         self.check().map_err(|e| e.in_operation("precision"))?;
-        let mut names = graph.nodes.iter().flat_map(|node| &node.output);
-        if names.any(|name| self.values.contains_key(name)) {
+        let ends: HashSet<&str> = graph
+            .inputs
+            .iter()
+            .map(|input| &*input.name)
+            .chain(graph.outputs.iter().map(|output| &*output.name))
+            .collect();
+        let made: HashSet<&str> =
+            graph.nodes.iter().flat_map(|node| &node.output).map(String::as_str).collect();
+        let known = |names: &HashSet<&str>| {
+            names.iter().filter(|name| self.values.contains_key(**name)).count()
+        };
+        let (all, computed) = (self.values.len(), known(&made));
+        let of_any = known(&made.union(&ends).copied().collect());
+        // Names such as `x` and `y` are of many models.
+        let inner = known(&made.difference(&ends).copied().collect());
+        let by_ends_alone = inner == 0 && all - of_any > of_any;
+        if computed > 0 && !by_ends_alone && of_any * FEWEST >= all {
             return Ok(());
         }
-        let text = "the ranges are of another model: none is of a value of this one";
+        let which = match computed {
+            0 => "none is of a value of this one".to_owned(),
+            _ => format!("of {all} values, this one has {of_any}"),
+        };
+        let text = format!("the ranges are of another model: {which}");
         Err(Error::new(ErrorKind::InvalidArgument, text).in_operation("precision"))
     }
 }

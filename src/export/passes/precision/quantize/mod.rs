@@ -15,9 +15,11 @@ use super::Choice;
 use super::half::label;
 use super::report::Layer;
 use crate::error::Result;
+use crate::export::Reader;
 use crate::export::graph::Graph;
 use crate::export::onnx::NodeProto;
 use crate::spec::DType;
+use crate::tensor::HostTensor;
 use numbers::{Grid, LEAST_SCALE, Matrix};
 use pairs::Dequantized;
 use smooth::Smooth;
@@ -205,6 +207,12 @@ impl Writer<'_> {
         node.input[1] = self.turned(weight, &done.name, dtype);
         if let Some(factors) = &done.factors {
             self.multiply(node, factors, dtype);
+        }
+        // Of an 8-bit Gemm that adds nothing, ONNX Runtime 1.29 makes an integer one, and refuses half precision for that.
+        let is_bare = node.is("Gemm") && node.input.len() == 2;
+        if is_bare && self.form == Form::Int8 && self.choice.reader != Reader::TensorRt {
+            let zero = HostTensor::from_bytes(dtype, [1usize], vec![0u8; dtype.size()])?;
+            node.input.push(self.graph.add_constant("zero", zero));
         }
         let noise = 1.0 / done.kept + signal.map_or(0.0, |kept| 1.0 / kept);
         Ok(Done::Quantized(1.0 / noise))
