@@ -130,7 +130,7 @@ impl Key {
     }
 
     /// The same, of a model that is known as it was before the passes.
-    pub(crate) fn with_source_model(self, source: Option<[u8; 32]>) -> Self {
+    pub(crate) fn with_source(self, source: Option<[u8; 32]>) -> Self {
         Self { source: self.source.or(source), ..self }
     }
 

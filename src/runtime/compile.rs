@@ -225,7 +225,7 @@ impl Maker {
         let known = self.asked.as_mut().map(|asked| std::mem::take(&mut asked.weights));
         let mut known = known.unwrap_or_default();
         let key = phase(Phase::Cache, || Ok(Key::of(model, &fingerprint, &mut known)))?;
-        Ok(Some((store, key.with_source_model(self.source))))
+        Ok(Some((store, key.with_source(self.source))))
     }
 }
 
