@@ -1,7 +1,5 @@
 //! Texts whose caches stay on the GPU, against the same models on tract.
 
-use std::collections::BTreeSet;
-
 use accelerant::cache::EngineCache;
 use accelerant::generate::{
     ContinuousOptions, Decoder, DecoderConfig, DecoderModule, DecoderOptions, EncoderDecoder,
@@ -95,6 +93,41 @@ fn texts_that_grow_over_blocks_of_the_cache_are_those_of_the_host() -> Result<()
     Ok(())
 }
 
+/// On a GPU a tie may go the other way. Then each greedy token is as likely to the host as the host's own, given those before.
+/// A text that was drawn goes on in another way behind a tie, and is about as likely as the host's.
+fn differs_by_ties(
+    host: &DecoderModule,
+    prompt: &[u32],
+    got: &[u32],
+    expected: &[u32],
+    greedy: Option<&GenerateOptions>,
+    name: &str,
+) -> Result<()> {
+    let likely = |text: &[u32]| -> Result<Vec<f32>> {
+        let scores = host.score(&[prompt, text].concat())?;
+        Ok(scores[prompt.len() - 1..].to_vec())
+    };
+    let scores = likely(got)?;
+    let mean = |scores: &[f32]| scores.iter().sum::<f32>() / scores.len() as f32;
+    if got.len() >= 20 {
+        let least = mean(&likely(expected)?) - 0.7;
+        assert!(mean(&scores) > least, "{name}: {got:?}, not {expected:?}");
+    }
+    let Some(first) = greedy.map(|options| options.clone().max_tokens(1)) else { return Ok(()) };
+    for (at, score) in scores.iter().enumerate() {
+        let before = [prompt, &got[..at]].concat();
+        let best: Vec<u32> = host.generate(&before, &first)?.collect::<Result<_>>()?;
+        let most = host.score(&[&before[..], &best].concat())?;
+        let most = most.last().copied().unwrap_or_default();
+        assert!(
+            most - score < 5e-3,
+            "{name}, token {at}: {} by {score}, {best:?} by {most}",
+            got[at]
+        );
+    }
+    Ok(())
+}
+
 /// Requests join and leave while others go on, on chunks near the end of the cache too. Where all texts are greedy the passes
 /// are ahead of the host.
 #[test]
@@ -106,23 +139,6 @@ fn requests_in_flight_get_what_they_get_on_the_host() -> Result<()> {
     let config = DecoderConfig::from_json(LLAMA)?;
     let decoder = Decoder::new(config.clone(), config.random_weights(3)?);
     let host = decoder.optimize_trt(&options(64), &on(BackendKind::Tract))?;
-    let near = (1..=4).map(|seed| {
-        let mut weights = config.random_weights(3)?;
-        let names: BTreeSet<String> = weights.keys().cloned().collect();
-        for (at, name) in names.into_iter().enumerate() {
-            let mut values = weights[&name].to_vec::<f32>()?;
-            for (i, value) in values.iter_mut().enumerate() {
-                *value *= 1.0
-                    + 4e-3 * ((i * 7919 + at * 31 + seed * 104_729) % 2003) as f32 / 1001.0
-                    - 4e-3;
-            }
-            let tensor = HostTensor::from_vec(weights[&name].shape().to_vec(), values)?;
-            weights.insert(name, tensor);
-        }
-        let decoder = Decoder::new(config.clone(), weights);
-        decoder.optimize_trt(&options(64), &on(BackendKind::Tract))
-    });
-    let near: Vec<DecoderModule> = near.collect::<Result<_>>()?;
     let device = decoder.optimize_trt(&options(64).batch(3), &on(BackendKind::TensorRtRtx))?;
     let batcher = device.continuous(&ContinuousOptions::new())?;
     let prompt = |length: u32| (0..length).map(|i| (i * i * 7 + 5 * length) % 61).collect();
@@ -131,22 +147,14 @@ fn requests_in_flight_get_what_they_get_on_the_host() -> Result<()> {
     let greedy = |i: usize| GenerateOptions::new().max_tokens(most[i]).stop_tokens([]);
     let drawn = |i: usize| greedy(i).temperature(1.0).top_k(5).seed(i as u64);
     let mixed = |i: usize| if i.is_multiple_of(2) { drawn(i) } else { greedy(i) };
-    for options in [&greedy as &dyn Fn(usize) -> GenerateOptions, &drawn, &mixed] {
-        let written = |host: &DecoderModule| -> Result<Vec<Vec<u32>>> {
-            let texts = prompts.iter().enumerate();
-            texts.map(|(i, prompt)| host.generate(prompt, &options(i))?.collect()).collect()
-        };
-        let expected = written(&host)?;
-        // As far as weights that are a little off write the same: a tie may go either way on a GPU.
-        let mut sure: Vec<usize> = expected.iter().map(Vec::len).collect();
-        for near in &near {
-            for ((sure, expected), other) in sure.iter_mut().zip(&expected).zip(written(near)?) {
-                let same = expected.iter().zip(&other).take_while(|(a, b)| a == b).count();
-                *sure = same.min(*sure);
-            }
-        }
-        let (all, known): (usize, usize) = (expected.iter().map(Vec::len).sum(), sure.iter().sum());
-        assert!(3 * known > all, "{known} of {all} tokens are no ties");
+    let drawn_at = |kind: usize, i: usize| kind == 1 || kind == 2 && i.is_multiple_of(2);
+    let kinds = [&greedy as &dyn Fn(usize) -> GenerateOptions, &drawn, &mixed];
+    for (kind, options) in kinds.into_iter().enumerate() {
+        let expected: Vec<Vec<u32>> = prompts
+            .iter()
+            .enumerate()
+            .map(|(i, prompt)| host.generate(prompt, &options(i))?.collect())
+            .collect::<Result<_>>()?;
         for round in 0..4 {
             // One that goes away, and others that join after the first tokens of those before.
             let mut left = batcher.submit(&[9, 8], &greedy(2))?;
@@ -165,9 +173,13 @@ fn requests_in_flight_get_what_they_get_on_the_host() -> Result<()> {
             drop(left);
             for (i, (mut got, generation)) in begun.into_iter().enumerate() {
                 got.extend(generation.collect::<Result<Vec<_>>>()?);
-                assert_eq!(got.len(), expected[i].len(), "request {i}, round {round}");
-                let (got, expected) = (&got[..sure[i]], &expected[i][..sure[i]]);
-                assert_eq!(got, expected, "request {i}, round {round}");
+                let (name, expected) = (format!("request {i}, round {round}"), &expected[i]);
+                assert_eq!(got.len(), expected.len(), "{name}");
+                if got != *expected {
+                    let own = options(i);
+                    let greedy = (!drawn_at(kind, i)).then_some(&own);
+                    differs_by_ties(&host, &prompts[i], &got, expected, greedy, &name)?;
+                }
             }
         }
     }
