@@ -1,5 +1,6 @@
 //! The cache of engines: an engine that was built once is found again, by everything that decides about the engine. The
-//! compiled kernels lie beside each engine, and what builds measured in files of its own. A backend says what its engines depend on, and the runtime asks the cache.
+//! compiled kernels lie beside each engine, and files of their own have what builds measured. A backend says what its engines
+//! depend on, and the runtime asks the cache.
 
 mod code;
 mod entry;

@@ -6,7 +6,7 @@ use accelerant::generate::{
 };
 use accelerant::{DType, ErrorKind, Result, TimeLimit};
 
-use crate::{TINY, compiled, runtimes, tiny};
+use crate::{Once, TINY, compiled, runtimes, tiny};
 
 #[test]
 fn ends_are_told_and_the_next_generation_is_right() -> Result<()> {
@@ -142,15 +142,6 @@ fn rules_that_allow_nothing_end_the_generation() -> Result<()> {
     impl LogitsRule for Nothing {
         fn apply(&self, logits: &mut [f32], _: &[u32]) -> Result<()> {
             logits.fill(f32::NEG_INFINITY);
-            Ok(())
-        }
-    }
-    /// Allows each token once.
-    #[derive(Debug)]
-    struct Once;
-    impl LogitsRule for Once {
-        fn apply(&self, logits: &mut [f32], generated: &[u32]) -> Result<()> {
-            generated.iter().for_each(|token| logits[*token as usize] = f32::NEG_INFINITY);
             Ok(())
         }
     }

@@ -10,7 +10,7 @@ use accelerant::generate::{
 use accelerant::{BackendKind, ErrorKind, Result, TimeLimit};
 
 use crate::gate::{Failure, Gate};
-use crate::{compiled, runtimes, tiny};
+use crate::{Once, compiled, runtimes, tiny};
 
 const GEMMA: &str = r#"{"model_type": "gemma3_text", "vocab_size": 61, "hidden_size": 32, "intermediate_size": 48,
     "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "rms_norm_eps": 1e-5,
@@ -22,17 +22,6 @@ fn gemma() -> Result<Decoder> {
     let config = DecoderConfig::from_json(GEMMA)?;
     let weights = config.random_weights(3)?;
     Ok(Decoder::new(config, weights))
-}
-
-/// Forbids the tokens of the text so far.
-#[derive(Debug)]
-struct Once;
-
-impl LogitsRule for Once {
-    fn apply(&self, logits: &mut [f32], generated: &[u32]) -> Result<()> {
-        generated.iter().for_each(|token| logits[*token as usize] = f32::NEG_INFINITY);
-        Ok(())
-    }
 }
 
 #[derive(Debug)]

@@ -24,7 +24,9 @@ mod transcribe;
 mod transcribe_reference;
 mod whisper;
 
-use accelerant::generate::{Decoder, DecoderConfig, DecoderModule, DecoderOptions, Tokens};
+use accelerant::generate::{
+    Decoder, DecoderConfig, DecoderModule, DecoderOptions, LogitsRule, Tokens,
+};
 use accelerant::{BackendKind, OptimizeOptions, Result, cache::EngineCache};
 
 /// A model of a few thousand weights.
@@ -62,4 +64,15 @@ pub(crate) fn runtimes() -> Vec<BackendKind> {
         all.push(BackendKind::Ort);
     }
     all
+}
+
+/// Allows each token once.
+#[derive(Debug)]
+pub(crate) struct Once;
+
+impl LogitsRule for Once {
+    fn apply(&self, logits: &mut [f32], generated: &[u32]) -> Result<()> {
+        generated.iter().for_each(|token| logits[*token as usize] = f32::NEG_INFINITY);
+        Ok(())
+    }
 }

@@ -1,28 +1,22 @@
 //! Whether the steps of CI ask for the same features of every dependency. One feature that one step alone has makes cargo
 //! compile whatever lies above that dependency once more. Compiles nothing.
 
+use crate::ci::MATRIX;
 use crate::workspace::{self, FEATURES, LIBRARY, WHOLE, capture};
 use anyhow::{Result, ensure};
 use std::collections::BTreeSet;
 
-/// What steps ask for beside [`WHOLE`], by name, with the features of [`LIBRARY`]. The crate's own features differ, and its
-/// development dependencies have all others.
-const STEPS: [(&str, &[&str]); 4] = [
-    ("all features of the library alone", &["--features", FEATURES]),
-    ("the default features", &[]),
-    ("no features", &["--no-default-features"]),
-    ("the features burn and candle", &["--features", "burn,candle"]),
-];
-
 /// Fails with the dependencies that would be compiled twice.
 pub(crate) fn run() -> Result<()> {
     let whole = dependencies(&WHOLE)?;
-    for (step, features) in STEPS {
+    // The crate's own features differ, and its development dependencies have all others.
+    let steps = [("doc", &["--features", FEATURES] as &[&str])];
+    for (step, features) in steps.into_iter().chain(MATRIX) {
         let asked: Vec<&str> = LIBRARY.iter().chain(features).copied().collect();
         let again: Vec<String> = dependencies(&asked)?.difference(&whole).cloned().collect();
         ensure!(
             again.is_empty(),
-            "with {step}, these would be compiled again, since their features are others than in the whole workspace: {}",
+            "in the step `{step}`, these would be compiled again, since their features are others than in the whole workspace: {}",
             again.join(", ")
         );
     }

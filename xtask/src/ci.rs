@@ -10,8 +10,8 @@ use anyhow::{Context, Result};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// Feature sets that must compile without a warning, besides the full one. `alike` knows them too.
-const MATRIX: [(&str, &[&str]); 3] = [
+/// Feature sets of the library that must compile without a warning, besides the full one.
+pub(crate) const MATRIX: [(&str, &[&str]); 3] = [
     ("clippy default", &[]),
     ("clippy no features", &["--no-default-features"]),
     ("clippy burn,candle", &["--features", "burn,candle"]),
