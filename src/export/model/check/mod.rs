@@ -2,7 +2,7 @@
 //! these rules, and tract on some.
 
 mod names;
-#[cfg_attr(not(all(feature = "ort", feature = "_tensorrt")), allow(dead_code))]
+#[cfg_attr(not(all(feature = "ort", feature = "tract", feature = "_tensorrt")), allow(dead_code))]
 mod readers;
 pub(super) mod schema;
 
