@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::export::graph::Value;
+use crate::export::lower::gather_elements;
 
 /// The states, `[b, 1, hidden]`, at the position `last`, `[b, 1]`, of those at `positions`, `[b, t]`.
 pub(super) fn of_last(states: &Value, positions: &Value, last: Option<&Value>) -> Result<Value> {
@@ -15,10 +16,13 @@ pub(super) fn of_last(states: &Value, positions: &Value, last: Option<&Value>) -
     }
 }
 
-/// Gives the outputs `next`, `next_position` and `logits`. `logits` is f32, `[b, vocabulary]`.
+/// Gives the outputs `next`, `next_position` and `logits`. `logits` is f32, `[b, vocabulary]`. `next` is the most likely
+/// token, or -1 where its logit is NaN.
 pub(super) fn give(logits: &Value, positions: &Value, last: Option<&Value>) -> Result<()> {
     let graph = logits.graph();
-    graph.output("next", &logits.arg("ArgMax", 1)?)?;
+    let next = logits.arg("ArgMax", 1)?;
+    let chosen = gather_elements(logits, 1, &next)?;
+    graph.output("next", &chosen.is_nan()?.select(&next.scalar_like(-1.0)?, &next)?)?;
     graph.output("next_position", &last.unwrap_or(positions).affine(1.0, 1.0)?)?;
     graph.output("logits", logits)
 }

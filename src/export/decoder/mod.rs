@@ -82,7 +82,7 @@ impl Decoder {
     /// - `key.0`, `value.0`, `key.1`, …: the caches, `[b, key-value heads, capacity, head size]`.
     ///
     /// Outputs:
-    /// - `next`: i64 `[b, 1]`, the most likely next token.
+    /// - `next`: i64 `[b, 1]`, the most likely next token, or -1 where the logit of that token is NaN.
     /// - `next_position`: i64 `[b, 1]`.
     /// - `logits`: f32 `[b, vocabulary]`.
     /// - `new_key.0`, `new_value.0`, …: the caches with the tokens written to their positions.

@@ -8,7 +8,7 @@ use cudarc::driver::{CudaContext, CudaEvent, CudaStream, PinnedHostSlice, result
 
 use super::device_encoder::Encoder;
 use super::device_memory::{Memory, bytes, failed, on_device, sizes};
-use super::session::{Row, Session};
+use super::session::{Row, Session, likeliest};
 use crate::backend::{DeviceTensor, StreamHandle};
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::decoder::POSITIONS_OF_A_BLOCK;
@@ -222,11 +222,12 @@ impl Session for DeviceSession {
         let specs = &self.step.signature().outputs[RESULTS..];
         for (cache, spec) in self.caches.iter().zip(specs) {
             let each = bytes(spec) / self.batch;
-            for text in texts {
-                let address = cache.address + (text * each) as u64;
+            // Texts beside each other are cleared at once: a call takes about as long for all as for one.
+            for texts in texts.chunk_by(|text, next| text + 1 == *next) {
+                let address = cache.address + (texts[0] * each) as u64;
                 let stream = self.stream.cu_stream();
                 // SAFETY: a part of the cache, in the order of the stream that uses the cache.
-                unsafe { result::memset_d8_async(address, 0, each, stream) }
+                unsafe { result::memset_d8_async(address, 0, each * texts.len(), stream) }
                     .map_err(|e| failed("a cache cannot be cleared", e))?;
             }
         }
@@ -280,13 +281,13 @@ impl Session for DeviceSession {
         self.tell()
     }
 
-    fn tokens(&mut self) -> Result<Vec<u32>> {
+    fn tokens(&mut self) -> Result<Vec<Result<u32>>> {
         let none = || Error::new(ErrorKind::Execution, "no pass has left a result");
         let place = self.pending.pop_front().ok_or_else(none)?;
         let Place { tokens, written } = &self.places[place];
         written.synchronize().map_err(|e| failed("the device failed", e))?;
         let tokens = tokens.as_slice().map_err(|e| failed("the device failed", e))?;
-        Ok(tokens.iter().map(|&token| token as u32).collect())
+        Ok(tokens.iter().map(|&token| likeliest(token)).collect())
     }
 
     fn logits(&mut self) -> Result<Vec<f32>> {

@@ -41,7 +41,7 @@ pub struct Batch {
     pub(super) ends: Vec<Option<End>>,
     /// One a text; none where the graph chooses.
     samplers: Vec<Sampler>,
-    /// What was chosen last, also of texts that have ended.
+    /// What was chosen last: anything for texts that have ended.
     last: Vec<u32>,
     session: Option<Box<dyn Session>>,
     /// Passes made, the one over the prompts included, and those of them whose results were taken.
@@ -142,7 +142,8 @@ impl Batch {
             session.step(None)?;
             self.passes += 1;
         }
-        session.tokens()
+        let chosen = session.tokens()?.into_iter().zip(&self.ends);
+        chosen.map(|(token, end)| if end.is_some() { Ok(0) } else { token }).collect()
     }
 
     fn sampled(&mut self, session: &mut dyn Session) -> Result<Vec<u32>> {
@@ -156,8 +157,10 @@ impl Batch {
         let texts = self.texts.iter().zip(prompts).zip(logits.chunks(size));
         let samplers = self.samplers.iter_mut().zip(texts);
         samplers
-            .map(|(sampler, ((text, prompt), logits))| {
-                choose(sampler, &self.options, logits, text, prompt)
+            .zip(&self.ends)
+            .map(|((sampler, ((text, prompt), logits)), end)| match end {
+                Some(_) => Ok(0),
+                None => choose(sampler, &self.options, logits, text, prompt),
             })
             .collect()
     }

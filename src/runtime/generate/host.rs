@@ -1,6 +1,6 @@
 //! Texts with caches in host memory, for runtimes that run on the host.
 
-use super::session::{Row, Session};
+use super::session::{Row, Session, likeliest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::InferenceModule;
 use crate::spec::TensorSpec;
@@ -117,16 +117,17 @@ impl Session for HostSession {
     fn step(&mut self, tokens: Option<&[u32]>) -> Result<()> {
         let chosen = match tokens {
             Some(tokens) => tokens.to_vec(),
-            None => self.tokens()?,
+            // A text whose logits are NaN ends as soon as its result is taken.
+            None => self.tokens()?.into_iter().map(Result::unwrap_or_default).collect(),
         };
         let tokens = chosen.iter().map(std::slice::from_ref);
         let rows = tokens.zip(&self.lengths).map(|(tokens, &start)| Row { tokens, start });
         self.pass(&rows.collect::<Vec<_>>())
     }
 
-    fn tokens(&mut self) -> Result<Vec<u32>> {
+    fn tokens(&mut self) -> Result<Vec<Result<u32>>> {
         let tokens = self.result()?[0].to_vec::<i64>()?;
-        Ok(tokens.into_iter().map(|token| token as u32).collect())
+        Ok(tokens.into_iter().map(likeliest).collect())
     }
 
     fn logits(&mut self) -> Result<Vec<f32>> {

@@ -73,7 +73,7 @@ impl Sampler {
     /// [`ErrorKind::Execution`] for logits that are no numbers, and where rules allow no token.
     pub fn sample(&mut self, mut logits: Vec<f32>, before: &[u32]) -> Result<u32> {
         if let Some(token) = logits.iter().position(|logit| logit.is_nan()) {
-            let text = format!("the logit of token {token} is not a number");
+            let text = format!("the logit of token {token} is NaN");
             return Err(Error::new(ErrorKind::Execution, text).in_operation("sample"));
         }
         self.penalize(&mut logits, before);

@@ -1,6 +1,6 @@
 //! The seam between a generation and where its caches are: on the host, or on a GPU.
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::HostTensor;
 
 /// Some texts that grow together, as many as the engines take at once, with caches of their own.
@@ -26,14 +26,20 @@ pub(super) trait Session: Send {
     /// Passes over one more token of each text: the given ones, or the most likely ones of the pass before.
     fn step(&mut self, tokens: Option<&[u32]>) -> Result<()>;
 
-    /// Waits for the oldest result and gives the most likely tokens.
-    fn tokens(&mut self) -> Result<Vec<u32>>;
+    /// Waits for the oldest result and gives the most likely token of each text: an error where its logits are NaN.
+    fn tokens(&mut self) -> Result<Vec<Result<u32>>>;
 
     /// Waits for the oldest result and gives the logits, one text after the other. No later pass may have been made.
     fn logits(&mut self) -> Result<Vec<f32>>;
 
     /// How many passes it is worth to be ahead of the results that are taken.
     fn ahead(&self) -> usize;
+}
+
+/// The most likely token of a text, of the output `next`.
+pub(super) fn likeliest(next: i64) -> Result<u32> {
+    let error = || Error::new(ErrorKind::Execution, "the logits of the next token are NaN");
+    u32::try_from(next).map_err(|_| error().in_operation("generate"))
 }
 
 /// Tokens of one text in one pass, one at least, and where they begin in the text.

@@ -21,7 +21,7 @@ const CAPACITY: usize = 24;
 
 struct Late {
     inner: Box<dyn Session>,
-    results: VecDeque<Vec<u32>>,
+    results: VecDeque<Vec<Result<u32>>>,
     /// Passes that took tokens which nobody had seen.
     ahead: Arc<AtomicUsize>,
 }
@@ -54,7 +54,7 @@ impl Session for Late {
         Ok(())
     }
 
-    fn tokens(&mut self) -> Result<Vec<u32>> {
+    fn tokens(&mut self) -> Result<Vec<Result<u32>>> {
         Ok(self.results.pop_front().expect("a result"))
     }
 

@@ -20,8 +20,6 @@ pub(super) struct Worker {
     slots: Vec<Option<Request>>,
     /// How many places of each cache are written, by the passes made, also where no text is.
     written: Vec<usize>,
-    /// The slots that a newcomer has taken since the last pass.
-    new: Vec<usize>,
     /// The passes whose results were not taken: which slots have a token of each.
     flight: VecDeque<Vec<bool>>,
 }
@@ -40,7 +38,7 @@ impl Worker {
         let count = module.batch;
         let slots = (0..count).map(|_| None).collect();
         let (written, flight) = (vec![0; count], VecDeque::new());
-        Self { module, queue, session: None, slots, written, new: Vec::new(), flight }
+        Self { module, queue, session: None, slots, written, flight }
     }
 
     /// Has its first passes made by this session.
@@ -78,7 +76,6 @@ impl Worker {
         for (i, request) in free.into_iter().zip(new) {
             self.written[i] = 0;
             self.slots[i] = Some(request);
-            self.new.push(i);
         }
         true
     }
@@ -129,11 +126,14 @@ impl Worker {
     }
 
     fn pass(&mut self, session: &mut dyn Session) -> Result<()> {
-        if !self.new.is_empty() {
-            session.forget(&std::mem::take(&mut self.new))?;
-        }
         let capacity = self.module.capacity;
         let texts = || self.slots.iter().zip(&self.written);
+        let is_new = |(slot, written): (&Option<Request>, &usize)| slot.is_some() && *written == 0;
+        let new: Vec<usize> =
+            texts().enumerate().filter(|(_, text)| is_new(*text)).map(|(i, _)| i).collect();
+        if !new.is_empty() {
+            session.forget(&new)?;
+        }
         let most = texts().filter_map(|(slot, written)| Some(slot.as_ref()?.len() - written)).max();
         let width = session.width(most.unwrap_or(1));
         let rows: Vec<Row<'_>> = texts()
@@ -186,7 +186,7 @@ impl Worker {
         }
         let likeliest = session.tokens()?.into_iter().zip(&gets);
         let mut chosen: Vec<Option<Result<u32>>> =
-            likeliest.map(|(token, gets)| gets.then_some(Ok(token))).collect();
+            likeliest.map(|(token, gets)| gets.then_some(token)).collect();
         let drawing: Vec<(usize, &mut Request)> = self
             .slots
             .iter_mut()
