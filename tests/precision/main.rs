@@ -22,6 +22,7 @@ mod refused;
 mod runs;
 mod search;
 mod times;
+mod whole_codes;
 
 #[cfg(all(feature = "burn", feature = "candle"))]
 #[path = "../../examples/digits/src/burn_net.rs"]

@@ -142,6 +142,8 @@ fn committed(library: &'static Library, parts: Parts, guards: &Guards) -> Result
         let builder = Session::builder(&library.environment)?;
         // ONNX Runtime's own default. With level 3, 1.29 gives zeros for a product of half precision with 4-bit weights.
         let mut builder = builder.with_optimization_level(level)?;
+        // Weights in 4 bits are multiplied with activations as they are, and not with activations rounded to 8 bits.
+        builder = builder.with_config_entry("session.qdq_matmulnbits_accuracy_level", "1")?;
         if let Some(threads) = threads {
             // Others compute beside it: threads that wait in a loop after a run would take their time.
             builder = builder.with_intra_threads(threads)?;

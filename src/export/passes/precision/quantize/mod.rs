@@ -204,7 +204,13 @@ impl Writer<'_> {
                 (done, signal)
             }
         };
-        node.input[1] = self.turned(weight, &done.name, dtype);
+        node.input[1] = match self.is_of_one_product() {
+            true => {
+                self.untransposed(node, weight);
+                done.name
+            }
+            false => self.turned(weight, &done.name, dtype),
+        };
         if let Some(factors) = &done.factors {
             self.multiply(node, factors, dtype);
         }

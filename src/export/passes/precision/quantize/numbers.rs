@@ -1,10 +1,13 @@
 //! Matrices in few bits: integers of 8 and 4 bits and 8-bit floats, each with a scale for a channel or a block. No graphs.
 
+use std::ops::Range;
+
 use half::{bf16, f16};
 
 use super::e4m3::{e4m3, of_e4m3};
 use crate::error::Result;
 use crate::export::onnx::tensor_proto::DataType;
+use crate::parallel;
 use crate::spec::DType;
 use crate::tensor::HostTensor;
 
@@ -40,8 +43,8 @@ impl Grid {
     pub(super) fn code(self, value: f32) -> u8 {
         match self {
             Self::Fp8 => e4m3(value),
-            Self::WholeInt4 => value.round_ties_even().clamp(-8.0, 7.0) as i8 as u8,
-            _ => value.round_ties_even().clamp(-self.most(), self.most()) as i8 as u8,
+            Self::WholeInt4 => nearest(value.clamp(-8.0, 7.0)),
+            _ => nearest(value.clamp(-self.most(), self.most())),
         }
     }
 
@@ -52,6 +55,22 @@ impl Grid {
             _ => f32::from(code as i8),
         }
     }
+}
+
+/// The nearest integer to a number of at most 127, the even one of two. `round_ties_even` is a call for each number where
+/// the compiler may use only what all x86-64 processors have.
+fn nearest(value: f32) -> u8 {
+    /// Behind this, the numbers of 32 bits are the integers.
+    const INTEGERS: f32 = 12_582_912.0;
+    ((value + INTEGERS) - INTEGERS) as i8 as u8
+}
+
+/// Rows of a matrix that are a piece of work.
+const ROWS: usize = 64;
+
+/// Rows, in pieces of work.
+fn pieces(rows: usize) -> Vec<Range<usize>> {
+    (0..rows).step_by(ROWS).map(|start| start..(start + ROWS).min(rows)).collect()
 }
 
 /// A matrix whose outputs have a scale for each block of inputs.
@@ -82,45 +101,84 @@ impl Matrix<'_> {
     /// A scale for each block of each output, those of an output together. Where errors of some inputs count more than
     /// those of others, `squares` say how much.
     pub(super) fn scales(&self, grid: Grid, squares: Option<&[f32]>) -> Vec<f32> {
-        let mut scales = Vec::with_capacity(self.outputs * self.blocks());
-        let mut within = Vec::with_capacity(self.block);
-        for output in 0..self.outputs {
-            for start in (0..self.inputs).step_by(self.block) {
-                let inputs = start..start + self.block;
-                let squares = squares.map(|squares| &squares[inputs.clone()]);
-                within.clear();
-                within.extend(inputs.map(|input| self.values[self.place(output, input)]));
-                scales.push(scale(grid, &within, squares));
+        let of = |outputs: &Range<usize>| {
+            let mut scales = Vec::with_capacity(outputs.len() * self.blocks());
+            let mut within = Vec::with_capacity(self.block);
+            for output in outputs.clone() {
+                for start in (0..self.inputs).step_by(self.block) {
+                    let inputs = start..start + self.block;
+                    let squares = squares.map(|squares| &squares[inputs.clone()]);
+                    within.clear();
+                    within.extend(inputs.map(|input| self.values[self.place(output, input)]));
+                    scales.push(scale(grid, &within, squares));
+                }
             }
-        }
-        scales
+            scales
+        };
+        parallel::map(&pieces(self.outputs), of).concat()
     }
 
     /// The nearest code of each number.
     pub(super) fn codes(&self, grid: Grid, scales: &[f32]) -> Vec<u8> {
-        let mut codes = vec![0u8; self.values.len()];
-        for output in 0..self.outputs {
-            for input in 0..self.inputs {
-                let at = self.place(output, input);
-                codes[at] = grid.code(self.values[at] / self.scale_of(scales, output, input));
+        let of = |rows: &Range<usize>| {
+            let mut codes = Vec::with_capacity(rows.len() * self.columns());
+            for row in rows.clone() {
+                for column in 0..self.columns() {
+                    let scale = self.scale_at(scales, row, column);
+                    codes.push(grid.code(self.values[row * self.columns() + column] / scale));
+                }
             }
-        }
-        codes
+            codes
+        };
+        parallel::map(&pieces(self.rows()), of).concat()
     }
 
     /// Signal to noise, as powers.
     pub(super) fn kept(&self, grid: Grid, scales: &[f32], codes: &[u8]) -> f64 {
-        let (mut signal, mut noise) = (0f64, 0f64);
-        for output in 0..self.outputs {
-            for input in 0..self.inputs {
-                let at = self.place(output, input);
-                let scale = self.scale_of(scales, output, input);
-                let lost = grid.number(codes[at]) * scale - self.values[at];
-                signal += f64::from(self.values[at]).powi(2);
-                noise += f64::from(lost).powi(2);
+        let of = |rows: &Range<usize>| {
+            let (mut signal, mut noise) = (0f64, 0f64);
+            for row in rows.clone() {
+                for column in 0..self.columns() {
+                    let at = row * self.columns() + column;
+                    let scale = self.scale_at(scales, row, column);
+                    let lost = grid.number(codes[at]) * scale - self.values[at];
+                    signal += f64::from(self.values[at]).powi(2);
+                    noise += f64::from(lost).powi(2);
+                }
             }
-        }
+            (signal, noise)
+        };
+        let powers = parallel::map(&pieces(self.rows()), of);
+        let signal: f64 = powers.iter().map(|(signal, _)| signal).sum();
+        let noise: f64 = powers.iter().map(|(_, noise)| noise).sum();
         signal / noise.max(f64::MIN_POSITIVE)
+    }
+
+    /// Its rows, as it lies in memory.
+    const fn rows(&self) -> usize {
+        if self.by_outputs { self.outputs } else { self.inputs }
+    }
+
+    const fn columns(&self) -> usize {
+        if self.by_outputs { self.inputs } else { self.outputs }
+    }
+
+    fn scale_at(&self, scales: &[f32], row: usize, column: usize) -> f32 {
+        match self.by_outputs {
+            true => self.scale_of(scales, row, column),
+            false => self.scale_of(scales, column, row),
+        }
+    }
+
+    /// Codes with the inputs as rows.
+    pub(super) fn by_inputs(&self, codes: &[u8]) -> Vec<u8> {
+        let of = |inputs: &Range<usize>| {
+            let places = inputs
+                .clone()
+                .flat_map(|input| (0..self.outputs).map(move |output| self.place(output, input)));
+            places.map(|place| codes[place]).collect::<Vec<u8>>()
+        };
+        parallel::map(&pieces(self.inputs), of).concat()
     }
 
     pub(super) fn scale_of(&self, scales: &[f32], output: usize, input: usize) -> f32 {
@@ -166,7 +224,9 @@ fn scale(grid: Grid, values: &[f32], squares: Option<&[f32]>) -> f32 {
         }
     };
     let scales = REACHES.map(|reach| rounded(largest * reach / grid.most()));
-    scales.into_iter().min_by(|a, b| error(*a).total_cmp(&error(*b))).unwrap_or(whole)
+    let of_errors = scales.map(|scale| (error(scale), scale));
+    let best = of_errors.into_iter().min_by(|(a, _), (b, _)| a.total_cmp(b));
+    best.map_or(whole, |(_, scale)| scale)
 }
 
 /// The least scale, which half precision has to 4 bits.
@@ -245,6 +305,39 @@ mod tests {
         assert_eq!(matrix.in_order(&scales), (vec![1, 1], vec![1.0]));
         let codes = matrix.codes(Grid::Int4, &scales);
         assert_eq!(packed(&codes), [0x10, 0x32, 0x54, 0x76, 0x10, 0x32, 0x54, 0x96]);
+    }
+
+    #[test]
+    fn codes_are_the_nearest_integers_and_the_even_one_of_two() {
+        for i in -1200..=1200 {
+            let value = i as f32 / 100.0;
+            let whole = value.round_ties_even();
+            for (grid, least, most) in
+                [(Grid::Int4, -7.0, 7.0), (Grid::WholeInt4, -8.0, 7.0), (Grid::Int8, -127.0, 127.0)]
+            {
+                assert_eq!(grid.code(value) as i8 as f32, whole.clamp(least, most), "{value}");
+            }
+        }
+        for far in [1e9, f32::INFINITY] {
+            assert_eq!([far, -far].map(|value| Grid::Int8.code(value) as i8), [127, -127]);
+        }
+    }
+
+    #[test]
+    fn codes_by_inputs_are_those_of_the_matrix_that_is_turned() {
+        let values: Vec<f32> = (0..130 * 70).map(|i| (i * 37 % 15) as f32 * 0.37 - 2.5).collect();
+        let by_outputs =
+            Matrix { values: &values, outputs: 130, inputs: 70, by_outputs: true, block: 35 };
+        let turned: Vec<f32> = (0..70 * 130).map(|i| values[i % 130 * 70 + i / 130]).collect();
+        let by_inputs = Matrix { values: &turned, by_outputs: false, ..by_outputs };
+        let scales = by_outputs.scales(Grid::Int4, None);
+        assert_eq!(by_inputs.scales(Grid::Int4, None), scales);
+        let codes = by_outputs.codes(Grid::Int4, &scales);
+        assert_eq!(by_outputs.by_inputs(&codes), by_inputs.codes(Grid::Int4, &scales));
+        let kept = [by_outputs.kept(Grid::Int4, &scales, &codes), {
+            by_inputs.kept(Grid::Int4, &scales, &by_outputs.by_inputs(&codes))
+        }];
+        assert!((kept[0] / kept[1] - 1.0).abs() < 1e-9, "{kept:?}");
     }
 
     #[test]

@@ -8,8 +8,9 @@
 use super::numbers::{self, Grid, Matrix, Shared, packed};
 use super::smooth::Smooth;
 use super::weights::Weight;
-use super::{Writer, factor};
+use super::{Form, Writer, factor};
 use crate::error::Result;
+use crate::export::Reader;
 use crate::export::onnx::{Attribute, AttributeProto, NodeProto, TensorProto};
 use crate::spec::DType;
 
@@ -84,9 +85,10 @@ impl Writer<'_> {
         let scale = self.graph.add_constant(&format!("{}.scale", weight.name), scale);
         let factors = numbers::scales(dtype, vec![matrix.outputs], &shared.factors)?;
         let factors = self.graph.add_constant(&format!("{}.factors", weight.name), factors);
-        let few = self.codes(weight, codes);
+        let shape = weight.tensor.shape();
+        let few = self.codes(weight, shape, codes);
         let zero = self.zero(&format!("{}.zero", weight.name));
-        let name = self.back(weight, [few, scale, zero], &[], dtype);
+        let name = self.back(weight, shape, [few, scale, zero], &[], dtype);
         let done = Dequantized { name, factors: Some(factors), kept };
         self.weights.insert(key, done.clone());
         Ok(done)
@@ -102,7 +104,8 @@ impl Writer<'_> {
         dtype: DType,
     ) -> Result<Dequantized> {
         let key = (weight.name.clone(), weight.channels, None);
-        if let Some(done) = self.weights.get(&key) {
+        let of_one = self.is_of_one_product();
+        if let Some(done) = self.weights.get(&key).filter(|_| !of_one) {
             return Ok(done.clone());
         }
         let moments = self.choice.options.moments_of_layers();
@@ -121,18 +124,40 @@ impl Writer<'_> {
             }
         };
         let kept = matrix.kept(grid, &scales, &codes);
+        let (matrix, codes) = match of_one && matrix.by_outputs {
+            true => (&Matrix { by_outputs: false, ..*matrix }, matrix.by_inputs(&codes)),
+            false => (matrix, codes),
+        };
         let (shape, scales) = matrix.in_order(&scales);
         let scale = numbers::scales(dtype, shape, &scales)?;
         let scale = self.graph.add_constant(&format!("{}.scale", weight.name), scale);
-        let few = self.codes(weight, packed(&codes));
+        let shape = match matrix.by_outputs {
+            true => [matrix.outputs, matrix.inputs],
+            false => [matrix.inputs, matrix.outputs],
+        };
+        let few = self.codes(weight, &shape, packed(&codes));
         let attributes = [
-            Attribute::Int(1 - weight.channels as i64).to_proto("axis"),
+            Attribute::Int(i64::from(matrix.by_outputs)).to_proto("axis"),
             Attribute::Int(matrix.block as i64).to_proto("block_size"),
         ];
-        let name = self.back(weight, [few, scale], &attributes, dtype);
+        let name = self.back(weight, &shape, [few, scale], &attributes, dtype);
         let done = Dequantized { name, factors: None, kept };
         self.weights.insert(key, done.clone());
         Ok(done)
+    }
+
+    /// Whether each product gets a weight in 4 bits of its own, as `[in, out]`. ONNX Runtime multiplies such a weight as it is
+    /// (`MatMulNBits`). It writes all others out in each run, which takes a hundred times as long for one row.
+    pub(super) fn is_of_one_product(&self) -> bool {
+        self.form == Form::Int4Weights && self.choice.reader == Reader::OnnxRuntime
+    }
+
+    /// Has a product read its weight as `[in, out]`.
+    pub(super) fn untransposed(&mut self, node: &mut NodeProto, weight: &Weight) {
+        node.attribute.retain(|attribute| attribute.name() != "transB");
+        if let Some(turn) = &weight.turn {
+            self.turned.insert(turn.output[0].clone());
+        }
     }
 
     /// The dequantized weight as a product reads it.
@@ -181,12 +206,12 @@ impl Writer<'_> {
     }
 
     /// The codes of a weight.
-    fn codes(&mut self, weight: &Weight, codes: Vec<u8>) -> String {
+    fn codes(&mut self, weight: &Weight, shape: &[usize], codes: Vec<u8>) -> String {
         let few = self.graph.fresh(&format!("{}.{}", weight.name, self.form.name()));
         self.graph.add_proto(TensorProto {
             name: Some(few.clone()),
             data_type: Some(self.form.grid().onnx() as i32),
-            dims: weight.tensor.shape().iter().map(|&size| size as i64).collect(),
+            dims: shape.iter().map(|&size| size as i64).collect(),
             raw_data: Some(codes.into()),
             ..Default::default()
         });
@@ -196,14 +221,14 @@ impl Writer<'_> {
     fn back(
         &mut self,
         weight: &Weight,
+        shape: &[usize],
         inputs: impl IntoIterator<Item = String>,
         attributes: &[AttributeProto],
         dtype: DType,
     ) -> String {
         let name = self.graph.fresh(&format!("{}.dequantized", weight.name));
         self.push("DequantizeLinear", inputs, &name, attributes);
-        let shape = weight.tensor.shape().iter().copied();
-        self.graph.set_spec(&name, dtype, shape.into());
+        self.graph.set_spec(&name, dtype, shape.iter().copied().into());
         name
     }
 
