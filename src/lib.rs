@@ -94,17 +94,18 @@
 //! | feature | brings | needs to compile | needs to run |
 //! |---|---|---|---|
 //! | `tract` (default) | the CPU backend in pure Rust | | |
-//! | `ort` (default) | the CPU backend ONNX Runtime | | ONNX Runtime 1.24 or newer |
+//! | `ort` (default) | ONNX Runtime on the CPU | | ONNX Runtime 1.24 or newer |
 //! | `burn` | Burn 0.22 | | |
 //! | `candle` | Candle 0.11 | | |
-//! | `tensorrt-rtx` | TensorRT-RTX | NVIDIA's headers, a C++17 compiler | NVIDIA's libraries and driver |
-//! | `tensorrt` | Enterprise TensorRT | NVIDIA's headers, a C++17 compiler | NVIDIA's libraries and driver |
-//! | `cuda` | CUDA memory in and out of a module | | CUDA, TensorRT |
-//! | `burn-cuda` | Burn's tensors on CUDA devices | | CUDA, TensorRT |
-//! | `candle-cuda` | Candle's tensors on CUDA devices | the CUDA toolkit | CUDA, TensorRT |
+//! | `tensorrt-rtx` | TensorRT-RTX | NVIDIA's headers, a C++17 compiler | the libraries, the NVIDIA driver |
+//! | `tensorrt` | Enterprise TensorRT | NVIDIA's headers, a C++17 compiler | the libraries, the NVIDIA driver |
+//! | `cuda` | CUDA memory as inputs and outputs | no CUDA toolkit | the NVIDIA driver, TensorRT |
+//! | `burn-cuda` | Burn's CUDA tensors as inputs and outputs | LLVM, which Burn downloads | the NVIDIA driver, TensorRT |
+//! | `candle-cuda` | Candle's CUDA tensors as inputs and outputs | the CUDA toolkit | the CUDA toolkit, the NVIDIA driver, TensorRT |
 //! | `nvtx` | ranges of builds and runs in NVIDIA's profilers | a C compiler | |
 //!
-//! The command `accelerant sdk install tensorrt-rtx onnxruntime` fetches NVIDIA's headers and the libraries.
+//! `tensorrt-rtx` and `tensorrt` include `cuda`.
+//! `accelerant sdk install tensorrt-rtx onnxruntime` downloads NVIDIA's headers and the libraries.
 //!
 //! # Logging
 //!
