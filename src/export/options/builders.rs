@@ -95,8 +95,9 @@ macro_rules! export_builders {
             /// this option, the export tries some sizes of one axis at a time.
             ///
             /// By default, a Burn model is tried at the first 64 sizes, the powers of two with their neighbors, and the
-            /// ends of the range. All captures together have at most 100,000 operations. A capture takes about six microseconds and
-            /// a kilobyte for each operation: 10,000 captures of 100 operations took 5.6 seconds and 0.8 GB.
+            /// ends of the range. All captures together have at most 100,000 operations. A capture takes about six
+            /// microseconds and a kilobyte for each operation: 10,000 captures of 100 operations took 5.6 seconds and
+            /// 0.8 GB.
             ///
             /// By default, a Candle model is tried at all sizes of a range of up to 64 sizes. For a longer range, the
             /// sizes are the ends, the powers of two with their neighbors, and a few more.
