@@ -106,7 +106,7 @@ fn a_wrong_command_line_is_code_2() {
     accelerant(&["run", &model, "--shape", "n=8:1"]).expect(2).says("MIN <= OPT <= MAX");
     accelerant(&["run", &model, "--shape", "m=8"]).expect(2).says("there are: n");
     accelerant(&["run", &model, "--shape", "x:8x4"]).expect(2).says("axis 1 of `x` is 3");
-    accelerant(&["run", &model, "--shape", "z:8x3"]).expect(2).says("no input is called `z`");
+    accelerant(&["run", &model, "--shape", "z:8x3"]).expect(2).says("no input is named `z`");
     accelerant(&["run", &model, "--precision", "fp15"]).expect(2).says("there are: fp32");
     accelerant(&["run", &model, "--precision", "int8"]).expect(2).says("ranges");
     accelerant(&["run", &model, "--precision", "fp32", "--ranges", "r.json"])
@@ -416,7 +416,7 @@ fn files_that_are_read_are_plain_files() {
         (&["--precision", "int8", "--ranges", "/dev/zero"], 1),
     ] {
         let ran = accelerant(&[&run[..], options].concat()).expect(code);
-        ran.says("no plain file").says(options.last().unwrap());
+        ran.says("not a regular file").says(options.last().unwrap());
     }
 }
 

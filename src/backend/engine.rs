@@ -151,7 +151,7 @@ impl Engine {
         if self.built {
             return Ok(());
         }
-        let text = "this plan may be any bytes, which TensorRT reads without checks: see `Engine::assume_built`";
+        let text = "this plan may be any bytes, and TensorRT reads a plan without checks: see `Engine::assume_built`";
         Err(Error::new(ErrorKind::InvalidArgument, text).in_operation("load engine"))
     }
 
@@ -294,7 +294,7 @@ impl Engine {
         }
         let end = FIXED + word(12) as usize;
         let Some(header) = bytes.get(FIXED..end) else {
-            return Err(corrupt(format!("cut short: {} bytes, header ends at {end}", bytes.len())));
+            return Err(corrupt(format!("truncated: {} bytes, header ends at {end}", bytes.len())));
         };
         if blake3::hash(header).as_bytes() != &bytes[16..FIXED] {
             return Err(corrupt("the header's checksum does not match".into()));
@@ -305,7 +305,7 @@ impl Engine {
         if plan.len() as u64 != header.plan_len {
             let (got, expected) = (plan.len(), header.plan_len);
             return Err(corrupt(format!(
-                "cut short or padded: {got} bytes of plan, not {expected}: copy the file again, or build the engine anew"
+                "truncated or padded: {got} bytes of plan, not {expected}: copy the file again, or build the engine again"
             )));
         }
         let plan_hash = *hash(&plan).as_bytes();

@@ -78,7 +78,7 @@ fn decode(bytes: Bytes) -> Result<ModelProto> {
     ModelProto::decode(bytes.clone()).map_err(|e| {
         let text = match foreign::told(&bytes) {
             Some(told) => format!("these bytes are not an ONNX model: {told}"),
-            None => format!("these bytes are not an ONNX model, or are cut off: {e}"),
+            None => format!("these bytes are not an ONNX model, or are truncated: {e}"),
         };
         Error::new(ErrorKind::InvalidModel, text).with_source(e)
     })

@@ -98,7 +98,7 @@ impl<I: BurnTensors, O: BurnTensors> BurnModule<I, O> {
             Ok(())
         })?;
         if lengths != self.layout.inputs {
-            let text = "the lists and options of tensors are not as long as in the example";
+            let text = "the lists and options of tensors have other lengths than in the example";
             return Err(Error::new(ErrorKind::InputMismatch, text));
         }
         self.check_types(input)?;

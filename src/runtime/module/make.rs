@@ -202,7 +202,7 @@ impl InferenceModule {
         let backends = options.backends();
         if let Some(only) = backends.required().filter(|only| *only != engine.kind()) {
             let text = format!(
-                "{only} is required, and the engine is of {}: build it anew",
+                "{only} is required, but {} built the engine: build the engine again",
                 engine.kind()
             );
             return Err(Error::new(ErrorKind::NoBackend, text).in_operation("load engine"));
@@ -257,7 +257,7 @@ fn expect_no_export(options: &OptimizeOptions) -> Result<()> {
     let export: &ExportOptions = options.as_ref();
     let Some(option) = export.stated() else { return Ok(()) };
     let text = format!(
-        "{option}: a model that is ONNX has its names and sizes; `OnnxModel::bind` states those of a symbol"
+        "{option}: an ONNX model already has its names and sizes; `OnnxModel::bind` sets the sizes of a symbol"
     );
     Err(Error::new(ErrorKind::InvalidArgument, text).in_operation("compile"))
 }

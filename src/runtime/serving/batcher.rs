@@ -304,7 +304,7 @@ fn rows_of(batch: &Symbol, options: &BatcherOptions) -> Result<Symbol> {
     let rows = match options.batch_sizes.last().copied().or(options.max_batch) {
         None if batch.max() == Symbol::UNBOUNDED => {
             return refuse(format!(
-                "how large may a batch be? `{name}` has no bound: set max_batch"
+                "the largest batch is not known: `{name}` has no largest size; set max_batch"
             ));
         }
         Some(asked) if asked > batch.max() || asked < batch.min() => {
