@@ -179,7 +179,7 @@ fn inputs_come_from_files_and_outputs_go_to_files() {
         .says("tensor `x`, axis 1");
     accelerant(&["run", &model, "--backend", "tract", "--input", &format!("z={x}")])
         .expect(2)
-        .says("there are: x");
+        .says("the inputs are: x");
 }
 
 #[test]
@@ -428,12 +428,12 @@ fn a_cache_that_others_may_write_is_refused() {
     let folder = TempDir::new().unwrap();
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
     let place = folder.path().to_str().unwrap();
-    accelerant(&["cache", "ls", "--cache", place]).expect(2).says("other users may write");
+    accelerant(&["cache", "ls", "--cache", place]).expect(2).says("other users can write");
     let mut command = Command::new(env!("CARGO_BIN_EXE_accelerant"));
     let output = command.args(["cache", "ls"]).env("ACCELERANT_ENGINE_CACHE", place).output();
     let output = output.unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("other users may write"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("other users can write"));
 }
 
 /// A file that a build of Enterprise TensorRT would set aside.
