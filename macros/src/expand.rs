@@ -109,8 +109,8 @@ fn free_name(item: &TokenStream) -> Ident {
 
 fn function(mut item: ItemFn, tensor: &Ident) -> Result<TokenStream> {
     if !takes_and_gives(&item.sig) {
-        let text = "a function that is traced takes and gives tensors: there is no `Tensor` in its \
-                    arguments or in what it returns";
+        let text = "a traced function takes and returns tensors: its arguments or its return type \
+                    have no `Tensor`";
         return Err(Error::new_spanned(&item.sig, text));
     }
     let native = ItemFn { attrs: kept(&item.attrs), ..item.clone() };
@@ -192,8 +192,8 @@ fn inherent_impl(mut item: ItemImpl, tensor: &Ident) -> Result<TokenStream> {
         }
         if !takes_and_gives(&function.sig) {
             if function.sig.ident == "forward" {
-                let text = "a `forward` that is traced takes `&self` and tensors, and gives a \
-                            tensor, or several in a tuple, array or `Vec`";
+                let text = "a traced `forward` takes `&self` and tensors, and returns a tensor, or \
+                            several tensors in a tuple, array or `Vec`";
                 fail(Error::new_spanned(&function.sig, text));
             }
             continue;

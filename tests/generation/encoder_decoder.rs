@@ -16,7 +16,7 @@ use crate::runtimes;
 
 pub(crate) type Weights = HashMap<String, Tensor>;
 
-/// Distances up to 31 are apart, so that Candle's decoder and the authors' agree: `docs/guide/generation.md`
+/// Distances up to 31 are apart, so that Candle's decoder and the authors' agree: `docs/guide/encoder-decoder.md`
 /// has the difference.
 pub(crate) const T5: &str = r#"{"model_type": "t5", "vocab_size": 61, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2,
     "num_decoder_layers": 3, "num_heads": 4, "relative_attention_num_buckets": 128, "relative_attention_max_distance": 256,
