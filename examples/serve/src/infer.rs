@@ -1,7 +1,7 @@
 //! Requests for inference from their start to their end: read, run, answered, counted.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use accelerant::HostTensor;
 use axum::extract::{Path, Request, State};
@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use tokio::time::timeout;
 
 use crate::fail::{Failure, Result};
+use crate::metrics::Counted;
 use crate::models::Model;
 use crate::request::{self, Wanted};
 use crate::server::Server;
@@ -38,14 +39,14 @@ async fn of_version(
     version: Option<&str>,
     request: Request,
 ) -> Response {
-    let start = Instant::now();
     let model = match server.model(name, version) {
         Ok(model) => model,
         Err(failure) => return failure.into_response(),
     };
+    let counted = Counted::new(&model.outcomes);
     let about = |failure: Failure| failure.about(format_args!("model `{name}`")).into_response();
     let response = of_model(server, model, request).await.unwrap_or_else(about);
-    model.outcomes.count(response.status(), start.elapsed());
+    counted.end(response.status());
     response
 }
 

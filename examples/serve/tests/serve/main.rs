@@ -4,6 +4,7 @@ mod bad_input;
 mod changed;
 mod clients;
 mod connections;
+mod gone;
 mod http;
 mod load;
 mod mistakes;

@@ -316,6 +316,86 @@ fn texts_are_generated_at_the_same_time_and_others_wait_or_are_shed() {
     assert!(passes < generated, "{passes} {generated}");
 }
 
+/// All texts of an answer find a place, or none of them begins.
+#[test]
+fn several_texts_wait_or_are_refused_together() {
+    let folder = TempDir::new().unwrap();
+    let more = ["--capacity", "4096", "--generations", "2", "--max-waiting", "1"];
+    let server = serve(&folder, &more);
+    let refused = |more: Value| {
+        let answer = server.post(COMPLETIONS, asked(more));
+        (answer.status, answer.json()["error"]["message"].as_str().unwrap().to_owned())
+    };
+    let prompts = json!(["a", "b", "c", "d"]);
+    for more in
+        [json!({ "n": 4 }), json!({ "prompt": prompts }), json!({ "prompt": ["a", "b"], "n": 2 })]
+    {
+        let told =
+            "`n` and `prompt` ask for 4 texts, and 3 fit: 2 are generated at a time, and 1 wait";
+        assert_eq!(refused(more), (400, told.to_owned()));
+    }
+    // One more than are generated at a time waits for its place.
+    let whole = text(&complete(&server, json!({}))).to_owned();
+    let answer = complete(&server, json!({ "n": 3 }));
+    let choices = answer["choices"].as_array().unwrap();
+    assert!(choices.len() == 3 && choices.iter().all(|choice| choice["text"] == whole), "{answer}");
+    let running = begun(&server);
+    let (status, told) = refused(json!({ "n": 3 }));
+    let text =
+        "generate: 1 texts wait or are generated already, and 3 more are beyond the 3 that fit";
+    assert_eq!((status, &*told), (503, text));
+    assert_eq!(server.metric(RUNNING), 1.0);
+    assert_eq!(complete(&server, json!({ "n": 2 }))["choices"].as_array().unwrap().len(), 2);
+    drop(running);
+    server.until(RUNNING, 0.0);
+}
+
+/// The token that finds no room in the cache any more is given too.
+#[test]
+fn a_small_cache_gives_what_fits() {
+    let folder = TempDir::new().unwrap();
+    for capacity in [1, 2] {
+        let more =
+            ["--capacity", &capacity.to_string(), "--generations", "4", "--max-waiting", "0"];
+        let server = serve(&folder, &more);
+        let answer = complete(&server, json!({ "prompt": "a", "n": 4 }));
+        assert_eq!(answer["usage"]["completion_tokens"], 4 * capacity, "{answer}");
+        assert_eq!(answer["choices"][3]["finish_reason"], "length");
+        let answer = server.post(COMPLETIONS, asked(json!({ "prompt": "abc" })));
+        let text = format!("the prompt has 3 tokens, and the cache holds {capacity}");
+        assert!(answer.status == 400 && answer.text().contains(&text), "{}", answer.text());
+    }
+}
+
+/// A model of bytes streams what it writes, though hardly any of it is text.
+#[test]
+fn bytes_that_are_no_text_are_streamed() {
+    let folder = TempDir::new().unwrap();
+    let model = format!("tiny={}", models::language_model_of_bytes(folder.path()).display());
+    let server = Process::start(["--language-model", &model]);
+    for seed in 0..5 {
+        let more = json!({ "prompt": [3, 4], "max_tokens": 300, "temperature": 1.2, "seed": seed });
+        let whole = complete(&server, more.clone());
+        let whole = text(&whole);
+        assert!(whole.chars().filter(|c| *c == '\u{FFFD}').count() > 100, "{whole}");
+        let with = |own: Value| {
+            let mut all = more.clone();
+            all.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
+            all
+        };
+        let events = events(&server, COMPLETIONS, &asked(with(json!({ "stream": true }))));
+        assert_eq!(events.iter().map(text).collect::<String>(), whole);
+        assert!(events.len() > 150, "{} pieces", events.len());
+        // A stop string across such a place ends the text there, whole and in pieces.
+        let (at, _) = whole.char_indices().nth(100).unwrap();
+        let stop: String = whole[at..].chars().take(5).collect();
+        let before = &whole[..whole.find(&stop).unwrap()];
+        let stopped = complete(&server, with(json!({ "stop": stop })));
+        assert_eq!(text(&stopped), before);
+        assert_eq!(stopped["choices"][0]["finish_reason"], "stop");
+    }
+}
+
 #[test]
 fn a_stream_ends_before_the_server_does() {
     let folder = TempDir::new().unwrap();
