@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use axum::extract::Request;
-use axum::http::StatusCode;
-use axum::http::header::EXPECT;
+use axum::http::header::{CONTENT_ENCODING, EXPECT};
+use axum::http::{HeaderMap, StatusCode};
 use bytes::{Bytes, BytesMut};
 use http_body::Frame;
 use tokio::time::timeout;
@@ -89,19 +89,23 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Reads a body.
 ///
 /// # Errors
-/// The status 413 for a body that is too large, 408 for one that takes too long, 503 where there is no room, 499 for one
-/// that ends too early, 400 for one that is no body.
+/// The status 415 for a body that is encoded, 413 for one that is too large, 408 for one that takes too long, 503 where
+/// there is no room, 499 for one that ends too early, 400 for one that is no body.
 pub(crate) async fn read(request: Request, room: &Arc<Room>, limit: Duration) -> Result<Held> {
     // A client that asks before it sends does not send then.
     let asks = request.headers().contains_key(EXPECT);
+    let encoded = encoding(request.headers());
     let mut body = request.into_body();
-    let failure = match timeout(limit, whole(&mut body, room)).await {
-        Ok(Ok(held)) => return Ok(held),
-        Ok(Err(failure)) => failure,
-        Err(_) => {
-            let text = format!("the body did not arrive within {limit:?}");
-            return Err(Failure::new(StatusCode::REQUEST_TIMEOUT, text));
-        }
+    let failure = match encoded {
+        Some(failure) => failure,
+        None => match timeout(limit, whole(&mut body, room)).await {
+            Ok(Ok(held)) => return Ok(held),
+            Ok(Err(failure)) => failure,
+            Err(_) => {
+                let text = format!("the body did not arrive within {limit:?}");
+                return Err(Failure::new(StatusCode::REQUEST_TIMEOUT, text));
+            }
+        },
     };
     if !asks {
         let rest = async { while let Ok(Some(Ok(_))) = timeout(PAUSE, next(&mut body)).await {} };
@@ -112,6 +116,13 @@ pub(crate) async fn read(request: Request, room: &Arc<Room>, limit: Duration) ->
 
 async fn next(body: &mut Body) -> Option<Result<Frame<Bytes>, axum::Error>> {
     poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await
+}
+
+/// Why a body is not taken as it is encoded, if so.
+fn encoding(headers: &HeaderMap) -> Option<Failure> {
+    let encoding = headers.get(CONTENT_ENCODING).filter(|value| *value != "identity")?;
+    let text = format!("the body is encoded as {encoding:?}; send it as it is");
+    Some(Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text))
 }
 
 /// Why a body cannot be read: it is wrong, or its client is gone.

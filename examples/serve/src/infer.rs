@@ -6,7 +6,6 @@ use std::time::Duration;
 use accelerant::HostTensor;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_ENCODING;
 use axum::response::{IntoResponse, Response};
 use tokio::time::timeout;
 
@@ -52,10 +51,6 @@ async fn of_version(
 
 async fn of_model(server: &Server, model: &Arc<Model>, request: Request) -> Result<Response> {
     let headers = request.headers().clone();
-    if let Some(encoding) = headers.get(CONTENT_ENCODING).filter(|value| *value != "identity") {
-        let text = format!("the body is encoded as {encoding:?}; send it as it is");
-        return Err(Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
-    }
     let held = body::read(request, &server.room, server.read_limit).await?;
     let (of, bytes) = (model.clone(), held.bytes.clone());
     let read = move || request::read(of.signature(), &headers, &bytes);

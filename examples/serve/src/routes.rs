@@ -65,10 +65,18 @@ fn of_version(question: Question) -> MethodRouter<Arc<Server>> {
 
 async fn no_such_address(uri: Uri) -> Response {
     let text = format!("there is nothing at {}", uri.path());
-    Failure::new(StatusCode::NOT_FOUND, text).into_response()
+    refuse(&uri, Failure::new(StatusCode::NOT_FOUND, text))
 }
 
 async fn no_such_method(method: Method, uri: Uri) -> Response {
     let text = format!("{} does not take {method}", uri.path());
-    Failure::new(StatusCode::METHOD_NOT_ALLOWED, text).into_response()
+    refuse(&uri, Failure::new(StatusCode::METHOD_NOT_ALLOWED, text))
+}
+
+/// In the form of the API that the address belongs to.
+fn refuse(uri: &Uri, failure: Failure) -> Response {
+    match uri.path().starts_with("/v1/") {
+        true => text::Refusal::from(failure).into_response(),
+        false => failure.into_response(),
+    }
 }

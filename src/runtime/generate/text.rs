@@ -59,7 +59,9 @@ where
 
     /// What may be given of the text that is held; all of it at the end.
     fn release(&mut self, last: bool) -> Option<String> {
-        let first = self.stops.iter().filter_map(|stop| self.held.find(stop.as_str())).min();
+        // The search in a text prepares for the string, however long it is.
+        let may_be = self.stops.iter().filter(|stop| stop.len() <= self.held.len());
+        let first = may_be.filter_map(|stop| self.held.find(stop.as_str())).min();
         if let Some(at) = first {
             self.held.truncate(at);
             self.done = true;

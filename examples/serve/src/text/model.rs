@@ -142,7 +142,7 @@ impl TextModel {
         let mut all = Vec::with_capacity(count);
         for prompt in prompts {
             let room = self.module.capacity().saturating_sub(prompt.len()).max(1);
-            let options = asked.options(room, &texts.limit)?;
+            let options = asked.options(room, self.most_bytes, &texts.limit)?;
             let of_choice = |choice| options.clone().seed(asked.seed.wrapping_add(choice as u64));
             all.extend((0..asked.choices()).map(|choice| (prompt.as_slice(), of_choice(choice))));
         }

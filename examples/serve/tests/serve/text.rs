@@ -181,6 +181,7 @@ fn what_is_not_supported_is_refused_by_name() {
         (json!({ "tool_choice": "required" }), "`tool_choice`"),
         (json!({ "prompt": [1, "a"] }), "`prompt` is a text, tokens"),
         (json!({ "stop": 5 }), "`stop` is a text or a list"),
+        (json!({ "stop": ["a", "x".repeat(1 << 20)] }), "a stop string has 1048576 bytes"),
         (json!({ "prompt": "a".repeat(1 << 20) }), "the prompt has 1048576 bytes"),
         (json!({ "prompt": vec!["a"; 400_000] }), "ask for 400000 texts"),
     ];
@@ -194,6 +195,24 @@ fn what_is_not_supported_is_refused_by_name() {
     }
     assert_eq!(server.post(COMPLETIONS, asked(json!({ "model": "none" }))).status, 404);
     assert_eq!(server.post(COMPLETIONS, "{").status, 400);
+    let answer = server.post(COMPLETIONS, "[]");
+    assert!(answer.text().contains("expected an object of fields"), "{}", answer.text());
+    let call =
+        json!([{ "id": "1", "type": "function", "function": { "name": "f", "arguments": "{}" } }]);
+    let calls = json!([{ "role": "user", "content": "a" }, { "role": "assistant", "content": "", "tool_calls": call }]);
+    let answer = server.post(CHAT, asked(json!({ "messages": calls })));
+    assert!(answer.status == 400 && answer.text().contains("`tool_calls`"), "{}", answer.text());
+    // What stands beside the content and changes no prompt, as clients send it back.
+    let back = json!([{ "role": "assistant", "content": "a", "refusal": null, "tool_calls": null, "audio": null }]);
+    assert_eq!(server.post(CHAT, asked(json!({ "messages": back }))).status, 200);
+    let zipped = [("Content-Encoding", "gzip")];
+    let answer = server.client().post_with(COMPLETIONS, &zipped, &[b'x'; 1 << 20]).unwrap();
+    assert!(answer.status == 415 && answer.text().contains("gzip"), "{}", answer.text());
+    for (path, status) in [("/v1/embeddings", 404), ("/v1/models", 405)] {
+        let answer = server.post(path, "{}");
+        assert_eq!(answer.status, status);
+        assert!(answer.json()["error"]["message"].is_string(), "{}", answer.text());
+    }
     assert_eq!(server.post(CHAT, asked(json!({}))).status, 400);
     assert_eq!(server.post(CHAT, asked(json!({ "messages": [] }))).status, 400);
     let penalty = json!({ "repetition_penalty": 1e-38, "temperature": 1 });
