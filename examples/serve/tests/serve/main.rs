@@ -11,6 +11,7 @@ mod mistakes;
 mod models;
 #[path = "../../../../tests/mistakes/page.rs"]
 mod page;
+mod places;
 mod process;
 mod protocol;
 mod shutdown;
