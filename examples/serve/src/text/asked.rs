@@ -165,10 +165,23 @@ fn is_set(value: Option<&Value>) -> bool {
     }
 }
 
+/// The first field of a request that is wrong by itself, and why.
+fn wrong_field(json: &[u8]) -> Option<String> {
+    let fields: Map<String, Value> = serde_json::from_slice(json).ok()?;
+    fields.into_iter().find_map(|(name, value)| {
+        let mut alone = Map::from_iter([("model".to_owned(), json!(""))]);
+        alone.insert(name.clone(), value);
+        let e = serde_json::from_value::<Asked>(Value::Object(alone)).err()?;
+        Some(format!("`{name}`: {e}"))
+    })
+}
+
 impl Asked {
     pub(super) fn read(json: &[u8], kind: AnswerKind) -> Result<Self> {
-        let mut asked: Self = serde_json::from_slice(json)
-            .map_err(|e| Failure::bad(format!("the request is not valid: {e}")))?;
+        let mut asked: Self = serde_json::from_slice(json).map_err(|e| {
+            let why = wrong_field(json).unwrap_or_else(|| e.to_string());
+            Failure::bad(format!("the request is not valid: {why}"))
+        })?;
         asked.check()?;
         match kind {
             AnswerKind::Completion => asked.messages = None,

@@ -161,7 +161,8 @@ fn what_is_not_supported_is_refused_by_name() {
         (json!({ "prompt": [100_000] }), "token 100000 is beyond the vocabulary"),
         (json!({ "prompt": [-1] }), "not valid"),
         (json!({ "prompt": 4 }), "not valid"),
-        (json!({ "max_tokens": -1 }), "not valid"),
+        (json!({ "max_tokens": -1 }), "not valid: `max_tokens`: invalid value: integer `-1`"),
+        (json!({ "top_p": "1" }), "not valid: `top_p`: invalid type"),
         (json!({ "temperature": -1 }), "a temperature of -1"),
         // Written as a number that no float holds, below.
         (json!({ "temperature": null }), "not valid"),
