@@ -209,7 +209,7 @@ fn what_is_not_supported_is_refused_by_name() {
     let zipped = [("Content-Encoding", "gzip")];
     let answer = server.client().post_with(COMPLETIONS, &zipped, &[b'x'; 1 << 20]).unwrap();
     assert!(answer.status == 415 && answer.text().contains("gzip"), "{}", answer.text());
-    for (path, status) in [("/v1/embeddings", 404), ("/v1/models", 405)] {
+    for (path, status) in [("/v1/embeddings", 404), ("/v1/models", 405), ("/v1/models/%ff", 400)] {
         let answer = server.post(path, "{}");
         assert_eq!(answer.status, status);
         assert!(answer.json()["error"]["message"].is_string(), "{}", answer.text());
