@@ -10,6 +10,7 @@ use accelerant::generate::{
     DecoderModule, DecoderOptions, End, Generation,
 };
 use accelerant::{BackendKind, Registry, TimeLimit};
+use axum::http::StatusCode;
 use tokenizers::Tokenizer;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
@@ -39,7 +40,7 @@ pub(crate) struct TextModel {
     most: usize,
     /// The most bytes that as many tokens spell as a cache holds.
     most_bytes: usize,
-    pub(crate) outcomes: Outcomes,
+    pub(crate) outcomes: Arc<Outcomes>,
     /// Seconds since 1970.
     pub(super) created: u64,
 }
@@ -65,6 +66,12 @@ impl Drop for Texts {
     fn drop(&mut self) {
         self.limit.cancel();
     }
+}
+
+/// What is told where the threads that give the texts have ended without a word.
+pub(super) fn given_up() -> Failure {
+    let text = "the texts were given up: a thread that gave them has ended";
+    Failure::new(StatusCode::INTERNAL_SERVER_ERROR, text)
 }
 
 impl TextModel {
@@ -103,7 +110,7 @@ impl TextModel {
             batcher,
             most: generations.saturating_add(options.max_waiting),
             most_bytes: capacity.saturating_mul(longest.max(1)),
-            outcomes: Outcomes::default(),
+            outcomes: Arc::default(),
             created: now.as_secs(),
         })
     }
@@ -132,16 +139,15 @@ impl TextModel {
         let prompt_tokens = prompts.iter().map(Vec::len).sum();
         let texts = Texts { events, count, prompt_tokens, limit: TimeLimit::none() };
         self.check_count(count)?;
-        let mut begun: Vec<Generation> = Vec::with_capacity(count);
+        let mut all = Vec::with_capacity(count);
         for prompt in prompts {
             let room = self.module.capacity().saturating_sub(prompt.len()).max(1);
-            let options = asked.options(room, &texts.limit)?;
-            for choice in 0..asked.choices() {
-                let options = options.clone().seed(asked.seed.wrapping_add(choice as u64));
-                // All texts of an answer are taken, or none: those that have begun end here.
-                begun.push(self.batcher.submit(prompt, &options)?);
-            }
+            let options = asked.options(room, self.most_bytes, &texts.limit)?;
+            let of_choice = |choice| options.clone().seed(asked.seed.wrapping_add(choice as u64));
+            all.extend((0..asked.choices()).map(|choice| (prompt.as_slice(), of_choice(choice))));
         }
+        // All texts of an answer are taken, or none.
+        let begun = self.batcher.submit_all(&all)?;
         for (i, generation) in begun.into_iter().enumerate() {
             let (tokenizer, sender) = (self.tokenizer.clone(), sender.clone());
             spawn_blocking(move || tell(i, generation, &tokenizer, &sender));
@@ -151,9 +157,10 @@ impl TextModel {
 
     fn check_count(&self, count: usize) -> Result<()> {
         if count > self.most {
-            let most = self.most;
+            let (most, slots) = (self.most, self.batcher.slots());
             return Err(Failure::bad(format!(
-                "`n` and `prompt` ask for {count} texts, and {most} fit"
+                "`n` and `prompt` ask for {count} texts, and {most} fit: {slots} are generated at a time, and {} wait",
+                most - slots
             )));
         }
         Ok(())
