@@ -66,8 +66,10 @@ pub enum EncoderDecoderFamily {
         gated: bool,
         /// The activation of the feed-forward layers.
         activation: Activation,
-        /// Whether the last layer has the weight of the embeddings.
+        /// Whether the last layer has the weight of the embeddings. A source with a weight of the last layer decides otherwise.
         tied_embeddings: bool,
+        /// Whether the last states are divided by the root of their width.
+        scaled_states: bool,
     },
     /// Sound to text (Radford et al., 2022).
     Whisper {
@@ -91,7 +93,7 @@ impl EncoderDecoderConfig {
         let root = root.as_object().ok_or_else(|| invalid("it is no object".into()))?;
         let fields = Fields(root);
         let config = match fields.text("model_type")? {
-            "t5" | "mt5" => t5(&fields)?,
+            family @ ("t5" | "mt5") => t5(family, &fields)?,
             "whisper" => whisper(&fields)?,
             other => return Err(invalid(format!("the model type `{other}` is not known"))),
         };
@@ -162,8 +164,12 @@ fn start(fields: &Fields<'_>, default: u32) -> Result<u32> {
     Ok(fields.tokens("decoder_start_token_id")?.first().copied().unwrap_or(default))
 }
 
-fn t5(fields: &Fields<'_>) -> Result<EncoderDecoderConfig> {
-    let named = fields.get("feed_forward_proj").and_then(Value::as_str).unwrap_or("relu");
+fn t5(family: &str, fields: &Fields<'_>) -> Result<EncoderDecoderConfig> {
+    let (first, usual) = (family == "t5", if family == "t5" { "relu" } else { "gated-gelu" });
+    let named = fields.get("feed_forward_proj").and_then(Value::as_str).unwrap_or(usual);
+    let tied_embeddings = fields.flag("tie_word_embeddings", first);
+    // transformers 5 always writes that embeddings are tied, and writes apart what that meant before.
+    let scaled_states = first && fields.flag("scale_decoder_outputs", tied_embeddings);
     let (gated, activation) = match named {
         "relu" => (false, Activation::Relu),
         "gated-gelu" => (true, Activation::GeluTanh),
@@ -181,7 +187,8 @@ fn t5(fields: &Fields<'_>) -> Result<EncoderDecoderConfig> {
             farthest: fields.number("relative_attention_max_distance", 128)?,
             gated,
             activation,
-            tied_embeddings: fields.flag("tie_word_embeddings", true),
+            tied_embeddings,
+            scaled_states,
         },
         vocabulary: fields.size("vocab_size")?,
         hidden: fields.size("d_model")?,
@@ -208,7 +215,7 @@ fn whisper(fields: &Fields<'_>) -> Result<EncoderDecoderConfig> {
     for side in ["encoder", "decoder"] {
         let width = fields.number(&format!("{side}_ffn_dim"), 4 * hidden)?;
         if width != 4 * hidden {
-            return Err(invalid(format!("a `{side}_ffn_dim` of {width} for {hidden} values")));
+            return Err(invalid(format!("`{side}_ffn_dim` is {width} for {hidden} values")));
         }
     }
     Ok(EncoderDecoderConfig {
