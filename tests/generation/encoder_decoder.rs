@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use accelerant::cache::EngineCache;
 use accelerant::generate::{
-    DecoderOptions, EncoderDecoder, EncoderDecoderConfig, EncoderDecoderModule, GenerateOptions,
-    Source, Tokens,
+    DecoderOptions, EncoderDecoder, EncoderDecoderConfig, EncoderDecoderFamily,
+    EncoderDecoderModule, GenerateOptions, Source, Tokens,
 };
 use accelerant::{BackendKind, ErrorKind, HostTensor, OptimizeOptions, Result};
 use candle_core::{DType, Device, Tensor};
@@ -297,6 +297,23 @@ fn configurations_that_contradict_themselves_are_refused() {
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
         assert!(error.to_string().contains(named), "{error}");
     }
+}
+
+/// Version 5 of transformers leaves these tokens out of `config.json`.
+#[test]
+fn tokens_of_a_generation_config_are_taken() -> Result<()> {
+    let config = EncoderDecoderConfig::from_json(&WHISPER.replace("[2, 3]", "null"))?;
+    let text = r#"{"eos_token_id": [20, 19], "decoder_start_token_id": 22, "suppress_tokens": [5], "top_k": 50}"#;
+    let taken = config.clone().with_generation_config(text)?;
+    assert_eq!((taken.start_token, taken.end_tokens.as_slice()), (22, &[20, 19][..]));
+    let EncoderDecoderFamily::Whisper { suppressed, .. } = &taken.family else { panic!("Whisper") };
+    assert_eq!(suppressed, &[5]);
+    assert_eq!(taken.clone().with_generation_config("{}")?, taken);
+    for wrong in ["", "[]", r#"{"eos_token_id": 61}"#, r#"{"suppress_tokens": [-1]}"#] {
+        let error = config.clone().with_generation_config(wrong).expect_err(wrong);
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    }
+    Ok(())
 }
 
 /// Scores depend on the scale of the logits and on the buckets of far distances, in which Candle and the authors differ. Written

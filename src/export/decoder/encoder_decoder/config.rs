@@ -1,6 +1,6 @@
 //! An encoder-decoder as numbers and choices, and its `config.json`.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::super::Activation;
 use super::super::families::{Fields, invalid};
@@ -99,6 +99,40 @@ impl EncoderDecoderConfig {
         };
         config.check()?;
         Ok(config)
+    }
+
+    /// Takes the end tokens, the first token and the tokens that are never written of a checkpoint's `generation_config.json`.
+    /// transformers writes them there, and old versions wrote them into `config.json`. What the file leaves out stays.
+    ///
+    /// ```
+    /// # use accelerant::generate::{EncoderDecoderConfig, EncoderDecoderFamily};
+    /// # let text = r#"{"model_type": "whisper", "vocab_size": 64, "d_model": 16, "encoder_layers": 1, "decoder_layers": 1,
+    /// #   "encoder_attention_heads": 2, "decoder_attention_heads": 2, "decoder_start_token_id": 3, "eos_token_id": 2}"#;
+    /// let config = EncoderDecoderConfig::from_json(text)?;
+    /// let config = config.with_generation_config(r#"{"suppress_tokens": [1, 7]}"#)?;
+    /// assert!(matches!(config.family, EncoderDecoderFamily::Whisper { suppressed, .. } if suppressed == [1, 7]));
+    /// # Ok::<(), accelerant::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for a text that is no JSON object, and tokens that
+    /// the model does not have.
+    pub fn with_generation_config(mut self, text: &str) -> Result<Self> {
+        let root: Map<String, Value> = serde_json::from_str(text)
+            .map_err(|e| invalid(format!("it is no JSON object: {e}")).with_source(e))?;
+        let fields = Fields(&root);
+        let end_tokens = fields.tokens("eos_token_id")?;
+        if !end_tokens.is_empty() {
+            self.end_tokens = end_tokens;
+        }
+        self.start_token = start(&fields, self.start_token)?;
+        if let EncoderDecoderFamily::Whisper { suppressed, .. } = &mut self.family
+            && fields.get("suppress_tokens").is_some()
+        {
+            *suppressed = fields.tokens("suppress_tokens")?;
+        }
+        self.check()?;
+        Ok(self)
     }
 
     /// The most positions of a source, of those that the options ask for.

@@ -123,15 +123,6 @@ impl<'a> Layers<'a> {
         Ok(())
     }
 
-    /// The last layer: its own weight where the source has one, else that of the embeddings.
-    pub(super) fn head(&self, name: &str, embeddings: Option<HostTensor>) -> Result<Linear> {
-        let own = self.checkpoint.weights.has(&format!("{name}.weight"));
-        match embeddings {
-            Some(weight) if !own => Ok(Linear { name: name.into(), weight, bias: None }),
-            _ => self.checkpoint.linear(name, [self.config.vocabulary, self.config.hidden], false),
-        }
-    }
-
     /// One of query, key and value, `[b, heads, t, head size]`.
     pub(super) fn projected(
         &self,

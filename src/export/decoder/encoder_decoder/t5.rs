@@ -201,7 +201,8 @@ pub(super) fn decoder(layers: &Layers<'_>) -> Result<()> {
     }
     let last = of_last(&states, &pass.positions, pass.last.as_ref())?;
     let normed = parts.norm(&last, "decoder.final_layer_norm")?;
-    let head = layers.head("lm_head", parts.tied.then_some(embeddings))?;
+    let sizes = [config.vocabulary, config.hidden];
+    let head = layers.checkpoint.head("lm_head", sizes, parts.tied.then_some(embeddings))?;
     let scale = if parts.scaled { (config.hidden as f64).powf(-0.5) } else { 1.0 };
     let logits = head.of(graph, &normed.affine(scale, 0.0)?, options.form)?;
     let logits = logits.cast(DType::F32)?.squeeze(&[1])?;

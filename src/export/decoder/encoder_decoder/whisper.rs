@@ -120,7 +120,8 @@ pub(super) fn decoder(layers: &Layers<'_>) -> Result<()> {
     }
     let last = of_last(&states, &pass.positions, pass.last.as_ref())?;
     let normed = norm(layers, &last, "model.decoder.layer_norm")?;
-    let head = layers.head("proj_out", Some(embeddings))?;
+    let sizes = [config.vocabulary, config.hidden];
+    let head = checkpoint.head("proj_out", sizes, Some(embeddings))?;
     let logits = head.of(graph, &normed, options.form)?.cast(DType::F32)?.squeeze(&[1])?;
     give(&logits, &pass.positions, pass.last.as_ref())?;
     layers.give_caches(&written)
