@@ -404,11 +404,14 @@ fn also_forward(generics: &mut Generics) {
 
 /// Whether a function takes tensors and gives some.
 pub(crate) fn takes_and_gives(signature: &Signature) -> bool {
-    let takes = signature.inputs.iter().any(|argument| match argument {
+    takes(signature) && mentions_tensor(&signature.output)
+}
+
+pub(crate) fn takes(signature: &Signature) -> bool {
+    signature.inputs.iter().any(|argument| match argument {
         FnArg::Typed(argument) => mentions_tensor(&*argument.ty),
         FnArg::Receiver(_) => false,
-    });
-    takes && mentions_tensor(&signature.output)
+    })
 }
 
 fn mentions_tensor(tokens: impl ToTokens) -> bool {
@@ -444,6 +447,14 @@ pub(crate) fn skips(attributes: &[Attribute]) -> bool {
 fn is_skip(attribute: &Attribute) -> bool {
     let named = attribute.path().segments.last().is_some_and(|last| last.ident == "trace");
     named && attribute.parse_args::<Ident>().is_ok_and(|word| word == "skip")
+}
+
+/// Whether this is `-> Result<Tensor>`, and no `Option` or `Vec`.
+pub(crate) fn gives_result(output: &ReturnType) -> bool {
+    let ReturnType::Type(_, ty) = output else { return false };
+    let Type::Path(path) = &**ty else { return false };
+    let last = path.path.segments.last();
+    gives_one(output) && last.is_some_and(|last| last.ident == "Result")
 }
 
 /// Removes `#[trace(skip)]`, and tells whether it was there.

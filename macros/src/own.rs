@@ -1,8 +1,8 @@
-//! The functions and methods of a module that is expanded, whose calls may be given Candle's own tensors: a mask that a helper
-//! made of sizes alone is one, and a weight in a field.
+//! The functions and methods of a module that is expanded. What makes a tensor of sizes alone, such as a mask, gives one of
+//! Candle's own, and calls of the others may be given Candle's own tensors: a weight in a field is one.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use quote::ToTokens as _;
 use syn::{FnArg, GenericArgument, ImplItem, Item, PathArguments, Signature, Type};
@@ -28,6 +28,9 @@ type ByName = HashMap<(String, usize), Vec<Parameter>>;
 pub(crate) struct Own {
     functions: ByName,
     methods: ByName,
+    /// What takes no tensor and gives one.
+    makers: HashSet<(String, usize)>,
+    making_methods: HashSet<(String, usize)>,
 }
 
 thread_local! {
@@ -49,6 +52,16 @@ pub(crate) fn method(name: &str, count: usize) -> Option<Vec<Parameter>> {
     OWN.with_borrow(|own| found(&own.methods, name, count))
 }
 
+/// Whether a function of the module makes a tensor of none.
+pub(crate) fn makes(name: &str, count: usize) -> bool {
+    OWN.with_borrow(|own| own.makers.contains(&(name.to_owned(), count)))
+}
+
+/// Whether a method, or an associated function, of a type of the module makes a tensor of none.
+pub(crate) fn method_makes(name: &str, count: usize) -> bool {
+    OWN.with_borrow(|own| own.making_methods.contains(&(name.to_owned(), count)))
+}
+
 fn found(all: &ByName, name: &str, count: usize) -> Option<Vec<Parameter>> {
     let parameters = all.get(&(name.to_owned(), count))?;
     let any = parameters.iter().any(|parameter| *parameter != Parameter::Other);
@@ -61,13 +74,17 @@ impl Own {
         let mut own = Self::default();
         for item in items {
             match item {
-                Item::Fn(item) if !expand::skips(&item.attrs) => add(&mut own.functions, &item.sig),
+                Item::Fn(item) if !expand::skips(&item.attrs) => {
+                    add(&mut own.functions, &item.sig);
+                    own.makers.extend(maker(&item.sig));
+                }
                 Item::Impl(item) if item.trait_.is_none() && !expand::skips(&item.attrs) => {
                     for inside in &item.items {
                         if let ImplItem::Fn(method) = inside
                             && !expand::skips(&method.attrs)
                         {
                             add(&mut own.methods, &method.sig);
+                            own.making_methods.extend(maker(&method.sig));
                         }
                     }
                 }
@@ -76,6 +93,12 @@ impl Own {
         }
         own
     }
+}
+
+fn maker(signature: &Signature) -> Option<(String, usize)> {
+    let count = signature.inputs.iter().filter(|of| matches!(of, FnArg::Typed(_))).count();
+    let makes = !expand::takes(signature) && expand::gives_result(&signature.output);
+    makes.then(|| (signature.ident.to_string(), count))
 }
 
 fn add(all: &mut ByName, signature: &Signature) {

@@ -66,6 +66,12 @@ impl Rewriter {
         }
     }
 
+    /// A tensor that a function of the module made of none, as the generic tensor.
+    fn made(&self, call: &(impl ToTokens + syn::spanned::Spanned)) -> TokenStream {
+        let (tensor, span) = (&self.tensor, generated(call.span()));
+        quote_spanned!(span=> ::accelerant::candle::__private::made::<#tensor, _>(#call))
+    }
+
     fn arguments<'a>(
         &self,
         args: impl IntoIterator<Item = &'a Expr>,
@@ -127,6 +133,9 @@ impl Rewriter {
                 #receiver.#method #turbofish(#(#args),*)
             ));
         }
+        if is_self(receiver) && own::method_makes(name, args.len()) {
+            return Some(self.made(call));
+        }
         let numbers = vocabulary::takes_number(name);
         let lift_receiver = is_field(receiver)
             && (vocabulary::is_of_tensor(name) || ["maximum", "minimum"].contains(&name));
@@ -178,6 +187,14 @@ impl Rewriter {
             [of, name] if of == "Self" => own::method(name, call.args.len()),
             _ => None,
         };
+        let makes = match segments.as_slice() {
+            [name] => own::makes(name, call.args.len()),
+            [of, name] if of == "Self" => own::method_makes(name, call.args.len()),
+            _ => false,
+        };
+        if makes {
+            return Some(self.made(call));
+        }
         if let Some(parameters) = parameters {
             let (func, args) = (&call.func, self.arguments(&call.args, &parameters));
             return Some(quote_spanned!(generated(func.span())=> #func(#(#args),*)));

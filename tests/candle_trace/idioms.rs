@@ -62,6 +62,27 @@ mod model {
         }
     }
 
+    pub struct Mixed;
+
+    impl Mixed {
+        fn far(&self, length: usize) -> Result<Tensor> {
+            Tensor::full(0.5f32, (length, length), &Device::Cpu)
+        }
+
+        pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+            let length = xs.dim(0)?;
+            let scores = xs.matmul(&xs.t()?)?;
+            let mask = causal_mask(length, xs.device())?.to_dtype(xs.dtype())?;
+            let all = ((&scores + &mask)? + (&mask + self.far(length)?)?)?;
+            let other = match length {
+                0 => scores,
+                1..=100 => mask,
+                _ => self.far(length)?,
+            };
+            all - other
+        }
+    }
+
     pub struct Told(pub Linear);
 
     impl Told {
@@ -94,6 +115,13 @@ fn masks_of_sizes_alone_go_to_functions_of_ones_own() {
         let x = tensor(&[length, 4], 3);
         assert_close(&fast.forward(&x).unwrap(), &text.forward(&x).unwrap());
     }
+}
+
+#[test]
+fn masks_of_sizes_alone_meet_tensors_of_the_forward() {
+    let x = tensor(&[5, 4], 9);
+    let expected = model::Mixed.forward(&x).unwrap();
+    assert_close(&model::Mixed.optimize_trt(&x).unwrap().forward(&x).unwrap(), &expected);
 }
 
 #[test]

@@ -77,6 +77,14 @@ pub fn lift_optional<T, X: Lift<T> + ?Sized>(tensor: Option<&X>) -> Option<T> {
     tensor.map(Lift::lift)
 }
 
+/// A tensor that was made of sizes alone.
+///
+/// # Errors
+/// That of the maker.
+pub fn made<T: TensorOps, E>(made: std::result::Result<Tensor, E>) -> std::result::Result<T, E> {
+    Ok(T::constant(&made?))
+}
+
 /// `Tensor::try_from`, of numbers alone.
 ///
 /// # Errors
