@@ -28,7 +28,7 @@ mod model {
         f(&xs)
     }
 
-    pub struct Attention(pub Linear);
+    pub(crate) struct Attention(pub(crate) Linear);
 
     impl Attention {
         fn scores(&self, xs: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
@@ -44,7 +44,7 @@ mod model {
         }
     }
 
-    pub struct Text(pub Vec<Attention>);
+    pub(crate) struct Text(pub(crate) Vec<Attention>);
 
     impl Module for Text {
         fn forward(&self, xs: &Tensor) -> Result<Tensor> {
@@ -62,14 +62,14 @@ mod model {
         }
     }
 
-    pub struct Mixed;
+    pub(crate) struct Mixed;
 
     impl Mixed {
         fn far(&self, length: usize) -> Result<Tensor> {
             Tensor::full(0.5f32, (length, length), &Device::Cpu)
         }
 
-        pub fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+        pub(crate) fn forward(&self, xs: &Tensor) -> Result<Tensor> {
             let length = xs.dim(0)?;
             let scores = xs.matmul(&xs.t()?)?;
             let mask = causal_mask(length, xs.device())?.to_dtype(xs.dtype())?;
@@ -83,16 +83,16 @@ mod model {
         }
     }
 
-    pub struct Told(pub Linear);
+    pub(crate) struct Told(pub(crate) Linear);
 
     impl Told {
-        pub fn forward(&self, hidden: &Tensor, train: bool) -> Result<Tensor> {
+        pub(crate) fn forward(&self, hidden: &Tensor, train: bool) -> Result<Tensor> {
             let xs = self.0.forward(hidden)?;
             if train { xs * 3.0 } else { xs.relu() }
         }
     }
 
-    pub struct Outer(pub Told);
+    pub(crate) struct Outer(pub(crate) Told);
 
     impl ModuleT for Outer {
         fn forward_t(&self, xs: &Tensor, train: bool) -> Result<Tensor> {
