@@ -85,7 +85,13 @@ impl TextModel {
     fn open(name: &str, folder: &Path, options: &Options) -> Result<Self, Problem> {
         let config = fs::read_to_string(folder.join("config.json"))
             .map_err(|e| format!("config.json: {e}"))?;
-        let config = DecoderConfig::from_json(&config)?;
+        let mut config = DecoderConfig::from_json(&config)?;
+        let generation = folder.join("generation_config.json");
+        if generation.exists() {
+            let text = fs::read_to_string(&generation)
+                .map_err(|e| format!("generation_config.json: {e}"))?;
+            config = config.with_generation_config(&text)?;
+        }
         let mut tokenizer = Tokenizer::from_file(folder.join("tokenizer.json"))
             .map_err(|e| format!("tokenizer.json: {e}"))?;
         let mut spelling = tokenizer.get_model().clone();

@@ -70,6 +70,24 @@ fn a_text_is_the_same_whole_and_in_pieces() {
     assert!(pieces.iter().all(|piece| piece["id"] == events[0]["id"]));
 }
 
+/// A checkpoint may name the tokens that end a text beside its configuration alone.
+#[test]
+fn tokens_of_a_generation_config_end_texts() {
+    let folder = TempDir::new().unwrap();
+    let whole = text(&complete(&serve(&folder, &[]), json!({}))).to_owned();
+    let last = whole.chars().nth(9).unwrap();
+    let model = models::language_model(folder.path());
+    let tokenizer: Value =
+        serde_json::from_slice(&std::fs::read(model.join("tokenizer.json")).unwrap()).unwrap();
+    let end = &tokenizer["model"]["vocab"][last.to_string()];
+    let generation = json!({ "eos_token_id": [end] }).to_string();
+    std::fs::write(model.join("generation_config.json"), generation).unwrap();
+    let server = Process::start(["--language-model", &format!("tiny={}", model.display())]);
+    let answer = complete(&server, json!({}));
+    assert_eq!(answer["choices"][0]["finish_reason"], "stop");
+    assert_eq!(text(&answer), whole.split(last).next().unwrap());
+}
+
 #[test]
 fn texts_end_at_stop_strings_and_limits() {
     let folder = TempDir::new().unwrap();
