@@ -6,7 +6,7 @@ use std::{fmt, sync::Arc};
 /// Shorthand for results of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// The kind of an error, for programs that act on errors.
+/// The kind of an error, for decisions in a program.
 ///
 /// ```
 /// use accelerant::{ErrorKind, Symbol};
@@ -22,54 +22,54 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// An argument or option makes no sense by itself.
+    /// An argument or option is invalid.
     InvalidArgument,
     /// The model uses an operation (or a form of it) that cannot be exported.
     UnsupportedOperation,
     /// The ONNX bytes or graph are not a valid model.
     InvalidModel,
-    /// A tensor has the wrong rank or a wrong size along an axis.
+    /// A tensor has a wrong rank, or a wrong size along an axis.
     ShapeMismatch,
     /// A tensor has the wrong element type.
     DTypeMismatch,
-    /// The wrong number of inputs was given, or an unknown name.
+    /// The number of inputs is wrong, or the name of an input is unknown.
     InputMismatch,
-    /// A size lies outside the range the engine was built for.
+    /// A size is outside the range that the engine was built for.
     OutOfProfile,
     /// A shared library could not be found or loaded.
     LibraryNotFound,
-    /// A library was found, but its version is not the one this crate was compiled for.
+    /// A library was found, but this crate was compiled for another version.
     VersionMismatch,
     /// No driver, no device, or the device failed.
     Device,
     /// The engine was built for another library, flavor, or device.
     EngineIncompatible,
-    /// The engine bytes are cut short, altered, or not an engine at all.
+    /// The bytes are a truncated or changed engine, or no engine at all.
     EngineCorrupt,
     /// The backend refused to build the model.
     Build,
-    /// The backend failed while running.
+    /// The backend failed during a run.
     Execution,
-    /// No backend that is allowed can run the model here.
+    /// No allowed backend can run the model on this machine.
     NoBackend,
-    /// Reading or writing a file failed, or the system gave no thread.
+    /// Reading or writing a file failed, or the system could not create a thread.
     Io,
-    /// A queue has no room for another request. A later request may find room.
+    /// The queue is full. Try again later.
     QueueFull,
-    /// The module or the batcher that was to run the request has ended.
+    /// The module or the batcher of the request has ended.
     ShutDown,
     /// The caller stopped the work, by a [progress callback](crate::OptimizeOptions::progress) or by
     /// [`TimeLimit::cancel`](crate::TimeLimit::cancel).
     Cancelled,
-    /// A [time limit](crate::TimeLimit) was over before the work was done.
+    /// A [time limit](crate::TimeLimit) ended before the work.
     TimedOut,
-    /// The caller's function that prepares inputs or reads outputs failed. The error of the function is the source.
+    /// A function of the caller before or after the model failed. The error of the function is the source.
     Processing,
 }
 
 /// An error with its [kind](ErrorKind), the place where it happened, and its source.
 ///
-/// The text names operation, tensor and axis where they are known:
+/// The text names the operation, the tensor and the axis, if they are known:
 ///
 /// ```
 /// use accelerant::{Error, ErrorKind};
@@ -95,12 +95,12 @@ struct Inner {
 }
 
 impl Error {
-    /// Whether the caller wanted the work to end.
+    /// Whether the caller stopped the work.
     pub(crate) fn is_stop(&self) -> bool {
         matches!(self.kind(), ErrorKind::Cancelled | ErrorKind::TimedOut)
     }
 
-    /// An error of `kind` with a text for people.
+    /// An error of `kind` with a message.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self(Box::new(Inner {
             kind,
@@ -113,35 +113,35 @@ impl Error {
         }))
     }
 
-    /// Names the operation (a graph node, a call) that failed. The innermost name is kept.
+    /// Sets the failed operation (a graph node, a call). An operation that is already set stays.
     #[must_use]
     pub fn in_operation(mut self, operation: impl Into<String>) -> Self {
         self.0.operation.get_or_insert_with(|| operation.into());
         self
     }
 
-    /// Names the tensor concerned. The innermost name is kept.
+    /// Sets the affected tensor. A tensor that is already set stays.
     #[must_use]
     pub fn on_tensor(mut self, tensor: impl Into<String>) -> Self {
         self.0.tensor.get_or_insert_with(|| tensor.into());
         self
     }
 
-    /// Names the axis concerned, counted from 0. The innermost number is kept.
+    /// Sets the affected axis, counted from 0. An axis that is already set stays.
     #[must_use]
     pub fn at_axis(mut self, axis: usize) -> Self {
         self.0.axis.get_or_insert(axis);
         self
     }
 
-    /// Names the item concerned among several, counted from 0. The innermost number is kept.
+    /// Sets the affected item of several items, counted from 0. An item that is already set stays.
     #[must_use]
     pub fn at_item(mut self, item: usize) -> Self {
         self.0.item.get_or_insert(item);
         self
     }
 
-    /// Keeps the error that caused this one.
+    /// Sets the error that caused this error.
     #[must_use]
     pub fn with_source(
         mut self,
@@ -156,27 +156,27 @@ impl Error {
         self.0.kind
     }
 
-    /// The text without the place.
+    /// The message without the operation, the tensor and the axis.
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
-    /// The operation that failed, if known.
+    /// The failed operation, if known.
     pub fn operation(&self) -> Option<&str> {
         self.0.operation.as_deref()
     }
 
-    /// The tensor concerned, if known.
+    /// The affected tensor, if known.
     pub fn tensor(&self) -> Option<&str> {
         self.0.tensor.as_deref()
     }
 
-    /// The axis concerned, counted from 0, if known.
+    /// The affected axis, counted from 0, if known.
     pub fn axis(&self) -> Option<usize> {
         self.0.axis
     }
 
-    /// The item concerned, counted from 0, if there were several.
+    /// The affected item, counted from 0, if there were several items.
     pub fn item(&self) -> Option<usize> {
         self.0.item
     }

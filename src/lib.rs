@@ -1,19 +1,23 @@
 //! Run trained [Burn](https://burn.dev) and [Candle](https://github.com/huggingface/candle) models, and `.onnx`
-//! files, on NVIDIA TensorRT with one call, and get back a module that is used like the original model.
+//! files, on NVIDIA TensorRT with one call. The call returns a module that you use like the original model.
 //!
 //! The call exports the model to ONNX, builds an engine with TensorRT's own C++ parser and builder, and loads the
-//! engine. On a machine without TensorRT or without a GPU, the same call runs the same model on the CPU, and a warning
-//! names the reason.
+//! engine. On a machine without TensorRT or without a GPU, the same call returns a module that runs on the CPU, and a
+//! warning gives the reason.
 //!
 //! [The guide](guide) has a page for each subject:
 //!
 //! - models: [Burn](guide/burn/index.html), [Candle](guide/candle/index.html), [files](guide/files/index.html), and
-//!   [text from language models](guide/generation/index.html);
-//! - speed: [shapes](guide/shapes/index.html), [precision](guide/precision/index.html), [CUDA
-//!   memory](guide/cuda/index.html), and the [cache of engines](guide/cache/index.html);
-//! - programs: [serving](guide/serving/index.html), and the [command `accelerant`](guide/command/index.html);
-//! - help: [backends](guide/backends/index.html), [support](guide/support/index.html), and
-//!   [troubleshooting](guide/troubleshooting/index.html).
+//!   [dynamic shapes](guide/shapes/index.html);
+//! - text: [generation](guide/generation/index.html), [checkpoints](guide/checkpoints/index.html), [Whisper and
+//!   T5](guide/encoder_decoder/index.html), and [batched generation](guide/batched_generation/index.html);
+//! - speed: [precision](guide/precision/index.html), [quantization](guide/quantization/index.html), [CUDA
+//!   tensors](guide/cuda/index.html), [CUDA graphs](guide/cuda_graphs/index.html), and the [engine
+//!   cache](guide/cache/index.html);
+//! - programs: [serving](guide/serving/index.html), the [HTTP server](guide/http/index.html), the [command
+//!   `accelerant`](guide/command/index.html), and [diagnostics](guide/diagnostics/index.html);
+//! - help: [troubleshooting](guide/troubleshooting/index.html), [backends](guide/backends/index.html), and
+//!   [support](guide/support/index.html).
 //!
 //! # Candle
 //!
@@ -94,29 +98,30 @@
 //! | feature | brings | needs to compile | needs to run |
 //! |---|---|---|---|
 //! | `tract` (default) | the CPU backend in pure Rust | | |
-//! | `ort` (default) | the CPU backend ONNX Runtime | | ONNX Runtime 1.24 or newer |
+//! | `ort` (default) | ONNX Runtime on the CPU | | ONNX Runtime 1.24 or newer |
 //! | `burn` | Burn 0.22 | | |
 //! | `candle` | Candle 0.11 | | |
-//! | `tensorrt-rtx` | TensorRT-RTX | NVIDIA's headers, a C++17 compiler | NVIDIA's libraries and driver |
-//! | `tensorrt` | Enterprise TensorRT | NVIDIA's headers, a C++17 compiler | NVIDIA's libraries and driver |
-//! | `cuda` | CUDA memory in and out of a module | | CUDA, TensorRT |
-//! | `burn-cuda` | Burn's tensors on CUDA devices | | CUDA, TensorRT |
-//! | `candle-cuda` | Candle's tensors on CUDA devices | the CUDA toolkit | CUDA, TensorRT |
+//! | `tensorrt-rtx` | TensorRT-RTX | NVIDIA's headers, a C++17 compiler | the libraries, the NVIDIA driver |
+//! | `tensorrt` | Enterprise TensorRT | NVIDIA's headers, a C++17 compiler | the libraries, the NVIDIA driver |
+//! | `cuda` | CUDA memory as inputs and outputs | no CUDA toolkit | the NVIDIA driver, TensorRT |
+//! | `burn-cuda` | Burn's CUDA tensors as inputs and outputs | LLVM, which Burn downloads | the NVIDIA driver, TensorRT |
+//! | `candle-cuda` | Candle's CUDA tensors as inputs and outputs | the CUDA toolkit | the CUDA toolkit, the NVIDIA driver, TensorRT |
 //! | `nvtx` | ranges of builds and runs in NVIDIA's profilers | a C compiler | |
 //!
-//! The command `accelerant sdk install tensorrt-rtx onnxruntime` fetches NVIDIA's headers and the libraries.
+//! `tensorrt-rtx` and `tensorrt` include `cuda`.
+//! `accelerant sdk install tensorrt-rtx onnxruntime` downloads NVIDIA's headers and the libraries.
 //!
 //! # Logging
 //!
-//! The crate logs through [`tracing`](https://docs.rs/tracing). A user should read warnings; `debug` is for the search
-//! for a cause. Each pass over a graph has a span, `pass`, at the level `debug`.
+//! The crate logs through [`tracing`](https://docs.rs/tracing). Read the warnings; the level `debug` helps to find
+//! a cause. Each pass over a graph has a span, `pass`, at the level `debug`.
 //!
 //! | target | content |
 //! |---|---|
-//! | `accelerant` | the backend that was chosen, and the reasons against other backends |
+//! | `accelerant` | the selected backend, and the reasons against other backends |
 //! | `accelerant::export` | passes over the graph, precision, and parts of a model that no pass could rewrite |
 //! | `accelerant::burn` | the sizes at which a Burn model was captured |
-//! | `accelerant::cache` | engines that are built anew, not kept or removed |
+//! | `accelerant::cache` | engines that are rebuilt, not kept or removed |
 //! | `accelerant::tensorrt` | the messages of TensorRT itself, CUDA graphs, kernels that are not kept |
 //! | `accelerant::cuda` | the pool of outputs on the device |
 //! | `ort` | the messages of ONNX Runtime, through the crate [`ort`](https://docs.rs/ort) |
@@ -139,13 +144,13 @@ pub mod export;
 pub mod guide;
 mod runtime;
 
-/// Burn: the export, `.optimize_trt(…)`, and the module that the call gives.
+/// Burn: the export, `.optimize_trt(…)`, and the module that the call returns.
 ///
-/// A forward is captured on tensors without values, and the capture is lowered operation by operation. A capture has fixed
-/// sizes. For dynamic axes the forward is captured at several sizes: two captures tell what depends on which axis, and the
-/// ends of the range and some sizes between must agree. A size that cannot be derived from the sizes of the inputs is
-/// refused, and never exported as a number. A branch that none of these sizes takes is not seen;
-/// [`probe_every_size`](crate::OptimizeOptions::probe_every_size) tries all sizes.
+/// The export captures a forward on tensors without values, and converts the capture operation by operation. A capture has
+/// fixed sizes. For dynamic axes, the export captures the forward at several sizes. Two captures show which size depends on
+/// which axis, and the formula must hold at the ends of the range and at some sizes between. The export refuses a size that
+/// it cannot derive from the sizes of the inputs, and never exports such a size as a number. The export does not see a
+/// branch that none of these sizes takes; [`probe_every_size`](crate::OptimizeOptions::probe_every_size) tries all sizes.
 #[cfg(feature = "burn")]
 pub mod burn {
     pub use crate::export::burn::{
@@ -157,7 +162,7 @@ pub mod burn {
 
 #[cfg(feature = "candle")]
 pub mod candle {
-    //! Candle: the export of forward passes, `.optimize_trt(…)`, and the module that the call gives.
+    //! Candle: the export of forward passes, `.optimize_trt(…)`, and the module that the call returns.
     //!
     #![doc = include_str!("../docs/forward.md")]
 
@@ -172,13 +177,13 @@ pub mod candle {
     pub use crate::runtime::candle::{CandleModule, OptimizeTrt};
 }
 
-/// Runs in the background, and batches of single requests. For several devices see
+/// Background runs, and batches of single requests. For several devices, see
 /// [`InferenceModule::on_devices`](crate::InferenceModule::on_devices).
 pub mod serving {
     pub use crate::runtime::serving::{Batcher, BatcherCounters, BatcherOptions, Pending};
 }
 
-/// Text from language models: [`Decoder`](generate::Decoder) and [`EncoderDecoder`](generate::EncoderDecoder), with their
+/// Text generation with language models: [`Decoder`](generate::Decoder) and [`EncoderDecoder`](generate::EncoderDecoder), with their
 /// configurations, weights and options.
 pub mod generate {
     pub use crate::export::decoder::{
@@ -194,7 +199,7 @@ pub mod generate {
     };
 }
 
-/// Functions before and after a model: from a type of the caller's to another type.
+/// Functions before and after a model, for your own types.
 pub mod pipeline {
     pub use crate::runtime::pipeline::{IntoInputs, PendingItem, Pipeline, Scores, softmax, top_k};
 }
@@ -204,7 +209,7 @@ pub mod report {
     pub use crate::runtime::{ModuleReport, PassChange, PhaseTime, RejectedBackend};
 }
 
-/// The comparison of a module with its source on another runtime:
+/// The comparison of a module with its source model on another backend:
 /// [`InferenceModule::verify`](crate::InferenceModule::verify).
 pub mod verify {
     pub use crate::runtime::{
@@ -212,7 +217,7 @@ pub mod verify {
     };
 }
 
-/// The precision that a model is computed in: options, a report of each layer, and ranges that are measured on samples.
+/// The precision of a model: options, a report of each layer, and ranges measured on samples.
 pub mod precision {
     pub use crate::export::precision::{
         Layer, LayerCost, ModelCost, Moments, Precision, PrecisionOptions, PrecisionReport, Range,
@@ -224,12 +229,12 @@ pub mod precision {
     };
 }
 
-/// CUDA memory in and out of a module, through [cudarc].
+/// CUDA memory as inputs and outputs of a module, through [cudarc].
 #[cfg(feature = "cuda")]
 pub mod cuda {
     pub use crate::runtime::cuda::{CudaModule, CudaRead, CudaTensor, CudaWrite, without_captures};
     pub use crate::runtime::device_timer::{CallTimes, DeviceTimer};
-    /// The crate with the types that these modules take, in the same version.
+    /// The crate cudarc, in the version whose types these modules use.
     pub use cudarc;
 }
 

@@ -13,16 +13,17 @@ use std::{
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// A time limit, and a way to cancel, for [runs](crate::InferenceModule::run_within) and
-/// [compilations](crate::OptimizeOptions::compile_limit). Clones are the same limit.
+/// A time limit for [runs](crate::InferenceModule::run_within) and
+/// [compilations](crate::OptimizeOptions::compile_limit), which can be cancelled. Clones are the same limit.
 ///
-/// The caller gets [`ErrorKind::TimedOut`] soon after the limit is over. ONNX Runtime and tract stop before the next node of
-/// the model. A node that has begun cannot be stopped, such as a large matrix product, and on tract also a recurrent layer,
-/// a `Scan` or an `If`. Such work goes on in the background, its results are dropped, and the error says so.
-/// [`InferenceModule::overdue_runs`](crate::InferenceModule::overdue_runs) counts such runs. tract runs other requests
-/// beside them; a session of ONNX Runtime runs the next request after them.
+/// The caller gets [`ErrorKind::TimedOut`] soon after the limit is over. ONNX Runtime and tract stop before the next
+/// node of the model. A started node cannot be stopped, such as a large matrix multiplication, and on tract also a
+/// recurrent layer, a `Scan` or an `If`. Such a run goes on in the background, its results are dropped, and the error
+/// says so. [`InferenceModule::overdue_runs`](crate::InferenceModule::overdue_runs) counts these overdue runs. tract
+/// runs other requests beside overdue runs; a session of ONNX Runtime runs the next request after them.
 ///
-/// A run on TensorRT cannot be stopped once the device has the run. If the limit is over before, the run does not begin.
+/// A run on TensorRT cannot be stopped after the device has started it. If the limit is over before, the run does not
+/// start.
 ///
 /// ```
 /// use std::{thread, time::Duration};
@@ -107,12 +108,12 @@ impl Overdue {
 const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
 
 impl TimeLimit {
-    /// A limit that ends this long after now, and not after the run begins.
+    /// A limit that starts now, and not with the run.
     pub fn of(time: Duration) -> Self {
         Self::until(time, Instant::now().checked_add(time))
     }
 
-    /// No limit of time. The limit can be [cancelled](Self::cancel).
+    /// A limit without a time, which can be [cancelled](Self::cancel).
     pub fn none() -> Self {
         Self::until(Duration::MAX, None)
     }
@@ -122,13 +123,13 @@ impl TimeLimit {
         Self(Arc::new(Inner { time, deadline, cancelled, changed }))
     }
 
-    /// Ends all work that has this limit, also work that begins later.
+    /// Cancels all work with this limit, also work that starts later.
     pub fn cancel(&self) {
         *self.lock() = true;
         self.0.changed.notify_all();
     }
 
-    /// Whether time is left. A backend of your own calls this method between two steps of a run.
+    /// Checks whether time is left. Your own backend calls this method between two steps of a run.
     ///
     /// # Errors
     /// [`ErrorKind::Cancelled`] and [`ErrorKind::TimedOut`].

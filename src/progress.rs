@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limit::TimeLimit;
 use crate::span::NamedRange;
 
-/// A part of the work between a model and a module that runs.
+/// A phase of the work from a model to a module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -27,9 +27,9 @@ pub enum Phase {
     Export,
     /// The graph is adapted to the backend.
     Passes,
-    /// The model is searched for what the backend cannot take.
+    /// The crate checks whether the backend supports the model.
     Check,
-    /// The engine cache is asked: the model is hashed, and an entry is read.
+    /// The engine cache is checked: the model is hashed, and an entry is read.
     Cache,
     /// Another process or thread builds the same engine.
     Wait,
@@ -37,20 +37,20 @@ pub enum Phase {
     Parse,
     /// The backend builds an engine.
     Build,
-    /// A new engine is compared with another runtime.
+    /// A new engine is verified on another backend.
     Verify,
     /// The engine is written to the cache.
     Store,
     /// The engine is loaded.
     Load,
-    /// The backend compiles kernels and makes the first context.
+    /// The backend compiles kernels and creates the first context.
     Kernels,
-    /// Precisions are tried: a step is a model that is timed or compared.
+    /// Precisions are tried: in each step, a model is timed or compared.
     Search,
 }
 
 impl Phase {
-    /// The name as reports and JSON have it, such as `build`.
+    /// The name in reports and JSON, such as `build`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Export => "export",
@@ -94,22 +94,22 @@ pub enum Progress<'a> {
         /// The phase.
         phase: Phase,
     },
-    /// A step of a phase is done. A phase that waits gives such an event from time to time, with a `total` of 0.
+    /// A step of a phase is finished. A phase that waits sends such an event regularly, with a `total` of 0.
     Step {
         /// The phase.
         phase: Phase,
-        /// The part of the phase, by the backend's name for the part.
+        /// The part of the phase, as the backend names it.
         part: &'a str,
-        /// The steps of this part that are done.
+        /// The number of finished steps of this part.
         done: usize,
-        /// The steps that this part is expected to take; 0 if the number is not known.
+        /// The expected number of steps of this part; 0 if the number is not known.
         total: usize,
     },
-    /// A phase is over, also where it failed.
+    /// A phase has ended, successfully or with an error.
     Finished {
         /// The phase.
         phase: Phase,
-        /// The time of the phase, with the phases inside.
+        /// The time of the phase, including the phases inside it.
         took: Duration,
     },
 }

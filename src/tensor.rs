@@ -10,7 +10,7 @@ use ndarray::{Array, ArrayD, ArrayViewD, CowArray, Dimension, IxDyn};
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::DType;
 
-/// A Rust type that is the element of a tensor.
+/// A Rust type that can be the element of a tensor.
 ///
 /// Sealed: implemented for `f32`, `f64`, [`struct@f16`], [`struct@bf16`], the integers of 8 to 64
 /// bits, and `bool`.
@@ -102,7 +102,7 @@ pub(crate) fn memory_for_rows(row: usize, rows: usize, given: usize) -> Result<V
 
 /// A tensor in host memory, in row-major order and little-endian bytes.
 ///
-/// Cloning shares the bytes.
+/// Clones share the bytes.
 ///
 /// ```
 /// use accelerant::HostTensor;
@@ -121,10 +121,10 @@ pub struct HostTensor {
 }
 
 impl HostTensor {
-    /// A tensor from its little-endian bytes, which are shared and not copied.
+    /// A tensor from its little-endian bytes, without a copy.
     ///
     /// # Errors
-    /// [`ErrorKind::ShapeMismatch`] when the number of bytes does not fit type and shape.
+    /// [`ErrorKind::ShapeMismatch`] if the number of bytes does not match the type and the shape.
     pub fn from_bytes(
         dtype: DType,
         shape: impl Into<Vec<usize>>,
@@ -143,10 +143,10 @@ impl HostTensor {
         Ok(Self { dtype, shape, bytes })
     }
 
-    /// A tensor from a vector in row-major order, which is taken over and not copied.
+    /// A tensor from a vector in row-major order, without a copy.
     ///
     /// # Errors
-    /// [`ErrorKind::ShapeMismatch`] when the length does not fit the shape.
+    /// [`ErrorKind::ShapeMismatch`] if the length does not match the shape.
     pub fn from_vec<T: Element>(shape: impl Into<Vec<usize>>, values: Vec<T>) -> Result<Self> {
         Self::from_bytes(T::DTYPE, shape, T::to_bytes(values))
     }
@@ -197,7 +197,7 @@ impl HostTensor {
         Ok(T::from_bytes(&self.bytes))
     }
 
-    /// The values as an array that borrows the bytes. Bools, and bytes that are not aligned for `T`, are copied.
+    /// The values as an array that borrows the bytes. Bools and unaligned bytes are copied.
     ///
     /// # Errors
     /// [`ErrorKind::DTypeMismatch`] when `T` is not the element type.
@@ -218,8 +218,8 @@ impl HostTensor {
         self.view().map(CowArray::into_owned)
     }
 
-    /// The same values as numbers of another type. The same type shares the bytes. Integers beyond the range wrap, and
-    /// floats are rounded.
+    /// The same values in another type. For the same type, the tensors share the bytes. Integers beyond the range
+    /// wrap, and floats are rounded.
     ///
     /// # Errors
     /// [`ErrorKind::DTypeMismatch`] between floats, integers and bools.
@@ -284,7 +284,7 @@ impl HostTensor {
         Ok(self.to_vec::<T>()?.into_iter().map(f).collect())
     }
 
-    /// The same values under other sizes.
+    /// The same values in another shape.
     ///
     /// # Errors
     /// [`ErrorKind::ShapeMismatch`] when the number of elements differs.
@@ -294,7 +294,7 @@ impl HostTensor {
 }
 
 impl<T: Element, D: Dimension> From<Array<T, D>> for HostTensor {
-    /// Takes the memory of the array. An array that is not contiguous in row-major order is copied.
+    /// Takes the memory of the array without a copy. An array that is not contiguous in row-major order is copied.
     fn from(array: Array<T, D>) -> Self {
         let shape = array.shape().to_vec();
         let values = if array.is_standard_layout() {

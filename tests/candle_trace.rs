@@ -4,6 +4,8 @@
 #![cfg(all(feature = "candle", feature = "tract"))]
 
 mod common;
+#[path = "candle_trace/idioms.rs"]
+mod idioms;
 
 use std::sync::Arc;
 

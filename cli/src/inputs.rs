@@ -82,7 +82,7 @@ impl Inputs {
         let known = |name: &str| signature.inputs.iter().any(|spec| spec.name == name);
         if let Some((name, _)) = given.iter().find(|(name, _)| !known(name)) {
             let names: Vec<_> = signature.inputs.iter().map(|spec| spec.name.as_str()).collect();
-            let text = format!("no input is called `{name}`; there are: {}", names.join(", "));
+            let text = format!("no input is named `{name}`; the inputs are: {}", names.join(", "));
             return Err(Failure::usage(text));
         }
         // A size that a file has is that of the random tensors too.

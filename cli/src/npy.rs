@@ -121,7 +121,7 @@ pub(crate) fn encode(tensor: &HostTensor) -> Result<Vec<u8>, String> {
 fn open(path: &Path) -> Result<File> {
     let failed = |e| io("read", path, e);
     if !std::fs::metadata(path).map_err(failed)?.is_file() {
-        return Err(io("read", path, "it is no plain file"));
+        return Err(io("read", path, "it is not a regular file"));
     }
     File::open(path).map_err(failed)
 }

@@ -236,7 +236,7 @@ impl Options {
         let options = OptimizeOptions::new().registry(registry).cache(self.cache.cache());
         match (self.precision(), &self.ranges) {
             (Some(wanted @ (Precision::Int8 | Precision::Fp8)), None) => Err(Failure::usage(
-                format!("{wanted} takes ranges that were measured on samples: --ranges FILE"),
+                format!("{wanted} needs ranges that were measured on samples: --ranges FILE"),
             )),
             (Some(wanted), None) => Ok(options.precision(wanted)),
             (Some(wanted @ (Precision::Fp32 | Precision::Tf32)), Some(_)) => {

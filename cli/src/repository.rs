@@ -61,7 +61,7 @@ fn fitting(folder: &Path, at: &Path, config: &str) -> Result<Option<String>> {
         Err(e) => return Err(failure("read", at, e)),
         // A link may lead to a file of somebody else, and a pipe has no end.
         Ok(found) if !found.is_file() => {
-            let text = format!("{} is no plain file, and is not replaced", at.display());
+            let text = format!("{} is not a regular file, and is not replaced", at.display());
             return Err(Failure::usage(text));
         }
         Ok(_) => {}

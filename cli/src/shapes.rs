@@ -204,7 +204,7 @@ fn of_tensor(signature: &Signature, name: &str, sizes: &[usize]) -> Result<Vec<(
         names.join(", ")
     };
     let spec = signature.inputs.iter().find(|spec| spec.name == name).ok_or_else(|| {
-        Failure::usage(format!("no input is called `{name}`; there are: {}", names()))
+        Failure::usage(format!("no input is named `{name}`; the inputs are: {}", names()))
     })?;
     if spec.shape.rank() != sizes.len() {
         let text =

@@ -31,7 +31,7 @@ fn begins_as_engine(path: &Path) -> std::io::Result<bool> {
         return Err(std::io::Error::other("it is a folder; name the model's file in it"));
     }
     if !found.is_file() {
-        return Err(std::io::Error::other("it is no plain file"));
+        return Err(std::io::Error::other("it is not a regular file"));
     }
     let mut start = Vec::new();
     File::open(path)?.take(ENGINE.len() as u64).read_to_end(&mut start)?;

@@ -137,7 +137,7 @@ fn the_signal_and_the_work_are_named_and_a_model_that_runs_was_not_refused() {
     let refused = Command::new(env!("CARGO_BIN_EXE_accelerant")).args(args).output().unwrap();
     let said = text(&refused.stderr);
     assert_eq!(refused.status.code(), Some(1), "{said}");
-    assert!(said.contains("x.npy: it is no plain file"), "{said}");
+    assert!(said.contains("x.npy: it is not a regular file"), "{said}");
 }
 
 /// The bound is that of the files, in bytes; `--trusted` works in the command's own process.

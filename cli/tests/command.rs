@@ -106,7 +106,7 @@ fn a_wrong_command_line_is_code_2() {
     accelerant(&["run", &model, "--shape", "n=8:1"]).expect(2).says("MIN <= OPT <= MAX");
     accelerant(&["run", &model, "--shape", "m=8"]).expect(2).says("there are: n");
     accelerant(&["run", &model, "--shape", "x:8x4"]).expect(2).says("axis 1 of `x` is 3");
-    accelerant(&["run", &model, "--shape", "z:8x3"]).expect(2).says("no input is called `z`");
+    accelerant(&["run", &model, "--shape", "z:8x3"]).expect(2).says("no input is named `z`");
     accelerant(&["run", &model, "--precision", "fp15"]).expect(2).says("there are: fp32");
     accelerant(&["run", &model, "--precision", "int8"]).expect(2).says("ranges");
     accelerant(&["run", &model, "--precision", "fp32", "--ranges", "r.json"])
@@ -179,7 +179,7 @@ fn inputs_come_from_files_and_outputs_go_to_files() {
         .says("tensor `x`, axis 1");
     accelerant(&["run", &model, "--backend", "tract", "--input", &format!("z={x}")])
         .expect(2)
-        .says("there are: x");
+        .says("the inputs are: x");
 }
 
 #[test]
@@ -416,7 +416,7 @@ fn files_that_are_read_are_plain_files() {
         (&["--precision", "int8", "--ranges", "/dev/zero"], 1),
     ] {
         let ran = accelerant(&[&run[..], options].concat()).expect(code);
-        ran.says("no plain file").says(options.last().unwrap());
+        ran.says("not a regular file").says(options.last().unwrap());
     }
 }
 
@@ -428,12 +428,12 @@ fn a_cache_that_others_may_write_is_refused() {
     let folder = TempDir::new().unwrap();
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
     let place = folder.path().to_str().unwrap();
-    accelerant(&["cache", "ls", "--cache", place]).expect(2).says("other users may write");
+    accelerant(&["cache", "ls", "--cache", place]).expect(2).says("other users can write");
     let mut command = Command::new(env!("CARGO_BIN_EXE_accelerant"));
     let output = command.args(["cache", "ls"]).env("ACCELERANT_ENGINE_CACHE", place).output();
     let output = output.unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("other users may write"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("other users can write"));
 }
 
 /// A file that a build of Enterprise TensorRT would set aside.

@@ -150,7 +150,7 @@ fn a_pipe_is_no_model() {
             in_time(Command::new(env!("CARGO_BIN_EXE_accelerant")).arg(command).arg(&path));
         let error = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{error}");
-        assert!(error.contains("pipe.onnx: it is no plain file"), "{error}");
+        assert!(error.contains("pipe.onnx: it is not a regular file"), "{error}");
     }
 }
 

@@ -150,8 +150,8 @@ fn files_that_are_no_inputs_are_refused_before_they_are_read() {
     let run = ["run", &model, "--backend", "tract", "--input"];
     let with = |file: &str, code, words| refused(&[&run[..], &[file]].concat(), code, words);
     with(&all, 2, "it is a .npz file, which --inputs takes");
-    with("/dev/zero", 1, "/dev/zero: it is no plain file");
-    with(folder.path().to_str().unwrap(), 1, "it is no plain file");
+    with("/dev/zero", 1, "/dev/zero: it is not a regular file");
+    with(folder.path().to_str().unwrap(), 1, "it is not a regular file");
 }
 
 #[test]

@@ -234,7 +234,10 @@ fn links_and_pipes_in_the_folder_are_left_alone() {
     fs::rename(&at, &config).unwrap();
     let refused = |more: &[&str]| {
         let (code, _, error) = exported.export(more);
-        assert!(code == 2 && error.contains("config.pbtxt is no plain file"), "{code}: {error}");
+        assert!(
+            code == 2 && error.contains("config.pbtxt is not a regular file"),
+            "{code}: {error}"
+        );
         assert!(!fs::symlink_metadata(&at).unwrap().is_file());
         assert!(!exported.at("3").exists());
     };

@@ -1,6 +1,6 @@
 //! Generates tokens with a language model: one from a folder, or random weights of a known shape.
 //!
-//! A folder has `config.json`, `*.safetensors` and `tokenizer.json`, as checkpoints of Hugging Face have them:
+//! A folder has `config.json`, perhaps `generation_config.json`, `*.safetensors` and `tokenizer.json`, as checkpoints of Hugging Face have them:
 //! `cargo run --release --example generate -- --folder SmolLM2-135M --prompt "Once upon a time"`.
 //! Without a folder the weights are random, nothing is downloaded, and times are printed:
 //! `cargo run --release --example generate --features tensorrt-rtx -- --shape llama-1b --dtype f16 --backend tensorrt-rtx`.
@@ -325,7 +325,11 @@ fn median(times: &mut [Duration]) -> Duration {
 /// Prints the text of a checkpoint as it is generated.
 fn tell(folder: &Path, options: &Options) -> Result<()> {
     use std::io::Write as _;
-    let config = DecoderConfig::from_json(&std::fs::read_to_string(folder.join("config.json"))?)?;
+    let mut config =
+        DecoderConfig::from_json(&std::fs::read_to_string(folder.join("config.json"))?)?;
+    if let Ok(text) = std::fs::read_to_string(folder.join("generation_config.json")) {
+        config = config.with_generation_config(&text)?;
+    }
     let tokenizer = tokenizers::Tokenizer::from_file(folder.join("tokenizer.json"))?;
     let mut weights = std::collections::HashMap::new();
     for entry in std::fs::read_dir(folder)? {

@@ -109,8 +109,8 @@ fn free_name(item: &TokenStream) -> Ident {
 
 fn function(mut item: ItemFn, tensor: &Ident) -> Result<TokenStream> {
     if !takes_and_gives(&item.sig) {
-        let text = "a function that is traced takes and gives tensors: there is no `Tensor` in its \
-                    arguments or in what it returns";
+        let text = "a traced function takes and returns tensors: its arguments or its return type \
+                    have no `Tensor`";
         return Err(Error::new_spanned(&item.sig, text));
     }
     let native = ItemFn { attrs: kept(&item.attrs), ..item.clone() };
@@ -157,6 +157,7 @@ fn trait_impl(item: &ItemImpl, tensor: &Ident) -> Result<TokenStream> {
         FnArg::Receiver(_) => None,
     });
     let xs = arguments.next();
+    let named = xs.map(|xs| input_name(xs));
     // What is exported is not trained.
     let train = arguments.next().map(|train| quote!(let #train: bool = false;));
     let mut generics = item.generics.clone();
@@ -174,6 +175,8 @@ fn trait_impl(item: &ItemImpl, tensor: &Ident) -> Result<TokenStream> {
                 #train
                 #block
             }
+
+            #named
         }
     })
 }
@@ -185,6 +188,7 @@ fn inherent_impl(mut item: ItemImpl, tensor: &Ident) -> Result<TokenStream> {
         None => errors = Some(error),
     };
     let (mut found, mut forward, mut natives) = (false, TokenStream::new(), Vec::new());
+    let mut told = None;
     for function in &mut item.items {
         let ImplItem::Fn(function) = function else { continue };
         if take_skip(&mut function.attrs) {
@@ -192,8 +196,8 @@ fn inherent_impl(mut item: ItemImpl, tensor: &Ident) -> Result<TokenStream> {
         }
         if !takes_and_gives(&function.sig) {
             if function.sig.ident == "forward" {
-                let text = "a `forward` that is traced takes `&self` and tensors, and gives a \
-                            tensor, or several in a tuple, array or `Vec`";
+                let text = "a traced `forward` takes `&self` and tensors, and returns a tensor, or \
+                            several tensors in a tuple, array or `Vec`";
                 fail(Error::new_spanned(&function.sig, text));
             }
             continue;
@@ -207,6 +211,7 @@ fn inherent_impl(mut item: ItemImpl, tensor: &Ident) -> Result<TokenStream> {
         }
         if function.sig.ident == "forward" {
             forward = exported(function, &item.generics, &item.self_ty);
+            told = is_told(&function.sig).then(layer_that_is_told);
         }
         let mut native = ImplItemFn {
             attrs: kept(&function.attrs),
@@ -221,6 +226,7 @@ fn inherent_impl(mut item: ItemImpl, tensor: &Ident) -> Result<TokenStream> {
         function.attrs.push(allow());
     }
     item.items.extend(natives);
+    item.items.extend(told);
     if !found {
         let text = "nothing to trace: no function here takes and gives tensors";
         fail(Error::new_spanned(&item.self_ty, text));
@@ -228,6 +234,52 @@ fn inherent_impl(mut item: ItemImpl, tensor: &Ident) -> Result<TokenStream> {
     match errors {
         Some(errors) => Err(errors),
         None => Ok(quote!(#item #forward)),
+    }
+}
+
+/// The name of the argument as that of the input.
+fn input_name(argument: &Pat) -> TokenStream {
+    let Pat::Ident(argument) = argument else { return TokenStream::new() };
+    let name = argument.ident.to_string();
+    // What is not used, and what is no name otherwise.
+    let name = name.trim_start_matches("r#").trim_start_matches('_');
+    if name.is_empty() {
+        return TokenStream::new();
+    }
+    quote! {
+        fn input_name(&self) -> ::std::option::Option<&str> {
+            ::std::option::Option::Some(#name)
+        }
+    }
+}
+
+/// Whether this is `forward(&self, xs: &Tensor, train: bool)`, which gives one tensor.
+fn is_told(signature: &Signature) -> bool {
+    let inputs: Vec<_> = signature.inputs.iter().skip(1).collect();
+    let [FnArg::Typed(xs), FnArg::Typed(train)] = &inputs[..] else { return false };
+    let borrows = matches!(&*xs.ty, Type::Reference(of) if is_tensor(&of.elem));
+    let tells = train.ty.to_token_stream().to_string() == "bool"
+        && train.pat.to_token_stream().to_string().contains("train");
+    signature.receiver().is_some()
+        && signature.generics.params.is_empty()
+        && borrows
+        && tells
+        && gives_one(&signature.output)
+}
+
+/// What the rewritten form of `layer.forward(xs, train)` calls, which layers of candle_nn have from a trait.
+fn layer_that_is_told() -> ImplItem {
+    parse_quote! {
+        #[doc(hidden)]
+        #[allow(dead_code)]
+        pub fn __forward_t<AnyTensor: ::accelerant::candle::TensorOps>(
+            &self,
+            field: &str,
+            xs: &AnyTensor,
+            train: bool,
+        ) -> ::accelerant::candle::__private::Result<AnyTensor> {
+            ::accelerant::candle::__private::within(field, xs, |xs| self.forward(xs, train))
+        }
     }
 }
 
@@ -268,10 +320,11 @@ fn exported(forward: &ImplItemFn, generics: &Generics, self_type: &Type) -> Toke
     if arguments.is_empty() {
         return TokenStream::new();
     }
-    if let ([(_, Type::Reference(only))], true) = (&*arguments, gives_one(&signature.output))
+    if let ([(name, Type::Reference(only))], true) = (&*arguments, gives_one(&signature.output))
         && is_tensor(&only.elem)
     {
         let call = given.iter().map(|train| if *train { quote!(false) } else { quote!(xs) });
+        let named = input_name(&parse_quote!(#name));
         return quote_spanned! {span=>
             impl #of_impl ::accelerant::candle::Forward for #self_type #of_where {
                 fn forward<AnyTensor: ::accelerant::candle::TensorOps>(
@@ -280,6 +333,8 @@ fn exported(forward: &ImplItemFn, generics: &Generics, self_type: &Type) -> Toke
                 ) -> ::accelerant::candle::__private::Result<AnyTensor> {
                     Self::forward(self, #(#call),*)
                 }
+
+                #named
             }
         };
     }
@@ -319,6 +374,7 @@ fn generalize(signature: &mut Signature, block: &mut syn::Block, tensor: &Ident)
             rewriter.visit_type_mut(&mut argument.ty);
         }
     }
+    rewriter.visit_generics_mut(&mut signature.generics);
     rewriter.visit_return_type_mut(&mut signature.output);
     rewriter.visit_block_mut(block);
     signature.generics.params.push(parse_quote!(#tensor: ::accelerant::candle::TensorOps));
@@ -348,11 +404,14 @@ fn also_forward(generics: &mut Generics) {
 
 /// Whether a function takes tensors and gives some.
 pub(crate) fn takes_and_gives(signature: &Signature) -> bool {
-    let takes = signature.inputs.iter().any(|argument| match argument {
+    takes(signature) && mentions_tensor(&signature.output)
+}
+
+pub(crate) fn takes(signature: &Signature) -> bool {
+    signature.inputs.iter().any(|argument| match argument {
         FnArg::Typed(argument) => mentions_tensor(&*argument.ty),
         FnArg::Receiver(_) => false,
-    });
-    takes && mentions_tensor(&signature.output)
+    })
 }
 
 fn mentions_tensor(tokens: impl ToTokens) -> bool {
@@ -366,7 +425,7 @@ fn mentions_tensor(tokens: impl ToTokens) -> bool {
     search(tokens.into_token_stream())
 }
 
-fn is_tensor(ty: &Type) -> bool {
+pub(crate) fn is_tensor(ty: &Type) -> bool {
     let Type::Path(path) = ty else { return false };
     path.path.segments.last().is_some_and(|last| last.ident == "Tensor")
 }
@@ -380,14 +439,28 @@ fn gives_one(output: &ReturnType) -> bool {
     matches!(arguments.args.first(), Some(GenericArgument::Type(ty)) if is_tensor(ty))
 }
 
+/// Whether `#[trace(skip)]` is there.
+pub(crate) fn skips(attributes: &[Attribute]) -> bool {
+    attributes.iter().any(is_skip)
+}
+
+fn is_skip(attribute: &Attribute) -> bool {
+    let named = attribute.path().segments.last().is_some_and(|last| last.ident == "trace");
+    named && attribute.parse_args::<Ident>().is_ok_and(|word| word == "skip")
+}
+
+/// Whether this is `-> Result<Tensor>`, and no `Option` or `Vec`.
+pub(crate) fn gives_result(output: &ReturnType) -> bool {
+    let ReturnType::Type(_, ty) = output else { return false };
+    let Type::Path(path) = &**ty else { return false };
+    let last = path.path.segments.last();
+    gives_one(output) && last.is_some_and(|last| last.ident == "Result")
+}
+
 /// Removes `#[trace(skip)]`, and tells whether it was there.
 fn take_skip(attributes: &mut Vec<Attribute>) -> bool {
     let count = attributes.len();
-    attributes.retain(|attribute| {
-        let named = attribute.path().segments.last().is_some_and(|last| last.ident == "trace");
-        let skips = || attribute.parse_args::<Ident>().is_ok_and(|word| word == "skip");
-        !(named && skips())
-    });
+    attributes.retain(|attribute| !is_skip(attribute));
     attributes.len() < count
 }
 
@@ -416,11 +489,13 @@ fn conditions(attributes: &[Attribute]) -> impl Iterator<Item = &Attribute> {
 fn kept(attributes: &[Attribute]) -> Vec<Attribute> {
     let mut kept: Vec<Attribute> = conditions(attributes).cloned().collect();
     kept.push(parse_quote!(#[doc(hidden)]));
-    kept.push(parse_quote!(#[allow(dead_code, unused_variables, unused_mut, clippy::all)]));
+    kept.push(
+        parse_quote!(#[allow(dead_code, unused_variables, unused_mut, unused_braces, clippy::all)]),
+    );
     kept
 }
 
 /// Lints about what stands in the source in another form, where they were seen already.
 fn allow() -> Attribute {
-    parse_quote!(#[allow(unused_variables, unused_mut, clippy::all)])
+    parse_quote!(#[allow(unused_variables, unused_mut, unused_braces, clippy::all)])
 }

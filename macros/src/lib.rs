@@ -4,6 +4,7 @@
 
 mod expand;
 mod module;
+mod own;
 mod rewrite;
 mod source;
 mod vocabulary;

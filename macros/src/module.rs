@@ -7,7 +7,7 @@ use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
 use syn::{Error, ImplItem, Item, ItemImpl, ItemMod, Result, UseTree};
 
-use crate::expand;
+use crate::{expand, own};
 
 thread_local! {
     /// Functions of candle_nn that the module imports: the name here, their module and name there.
@@ -32,8 +32,10 @@ pub(crate) fn module(mut item: ItemMod) -> Result<TokenStream> {
         }
     }
     let outside = IMPORTED.replace(names);
+    let outer = own::replace(own::Own::of(items));
     let made: Result<Vec<TokenStream>> = items.drain(..).map(one).collect();
     IMPORTED.set(outside);
+    own::replace(outer);
     let made = made?;
     item.content = Some((Default::default(), Vec::new()));
     let ItemMod { attrs, vis, unsafety, ident, .. } = &item;

@@ -9,6 +9,7 @@ use syn::spanned::Spanned as _;
 use syn::visit_mut::{self, VisitMut};
 use syn::{Expr, ExprCall, ExprMethodCall, Ident, Item, Lit, Macro, Member, Path, Token};
 
+use crate::own::{self, Parameter};
 use crate::vocabulary;
 
 /// Rewrites types and expressions; what it cannot is collected.
@@ -49,6 +50,34 @@ impl Rewriter {
             return quote_spanned!(span=> &#lifted);
         }
         expr.to_token_stream()
+    }
+
+    /// An argument of a function of the module that is expanded.
+    fn argument(&self, arg: &Expr, parameter: Parameter) -> TokenStream {
+        let (lifted, span) = (self.lift(arg), generated(arg.span()));
+        let tensor = &self.tensor;
+        match parameter {
+            Parameter::Borrowed => quote_spanned!(span=> &#lifted),
+            Parameter::Owned => lifted,
+            Parameter::Optional if !is_none(arg) => quote_spanned!(span=>
+                ::accelerant::candle::__private::lift_optional::<#tensor, _>(#arg).as_ref()
+            ),
+            Parameter::Optional | Parameter::Other => arg.to_token_stream(),
+        }
+    }
+
+    /// A tensor that a function of the module made of none, as the generic tensor.
+    fn made(&self, call: &(impl ToTokens + syn::spanned::Spanned)) -> TokenStream {
+        let (tensor, span) = (&self.tensor, generated(call.span()));
+        quote_spanned!(span=> ::accelerant::candle::__private::made::<#tensor, _>(#call))
+    }
+
+    fn arguments<'a>(
+        &self,
+        args: impl IntoIterator<Item = &'a Expr>,
+        parameters: &[Parameter],
+    ) -> Vec<TokenStream> {
+        args.into_iter().zip(parameters).map(|(arg, of)| self.argument(arg, *of)).collect()
     }
 
     fn method_call(&mut self, call: &ExprMethodCall) -> Option<TokenStream> {
@@ -95,6 +124,18 @@ impl Rewriter {
 
     fn other_method(&self, call: &ExprMethodCall, name: &str) -> Option<TokenStream> {
         let (receiver, args) = (&call.receiver, &call.args);
+        if (is_self(receiver) || name.starts_with("forward"))
+            && let Some(parameters) = own::method(name, args.len())
+        {
+            let (method, turbofish) = (&call.method, &call.turbofish);
+            let args = self.arguments(args, &parameters);
+            return Some(quote_spanned!(generated(method.span())=>
+                #receiver.#method #turbofish(#(#args),*)
+            ));
+        }
+        if is_self(receiver) && own::method_makes(name, args.len()) {
+            return Some(self.made(call));
+        }
         let numbers = vocabulary::takes_number(name);
         let lift_receiver = is_field(receiver)
             && (vocabulary::is_of_tensor(name) || ["maximum", "minimum"].contains(&name));
@@ -141,7 +182,30 @@ impl Rewriter {
         {
             segments = vec!["candle_nn".into(), module, name];
         }
+        let parameters = match segments.as_slice() {
+            [name] => own::function(name, call.args.len()),
+            [of, name] if of == "Self" => own::method(name, call.args.len()),
+            _ => None,
+        };
+        let makes = match segments.as_slice() {
+            [name] => own::makes(name, call.args.len()),
+            [of, name] if of == "Self" => own::method_makes(name, call.args.len()),
+            _ => false,
+        };
+        if makes {
+            return Some(self.made(call));
+        }
+        if let Some(parameters) = parameters {
+            let (func, args) = (&call.func, self.arguments(&call.args, &parameters));
+            return Some(quote_spanned!(generated(func.span())=> #func(#(#args),*)));
+        }
         let [.., module, name] = segments.as_slice() else { return None };
+        if self.tensor == module && name == "try_from" && call.args.len() == 1 {
+            let (tensor, value) = (&self.tensor, &call.args[0]);
+            return Some(quote_spanned!(generated(call.func.span())=>
+                ::accelerant::candle::__private::try_from::<#tensor, _>(#value)
+            ));
+        }
         if is_own(&segments[0]) {
             return None;
         }
@@ -279,6 +343,14 @@ fn is_field(expr: &Expr) -> bool {
         Expr::Reference(reference) => is_field(&reference.expr),
         _ => false,
     }
+}
+
+fn is_self(expr: &Expr) -> bool {
+    matches!(expr, Expr::Path(path) if path.path.is_ident("self"))
+}
+
+fn is_none(expr: &Expr) -> bool {
+    matches!(expr, Expr::Path(path) if path.path.segments.last().is_some_and(|last| last.ident == "None"))
 }
 
 fn is_ref(expr: &Expr) -> bool {

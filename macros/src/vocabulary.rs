@@ -130,13 +130,13 @@ pub(crate) fn reads_values(method: &str) -> bool {
 
 /// Why a method of candle's tensor cannot be exported, and what to do.
 pub(crate) fn refused_method(method: &str) -> Option<&'static str> {
-    const VALUES: &str = "there are no values when a model is exported, only types and sizes: \
-                          compute with tensors, or do this outside the forward";
+    const VALUES: &str = "an export has no values, only types and sizes: use tensor operations, or do \
+                          this outside of the forward";
     const CUSTOM: &str = "a custom operation has no ONNX form: write it with tensor methods, or \
                           do it outside the forward";
     const IN_PLACE: &str = "a traced tensor cannot change in place: use a method that gives a new \
                             tensor, such as `slice_scatter` or `where_cond`";
-    const RANDOM: &str = "it draws random numbers: give them to the forward as an input";
+    const RANDOM: &str = "it generates random numbers: pass the numbers to the forward as an input";
     Some(match method {
         "to_scalar"
         | "to_vec0"
@@ -165,7 +165,7 @@ pub(crate) fn refused_method(method: &str) -> Option<&'static str> {
 pub(crate) fn refused_function(module: &str, name: &str) -> Option<&'static str> {
     Some(match (module, name) {
         ("Tensor", "rand" | "randn") => {
-            "it draws random numbers: give them to the forward as an input"
+            "it generates random numbers: pass the numbers to the forward as an input"
         }
         ("ops", "dropout") => {
             "dropout is for training: use a `candle_nn::Dropout`, which does \

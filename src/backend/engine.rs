@@ -21,8 +21,8 @@ use crate::spec::Signature;
 
 /// A model built by a backend, ready to be [loaded](super::Backend::load) or saved.
 ///
-/// A file of an engine has a header of this crate: the backend, its version, the device, the signature and checksums.
-/// An engine is as trusted as a program; the checksums find damage and no forgery.
+/// The file of an engine has a header of this crate: the backend, its version, the device, the signature and
+/// checksums. An engine is a program: use only engines that you trust. The checksums detect damage, but no forgery.
 ///
 /// ```
 /// use accelerant::{DType, Engine, HostTensor, InferenceModule, OptimizeOptions, export::GraphBuilder};
@@ -68,8 +68,8 @@ impl Engine {
     /// An engine of a backend: `library` is the exact version that can load
     /// `plan`, and `target` is the device that the engine was built for.
     ///
-    /// The plan may be any bytes. TensorRT does not check all that it reads of a plan. The backends of TensorRT therefore
-    /// refuse such an engine, unless [`assume_built`](Self::assume_built) says that a backend built the plan.
+    /// The plan can be any bytes, and TensorRT does not check the whole plan. The backends of TensorRT therefore
+    /// refuse such an engine, unless you call [`assume_built`](Self::assume_built).
     pub fn new(
         kind: BackendKind,
         library: impl Into<String>,
@@ -113,8 +113,8 @@ impl Engine {
     /// ```
     ///
     /// # Safety
-    /// The plan must come unchanged from a build by the library that the engine names. Trust the plan as a program: TensorRT
-    /// runs what is in the plan, and reads the plan without checks.
+    /// The plan must come unchanged from a build by the library that the engine names. A plan is a program: TensorRT
+    /// runs the code in the plan, and reads the plan without checks.
     #[must_use]
     pub unsafe fn assume_built(mut self) -> Self {
         self.built = true;
@@ -140,8 +140,7 @@ impl Engine {
         self.made_here
     }
 
-    /// Whether a backend is known to have built the plan. Either this program built the plan, or the file says that the
-    /// program that wrote the file knew.
+    /// Whether a backend built the plan. This is true if this program built the plan, or if the file says so.
     pub fn is_built(&self) -> bool {
         self.built
     }
@@ -152,7 +151,7 @@ impl Engine {
         if self.built {
             return Ok(());
         }
-        let text = "this plan may be any bytes, which TensorRT reads without checks: see `Engine::assume_built`";
+        let text = "this plan may be any bytes, and TensorRT reads a plan without checks: see `Engine::assume_built`";
         Err(Error::new(ErrorKind::InvalidArgument, text).in_operation("load engine"))
     }
 
@@ -195,7 +194,7 @@ impl Engine {
         &self.library
     }
 
-    /// The device that the engine was built for, by the backend's name for the device.
+    /// The device that the engine was built for, as the backend names it.
     pub fn target(&self) -> &str {
         &self.target
     }
@@ -216,7 +215,7 @@ impl Engine {
         &self.profile_names
     }
 
-    /// The backend's own bytes: for TensorRT the serialized plan, as `trtexec` reads it.
+    /// The bytes of the backend. For TensorRT, this is the serialized plan, which `trtexec` reads too.
     pub fn plan(&self) -> &Bytes {
         &self.plan
     }
@@ -224,7 +223,7 @@ impl Engine {
     /// Checks that this engine was built by `kind` and `library`.
     ///
     /// # Errors
-    /// [`ErrorKind::EngineIncompatible`], naming the builder and what was found.
+    /// [`ErrorKind::EngineIncompatible`] with the builder of the engine and the given library.
     pub fn expect(&self, kind: &BackendKind, library: &str) -> Result<()> {
         if self.kind != *kind || self.library != library {
             let (built, version) = (&self.kind, &self.library);
@@ -234,7 +233,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Writes the engine to a file, whole or not at all.
+    /// Writes the engine to a file. The file is either complete or not written.
     ///
     /// # Errors
     /// [`ErrorKind::Io`].
@@ -248,9 +247,10 @@ impl Engine {
 
     /// Reads an engine that [`save`](Self::save) wrote.
     ///
-    /// **Trust an engine as a program.** The checksums find damage, and find no forgery. TensorRT runs what is in a plan, and
-    /// reads the plan without checks. Anybody with the right to write the file can run code in this process. Open files that
-    /// you or somebody you trust built, from folders that nobody else writes to.
+    /// **An engine is a program: open only engines that you trust.** TensorRT runs the code in an engine, and does not
+    /// check the whole engine. The checksums detect damage, but no forgery. A person who can write the file can run
+    /// code in this process. Open only files that you or people you trust built, from folders that nobody else can
+    /// write.
     ///
     /// # Errors
     /// [`ErrorKind::Io`], or as [`from_bytes`](Self::from_bytes).
@@ -267,11 +267,11 @@ impl Engine {
         bytes
     }
 
-    /// An engine from the bytes of its file. Trust the bytes as a program, as for [`open`](Self::open).
+    /// An engine from the bytes of its file. The bytes are a program, as for [`open`](Self::open).
     ///
     /// # Errors
-    /// [`ErrorKind::EngineCorrupt`] when the bytes are no engine, cut short or altered;
-    /// [`ErrorKind::EngineIncompatible`] when a later version of this crate wrote them.
+    /// [`ErrorKind::EngineCorrupt`] if the bytes are no engine, truncated or changed;
+    /// [`ErrorKind::EngineIncompatible`] if a later version of this crate wrote the bytes.
     pub fn from_bytes(bytes: impl Into<Bytes>) -> Result<Self> {
         Self::with_label(bytes.into()).map(|(engine, _)| engine)
     }
@@ -294,7 +294,7 @@ impl Engine {
         }
         let end = FIXED + word(12) as usize;
         let Some(header) = bytes.get(FIXED..end) else {
-            return Err(corrupt(format!("cut short: {} bytes, header ends at {end}", bytes.len())));
+            return Err(corrupt(format!("truncated: {} bytes, header ends at {end}", bytes.len())));
         };
         if blake3::hash(header).as_bytes() != &bytes[16..FIXED] {
             return Err(corrupt("the header's checksum does not match".into()));
@@ -305,7 +305,7 @@ impl Engine {
         if plan.len() as u64 != header.plan_len {
             let (got, expected) = (plan.len(), header.plan_len);
             return Err(corrupt(format!(
-                "cut short or padded: {got} bytes of plan, not {expected}: copy the file again, or build the engine anew"
+                "truncated or padded: {got} bytes of plan, not {expected}: copy the file again, or build the engine again"
             )));
         }
         let plan_hash = *hash(&plan).as_bytes();

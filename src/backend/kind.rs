@@ -19,9 +19,9 @@ pub enum BackendKind {
     TensorRtRtx,
     /// NVIDIA TensorRT, the Enterprise flavor.
     TensorRt,
-    /// ONNX Runtime on the CPU, through the crate `ort`. The library must be found.
+    /// ONNX Runtime on the CPU, through the crate `ort`. The library must be installed.
     Ort,
-    /// tract on the CPU: ONNX in pure Rust, on every machine.
+    /// tract on the CPU: pure Rust, on every machine.
     Tract,
     /// A backend from outside this crate, by its name.
     Custom(Cow<'static, str>),

@@ -43,10 +43,11 @@ use crate::limit::TimeLimit;
 use crate::spec::{DType, Signature};
 use crate::tensor::HostTensor;
 
-/// Turns ONNX models into [engines](Engine), and engines into [executables](Executable).
+/// A backend: builds [engines](Engine) from ONNX models, and loads engines as [executables](Executable).
 ///
 /// A backend for other hardware implements this trait and [`Executable`], as `examples/custom_backend.rs` in the
-/// repository shows. Building and loading are two steps, because an engine may be built on one machine and run on another.
+/// repository shows. Building and loading are two steps, because an engine can be built on one machine and run on
+/// another.
 ///
 /// ```
 /// use accelerant::backend::{Backend, tract::Tract};
@@ -70,20 +71,20 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// The name of this backend.
     fn kind(&self) -> BackendKind;
 
-    /// Library and version, for people. The call compiles nothing.
+    /// A description: the library and its version. The call compiles nothing.
     fn description(&self) -> String;
 
-    /// The form of ONNX that the backend reads best.
+    /// The export target of this backend.
     fn target(&self) -> Target;
 
     /// Whether the backend can run anything on this machine.
     ///
     /// # Errors
-    /// The reason why not, such as a missing library or device.
+    /// The reason, such as a missing library or device.
     fn probe(&self) -> Result<()>;
 
-    /// Finds the nodes of a model that the backend refuses, as far as the backend can tell without building. `None` if the
-    /// backend cannot tell at all.
+    /// Finds the nodes of a model that the backend refuses, without a build. `None` if the backend does not support
+    /// this check.
     ///
     /// # Errors
     /// The reason why the backend cannot read any model, such as a missing library.
@@ -91,11 +92,12 @@ pub trait Backend: Send + Sync + fmt::Debug {
         Ok(None)
     }
 
-    /// Everything that an engine built now depends on beside the model: the library's version, the options that change
-    /// engines, and the device. By default this is `None`, and the engines of the backend are not kept in a
-    /// [cache](crate::cache): a backend that builds as fast as it loads needs no cache.
+    /// Everything that a new engine depends on besides the model: the version of the library, the options that change
+    /// engines, and the device. The default is `None`, and the [cache](crate::cache) then keeps no engines of the
+    /// backend. A backend that builds as fast as it loads needs no cache.
     ///
-    /// A fingerprint must have all of these parts. An engine is found by its model and its fingerprint alone.
+    /// A fingerprint must have all of these parts, because the cache finds an engine only by its model and its
+    /// fingerprint.
     ///
     /// # Errors
     /// The reason why nothing can be built, such as a missing library.
@@ -103,14 +105,14 @@ pub trait Backend: Send + Sync + fmt::Debug {
         Ok(None)
     }
 
-    /// Builds an engine. The call needs the library, and a device only where the library needs one.
+    /// Builds an engine. The call needs the library. The call needs a device only if the library needs a device.
     ///
     /// # Errors
-    /// Why the backend refuses the model, naming its operations.
+    /// The reason why the backend refuses the model, with its operations.
     fn build(&self, model: &OnnxModel) -> Result<Engine>;
 
-    /// Builds an engine for a [cache](crate::cache), in whose folder the backend may keep what the backend measures while it
-    /// builds. By default this is [`build`](Self::build), and nothing is kept.
+    /// Builds an engine for a [cache](crate::cache). The backend may keep its measurements of the build in the folder
+    /// of the cache. The default is [`build`](Self::build), which keeps nothing.
     ///
     /// # Errors
     /// As [`build`](Self::build).
@@ -118,8 +120,7 @@ pub trait Backend: Send + Sync + fmt::Debug {
         self.build(model)
     }
 
-    /// Builds an engine and makes the engine ready to run. A backend implements this method where one step is cheaper
-    /// than building and loading apart.
+    /// Builds and loads an engine. Implement this method if one step is cheaper than two.
     ///
     /// # Errors
     /// As [`build`](Self::build) and [`load`](Self::load).
@@ -129,15 +130,15 @@ pub trait Backend: Send + Sync + fmt::Debug {
         Ok((engine, executable))
     }
 
-    /// Makes an engine ready to run.
+    /// Loads an engine.
     ///
     /// # Errors
     /// [`EngineIncompatible`](crate::ErrorKind::EngineIncompatible) when the engine was built for
     /// something else, naming built and found; [`Device`](crate::ErrorKind::Device) without one.
     fn load(&self, engine: &Engine) -> Result<Box<dyn Executable>>;
 
-    /// How long each layer of a model takes on these inputs, the median of so many runs, with the
-    /// [nodes](LayerTime::nodes) that each layer computes. The model is built for this call.
+    /// Measures the time of each layer of a model on these inputs: the median of `runs` runs, with the
+    /// [nodes](LayerTime::nodes) that each layer computes. The call builds the model.
     ///
     /// # Errors
     /// As [`build`](Self::build), [`load`](Self::load) and [`Executable::run`], and
@@ -152,12 +153,12 @@ pub trait Backend: Send + Sync + fmt::Debug {
         Err(Error::new(ErrorKind::UnsupportedOperation, text).in_operation("time layers"))
     }
 
-    /// Whether the engines of this backend can get other weights by [`refit`](Self::refit). By default not.
+    /// Whether [`refit`](Self::refit) can replace the weights of an engine. The default is false.
     fn refits(&self) -> bool {
         false
     }
 
-    /// The engine with the weights of `model`, which has the graph that the engine was built of.
+    /// Returns the engine with the weights of `model`, which must have the graph of the engine.
     ///
     /// # Errors
     /// [`UnsupportedOperation`](crate::ErrorKind::UnsupportedOperation) unless the backend [can](Self::refits), and why
@@ -175,8 +176,8 @@ pub trait Backend: Send + Sync + fmt::Debug {
         self.probe().map(|()| 1)
     }
 
-    /// Makes an engine ready to run on one of the [devices](Self::devices), counted from 0. The device of the backend's
-    /// options does not matter here.
+    /// Loads an engine on one of the [devices](Self::devices), counted from 0. The device of the backend's options is
+    /// ignored.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -192,7 +193,7 @@ pub trait Backend: Send + Sync + fmt::Debug {
 /// What looks at outputs.
 pub type Look<'l> = dyn FnMut(&[Option<&[f32]>]) -> Result<()> + 'l;
 
-/// A model ready to run, shared between threads.
+/// A loaded model, shared between threads.
 ///
 /// ```
 /// use accelerant::{DType, HostTensor, Result, Signature, TensorSpec};
@@ -225,12 +226,12 @@ pub trait Executable: Send + Sync + fmt::Debug {
     /// Runs on host tensors, in the order of the signature, and returns the outputs in its order.
     ///
     /// # Errors
-    /// Inputs that do not fit the signature, or [`Execution`](crate::ErrorKind::Execution) and
+    /// Inputs that do not match the signature, or [`Execution`](crate::ErrorKind::Execution) and
     /// [`Device`](crate::ErrorKind::Device) when the backend fails.
     fn run(&self, inputs: &[HostTensor]) -> Result<Vec<HostTensor>>;
 
-    /// As [`run`](Self::run), but the outputs are only looked at: `look` gets the 32-bit floats of each output in the
-    /// order of the signature, and nothing for outputs of other types. A backend that can shows them where they are.
+    /// As [`run`](Self::run), without a copy of the outputs, if the backend supports this. `look` gets the 32-bit
+    /// floats of each output in the order of the signature, and nothing for outputs of other types.
     ///
     /// # Errors
     /// As [`run`](Self::run), and those of `look`.
@@ -246,8 +247,8 @@ pub trait Executable: Send + Sync + fmt::Debug {
         look(&values.collect::<Vec<_>>())
     }
 
-    /// As [`run`](Self::run), for as long as `limit` allows. By default, the limit is asked before the run alone. A backend
-    /// that can stop asks the limit during the run.
+    /// As [`run`](Self::run), with a time limit. The default checks the limit only before the run. A backend that can
+    /// stop checks the limit during the run.
     ///
     /// # Errors
     /// As [`run`](Self::run), and those of [`TimeLimit::check`].
@@ -261,26 +262,26 @@ pub trait Executable: Send + Sync + fmt::Debug {
         1
     }
 
-    /// The number of runs that outlived their [limit](Self::run_within) and still go on.
+    /// The number of overdue runs, which exceeded their [limit](Self::run_within) and still go on.
     fn overdue(&self) -> usize {
         0
     }
 
-    /// The same model for tensors that are on its device already, if the model has a device. With several devices this is
-    /// the first device.
+    /// The interface for tensors in device memory, if the model has a device. With several devices, this is the first
+    /// device.
     fn device(&self) -> Option<&dyn DeviceExecutable> {
         None
     }
 
-    /// The same model for tensors that are on this device, counted from 0, if the model runs on that device.
+    /// The interface for tensors on this device, counted from 0, if the model runs on this device.
     fn device_on(&self, ordinal: usize) -> Option<&dyn DeviceExecutable> {
         self.device().filter(|device| device.ordinal() == ordinal)
     }
 
-    /// The same model with one of the engine's optimization profiles alone, by its name. Both share what is loaded.
+    /// The same model with only one of the engine's optimization profiles, by its name. Both share the loaded engine.
     ///
     /// # Errors
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) with the names that there are.
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) with the names of the profiles.
     fn for_profile(&self, name: &str) -> Result<Box<dyn Executable>> {
         let text = format!("no profile is named `{name}`: this backend has no profiles");
         Err(Error::new(ErrorKind::InvalidArgument, text).in_operation("optimization profiles"))

@@ -24,8 +24,8 @@ use crate::progress::{Phase, phase};
 /// }
 /// ```
 ///
-/// A backend with other options takes the place of the backend of the same kind. For TensorRT alone,
-/// `OptimizeOptions::tensorrt` does so without a registry:
+/// [`with`](Self::with) replaces the backend of the same kind. To set only the options of TensorRT, use
+/// `OptimizeOptions::tensorrt` instead of a registry.
 ///
 #[cfg_attr(feature = "tensorrt-rtx", doc = "```")]
 #[cfg_attr(not(feature = "tensorrt-rtx"), doc = "```ignore")]
@@ -42,7 +42,7 @@ pub struct Registry {
     required: Option<BackendKind>,
 }
 
-/// Why a backend was passed over.
+/// A skipped backend, with the reason.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Rejection {
@@ -58,7 +58,7 @@ impl fmt::Display for Rejection {
     }
 }
 
-/// The result of a choice: the model ready to run, the backend, and the reasons against the others.
+/// The result of [`Registry::compile`]: the loaded model, the backend, and the reasons against the other backends.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Compiled {
@@ -68,7 +68,7 @@ pub struct Compiled {
     pub engine: Engine,
     /// The backend that runs.
     pub backend: Arc<dyn Backend>,
-    /// The backends before it, each with its reason.
+    /// The skipped backends before it, each with its reason.
     pub rejected: Vec<Rejection>,
 }
 
@@ -128,7 +128,7 @@ impl Registry {
         &self.backends
     }
 
-    /// The one that is [required](Self::require).
+    /// The [required](Self::require) backend.
     pub(crate) fn required(&self) -> Option<&BackendKind> {
         self.required.as_ref()
     }
@@ -143,7 +143,7 @@ impl Registry {
     /// The backend of a kind.
     ///
     /// # Errors
-    /// [`ErrorKind::NoBackend`] naming the feature that is missing, and the backends of the registry.
+    /// [`ErrorKind::NoBackend`] with the missing feature and the backends of the registry.
     pub fn get(&self, kind: &BackendKind) -> Result<&Arc<dyn Backend>> {
         self.backends.iter().find(|backend| backend.kind() == *kind).ok_or_else(|| {
             let known: Vec<_> =
@@ -160,12 +160,13 @@ impl Registry {
         })
     }
 
-    /// Compiles with the first backend that can run the model here. `export` writes the model for the given target. A model
-    /// that was not written for the target, such as a model from a file, goes through [`OnnxModel::for_target`].
+    /// Compiles with the first backend that can run the model on this machine. `export` exports the model for the
+    /// given target. A model that is not for this target, such as a model from a file, goes through
+    /// [`OnnxModel::for_target`].
     ///
     /// # Errors
-    /// An error of `export`; the required backend's own error; else
-    /// [`ErrorKind::NoBackend`] with every backend's reason.
+    /// An error of `export`; the error of the required backend; or else [`ErrorKind::NoBackend`] with the reason of
+    /// each backend.
     pub fn compile(&self, export: impl FnMut(Target) -> Result<OnnxModel>) -> Result<Compiled> {
         self.compile_with(None, export, &mut Plainly)
     }

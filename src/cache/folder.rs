@@ -72,7 +72,7 @@ pub(super) fn check(folder: &Path) -> Result<()> {
         use std::os::unix::fs::MetadataExt;
         if found.mode() & 0o022 != 0 {
             return refused(
-                "other users may write there, and an engine is a program (`chmod go-w`)",
+                "other users can write to this folder, and an engine is a program (`chmod go-w`)",
             );
         }
         if let Some(user) = user().filter(|&user| ![user, 0].contains(&found.uid())) {

@@ -22,7 +22,7 @@ pub enum Miss {
         /// The fault of the file.
         reason: String,
     },
-    /// Another process built the engine for too long, and this process did not wait longer.
+    /// Another process took too long to build the engine, and this process stopped waiting.
     Busy,
 }
 
@@ -32,7 +32,7 @@ pub enum Miss {
 pub struct Change {
     /// The name of the part, such as `driver` or `weights`.
     pub part: String,
-    /// The value of the entry that is most like the wanted engine; empty for a part that the entry lacks.
+    /// The value of the most similar entry; empty if the entry does not have the part.
     pub before: String,
     /// The value now.
     pub now: String,

@@ -31,15 +31,15 @@ use crate::error::{Error, Result};
 /// The most bytes that the cache keeps by default: 10 GiB.
 pub const DEFAULT_SIZE_LIMIT: u64 = 10 << 30;
 
-/// Where built engines are kept, and how much room they may take.
+/// The engine cache: its folder and its size limit.
 ///
-/// By default, engines are in the folder that the environment variable `ACCELERANT_ENGINE_CACHE` names, else in
-/// `engines` in the crate's cache folder (`$ACCELERANT_CACHE_DIR`, else `~/.cache/accelerant`). The variable with the
-/// value `off` switches the cache off. Each variable takes an absolute path; with a relative one there is no cache.
-/// [`OptimizeOptions::cache`](crate::OptimizeOptions::cache) chooses the folder for one module.
+/// The environment variable `ACCELERANT_ENGINE_CACHE` names the folder of the engines, or disables the cache with the
+/// value `off`. The default is `engines` in the crate's cache folder (`$ACCELERANT_CACHE_DIR`, or else
+/// `~/.cache/accelerant`). Each variable takes an absolute path; with a relative path, the cache is off.
+/// [`OptimizeOptions::cache`](crate::OptimizeOptions::cache) sets the folder for one module.
 ///
-/// **Trust the folder as a folder of programs.** The engines in it are loaded as [`Engine::open`](crate::Engine::open)
-/// loads them. A folder to which another user may write is not used.
+/// **The folder contains programs.** The engines are loaded as [`Engine::open`](crate::Engine::open) loads them. The
+/// crate does not use a folder that another user can write.
 ///
 /// ```
 /// use accelerant::{OptimizeOptions, cache::EngineCache};
@@ -74,7 +74,7 @@ impl<P: Into<PathBuf>> From<P> for EngineCache {
 }
 
 impl EngineCache {
-    /// The user's cache, in the folder that the environment names.
+    /// The default cache of the user.
     pub fn new() -> Self {
         Self::default()
     }
@@ -84,14 +84,14 @@ impl EngineCache {
         Self { place: Place::Off, ..Self::default() }
     }
 
-    /// A cache in this folder, whatever the environment says. A missing folder is made for the user alone. A folder that
-    /// other users may write is refused, since an engine is a program.
+    /// A cache in this folder, whatever the environment says. The crate creates a missing folder for the current user
+    /// only. The crate refuses a folder that other users can write, because an engine is a program.
     pub fn at(folder: impl Into<PathBuf>) -> Self {
         Self { place: Place::At(folder.into()), ..Self::default() }
     }
 
-    /// The most bytes of all files. When a new engine needs room, the engines that nobody used for longest are removed. An
-    /// engine that is larger than the limit is not kept.
+    /// Limits the bytes of all files. If a new engine needs space, the cache removes the engines that were unused for
+    /// the longest time. An engine that is larger than the limit is not kept.
     #[must_use]
     pub fn size_limit(mut self, bytes: u64) -> Self {
         self.limit = bytes;
@@ -134,7 +134,7 @@ impl EngineCache {
         }
     }
 
-    /// All entries, the one that was used longest ago first. Each header is read and checked, and no plan.
+    /// All entries, the least recently used first. Checks the header of each entry, but not the plan.
     ///
     /// # Errors
     /// As for [`verify`](Self::verify).
@@ -156,8 +156,8 @@ impl EngineCache {
         Ok(entries.collect())
     }
 
-    /// Reads every entry whole and checks the entry. Nothing is changed: a damaged entry is set aside when a program wants
-    /// the engine.
+    /// Reads and checks every entry completely, and changes nothing. A damaged entry is set aside later, when a
+    /// program needs the engine.
     ///
     /// # Errors
     /// [`Io`](crate::ErrorKind::Io) when the folder cannot be listed, and
@@ -170,7 +170,7 @@ impl EngineCache {
         Ok(checked.collect())
     }
 
-    /// What backends measured while they built, the file that was used longest ago first. Each file is read whole and checked.
+    /// The kernel timings of builds, the least recently used file first. Each file is read and checked completely.
     ///
     /// # Errors
     /// As for [`verify`](Self::verify).
@@ -180,17 +180,17 @@ impl EngineCache {
         Ok(groups.iter().filter_map(Timings::of).collect())
     }
 
-    /// Removes leftovers, then the engines that nobody used for longest, until the rest keeps the
+    /// Removes leftovers, and then the least recently used engines, until the rest is within the
     /// [limit](Self::size_limit).
     ///
     /// # Errors
-    /// As for [`verify`](Self::verify); [`Io`](crate::ErrorKind::Io) with a file that could not be removed. The others are
-    /// removed then.
+    /// As for [`verify`](Self::verify); [`Io`](crate::ErrorKind::Io) with a file that could not be removed. The other
+    /// files are removed.
     pub fn collect(&self) -> Result<Removed> {
         self.shrink(self.limit)
     }
 
-    /// Removes all entries that no process works on.
+    /// Removes all entries that no process is using.
     ///
     /// # Errors
     /// As for [`collect`](Self::collect).
@@ -270,7 +270,7 @@ pub enum CacheUse {
     Hit {
         /// The hash that the engine is kept under.
         key: String,
-        /// Whether another process or thread built the engine while this one waited.
+        /// Whether another process or thread built the engine while this process waited.
         waited: bool,
     },
     /// The engine was built.
@@ -282,7 +282,7 @@ pub enum CacheUse {
         /// Why the new engine is not kept, if the cache does not keep the engine.
         not_kept: Option<String>,
     },
-    /// The cache was not asked.
+    /// The cache was not used.
     NotUsed {
         /// The reason.
         reason: String,

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::SystemTime};
 use super::entry::Group;
 use crate::backend::Content;
 
-/// What one version of a library measured on one device while it built engines. The next build of that library on that
+/// The kernel timings that one version of a library measured on one device. The next build with this library on this
 /// device measures less.
 #[derive(Clone, Debug, serde::Serialize)]
 #[non_exhaustive]
@@ -16,11 +16,11 @@ pub struct Timings {
     pub bytes: u64,
     /// The time of the last use, by a clock that never goes back.
     pub used: SystemTime,
-    /// The library and its exact version; empty where the file is damaged.
+    /// The library and its exact version; empty if the file is damaged.
     pub library: String,
-    /// The device; empty where the file is damaged.
+    /// The device; empty if the file is damaged.
     pub device: String,
-    /// What is wrong with the file. The next build that adds to the file sets the file aside.
+    /// The fault of the file. The next build that writes the file sets the damaged file aside.
     pub damaged: Option<String>,
 }
 

@@ -3,9 +3,10 @@
 
 use crate::error::Error;
 
-/// The reader that a model is written for.
+/// The target of an export: the library that reads the model, its operator set, and the GPU.
 ///
-/// The exporter writes an operator whole where the target has the operator, and in parts elsewhere.
+/// If the target has an operator, the exporter writes the operator itself, and otherwise an equivalent of several
+/// operators.
 ///
 /// ```
 /// use accelerant::{DType, export::{GraphBuilder, Target}};
@@ -33,8 +34,8 @@ pub struct Target {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reader {
-    /// Any reader of ONNX. The model uses only what all readers have. tract has the fewest operators of the readers that
-    /// this crate knows.
+    /// Any reader of ONNX. The model uses only operators that all readers have. Of the readers of this crate, tract
+    /// has the fewest operators.
     Any,
     /// ONNX Runtime, which has all operators of its operator set.
     OnnxRuntime,
@@ -92,20 +93,21 @@ impl Target {
 
     /// The same for GPUs of one compute capability, as 10 × major + minor; `None` for any.
     ///
-    /// For 90, an H100 or H200, layers are written in other forms, where TensorRT-RTX was measured to be faster so:
+    /// For 90 (H100 or H200), layers get other forms if measurements showed that TensorRT-RTX is faster with them:
     ///
-    /// - Query, key and value are one batched product, also where the model has them as one wide layer.
+    /// - Query, key and value are one batched matrix multiplication, even if the model has one wide layer for them.
     /// - The two layers of a feed-forward network are in parts of the hidden axis, and an exact `Gelu` between the two is
     ///   in halves.
-    /// - The rows of one text or picture are padded to a multiple of 64, in fp32.
-    /// - The keys and values of attention are padded to a multiple of four, in fp32. A number of keys that is not fixed is
-    ///   padded only for targets that compute the padding, which tract does not.
+    /// - The rows of a single sequence or image are padded to a multiple of 64, in fp32.
+    /// - The keys and values of attention are padded to a multiple of four, in fp32. A dynamic number of keys is
+    ///   padded only for targets that can compute the padding, which tract cannot.
     /// - A convolution over up to four channels, such as the first of a network, has squares of pixels as channels.
     /// - A convolution of few pixels is the sum of convolutions over parts of its inputs.
-    /// - Two convolutions of one pixel that are added are one, with their batch norms in the weight.
+    /// - Two convolutions of one pixel that are added become one, with their batch norms in the weight.
     ///
-    /// The optima of the symbols' sizes decide. Results are as accurate. Within these layers, values and weights have other
-    /// names or are gone, and the weights are copied. No other compute capability has forms of its own.
+    /// The sizes that the symbols are tuned for decide. The results are equally accurate. Within these layers, values
+    /// and weights have other names or do not exist, and the weights are copied. No other compute capability has its
+    /// own forms.
     #[must_use]
     pub const fn for_compute_capability(mut self, capability: Option<u16>) -> Self {
         self.compute_capability = capability;

@@ -17,7 +17,7 @@ const PIECE: usize = 4 << 20;
 /// Opens a plain file, and gives its size. What is no plain file is refused before the file is opened: opening alone waits
 /// for ever with a pipe, and a device may have any number of bytes.
 pub(crate) fn open_plain(path: &Path) -> io::Result<(File, u64)> {
-    let refused = || io::Error::new(io::ErrorKind::InvalidInput, "it is no plain file");
+    let refused = || io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
     if !fs::metadata(path)?.is_file() {
         return Err(refused());
     }

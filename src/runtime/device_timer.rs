@@ -11,7 +11,7 @@ use super::cuda::{CudaModule, CudaRead, CudaTensor, CudaWrite, without_captures}
 use crate::error::{Error, ErrorKind, Result};
 use crate::tensor::HostTensor;
 
-/// Calls a module on tensors that stay in device memory, and tells how long the host and the device take.
+/// Measures calls of a module on tensors in device memory, on the host and on the device.
 ///
 /// ```no_run
 /// use accelerant::{HostTensor, InferenceModule, OptimizeOptions, cuda::DeviceTimer};
@@ -32,18 +32,18 @@ pub struct DeviceTimer<'m> {
     outputs: Vec<CudaTensor>,
 }
 
-/// The times of calls that follow each other on one stream, in milliseconds.
+/// The times of successive calls on one stream, in milliseconds.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct CallTimes {
-    /// How long the host takes to enqueue each call.
+    /// The time of the host to enqueue each call.
     pub enqueue: Vec<f64>,
-    /// How long the device takes for each call: the time between two CUDA events.
+    /// The time of the device for each call, between two CUDA events.
     pub compute: Vec<f64>,
 }
 
 impl CallTimes {
-    /// The median of what the device takes; 0 without calls.
+    /// The median time of the device; 0 without calls.
     pub fn median(&self) -> f64 {
         let mut times = self.compute.clone();
         times.sort_by(f64::total_cmp);
@@ -52,7 +52,8 @@ impl CallTimes {
 }
 
 impl<'m> DeviceTimer<'m> {
-    /// Copies `inputs` to the device `ordinal`, and calls the module once: its outputs stay where that call puts them.
+    /// Copies `inputs` to the device `ordinal`, and calls the module once. Later calls reuse the memory of the
+    /// outputs.
     ///
     /// # Errors
     /// [`ErrorKind::Device`] when the module does not run on that device; otherwise as

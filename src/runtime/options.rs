@@ -22,12 +22,12 @@ use crate::limit::TimeLimit;
 use crate::progress::{Follower, Progress, ProgressCallback, Recorder};
 use crate::tensor::HostTensor;
 
-/// Options of `.optimize_trt_with(…)`: those of the [export](ExportOptions), the backends to choose from, and the files
-/// to write.
+/// The options of `.optimize_trt_with(…)`: the options of the [export](ExportOptions), of the backends, and of the
+/// files to write.
 ///
-/// An export's options are for models of Burn and Candle.
-/// [`InferenceModule::compile`](crate::InferenceModule::compile) refuses them, since a model that is ONNX has its names and
-/// sizes.
+/// The options of an export are only for models of Burn and Candle.
+/// [`InferenceModule::compile`](crate::InferenceModule::compile) refuses these options, because an ONNX model already
+/// has its names and sizes.
 ///
 /// ```
 /// use accelerant::{BackendKind, OptimizeOptions};
@@ -59,7 +59,7 @@ pub struct OptimizeOptions {
 export_builders!(OptimizeOptions, "OptimizeOptions", export);
 
 impl OptimizeOptions {
-    /// Shapes as in the example, the first backend that works, and no files.
+    /// The defaults: the shapes of the example, the first backend that works, and no files.
     pub fn new() -> Self {
         Self::default()
     }
@@ -71,15 +71,15 @@ impl OptimizeOptions {
         self
     }
 
-    /// Forbids all other backends.
+    /// Requires a backend, and forbids all other backends.
     #[must_use]
     pub fn require(mut self, kind: BackendKind) -> Self {
         self.registry = self.registry.require(kind);
         self
     }
 
-    /// How TensorRT builds and runs, in both flavors: the device, CUDA graphs, profiles, limits. Each flavor is found as
-    /// usual, in its usual place among the backends.
+    /// Sets the options of TensorRT, for both flavors: the device, CUDA graphs, profiles, limits. The order of the
+    /// backends stays the same.
     ///
     /// ```
     /// use accelerant::{OptimizeOptions, backend::tensorrt::TensorRtOptions};
@@ -97,9 +97,9 @@ impl OptimizeOptions {
         self
     }
 
-    /// Chooses among these backends instead of the [default ones](Registry::default), for a backend of your own, another
-    /// order, or a library in another folder. The options of TensorRT are then those of the registry's backends, and what
-    /// was [required](Self::require) before stays required.
+    /// Chooses among the backends of `registry` instead of the [default backends](Registry::default). Use a registry
+    /// for your own backend, for another order, or for a library in another folder. The options of TensorRT then come
+    /// from the backends of the registry. A [required](Self::require) backend stays required.
     #[must_use]
     pub fn registry(mut self, registry: Registry) -> Self {
         let required = self.registry.required().cloned();
@@ -110,35 +110,34 @@ impl OptimizeOptions {
         self
     }
 
-    /// Writes the exported model to a file, whole or not at all.
+    /// Writes the exported model to a file. The file is either complete or not written.
     #[must_use]
     pub fn save_onnx(mut self, path: impl AsRef<Path>) -> Self {
         self.onnx_path = Some(path.as_ref().to_owned());
         self
     }
 
-    /// Keeps weights of `threshold` bytes and more in a file beside the [model's file](Self::save_onnx). By default, only
-    /// a model of 2 GiB and more is stored like that.
+    /// Writes weights of at least `threshold` bytes to a second file beside the [model's file](Self::save_onnx). By
+    /// default, only models of 2 GiB or more get a second file.
     #[must_use]
     pub fn external_weights(mut self, threshold: usize) -> Self {
         self.external = Some(threshold);
         self
     }
 
-    /// Writes a TensorRT engine to a file, whole or not at all.
+    /// Writes a TensorRT engine to a file. The file is either complete or not written.
     ///
-    /// The engine is built even when no device can run the engine here. The flavor that is [required](Self::require)
-    /// builds, else TensorRT-RTX, else TensorRT. Where no flavor can build, the whole optimization is an error of the
-    /// kind [`NoBackend`](crate::ErrorKind::NoBackend).
+    /// The engine is built even if no device of this machine can run the engine. The [required](Self::require) flavor
+    /// builds the engine, or else TensorRT-RTX, or else TensorRT. If no flavor can build, the optimization returns an
+    /// error of the kind [`NoBackend`](crate::ErrorKind::NoBackend).
     #[must_use]
     pub fn save_engine(mut self, path: impl AsRef<Path>) -> Self {
         self.engine_path = Some(path.as_ref().to_owned());
         self
     }
 
-    /// Where built engines are kept: a folder, an [`EngineCache`] with a size limit, or nowhere with
-    /// [`EngineCache::off`]. By default, engines are kept in the user's cache folder. Backends that build as fast as they
-    /// load, such as tract, keep no engines.
+    /// Sets the engine cache: a folder, an [`EngineCache`] with a size limit, or [`EngineCache::off`]. By default, the
+    /// cache is in the user's cache folder. Backends that build as fast as they load, such as tract, have no entries.
     ///
     /// ```
     /// use accelerant::{OptimizeOptions, cache::EngineCache};
@@ -152,9 +151,9 @@ impl OptimizeOptions {
         self
     }
 
-    /// A callback that follows the work, and may stop the work. With [`ControlFlow::Break`], the call that compiles gives
-    /// an error of the kind [`Cancelled`](crate::ErrorKind::Cancelled) at the next step of the backend. Threads of the
-    /// backend's library may call the callback.
+    /// Sets a callback for the progress of the work. If the callback returns [`ControlFlow::Break`], the compilation
+    /// stops at the next step of the backend, with an error of the kind [`Cancelled`](crate::ErrorKind::Cancelled).
+    /// Threads of the backend's library may call the callback.
     ///
     /// ```
     /// use std::ops::ControlFlow;
@@ -176,10 +175,10 @@ impl OptimizeOptions {
         self
     }
 
-    /// Ends the compilation when the limit is over or cancelled, with an error of the kind
-    /// [`TimedOut`](crate::ErrorKind::TimedOut) or [`Cancelled`](crate::ErrorKind::Cancelled), and no other backend is
-    /// tried. The limit is checked between the phases. Within a phase, TensorRT's builder and ONNX Runtime check the limit,
-    /// and tract checks the limit between its four steps. By default no limit is set.
+    /// Limits the time of the compilation. When the limit is over or cancelled, the compilation returns an error of
+    /// the kind [`TimedOut`](crate::ErrorKind::TimedOut) or [`Cancelled`](crate::ErrorKind::Cancelled), and tries no
+    /// other backend. The crate checks the limit between the phases. Within a phase, TensorRT's builder and ONNX
+    /// Runtime check the limit, and tract checks the limit between its four steps. By default there is no limit.
     ///
     /// ```
     /// use std::time::Duration;
@@ -193,25 +192,25 @@ impl OptimizeOptions {
         self
     }
 
-    /// The longest time that a run of the module on host tensors may take, also a run that is
-    /// [submitted](crate::InferenceModule::submit) or in a [batcher](crate::serving::Batcher). A run that takes longer is
-    /// an error of the kind [`TimedOut`](crate::ErrorKind::TimedOut). [`TimeLimit`] says what can be stopped.
-    /// [`run_within`](crate::InferenceModule::run_within) has its own limit instead. By default no limit is set.
+    /// Limits the time of each run on host tensors, also of [submitted](crate::InferenceModule::submit) runs and runs
+    /// in a [batcher](crate::serving::Batcher). A run that takes longer returns an error of the kind
+    /// [`TimedOut`](crate::ErrorKind::TimedOut). [`TimeLimit`] says which work can be stopped.
+    /// [`run_within`](crate::InferenceModule::run_within) uses its own limit instead. By default there is no limit.
     #[must_use]
     pub fn run_timeout(mut self, time: Duration) -> Self {
         self.run_timeout = Some(time);
         self
     }
 
-    /// The most bytes that the values of a run on a portable backend may take at a time. A model or a run that takes more
-    /// is an error with the node. Sizes that are known before a run are counted before the run, without the weights and the
-    /// scratch memory of a node. tract counts the other sizes during the run. ONNX Runtime takes the memory of a module from
-    /// an arena, which has twice these bytes and four times those of the weights; a run for which the arena is too small is
-    /// an error.
+    /// Limits the bytes of all values that a run on a portable backend holds at the same time. A model or a run that
+    /// needs more returns an error that names the node. The crate counts known sizes before the run, without the
+    /// weights and the scratch memory of a node. tract counts the other sizes during the run. ONNX Runtime takes its
+    /// memory from an arena of twice the limit plus four times the bytes of the weights. If the arena is too small,
+    /// the run returns an error.
     ///
-    /// By default a run may take 4 GiB, 64 times the bytes of the weights, and 256 times the bytes of its inputs. On ONNX
-    /// Runtime, a model has an arena of so many bytes by default where a run alone shows some sizes. Inputs count up to
-    /// 16 MiB for the arena.
+    /// The default limit is the sum of 4 GiB, 64 times the bytes of the weights, and 256 times the bytes of the
+    /// inputs. On ONNX Runtime, a model has such an arena by default if some sizes are known only during a run. Inputs
+    /// count up to 16 MiB for the arena.
     ///
     /// ```
     /// use accelerant::{DType, ErrorKind, InferenceModule, OptimizeOptions, export::GraphBuilder};
@@ -236,9 +235,9 @@ impl OptimizeOptions {
         self
     }
 
-    /// Whether the module keeps the model that it was made of.
-    /// [`InferenceModule::verify`](crate::InferenceModule::verify) needs that model. Keeping takes the host memory of the
-    /// weights. By default, the model is not kept.
+    /// Sets whether the module keeps its source model. [`InferenceModule::verify`](crate::InferenceModule::verify)
+    /// needs the source model. The source model takes host memory for its weights. By default, the module does not
+    /// keep the source model.
     #[must_use]
     pub fn keep_source(mut self, kept: bool) -> Self {
         self.keep_source = kept;
@@ -258,13 +257,14 @@ impl OptimizeOptions {
         self
     }
 
-    /// Compares each new engine with its model on another runtime, before the cache or a [file](Self::save_engine) has the
-    /// engine. Each sample has a tensor for each input, in order. By default nothing is compared.
+    /// Verifies each new engine against its model on another backend, before the engine goes to the cache or to a
+    /// [file](Self::save_engine). Each sample has a tensor for each input, in order. By default, engines are not
+    /// verified.
     ///
-    /// An engine with an output beyond its tolerance is not kept and does not run: the backend is passed over, or where it
-    /// is [required](Self::require), the call fails. The comparison takes a device that the engine runs on. An engine of the
-    /// cache is taken only if it was compared on the same samples with the same options. Backends without entries in the
-    /// cache are not compared.
+    /// If an output is beyond its tolerance, the engine is not kept and does not run. The crate then skips the
+    /// backend, or returns an error if the backend is [required](Self::require). The verification needs a device that
+    /// can run the engine. An engine from the cache is used only if it was verified on the same samples with the same
+    /// options. Backends without cache entries are not verified.
     ///
     /// ```
     /// use accelerant::{HostTensor, OptimizeOptions, verify::VerifyOptions};
@@ -283,12 +283,12 @@ impl OptimizeOptions {
         self
     }
 
-    /// Adds to the [report of the precision](crate::InferenceModule::precision_report) how long each layer takes before and
-    /// after, on these inputs, one for each input of the model. TensorRT tells this where a GPU is; elsewhere the report
-    /// says why there are no times.
+    /// Adds the time of each layer, with and without the precision, to the [precision
+    /// report](crate::InferenceModule::precision_report). `inputs` has one tensor for each input of the model. The
+    /// times need TensorRT on a GPU; otherwise the report says why the times are missing.
     ///
-    /// The model is built twice for this, with and without the precision, beside the engine that runs. By default nothing is
-    /// timed.
+    /// For the times, the model is built twice, with and without the precision, in addition to the engine that runs.
+    /// By default, layers are not timed.
     ///
     /// ```
     /// use accelerant::{HostTensor, OptimizeOptions, precision::Precision};
@@ -302,12 +302,12 @@ impl OptimizeOptions {
         self
     }
 
-    /// Has [`Auto`] choose the precision on samples, each with a tensor for each input of the model: the same for models of
-    /// Burn, of Candle and from files. Without ranges of its own, `auto` gets those of the samples, if there are eight or
-    /// more. The [report](crate::InferenceModule::report) says what was tried.
+    /// Lets [`Auto`] choose the precision on samples, for models of Burn, of Candle and from files. Each sample has a
+    /// tensor for each input of the model. If `auto` has no ranges, eight samples or more give the ranges. The
+    /// [report](crate::InferenceModule::report) lists the precisions that were tried.
     ///
-    /// Each compilation chooses anew, which takes minutes for a large model. Where a program starts often, choose once with
-    /// [`Auto::run`], and state the [precision](Self::precision).
+    /// Every compilation chooses again, which takes minutes for a large model. In a program that starts often, choose
+    /// once with [`Auto::run`], and then state the [precision](Self::precision).
     ///
     /// ```
     /// use accelerant::{HostTensor, OptimizeOptions, precision::Auto};

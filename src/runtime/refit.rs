@@ -8,30 +8,31 @@ use crate::export::{OnnxModel, Target};
 use crate::spec::{Signature, TensorSpec};
 use crate::tensor::HostTensor;
 
-/// How a module got its new weights: the result of [`InferenceModule::refit_from`], which has an example.
+/// How a module got its new weights. [`InferenceModule::refit_from`] returns this result, and has an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refit {
-    /// The engine got them as it was built.
+    /// The weights of the engine were replaced.
     InPlace,
-    /// The engine was built anew.
+    /// The engine was built again.
     Rebuilt {
-        /// Why the engine could not get them.
+        /// The reason why the weights could not be replaced.
         reason: String,
     },
 }
 
 impl InferenceModule {
-    /// Gives the module the weights of another model of the same architecture, while other threads run the module.
+    /// Replaces the weights of the module by the weights of another model with the same architecture. Other threads
+    /// can run the module at the same time.
     ///
-    /// A run that began before uses the old weights to its end, and a run that begins after this call uses the new ones.
-    /// No run fails. Clones of the module, and its modules for [devices](Self::on_devices) and
-    /// [profiles](Self::for_profile), get the weights at the same moment. Both sets of weights need memory until the old
-    /// runs are over.
+    /// A run that started before uses the old weights to its end, and a run that starts after this call uses the new
+    /// weights. No run fails. Clones of the module, and its modules for [devices](Self::on_devices) and
+    /// [profiles](Self::for_profile), get the weights at the same time. Both sets of weights need memory until the old
+    /// runs end.
     ///
-    /// TensorRT exchanges the weights of an engine that was built with
-    /// [`refit`](crate::backend::tensorrt::TensorRtOptions::refit), which takes no search for kernels. Every other engine is
-    /// built anew, with the same options and without the cache; the answer says so.
+    /// TensorRT replaces the weights of an engine that was built with
+    /// [`refit`](crate::backend::tensorrt::TensorRtOptions::refit), without a new search for kernels. Every other
+    /// engine is built again, with the same options and without the cache; the result says so.
     ///
     /// ```
     /// use accelerant::{DType, HostTensor, InferenceModule, OptimizeOptions, export::{GraphBuilder, OnnxModel}};
@@ -51,8 +52,8 @@ impl InferenceModule {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::ShapeMismatch`] where inputs or outputs are others than the module's, naming the first that is; else
-    /// as [`compile`](Self::compile). After an error the module runs with the weights that it had.
+    /// [`ErrorKind::ShapeMismatch`] with the first input or output that differs from the module's; otherwise as
+    /// [`compile`](Self::compile). After an error, the module keeps its old weights.
     pub fn refit_from(&self, model: &OnnxModel) -> Result<Refit> {
         self.refit_with(|_| Ok(model.clone()))
     }

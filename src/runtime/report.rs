@@ -10,9 +10,9 @@ use crate::cache::CacheUse;
 use crate::export::precision::PrecisionReport;
 use crate::progress::{Phase, Record};
 
-/// How a module was made: by which backend, whether the cache had the engine, and how long each phase took.
+/// The report on the creation of a module: the backend, whether the cache had the engine, and the time of each phase.
 ///
-/// The report prints as a page for people. [`Serialize`] writes the report for programs, with durations in seconds.
+/// The report prints as text. [`Serialize`] writes the report for programs, with durations in seconds.
 ///
 /// ```
 /// # use accelerant::{DType, InferenceModule, OptimizeOptions, export::GraphBuilder};
@@ -34,26 +34,26 @@ pub struct ModuleReport {
     pub signature: String,
     /// The bytes of the engine without its header.
     pub engine_bytes: u64,
-    /// Whether the cache had the engine that was [asked for](crate::OptimizeOptions::save_engine), else the engine that
-    /// runs.
+    /// Whether the cache had the engine. If [`save_engine`](crate::OptimizeOptions::save_engine) was used, this is the
+    /// saved engine, and otherwise the engine that runs.
     pub cache: CacheUse,
     /// Each phase of the work, in order.
     pub phases: Vec<PhaseTime>,
-    /// The time of the first run on host tensors, if one was made.
+    /// The time of the first run on host tensors, after this run.
     #[serde(serialize_with = "optional_seconds", rename = "first_run_seconds")]
     pub first_run: Option<Duration>,
-    /// The passes over the graph that changed something. Where the cache had the engine, the passes may have run at an earlier
-    /// start alone, and [`phases`](Self::phases) has no time of passes then.
+    /// The passes that changed the graph. If the cache had the engine, the passes may have run only at an earlier
+    /// start, and [`phases`](Self::phases) then has no time of passes.
     pub passes: Vec<PassChange>,
-    /// The types that each layer got, if a precision was asked for.
+    /// The type of each layer, if the options have a precision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub precision: Option<PrecisionReport>,
-    /// The precisions that were tried, if one was [to be chosen](crate::OptimizeOptions::auto_precision).
+    /// The precisions that were tried, with [`auto_precision`](crate::OptimizeOptions::auto_precision).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tried: Vec<Tried>,
     /// The warnings of the backend's library.
     pub warnings: Vec<String>,
-    /// The backends that were passed over.
+    /// The skipped backends.
     pub rejected: Vec<RejectedBackend>,
 }
 
@@ -78,7 +78,7 @@ pub struct PassChange {
     pub places: usize,
 }
 
-/// A backend that was passed over.
+/// A skipped backend.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct RejectedBackend {

@@ -7,9 +7,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// A longer formula is named by its hash. A model may double a size in each node, and then the text of the formula with it.
 const LONGEST_FORMULA: usize = 256;
 
-/// A symbolic dimension: a name and a range of sizes.
+/// The symbol of a dynamic axis: a name and a range of sizes.
 ///
-/// Equal names mean equal sizes within one model. `opt` is the size that an engine is tuned for.
+/// In one model, all axes with the same symbol have the same size. `opt` is the size that an engine is tuned for.
 ///
 /// ```
 /// use accelerant::Symbol;
@@ -29,7 +29,7 @@ pub struct Symbol {
 }
 
 impl Symbol {
-    /// The largest size of a symbol without a stated range.
+    /// The largest size of a symbol without a range.
     pub const UNBOUNDED: usize = i32::MAX as usize;
 
     /// A symbol with the sizes `min..=max`, tuned for `opt`.
@@ -41,7 +41,7 @@ impl Symbol {
         if name.is_empty() || min > opt || opt > max || max > Self::UNBOUNDED {
             let most = Self::UNBOUNDED;
             let text = format!(
-                "symbol `{name}` needs a name and sizes of which min <= opt <= max <= {most}, but min is {min}, opt \
+                "symbol `{name}` needs a name, and sizes with min <= opt <= max <= {most}, but min is {min}, opt \
                  is {opt} and max is {max}"
             );
             return Err(Error::new(ErrorKind::InvalidArgument, text));
@@ -49,12 +49,12 @@ impl Symbol {
         Ok(Self { name, min, opt, max, sizes: Vec::new() })
     }
 
-    /// The same symbol, tuned for several sizes: for each size alone, where a backend can tune so. A layer has one form
-    /// in an engine. The form is for the middle size, or for the larger of the two middle sizes.
-    /// [`with_opt`](Self::with_opt) chooses another size.
+    /// The same symbol, tuned for several sizes. If the backend supports it, each size has its own profile. A layer
+    /// has one form in an engine: the form for the middle size, or for the larger of the two middle sizes.
+    /// [`with_opt`](Self::with_opt) chooses another size for the form.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] without sizes, or for one that the symbol cannot take.
+    /// [`ErrorKind::InvalidArgument`] without sizes, or for a size outside the range.
     pub fn tuned_for(mut self, sizes: impl IntoIterator<Item = usize>) -> Result<Self> {
         let mut sizes: Vec<usize> = sizes.into_iter().collect();
         sizes.sort_unstable();
@@ -103,12 +103,12 @@ impl Symbol {
         self.opt
     }
 
-    /// The largest size, or [`Symbol::UNBOUNDED`] if no largest size is stated.
+    /// The largest size, or [`Symbol::UNBOUNDED`] if there is no largest size.
     pub fn max(&self) -> usize {
         self.max
     }
 
-    /// The sizes that the symbol is [tuned for](Self::tuned_for) alone, in rising order.
+    /// The sizes that the symbol is [tuned for](Self::tuned_for), in ascending order.
     pub fn sizes(&self) -> &[usize] {
         &self.sizes
     }
@@ -137,7 +137,7 @@ impl fmt::Debug for Symbol {
     }
 }
 
-/// One dimension of a shape: a size, or a [symbol](Symbol) that stands for one.
+/// One dimension of a shape: a fixed size, or a [symbol](Symbol) of a dynamic size.
 ///
 /// ```
 /// use accelerant::Dim;
@@ -149,14 +149,14 @@ impl fmt::Debug for Symbol {
 /// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub enum Dim {
-    /// Always this size.
+    /// A fixed size.
     Fixed(usize),
-    /// Known when the model runs.
+    /// A dynamic size.
     Symbol(Symbol),
 }
 
 impl Dim {
-    /// A symbolic dimension that takes the sizes in `range`, tuned for the largest.
+    /// A dynamic dimension with the sizes in `range`, tuned for the largest size.
     ///
     /// ```
     /// # use accelerant::Dim;
@@ -172,7 +172,7 @@ impl Dim {
         Symbol::new(name, min, max, max).map(Self::Symbol)
     }
 
-    /// A symbolic dimension tuned for several sizes, as [`Symbol::tuned_for`].
+    /// A dynamic dimension that is tuned for several sizes, as [`Symbol::tuned_for`].
     ///
     /// ```
     /// # use accelerant::Dim;
@@ -188,7 +188,7 @@ impl Dim {
         self.into_symbol()?.tuned_for(sizes).map(Self::Symbol)
     }
 
-    /// A symbolic dimension with another size to tune for, as [`Symbol::with_opt`].
+    /// A dynamic dimension with another size to tune for, as [`Symbol::with_opt`].
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] as there, and for a size that is fixed.

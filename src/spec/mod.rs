@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Element type of a tensor, named as ONNX and the frameworks name it.
+/// The element type of a tensor.
 ///
 /// ```
 /// use accelerant::DType;
@@ -110,7 +110,7 @@ impl fmt::Display for DType {
     }
 }
 
-/// The type of the name that its display writes, such as `f32`.
+/// Parses the name of a type, such as `f32`.
 ///
 /// # Errors
 /// [`ErrorKind::InvalidArgument`] for any other name.
@@ -126,7 +126,7 @@ impl FromStr for DType {
     }
 }
 
-/// Dimensions of a tensor, outermost first. A scalar has none.
+/// The dimensions of a tensor, outermost first. A scalar has no dimensions.
 ///
 /// ```
 /// use accelerant::{Dim, Shape};
@@ -160,7 +160,7 @@ impl Shape {
         self.0.iter().any(|dim| dim.fixed().is_none())
     }
 
-    /// Smallest, tuned and largest sizes: an optimization profile of this tensor.
+    /// The smallest, the tuned and the largest sizes: an optimization profile of this tensor.
     pub fn profile(&self) -> [Vec<usize>; 3] {
         [Dim::min, Dim::opt, Dim::max].map(|pick| self.0.iter().map(pick).collect())
     }
@@ -198,7 +198,7 @@ pub struct TensorSpec {
     pub name: String,
     /// The element type.
     pub dtype: DType,
-    /// The shape; symbolic dimensions are known when the model runs.
+    /// The shape. Sizes of symbols are known only during a run.
     pub shape: Shape,
     /// The sizes of an output that only a file states.
     pub(crate) claim: Claim,
@@ -210,7 +210,7 @@ impl TensorSpec {
         Self { name: name.into(), dtype, shape: shape.into(), claim: Claim::default() }
     }
 
-    /// Checks the type and sizes of a tensor given for this spec, and binds its symbols.
+    /// Checks the type and the sizes of a tensor against this spec, and binds its symbols.
     ///
     /// # Errors
     /// [`ErrorKind::DTypeMismatch`], [`ErrorKind::ShapeMismatch`] or [`ErrorKind::OutOfProfile`],
@@ -241,8 +241,8 @@ impl TensorSpec {
                 Dim::Fixed(expected) if *expected != size => {
                     let option = if axis == 0 { "dynamic_batch" } else { "dynamic_axis" };
                     let text = format!(
-                        "expected {expected}, got {size}: the model fixes this size, and an export with \
-                         `OptimizeOptions::{option}` leaves it open"
+                        "expected {expected}, got {size}: the model has a fixed size here: export with \
+                         `OptimizeOptions::{option}` to allow other sizes"
                     );
                     return at(ErrorKind::ShapeMismatch, text);
                 }
@@ -251,8 +251,8 @@ impl TensorSpec {
                     if size < symbol.min() || size > symbol.max() {
                         let (name, min, max) = (symbol.name(), symbol.min(), symbol.max());
                         let text = format!(
-                            "`{name}` = {size} is outside the profile {min}..={max}, which the export or the \
-                                 build stated"
+                            "`{name}` = {size} is outside the profile {min}..={max}: export or build with a \
+                                 larger range"
                         );
                         return at(ErrorKind::OutOfProfile, text);
                     }

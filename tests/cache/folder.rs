@@ -19,14 +19,14 @@ fn a_folder_that_others_may_write_is_refused() {
     let options = OptimizeOptions::new().cache(place.cache()).registry(registry);
     let error = InferenceModule::compile(&model(2.0), &options).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
-    assert!(error.to_string().contains("other users may write"), "{error}");
+    assert!(error.to_string().contains("other users can write"), "{error}");
     assert_eq!(place.cache().entries().unwrap_err().kind(), ErrorKind::InvalidArgument);
     // One that the environment names is not used, and the module is made without it.
     let mut child = place.child();
     child.env("CACHE_TEST_USUAL", "1").env("ACCELERANT_ENGINE_CACHE", place.engines());
     let used = printed(&child.output().unwrap());
     assert_eq!(used["result"], "not-used", "{used}");
-    assert!(used["reason"].as_str().unwrap().contains("other users may write"), "{used}");
+    assert!(used["reason"].as_str().unwrap().contains("other users can write"), "{used}");
     assert_eq!((fs::read_dir(place.engines()).unwrap().count(), place.builds()), (0, 1));
 }
 

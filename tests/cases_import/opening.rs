@@ -166,10 +166,10 @@ fn pipes_and_devices_are_refused_without_waiting() {
     let folder = tempfile::tempdir().unwrap();
     let pipe = folder.path().join("pipe");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    refused(open_sum_with(&folder.path().join("model.onnx"), "pipe"), "w", "no plain file");
+    refused(open_sum_with(&folder.path().join("model.onnx"), "pipe"), "w", "not a regular file");
     for path in [pipe.as_path(), Path::new("/dev/zero"), folder.path()] {
         let error = OnnxModel::open(path).unwrap_err();
-        assert!(error.to_string().contains("no plain file"), "{error}");
+        assert!(error.to_string().contains("not a regular file"), "{error}");
     }
 }
 

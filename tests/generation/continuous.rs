@@ -196,6 +196,43 @@ fn a_full_queue_refuses_and_what_was_withdrawn_makes_room() -> Result<()> {
     Ok(())
 }
 
+/// Several texts find places together, or none of them takes one.
+#[test]
+fn several_texts_are_all_taken_or_none() -> Result<()> {
+    let gate = Gate::default();
+    let module = gate.compiled(&tiny()?, DecoderOptions::new(24).batch(2))?;
+    let batcher = module.continuous(&ContinuousOptions::new().max_queue(1))?;
+    let options = GenerateOptions::new().max_tokens(5);
+    let expected = all(batcher.submit(&[5], &options)?)?;
+    gate.close();
+    let first = batcher.submit(&[5], &options)?;
+    until("one runs", || batcher.counters().running == 1);
+    let several = |count: usize| batcher.submit_all(&vec![([5], options.clone()); count]);
+    let error = several(3).err().expect("there is room for two");
+    assert_eq!(error.kind(), ErrorKind::QueueFull);
+    let text =
+        "generate: 1 texts wait or are generated already, and 3 more are beyond the 3 that fit";
+    assert_eq!(error.to_string(), text);
+    // One wrong prompt among them, and none is begun.
+    let empty: &[u32] = &[];
+    let mixed = batcher.submit_all(&[(&[5][..], options.clone()), (empty, options.clone())]);
+    assert_eq!(mixed.err().map(|e| e.kind()), Some(ErrorKind::InvalidArgument));
+    let counters = batcher.counters();
+    assert_eq!(
+        (counters.running + counters.waiting, counters.refused, counters.withdrawn),
+        (1, 3, 0)
+    );
+    let nothing = batcher.submit_all(&[([5], options.clone().max_tokens(0))])?;
+    assert_eq!(nothing.into_iter().map(Iterator::count).sum::<usize>(), 0);
+    let begun = several(2)?;
+    gate.open();
+    for generation in begun.into_iter().chain([first]) {
+        assert_eq!(all(generation)?, expected);
+    }
+    assert!(batcher.submit_all::<&[u32]>(&[])?.is_empty());
+    Ok(())
+}
+
 #[test]
 fn a_pass_that_fails_fails_its_requests_and_the_next_one_is_right() -> Result<()> {
     let gate = Gate::default();

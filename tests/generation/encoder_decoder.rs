@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use accelerant::cache::EngineCache;
 use accelerant::generate::{
-    DecoderOptions, EncoderDecoder, EncoderDecoderConfig, EncoderDecoderModule, GenerateOptions,
-    Source, Tokens,
+    DecoderOptions, EncoderDecoder, EncoderDecoderConfig, EncoderDecoderFamily,
+    EncoderDecoderModule, GenerateOptions, Source, Tokens,
 };
 use accelerant::{BackendKind, ErrorKind, HostTensor, OptimizeOptions, Result};
 use candle_core::{DType, Device, Tensor};
@@ -16,7 +16,7 @@ use crate::runtimes;
 
 pub(crate) type Weights = HashMap<String, Tensor>;
 
-/// Distances up to 31 are apart, so that Candle's decoder and the authors' agree: `docs/guide/generation.md`
+/// Distances up to 31 are apart, so that Candle's decoder and the authors' agree: `docs/guide/encoder-decoder.md`
 /// has the difference.
 pub(crate) const T5: &str = r#"{"model_type": "t5", "vocab_size": 61, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2,
     "num_decoder_layers": 3, "num_heads": 4, "relative_attention_num_buckets": 128, "relative_attention_max_distance": 256,
@@ -203,6 +203,44 @@ fn whisper_hears_what_candle_hears() {
     panic!("random weights give texts of few tokens");
 }
 
+/// Tuned models may have a last layer of their own, and positions that are no sines.
+#[test]
+fn whisper_takes_a_last_layer_and_positions_that_the_file_has() -> Result<()> {
+    let Some(kind) = runtimes().pop() else { return Ok(()) };
+    let config = EncoderDecoderConfig::from_json(WHISPER)?;
+    let plain = config.random_weights(3)?;
+    let scores = |weights: &HashMap<String, HostTensor>, text: &[u32]| {
+        let model = EncoderDecoder::new(config.clone(), weights.clone());
+        let module = compiled(&model, DecoderOptions::new(40), kind.clone())?;
+        module.score(Source::Features(&features(1)), text)
+    };
+    let text: Vec<u32> = (0..12).map(|i| (i * 7 + 2) % 61).collect();
+    let expected = scores(&plain, &text)?;
+
+    // The rows of the last layer in another order: the first token is as likely as the one whose row it has.
+    let mut own = plain.clone();
+    let embeddings = plain["model.decoder.embed_tokens.weight"].to_vec::<f32>()?;
+    let turned: Vec<f32> = embeddings.chunks(32).rev().flatten().copied().collect();
+    own.insert("proj_out.weight".into(), HostTensor::from_vec([61, 32], turned)?);
+    let got = scores(&own, &[60 - text[0]])?;
+    assert!((got[0] - expected[0]).abs() < 1e-5, "{} {}", got[0], expected[0]);
+
+    let mut own = plain;
+    let sines = |at: usize, i: usize| {
+        let angle = at as f32 * (-(10_000f32.ln()) * (i % 16) as f32 / 15.0).exp();
+        if i < 16 { angle.sin() } else { angle.cos() }
+    };
+    for (factor, same) in [(1.0, true), (-1.0, false)] {
+        let table = (0..24).flat_map(|at| (0..32).map(move |i| factor * sines(at, i)));
+        let table = HostTensor::from_vec([24, 32], table.collect())?;
+        own.insert("model.encoder.embed_positions.weight".into(), table);
+        let got = scores(&own, &text)?;
+        let off = got.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert_eq!(off < 1e-4, same, "{off}");
+    }
+    Ok(())
+}
+
 #[test]
 fn sources_that_do_not_fit_are_refused_and_the_next_one_is_right() -> Result<()> {
     let Some(kind) = runtimes().pop() else { return Ok(()) };
@@ -261,6 +299,23 @@ fn configurations_that_contradict_themselves_are_refused() {
     }
 }
 
+/// Version 5 of transformers leaves these tokens out of `config.json`.
+#[test]
+fn tokens_of_a_generation_config_are_taken() -> Result<()> {
+    let config = EncoderDecoderConfig::from_json(&WHISPER.replace("[2, 3]", "null"))?;
+    let text = r#"{"eos_token_id": [20, 19], "decoder_start_token_id": 22, "suppress_tokens": [5], "top_k": 50}"#;
+    let taken = config.clone().with_generation_config(text)?;
+    assert_eq!((taken.start_token, taken.end_tokens.as_slice()), (22, &[20, 19][..]));
+    let EncoderDecoderFamily::Whisper { suppressed, .. } = &taken.family else { panic!("Whisper") };
+    assert_eq!(suppressed, &[5]);
+    assert_eq!(taken.clone().with_generation_config("{}")?, taken);
+    for wrong in ["", "[]", r#"{"eos_token_id": 61}"#, r#"{"suppress_tokens": [-1]}"#] {
+        let error = config.clone().with_generation_config(wrong).expect_err(wrong);
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    }
+    Ok(())
+}
+
 /// Scores depend on the scale of the logits and on the buckets of far distances, in which Candle and the authors differ. Written
 /// by `tests/data/t5_reference.py`.
 #[test]
@@ -272,11 +327,23 @@ fn t5_scores_a_text_as_transformers_does() -> Result<()> {
         .replace("num_buckets\": 128", "num_buckets\": 32")
         .replace("max_distance\": 256", "max_distance\": 128");
     let gated = r#", "feed_forward_proj": "gated-gelu", "tie_word_embeddings": false"#;
+    // Version 5 of the package writes of the same model that embeddings are tied.
+    let later = r#", "feed_forward_proj": "gated-gelu", "tie_word_embeddings": true, "scale_decoder_outputs": false"#;
+    let multilingual = r#", "tie_word_embeddings": true"#;
     let source: Vec<u32> = (0..40).map(|i| (i * 13 + 5) % 61).collect();
     let text: Vec<u32> = (0..44).map(|i: u32| (i * i * 7 + 3 * i + 11) % 61).collect();
-    for (name, more) in [("tied", ""), ("gated", gated)] {
-        let config = EncoderDecoderConfig::from_json(&format!("{plain}{more}}}"))?;
-        let weights = config.random_weights(7)?;
+    for (name, written, more) in [
+        ("tied", "t5", ""),
+        ("tied", "t5", r#", "tie_word_embeddings": true, "scale_decoder_outputs": true"#),
+        ("gated", "t5", gated),
+        ("gated", "t5", later),
+        ("gated", "mt5", multilingual),
+        ("gated", "mt5", ""),
+    ] {
+        let config = |more| EncoderDecoderConfig::from_json(&format!("{plain}{more}}}"));
+        let weights = config(if name == "tied" { "" } else { gated })?.random_weights(7)?;
+        let json = format!("{plain}{more}}}").replace("\"t5\"", &format!("\"{written}\""));
+        let config = EncoderDecoderConfig::from_json(&json)?;
         let model = EncoderDecoder::new(config, weights);
         for kind in runtimes() {
             let module = compiled(&model, DecoderOptions::new(48).source(48), kind.clone())?;
@@ -285,7 +352,7 @@ fn t5_scores_a_text_as_transformers_does() -> Result<()> {
             for (at, (got, expected)) in got.iter().zip(&reference[name]).enumerate() {
                 assert!(
                     (got - expected).abs() < 1e-3,
-                    "{kind}, {name}, token {at}: {got} {expected}"
+                    "{kind}, {written} {more}, token {at}: {got} {expected}"
                 );
             }
         }

@@ -93,6 +93,9 @@ fn a_file_generates_what_its_checkpoint_does() -> Result<()> {
     assert_eq!(decoder.config().end_tokens, [60]);
     assert!(decoder.config().rotary.interleaved);
     assert_eq!(generated(&decoder, &kind)?, expected);
+    let more = [("tokenizer.ggml.eot_token_id", Value::U32(58))];
+    let chat = file(&weights, GgmlDType::F32, &more).expect("a file");
+    assert_eq!(Decoder::from_gguf(chat.path())?.config().end_tokens, [60, 58]);
     // Eight bits change tokens, and are read.
     let short = file(&weights, GgmlDType::Q8_0, &[]).expect("a file");
     assert_eq!(generated(&Decoder::from_gguf(short.path())?, &kind)?.len(), 16);

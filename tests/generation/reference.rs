@@ -104,6 +104,7 @@ fn what_contradicts_itself_is_named() {
         ("gemma2", "sliding_window", Value::Null, "sliding_window"),
         ("gemma3_text", "use_bidirectional_attention", json!(true), "use_bidirectional_attention"),
         ("llama", "mlp_bias", json!(true), "mlp_bias"),
+        ("llama", "partial_rotary_factor", json!(0.5), "partial_rotary_factor"),
         ("qwen3", "quantization_config", json!({"quant_method": "fp8"}), "fp8"),
         ("smollm3", "no_rope_layers", json!([1, 0]), "2 entries for 4 layers"),
         (
@@ -125,4 +126,51 @@ fn what_contradicts_itself_is_named() {
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
         assert!(error.to_string().contains(named), "{named}: {error}");
     }
+}
+
+/// Files have few fields where the rest is usual for a family. Written by `tests/data/config_defaults.py`.
+#[test]
+fn what_a_configuration_leaves_out_is_usual_for_its_family() -> Result<()> {
+    #[derive(serde::Deserialize)]
+    struct Pair {
+        few: Value,
+        whole: Value,
+    }
+    let pairs: Vec<Pair> =
+        serde_json::from_str(include_str!("../data/config_defaults.json")).expect("JSON");
+    assert_eq!(pairs.len(), 8);
+    for Pair { few, whole } in pairs {
+        let [few, whole] = [few, whole].map(|config| DecoderConfig::from_json(&config.to_string()));
+        assert_eq!(few?, whole?);
+    }
+    Ok(())
+}
+
+/// As google/gemma-3-4b-it has it, with fewer values and layers.
+#[test]
+fn the_text_part_of_gemma_3_ends_with_the_tokens_of_the_whole_model() -> Result<()> {
+    let mut text = json!({
+        "model_type": "gemma3", "eos_token_id": [1, 106],
+        "text_config": {
+            "model_type": "gemma3_text", "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 7,
+            "rope_scaling": {"factor": 8.0, "rope_type": "linear"}, "sliding_window": 1024
+        },
+    });
+    let config = DecoderConfig::from_json(&text.to_string())?;
+    assert_eq!((config.end_tokens.as_slice(), config.vocabulary), (&[1, 106][..], 262_208));
+    assert_eq!((config.heads, config.key_value_heads, config.head_size), (8, 4, 256));
+    assert_eq!(config.rotary.theta, 1e6);
+    assert_eq!(config.window_rotary.expect("windows").theta, 10_000.0);
+    assert!(config.tied_embeddings);
+    text["text_config"]["eos_token_id"] = json!(1);
+    assert_eq!(DecoderConfig::from_json(&text.to_string())?.end_tokens, [1, 106]);
+
+    let config = DecoderConfig::from_json(&text.to_string())?;
+    let config = config.with_generation_config(r#"{"eos_token_id": 5, "top_k": 64}"#)?;
+    assert_eq!(config.clone().with_generation_config("{}")?.end_tokens, [5]);
+    for wrong in ["", "[]", r#"{"eos_token_id": "5"}"#] {
+        let error = config.clone().with_generation_config(wrong).expect_err(wrong);
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    }
+    Ok(())
 }

@@ -15,7 +15,14 @@ const ON: &Device = &Device::Cpu;
 
 /// The tokens that a decoder of these weights writes, on each runtime.
 fn written(weights: impl DecoderWeights + Send + Sync + 'static) -> Result<Vec<Vec<u32>>> {
-    let decoder = Decoder::new(DecoderConfig::from_json(TINY)?, weights);
+    written_with(TINY, weights)
+}
+
+fn written_with(
+    config: &str,
+    weights: impl DecoderWeights + Send + Sync + 'static,
+) -> Result<Vec<Vec<u32>>> {
+    let decoder = Decoder::new(DecoderConfig::from_json(config)?, weights);
     let options = GenerateOptions::new().max_tokens(16);
     let write = |kind| {
         compiled(&decoder, DecoderOptions::new(48), kind)?.generate(&[5, 9, 2], &options)?.collect()
@@ -64,6 +71,17 @@ fn a_checkpoint_generates_what_its_weights_do() -> Result<()> {
         bytes.insert("lm_head.weight".into(), head);
         let error = written(bytes).expect_err("a weight of integers").to_string();
         assert!(error.contains("U8") && error.contains("lm_head.weight"), "{error}");
+
+        // A file may have a last layer where its configuration says that embeddings are tied.
+        let tied = TINY.replace("\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true");
+        let mut parts = candle_core::safetensors::load(&paths[0], ON).expect("loaded");
+        parts.extend(candle_core::safetensors::load(&paths[1], ON).expect("loaded"));
+        assert_eq!(written_with(&tied, parts.clone())?, expected, "{dtype:?}");
+        parts.remove("lm_head.weight").expect("a last layer");
+        let of_embeddings = written_with(&tied, parts.clone())?;
+        assert_ne!(of_embeddings, expected);
+        parts.insert("lm_head.weight".into(), parts["model.embed_tokens.weight"].clone());
+        assert_eq!(written_with(&tied, parts)?, of_embeddings);
 
         let half = candle_core::safetensors::load(&paths[0], ON).expect("loaded");
         let error = written(half).expect_err("a part is missing").to_string();

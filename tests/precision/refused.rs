@@ -171,9 +171,9 @@ fn ranges_are_read_from_plain_files() {
     std::fs::File::create(&huge).unwrap().set_len(1 << 40).unwrap();
     let zeros = std::path::Path::new("/dev/zero");
     for (path, kind, text) in [
-        (&*pipe, ErrorKind::Io, "no plain file"),
-        (zeros, ErrorKind::Io, "no plain file"),
-        (folder.path(), ErrorKind::Io, "no plain file"),
+        (&*pipe, ErrorKind::Io, "not a regular file"),
+        (zeros, ErrorKind::Io, "not a regular file"),
+        (folder.path(), ErrorKind::Io, "not a regular file"),
         (&*huge, ErrorKind::InvalidArgument, "1099511627776 bytes"),
     ] {
         let error = Ranges::open(path).unwrap_err();

@@ -274,7 +274,7 @@ fn models_without_an_axis_of_their_own_for_batches_are_refused() {
             let x = graph.input("x", DType::F32, [Dim::dynamic("batch", 1..=1)?])?;
             graph.output("y", &x.affine(1.0, 1.0)?)
         }),
-        ("`batch` has no bound", None, None, |graph| {
+        ("`batch` has no largest size", None, None, |graph| {
             let x =
                 graph.input("x", DType::F32, [Dim::dynamic("batch", 1..=Symbol::UNBOUNDED)?])?;
             graph.output("y", &x.affine(1.0, 1.0)?)

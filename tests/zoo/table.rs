@@ -16,24 +16,26 @@ const WITHOUT: [(&str, &str); 6] = [
     ("yi", "its smallest configuration has 6 billion weights"),
 ];
 
-const HEAD: &str = "Candle's models as they stand.
+const HEAD: &str = "Models of candle-transformers.
 
-[`traced!`](traced.md) reads all modules of candle-transformers 0.11.1 but its quantized ones in one call, and they compile.
-Each is compared with the crate's own result, on the same random weights of a small configuration.
-The comparison is on ONNX Runtime, relative to the largest value of an output: 2e-4.
-TensorRT-RTX builds each from the same export; where it could not run, no result of it was compared.
-Candle's `Linear` gives wrong results for the second of two items that were permuted, on the CPU.
-Where its own results of two equal items differ for that, each item is compared with the first.
+[`traced!`](traced.md) reads all modules of candle-transformers 0.11.1 in one call, except the quantized modules, and all of them compile.
+Each model is compared with the result of candle-transformers, on the same random weights of a small configuration.
+The comparison runs on ONNX Runtime, with a tolerance of 2e-4 relative to the largest value of an output.
+TensorRT-RTX builds each model from the same export.
+Without a GPU, its results were not compared.
+On the CPU, Candle's `Linear` gives wrong results for the second of two permuted items.
+If Candle's own results of two equal items differ for this reason, each item is compared with the first item.
 
 `cargo xtask zoo` compiles and runs all of this, and writes this page.
 The cases are in `tests/zoo`.
 
-- *As it stands*: taken, in all parts that were tried.
-- *With an option*: taken, and another part or option of it is refused.
-- *In part*: refused as a whole, and a part of it is taken.
-- *Refused*: with the step that stops it and its error.
-- By *model*: `optimize_trt` on the model itself; by *closure*: `Trace::of_fn`, which a cache or another argument needs.
-- *Sizes*: whether one export takes any length of texts, or any batch of others, of which another one is compared too; else why not.
+- *As it stands*: all parts that were tried can be exported.
+- *With an option*: the model can be exported, but another part or option is refused.
+- *In part*: only a part of the model can be exported.
+- *Refused*: the last column has the step that fails and its error.
+- By *model*: `optimize_trt` on the model itself; by *closure*: `Trace::of_fn`, for models with a cache or another argument.
+- *Sizes*: whether one export accepts any sequence length, or any batch for other models, or else the reason.
+  A second size is compared too.
 
 ";
 

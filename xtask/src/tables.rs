@@ -245,27 +245,28 @@ fn result(found: Option<&(BTreeSet<String>, BTreeSet<String>)>) -> String {
 
 const BURN: &str = "# Burn's operations
 
-This table says what each operation of Burn's graph representation becomes in ONNX.
-The other columns say what the cases of `tests/cases_burn` found when they ran.
+This table has the ONNX form of each operation of Burn's graph representation.
+The other columns have the results of the test cases in `tests/cases_burn`.
 `ok` means that every case with the operation agrees with Burn on random inputs.
-For TensorRT-RTX, `ok` means that its parser and builder take the operation.
-`Custom` stands for the recurrent layers, which the exporter puts together again from their steps.
+For TensorRT-RTX, `ok` means that its parser and builder accept the operation.
+`Custom` stands for the recurrent layers, which the exporter recognizes by their steps.
 `cargo xtask tables` writes this page, and `cargo xtask test` fails when the page is stale or an operation is missing.
 
 `tests/cases_burn/nans.rs` has the inputs that are NaN.
-tract loses a NaN in extremes, clamps, relu, sigmoid, tanh, hypot and atan2, and ONNX Runtime gives Burn's results there.
-ONNX leaves open where a NaN goes in an order.
+tract loses a NaN in minima, maxima, clamps, relu, sigmoid, tanh, hypot and atan2.
+ONNX Runtime and Burn give the same results there.
+ONNX does not define the position of a NaN in a sorted order.
 The results of TensorRT for a NaN were not compared.
 ";
 
 const CANDLE: &str = "# Candle's operations
 
-This table says what becomes of each public method of `candle_core::Tensor`, each function of `candle_nn::ops` and `rotary_emb`, and each layer of candle_nn.
-The list is read from the source of the Candle that is built against.
-The other columns say what the cases of `tests/cases_candle` found when they ran.
-`ok` means that every case of that name agrees with Candle's own result on the CPU, on random inputs, with fixed and symbolic sizes.
-For TensorRT-RTX, `ok` means that its parser and builder take the case.
-The operators are those of the whole case, which may have a few around the operation.
+This table has the ONNX form of each public method of `candle_core::Tensor`, each function of `candle_nn::ops` and `rotary_emb`, and each layer of candle_nn.
+The list comes from the source of Candle.
+The other columns have the results of the test cases in `tests/cases_candle`.
+`ok` means that every case of that name agrees with Candle's own result on the CPU, on random inputs, with fixed and dynamic sizes.
+For TensorRT-RTX, `ok` means that its parser and builder accept the case.
+The ONNX column lists all operators of the case, which may have a few operators around the operation.
 `cargo xtask tables` writes this page, and `cargo xtask test` fails when the page is stale or a method is missing.
 ";
 

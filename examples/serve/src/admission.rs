@@ -14,7 +14,9 @@ use axum::response::Response;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
+use crate::fail::Failure;
 use crate::gauge::One;
+use crate::routes;
 use crate::server::Server;
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
@@ -25,7 +27,13 @@ pub(crate) async fn admit(
     next: Next,
 ) -> Response {
     let due = (server.metrics.accept(), request.extensions_mut().remove());
-    let mut response = next.run(request).await;
+    let mut response = match routes::is_text(request.uri()) {
+        true => next.run(request).await,
+        false => {
+            let text = "the address has bytes that are not UTF-8";
+            routes::refuse(request.uri(), Failure::bad(text))
+        }
+    };
     // The client opens another connection for its next request, and finds another server.
     if !server.is_ready() {
         response.headers_mut().insert(CONNECTION, CLOSE);

@@ -13,6 +13,9 @@ const LONGEST: usize = 600;
 /// After so many seconds a client may try again.
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
+/// The client has gone before its request was through. The status has no name in HTTP; nginx has brought it up.
+pub(crate) const CLIENT_GONE: u16 = 499;
+
 pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
 
 /// A status with its text.
@@ -35,6 +38,11 @@ impl Failure {
     /// The client's fault.
     pub(crate) fn bad(text: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, text)
+    }
+
+    /// The client has gone. The answer is for one that has closed its sending side alone.
+    pub(crate) fn gone(text: impl Into<String>) -> Self {
+        Self::new(StatusCode::from_u16(CLIENT_GONE).unwrap_or(StatusCode::BAD_REQUEST), text)
     }
 
     /// Too much is going on.

@@ -1,16 +1,16 @@
 //! Requests for inference from their start to their end: read, run, answered, counted.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use accelerant::HostTensor;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_ENCODING;
 use axum::response::{IntoResponse, Response};
 use tokio::time::timeout;
 
 use crate::fail::{Failure, Result};
+use crate::metrics::Counted;
 use crate::models::Model;
 use crate::request::{self, Wanted};
 use crate::server::Server;
@@ -38,23 +38,19 @@ async fn of_version(
     version: Option<&str>,
     request: Request,
 ) -> Response {
-    let start = Instant::now();
     let model = match server.model(name, version) {
         Ok(model) => model,
         Err(failure) => return failure.into_response(),
     };
+    let counted = Counted::new(&model.outcomes);
     let about = |failure: Failure| failure.about(format_args!("model `{name}`")).into_response();
     let response = of_model(server, model, request).await.unwrap_or_else(about);
-    model.outcomes.count(response.status(), start.elapsed());
+    counted.end(response.status());
     response
 }
 
 async fn of_model(server: &Server, model: &Arc<Model>, request: Request) -> Result<Response> {
     let headers = request.headers().clone();
-    if let Some(encoding) = headers.get(CONTENT_ENCODING).filter(|value| *value != "identity") {
-        let text = format!("the body is encoded as {encoding:?}; send it as it is");
-        return Err(Failure::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
-    }
     let held = body::read(request, &server.room, server.read_limit).await?;
     let (of, bytes) = (model.clone(), held.bytes.clone());
     let read = move || request::read(of.signature(), &headers, &bytes);

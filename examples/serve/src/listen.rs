@@ -17,7 +17,8 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{sleep, timeout};
 
 use crate::Problem;
-use crate::gauge::Gauge;
+use crate::gone::{Answers, gone};
+use crate::inlet::Inlet;
 use crate::options::Options;
 use crate::routes;
 use crate::server::Server;
@@ -29,8 +30,8 @@ const BACKLOG: usize = 4096;
 /// How long accepting rests when the system has no more file descriptors.
 const REST: Duration = Duration::from_millis(50);
 
-/// Serves until a signal, and then until all accepted requests have their answers.
-pub(crate) async fn serve(server: Arc<Server>, options: &Options) -> Result<(), Problem> {
+/// Serves until a signal, and then until all accepted requests have their answers: whether they have them.
+pub(crate) async fn serve(server: Arc<Server>, options: &Options) -> Result<bool, Problem> {
     let address = (options.host.as_str(), options.port);
     let listener = TcpListener::bind(address)
         .await
@@ -62,10 +63,7 @@ pub(crate) async fn serve(server: Arc<Server>, options: &Options) -> Result<(), 
     drop(listener);
     drop(connections);
     let (linger, limit) = (options.linger, options.shutdown_limit);
-    match shutdown::drain(&server, alive, linger, limit, again).await {
-        true => Ok(()),
-        false => Err("the server has ended before all of its answers were out".into()),
-    }
+    Ok(shutdown::drain(&server, alive, linger, limit, again).await)
 }
 
 /// What makes tasks of connections.
@@ -104,13 +102,15 @@ impl Connections {
         let metrics = &self.server.metrics;
         // Small answers go out at once.
         let _ = stream.set_nodelay(true);
-        let due = Gauge::default();
-        let (limit, unsent) = (self.write_limit, metrics.unsent.clone());
-        let stream = TokioIo::new(Socket::new(stream, due.clone(), limit, unsent));
+        let (reads, writes) = stream.into_split();
+        let (inlet, answers) = (Arc::new(Inlet::new(reads, &self.server.room)), Answers::default());
+        let unsent = metrics.unsent.clone();
+        let stream = TokioIo::new(Socket::new(inlet.clone(), writes, self.write_limit, unsent));
         let routes = TowerToHyperService::new(self.routes.clone());
+        let begun = answers.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
-            // Due from here on, since the socket is read again before the request is looked at. The admission takes it.
-            request.extensions_mut().insert(Arc::new(due.one()));
+            // Due from here on. The admission takes it.
+            request.extensions_mut().insert(Arc::new(begun.begin()));
             routes.call(request)
         });
         let mut phase = self.server.phase.subscribe();
@@ -119,19 +119,29 @@ impl Connections {
         async move {
             let mut builder = http1::Builder::new();
             builder.timer(TokioTimer::new()).header_read_timeout(read_limit);
+            // Hyper looks for the client's end only where it has no byte of a next request. `gone` always looks.
+            builder.half_close(true);
             let mut connection = pin!(builder.serve_connection(stream, service));
             // What the wait gives is a lock, which is not held on.
             let closing =
                 async { phase.wait_for(|phase| *phase == Phase::Closing).await.map(drop) };
-            let ended = tokio::select! {
-                ended = connection.as_mut() => ended,
-                _ = closing => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
+            let served = async {
+                tokio::select! {
+                    ended = connection.as_mut() => ended,
+                    _ = closing => {
+                        connection.as_mut().graceful_shutdown();
+                        connection.await
+                    }
                 }
             };
-            if let Err(e) = ended {
-                tracing::debug!("a connection broke: {e}");
+            tokio::select! {
+                biased;
+                ended = served => if let Err(e) = ended {
+                    tracing::debug!("a connection broke: {e}");
+                },
+                () = gone(&inlet, &answers) => {
+                    tracing::debug!("a client went away before its answer");
+                }
             }
             drop(open);
         }

@@ -10,10 +10,13 @@ mod body;
 mod data;
 mod datatype;
 mod describe;
+mod exit;
 mod fail;
 mod gauge;
+mod gone;
 mod heavy;
 mod infer;
+mod inlet;
 mod listen;
 mod metrics;
 mod models;
@@ -29,6 +32,8 @@ mod statistics;
 mod text;
 mod written;
 
+use std::ffi::c_int;
+use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -46,7 +51,7 @@ fn main() -> ExitCode {
         .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
         .init();
     match run(&Options::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => exit::now(code),
         Err(problem) => {
             eprintln!("error: {problem}");
             ExitCode::FAILURE
@@ -54,14 +59,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(options: &Options) -> Result<(), Problem> {
+/// Serves, and gives the exit code. An error is one of the start.
+fn run(options: &Options) -> Result<c_int, Problem> {
     let server = Arc::new(Server::load(options)?);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    if let Err(problem) = runtime.block_on(listen::serve(server.clone(), options)) {
-        eprintln!("error: {problem}");
-        // A run that outlived the limit of the shutdown would be waited for.
-        std::process::exit(1);
+    let answered = runtime.block_on(listen::serve(server.clone(), options))?;
+    let code = exit::told(answered, server.metrics.accepted());
+    if answered {
+        exit::let_go(server, runtime, options.shutdown_limit);
+    } else {
+        let _kept = ManuallyDrop::new((server, runtime));
     }
-    println!("ended: {} requests were accepted", server.metrics.accepted());
-    Ok(())
+    Ok(code)
 }

@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 
+use crate::fail::CLIENT_GONE;
 use crate::gauge::{Gauge, One};
 use crate::respond;
 use crate::server::Server;
@@ -17,52 +18,105 @@ use crate::server::Server;
 const CLASSES: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
+/// What becomes of a request to a model.
+#[derive(Clone, Copy, Debug)]
+enum Outcome {
+    Ok,
+    /// Statuses of the class 4xx.
+    Refused,
+    /// The status 503.
+    Shed,
+    Failed,
+    /// The body or the result did not come in time.
+    TimedOut,
+    /// The client was gone before the answer, or took nothing of it.
+    Gone,
+}
+
+/// All of them, and their names.
+const OUTCOMES: [(Outcome, &str); 6] = [
+    (Outcome::Ok, "ok"),
+    (Outcome::Refused, "refused"),
+    (Outcome::Shed, "shed"),
+    (Outcome::Failed, "failed"),
+    (Outcome::TimedOut, "timed_out"),
+    (Outcome::Gone, "gone"),
+];
+
 /// What became of requests to one model.
 #[derive(Debug, Default)]
 pub(crate) struct Outcomes {
-    ok: AtomicU64,
-    /// Statuses of the class 4xx.
-    refused: AtomicU64,
-    /// The status 503.
-    shed: AtomicU64,
-    failed: AtomicU64,
+    counts: [AtomicU64; OUTCOMES.len()],
     /// Of requests that went well.
     times: [AtomicU64; CLASSES.len()],
     nanos: AtomicU64,
-    failed_nanos: AtomicU64,
+    others_nanos: AtomicU64,
+}
+
+/// A request to a model. It is counted once: with its end, or else when it is dropped, since then nobody waits for it.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    outcomes: Arc<Outcomes>,
+    start: Instant,
+    ended: bool,
+}
+
+impl Counted {
+    pub(crate) fn new(outcomes: &Arc<Outcomes>) -> Self {
+        Self { outcomes: outcomes.clone(), start: Instant::now(), ended: false }
+    }
+
+    /// The end of the request, by the status of its answer.
+    pub(crate) fn end(mut self, status: StatusCode) {
+        let outcome = match status {
+            StatusCode::SERVICE_UNAVAILABLE => Outcome::Shed,
+            StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT => Outcome::TimedOut,
+            status if status.as_u16() == CLIENT_GONE => Outcome::Gone,
+            status if status.is_client_error() => Outcome::Refused,
+            status if status.is_server_error() => Outcome::Failed,
+            _ => Outcome::Ok,
+        };
+        self.ended = true;
+        self.outcomes.count(outcome, self.start.elapsed());
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.outcomes.count(Outcome::Gone, self.start.elapsed());
+        }
+    }
 }
 
 impl Outcomes {
-    /// Counts a request by its status.
-    pub(crate) fn count(&self, status: StatusCode, took: Duration) {
+    fn count(&self, outcome: Outcome, took: Duration) {
         let nanos = took.as_nanos() as u64;
-        let which = match status {
-            StatusCode::SERVICE_UNAVAILABLE => &self.shed,
-            status if status.is_client_error() => &self.refused,
-            status if status.is_server_error() => &self.failed,
-            _ => {
-                let class = CLASSES.iter().position(|end| took.as_secs_f64() <= *end);
-                if let Some(class) = class {
-                    self.times[class].fetch_add(1, Relaxed);
-                }
-                self.nanos.fetch_add(nanos, Relaxed);
-                self.ok.fetch_add(1, Relaxed);
-                return;
+        if let Outcome::Ok = outcome {
+            let class = CLASSES.iter().position(|end| took.as_secs_f64() <= *end);
+            if let Some(class) = class {
+                self.times[class].fetch_add(1, Relaxed);
             }
-        };
-        self.failed_nanos.fetch_add(nanos, Relaxed);
-        which.fetch_add(1, Relaxed);
+            self.nanos.fetch_add(nanos, Relaxed);
+        } else {
+            self.others_nanos.fetch_add(nanos, Relaxed);
+        }
+        self.counts[outcome as usize].fetch_add(1, Relaxed);
+    }
+
+    fn of(&self, outcome: Outcome) -> u64 {
+        self.counts[outcome as usize].load(Relaxed)
     }
 
     /// How many requests went well, and their nanoseconds.
     pub(crate) fn good(&self) -> (u64, u64) {
-        (self.ok.load(Relaxed), self.nanos.load(Relaxed))
+        (self.of(Outcome::Ok), self.nanos.load(Relaxed))
     }
 
     /// How many did not, and their nanoseconds.
     pub(crate) fn bad(&self) -> (u64, u64) {
-        let all = [&self.refused, &self.shed, &self.failed];
-        (all.iter().map(|count| count.load(Relaxed)).sum(), self.failed_nanos.load(Relaxed))
+        let others = OUTCOMES.iter().skip(1).map(|(outcome, _)| self.of(*outcome)).sum();
+        (others, self.others_nanos.load(Relaxed))
     }
 }
 
@@ -104,8 +158,8 @@ pub(crate) async fn metrics(State(server): State<Arc<Server>>) -> Response {
     let taken = server.room.taken() as u64;
     page.gauge("accelerant_body_bytes", "Memory of requests' bodies.", taken);
     let models = || server.models.values();
-    let of_models = models().map(|model| (model.name(), &model.outcomes));
-    let of_text = server.text.iter().map(|model| (model.name(), &model.outcomes));
+    let of_models = models().map(|model| (model.name(), &*model.outcomes));
+    let of_text = server.text.iter().map(|model| (model.name(), &*model.outcomes));
     let outcomes: Vec<_> = of_models.chain(of_text).collect();
     page.outcomes(&outcomes);
     page.head("accelerant_running", "gauge", "Requests that wait or run.");
@@ -167,12 +221,8 @@ impl Page {
         let name = "accelerant_requests_total";
         self.head(name, "counter", "Requests to a model, by what became of them.");
         for (model, outcomes) in all {
-            let Outcomes { ok, refused, shed, failed, .. } = outcomes;
-            for (what, count) in [("ok", ok), ("refused", refused), ("shed", shed)]
-                .into_iter()
-                .chain([("failed", failed)])
-            {
-                self.line(name, model, &format!(",outcome=\"{what}\""), count.load(Relaxed));
+            for (outcome, what) in OUTCOMES {
+                self.line(name, model, &format!(",outcome=\"{what}\""), outcomes.of(outcome));
             }
         }
         let name = "accelerant_request_seconds";

@@ -30,7 +30,7 @@ pub(crate) struct Model {
     module: InferenceModule,
     runner: Runner,
     running: Gauge,
-    pub(crate) outcomes: Outcomes,
+    pub(crate) outcomes: Arc<Outcomes>,
     pub(crate) options: Stated,
 }
 
@@ -82,7 +82,7 @@ fn open(name: &str, path: &Path, options: &Options) -> Result<Model, Problem> {
             Runner::Batched(Batcher::new(module.clone(), &batching.max_queue(options.max_queue))?)
         }
     };
-    let (running, outcomes) = (Gauge::default(), Outcomes::default());
+    let (running, outcomes) = (Gauge::default(), Arc::default());
     let stated = Stated { is_engine, max_delay };
     Ok(Model { name: name.to_owned(), module, runner, running, outcomes, options: stated })
 }

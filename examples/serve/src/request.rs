@@ -16,6 +16,7 @@ use crate::{binary, datatype};
 const MOST_AXES: usize = 64;
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object of fields")]
 struct Asked {
     #[serde(default)]
     id: Option<String>,

@@ -65,10 +65,35 @@ fn of_version(question: Question) -> MethodRouter<Arc<Server>> {
 
 async fn no_such_address(uri: Uri) -> Response {
     let text = format!("there is nothing at {}", uri.path());
-    Failure::new(StatusCode::NOT_FOUND, text).into_response()
+    refuse(&uri, Failure::new(StatusCode::NOT_FOUND, text))
 }
 
 async fn no_such_method(method: Method, uri: Uri) -> Response {
     let text = format!("{} does not take {method}", uri.path());
-    Failure::new(StatusCode::METHOD_NOT_ALLOWED, text).into_response()
+    refuse(&uri, Failure::new(StatusCode::METHOD_NOT_ALLOWED, text))
+}
+
+/// Whether an address is text. A part of one that is not names no model.
+pub(crate) fn is_text(uri: &Uri) -> bool {
+    let mut rest = uri.path().as_bytes();
+    let mut decoded = Vec::with_capacity(rest.len());
+    while let Some((&byte, behind)) = rest.split_first() {
+        let digits = behind.get(..2).and_then(|digits| str::from_utf8(digits).ok());
+        let escaped = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        let (byte, behind) = match escaped.filter(|_| byte == b'%') {
+            Some(escaped) => (escaped, &behind[2..]),
+            None => (byte, behind),
+        };
+        decoded.push(byte);
+        rest = behind;
+    }
+    String::from_utf8(decoded).is_ok()
+}
+
+/// In the form of the API that the address belongs to.
+pub(crate) fn refuse(uri: &Uri, failure: Failure) -> Response {
+    match uri.path().starts_with("/v1/") {
+        true => text::Refusal::from(failure).into_response(),
+        false => failure.into_response(),
+    }
 }

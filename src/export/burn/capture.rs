@@ -189,7 +189,7 @@ impl Drop for PooledDevice {
     }
 }
 
-const PANICKED: &str = "it panicked while it was captured: ";
+const PANICKED: &str = "the forward panicked during the capture: ";
 
 /// The cause of an error that stands for a panic of the forward function: the panic's own words.
 #[derive(Debug)]
@@ -205,7 +205,7 @@ impl error::Error for Panic {}
 
 /// The help for a forward in which tensors of two devices meet.
 const ON_ITS_DEVICE: &str =
-    "a tensor is on another device; make constants on the device of an input, `x.device()`";
+    "a tensor is on another device; create constants on the device of an input, `x.device()`";
 
 /// Whether an error stands for a panic of the forward function.
 pub(super) fn is_panic(error: &Error) -> bool {
@@ -219,11 +219,10 @@ fn panicked(panic: &(dyn Any + Send)) -> Error {
     let (kind, told) = if text.contains("no concrete value")
         || text.contains("no initialized value")
     {
-        let text = "it reads the value of a tensor, which is known only when the model runs: \
-                    control flow and sizes that depend on values have no place in a graph, so compute with tensors \
-                    (`mask_where` chooses by values), or read the value outside of the forward; of Burn's own \
-                    functions, `one_hot` reads them as a check (`one_hot_fill` does not), and `argwhere`, \
-                    `nonzero` and `all_close` do";
+        let text = "the forward reads the value of a tensor, which is known only when the model runs: a graph \
+                    cannot have control flow or sizes that depend on values; use tensor operations (`mask_where` \
+                    selects by values), or read the value outside of the forward; Burn's functions `one_hot`, \
+                    `argwhere`, `nonzero` and `all_close` read values too (`one_hot_fill` does not)";
         (ErrorKind::UnsupportedOperation, text.to_owned())
     } else {
         let elsewhere = ["not on the same device", "wrong backend", "unsupported dispatch"];

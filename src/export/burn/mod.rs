@@ -123,7 +123,7 @@ impl BurnGraph {
         let Captured { trace, output_names, output_types, output_lengths } =
             capturer.capture(&probes[0].sizes)?;
         if trace.outputs.is_empty() {
-            let text = "the forward function returns no tensor: return what the model computes";
+            let text = "the forward function returns no tensor: return the outputs of the model";
             return Err(Error::new(ErrorKind::InvalidModel, text).in_operation("forward"));
         }
         let dynamic = probes.len() > 1;
@@ -246,16 +246,14 @@ fn differs(operation: &str, what: &str, probes: Option<(&Probe, &Probe)>, hint: 
     let text = match probes {
         Some((here, there)) => {
             let hint = match hint {
-                "" => "; do the same at all sizes, or export with fixed sizes",
+                "" => "; use the same operations at all sizes, or export with fixed sizes",
                 hint => hint,
             };
-            format!(
-                "{what} depends on the sizes of the inputs: {here} gives another than {there}{hint}"
-            )
+            format!("{what} depends on the sizes of the inputs: {here} and {there} differ{hint}")
         }
         None => format!(
-            "{what} is not the same each time the forward function runs: keep nothing from one call to the next, and \
-             give what changes as an input"
+            "{what} changes between calls of the forward function: keep no state between calls, and pass changing \
+             values as inputs"
         ),
     };
     Error::new(ErrorKind::UnsupportedOperation, text).in_operation(operation)

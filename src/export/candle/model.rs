@@ -52,7 +52,10 @@ pub trait Traceable {
 
 impl<M: Forward> Traceable for M {
     fn trace(&self, inputs: &mut Inputs<'_>) -> Result<Vec<Traced>> {
-        let xs: &Traced = inputs.next_unnamed()?;
+        let xs: &Traced = match self.input_name() {
+            Some(name) => inputs.take_only(name)?,
+            None => inputs.next_unnamed()?,
+        };
         inputs.finish()?;
         Ok(vec![self.forward(xs)?])
     }

@@ -61,9 +61,39 @@ impl<T, X: Lift<T> + ?Sized> Lift<T> for std::sync::Arc<X> {
     }
 }
 
+impl<T, X: Lift<T> + ?Sized> Lift<T> for Box<X> {
+    fn lift(&self) -> T {
+        (**self).lift()
+    }
+}
+
 /// A tensor of a field, or one of the forward.
 pub fn lift<T, X: Lift<T> + ?Sized>(tensor: &X) -> T {
     tensor.lift()
+}
+
+/// The same of a tensor that may not be there.
+pub fn lift_optional<T, X: Lift<T> + ?Sized>(tensor: Option<&X>) -> Option<T> {
+    tensor.map(Lift::lift)
+}
+
+/// A tensor that was made of sizes alone.
+///
+/// # Errors
+/// That of the maker.
+pub fn made<T: TensorOps, E>(made: std::result::Result<Tensor, E>) -> std::result::Result<T, E> {
+    Ok(T::constant(&made?))
+}
+
+/// `Tensor::try_from`, of numbers alone.
+///
+/// # Errors
+/// Candle's own.
+pub fn try_from<T: TensorOps, X>(value: X) -> Result<T>
+where
+    Tensor: TryFrom<X, Error = candle_core::Error>,
+{
+    Ok(T::constant(&Tensor::try_from(value)?))
 }
 
 /// Runs a layer that a field of this name holds.
@@ -71,7 +101,15 @@ pub fn lift<T, X: Lift<T> + ?Sized>(tensor: &X) -> T {
 /// # Errors
 /// The layer's own.
 pub fn forward<M: Forward + ?Sized, T: TensorOps>(layer: &M, field: &str, xs: &T) -> Result<T> {
-    if field.is_empty() { layer.forward(xs) } else { xs.scope(field, |xs| layer.forward(xs)) }
+    within(field, xs, |xs| layer.forward(xs))
+}
+
+/// Runs what a layer does that a field of this name holds.
+///
+/// # Errors
+/// The layer's own.
+pub fn within<T: TensorOps>(field: &str, xs: &T, run: impl FnOnce(&T) -> Result<T>) -> Result<T> {
+    if field.is_empty() { run(xs) } else { xs.scope(field, run) }
 }
 
 /// A layer that is told whether it is trained.

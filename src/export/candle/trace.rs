@@ -109,7 +109,7 @@ impl Trace {
         for spec in &inputs {
             if let Some(axis) = spec.shape.dims().iter().position(|dim| dim.fixed() == Some(0)) {
                 let text = format!(
-                    "the example of shape {} has no elements: give one with values",
+                    "the example of shape {} has no elements: use an example with elements",
                     spec.shape
                 );
                 let error = Error::new(ErrorKind::ShapeMismatch, text);
@@ -400,6 +400,8 @@ fn cut_sorts(steps: &mut [Step], outputs: &[(String, usize)]) {
 }
 
 fn depends(text: String) -> Error {
-    let text = format!("the forward does not do the same for every size, or on every call: {text}");
+    let text = format!(
+        "the forward does different things for different sizes, or in different calls: {text}"
+    );
     Error::new(ErrorKind::UnsupportedOperation, text)
 }

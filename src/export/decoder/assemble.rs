@@ -261,12 +261,12 @@ impl Assembly<'_> {
         let states = of_last(states, positions, last)?;
         let normed =
             self.norm(&states, &format!("{}.norm.weight", config.prefix), config.hidden)?;
-        let head = match config.tied_embeddings {
-            true => Linear { name: "lm_head".into(), weight: embeddings, bias: None },
-            false => {
-                self.checkpoint.linear("lm_head", [config.vocabulary, config.hidden], false)?
-            }
-        };
+        // The text part of a larger model has its last layer beside the other layers.
+        let beside = format!("{}lm_head", config.prefix.trim_end_matches("model"));
+        let has = self.checkpoint.weights.has(&format!("{beside}.weight"));
+        let name = if has { &beside } else { "lm_head" };
+        let embeddings = config.tied_embeddings.then_some(embeddings);
+        let head = self.checkpoint.head(name, [config.vocabulary, config.hidden], embeddings)?;
         let logits = head.of(graph, &normed, self.options.form)?.cast(DType::F32)?.squeeze(&[1])?;
         let logits = match config.logit_cap {
             Some(cap) => logits.affine(1.0 / cap, 0.0)?.tanh()?.affine(cap, 0.0)?,

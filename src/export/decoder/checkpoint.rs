@@ -44,6 +44,23 @@ impl Checkpoint<'_> {
         Ok(Linear { name: name.into(), weight, bias })
     }
 
+    /// The last layer: its own weight where the source has one, else that of the embeddings. Files of models that were made
+    /// from others say that the two are one, and have two. transformers 5 takes both then.
+    pub(super) fn head(
+        &self,
+        name: &str,
+        sizes: [usize; 2],
+        embeddings: Option<HostTensor>,
+    ) -> Result<Linear> {
+        let Some(weight) = embeddings else { return self.linear(name, sizes, false) };
+        let tied = Linear { name: name.into(), weight, bias: None };
+        if !self.weights.has(&format!("{name}.weight")) {
+            return Ok(tied);
+        }
+        let own = self.linear(name, sizes, false)?;
+        Ok(if own.weight.bytes() == tied.weight.bytes() { tied } else { own })
+    }
+
     /// A root mean square norm (Zhang and Sennrich, 2019) over the last axis, in 32 bits: squares are beyond half precision.
     /// `offset` is added to the weight.
     pub(super) fn root_mean_square_norm(

@@ -58,7 +58,7 @@ pub struct DecoderConfig {
     pub logit_cap: Option<f64>,
     /// The factor of embeddings.
     pub embedding_scale: f64,
-    /// Whether the last layer has the weight of the embeddings.
+    /// Whether the last layer has the weight of the embeddings. A source with a weight of the last layer decides otherwise.
     pub tied_embeddings: bool,
     /// Whether query, key and value have biases.
     pub query_bias: bool,

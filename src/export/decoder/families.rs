@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::defaults::completed;
 use super::positions::{SLIDING, WHOLE, rotary, window, without_positions};
 use super::{Activation, DecoderConfig, Projections};
 use crate::error::{Error, ErrorKind, Result};
@@ -21,11 +22,44 @@ impl DecoderConfig {
             && let Some(text) = root.get("text_config").and_then(Value::as_object)
         {
             refuse_what_is_not_read(&Fields(root))?;
-            let mut config = read("gemma3_text", &Fields(text))?;
+            // What the whole model says of its text part.
+            let mut text = text.clone();
+            for name in ["eos_token_id", "tie_word_embeddings"] {
+                if let Some(value) = Fields(root).get(name) {
+                    text.insert(name.into(), value.clone());
+                }
+            }
+            let mut config = read("gemma3_text", &Fields(&completed("gemma3_text", &text)))?;
             config.prefix = "language_model.model".into();
             return Ok(config);
         }
-        read(family, &Fields(root))
+        read(family, &Fields(&completed(family, root)))
+    }
+
+    /// Takes the end tokens of a checkpoint's `generation_config.json`, which names more of them than `config.json` where a
+    /// model ends its part of a chat with another token than a text. A file without end tokens changes nothing.
+    ///
+    /// ```
+    /// # let text = r#"{"model_type": "llama", "vocab_size": 32, "hidden_size": 8, "intermediate_size": 16, "eos_token_id": 2,
+    /// #   "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "rms_norm_eps": 1e-5}"#;
+    /// # use accelerant::generate::DecoderConfig;
+    /// let config = DecoderConfig::from_json(text)?;
+    /// assert_eq!(config.end_tokens, [2]);
+    /// let config = config.with_generation_config(r#"{"eos_token_id": [2, 7], "temperature": 0.6}"#)?;
+    /// assert_eq!(config.end_tokens, [2, 7]);
+    /// # Ok::<(), accelerant::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] for a text that is no JSON object, and end tokens that are no tokens.
+    pub fn with_generation_config(mut self, text: &str) -> Result<Self> {
+        let root: Map<String, Value> = serde_json::from_str(text)
+            .map_err(|e| invalid(format!("it is no JSON object: {e}")).with_source(e))?;
+        let end_tokens = Fields(&root).tokens("eos_token_id")?;
+        if !end_tokens.is_empty() {
+            self.end_tokens = end_tokens;
+        }
+        Ok(self)
     }
 }
 
@@ -62,11 +96,7 @@ fn read(family: &str, fields: &Fields<'_>) -> Result<DecoderConfig> {
             config.head_norms = true;
             let every = fields.number("sliding_window_pattern", 6)?;
             config.window = window(fields, layers, |layer| (layer + 1).is_multiple_of(every))?;
-            let mut local = rotary(fields, SLIDING, config.head_size)?;
-            if fields.get("rope_parameters").is_none() {
-                local.theta = fields.float("rope_local_base_freq", 10_000.0);
-            }
-            config.window_rotary = Some(local);
+            config.window_rotary = Some(rotary(fields, SLIDING, config.head_size)?);
         }
         "smollm3" => {
             config.no_rotary = without_positions(fields, layers)?;
@@ -142,6 +172,16 @@ fn refuse_what_is_not_read(fields: &Fields<'_>) -> Result<()> {
             return Err(invalid(format!("`{field}` is set: {means}")));
         }
     }
+    let phi = fields.get("model_type").and_then(Value::as_str) == Some("phi3");
+    let rotated = |of: &Value| of.get("partial_rotary_factor").and_then(Value::as_f64);
+    let rope =
+        fields.get("rope_parameters").or_else(|| fields.get("rope_scaling")).and_then(rotated);
+    let rotated = rope.or_else(|| fields.optional("partial_rotary_factor"));
+    if let Some(part) = rotated.filter(|part| *part != 1.0 && !phi) {
+        return Err(invalid(format!(
+            "`partial_rotary_factor` is {part}: heads that are rotated in part are supported for `phi3` alone"
+        )));
+    }
     if let Some(quantized) = fields.get("quantization_config") {
         let method = quantized.get("quant_method").and_then(Value::as_str).unwrap_or("unknown");
         return Err(invalid(format!(
@@ -164,7 +204,6 @@ fn qwen_window(config: &mut DecoderConfig, fields: &Fields<'_>) -> Result<()> {
 fn gemma(config: &mut DecoderConfig, fields: &Fields<'_>) -> Result<()> {
     config.norm_offset = 1.0;
     config.norms_after = true;
-    config.tied_embeddings = fields.flag("tie_word_embeddings", true);
     config.embedding_scale = (config.hidden as f64).sqrt();
     let scalar = fields.float("query_pre_attn_scalar", config.head_size as f64);
     config.attention_scale = 1.0 / scalar.sqrt();

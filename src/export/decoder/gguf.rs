@@ -76,7 +76,11 @@ impl Gguf {
             let divisors = divisors.into_iter().map(f64::from).collect();
             rotary.scaling = Some(RotaryScaling::Each(divisors));
         }
-        let end = self.content.metadata.get("tokenizer.ggml.eos_token_id");
+        // A text, and a part of a chat.
+        let ends = ["eos", "eot"].map(|name| format!("tokenizer.ggml.{name}_token_id"));
+        let ends = ends.iter().filter_map(|name| self.content.metadata.get(name)?.to_u32().ok());
+        let mut end_tokens: Vec<u32> = ends.collect();
+        end_tokens.dedup();
         let config = DecoderConfig {
             vocabulary: embeddings.shape.dims().first().copied().unwrap_or(0),
             hidden,
@@ -103,7 +107,7 @@ impl Gguf {
             activation: Activation::Silu,
             projections: Projections::Apart,
             positions: size("context_length").unwrap_or(2048),
-            end_tokens: end.and_then(|end| end.to_u32().ok()).into_iter().collect(),
+            end_tokens,
             prefix: "model".into(),
         };
         config.check()?;

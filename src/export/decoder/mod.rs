@@ -7,6 +7,7 @@ mod beginning;
 mod cache;
 mod checkpoint;
 mod config;
+mod defaults;
 mod encoder_decoder;
 mod ending;
 mod families;

@@ -19,7 +19,12 @@ pub(super) fn rotary(fields: &Fields<'_>, layers: &str, head_size: usize) -> Res
     let empty = Map::new();
     let own = Fields(parameters(fields, layers)?.unwrap_or(&empty));
     let either = |name| own.optional(name).or_else(|| fields.optional(name));
-    let mut rotary = Rotary::whole(either("rope_theta").unwrap_or(10_000.0), head_size);
+    // Layers with windows have a base of their own, in the files of all versions.
+    let theta = match layers {
+        SLIDING => own.optional("rope_theta").or_else(|| fields.optional("rope_local_base_freq")),
+        _ => either("rope_theta"),
+    };
+    let mut rotary = Rotary::whole(theta.unwrap_or(10_000.0), head_size);
     rotary.size = (head_size as f64 * either("partial_rotary_factor").unwrap_or(1.0)) as usize;
     rotary.scaling = scaling(&own, fields)?;
     Ok(rotary)

@@ -218,7 +218,9 @@ impl Graph {
         } else if name.contains('\0') {
             Some("a name has a NUL in it".into())
         } else if self.names.contains(name) {
-            Some(format!("the name `{name}` is taken: an input, an output or a weight has it"))
+            Some(format!(
+                "the name `{name}` is already the name of an input, an output or a weight"
+            ))
         } else {
             None
         };

@@ -151,7 +151,7 @@ impl Folder {
         let found = path.canonicalize().map_err(|e| match e.kind() {
             io::ErrorKind::NotFound => {
                 let text = format!(
-                    "there is no {}: the file has weights of the model, and belongs into the model's folder",
+                    "there is no {}: the file has weights of the model, and must be in the model's folder",
                     path.display()
                 );
                 Error::new(ErrorKind::Io, text).with_source(e)
@@ -183,7 +183,7 @@ fn inner_path(location: &str) -> Option<PathBuf> {
 pub(super) fn open_plain(path: &Path) -> Result<(File, u64)> {
     files::open_plain(path).map_err(|e| match e.kind() {
         io::ErrorKind::InvalidInput => {
-            let text = format!("{} is no plain file", path.display());
+            let text = format!("{} is not a regular file", path.display());
             Error::new(ErrorKind::InvalidModel, text)
         }
         _ => Error::io("read", path, e),

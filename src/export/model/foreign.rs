@@ -4,16 +4,16 @@
 const BEGINNINGS: [(&[u8], &str); 6] = [
     (
         b"version https://git-lfs",
-        "they are a pointer of Git LFS, and `git lfs pull` fetches the file itself",
+        "they are a pointer of Git LFS; `git lfs pull` downloads the file itself",
     ),
     (
         b"PK\x03\x04",
-        "they are a zip archive, such as torch.save writes, and torch.onnx.export writes a model",
+        "they are a zip archive, such as torch.save writes; torch.onnx.export writes an ONNX model",
     ),
-    (b"ACCELENG", "they are an engine, and `InferenceModule::open` loads it"),
-    (b"GGUF", "they are a GGUF file, which has weights of a language model and no graph"),
-    (b"<!DOCTYPE", "they are a web page in place of the file that was to be downloaded"),
-    (b"<html", "they are a web page in place of the file that was to be downloaded"),
+    (b"ACCELENG", "they are an engine, which `InferenceModule::open` loads"),
+    (b"GGUF", "they are a GGUF file, which has the weights of a language model and no graph"),
+    (b"<!DOCTYPE", "they are a web page; the download of the file failed"),
+    (b"<html", "they are a web page; the download of the file failed"),
 ];
 
 /// What the bytes are, if they are of a kind that is known here.

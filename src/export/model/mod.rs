@@ -50,7 +50,7 @@ use crate::tensor::HostTensor;
 
 /// An ONNX model, from a file, from a [`GraphBuilder`](crate::export::GraphBuilder) or from a framework's export.
 ///
-/// The weights are shared with the framework or the file that they came from.
+/// The weights share memory with the framework or the file.
 ///
 /// ```
 /// use accelerant::{DType, Dim, HostTensor, InferenceModule, OptimizeOptions};
@@ -101,11 +101,11 @@ impl PartialEq for OnnxModel {
     }
 }
 
-/// A model and its weights apart, for consumers that take weights by pointer.
+/// A model and its separate weights, for consumers that take weights by pointer.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SplitModel {
-    /// The serialized model. The initializers in `weights` have name, type and shape, no data.
+    /// The serialized model. The initializers in `weights` have a name, a type and a shape, but no data.
     pub bytes: Vec<u8>,
     /// Weights by initializer name.
     pub weights: Vec<(String, HostTensor)>,
@@ -157,7 +157,7 @@ impl OnnxModel {
         self.source
     }
 
-    /// The types that each layer got, if [a precision was asked for](Self::with_precision).
+    /// The type of each layer, if the model [has a precision](Self::with_precision).
     pub fn precision_report(&self) -> Option<&PrecisionReport> {
         self.precision.as_deref()
     }

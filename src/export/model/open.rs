@@ -15,11 +15,11 @@ use crate::files::read_part;
 const READ: &str = "read ONNX";
 
 impl OnnxModel {
-    /// Takes a model, checks the model, brings the model into the form that every backend reads, and reads the signature.
+    /// Checks and normalizes a model for all backends, and reads the signature.
     ///
-    /// Weights that are listed as inputs are no inputs. An output that is a weight keeps its name. An output that is an
-    /// input, or comes a second time, gets a name of its own (`x_output`). Nodes are put in order, and calls of functions
-    /// become nodes. Types and shapes that outputs lack are inferred.
+    /// Weights that the model lists as inputs are not inputs. An output that is a weight keeps its name. An output
+    /// that is an input, or that occurs twice, gets its own name (`x_output`). Nodes are sorted, and function calls
+    /// are inlined. Missing types and shapes of outputs are inferred.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidModel`], [`ErrorKind::UnsupportedOperation`], with node and tensor.
@@ -27,19 +27,20 @@ impl OnnxModel {
         settled(proto, &|_, _| {}).map_err(|e| e.in_operation(READ))
     }
 
-    /// Reads a serialized model. The weights are not copied out of `bytes`.
+    /// Reads a serialized model. The weights share memory with `bytes`.
     ///
     /// # Errors
-    /// As [`from_proto`](Self::from_proto), and for weights in other files, which [`open`](Self::open) reads.
+    /// As [`from_proto`](Self::from_proto), and for external weights, which only [`open`](Self::open) reads.
     pub fn from_bytes(bytes: impl Into<Bytes>) -> Result<Self> {
         let proto = decode(bytes.into()).map_err(|e| e.in_operation(READ))?;
         Self::from_proto(proto)
     }
 
-    /// Reads an `.onnx` file, and the tensors in other files of its folder, wherever in the model they stand.
+    /// Reads an `.onnx` file, and its external tensors from other files of the same folder.
     ///
-    /// A path that leaves the folder, also through a link, is refused. A pipe, a device or a folder is refused too. If the
-    /// model's own file is a link, files beside the linked file may be read too.
+    /// The crate refuses a path that leaves the folder, also through a symbolic link, and a pipe, a device or a
+    /// folder. If the model's own file is a symbolic link, the crate also reads external tensors beside the target of
+    /// the link.
     ///
     /// # Errors
     /// [`ErrorKind::Io`], or as [`from_proto`](Self::from_proto).
@@ -77,7 +78,7 @@ fn decode(bytes: Bytes) -> Result<ModelProto> {
     ModelProto::decode(bytes.clone()).map_err(|e| {
         let text = match foreign::told(&bytes) {
             Some(told) => format!("these bytes are not an ONNX model: {told}"),
-            None => format!("these bytes are not an ONNX model, or are cut off: {e}"),
+            None => format!("these bytes are not an ONNX model, or are truncated: {e}"),
         };
         Error::new(ErrorKind::InvalidModel, text).with_source(e)
     })

@@ -24,7 +24,8 @@ pub(super) fn save(model: &ModelProto, path: &Path, threshold: usize) -> Result<
     };
     let io = |e| Error::io("write", path, e);
     let Place::Plain(place) = Place::find(path).map_err(io)? else {
-        let text = format!("{} is no plain file, so weights cannot lie beside it", path.display());
+        let text =
+            format!("{} is not a regular file, so weights cannot lie beside it", path.display());
         return Err(Error::new(ErrorKind::InvalidArgument, text));
     };
     let Some(name) = place.file_name().and_then(|name| name.to_str()) else {

@@ -8,15 +8,15 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::spec::{Dim, Symbol};
 
 impl OnnxModel {
-    /// States the sizes that a symbolic dimension of the inputs takes, tuned for the largest. One size alone, as `8..=8`,
-    /// is written into the model, and a backend then knows the size when it builds.
+    /// Sets the range of a symbol of the inputs, tuned for the largest size. A single size, such as `8..=8`, is
+    /// written into the model, and a backend then builds for a fixed size.
     ///
-    /// A size without a name in the file is named after tensor and axis, such as `x_0`. A name such as `?`, which means no
-    /// single size, stands here for all sizes that the file calls `?`.
+    /// A size without a name in the file has a name of its tensor and axis, such as `x_0`. `?` stands for all sizes
+    /// with the name `?` in the file.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] when no input has the symbol, with the symbols of the inputs, or when the range is empty;
-    /// [`ErrorKind::InvalidModel`] where shapes do not fit a single size.
+    /// [`ErrorKind::InvalidArgument`] if no input has the symbol, with the symbols of the inputs, or if the range is
+    /// empty; [`ErrorKind::InvalidModel`] if the shapes do not match a single size.
     pub fn bind(self, symbol: &str, range: RangeInclusive<usize>) -> Result<Self> {
         let all =
             self.unnamed.iter().filter(|(_, written)| written == symbol && !symbol.is_empty());
@@ -59,8 +59,8 @@ impl OnnxModel {
         Ok(self)
     }
 
-    /// Tunes for several sizes of a symbolic dimension of the inputs, as [`Symbol::tuned_for`]. [`bind`](Self::bind)
-    /// states the range before.
+    /// Tunes for several sizes of a symbol of the inputs, as [`Symbol::tuned_for`]. Set the range first, with
+    /// [`bind`](Self::bind).
     ///
     /// ```no_run
     /// # use accelerant::export::OnnxModel;

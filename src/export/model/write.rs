@@ -25,12 +25,11 @@ pub(crate) const WEIGHTS_FILE: &str = "weights";
 const MESSAGE_LIMIT: usize = (2 << 30) - (1 << 20);
 
 impl OnnxModel {
-    /// Writes an `.onnx` file, whole or not at all. The weights of a model too large for one
-    /// protobuf message (2 GiB) go into a second file, as with
-    /// [`save_external`](Self::save_external).
+    /// Writes an `.onnx` file. The file is either complete or not written. If the model is too large for one protobuf
+    /// message (2 GiB), the weights go to a second file, as with [`save_external`](Self::save_external).
     ///
-    /// An existing file is replaced and keeps its mode. For a link, the linked file is replaced. A pipe or a device is
-    /// written to.
+    /// An existing file is replaced and keeps its mode. For a symbolic link, the target of the link is replaced. The
+    /// crate writes to a pipe or a device directly.
     ///
     /// # Errors
     /// [`ErrorKind::Io`](crate::ErrorKind::Io).
@@ -41,12 +40,12 @@ impl OnnxModel {
         pair::save_alone(&self.proto, path.as_ref())
     }
 
-    /// Writes an `.onnx` file, and beside it a file for the weights of `threshold` bytes and more.
-    /// [`open`](Self::open) reads both. Without such weights only the model's file is written.
+    /// Writes an `.onnx` file, and a second file for the weights of at least `threshold` bytes. [`open`](Self::open)
+    /// reads both files. Without such weights, there is no second file.
     ///
-    /// The file of the weights is called `NAME.HASH.data`, after the model's file and its own contents. Two saves never
-    /// mix: the old pair stays whole until the new pair is whole. Then the old weights are removed, and so are the
-    /// weights that a killed save left.
+    /// The file of the weights is `NAME.HASH.data`, with the name of the model's file and a hash of the weights. Two
+    /// saves never mix: the old pair stays until the new pair is complete. Then the old weights are removed, and so
+    /// are the leftovers of a killed save.
     ///
     /// # Errors
     /// [`ErrorKind::Io`](crate::ErrorKind::Io);
@@ -56,8 +55,9 @@ impl OnnxModel {
         pair::save(&self.proto, path.as_ref(), threshold)
     }
 
-    /// The serialized model with its weights, for a consumer. A name of a size that not every consumer reads, such as one
-    /// with a space, becomes another name (`size_0`). Weights that nothing reads are left out. Nothing else changes.
+    /// The serialized model with its weights, for a consumer. If some consumers cannot read the name of a size, such
+    /// as a name with a space, the size gets another name (`size_0`). Unused weights are removed. Nothing else
+    /// changes.
     pub fn to_bytes(&self) -> Vec<u8> {
         match self.for_consumer() {
             Some(changed) => encode::to_vec(&changed),
@@ -80,7 +80,7 @@ impl OnnxModel {
         }
     }
 
-    /// The model and its larger weights apart, for a consumer, as [`to_bytes`](Self::to_bytes).
+    /// The model and its larger weights separately, for a consumer, as [`to_bytes`](Self::to_bytes).
     pub fn split(&self) -> SplitModel {
         let mut proto = self.for_consumer().unwrap_or_else(|| self.proto.clone());
         let weights = take_weights(&mut proto);

@@ -5,30 +5,30 @@
 macro_rules! export_builders {
     ($type:ident, $path:literal $(, $inner:ident)?) => {
         impl $type {
-            /// Makes axis 0 of every input the symbolic dimension `batch` with the sizes in `range`.
-            /// [`OnnxModel::bind`](crate::export::OnnxModel::bind) does the same for an ONNX file.
-            /// An empty range is an error of the export.
+            /// Makes axis 0 of every input dynamic, with the symbol `batch` and the sizes in `range`.
+            /// [`OnnxModel::bind`](crate::export::OnnxModel::bind) does the same for an ONNX file. An empty range is
+            /// an error of the export.
             #[must_use]
             pub fn dynamic_batch(mut self, range: std::ops::RangeInclusive<usize>) -> Self {
                 self$(.$inner)?.batch = Some($crate::export::BatchSizes::Range(range));
                 self
             }
 
-            /// Makes axis 0 of every input the symbolic dimension `batch` of up to the largest of `sizes`, and tunes for each
-            /// size. TensorRT gets an optimization profile for each of these sizes alone, and one profile for all others.
-            /// TensorRT-RTX is up to twice as fast with these profiles on compute capability 9.0.
+            /// Makes axis 0 of every input dynamic, with the symbol `batch` and all sizes up to the largest of
+            /// `sizes`. TensorRT gets an optimization profile for each of `sizes`, and one profile for all other
+            /// sizes. On compute capability 9.0, TensorRT-RTX is up to twice as fast with these profiles.
             ///
-            /// The kernels of the middle size are compiled when the module is made, and the kernels of another size when that
-            /// size first comes. Layers have one form in an engine, the form for the middle size.
-            /// [`Dim::with_opt`](crate::Dim::with_opt) chooses another size for the form. A module for each size has the best
-            /// form for each size.
+            /// The kernels of the middle size are compiled when the module is created. The kernels of another size are
+            /// compiled at the first run with that size. Each layer has one form in an engine, the best form for the
+            /// middle size. [`Dim::with_opt`](crate::Dim::with_opt) chooses another size for the form. For the best
+            /// form at each size, make one module for each size.
             ///
             /// ```
             #[doc = concat!("# use accelerant::", $path, ";")]
             #[doc = concat!("let options = ", stringify!($type), "::new().batch_sizes([1, 8, 32]);")]
             /// ```
             ///
-            /// No sizes, and a size of zero, are errors of the export.
+            /// An empty list and a size of zero are errors of the export.
             #[must_use]
             pub fn batch_sizes(mut self, sizes: impl IntoIterator<Item = usize>) -> Self {
                 let sizes = sizes.into_iter().collect();
@@ -36,8 +36,8 @@ macro_rules! export_builders {
                 self
             }
 
-            /// Makes one axis of one input symbolic. The input is given by position or by name; equal names
-            /// of dimensions mean equal sizes.
+            /// Makes one axis of one input dynamic. Name the input by its position or by its name. Axes with the same
+            /// symbol have the same size.
             ///
             /// ```
             #[doc = concat!("use accelerant::{Dim, ", $path, "};")]
@@ -80,9 +80,9 @@ macro_rules! export_builders {
                 self
             }
 
-            /// Lets TensorRT, which has no 64-bit floats, compute the 64-bit floats of a Burn model in 32 bits. The module
-            /// still takes and gives 64-bit tensors. Without this option, TensorRT refuses such a model. Other backends
-            /// compute in 64 bits either way.
+            /// Lets TensorRT compute the 64-bit floats of a Burn model in fp32, because TensorRT has no 64-bit floats.
+            /// The module still takes and returns 64-bit tensors. Without this option, TensorRT refuses such a model.
+            /// Other backends always compute in 64 bits.
             #[cfg(feature = "burn")]
             #[must_use]
             pub fn narrow_f64(mut self, narrow: bool) -> Self {
@@ -90,16 +90,17 @@ macro_rules! export_builders {
                 self
             }
 
-            /// Tries a model at every size of its dynamic axes, and at every combination of several axes, so that no branch
-            /// on a size can be missed. Ranges with more than 16,384 combinations are refused. Without this option, some sizes
-            /// of one axis at a time are tried.
+            /// Exports a model at every size of its dynamic axes, and at every combination of several axes. The export
+            /// then detects every branch on a size. Ranges with more than 16,384 combinations are refused. Without
+            /// this option, the export tries some sizes of one axis at a time.
             ///
-            /// For a Burn model, these sizes are the first 64, the powers of two with their neighbours, and the ends. The captures
-            /// have at most 100,000 operations in all. A capture takes about six microseconds and a kilobyte for each operation:
-            /// 10,000 captures of 100 operations took 5.6 seconds and 0.8 GB.
+            /// By default, a Burn model is tried at the first 64 sizes, the powers of two with their neighbors, and the
+            /// ends of the range. All captures together have at most 100,000 operations. A capture takes about six
+            /// microseconds and a kilobyte for each operation: 10,000 captures of 100 operations took 5.6 seconds and
+            /// 0.8 GB.
             ///
-            /// For a Candle model, these are all sizes of a range of up to 64. For a longer range, they are the ends, the powers
-            /// of two with their neighbours, and a few more.
+            /// By default, a Candle model is tried at all sizes of a range of up to 64 sizes. For a longer range, the
+            /// sizes are the ends, the powers of two with their neighbors, and a few more.
             #[cfg(any(feature = "burn", feature = "candle"))]
             #[must_use]
             pub fn probe_every_size(mut self, every: bool) -> Self {
@@ -107,12 +108,13 @@ macro_rules! export_builders {
                 self
             }
 
-            /// Computes in another precision where the backend can. Inputs and outputs keep their types.
-            /// [`InferenceModule::precision_report`]($crate::InferenceModule::precision_report) says what became of each layer.
+            /// Sets the precision of the computation, if the backend supports the precision. Inputs and outputs keep
+            /// their types. [`InferenceModule::precision_report`]($crate::InferenceModule::precision_report) lists the
+            /// precision of each layer.
             ///
             /// An export without a backend ignores this option.
-            /// [`OnnxModel::with_precision`]($crate::export::OnnxModel::with_precision) gives the exported model another
-            /// precision.
+            /// [`OnnxModel::with_precision`]($crate::export::OnnxModel::with_precision) converts the exported model to
+            /// a precision.
             ///
             /// ```
             /// use accelerant::{OptimizeOptions, precision::Precision};
@@ -128,7 +130,7 @@ macro_rules! export_builders {
                 self
             }
 
-            /// Names the weights of a Candle model after the paths that were recorded while the model was made.
+            /// Names the weights of a Candle model by the recorded paths of its `VarBuilder`.
             #[cfg(feature = "candle")]
             #[must_use]
             pub fn weight_names(mut self, names: &$crate::candle::WeightNames) -> Self {

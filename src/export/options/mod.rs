@@ -13,7 +13,7 @@ use crate::spec::Dim;
 
 pub(crate) use builders::export_builders;
 
-/// Options of an export: names and sizes of the inputs and outputs of a framework's model.
+/// Options of an export: the names and the sizes of the inputs and outputs.
 ///
 /// ```
 /// use accelerant::export::ExportOptions;
@@ -99,7 +99,7 @@ impl From<&str> for InputKey {
 export_builders!(ExportOptions, "export::ExportOptions");
 
 impl ExportOptions {
-    /// Shapes as in the example, and names that the exporter chooses.
+    /// The defaults: the shapes of the example, and names that the exporter chooses.
     pub fn new() -> Self {
         Self::default()
     }

@@ -39,7 +39,7 @@ impl ExportOptions {
                     InputKey::Name(name) => format!("there is no input named `{name}`"),
                 };
                 let text = format!(
-                    "{given} for a dynamic axis; there are: {}; `input_names` gives inputs their names",
+                    "{given} for a dynamic axis; the inputs are: {}; `input_names` sets their names",
                     known.join(", ")
                 );
                 return Err(Error::new(ErrorKind::InvalidArgument, text));
@@ -129,8 +129,8 @@ fn bind_symbols(specs: &[TensorSpec], inputs: &[(DType, Vec<usize>)]) -> Result<
                 }
                 Some((_, first, tensor)) if *first != size => {
                     let text = format!(
-                        "`{}` is {size} here, but {first} in `{tensor}`: equal names mean equal \
-                         sizes, and `dynamic_axis` gives an axis a name of its own",
+                        "`{}` is {size} here, but {first} in `{tensor}`: axes with the same \
+                         symbol must have the same size, and `dynamic_axis` gives an axis another symbol",
                         symbol.name()
                     );
                     return fail(ErrorKind::ShapeMismatch, text);

@@ -29,9 +29,9 @@ pub(super) enum When {
     InTurn,
 }
 
-/// A compiled module with the inputs `I` and outputs `O` of the original's forward function.
+/// A compiled module with the inputs `I` and outputs `O` of the original forward function.
 ///
-/// Cloning shares the model, and threads may share the module.
+/// A clone shares the model, and threads can share a module.
 ///
 /// ```
 /// use accelerant::burn::{BurnModule, OptimizeTrt};
@@ -64,8 +64,8 @@ impl<I: BurnTensors, O: BurnTensors> BurnModule<I, O> {
     /// Runs the model. The outputs live on the device of the first input.
     ///
     /// On a CUDA device, Burn's threads enqueue the execution like Burn's own operations, and the call does not wait.
-    /// If the execution fails, Burn gives the error to the code that reads an output.
-    /// [`try_forward`](Self::try_forward) waits until the execution is enqueued.
+    /// If the execution fails, the code that reads an output gets the error. [`try_forward`](Self::try_forward) waits
+    /// until the execution is enqueued.
     ///
     /// # Panics
     /// When [`try_forward`](Self::try_forward) would return an error. Errors of an execution on a CUDA device do not
@@ -80,8 +80,8 @@ impl<I: BurnTensors, O: BurnTensors> BurnModule<I, O> {
 
     /// Runs the model. The outputs live on the device of the first input.
     ///
-    /// TensorRT takes unsigned 64-bit integers as signed integers, up to 2^63 - 1. Larger integers in host memory are
-    /// refused. On a CUDA device, where nothing is read back, larger integers count as negative.
+    /// TensorRT reads unsigned 64-bit integers as signed integers, up to 2^63 - 1. Larger integers in host memory are
+    /// refused. On a CUDA device, the crate does not check the values, and larger integers become negative.
     ///
     /// # Errors
     /// [`ErrorKind::InputMismatch`], [`ErrorKind::DTypeMismatch`], [`ErrorKind::ShapeMismatch`] or
@@ -98,7 +98,7 @@ impl<I: BurnTensors, O: BurnTensors> BurnModule<I, O> {
             Ok(())
         })?;
         if lengths != self.layout.inputs {
-            let text = "the lists and options of tensors are not as long as in the example";
+            let text = "the lists and options of tensors have other lengths than in the example";
             return Err(Error::new(ErrorKind::InputMismatch, text));
         }
         self.check_types(input)?;
@@ -158,13 +158,13 @@ impl<I: BurnTensors, O: BurnTensors> BurnModule<I, O> {
         outputs.map(|(tensor, own)| Ok(Material::Host(tensor.convert(*own)?))).collect()
     }
 
-    /// Opens a file without the model's source: an engine, an [entry of the cache](crate::cache::Entry::path), or a model
-    /// whose file's name ends in `.onnx`. `I` and `O` say what [`forward`](Self::forward) takes and returns, and the tensors
-    /// of the file must fit them.
+    /// Opens a file without the source code of the model. The file is an engine, an [entry of the
+    /// cache](crate::cache::Entry::path), or a model with a file name that ends in `.onnx`. `I` and `O` are the types
+    /// that [`forward`](Self::forward) takes and returns, and the tensors of the file must match them.
     ///
-    /// A file that was made of a Burn model has Burn's types, and the module is the same as the one that was compiled. For
-    /// all other files, the types are those of the signature. An input of a smaller integer type may then be given too, and
-    /// `I` and `O` have no lists and options. Trust an engine as a program: see [`Engine::open`](crate::Engine::open).
+    /// A file of a Burn model keeps Burn's types, and the module behaves as the compiled one. All other files have the
+    /// types of the signature. Inputs may then also have a smaller integer type, and `I` and `O` cannot have lists and
+    /// options. An engine is a program: see [`Engine::open`](crate::Engine::open).
     ///
     /// ```
     /// use accelerant::{OptimizeOptions, burn::{BurnModule, OptimizeTrt}};
@@ -196,12 +196,12 @@ impl<I: BurnTensors, O: BurnTensors> BurnModule<I, O> {
         Self::from_inference(InferenceModule::open(path, options)?)
     }
 
-    /// A module over a model that is loaded already, such as a model from a file after
+    /// A module for a loaded model, such as a model from a file after
     /// [`OnnxModel::bind`](crate::export::OnnxModel::bind). The types are as for [`open`](Self::open).
     ///
     /// # Errors
-    /// [`ErrorKind::InputMismatch`], [`ErrorKind::DTypeMismatch`] or [`ErrorKind::ShapeMismatch`] where `I` or `O` has
-    /// another number, kind or rank of tensors than the model.
+    /// [`ErrorKind::InputMismatch`], [`ErrorKind::DTypeMismatch`] or [`ErrorKind::ShapeMismatch`] if the tensors of
+    /// `I` or `O` differ from the model in number, kind or rank.
     pub fn from_inference(inference: InferenceModule) -> Result<Self> {
         let signature = inference.signature();
         let own = inference.engine().interface();
@@ -234,8 +234,8 @@ impl<I: BurnTensors, O: BurnTensors> BurnModule<I, O> {
         self.inference.backend()
     }
 
-    /// The same model on these [devices](InferenceModule::on_devices). Tensors of a device run on that device, and tensors
-    /// in host memory go to the device with the least to do.
+    /// The same model on these [devices](InferenceModule::on_devices). Tensors of a device run on that device, and
+    /// tensors in host memory go to the least busy device.
     ///
     /// # Errors
     /// As [`InferenceModule::on_devices`].
@@ -244,7 +244,7 @@ impl<I: BurnTensors, O: BurnTensors> BurnModule<I, O> {
         Ok(Self { inference, layout: self.layout.clone(), types: PhantomData })
     }
 
-    /// The same model with one of the engine's profiles alone, as [`InferenceModule::for_profile`].
+    /// The same model with only one of the engine's profiles, as [`InferenceModule::for_profile`].
     ///
     /// # Errors
     /// As there.
@@ -253,7 +253,8 @@ impl<I: BurnTensors, O: BurnTensors> BurnModule<I, O> {
         Ok(Self { inference, layout: self.layout.clone(), types: PhantomData })
     }
 
-    /// The model without the framework's types: its signature, its backend, and the reasons against other backends.
+    /// The module without the framework's types. It has the signature, the report, and the reasons against other
+    /// backends.
     pub fn inference(&self) -> &InferenceModule {
         &self.inference
     }

@@ -30,8 +30,8 @@ use crate::runtime::{InferenceModule, OptimizeOptions};
 /// # Ok::<(), accelerant::Error>(())
 /// ```
 pub trait OptimizeTrt: Module + Sized {
-    /// Exports `forward` and compiles the model for the best backend that this machine has. `example` gives the types and
-    /// sizes of the inputs, and its values do not matter.
+    /// Exports `forward`, and compiles the model for the first backend that works. The types and shapes of `example`
+    /// matter, and its values do not.
     ///
     /// ```
     /// use accelerant::burn::OptimizeTrt;
@@ -48,8 +48,8 @@ pub trait OptimizeTrt: Module + Sized {
     /// ```
     ///
     /// # Errors
-    /// [`UnsupportedOperation`](crate::ErrorKind::UnsupportedOperation) naming every operation that cannot be exported;
-    /// [`NoBackend`](crate::ErrorKind::NoBackend) with every backend's reason.
+    /// [`UnsupportedOperation`](crate::ErrorKind::UnsupportedOperation) with all operations that cannot be exported;
+    /// [`NoBackend`](crate::ErrorKind::NoBackend) with the reason of each backend.
     fn optimize_trt<I, O>(
         &self,
         example: I,
@@ -62,12 +62,12 @@ pub trait OptimizeTrt: Module + Sized {
         self.optimize_trt_with(example, forward, &OptimizeOptions::new())
     }
 
-    /// Finds everything that keeps `forward` from being exported for TensorRT, without building.
+    /// Lists everything that prevents an export of `forward` to TensorRT, and builds nothing.
     ///
-    /// If all can be exported, the parser of the first TensorRT library that can be used here reads the model, and the
-    /// report has what the parser refuses. [`Report::parser`] names the parser, or says why no parser was asked. The parser
-    /// lists all operators that are missing. If no operator is missing, the parser stops at the first node that cannot be
-    /// converted. The check does not find faults that only building an engine shows.
+    /// If all operations can be exported, the parser of the first usable TensorRT library reads the model, and the
+    /// report lists what the parser refuses. [`Report::parser`] names the parser, or says why no parser was used. The
+    /// parser lists all missing operators. If no operator is missing, the parser stops at the first node that it
+    /// cannot convert. Some faults appear only when an engine is built, and the check does not find these faults.
     ///
     /// ```
     /// use accelerant::burn::OptimizeTrt;
@@ -82,7 +82,7 @@ pub trait OptimizeTrt: Module + Sized {
     /// ```
     ///
     /// # Errors
-    /// Where `forward` cannot be captured at all, as [`BurnGraph::capture`].
+    /// The errors of [`BurnGraph::capture`], if `forward` cannot be captured at all.
     fn check_trt<I, O>(&self, example: I, forward: impl Fn(&Self, I) -> O) -> Result<Report>
     where
         I: BurnTensors,
@@ -112,7 +112,7 @@ pub trait OptimizeTrt: Module + Sized {
     /// As [`optimize_trt`](Self::optimize_trt), with options.
     ///
     /// # Errors
-    /// As [`optimize_trt`](Self::optimize_trt); [`Io`](crate::ErrorKind::Io) for the files asked for.
+    /// As [`optimize_trt`](Self::optimize_trt); [`Io`](crate::ErrorKind::Io) for files that cannot be written.
     fn optimize_trt_with<I, O>(
         &self,
         example: I,

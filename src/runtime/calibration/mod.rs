@@ -47,13 +47,14 @@ pub struct Calibration {
 }
 
 impl Calibration {
-    /// Finds limits by a method, on eight samples or more.
+    /// A calibration with a method for the limits, on at least eight samples.
     pub const fn new(method: Method) -> Self {
         Self { method, least: LEAST_SAMPLES, at_once: None }
     }
 
-    /// Runs so many batches at the same time, each in a copy of the model with its part of the processors. A copy takes
-    /// the memory of all values of a batch. Otherwise, there is one for each four processors, and at most four.
+    /// Sets the number of batches that run at the same time, each in a copy of the model with its part of the CPU
+    /// cores. A copy takes the memory of all values of a batch. The default is one batch for each four cores, and at
+    /// most four.
     #[must_use]
     pub const fn batches_at_once(mut self, count: usize) -> Self {
         self.at_once = Some(count);
@@ -67,17 +68,17 @@ impl Calibration {
         self
     }
 
-    /// Runs a model on batches of inputs, each in the order of its signature, with the first backend of a registry that
-    /// can run it.
+    /// Runs a model on batches of inputs, with the first backend of the registry that can run the model. The tensors
+    /// of a batch are in the order of the signature.
     ///
-    /// The ranges belong to the names of this model's values, so this model must be the one that gets a precision later.
-    /// A model of a framework is exported for the same target first; ONNX Runtime reads a model that is written for
-    /// TensorRT.
+    /// The ranges are stored by the names of this model's values. Therefore calibrate the same model that later gets
+    /// the precision. Export a model of a framework for the same target first; ONNX Runtime can run a model that was
+    /// exported for TensorRT.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] for a method that makes no sense, for no batches at once, for too few samples, for NaN and for samples that
-    /// are all the same, with the tensor and the batch; errors about the inputs, before anything is built; and the errors
-    /// of [`Registry::compile`].
+    /// [`ErrorKind::InvalidArgument`] for an invalid method, for 0 batches at once, for too few samples, for NaN and
+    /// for samples in which all numbers are equal, with the tensor and the batch; errors of the inputs, before
+    /// anything is built; and the errors of [`Registry::compile`].
     pub fn run(
         &self,
         model: &OnnxModel,

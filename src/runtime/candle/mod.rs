@@ -21,15 +21,15 @@ use crate::tensor::HostTensor;
 
 pub use optimize::OptimizeTrt;
 
-/// A compiled model that is called like the Candle model it was made from.
+/// A compiled model that you call like the original Candle model.
 ///
-/// The type is a [`candle_core::Module`]. Inputs may be strided. Outputs are on the device of the first input, with the types
-/// of the Candle model. Cloning shares the model, and threads may share the module.
+/// The type implements [`candle_core::Module`]. Inputs may be strided. Outputs are on the device of the first input,
+/// with the types of the Candle model. A clone shares the model, and threads can share a module.
 ///
-/// With the feature `candle-cuda` and on TensorRT, inputs of a CUDA device stay on the device. The module reads the inputs on
-/// Candle's stream without a copy, and Candle's device allocates the outputs. Nothing waits. All inputs must be on the same
-/// Candle device, which must be the engine's. All other tensors go through host memory, and so do all tensors if the backend
-/// runs on the CPU.
+/// With the feature `candle-cuda` and on TensorRT, inputs of a CUDA device stay on the device. The module reads the
+/// inputs on Candle's stream without a copy, and Candle's device allocates the outputs. The call does not wait for the
+/// device. All inputs must be on the same Candle device, which must be the device of the engine. All other tensors go
+/// through host memory. If the backend runs on the CPU, all tensors go through host memory.
 ///
 /// ```
 /// use accelerant::candle::{CandleModule, OptimizeTrt};
@@ -110,12 +110,12 @@ impl CandleModule {
         Self::traced(|| Trace::of_fn(examples, options, forward), options)
     }
 
-    /// Opens a file without the model's source: an engine, an [entry of the cache](crate::cache::Entry::path), or a model
-    /// whose file's name ends in `.onnx`.
+    /// Opens a file without the source code of the model. The file is an engine, an [entry of the
+    /// cache](crate::cache::Entry::path), or a model with a file name that ends in `.onnx`.
     ///
-    /// A file that was made of a Candle model has Candle's types, and the module is the same as the one that was compiled.
-    /// For all other files, the types are those of the signature, and an input of type `u32` may be given for `i64`. Trust
-    /// an engine as a program: see [`Engine::open`](crate::Engine::open).
+    /// A file of a Candle model keeps Candle's types, and the module behaves as the compiled one. All other files have
+    /// the types of the signature, and an input may have the type `u32` instead of `i64`. An engine is a program: see
+    /// [`Engine::open`](crate::Engine::open).
     ///
     /// ```
     /// use accelerant::{OptimizeOptions, candle::{CandleModule, OptimizeTrt}};
@@ -144,7 +144,7 @@ impl CandleModule {
         Self::from_inference(InferenceModule::open(path, options)?)
     }
 
-    /// A module over a model that is loaded already, such as a model from a file after
+    /// A module for a loaded model, such as a model from a file after
     /// [`OnnxModel::bind`](crate::export::OnnxModel::bind). The types are as for [`open`](Self::open).
     ///
     /// # Errors
@@ -179,13 +179,13 @@ impl CandleModule {
         self.inference.backend()
     }
 
-    /// The model without Candle's types: its signature, its backend, and the reasons against other backends.
+    /// The module without Candle's types. It has the signature, the report, and the reasons against other backends.
     pub fn inference(&self) -> &InferenceModule {
         &self.inference
     }
 
-    /// The same model on these [devices](InferenceModule::on_devices). Tensors of a device run on that device, and tensors
-    /// in host memory go to the device with the least to do.
+    /// The same model on these [devices](InferenceModule::on_devices). Tensors of a device run on that device, and
+    /// tensors in host memory go to the least busy device.
     ///
     /// # Errors
     /// As [`InferenceModule::on_devices`].
@@ -193,7 +193,7 @@ impl CandleModule {
         Ok(Self { inference: self.inference.on_devices(ordinals)?, ..self.clone() })
     }
 
-    /// The same model with one of the engine's profiles alone, as [`InferenceModule::for_profile`].
+    /// The same model with only one of the engine's profiles, as [`InferenceModule::for_profile`].
     ///
     /// # Errors
     /// As there.
@@ -201,8 +201,7 @@ impl CandleModule {
         Ok(Self { inference: self.inference.for_profile(name)?, ..self.clone() })
     }
 
-    /// Runs on tensors in the order of the signature, or by name, and returns the outputs in their
-    /// order.
+    /// Runs on tensors in the order of the signature, or by name. Returns the outputs in the order of the signature.
     ///
     /// # Errors
     /// [`ErrorKind::DTypeMismatch`] for another type than the example's,
@@ -303,12 +302,12 @@ impl CandleModule {
         places.into_iter().enumerate().map(missing).collect()
     }
 
-    /// Runs a model of one input on `xs` and returns the first output, as [`candle_core::Module`] does. The trait need not be
-    /// imported.
+    /// Runs a model with one input, and returns the first output, as [`candle_core::Module`] does. You do not have to
+    /// import the trait.
     ///
     /// # Errors
-    /// Those of [`run`](Self::run), in candle's type;
-    /// [`error_of`](crate::candle::error_of) finds them again.
+    /// The errors of [`run`](Self::run) as Candle errors; [`error_of`](crate::candle::error_of) returns the original
+    /// error.
     pub fn forward(&self, xs: &Tensor) -> candle_core::Result<Tensor> {
         let context = || format!("while running on {}", self.inference.backend());
         let outputs = self.run(xs).map_err(|e| to_candle(e, context()))?;

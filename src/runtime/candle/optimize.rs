@@ -7,7 +7,7 @@ use crate::export::{Report, Target};
 use crate::runtime::OptimizeOptions;
 use crate::runtime::check::ask_parser;
 
-/// Compiles Candle models.
+/// `.optimize_trt(…)` for Candle models.
 ///
 /// Every [`Traceable`] type has this trait: a type with a [`Forward`](crate::candle::Forward), or with
 /// [`accelerant::trace`](crate::trace) on its impl.
@@ -34,7 +34,7 @@ use crate::runtime::check::ask_parser;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait OptimizeTrt {
-    /// Compiles the model for inputs like the examples, for the first backend that works.
+    /// Exports the model for inputs like the examples, and compiles the model for the first backend that works.
     ///
     /// # Errors
     /// As [`optimize_trt_with`](Self::optimize_trt_with).
@@ -42,8 +42,8 @@ pub trait OptimizeTrt {
         self.optimize_trt_with(examples, &OptimizeOptions::new())
     }
 
-    /// Compiles the model for inputs like the examples: `&x`, `(&x, &y)`, or by name
-    /// `[("x", &x), ("y", &y)]`. Their types and shapes count, and their values do not.
+    /// As [`optimize_trt`](Self::optimize_trt), with options. The examples are `&x`, `(&x, &y)`, or by name `[("x",
+    /// &x), ("y", &y)]`. Their types and shapes matter, and their values do not.
     ///
     /// # Errors
     /// Those of [`Trace::of`], [`Trace::to_onnx`] and [`InferenceModule::compile`](crate::InferenceModule::compile).
@@ -53,12 +53,12 @@ pub trait OptimizeTrt {
         options: &OptimizeOptions,
     ) -> Result<CandleModule>;
 
-    /// Finds everything that keeps the model from being exported for TensorRT, without building.
+    /// Lists everything that prevents an export of the model to TensorRT, and builds nothing.
     ///
-    /// If all can be exported, the parser of the first TensorRT library that can be used here reads the model, and the
-    /// report has what the parser refuses. [`Report::parser`] names the parser, or says why no parser was asked. The parser
-    /// lists all operators that are missing. If no operator is missing, the parser stops at the first node that cannot be
-    /// converted. The check does not find faults that only building an engine shows.
+    /// If all operations can be exported, the parser of the first usable TensorRT library reads the model, and the
+    /// report lists what the parser refuses. [`Report::parser`] names the parser, or says why no parser was used. The
+    /// parser lists all missing operators. If no operator is missing, the parser stops at the first node that it
+    /// cannot convert. Some faults appear only when an engine is built, and the check does not find these faults.
     ///
     /// ```
     /// use accelerant::candle::OptimizeTrt;
@@ -72,7 +72,7 @@ pub trait OptimizeTrt {
     /// ```
     ///
     /// # Errors
-    /// Where the forward cannot be traced at all, as [`Trace::of`].
+    /// The errors of [`Trace::of`], if the forward cannot be traced at all.
     fn check_trt<'a>(&self, examples: impl Into<Examples<'a>>) -> Result<Report> {
         self.check_trt_with(examples, &OptimizeOptions::new())
     }

@@ -47,11 +47,15 @@ impl Engines {
             Tokens::Fixed(_) => 128.min(options.capacity),
         };
         let written = |target: Target, single: bool| {
-            let options = options.clone();
+            let mut options = options.clone();
+            if target.reader() != Reader::TensorRt {
+                // A dynamic size has two values at least.
+                options.capacity = options.capacity.max(2);
+            }
             let options = match (target.reader(), single) {
                 (Reader::TensorRt, true) => options.tokens(Tokens::Fixed(1)),
                 (Reader::TensorRt, false) => options.tokens(Tokens::Fixed(chunk)),
-                _ => options.tokens(Tokens::UpTo(chunk)).dtype(DType::F32),
+                _ => options.tokens(Tokens::UpTo(chunk.max(2))).dtype(DType::F32),
             };
             model(target, &options)
         };

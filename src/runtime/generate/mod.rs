@@ -19,6 +19,7 @@ mod sampling;
 mod score;
 mod session;
 mod single;
+mod spelled;
 mod stream;
 mod text;
 mod whisper;

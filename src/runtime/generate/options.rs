@@ -100,7 +100,8 @@ impl GenerateOptions {
         self
     }
 
-    /// The seed of the random numbers. The same seed draws the same tokens.
+    /// The seed of the random numbers. The same seed draws the same tokens. In a batch, the text at place `i` has the seed
+    /// `seed + i`.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;

@@ -2,22 +2,18 @@
 
 use super::generation::End;
 use super::single::Generation;
+use super::spelled::Spelled;
 use super::stream::GenerationStream;
 use crate::error::{Error, ErrorKind, Result};
 
-/// What decoders write for a character that is not whole yet.
-const UNFINISHED: char = '\u{FFFD}';
-
 /// The text of a [generation](Generation::text), in pieces. The pieces together are the text of all tokens, up to the first
-/// stop string.
+/// stop string. Bytes that become no character any more are given as the decoder writes them, which is `U+FFFD`, three
+/// of them later at most.
 pub struct TextGeneration<F> {
     tokens: Generation,
     decode: F,
     stops: Vec<String>,
-    known: Vec<u32>,
-    /// Where the tokens begin that are decoded, and where those begin whose text was not given.
-    from: usize,
-    read: usize,
+    spelled: Spelled,
     /// Decoded, and perhaps the beginning of a stop string.
     held: String,
     done: bool,
@@ -29,8 +25,8 @@ where
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     pub(super) fn new(tokens: Generation, decode: F, stops: Vec<String>) -> Self {
-        let (known, held) = (Vec::new(), String::new());
-        Self { tokens, decode, stops, known, from: 0, read: 0, held, done: false }
+        let (spelled, held) = (Spelled::new(), String::new());
+        Self { tokens, decode, stops, spelled, held, done: false }
     }
 
     /// The same for asynchronous code.
@@ -49,32 +45,23 @@ where
 
     /// The tokens that were generated so far, also those whose text is not given.
     pub fn tokens(&self) -> &[u32] {
-        &self.known
+        self.spelled.tokens()
     }
 
-    /// What the tokens that were not given yet add to the text. Some tokens are parts of characters, and some look
-    /// otherwise at the start of a text: tokens before them are decoded as well.
-    fn decoded(&mut self, last: bool) -> Result<Option<String>> {
-        let failed = |e: E| {
+    /// What the tokens add to the text.
+    fn decoded(&mut self, last: bool) -> Result<String> {
+        self.spelled.more(&mut self.decode, last).map_err(|e| {
             let source = e.into();
             let text = format!("tokens cannot be decoded: {source}");
             Error::new(ErrorKind::Processing, text).in_operation("generate")
-        };
-        let before = (self.decode)(&self.known[self.from..self.read]).map_err(failed)?;
-        let all = (self.decode)(&self.known[self.from..]).map_err(failed)?;
-        if all.ends_with(UNFINISHED) && !last {
-            return Ok(None);
-        }
-        let Some(new) = all.get(before.len()..).filter(|new| !new.is_empty()) else {
-            return Ok(None);
-        };
-        (self.from, self.read) = (self.read, self.known.len());
-        Ok(Some(new.to_owned()))
+        })
     }
 
     /// What may be given of the text that is held; all of it at the end.
     fn release(&mut self, last: bool) -> Option<String> {
-        let first = self.stops.iter().filter_map(|stop| self.held.find(stop.as_str())).min();
+        // The search in a text prepares for the string, however long it is.
+        let may_be = self.stops.iter().filter(|stop| stop.len() <= self.held.len());
+        let first = may_be.filter_map(|stop| self.held.find(stop.as_str())).min();
         if let Some(at) = first {
             self.held.truncate(at);
             self.done = true;
@@ -104,7 +91,7 @@ where
         while !self.done {
             let last = match self.tokens.next() {
                 Some(Ok(token)) => {
-                    self.known.push(token);
+                    self.spelled.push(token);
                     false
                 }
                 Some(Err(e)) => {
@@ -114,7 +101,7 @@ where
                 None => true,
             };
             match self.decoded(last) {
-                Ok(new) => self.held.extend(new),
+                Ok(new) => self.held += &new,
                 Err(e) => {
                     self.done = true;
                     return Some(Err(e));

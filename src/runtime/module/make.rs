@@ -16,25 +16,24 @@ use crate::runtime::options::OptimizeOptions;
 use crate::runtime::report::ModuleReport;
 
 impl InferenceModule {
-    /// Compiles a model for the backend that `options` lead to. The model has names and sizes already:
-    /// [`OnnxModel::bind`] and [`OnnxModel::tuned_for`] state the sizes of a model from a file.
+    /// Compiles a model for the first backend that works, or for the [required](OptimizeOptions::require) one. For a
+    /// model from a file, [`OnnxModel::bind`] and [`OnnxModel::tuned_for`] set the sizes.
     ///
     /// # Errors
-    /// As [`Registry::compile`](crate::backend::Registry::compile);
-    /// [`ErrorKind::InvalidArgument`] for options about the export of a framework's model, such as
-    /// [`dynamic_batch`](OptimizeOptions::dynamic_batch); [`ErrorKind::Io`] for the files asked for,
-    /// and [`ErrorKind::NoBackend`] where no TensorRT can build the
-    /// [engine](OptimizeOptions::save_engine) asked for.
+    /// As [`Registry::compile`](crate::backend::Registry::compile); [`ErrorKind::InvalidArgument`] for options about
+    /// the export of a framework's model, such as [`dynamic_batch`](OptimizeOptions::dynamic_batch); [`ErrorKind::Io`]
+    /// for files that cannot be written, and [`ErrorKind::NoBackend`] if no TensorRT can build the requested
+    /// [engine](OptimizeOptions::save_engine).
     pub fn compile(model: &OnnxModel, options: &OptimizeOptions) -> Result<Self> {
         expect_no_export(options)?;
         Self::compile_with(|_| Ok(model.clone()), options)
     }
 
-    /// Builds an engine and makes nothing ready to run.
+    /// Builds an engine without loading it.
     ///
-    /// The [required](OptimizeOptions::require) backend builds, else the first flavor of TensorRT that can build here.
-    /// TensorRT-RTX builds without a GPU. The cache is asked first. The engine is
-    /// [written](OptimizeOptions::save_engine) if the options say so.
+    /// The [required](OptimizeOptions::require) backend builds the engine, or else the first flavor of TensorRT that
+    /// can build on this machine. TensorRT-RTX builds without a GPU. If the cache has the engine, nothing is built.
+    /// [`OptimizeOptions::save_engine`] also writes the engine to a file.
     ///
     /// ```no_run
     /// use accelerant::{BackendKind, InferenceModule, OptimizeOptions, export::OnnxModel};
@@ -48,8 +47,9 @@ impl InferenceModule {
     /// ```
     ///
     /// # Errors
-    /// The required backend's own error, else an error with the reason of each flavor. The kind is
-    /// [`ErrorKind::NoBackend`] where no flavor could be asked. As [`compile`](Self::compile) for options and files.
+    /// The error of the required backend, or else an error with the reason of each flavor. The kind is
+    /// [`ErrorKind::NoBackend`] if no flavor is available. For options and files, the errors of
+    /// [`compile`](Self::compile).
     pub fn build(model: &OnnxModel, options: &OptimizeOptions) -> Result<(Engine, ModuleReport)> {
         expect_no_export(options)?;
         let recorder = options.recorder();
@@ -191,19 +191,18 @@ impl InferenceModule {
         Ok(Self::new(compiled, made))
     }
 
-    /// Makes an engine ready to run that was built before, perhaps on another machine. TensorRT takes only plans that
-    /// [were built](Engine::is_built).
+    /// Loads an engine that was built before, perhaps on another machine. TensorRT loads only plans that [were
+    /// built](Engine::is_built).
     ///
     /// # Errors
     /// [`ErrorKind::NoBackend`] when the backend that built the engine was not compiled in, or another backend is
-    /// [required](OptimizeOptions::require); else as
-    /// [`Backend::load`](crate::backend::Backend::load). No other backend is tried, since nothing can be built without
-    /// the model.
+    /// [required](OptimizeOptions::require); else as [`Backend::load`](crate::backend::Backend::load). No other
+    /// backend is tried, because the crate cannot build an engine without the model.
     pub fn from_engine(engine: Engine, options: &OptimizeOptions) -> Result<Self> {
         let backends = options.backends();
         if let Some(only) = backends.required().filter(|only| *only != engine.kind()) {
             let text = format!(
-                "{only} is required, and the engine is of {}: build it anew",
+                "{only} is required, but {} built the engine: build the engine again",
                 engine.kind()
             );
             return Err(Error::new(ErrorKind::NoBackend, text).in_operation("load engine"));
@@ -236,10 +235,10 @@ impl InferenceModule {
         Ok(Self::new(compiled, made))
     }
 
-    /// Reads a file and makes its model ready to run. A file whose name ends in `.onnx` is a model, which is
-    /// [compiled](Self::compile) through the cache. Every other file is an engine, such as an
-    /// [entry of the cache](crate::cache::Entry::path). Trust an engine as a program, since TensorRT runs what is in the
-    /// file: see [`Engine::open`].
+    /// Opens a model file or an engine file. If the name of the file ends in `.onnx`, the file is a model, and the
+    /// crate [compiles](Self::compile) the model through the cache. Every other file is an engine, such as an [entry
+    /// of the cache](crate::cache::Entry::path). An engine is a program, and TensorRT runs it: open only engines that
+    /// you trust, as [`Engine::open`] explains.
     ///
     /// # Errors
     /// As [`Engine::open`] and [`from_engine`](Self::from_engine), or as [`OnnxModel::open`] and
@@ -258,7 +257,7 @@ fn expect_no_export(options: &OptimizeOptions) -> Result<()> {
     let export: &ExportOptions = options.as_ref();
     let Some(option) = export.stated() else { return Ok(()) };
     let text = format!(
-        "{option}: a model that is ONNX has its names and sizes; `OnnxModel::bind` states those of a symbol"
+        "{option}: an ONNX model already has its names and sizes; `OnnxModel::bind` sets the sizes of a symbol"
     );
     Err(Error::new(ErrorKind::InvalidArgument, text).in_operation("compile"))
 }

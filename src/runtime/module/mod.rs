@@ -25,7 +25,7 @@ use crate::spec::Signature;
 
 /// A compiled model that runs on host tensors.
 ///
-/// Cloning shares the model, and threads may share the module.
+/// A clone shares the model, and threads can share a module.
 ///
 /// ```
 /// use accelerant::{DType, HostTensor, InferenceModule, OptimizeOptions, export::GraphBuilder};
@@ -147,31 +147,30 @@ impl InferenceModule {
         self.0.origin.backend.kind()
     }
 
-    /// Library and version of the backend that runs, for people.
+    /// A description of the backend that runs: its library and version.
     pub fn description(&self) -> String {
         self.0.origin.backend.description()
     }
 
-    /// The backends that were passed over, each with its reason.
+    /// The skipped backends, each with its reason.
     pub fn rejected(&self) -> &[Rejection] {
         &self.0.origin.rejected
     }
 
-    /// The types that each layer got, with reasons, if a [precision](crate::OptimizeOptions::precision) was asked for and the
-    /// engine was not read from a file.
+    /// The type of each layer, with reasons. `None` without a [precision](crate::OptimizeOptions::precision), and for
+    /// an engine from a file.
     pub fn precision_report(&self) -> Option<&PrecisionReport> {
         self.0.origin.precision.as_deref()
     }
 
-    /// The engine that was [asked for](crate::OptimizeOptions::save_engine), else the engine that runs.
+    /// The engine that [`save_engine`](crate::OptimizeOptions::save_engine) wrote, or else the engine that runs.
     pub fn engine(&self) -> &Engine {
         self.0.origin.built.as_ref().unwrap_or(&self.0.origin.engine)
     }
 
-    /// How this module was made: whether the cache had the engine, how long each phase took, and which backends were passed
-    /// over.
-    /// Modules on [other devices](Self::on_devices) and for [profiles](Self::for_profile) have the report of the module
-    /// that they came from.
+    /// The report on the creation of this module: whether the cache had the engine, the time of each phase, and the
+    /// skipped backends. Modules on [other devices](Self::on_devices) and for [profiles](Self::for_profile) have the
+    /// report of their original module.
     pub fn report(&self) -> ModuleReport {
         let Origin { backend, rejected, cache, record, first_run, .. } = &*self.0.origin;
         let mut report = ModuleReport {

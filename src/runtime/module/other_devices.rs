@@ -9,13 +9,13 @@ use crate::runtime::limited::limited;
 use crate::runtime::live::Live;
 
 impl InferenceModule {
-    /// The same model on several devices, counted from 0, behind one handle.
+    /// Loads the same model on several devices, counted from 0.
     ///
-    /// A run on host tensors goes to the device that has the least to do. When a device fails, the run goes to the next
-    /// device, and the failed device comes last for a second. Tensors that are on one of the devices are taken there.
+    /// A run on host tensors goes to the least busy device. If a device fails, the run goes to the next device, and
+    /// the failed device comes last for a second. A run on tensors in device memory goes to the device of the tensors.
     ///
-    /// If the model is loaded on one of the devices already, both modules share what is loaded. On the other devices, the
-    /// model is loaded with the options of this module's backend.
+    /// If the model is already loaded on one of the devices, both modules share the loaded model. On the other
+    /// devices, the model is loaded with the options of this module's backend.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] for an empty list, or a device that is listed twice; else as
@@ -33,8 +33,8 @@ impl InferenceModule {
         self.on_devices(&(0..count).collect::<Vec<_>>())
     }
 
-    /// The same model with one of the engine's [optimization profiles] alone, by its name. Otherwise a run uses the first
-    /// profile that fits. The new module shares what is loaded, and has contexts of its own.
+    /// A module that uses only one of the engine's [optimization profiles], by its name. Without this call, a run uses
+    /// the first profile that matches. The new module shares the loaded model, and has its own contexts.
     ///
     /// [optimization profiles]: crate::backend::Engine::profile_names
     ///
@@ -76,12 +76,12 @@ impl InferenceModule {
         Ok(Self::of(loaded, origin.clone(), profile.clone()))
     }
 
-    /// The model for tensors that are in device memory already, if the backend that runs takes them.
+    /// The interface for tensors in device memory, if the backend supports such tensors.
     pub fn device(&self) -> Option<&dyn DeviceExecutable> {
         self.0.executable.device()
     }
 
-    /// The same for tensors on one of [its devices](Self::on_devices), counted from 0.
+    /// As [`device`](Self::device), for one of [its devices](Self::on_devices), counted from 0.
     pub fn device_on(&self, ordinal: usize) -> Option<&dyn DeviceExecutable> {
         self.0.executable.device_on(ordinal)
     }

@@ -24,8 +24,8 @@ impl InferenceModule {
         self.timed(|| self.0.executable.run(inputs))
     }
 
-    /// As [`run`](Self::run), for as long as `limit` allows, instead of the
-    /// [longest time](crate::OptimizeOptions::run_timeout) that the module allows.
+    /// As [`run`](Self::run), with its own time limit instead of the module's [run
+    /// timeout](crate::OptimizeOptions::run_timeout).
     ///
     /// # Errors
     /// As [`run`](Self::run), and [`ErrorKind::TimedOut`] and [`ErrorKind::Cancelled`]. The module can be run again.
@@ -33,20 +33,23 @@ impl InferenceModule {
         self.timed(|| self.0.executable.run_within(inputs, limit))
     }
 
-    /// The number of runs that outlived their [limit](TimeLimit) and still go on: each is in a node that cannot be stopped.
-    /// tract begins no run with a limit while as many go on as the machine has processors. ONNX Runtime begins none while
-    /// one goes on. Such a run ends with [`ErrorKind::TimedOut`] when its limit is over. The count is 0 on TensorRT.
+    /// The number of overdue runs: runs that exceeded their [limit](TimeLimit) and still compute a node that cannot be
+    /// stopped. If the number of overdue runs reaches the number of CPU cores, tract starts no run with a limit. ONNX
+    /// Runtime starts no run during an overdue run. A waiting run ends with [`ErrorKind::TimedOut`] at its own limit.
+    /// On TensorRT, the number is 0.
     ///
-    /// Memory of the model and the inputs is freed when the last such run has ended, also where the module is dropped.
+    /// The memory of the model and the inputs is freed when the last overdue run ends, even if the module is dropped
+    /// before.
     pub fn overdue_runs(&self) -> usize {
         self.0.executable.overdue()
     }
 
-    /// How long each layer takes on the device for these inputs, in the order in which the layers run: the median of
-    /// `runs` runs. Each layer waits for the one before, so that the sum is more than a [run](Self::run) takes.
+    /// The time of each layer on the device for these inputs, in execution order: the median of `runs` runs. Each
+    /// layer waits for the previous layer. The sum of the times is therefore longer than a [run](Self::run).
     ///
     /// # Errors
-    /// As [`run`](Self::run), and [`ErrorKind::UnsupportedOperation`] where the backend does not tell. TensorRT does.
+    /// As [`run`](Self::run), and [`ErrorKind::UnsupportedOperation`] for a backend without layer times. TensorRT has
+    /// layer times.
     pub fn layer_times(&self, inputs: &[HostTensor], runs: usize) -> Result<Vec<LayerTime>> {
         let Some(device) = self.0.executable.device() else {
             let text = format!("{} does not tell how long its layers take", self.backend());
@@ -68,13 +71,13 @@ impl InferenceModule {
         Ok(outputs)
     }
 
-    /// Runs in the background, on a thread of this module's own. The handle is a [`Future`], and a thread may wait for
-    /// the handle. Runs begin in the order in which they are submitted, as many at a time as the backend
-    /// [runs](Executable::concurrency).
+    /// Runs in the background, on a thread of the module. The handle is a [`Future`], and a thread can also wait for
+    /// the handle. Runs start in the order of their submission. The backend decides [how many
+    /// runs](Executable::concurrency) execute at the same time.
     ///
-    /// Dropping the handle withdraws a run that has not begun. Dropping the last clone of the module waits for all runs
-    /// with handles that were not dropped. The queue has no bound; the queue of a
-    /// [`Batcher`](crate::serving::Batcher) has a bound.
+    /// If you drop the handle, a run that has not started is withdrawn. If you drop the last clone of the module, the
+    /// drop waits for all runs whose handles still exist. The queue has no limit; the queue of a
+    /// [`Batcher`](crate::serving::Batcher) has a limit.
     ///
     /// ```
     /// # use accelerant::{DType, HostTensor, InferenceModule, OptimizeOptions, export::GraphBuilder};
@@ -89,8 +92,8 @@ impl InferenceModule {
     /// ```
     ///
     /// # Errors
-    /// At once, inputs that do not fit the signature, as in [`run`](Self::run), and
-    /// [`ErrorKind::Io`] when the system gives no thread. Later errors come out of the handle.
+    /// Immediately, inputs that do not match the signature, as in [`run`](Self::run), and [`ErrorKind::Io`] if the
+    /// system cannot create a thread. The handle returns later errors.
     pub fn submit(&self, inputs: &[HostTensor]) -> Result<Pending> {
         let in_operation = |e: Error| e.in_operation("submit");
         let shapes = inputs.iter().map(|tensor| (tensor.dtype(), tensor.shape()));

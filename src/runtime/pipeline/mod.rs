@@ -21,10 +21,10 @@ use crate::tensor::HostTensor;
 type Pre<T> = Arc<dyn Fn(&T) -> Result<Vec<HostTensor>> + Send + Sync>;
 type Post<U> = Arc<dyn Fn(&[HostTensor]) -> Result<U> + Send + Sync>;
 
-/// A model from items of type `T` to results of type `U`, with a function before the model and a function after.
+/// A model for items of type `T` and results of type `U`, with a function before and a function after the model.
 ///
-/// Both functions are about one item, and the pipeline makes batches. Threads may share a pipeline, and cloning shares the
-/// model. A function that panics does the pipeline no harm.
+/// Both functions work on one item, and the pipeline makes the batches. Threads can share a pipeline, and a clone
+/// shares the model. If a function panics, the item gets an error, and the pipeline still works.
 ///
 /// ```
 /// # use accelerant::{DType, Dim, InferenceModule, OptimizeOptions, export::GraphBuilder};
@@ -51,13 +51,13 @@ type Post<U> = Arc<dyn Fn(&[HostTensor]) -> Result<U> + Send + Sync>;
 /// - each output begins so too, or with a symbol of which nothing is known;
 /// - the symbol is in no other axis.
 ///
-/// Items and their outputs are without this axis. Any other model, and any model after [`unbatched`](Self::unbatched), runs
-/// one item at a time, with all axes of the model.
+/// Items and their outputs do not have this axis. Any other model, and any model after [`unbatched`](Self::unbatched),
+/// runs one item at a time, with all axes of the model.
 ///
-/// Items go in chunks of as many as the model takes, or of 64 if the model has no bound.
-/// [`max_batch`](Self::max_batch) makes chunks smaller. Items of different shapes run in several batches, one for each
-/// shape. A model of a fixed or a least batch gets copies of the last item for the missing items, and the results of the
-/// copies are dropped. The items of a batch must not influence each other in the model.
+/// The batch size is the largest batch of the model, or 64 if the model has no limit. [`max_batch`](Self::max_batch)
+/// sets a smaller batch. Items of different shapes run in different batches. If the model has a fixed or a minimum
+/// batch, the pipeline pads the batch with copies of the last item, and drops the results of the copies. The items of
+/// a batch must not influence each other in the model.
 pub struct Pipeline<T: ?Sized = [HostTensor], U = Vec<HostTensor>> {
     executable: Arc<dyn Executable>,
     batching: Option<Batching>,
@@ -67,7 +67,7 @@ pub struct Pipeline<T: ?Sized = [HostTensor], U = Vec<HostTensor>> {
 }
 
 impl Pipeline {
-    /// A pipeline from the inputs of one item to its outputs, without functions. `model` is an
+    /// A pipeline without functions, from the inputs of one item to its outputs. `model` is an
     /// [`InferenceModule`](crate::InferenceModule), a [`Batcher`](crate::serving::Batcher) or any other executable.
     pub fn new(executable: impl Executable + 'static) -> Self {
         Self {
@@ -81,14 +81,14 @@ impl Pipeline {
 }
 
 impl<T: ?Sized, U> Pipeline<T, U> {
-    /// One item at a time, with all axes of the model.
+    /// Runs one item at a time, with all axes of the model.
     #[must_use]
     pub fn unbatched(mut self) -> Self {
         self.batching = None;
         self
     }
 
-    /// The most items in a batch, within what the model takes.
+    /// Limits the items in a batch, within the limit of the model.
     #[must_use]
     pub fn max_batch(mut self, items: usize) -> Self {
         self.batching = self.batching.map(|batching| batching.at_most(items));
@@ -98,7 +98,7 @@ impl<T: ?Sized, U> Pipeline<T, U> {
     /// Runs one item.
     ///
     /// # Errors
-    /// Those of [`pre`](Pipeline::pre), of the model and of [`post`](Pipeline::post).
+    /// The errors of [`pre`](Pipeline::pre), of the model and of [`post`](Pipeline::post).
     pub fn run(&self, item: &T) -> Result<U> {
         let mut results = self.run_chunk(vec![self.prepare(item)]);
         results.pop().unwrap_or_else(|| Err(Error::new(ErrorKind::Execution, "no outputs")))
@@ -109,7 +109,7 @@ impl<T: ?Sized, U> Pipeline<T, U> {
     /// If `T` is `str` or a slice, `texts.iter().map(String::as_str)` borrows the items of a `Vec<String>`.
     ///
     /// # Errors
-    /// The first error of [`run_iter`](Self::run_iter). Chunks after the failed one are not run.
+    /// The first error of [`run_iter`](Self::run_iter). Later batches do not run.
     pub fn run_batch<I>(&self, items: I) -> Result<Vec<U>>
     where
         I: IntoIterator<Item: Borrow<T>>,
@@ -117,11 +117,11 @@ impl<T: ?Sized, U> Pipeline<T, U> {
         self.run_iter(items).collect()
     }
 
-    /// Runs items chunk by chunk while results are asked for, and gives the results in the items' order. No more than a
-    /// chunk is in memory.
+    /// Runs items batch by batch, while the caller takes results. The results are in the order of the items. At most
+    /// one batch is in memory.
     ///
-    /// An error belongs to one item, which [`Error::item`] numbers, and the other items go on. A batch that fails as a whole
-    /// is an error of each of its items.
+    /// An error belongs to one item, with the number [`Error::item`], and the other items continue. If a batch fails
+    /// as a whole, each of its items gets the error.
     pub fn run_iter<'a, I>(&'a self, items: I) -> impl Iterator<Item = Result<U>> + use<'a, T, U, I>
     where
         I: IntoIterator<Item: Borrow<T>>,
@@ -169,10 +169,11 @@ impl<T: ?Sized, U> Pipeline<T, U> {
 }
 
 impl<U> Pipeline<[HostTensor], U> {
-    /// Puts a function before the model: from one item to the model's inputs, in order, without their batch axis.
+    /// Sets the function before the model. The function turns one item into the model's inputs, in order, without
+    /// their batch axis.
     ///
-    /// The function gives an array or a [`HostTensor`], or for several inputs a tuple, a `Vec` or an array of these. The
-    /// function may give a `Result` of these with any error. The error becomes the source of an
+    /// The function returns an array or a [`HostTensor`], or for several inputs a tuple, a `Vec` or an array of these.
+    /// The function may also return a `Result` of these with any error. The error becomes the source of an
     /// [`ErrorKind::Processing`]; an [`Error`] stays unchanged.
     ///
     /// ```
@@ -204,10 +205,10 @@ impl<U> Pipeline<[HostTensor], U> {
 }
 
 impl<T: ?Sized> Pipeline<T> {
-    /// Puts a function after the model: from the outputs of one item, in order, without their batch axis,
-    /// to a result. Errors are as in [`pre`](Pipeline::pre).
+    /// Sets the function after the model. The function turns the outputs of one item, in order, without their batch
+    /// axis, into a result. Errors are as in [`pre`](Pipeline::pre).
     ///
-    /// The outputs share the memory of their batch: an output that is kept keeps the memory of the whole batch.
+    /// The outputs share the memory of their batch. If you keep one output, the memory of the whole batch stays.
     #[must_use]
     pub fn post<U, E>(
         self,

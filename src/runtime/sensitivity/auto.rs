@@ -23,7 +23,7 @@ const MOST_GROUPS: usize = 4;
 /// Parts of a model that are compared by themselves for a precision.
 const MOST_PARTS: usize = 16;
 
-/// Chooses a precision.
+/// Chooses a precision by measured time and accuracy.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -53,23 +53,23 @@ pub struct Auto {
 }
 
 impl Auto {
-    /// All precisions that lose no more than `max_drop`, as the [metric](Self::metric) counts it.
+    /// Tries all precisions. `max_drop` is the allowed loss by the [metric](Self::metric).
     ///
-    /// Those that cannot pay are left out: once fp16 is the best, `Mixed` and `Bf16`, which have more bits or fewer digits
-    /// in as many bits; where half precision alone loses too much, those that build on it.
+    /// `Auto` skips precisions that cannot be better. `Auto` skips `Mixed` and `Bf16` after fp16 was taken, and all
+    /// precisions that build on fp16 if fp16 alone loses too much.
     pub const fn new(max_drop: f64) -> Self {
         let (candidates, ranges, limit) = (None, None, None);
         Self { max_drop, metric: Metric::Cosine, candidates, ranges, limit, on_host: false }
     }
 
-    /// How what is lost is counted; [`Metric::Cosine`] otherwise.
+    /// Sets the metric of the loss; the default is [`Metric::Cosine`].
     #[must_use]
     pub fn metric(mut self, metric: Metric) -> Self {
         self.metric = metric;
         self
     }
 
-    /// Tries these and no others, in this order, and leaves none out.
+    /// Tries exactly these precisions, in this order.
     #[must_use]
     pub fn candidates<P: Into<PrecisionOptions>>(
         mut self,
@@ -79,44 +79,46 @@ impl Auto {
         self
     }
 
-    /// Ranges for all candidates; those that need some are passed over without.
+    /// Sets the ranges for all candidates. Without ranges, candidates that need ranges are skipped.
     #[must_use]
     pub fn ranges(mut self, ranges: Ranges) -> Self {
         self.ranges = Some(ranges);
         self
     }
 
-    /// Tries no more when the limit is over: the best until then is taken, and what was left out is told. The limit is
-    /// that of each build, in place of the options' [`compile_limit`](OptimizeOptions::compile_limit). A limit that is
-    /// [cancelled](TimeLimit::cancel) ends all with an error.
+    /// Sets a time limit. When the limit is over, `Auto` takes the best precision so far, and reports the skipped
+    /// candidates. The limit also replaces the options' [`compile_limit`](OptimizeOptions::compile_limit) in each
+    /// build. A [cancelled](TimeLimit::cancel) limit ends the search with an error.
     #[must_use]
     pub fn time_limit(mut self, limit: &TimeLimit) -> Self {
         self.limit = Some(limit.clone());
         self
     }
 
-    /// Where no GPU is, times calls on the host, with the first backend of the options that runs.
+    /// Without a GPU, measures calls on the host, with the first backend of the options that runs.
     #[must_use]
     pub const fn timed_on_host(mut self) -> Self {
         self.on_host = true;
         self
     }
 
-    /// The precision to take, and what became of all, with `Fp32` first, which is taken where none is better.
+    /// Chooses a precision. The result is the precision, and a report of all candidates. The first candidate is
+    /// `Fp32`, which `Auto` takes if no other precision is better.
     ///
-    /// Where `options` give a module on TensorRT, each candidate is built and timed, and one that is not at least 2 %
-    /// faster than the best before is not taken. Where a precision of 8 or 4 bits is not, its layers are timed in groups of
-    /// the same sizes, at most four, and those that are faster have it alone. What a faster one loses is measured on
-    /// `portable`, as a [`Search`] does, in at most 16 [parts](Search::parts). Without a GPU nothing is timed, and the first
-    /// that loses little enough is taken.
+    /// If `options` lead to a module on TensorRT, `Auto` builds and times each candidate. `Auto` takes only a
+    /// candidate that is at least 2 % faster than the best so far. If a precision of 8 or 4 bits is not faster, `Auto`
+    /// times its layers in at most four groups of the same sizes, and quantizes only the faster groups. `Auto`
+    /// measures the loss of a faster candidate on `portable`, as a [`Search`] does, in at most 16
+    /// [parts](Search::parts). Without a GPU, `Auto` measures no times, and takes the first precision that loses
+    /// little enough.
     ///
-    /// For a precision at most 7 engines are built and 22 models compared, however many layers there are. The
-    /// [callback](OptimizeOptions::progress) of the options follows the work, as [`Phase::Search`], and may stop it.
-    /// Files that the options ask for are not written.
+    /// For each precision, `Auto` builds at most 7 engines and compares at most 22 models, whatever the number of
+    /// layers. The [callback](OptimizeOptions::progress) of the options gets each step as [`Phase::Search`], and can
+    /// stop the search. `Auto` writes no files, even if the options ask for files.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] for a drop that is none, without samples, and for a metric that fails or gives no
-    /// number for what the model gives in 32 bits; the errors of that model; [`ErrorKind::Cancelled`]. The errors of a
+    /// [`ErrorKind::InvalidArgument`] for an invalid limit, without samples, and for a metric that fails or returns no
+    /// number for the outputs in fp32; the errors of the fp32 model; [`ErrorKind::Cancelled`]. The errors of a
     /// candidate are in [`Tried`].
     pub fn run(
         &self,

@@ -9,20 +9,21 @@ use crate::tensor::HostTensor;
 
 type Own = dyn Fn(&[HostTensor], &[HostTensor]) -> Result<f64> + Send + Sync;
 
-/// What is lost, as a number: 0 for the same results, and more for worse ones. The greatest of all batches counts.
+/// The loss as a number: 0 for equal results, and more for worse results. The largest loss of all batches counts.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Metric {
-    /// 1 minus the least cosine between rows of an output: all that belongs to one index of axis 0.
+    /// 1 minus the smallest cosine similarity between rows of an output. A row has all elements of one index of axis
+    /// 0.
     Cosine,
-    /// The greatest difference, as a part of the largest magnitude of its output.
+    /// The largest difference, relative to the largest magnitude of the output.
     Relative,
-    /// A function of what the model gives and of what it gave in 32 bits, such as a loss of accuracy.
+    /// A function of the outputs and of the outputs in fp32, such as a loss of accuracy.
     Own(Arc<Own>),
 }
 
 impl Metric {
-    /// A function of what the model gives and of what it gave in 32 bits.
+    /// A metric of your own: a function of the outputs and of the outputs in fp32.
     pub fn own(
         function: impl Fn(&[HostTensor], &[HostTensor]) -> Result<f64> + Send + Sync + 'static,
     ) -> Self {

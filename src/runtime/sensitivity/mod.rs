@@ -27,7 +27,7 @@ pub use tried::{TimedGroup, Tried};
 
 const SEARCH: &str = "search layers";
 
-/// Searches the layers that a precision of 8 or 4 bits does not suit.
+/// Finds the layers that lose too much accuracy in 8 or 4 bits.
 ///
 /// ```no_run
 /// use accelerant::precision::{Metric, Precision, PrecisionOptions, Search};
@@ -53,35 +53,35 @@ pub struct Search {
 }
 
 impl Search {
-    /// A precision with its options, and how much may be lost, as the [metric](Self::metric) counts it.
+    /// A search for a precision with its options, and the allowed loss by the [metric](Self::metric).
     pub const fn new(options: PrecisionOptions, max_drop: f64) -> Self {
         Self { options, max_drop, metric: Metric::Cosine, parts: usize::MAX }
     }
 
-    /// Measures layers that follow each other together, in at most so many parts of the model. Otherwise each layer is
-    /// measured by itself, which takes a build for each.
+    /// Divides the model into at most this number of parts of adjacent layers, and measures each part as a whole. By
+    /// default, the search measures each layer alone, with one build for each layer.
     #[must_use]
     pub const fn parts(mut self, most: usize) -> Self {
         self.parts = most;
         self
     }
 
-    /// How what is lost is counted; [`Metric::Cosine`] otherwise.
+    /// Sets the metric of the loss; the default is [`Metric::Cosine`].
     #[must_use]
     pub fn metric(mut self, metric: Metric) -> Self {
         self.metric = metric;
         self
     }
 
-    /// The options with the layers that stay in half precision, and what each layer loses.
+    /// Runs the search. The result is the options with the layers that stay in fp16, and the loss of each layer.
     ///
-    /// The model runs on `batches`, each in the order of its signature, with the first backend of the registry that can
-    /// run it as it is written for `target`; ONNX Runtime reads what is written for TensorRT. It is built once for each
-    /// layer or [part](Self::parts), if all together lose too much.
+    /// The model runs on `batches`, with the first backend of the registry that can run the model for `target`; ONNX
+    /// Runtime can run a model for TensorRT. The tensors of a batch are in the order of the signature. If all layers
+    /// together lose too much, the search builds the model once for each layer or [part](Self::parts).
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] for a drop that is none, for no parts, without samples, for a metric that gives no number, where
-    /// nothing is quantized, and where half precision alone loses more than is allowed; those of
+    /// [`ErrorKind::InvalidArgument`] for an invalid limit, for 0 parts, without samples, for a metric that returns no
+    /// number, if no layer is quantized, and if fp16 alone loses more than allowed; the errors of
     /// [`OnnxModel::with_precision`] and [`Registry::compile`].
     pub fn run(
         &self,

@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::spec::{Dim, Signature, Symbol};
 use crate::tensor::HostTensor;
 
-/// How a [`Batcher`] gathers.
+/// Options of a [`Batcher`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -40,25 +40,25 @@ impl Default for BatcherOptions {
 }
 
 impl BatcherOptions {
-    /// As large as the model takes, a delay of 1 ms, and a queue of 1024 requests.
+    /// The defaults: the largest batch of the model, a delay of 1 ms, and a queue of 1024 requests.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The most rows of a batch; by default the largest size of the model's batch axis.
+    /// Limits the rows of a batch. The default is the largest size of the model's batch axis.
     #[must_use]
     pub fn max_batch(mut self, rows: usize) -> Self {
         self.max_batch = Some(rows);
         self
     }
 
-    /// The numbers of rows that batches have, in any order. A batch is filled up to the next of these numbers with
-    /// copies of its last row, and the results of the copies are thrown away. The largest number is the most rows of a
-    /// batch. By default, a batch has as many rows as came together.
+    /// Sets the allowed batch sizes, in any order. The batcher pads a batch to the next of these sizes with copies of
+    /// its last row, and discards the results of the copies. The largest size is the limit of a batch. By default, a
+    /// batch is not padded.
     ///
-    /// TensorRT compiles or tunes kernels for each size that it meets, and each context keeps the CUDA graphs of one
-    /// size: a few sizes, such as 1, 4, 16, are soon all known. TensorRT-RTX is faster with profiles for these
-    /// sizes ([`OptimizeOptions::batch_sizes`](crate::OptimizeOptions::batch_sizes)) on some devices.
+    /// TensorRT compiles or tunes kernels for each new size, and each context keeps the CUDA graphs of one size. With
+    /// a few sizes, such as 1, 4 and 16, all kernels and graphs soon exist. On some devices, TensorRT-RTX is faster
+    /// with profiles for these sizes ([`OptimizeOptions::batch_sizes`](crate::OptimizeOptions::batch_sizes)).
     #[must_use]
     pub fn batch_sizes(mut self, rows: impl IntoIterator<Item = usize>) -> Self {
         self.batch_sizes = rows.into_iter().collect();
@@ -67,14 +67,15 @@ impl BatcherOptions {
         self
     }
 
-    /// How long a request waits for others. With 0, a batch has the requests that came while the model was busy.
+    /// Sets how long a request waits for other requests. With 0, a batch has the requests that arrived while the model
+    /// was busy.
     #[must_use]
     pub fn max_delay(mut self, delay: Duration) -> Self {
         self.max_delay = delay;
         self
     }
 
-    /// The most requests that wait to be run, one at least; more are refused.
+    /// Limits the number of waiting requests; at least 1. Further requests are refused.
     #[must_use]
     pub fn max_queue(mut self, requests: usize) -> Self {
         self.max_queue = requests;
@@ -82,35 +83,36 @@ impl BatcherOptions {
     }
 }
 
-/// What a [`Batcher`] has done so far, and what waits.
+/// The counters of a [`Batcher`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BatcherCounters {
-    /// Requests that were run.
+    /// Requests that ran.
     pub requests: u64,
-    /// Their rows.
+    /// The rows of these requests.
     pub rows: u64,
-    /// The batches that they were run in.
+    /// The batches of these requests.
     pub batches: u64,
     /// Requests that wait now.
     pub waiting: u64,
     /// Requests that were refused because the queue was full.
     pub refused: u64,
-    /// Requests whose handle was dropped before they were run.
+    /// Requests whose handle was dropped before the run.
     pub withdrawn: u64,
     /// Requests that got their outputs or an error.
     pub done: u64,
-    /// Requests that got an error, of those that are done.
+    /// Finished requests with an error.
     pub failed: u64,
-    /// The time from the submission of a request to its outputs or error, added up over all requests that are done.
+    /// The sum of the latencies of all finished requests. A latency is the time from the submission of a request to
+    /// its outputs or error.
     pub latency: Duration,
-    /// The longest of these times.
+    /// The longest latency.
     pub longest_latency: Duration,
 }
 
 impl BatcherCounters {
-    /// The mean time from the submission of a request to its outputs or error. `None` before any request is done. The
-    /// difference of two counters gives the mean of the requests between.
+    /// The mean latency of all finished requests. `None` before the first request is finished. For the mean latency of
+    /// a period, subtract the counters at its start.
     ///
     /// ```
     /// # use accelerant::serving::BatcherCounters;
@@ -122,16 +124,16 @@ impl BatcherCounters {
     }
 }
 
-/// Gathers requests of many callers into batches, up to a size or a delay, whichever is first.
+/// Collects requests of many callers into batches, up to a size or a delay.
 ///
-/// A request has the inputs of the model, with one row or several along the first axis, and gets its own rows of the
-/// outputs. Requests whose other sizes differ run in different batches. A batch that fails is tried again in halves, so
-/// that one bad request does no harm to others, unless the device itself failed. A model whose batches have a least
-/// size gets copies of the last row for the missing rows.
+/// A request has the inputs of the model, with one or more rows along the first axis, and gets its own rows of the
+/// outputs. Requests with different other sizes run in different batches. If a batch fails, the batcher runs its
+/// halves again, unless the device itself failed. A bad request therefore does not fail other requests. If the model
+/// has a minimum batch size, the batcher pads the batch with copies of the last row.
 ///
-/// Cloning shares the batcher. Dropping the last clone runs the requests that still wait, and blocks until they are
-/// done. On a thread that runs batches or [submitted runs](crate::InferenceModule::submit) itself, the drop does not
-/// block, and the requests run in the background.
+/// Clones share the batcher. If you drop the last clone, the waiting requests run, and the drop blocks until they are
+/// finished. On a thread that runs batches or [submitted runs](crate::InferenceModule::submit) itself, the drop does
+/// not block, and the requests run in the background.
 ///
 /// ```
 /// # use accelerant::{DType, Dim, HostTensor, InferenceModule, OptimizeOptions, export::GraphBuilder};
@@ -159,13 +161,13 @@ struct Inner {
 }
 
 impl Batcher {
-    /// A batcher before a model, with as many threads as the model runs batches at a time.
+    /// A batcher for a model. The number of its threads is the number of batches that the model runs at the same time.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] naming tensor and axis, when the inputs and outputs do not all
-    /// have the same symbolic dimension as their first axis and nowhere else; naming the dimension,
-    /// when the model takes one row at most, when nobody stated how many it takes, or for options with
-    /// a size that it does not take; for a model without inputs. [`ErrorKind::Io`] when the system gives no thread.
+    /// [`ErrorKind::InvalidArgument`] with tensor and axis, if the inputs and outputs do not all have the same symbol
+    /// as their first axis and nowhere else; with the symbol, if the model takes only one row, if the symbol has no
+    /// largest size, or if an option has a size that the model does not take; and for a model without inputs.
+    /// [`ErrorKind::Io`] if the system cannot create a thread.
     pub fn new(executable: impl Executable + 'static, options: &BatcherOptions) -> Result<Self> {
         Self::start(Arc::new(executable), options).map_err(|e| e.in_operation("batcher"))
     }
@@ -193,16 +195,16 @@ impl Batcher {
         Ok(Self(Arc::new(Inner { queue, signature, concurrency, _workers: workers })))
     }
 
-    /// Inputs and outputs, in order, with the rows that a request may have.
+    /// Inputs and outputs, in order, with the number of rows that a request may have.
     pub fn signature(&self) -> &Signature {
         &self.0.signature
     }
 
-    /// Puts a request into the queue, and returns the handle by which its outputs come.
+    /// Puts a request into the queue, and returns a handle for its outputs.
     ///
     /// # Errors
-    /// At once, inputs that do not fit the [signature](Self::signature), naming tensor and axis, and
-    /// [`ErrorKind::QueueFull`]. What happens later comes out of the handle.
+    /// Immediately, inputs that do not match the [signature](Self::signature), with tensor and axis, and
+    /// [`ErrorKind::QueueFull`]. The handle returns later errors.
     pub fn submit(&self, inputs: &[HostTensor]) -> Result<Pending> {
         let in_operation = |e: Error| e.in_operation("submit");
         let shapes = inputs.iter().map(|tensor| (tensor.dtype(), tensor.shape()));
@@ -213,7 +215,7 @@ impl Batcher {
         Ok(pending)
     }
 
-    /// Runs in a batch with others, and waits for it.
+    /// Runs a request in a batch with other requests, and waits for its outputs.
     ///
     /// # Errors
     /// Those of [`submit`](Self::submit) and of the model.
@@ -221,7 +223,7 @@ impl Batcher {
         self.submit(inputs)?.wait()
     }
 
-    /// What the batcher did so far, and how many requests wait now.
+    /// The counters, and the number of waiting requests.
     pub fn counters(&self) -> BatcherCounters {
         self.0.queue.counters()
     }
@@ -302,7 +304,7 @@ fn rows_of(batch: &Symbol, options: &BatcherOptions) -> Result<Symbol> {
     let rows = match options.batch_sizes.last().copied().or(options.max_batch) {
         None if batch.max() == Symbol::UNBOUNDED => {
             return refuse(format!(
-                "how large may a batch be? `{name}` has no bound: set max_batch"
+                "the largest batch is not known: `{name}` has no largest size; set max_batch"
             ));
         }
         Some(asked) if asked > batch.max() || asked < batch.min() => {

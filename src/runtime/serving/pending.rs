@@ -14,10 +14,10 @@ use crate::tensor::HostTensor;
 
 type Outputs = Result<Vec<HostTensor>>;
 
-/// A run that was submitted: a [`Future`] of its outputs, or something to [`wait`](Self::wait) for.
+/// The handle of a submitted run: a [`Future`] of the outputs. A thread can also [`wait`](Self::wait) for the outputs.
 ///
-/// A `Pending` needs no async runtime, and works on all of them. Dropping a `Pending` withdraws the request: a run that
-/// has not begun is left out, and the outputs of a run that has begun are dropped.
+/// A `Pending` needs no async runtime, and works with every async runtime. If you drop a `Pending`, the request is
+/// withdrawn. A run that has not started is skipped, and the outputs of a started run are dropped.
 ///
 /// ```
 /// # use accelerant::{DType, HostTensor, InferenceModule, OptimizeOptions, export::GraphBuilder};
@@ -39,8 +39,8 @@ type Outputs = Result<Vec<HostTensor>>;
 /// # Ok::<(), accelerant::Error>(())
 /// ```
 ///
-/// The thread that ran the batch calls the waker of a task, under no lock. A waker that blocks delays the other outputs
-/// of the batch, and the next batch too. The wakers of async runtimes do not block.
+/// The thread that ran the batch calls the waker of a task, without holding a lock. A waker that blocks delays the
+/// other outputs of the batch and the next batch. The wakers of async runtimes do not block.
 #[must_use = "dropping it withdraws the request"]
 pub struct Pending(Arc<Shared>);
 
@@ -137,7 +137,7 @@ impl Pending {
         }
     }
 
-    /// As [`wait`](Self::wait), no longer than `limit`. `None` means that the run is not done by then; another call
+    /// As [`wait`](Self::wait), for at most `limit`. The result is `None` if the run is not finished; another call
     /// waits again.
     ///
     /// # Errors
@@ -154,7 +154,7 @@ impl Pending {
         }
     }
 
-    /// Whether the run is done, well or not.
+    /// Whether the run is finished, with outputs or with an error.
     pub fn is_done(&self) -> bool {
         !matches!(*self.0.lock(), State::Waiting(_))
     }

@@ -9,10 +9,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::spec::DType;
 use crate::tensor::{Element, HostTensor};
 
-/// How far a value may be off: `absolute + relative * |expected|`.
+/// The allowed difference of a value: `absolute + relative * |expected|`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Tolerance {
-    /// The part of the tolerance that every value has.
+    /// The absolute part of the tolerance.
     pub absolute: f64,
     /// The factor of the expected value.
     pub relative: f64,
@@ -32,7 +32,8 @@ impl Tolerance {
     }
 }
 
-/// How far a tensor is from the expected tensor. Two NaN are equal, and a NaN is infinitely far from a number.
+/// The difference between a tensor and the expected tensor. Two NaN are equal, and the difference between a NaN and a
+/// number is infinite.
 ///
 /// ```
 /// use accelerant::{DType, HostTensor, verify::{Difference, Tolerance}};
@@ -49,18 +50,18 @@ impl Tolerance {
 pub struct Difference {
     /// The largest difference.
     pub absolute: f64,
-    /// The largest difference as a part of the expected value, among values that are not 0.
+    /// The largest relative difference, among expected values that are not 0.
     pub relative: f64,
-    /// The cosine of the angle between both, as vectors of all values: 1 where one is a multiple of the other.
+    /// The cosine similarity of both tensors: 1 if one tensor is a multiple of the other.
     pub cosine: f64,
-    /// The part of the rows along the last axis that have their largest value at the same place. `None` for tensors of rank
-    /// 0 and rows of one value.
+    /// The fraction of rows along the last axis with the same argmax. `None` for tensors of rank 0 and rows of one
+    /// value.
     pub top1: Option<f64>,
-    /// The number of values that are further off than the tolerance.
+    /// The number of values beyond the tolerance.
     pub off: usize,
-    /// The number of values that were compared.
+    /// The number of compared values.
     pub values: usize,
-    /// The index of the value that is furthest beyond the tolerance, counted along all axes in row-major order.
+    /// The index of the worst value, counted along all axes in row-major order.
     pub worst: usize,
     /// The tolerance.
     pub tolerance: Tolerance,

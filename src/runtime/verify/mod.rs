@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::export::OnnxModel;
 use crate::tensor::HostTensor;
 
-/// How a module is [verified](InferenceModule::verify_with).
+/// Options of a [verification](InferenceModule::verify_with).
 ///
 /// ```
 /// use accelerant::{BackendKind, Registry, verify::VerifyOptions};
@@ -35,19 +35,19 @@ pub struct VerifyOptions {
 }
 
 impl VerifyOptions {
-    /// Compares with the first runtime other than the module's own, by the tolerance of each type, outputs alone.
+    /// The defaults: the first backend other than the module's own, the tolerance of each type, and only outputs.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The runtimes to compare with, best first. By default those on the CPU, ONNX Runtime before tract, then all others.
+    /// Sets the backends to compare with, best first. The default order is ONNX Runtime, tract, and then all others.
     #[must_use]
     pub fn reference(mut self, registry: Registry) -> Self {
         self.reference = Some(registry);
         self
     }
 
-    /// How far each value may be off: by `absolute` plus `relative` times the expected value. By default, this is
+    /// Sets the tolerance of each value: `absolute` plus `relative` times the expected value. The default is
     /// [`Tolerance::of`] the type.
     #[must_use]
     pub fn tolerance(mut self, absolute: f64, relative: f64) -> Self {
@@ -55,8 +55,8 @@ impl VerifyOptions {
         self
     }
 
-    /// Whether the values between layers are compared too. The model is then built once more on both runtimes, with each
-    /// value as an output. The runtime joins fewer layers then, and takes the memory of all values.
+    /// Sets whether to compare the values between layers too. The model is then built again on both backends, with
+    /// each value as an output. Such a build fuses fewer layers, and takes the memory of all values.
     #[must_use]
     pub fn layer_by_layer(mut self, compared: bool) -> Self {
         self.layers = compared;
@@ -64,9 +64,9 @@ impl VerifyOptions {
     }
 }
 
-/// How far a module is from its source.
+/// The differences between a module and its source model.
 ///
-/// The text is a table for people. [`Serialize`] writes the same for programs.
+/// The report prints as a table. [`Serialize`] writes the same data for programs.
 ///
 /// ```no_run
 /// use accelerant::{DType, HostTensor, InferenceModule, OptimizeOptions, export::GraphBuilder};
@@ -86,17 +86,17 @@ impl VerifyOptions {
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Verification {
-    /// The runtime that was compared with: library and version.
+    /// The reference backend: library and version.
     pub reference: String,
-    /// How many samples were run.
+    /// The number of samples.
     pub samples: usize,
-    /// Each output, over all samples.
+    /// The difference of each output, over all samples.
     pub outputs: Vec<OutputDifference>,
-    /// Each value between layers in the order of the graph, if asked for.
+    /// The difference of each value between layers, in the order of the graph, if requested.
     pub layers: Vec<LayerDifference>,
 }
 
-/// How far an output is off.
+/// The difference of an output.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct OutputDifference {
@@ -112,12 +112,12 @@ impl Verification {
         self.outputs.iter().all(|output| output.difference.is_within())
     }
 
-    /// The first value between layers that leaves its tolerance.
+    /// The first value between layers that exceeds its tolerance.
     pub fn first_off(&self) -> Option<&LayerDifference> {
         self.layers.iter().find(|layer| !layer.difference.is_within())
     }
 
-    /// Gives an error when an output leaves its tolerance, for programs that go on only with a right module.
+    /// Returns an error if an output exceeds its tolerance.
     ///
     /// # Errors
     /// [`ErrorKind::Execution`] naming the output, and the layer if that is known.
@@ -148,10 +148,11 @@ impl fmt::Display for Verification {
 }
 
 impl InferenceModule {
-    /// Runs the samples on this module and, with the model that the module was made of, on another runtime. The result
-    /// says how far apart both are. Each sample has a tensor for each input, in order.
+    /// Compares this module with its source model. Both run the samples, the source model on another backend. Each
+    /// sample has a tensor for each input, in order.
     ///
-    /// The module must have been made with [`OptimizeOptions::keep_source`](crate::OptimizeOptions::keep_source).
+    /// The module needs its source model: compile with
+    /// [`OptimizeOptions::keep_source`](crate::OptimizeOptions::keep_source).
     ///
     /// ```no_run
     /// use accelerant::{HostTensor, InferenceModule, OptimizeOptions, export::OnnxModel};
@@ -166,8 +167,9 @@ impl InferenceModule {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] without the source or a sample, [`ErrorKind::NoBackend`] where no other runtime
-    /// takes the model, and those of [`run`](Self::run). A difference is no error: [`Verification::expect`] makes it one.
+    /// [`ErrorKind::InvalidArgument`] without the source model or a sample, [`ErrorKind::NoBackend`] if no other
+    /// backend can run the model, and the errors of [`run`](Self::run). A difference is no error here;
+    /// [`Verification::expect`] returns it as an error.
     pub fn verify(&self, samples: &[Vec<HostTensor>]) -> Result<Verification> {
         self.verify_with(samples, &VerifyOptions::new())
     }
@@ -189,10 +191,10 @@ impl InferenceModule {
         self.verify_against(source, samples, options)
     }
 
-    /// As [`verify`](Self::verify), against a source that the caller has.
+    /// As [`verify`](Self::verify), with a source model of the caller.
     ///
     /// # Errors
-    /// As [`verify`](Self::verify), and [`ErrorKind::InputMismatch`] where the source has other inputs or outputs.
+    /// As [`verify`](Self::verify), and [`ErrorKind::InputMismatch`] if the source model has other inputs or outputs.
     pub fn verify_against(
         &self,
         source: &OnnxModel,

@@ -1,7 +1,6 @@
 //! The addresses of OpenAI's API, and answers in one piece.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use accelerant::generate::End;
 use axum::Router;
@@ -15,10 +14,11 @@ use serde_json::{Value, json};
 
 use super::asked::Asked;
 use super::form::{AnswerKind, Form, usage};
-use super::model::{Event, TextModel, Texts};
+use super::model::{Event, TextModel, Texts, given_up};
 use super::refusal::Refusal;
 use super::stream::Stream;
 use crate::fail::{Failure, Result};
+use crate::metrics::Counted;
 use crate::server::Server;
 use crate::{body, respond};
 
@@ -62,17 +62,22 @@ fn named<'a>(own: Option<&'a Arc<TextModel>>, name: &str) -> Result<&'a Arc<Text
 }
 
 async fn answer(server: &Server, request: Request, kind: AnswerKind) -> Response {
-    let start = Instant::now();
-    let response = generate(server, request, kind).await;
+    let mut counted = server.text.as_ref().map(|model| Counted::new(&model.outcomes));
+    let response = generate(server, request, kind, &mut counted).await;
     let response = response.unwrap_or_else(|failure| Refusal(failure).into_response());
-    if let Some(model) = &server.text {
-        // That of a stream is its start.
-        model.outcomes.count(response.status(), start.elapsed());
+    // A stream has taken it.
+    if let Some(counted) = counted {
+        counted.end(response.status());
     }
     response
 }
 
-async fn generate(server: &Server, request: Request, kind: AnswerKind) -> Result<Response> {
+async fn generate(
+    server: &Server,
+    request: Request,
+    kind: AnswerKind,
+    counted: &mut Option<Counted>,
+) -> Result<Response> {
     let held = body::read(request, &server.room, server.read_limit).await?;
     let (own, bytes) = (server.text.clone(), held.bytes.clone());
     let read = move || -> Result<_> {
@@ -87,7 +92,7 @@ async fn generate(server: &Server, request: Request, kind: AnswerKind) -> Result
     let form = Form::new(kind, model.name());
     if asked.stream == Some(true) {
         let kind = HeaderValue::from_static("text/event-stream");
-        let body = Body::new(Stream::new(texts, form, asked.tells_usage()));
+        let body = Body::new(Stream::new(texts, form, asked.tells_usage(), counted.take()));
         let mut response = respond::of(kind, body);
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         return Ok(response);
@@ -114,6 +119,5 @@ async fn whole(mut texts: Texts) -> Result<(Vec<(String, End)>, Value)> {
             return Ok((all, usage(texts.prompt_tokens, tokens)));
         }
     }
-    let text = "the texts were given up: a thread that gave them has ended";
-    Err(Failure::new(StatusCode::INTERNAL_SERVER_ERROR, text))
+    Err(given_up())
 }

@@ -17,6 +17,7 @@ const MOST_STOPS: usize = 4;
 
 /// The body of both kinds of requests.
 #[derive(Deserialize)]
+#[serde(expecting = "an object of fields")]
 pub(super) struct Asked {
     pub(super) model: String,
     pub(super) prompt: Option<Prompt>,
@@ -117,7 +118,13 @@ pub(super) struct Message {
     content: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
+    /// No template gets these.
+    #[serde(flatten, skip_serializing)]
+    others: Map<String, Value>,
 }
+
+/// Fields of messages that a prompt would have to tell.
+const OF_MESSAGES: [&str; 3] = ["tool_calls", "function_call", "audio"];
 
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "`content` is a text or a list of parts")]
@@ -158,10 +165,23 @@ fn is_set(value: Option<&Value>) -> bool {
     }
 }
 
+/// The first field of a request that is wrong by itself, and why.
+fn wrong_field(json: &[u8]) -> Option<String> {
+    let fields: Map<String, Value> = serde_json::from_slice(json).ok()?;
+    fields.into_iter().find_map(|(name, value)| {
+        let mut alone = Map::from_iter([("model".to_owned(), json!(""))]);
+        alone.insert(name.clone(), value);
+        let e = serde_json::from_value::<Asked>(Value::Object(alone)).err()?;
+        Some(format!("`{name}`: {e}"))
+    })
+}
+
 impl Asked {
     pub(super) fn read(json: &[u8], kind: AnswerKind) -> Result<Self> {
-        let mut asked: Self = serde_json::from_slice(json)
-            .map_err(|e| Failure::bad(format!("the request is not valid: {e}")))?;
+        let mut asked: Self = serde_json::from_slice(json).map_err(|e| {
+            let why = wrong_field(json).unwrap_or_else(|| e.to_string());
+            Failure::bad(format!("the request is not valid: {why}"))
+        })?;
         asked.check()?;
         match kind {
             AnswerKind::Completion => asked.messages = None,
@@ -201,7 +221,11 @@ impl Asked {
             .get("tool_choice")
             .filter(|tool| !["none", "auto"].map(Value::from).contains(tool));
         let fixed = [("modalities", is_set(audio)), ("tool_choice", is_set(tool))];
-        let not_taken = not_taken.into_iter().chain(other).chain(fixed);
+        let messages = self.messages.as_deref().unwrap_or_default();
+        let in_messages = OF_MESSAGES
+            .into_iter()
+            .map(|name| (name, messages.iter().any(|message| is_set(message.others.get(name)))));
+        let not_taken = not_taken.into_iter().chain(other).chain(fixed).chain(in_messages);
         match not_taken.into_iter().find(|(_, is_there)| *is_there) {
             Some((name, _)) => {
                 Err(Failure::bad(format!("`{name}` is not supported with this value")))
@@ -220,8 +244,31 @@ impl Asked {
         self.stream_options.as_ref().and_then(|options| options.include_usage) == Some(true)
     }
 
-    /// How to generate, with `room` tokens left in the cache.
-    pub(super) fn options(&self, room: usize, limit: &TimeLimit) -> Result<GenerateOptions> {
+    /// The strings that end a text. One of more than `most` bytes never comes.
+    fn stops(&self, most: usize) -> Result<&[String]> {
+        let stops = match &self.stop {
+            None => &[][..],
+            Some(Stop::One(stop)) => std::slice::from_ref(stop),
+            Some(Stop::Several(stops)) => stops,
+        };
+        if stops.len() > MOST_STOPS {
+            return Err(Failure::bad(format!("there are more than {MOST_STOPS} stop strings")));
+        }
+        if let Some(long) = stops.iter().map(String::len).find(|len| *len > most) {
+            return Err(Failure::bad(format!(
+                "a stop string has {long} bytes, and a text has {most} at most"
+            )));
+        }
+        Ok(stops)
+    }
+
+    /// How to generate, with `room` tokens left in the cache, of texts of `most` bytes.
+    pub(super) fn options(
+        &self,
+        room: usize,
+        most: usize,
+        limit: &TimeLimit,
+    ) -> Result<GenerateOptions> {
         let asked = self.max_completion_tokens.or(self.max_tokens);
         let usual = if self.messages.is_some() { room } else { USUAL_TOKENS };
         let mut options = GenerateOptions::new()
@@ -238,14 +285,7 @@ impl Asked {
         if let Some(penalty) = self.repetition_penalty {
             options = options.repetition_penalty(penalty);
         }
-        let stops = match &self.stop {
-            None => &[][..],
-            Some(Stop::One(stop)) => std::slice::from_ref(stop),
-            Some(Stop::Several(stops)) => stops,
-        };
-        if stops.len() > MOST_STOPS {
-            return Err(Failure::bad(format!("there are more than {MOST_STOPS} stop strings")));
-        }
-        Ok(stops.iter().fold(options, |options, stop| options.stop_string(stop)))
+        let stops = self.stops(most)?.iter();
+        Ok(stops.fold(options, |options, stop| options.stop_string(stop)))
     }
 }

@@ -17,3 +17,4 @@ mod weights;
 
 pub(crate) use answers::routes;
 pub(crate) use model::TextModel;
+pub(crate) use refusal::Refusal;

@@ -10,6 +10,7 @@ use accelerant::generate::{
     DecoderModule, DecoderOptions, End, Generation,
 };
 use accelerant::{BackendKind, Registry, TimeLimit};
+use axum::http::StatusCode;
 use tokenizers::Tokenizer;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
@@ -39,7 +40,7 @@ pub(crate) struct TextModel {
     most: usize,
     /// The most bytes that as many tokens spell as a cache holds.
     most_bytes: usize,
-    pub(crate) outcomes: Outcomes,
+    pub(crate) outcomes: Arc<Outcomes>,
     /// Seconds since 1970.
     pub(super) created: u64,
 }
@@ -67,6 +68,12 @@ impl Drop for Texts {
     }
 }
 
+/// What is told where the threads that give the texts have ended without a word.
+pub(super) fn given_up() -> Failure {
+    let text = "the texts were given up: a thread that gave them has ended";
+    Failure::new(StatusCode::INTERNAL_SERVER_ERROR, text)
+}
+
 impl TextModel {
     /// Opens a folder, and compiles.
     pub(crate) fn load(named: &Named, options: &Options) -> Result<Self, Problem> {
@@ -78,7 +85,13 @@ impl TextModel {
     fn open(name: &str, folder: &Path, options: &Options) -> Result<Self, Problem> {
         let config = fs::read_to_string(folder.join("config.json"))
             .map_err(|e| format!("config.json: {e}"))?;
-        let config = DecoderConfig::from_json(&config)?;
+        let mut config = DecoderConfig::from_json(&config)?;
+        let generation = folder.join("generation_config.json");
+        if generation.exists() {
+            let text = fs::read_to_string(&generation)
+                .map_err(|e| format!("generation_config.json: {e}"))?;
+            config = config.with_generation_config(&text)?;
+        }
         let mut tokenizer = Tokenizer::from_file(folder.join("tokenizer.json"))
             .map_err(|e| format!("tokenizer.json: {e}"))?;
         let mut spelling = tokenizer.get_model().clone();
@@ -103,7 +116,7 @@ impl TextModel {
             batcher,
             most: generations.saturating_add(options.max_waiting),
             most_bytes: capacity.saturating_mul(longest.max(1)),
-            outcomes: Outcomes::default(),
+            outcomes: Arc::default(),
             created: now.as_secs(),
         })
     }
@@ -132,16 +145,15 @@ impl TextModel {
         let prompt_tokens = prompts.iter().map(Vec::len).sum();
         let texts = Texts { events, count, prompt_tokens, limit: TimeLimit::none() };
         self.check_count(count)?;
-        let mut begun: Vec<Generation> = Vec::with_capacity(count);
+        let mut all = Vec::with_capacity(count);
         for prompt in prompts {
             let room = self.module.capacity().saturating_sub(prompt.len()).max(1);
-            let options = asked.options(room, &texts.limit)?;
-            for choice in 0..asked.choices() {
-                let options = options.clone().seed(asked.seed.wrapping_add(choice as u64));
-                // All texts of an answer are taken, or none: those that have begun end here.
-                begun.push(self.batcher.submit(prompt, &options)?);
-            }
+            let options = asked.options(room, self.most_bytes, &texts.limit)?;
+            let of_choice = |choice| options.clone().seed(asked.seed.wrapping_add(choice as u64));
+            all.extend((0..asked.choices()).map(|choice| (prompt.as_slice(), of_choice(choice))));
         }
+        // All texts of an answer are taken, or none.
+        let begun = self.batcher.submit_all(&all)?;
         for (i, generation) in begun.into_iter().enumerate() {
             let (tokenizer, sender) = (self.tokenizer.clone(), sender.clone());
             spawn_blocking(move || tell(i, generation, &tokenizer, &sender));
@@ -151,9 +163,10 @@ impl TextModel {
 
     fn check_count(&self, count: usize) -> Result<()> {
         if count > self.most {
-            let most = self.most;
+            let (most, slots) = (self.most, self.batcher.slots());
             return Err(Failure::bad(format!(
-                "`n` and `prompt` ask for {count} texts, and {most} fit"
+                "`n` and `prompt` ask for {count} texts, and {most} fit: {slots} are generated at a time, and {} wait",
+                most - slots
             )));
         }
         Ok(())

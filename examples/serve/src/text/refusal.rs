@@ -8,7 +8,7 @@ use crate::fail::Failure;
 use crate::respond;
 
 /// A failure in OpenAI's form.
-pub(super) struct Refusal(pub(super) Failure);
+pub(crate) struct Refusal(pub(super) Failure);
 
 impl Refusal {
     /// What the field `error` of an answer has.

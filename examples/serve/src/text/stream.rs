@@ -5,13 +5,15 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use axum::http::StatusCode;
 use bytes::Bytes;
 use http_body::{Body, Frame};
 use serde_json::{Value, json};
 
 use super::form::{Form, usage};
-use super::model::{Event, Texts};
+use super::model::{Event, Texts, given_up};
 use super::refusal::Refusal;
+use crate::metrics::Counted;
 
 const DONE: &str = "data: [DONE]\n\n";
 
@@ -25,12 +27,24 @@ pub(super) struct Stream {
     through: usize,
     generated: usize,
     ended: bool,
+    /// Counts the request, until the stream has ended.
+    counted: Option<Counted>,
 }
 
 impl Stream {
-    pub(super) fn new(texts: Texts, form: Form, tells_usage: bool) -> Self {
+    pub(super) fn new(
+        texts: Texts,
+        form: Form,
+        tells_usage: bool,
+        counted: Option<Counted>,
+    ) -> Self {
         let (through, generated) = (0, 0);
-        Self { texts, form, tells_usage, begun: false, through, generated, ended: false }
+        Self { texts, form, tells_usage, begun: false, through, generated, ended: false, counted }
+    }
+
+    fn end(&mut self, status: StatusCode) {
+        self.ended = true;
+        self.counted.take().into_iter().for_each(|counted| counted.end(status));
     }
 
     /// What comes before all pieces.
@@ -57,15 +71,14 @@ impl Stream {
                         data(&mut out, &self.form.used(usage));
                     }
                     out += DONE;
-                    self.ended = true;
+                    self.end(StatusCode::OK);
                 }
             }
             Some(Event::Failed(failure)) => {
+                self.end(failure.status);
                 data(&mut out, &json!({ "error": Refusal(failure).error() }));
-                self.ended = true;
             }
-            // The threads that gave the texts have ended without a word.
-            None => self.ended = true,
+            None => return self.write(Some(Event::Failed(given_up()))),
         }
         out
     }

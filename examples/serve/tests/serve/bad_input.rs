@@ -156,6 +156,7 @@ fn other_addresses_and_methods_are_refused() {
     ] {
         let answer = server.get(path);
         assert!(matches!(answer.status, 400 | 404), "{path}: {}", answer.status);
+        assert!(answer.json()["error"].is_string(), "{path}: {}", answer.text());
     }
     let told = "there is no model `none`; there are: `affine`, `half`, `single`";
     assert_eq!(server.get("/v2/models/none").json()["error"], told);

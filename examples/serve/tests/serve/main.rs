@@ -4,12 +4,14 @@ mod bad_input;
 mod changed;
 mod clients;
 mod connections;
+mod gone;
 mod http;
 mod load;
 mod mistakes;
 mod models;
 #[path = "../../../../tests/mistakes/page.rs"]
 mod page;
+mod places;
 mod process;
 mod protocol;
 mod shutdown;

@@ -84,14 +84,31 @@ fn alphabet() -> Vec<String> {
 
 /// A language model of random weights in a folder, as checkpoints have it: a token a character.
 pub(crate) fn language_model(folder: &Path) -> PathBuf {
-    let folder = folder.join("language");
+    language(folder, "language", alphabet(), 4096)
+}
+
+/// The same, with texts that take minutes.
+pub(crate) fn endless(folder: &Path) -> PathBuf {
+    language(folder, "endless", alphabet(), 1 << 16)
+}
+
+/// A language model whose tokens are the bytes from 0xAE on: few of its texts are UTF-8.
+pub(crate) fn language_model_of_bytes(folder: &Path) -> PathBuf {
+    // A tokenizer of bytes writes these as the characters of these numbers.
+    let bytes = (0xAE..=0xFF_u8).map(|byte| char::from(byte).to_string());
+    language(folder, "bytes", bytes.collect(), 4096)
+}
+
+fn language(folder: &Path, name: &str, alphabet: Vec<String>, positions: usize) -> PathBuf {
+    let folder = folder.join(name);
     fs::create_dir_all(&folder).unwrap();
-    let mut tokens: Vec<String> = alphabet();
+    let begin = alphabet.len();
+    let mut tokens = alphabet;
     tokens.extend(["<|end|>", "<|user|>", "<|assistant|>"].map(str::to_owned));
     let config = json!({
         "model_type": "llama", "vocab_size": tokens.len(), "hidden_size": 32, "intermediate_size": 48,
         "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "rms_norm_eps": 1e-5,
-        "max_position_embeddings": 4096, "tie_word_embeddings": false, "eos_token_id": null,
+        "max_position_embeddings": positions, "tie_word_embeddings": false, "eos_token_id": null,
     })
     .to_string();
     fs::write(folder.join("config.json"), &config).unwrap();
@@ -103,7 +120,6 @@ pub(crate) fn language_model(folder: &Path) -> PathBuf {
         json!({ "id": id, "content": token, "special": true, "single_word": false, "lstrip": false,
                 "rstrip": false, "normalized": false })
     };
-    let begin = alphabet().len();
     let added: Vec<_> = tokens.iter().enumerate().skip(begin).map(special).collect();
     let bytes = json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
                         "use_regex": false });

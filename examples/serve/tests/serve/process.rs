@@ -20,7 +20,16 @@ pub(crate) struct Process {
 impl Process {
     /// Starts a server with these arguments, on a free port.
     pub(crate) fn start<S: AsRef<str>>(args: impl IntoIterator<Item = S>) -> Self {
+        Self::start_with(args, &[])
+    }
+
+    /// The same, with variables of the environment.
+    pub(crate) fn start_with<S: AsRef<str>>(
+        args: impl IntoIterator<Item = S>,
+        variables: &[(&str, &str)],
+    ) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_accelerant-serve"));
+        command.envs(variables.iter().copied());
         command.args(["--port", "0"]).stdout(Stdio::piped()).stdin(Stdio::null());
         for arg in args {
             command.arg(arg.as_ref());

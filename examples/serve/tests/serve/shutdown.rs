@@ -161,3 +161,30 @@ fn a_second_signal_ends_the_server_at_once() {
     assert_eq!(server.end().0.code(), Some(1));
     assert!(clients[0].answer().is_err());
 }
+
+/// The dynamic loader tells the destructors that it calls. A run may still be at work when the server ends, and what it
+/// runs on must not be taken away under it.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn the_server_ends_without_destructors() {
+    let folder = TempDir::new().unwrap();
+    let model = format!("affine={}", models::affine(folder.path()));
+    for waits in [0, 1] {
+        let logs = TempDir::new().unwrap();
+        let log = logs.path().join("loader").to_str().unwrap().to_owned();
+        let args = ["--model", &*model, "--max-delay", "600000", "--shutdown-limit", "0.2"];
+        let loader = [("LD_DEBUG", "files"), ("LD_DEBUG_OUTPUT", &log)];
+        let server = Process::start_with(args, &loader);
+        let _clients = waiting(&server, waits);
+        server.terminate();
+        let (status, rest) = server.end();
+        assert_eq!(status.code(), Some(waits as i32), "{rest}");
+        assert_eq!(rest.contains("ended: "), waits == 0, "{rest}");
+        let logs = std::fs::read_dir(logs.path()).unwrap();
+        let log: String =
+            logs.map(|log| std::fs::read_to_string(log.unwrap().path()).unwrap()).collect();
+        assert!(log.contains("calling init:"), "{log}");
+        let called: Vec<_> = log.lines().filter(|line| line.contains("calling fini:")).collect();
+        assert!(called.is_empty(), "{called:?}");
+    }
+}

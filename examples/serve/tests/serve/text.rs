@@ -7,35 +7,35 @@ use crate::http::Client;
 use crate::models;
 use crate::process::Process;
 
-const COMPLETIONS: &str = "/v1/completions";
-const CHAT: &str = "/v1/chat/completions";
-const RUNNING: &str = "accelerant_generations{model=\"tiny\"}";
+pub(crate) const COMPLETIONS: &str = "/v1/completions";
+pub(crate) const CHAT: &str = "/v1/chat/completions";
+pub(crate) const RUNNING: &str = "accelerant_generations{model=\"tiny\"}";
 
-fn serve(folder: &TempDir, more: &[&str]) -> Process {
+pub(crate) fn serve(folder: &TempDir, more: &[&str]) -> Process {
     let model = format!("tiny={}", models::language_model(folder.path()).display());
     Process::start([&["--language-model", model.as_str()], more].concat())
 }
 
 /// A greedy completion, with other fields besides.
-fn asked(more: Value) -> String {
+pub(crate) fn asked(more: Value) -> String {
     let mut asked =
         json!({ "model": "tiny", "prompt": "Once", "max_tokens": 40, "temperature": 0 });
     asked.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     asked.to_string()
 }
 
-fn complete(server: &Process, more: Value) -> Value {
+pub(crate) fn complete(server: &Process, more: Value) -> Value {
     let answer = server.post(COMPLETIONS, asked(more));
     assert_eq!(answer.status, 200, "{}", answer.text());
     answer.json()
 }
 
-fn text(answer: &Value) -> &str {
+pub(crate) fn text(answer: &Value) -> &str {
     answer["choices"][0]["text"].as_str().unwrap()
 }
 
 /// The events of a stream, without the last one.
-fn events(server: &Process, path: &str, body: &str) -> Vec<Value> {
+pub(crate) fn events(server: &Process, path: &str, body: &str) -> Vec<Value> {
     let answer = server.post(path, body);
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(answer.header("content-type"), Some("text/event-stream"));
@@ -68,6 +68,24 @@ fn a_text_is_the_same_whole_and_in_pieces() {
     assert_eq!(pieces.iter().map(text).collect::<String>(), whole);
     assert_eq!(pieces.last().unwrap()["choices"][0]["finish_reason"], "length");
     assert!(pieces.iter().all(|piece| piece["id"] == events[0]["id"]));
+}
+
+/// A checkpoint may name the tokens that end a text beside its configuration alone.
+#[test]
+fn tokens_of_a_generation_config_end_texts() {
+    let folder = TempDir::new().unwrap();
+    let whole = text(&complete(&serve(&folder, &[]), json!({}))).to_owned();
+    let last = whole.chars().nth(9).unwrap();
+    let model = models::language_model(folder.path());
+    let tokenizer: Value =
+        serde_json::from_slice(&std::fs::read(model.join("tokenizer.json")).unwrap()).unwrap();
+    let end = &tokenizer["model"]["vocab"][last.to_string()];
+    let generation = json!({ "eos_token_id": [end] }).to_string();
+    std::fs::write(model.join("generation_config.json"), generation).unwrap();
+    let server = Process::start(["--language-model", &format!("tiny={}", model.display())]);
+    let answer = complete(&server, json!({}));
+    assert_eq!(answer["choices"][0]["finish_reason"], "stop");
+    assert_eq!(text(&answer), whole.split(last).next().unwrap());
 }
 
 #[test]
@@ -161,7 +179,8 @@ fn what_is_not_supported_is_refused_by_name() {
         (json!({ "prompt": [100_000] }), "token 100000 is beyond the vocabulary"),
         (json!({ "prompt": [-1] }), "not valid"),
         (json!({ "prompt": 4 }), "not valid"),
-        (json!({ "max_tokens": -1 }), "not valid"),
+        (json!({ "max_tokens": -1 }), "not valid: `max_tokens`: invalid value: integer `-1`"),
+        (json!({ "top_p": "1" }), "not valid: `top_p`: invalid type"),
         (json!({ "temperature": -1 }), "a temperature of -1"),
         // Written as a number that no float holds, below.
         (json!({ "temperature": null }), "not valid"),
@@ -181,6 +200,7 @@ fn what_is_not_supported_is_refused_by_name() {
         (json!({ "tool_choice": "required" }), "`tool_choice`"),
         (json!({ "prompt": [1, "a"] }), "`prompt` is a text, tokens"),
         (json!({ "stop": 5 }), "`stop` is a text or a list"),
+        (json!({ "stop": ["a", "x".repeat(1 << 20)] }), "a stop string has 1048576 bytes"),
         (json!({ "prompt": "a".repeat(1 << 20) }), "the prompt has 1048576 bytes"),
         (json!({ "prompt": vec!["a"; 400_000] }), "ask for 400000 texts"),
     ];
@@ -194,6 +214,24 @@ fn what_is_not_supported_is_refused_by_name() {
     }
     assert_eq!(server.post(COMPLETIONS, asked(json!({ "model": "none" }))).status, 404);
     assert_eq!(server.post(COMPLETIONS, "{").status, 400);
+    let answer = server.post(COMPLETIONS, "[]");
+    assert!(answer.text().contains("expected an object of fields"), "{}", answer.text());
+    let call =
+        json!([{ "id": "1", "type": "function", "function": { "name": "f", "arguments": "{}" } }]);
+    let calls = json!([{ "role": "user", "content": "a" }, { "role": "assistant", "content": "", "tool_calls": call }]);
+    let answer = server.post(CHAT, asked(json!({ "messages": calls })));
+    assert!(answer.status == 400 && answer.text().contains("`tool_calls`"), "{}", answer.text());
+    // What stands beside the content and changes no prompt, as clients send it back.
+    let back = json!([{ "role": "assistant", "content": "a", "refusal": null, "tool_calls": null, "audio": null }]);
+    assert_eq!(server.post(CHAT, asked(json!({ "messages": back }))).status, 200);
+    let zipped = [("Content-Encoding", "gzip")];
+    let answer = server.client().post_with(COMPLETIONS, &zipped, &[b'x'; 1 << 20]).unwrap();
+    assert!(answer.status == 415 && answer.text().contains("gzip"), "{}", answer.text());
+    for (path, status) in [("/v1/embeddings", 404), ("/v1/models", 405), ("/v1/models/%ff", 400)] {
+        let answer = server.post(path, "{}");
+        assert_eq!(answer.status, status);
+        assert!(answer.json()["error"]["message"].is_string(), "{}", answer.text());
+    }
     assert_eq!(server.post(CHAT, asked(json!({}))).status, 400);
     assert_eq!(server.post(CHAT, asked(json!({ "messages": [] }))).status, 400);
     let penalty = json!({ "repetition_penalty": 1e-38, "temperature": 1 });
@@ -204,46 +242,8 @@ fn what_is_not_supported_is_refused_by_name() {
     assert_eq!(server.get("/v1/models").json()["data"][0]["id"], "tiny");
 }
 
-/// Several texts in one answer: of several prompts, and several of one prompt.
-#[test]
-fn an_answer_may_have_several_texts() {
-    let folder = TempDir::new().unwrap();
-    let server = serve(&folder, &["--generations", "3"]);
-    let alone = |prompt: &str, seed: i64| {
-        let more = json!({ "prompt": prompt, "seed": seed, "temperature": 1.5 });
-        text(&complete(&server, more)).to_owned()
-    };
-    let expected = [alone("Once", 7), alone("Once", 8), alone("Twice", 7), alone("Twice", 8)];
-    let asked_for = json!({ "prompt": ["Once", "Twice"], "n": 2, "seed": 7, "temperature": 1.5 });
-    let answer = complete(&server, asked_for.clone());
-    let choices = answer["choices"].as_array().unwrap();
-    let texts: Vec<_> = choices.iter().map(|choice| choice["text"].as_str().unwrap()).collect();
-    assert_eq!(texts, expected);
-    assert!(choices.iter().enumerate().all(|(i, choice)| choice["index"] == i));
-    let usage = json!({ "prompt_tokens": 9, "completion_tokens": 160, "total_tokens": 169 });
-    assert_eq!(answer["usage"], usage);
-    let mut streamed = json!({ "stream": true, "stream_options": { "include_usage": true } });
-    streamed.as_object_mut().unwrap().extend(asked_for.as_object().unwrap().clone());
-    let events = events(&server, COMPLETIONS, &asked(streamed));
-    let (used, pieces) = events.split_last().unwrap();
-    assert_eq!(used["usage"], usage);
-    let mut texts = vec![String::new(); 4];
-    let mut ends = 0;
-    for piece in pieces {
-        let choice = &piece["choices"][0];
-        texts[choice["index"].as_u64().unwrap() as usize] += choice["text"].as_str().unwrap();
-        ends += usize::from(choice["finish_reason"] == "length");
-    }
-    assert_eq!((texts, ends), (expected.to_vec(), 4));
-    let chat = json!({ "model": "tiny", "messages": [{ "role": "user", "content": "Hi" }], "n": 2,
-                       "temperature": 0, "max_tokens": 10 });
-    let answer = server.post(CHAT, chat.to_string()).json();
-    let message = |i: usize| &answer["choices"][i]["message"];
-    assert!(message(0) == message(1) && message(0)["role"] == "assistant", "{answer}");
-}
-
 /// A stream that would go on for long, after its first pieces.
-fn begun(server: &Process) -> Client {
+pub(crate) fn begun(server: &Process) -> Client {
     let mut client = server.client();
     let body = asked(json!({ "stream": true, "max_tokens": 4000 }));
     client.send(COMPLETIONS, &[], body.as_bytes()).unwrap();
@@ -294,26 +294,39 @@ fn a_client_that_goes_away_is_noticed_without_anything_to_send() {
     assert!(generated < 2000.0, "{generated}");
 }
 
+/// A model of bytes streams what it writes, though hardly any of it is text.
 #[test]
-fn texts_are_generated_at_the_same_time_and_others_wait_or_are_shed() {
+fn bytes_that_are_no_text_are_streamed() {
     let folder = TempDir::new().unwrap();
-    let more = ["--capacity", "4096", "--generations", "2", "--max-waiting", "1"];
-    let server = serve(&folder, &more);
-    let whole = text(&complete(&server, json!({}))).to_owned();
-    let running = [begun(&server), begun(&server)];
-    let mut waits = server.client();
-    waits.send(COMPLETIONS, &[], asked(json!({})).as_bytes()).unwrap();
-    server.until(RUNNING, 3.0);
-    assert_eq!(server.metric("accelerant_generations_waiting{model=\"tiny\"}"), 1.0);
-    let answer = server.post(COMPLETIONS, asked(json!({})));
-    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
-    assert_eq!(answer.json()["error"]["type"], "overloaded_error");
-    drop(running);
-    assert_eq!(text(&waits.answer().unwrap().json()), whole);
-    // A pass of two texts gives two tokens.
-    let generated = server.metric("accelerant_tokens_total{model=\"tiny\",kind=\"generated\"}");
-    let passes = server.metric("accelerant_passes_total{model=\"tiny\"}");
-    assert!(passes < generated, "{passes} {generated}");
+    let model = format!("tiny={}", models::language_model_of_bytes(folder.path()).display());
+    let server = Process::start(["--language-model", &model]);
+    for seed in 0..5 {
+        let more = json!({ "prompt": [3, 4], "max_tokens": 300, "temperature": 1.2, "seed": seed });
+        let whole = complete(&server, more.clone());
+        let whole = text(&whole);
+        assert!(whole.chars().filter(|c| *c == '\u{FFFD}').count() > 100, "{whole}");
+        let with = |own: Value| {
+            let mut all = more.clone();
+            all.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
+            all
+        };
+        let streamed = |own: Value| {
+            let mut all = with(own);
+            all["stream"] = json!(true);
+            events(&server, COMPLETIONS, &asked(all))
+        };
+        let events = streamed(json!({}));
+        assert_eq!(events.iter().map(text).collect::<String>(), whole);
+        assert!(events.len() > 150, "{} pieces", events.len());
+        // A stop string across such a place ends the text there, whole and in pieces.
+        let (at, _) = whole.char_indices().nth(100).unwrap();
+        let stop: String = whole[at..].chars().take(5).collect();
+        let before = &whole[..whole.find(&stop).unwrap()];
+        let stopped = complete(&server, with(json!({ "stop": stop })));
+        assert_eq!(text(&stopped), before);
+        assert_eq!(stopped["choices"][0]["finish_reason"], "stop");
+        assert_eq!(streamed(json!({ "stop": stop })).iter().map(text).collect::<String>(), before);
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::spec::{Dim, Signature};
 const CONTEXTS: usize = 2;
 const MOST_CONTEXTS: usize = 8;
 
-/// How TensorRT builds and runs.
+/// Options for building and running with TensorRT.
 ///
 /// ```
 /// use accelerant::{OptimizeOptions, backend::tensorrt::TensorRtOptions};
@@ -51,11 +51,11 @@ pub struct TensorRtOptions {
 /// What TensorRT-RTX 1.6 builds for: its `ComputeCapability`.
 const CAPABILITIES: [u16; 6] = [75, 80, 86, 89, 120, 121];
 
-/// What TensorRT's ranges for profilers say of a layer.
+/// The content of TensorRT's profiler ranges of layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LayerRanges {
-    /// Nothing: TensorRT makes no ranges of layers.
+    /// No ranges of layers.
     Nothing,
     /// The name.
     Names,
@@ -106,61 +106,60 @@ impl Default for TensorRtOptions {
 }
 
 impl TensorRtOptions {
-    /// The first device, and everything else as the library has it.
+    /// The defaults: the first device, and the default settings of the library.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The CUDA device by its ordinal, counted from 0. By default the first.
+    /// Sets the CUDA device, counted from 0. The default is the first device.
     #[must_use]
     pub fn device(mut self, ordinal: usize) -> Self {
         self.device = ordinal;
         self
     }
 
-    /// The most scratch memory that a layer may use, in bytes. By default all of the device's memory.
+    /// Limits the scratch memory of a layer, in bytes. By default, a layer can use all memory of the device.
     #[must_use]
     pub fn workspace(mut self, bytes: u64) -> Self {
         self.workspace = Some(bytes);
         self
     }
 
-    /// The effort of the builder's search, 0 to 5. By default the library chooses (3).
+    /// Sets the builder's optimization level, 0 to 5. The library's default is 3.
     #[must_use]
     pub fn optimization_level(mut self, level: u8) -> Self {
         self.optimization_level = Some(level);
         self
     }
 
-    /// The most auxiliary streams on which independent layers run at once. By default the library chooses.
+    /// Limits the number of auxiliary streams for independent layers. By default, the library chooses.
     #[must_use]
     pub fn aux_streams(mut self, count: u16) -> Self {
         self.aux_streams = Some(count);
         self
     }
 
-    /// Whether f32 matrix products and convolutions may round their inputs to TF32 (10 bits of mantissa). By default they
-    /// may.
+    /// Allows TF32 (10 bits of mantissa) in fp32 matrix multiplications and convolutions. By default, TF32 is allowed.
     ///
-    /// On a device of compute capability 9.0, TensorRT-RTX 1.6 was seen to use TF32 against this option, though its engines
-    /// note the option. `NVIDIA_TF32_OVERRIDE=0` in the environment of the program holds there.
+    /// On a device of compute capability 9.0, TensorRT-RTX 1.6 used TF32 in spite of this option.
+    /// `NVIDIA_TF32_OVERRIDE=0` in the environment of the program disables TF32 there.
     #[must_use]
     pub fn tf32(mut self, allowed: bool) -> Self {
         self.tf32 = allowed;
         self
     }
 
-    /// Whether the engine keeps the types, shapes and metadata of its layers, for an inspection. By default the engine keeps
-    /// the names of its layers alone.
+    /// Sets whether the engine keeps the types, shapes and metadata of its layers, for inspection. By default, the
+    /// engine keeps only the names of its layers.
     #[must_use]
     pub fn layer_details(mut self, kept: bool) -> Self {
         self.layer_details = kept;
         self
     }
 
-    /// What the ranges say that TensorRT has around each layer for profilers such as Nsight Systems. By default the ranges
-    /// say what the engine was built to tell: the names of the layers, or with [`layer_details`](Self::layer_details) more.
-    /// An engine cannot run with ranges that say more than that.
+    /// Sets the content of TensorRT's ranges around each layer, for profilers such as Nsight Systems. By default, the
+    /// ranges have the names of the layers, or the details with [`layer_details`](Self::layer_details). The ranges of
+    /// an engine without details cannot have details.
     ///
     /// The ranges cost time in each execution, details more than names.
     /// The ranges of this crate, around runs and phases, come with the feature `nvtx`.
@@ -170,21 +169,22 @@ impl TensorRtOptions {
         self
     }
 
-    /// Compute capabilities to build for, as 10 × major + minor: 75, 80, 86, 89, 120 and 121. TensorRT-RTX only.
+    /// Sets the compute capabilities to build for, as 10 × major + minor: 75, 80, 86, 89, 120 and 121. Only for
+    /// TensorRT-RTX.
     ///
-    /// By default an engine runs on every device that TensorRT-RTX supports. Devices of 9.0, which TensorRT-RTX does not
-    /// support officially, run only engines of the default.
+    /// By default, an engine runs on every device that TensorRT-RTX supports. Devices of compute capability 9.0, which
+    /// TensorRT-RTX does not officially support, can only run engines with the default.
     #[must_use]
     pub fn compute_capabilities(mut self, capabilities: impl IntoIterator<Item = u16>) -> Self {
         self.compute_capabilities = capabilities.into_iter().collect();
         self
     }
 
-    /// A file that keeps the builder's timings. By default the file is in the folder of the [cache](crate::cache).
+    /// Sets the file for the builder's timings. By default, the file is in the folder of the [cache](crate::cache).
     ///
-    /// The builder reads the file if the file exists, and adds to the file after a build. Several processes may add to one
-    /// file; a lock file, `.lock` behind the same name, keeps them apart. What another version or GPU measured is replaced.
-    /// TensorRT-RTX measures nothing during a build, and ignores the file.
+    /// The builder reads the file if the file exists, and adds its timings after a build. Several processes can use
+    /// one file; a lock file with the suffix `.lock` synchronizes them. The timings of another version or GPU are
+    /// replaced. TensorRT-RTX measures nothing during a build, and ignores the file.
     ///
     /// Trust the file as a program: TensorRT reads the file without checks.
     #[must_use]
@@ -193,13 +193,13 @@ impl TensorRtOptions {
         self
     }
 
-    /// A file that keeps the kernels that are compiled at run time. By default the file is beside the engine in the
-    /// [cache](crate::cache). TensorRT-RTX only.
+    /// Sets the file for the kernels that are compiled at run time. By default, the file is beside the engine in the
+    /// [cache](crate::cache). Only for TensorRT-RTX.
     ///
-    /// The file is read when an engine is loaded. The file is written when the first context is made, and when the engine is
-    /// dropped. Where kernels are compiled at once, the file is also written after executions with new shapes. Several
-    /// processes may add to one file; a lock file, `.lock` behind the same name, keeps them apart. The file fits one device
-    /// and driver, and the file of another device or driver is replaced.
+    /// The file is read when an engine is loaded. The file is written when the first context is created, and when the
+    /// engine is dropped. If kernels are compiled immediately, the file is also written after executions with new
+    /// shapes. Several processes can use one file; a lock file with the suffix `.lock` synchronizes them. The file is
+    /// for one device and driver. The file of another device or driver is replaced.
     ///
     /// Trust the file as a program: TensorRT reads the file without checks.
     #[must_use]
@@ -208,140 +208,147 @@ impl TensorRtOptions {
         self
     }
 
-    /// Whether an execution is captured as one CUDA graph and launched again, which makes small models faster. By default
-    /// executions are not captured.
+    /// Captures executions as CUDA graphs, which makes small models faster. By default, executions are not captured.
     ///
-    /// Addresses are captured when they come for the second time, and each context keeps the graphs of the last 64
-    /// addresses. An execution that cannot be captured is enqueued plainly.
+    /// Addresses are captured when they come for the second time. Each context keeps the graphs of the last 64 sets of
+    /// addresses. An execution that cannot be captured runs without a graph.
     /// [`ExecutionCounters`](crate::backend::ExecutionCounters) count both.
     ///
-    /// With graphs, TensorRT-RTX compiles the kernels for a new shape before the first execution, and not during the
-    /// executions before.
+    /// With graphs, TensorRT-RTX compiles the kernels for a new shape before the first execution with the shape, and
+    /// not in the background.
     #[must_use]
     pub fn cuda_graph(mut self, captured: bool) -> Self {
         self.cuda_graph = captured;
         self
     }
 
-    /// Whether a kernel may start while the kernel before ends (programmatic dependent launch). By default kernels may, as
-    /// the library has it, but not with TensorRT-RTX on devices of compute capability 9.0.
+    /// Allows a kernel to start before the previous kernel ends (programmatic dependent launch). By default, kernels
+    /// may overlap, except with TensorRT-RTX on devices of compute capability 9.0.
     ///
-    /// TensorRT-RTX 1.6 does not support these devices officially. A kernel on such a device may read what the kernel before
-    /// has not written yet. Where a network's layers follow closely enough, results are wrong, differently in each run.
+    /// TensorRT-RTX 1.6 does not officially support these devices. A kernel on such a device may read memory that the
+    /// previous kernel has not written yet. The results are then wrong, and differ from run to run.
     ///
-    /// Without overlap every execution is a CUDA graph, whatever [`cuda_graph`](Self::cuda_graph) says, and the kernels of
-    /// the graph wait for each other. The first executions at new addresses work on memory of their context. An engine that
-    /// waits for the device itself cannot be captured, and runs as the library has it, with a warning. Executions with
-    /// computed output shapes run so too, without a warning.
+    /// Without overlap, every execution is a CUDA graph, even without [`cuda_graph`](Self::cuda_graph), and the
+    /// kernels of the graph wait for each other. The first executions at new addresses use memory of their context. An
+    /// engine that waits for the device itself cannot be captured: it runs with overlap, and a warning says so.
+    /// Executions with computed output shapes also run with overlap, without a warning.
     #[must_use]
     pub fn kernel_overlap(mut self, allowed: bool) -> Self {
         self.kernel_overlap = Some(allowed);
         self
     }
 
-    /// Whether all CUDA graphs are captured where no other thread can break a capture. By default they are, in the whole
-    /// process, after the first capture that was broken.
+    /// Captures all CUDA graphs on a stream that other threads cannot disturb. By default, the whole process does so
+    /// after the first broken capture.
     ///
-    /// A thread that waits for the whole device during a capture breaks the capture: by `cuCtxSynchronize`, or by the first
-    /// `new_stream` of cudarc's `CudaContext`. The thread's call is refused, and driver 580.159 may crash. Make such calls in
-    /// [`without_captures`](crate::cuda::without_captures). If you cannot find all such calls, set this option.
+    /// A thread breaks a capture if it waits for the whole device: with `cuCtxSynchronize`, or with the first
+    /// `new_stream` of cudarc's `CudaContext`. CUDA refuses the thread's call, and driver 580.159 may crash. Make such
+    /// calls within [`without_captures`](crate::cuda::without_captures). If you cannot find all such calls, set this
+    /// option.
     ///
-    /// The capture is then on a stream of a green context, which needs a driver for CUDA 12.5 or newer. The graphs take 5 µs
-    /// longer (5 % of a ResNet-50 at batch 1), and a capture for other shapes keeps 0.04 to 0.2 MB of the host's memory.
+    /// The capture is then on a stream of a green context, which needs a driver for CUDA 12.5 or newer. The graphs
+    /// take 5 µs longer (5 % of a ResNet-50 at batch 1), and a capture for other shapes leaks 0.04 to 0.2 MB of host
+    /// memory.
     #[must_use]
     pub fn isolated_captures(mut self, isolated: bool) -> Self {
         self.isolated_captures = isolated;
         self
     }
 
-    /// Whether a model is exported with [layers in the forms](crate::export::Target::for_compute_capability) that are
-    /// faster on compute capability 9.0. The optima of the symbols' sizes decide, whatever the [profiles](Self::profiles)
-    /// say. By default models are exported so for TensorRT-RTX on such a device, unless the engine is for
-    /// [other capabilities](Self::compute_capabilities).
+    /// Exports models with the [forms of layers](crate::export::Target::for_compute_capability) that are faster on
+    /// compute capability 9.0. The sizes that the symbols are tuned for decide, and not the
+    /// [profiles](Self::profiles). By default, the crate uses these forms for TensorRT-RTX on such a device, unless
+    /// the engine is for [other capabilities](Self::compute_capabilities).
     #[must_use]
     pub fn hopper_forms(mut self, written: bool) -> Self {
         self.hopper_forms = Some(written);
         self
     }
 
-    /// The most contexts of one engine, and with that the most executions at a time, at least 1. By default 2, or one for
-    /// each size that the model is [tuned for](crate::Symbol::tuned_for), up to 8. Contexts are made when they are needed.
+    /// Limits the contexts of an engine, and therefore the number of concurrent executions; at least 1. The default is
+    /// 2, or one for each size that the model is [tuned for](crate::Symbol::tuned_for), up to 8. Contexts are created
+    /// on demand.
     ///
-    /// Other executions wait: those on host tensors in their threads, and those on the device by events. Each context has
-    /// its own scratch memory, unless that is [shared](Self::shared_scratch). CUDA graphs belong to one context and its
-    /// sizes, and sizes that are used in turn should have a context each.
+    /// Other executions wait: executions on host tensors block their threads, and executions on the device wait by
+    /// events. Each context has its own scratch memory, unless the memory is [shared](Self::shared_scratch). CUDA
+    /// graphs belong to one context and its sizes. If a program alternates between sizes, allow a context for each
+    /// size.
     #[must_use]
     pub fn max_contexts(mut self, count: usize) -> Self {
         self.max_contexts = Some(count);
         self
     }
 
-    /// Whether all contexts of the engine share one scratch memory. By default each context has its own.
+    /// Shares one scratch memory among all contexts of the engine. By default, each context has its own scratch
+    /// memory.
     ///
-    /// With shared memory, executions run one after the other on the device. Several contexts still keep the shapes and CUDA
-    /// graphs of several streams.
+    /// With shared memory, executions run one after another on the device. Several contexts still keep the shapes and
+    /// CUDA graphs of several streams.
     #[must_use]
     pub fn shared_scratch(mut self, shared: bool) -> Self {
         self.shared_scratch = shared;
         self
     }
 
-    /// The ranges of sizes to build for. By default one range for each size that a symbol is
-    /// [tuned for](crate::Symbol::tuned_for), and then one of each symbol's whole range.
+    /// Sets the optimization profiles. By default, there is one profile for each size that a symbol is [tuned
+    /// for](crate::Symbol::tuned_for), and one profile for the whole range of each symbol.
     ///
-    /// On compute capability 9.0, [single sizes](Profiles::sizes) are up to twice as fast. An engine of TensorRT-RTX for such
-    /// a device has by default two more profiles: for the optima of symbols that are tuned for nothing else, and for the
-    /// smallest size of the first axis.
+    /// On compute capability 9.0, profiles for [single sizes](Profiles::sizes) are up to twice as fast. By default, an
+    /// engine of TensorRT-RTX for such a device has two more profiles: one for the optimal size of each symbol without
+    /// tuned sizes, and one for the smallest size of the first axis.
     #[must_use]
     pub fn profiles(mut self, profiles: Profiles) -> Self {
         self.profiles = Some(profiles);
         self
     }
 
-    /// Runs with the profile of this [name](Profiles::named) alone. The module's signature then has the ranges of the
-    /// profile. By default a run uses the first profile that its sizes fit.
-    /// [`InferenceModule::for_profile`](crate::InferenceModule::for_profile) gives a module for each profile.
+    /// Runs only with the profile of this [name](Profiles::named). The module's signature then has the ranges of the
+    /// profile. By default, a run uses the first profile that contains its sizes.
+    /// [`InferenceModule::for_profile`](crate::InferenceModule::for_profile) returns a module for one profile.
     #[must_use]
     pub fn profile(mut self, name: impl Into<String>) -> Self {
         self.profile = Some(name.into());
         self
     }
 
-    /// The most device memory for weights and contexts, in bytes. Where the limit is short, fewer contexts are made. An
-    /// engine that does not fit with one context is refused. By default there is no limit.
+    /// Limits the device memory of weights and contexts, in bytes. If the limit is too small for all contexts, the
+    /// module creates fewer contexts. An engine that exceeds the limit with one context is refused. By default, there
+    /// is no limit.
     #[must_use]
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.memory_limit = Some(bytes);
         self
     }
 
-    /// Whether the engine can get other weights without being built anew, as
-    /// [`refit_from`](crate::InferenceModule::refit_from) gives them. Such an engine can be slower, since no weight is
-    /// computed with while it is built. Building one takes a GPU. Where the library fails to do so, as TensorRT-RTX 1.6 does on
-    /// driver 580, an engine that keeps its weights is built, with a warning. By default not.
+    /// Builds an engine whose weights [`refit_from`](crate::InferenceModule::refit_from) can replace without another
+    /// build. Such an engine can be slower, because the builder cannot precompute with its weights. The build needs a
+    /// GPU. If the library cannot build such an engine, as TensorRT-RTX 1.6 on driver 580, the crate builds an engine
+    /// that keeps its weights, with a warning. By default, the weights are fixed.
     #[must_use]
     pub fn refit(mut self, allowed: bool) -> Self {
         self.refit = allowed;
         self
     }
 
-    /// Whether weights may stay in the host's memory, and go to the device in each execution, for models that are larger
-    /// than the device. [`weight_budget`](Self::weight_budget) says how many do. By default not.
+    /// Allows weights to stay in host memory and to go to the device in each execution, for models that are larger
+    /// than the device memory. [`weight_budget`](Self::weight_budget) sets the amount. By default, all weights are on
+    /// the device.
     #[must_use]
     pub fn weight_streaming(mut self, allowed: bool) -> Self {
         self.weight_streaming = allowed;
         self
     }
 
-    /// At most so many bytes of the weights that can be [streamed](Self::weight_streaming) lie on the device. By default
-    /// all of them. An execution takes longer by the time that the others take to get there.
+    /// Limits the bytes of [streamed](Self::weight_streaming) weights on the device. By default, all of them are on
+    /// the device. An execution takes longer by the time of copying the other weights.
     #[must_use]
     pub fn weight_budget(mut self, bytes: u64) -> Self {
         self.weight_budget = Some(bytes);
         self
     }
 
-    /// A callback that follows a build and may stop the build. Threads of the library call the callback.
+    /// Sets a callback for the progress of a build, which can stop the build. Threads of the library call the
+    /// callback.
     #[must_use]
     pub fn progress(
         mut self,

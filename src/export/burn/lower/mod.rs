@@ -283,8 +283,8 @@ impl Lowering<'_> {
 }
 
 /// Why operations that draw are refused.
-const NO_RANDOM: &str = "an exported model has no random numbers: draw them outside of the forward, and give them as \
-                         an input";
+const NO_RANDOM: &str = "an exported model has no random numbers: generate the numbers outside of the forward, and \
+                         pass them as an input";
 
 fn unsupported(text: impl Into<String>) -> Error {
     Error::new(ErrorKind::UnsupportedOperation, text)

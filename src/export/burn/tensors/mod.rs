@@ -328,8 +328,8 @@ macro_rules! kinds {
             fn capture_id(&self) -> Result<TensorId> {
                 let primitive = self.clone().try_into_primitive::<CaptureBackend>().map_err(|e| {
                     let text = format!(
-                        "an output is not on the capture device: make it from an input or on `x.device()`, the \
-                         device of one ({e:?})"
+                        "an output is not on the capture device: compute the output from an input, or create it on \
+                         the device of an input, `x.device()` ({e:?})"
                     );
                     Error::new(ErrorKind::InvalidArgument, text).in_operation("capture")
                 })?;

@@ -59,6 +59,11 @@ pub trait Forward {
     /// Candle's own, such as shapes that do not fit.
     fn forward<T: TensorOps>(&self, xs: &T) -> Result<T>;
 
+    /// The name of the input of an export, which [`trace`](crate::trace) takes from the argument.
+    fn input_name(&self) -> Option<&str> {
+        None
+    }
+
     /// Runs on `xs` as [`candle_core::ModuleT`] does in inference.
     ///
     /// # Errors
@@ -147,11 +152,19 @@ impl<M: Forward> Forward for &M {
     fn forward<T: TensorOps>(&self, xs: &T) -> Result<T> {
         (**self).forward(xs)
     }
+
+    fn input_name(&self) -> Option<&str> {
+        (**self).input_name()
+    }
 }
 
 impl<M: Forward> Forward for Option<M> {
     /// `None` gives its input back.
     fn forward<T: TensorOps>(&self, xs: &T) -> Result<T> {
         self.as_ref().map_or_else(|| Ok(xs.clone()), |layer| layer.forward(xs))
+    }
+
+    fn input_name(&self) -> Option<&str> {
+        self.as_ref().and_then(Forward::input_name)
     }
 }

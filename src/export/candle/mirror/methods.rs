@@ -170,7 +170,7 @@ macro_rules! known {
 const CUSTOM: &str = "a custom operation has no ONNX form: write it with methods of tensors, or do \
                       it outside the forward";
 
-const DRAWN: &str = "draws random numbers: give them to the forward as an input";
+const DRAWN: &str = "generates random numbers: pass the numbers to the forward as an input";
 
 impl Methods for Traced {
     fn apply<M: Module>(&self, m: &M) -> Result<Self> {

@@ -17,9 +17,9 @@ macro_rules! values {
                 Some(tensor) => Tensor::$name(tensor),
                 None => Err(refused(
                     stringify!($name),
-                    "reads values, which depend on the model's inputs and are not known while it \
-                     is traced; compute with the tensor (where_cond, index_select, maximum, …) \
-                     instead of branching on its values",
+                    "reads values, which depend on the model's inputs and are not known during an \
+                     export; use tensor operations (where_cond, index_select, maximum, …) instead \
+                     of a branch on the values",
                 )),
             }
         }
@@ -37,7 +37,8 @@ pub(in crate::export::candle) fn refused(operation: &str, why: &str) -> candle_c
 
 #[track_caller]
 fn in_place(operation: &str, instead: &str) -> Result<()> {
-    let why = format!("changes a tensor in place, which an exported model cannot; use {instead}");
+    let why =
+        format!("changes a tensor in place, which an exported model cannot do; use {instead}");
     Err(refused(operation, &why))
 }
 

@@ -1,6 +1,6 @@
 //! An encoder-decoder as numbers and choices, and its `config.json`.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::super::Activation;
 use super::super::families::{Fields, invalid};
@@ -66,8 +66,10 @@ pub enum EncoderDecoderFamily {
         gated: bool,
         /// The activation of the feed-forward layers.
         activation: Activation,
-        /// Whether the last layer has the weight of the embeddings.
+        /// Whether the last layer has the weight of the embeddings. A source with a weight of the last layer decides otherwise.
         tied_embeddings: bool,
+        /// Whether the last states are divided by the root of their width.
+        scaled_states: bool,
     },
     /// Sound to text (Radford et al., 2022).
     Whisper {
@@ -91,12 +93,46 @@ impl EncoderDecoderConfig {
         let root = root.as_object().ok_or_else(|| invalid("it is no object".into()))?;
         let fields = Fields(root);
         let config = match fields.text("model_type")? {
-            "t5" | "mt5" => t5(&fields)?,
+            family @ ("t5" | "mt5") => t5(family, &fields)?,
             "whisper" => whisper(&fields)?,
             other => return Err(invalid(format!("the model type `{other}` is not known"))),
         };
         config.check()?;
         Ok(config)
+    }
+
+    /// Takes the end tokens, the first token and the tokens that are never written of a checkpoint's `generation_config.json`.
+    /// transformers writes them there, and old versions wrote them into `config.json`. What the file leaves out stays.
+    ///
+    /// ```
+    /// # use accelerant::generate::{EncoderDecoderConfig, EncoderDecoderFamily};
+    /// # let text = r#"{"model_type": "whisper", "vocab_size": 64, "d_model": 16, "encoder_layers": 1, "decoder_layers": 1,
+    /// #   "encoder_attention_heads": 2, "decoder_attention_heads": 2, "decoder_start_token_id": 3, "eos_token_id": 2}"#;
+    /// let config = EncoderDecoderConfig::from_json(text)?;
+    /// let config = config.with_generation_config(r#"{"suppress_tokens": [1, 7]}"#)?;
+    /// assert!(matches!(config.family, EncoderDecoderFamily::Whisper { suppressed, .. } if suppressed == [1, 7]));
+    /// # Ok::<(), accelerant::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for a text that is no JSON object, and tokens that
+    /// the model does not have.
+    pub fn with_generation_config(mut self, text: &str) -> Result<Self> {
+        let root: Map<String, Value> = serde_json::from_str(text)
+            .map_err(|e| invalid(format!("it is no JSON object: {e}")).with_source(e))?;
+        let fields = Fields(&root);
+        let end_tokens = fields.tokens("eos_token_id")?;
+        if !end_tokens.is_empty() {
+            self.end_tokens = end_tokens;
+        }
+        self.start_token = start(&fields, self.start_token)?;
+        if let EncoderDecoderFamily::Whisper { suppressed, .. } = &mut self.family
+            && fields.get("suppress_tokens").is_some()
+        {
+            *suppressed = fields.tokens("suppress_tokens")?;
+        }
+        self.check()?;
+        Ok(self)
     }
 
     /// The most positions of a source, of those that the options ask for.
@@ -162,8 +198,12 @@ fn start(fields: &Fields<'_>, default: u32) -> Result<u32> {
     Ok(fields.tokens("decoder_start_token_id")?.first().copied().unwrap_or(default))
 }
 
-fn t5(fields: &Fields<'_>) -> Result<EncoderDecoderConfig> {
-    let named = fields.get("feed_forward_proj").and_then(Value::as_str).unwrap_or("relu");
+fn t5(family: &str, fields: &Fields<'_>) -> Result<EncoderDecoderConfig> {
+    let (first, usual) = (family == "t5", if family == "t5" { "relu" } else { "gated-gelu" });
+    let named = fields.get("feed_forward_proj").and_then(Value::as_str).unwrap_or(usual);
+    let tied_embeddings = fields.flag("tie_word_embeddings", first);
+    // transformers 5 always writes that embeddings are tied, and writes apart what that meant before.
+    let scaled_states = first && fields.flag("scale_decoder_outputs", tied_embeddings);
     let (gated, activation) = match named {
         "relu" => (false, Activation::Relu),
         "gated-gelu" => (true, Activation::GeluTanh),
@@ -181,7 +221,8 @@ fn t5(fields: &Fields<'_>) -> Result<EncoderDecoderConfig> {
             farthest: fields.number("relative_attention_max_distance", 128)?,
             gated,
             activation,
-            tied_embeddings: fields.flag("tie_word_embeddings", true),
+            tied_embeddings,
+            scaled_states,
         },
         vocabulary: fields.size("vocab_size")?,
         hidden: fields.size("d_model")?,
@@ -208,7 +249,7 @@ fn whisper(fields: &Fields<'_>) -> Result<EncoderDecoderConfig> {
     for side in ["encoder", "decoder"] {
         let width = fields.number(&format!("{side}_ffn_dim"), 4 * hidden)?;
         if width != 4 * hidden {
-            return Err(invalid(format!("a `{side}_ffn_dim` of {width} for {hidden} values")));
+            return Err(invalid(format!("`{side}_ffn_dim` is {width} for {hidden} values")));
         }
     }
     Ok(EncoderDecoderConfig {

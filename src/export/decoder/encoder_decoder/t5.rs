@@ -3,7 +3,6 @@
 
 use super::super::attention::{Seen, Sight};
 use super::super::ending::{give, of_last};
-use super::super::products::Linear;
 use super::super::{Activation, AttentionForm};
 use super::EncoderDecoderFamily;
 use super::layers::{Layers, Names};
@@ -38,14 +37,20 @@ struct Parts<'l, 'a> {
     gated: bool,
     activation: Activation,
     tied: bool,
+    scaled: bool,
 }
 
 impl<'l, 'a> Parts<'l, 'a> {
     fn new(layers: &'l Layers<'a>) -> Self {
         match layers.config.family {
-            EncoderDecoderFamily::T5 { buckets, farthest, gated, activation, tied_embeddings } => {
-                Self { layers, buckets, farthest, gated, activation, tied: tied_embeddings }
-            }
+            EncoderDecoderFamily::T5 {
+                buckets,
+                farthest,
+                gated,
+                activation,
+                tied_embeddings: tied,
+                scaled_states: scaled,
+            } => Self { layers, buckets, farthest, gated, activation, tied, scaled },
             EncoderDecoderFamily::Whisper { .. } => unreachable!("the caller chose T5"),
         }
     }
@@ -196,11 +201,9 @@ pub(super) fn decoder(layers: &Layers<'_>) -> Result<()> {
     }
     let last = of_last(&states, &pass.positions, pass.last.as_ref())?;
     let normed = parts.norm(&last, "decoder.final_layer_norm")?;
-    let head = match parts.tied {
-        true => Linear { name: "lm_head".into(), weight: embeddings, bias: None },
-        false => layers.checkpoint.linear("lm_head", [config.vocabulary, config.hidden], false)?,
-    };
-    let scale = if parts.tied { (config.hidden as f64).powf(-0.5) } else { 1.0 };
+    let sizes = [config.vocabulary, config.hidden];
+    let head = layers.checkpoint.head("lm_head", sizes, parts.tied.then_some(embeddings))?;
+    let scale = if parts.scaled { (config.hidden as f64).powf(-0.5) } else { 1.0 };
     let logits = head.of(graph, &normed.affine(scale, 0.0)?, options.form)?;
     let logits = logits.cast(DType::F32)?.squeeze(&[1])?;
     give(&logits, &pass.positions, pass.last.as_ref())?;

@@ -3,7 +3,6 @@
 use super::super::AttentionForm;
 use super::super::attention::{Seen, Sight};
 use super::super::ending::{give, of_last};
-use super::super::products::Linear;
 use super::EncoderDecoderFamily;
 use super::layers::{Layers, Names};
 use crate::error::Result;
@@ -58,7 +57,11 @@ pub(super) fn encoder(layers: &Layers<'_>) -> Result<()> {
             Conv { strides: vec![stride], padding: vec![(1, 1)], dilations: vec![1], groups: 1 };
         x = x.conv(&weight, Some(&bias), &conv)?.gelu()?;
     }
-    let positions = sinusoids(source_positions, config.hidden)?.convert(options.dtype)?;
+    let name = "model.encoder.embed_positions.weight";
+    let positions = match checkpoint.weights.has(name) {
+        true => checkpoint.weight(name, &[source_positions, config.hidden])?,
+        false => sinusoids(source_positions, config.hidden)?.convert(options.dtype)?,
+    };
     let mut states = x.transpose(&[0, 2, 1])?.add(&graph.constant("positions", positions))?;
     let heads = config.encoder_heads;
     let scale = 1.0 / (layers.head_size(heads) as f64).sqrt();
@@ -117,7 +120,8 @@ pub(super) fn decoder(layers: &Layers<'_>) -> Result<()> {
     }
     let last = of_last(&states, &pass.positions, pass.last.as_ref())?;
     let normed = norm(layers, &last, "model.decoder.layer_norm")?;
-    let head = Linear { name: "proj_out".into(), weight: embeddings, bias: None };
+    let sizes = [config.vocabulary, config.hidden];
+    let head = checkpoint.head("proj_out", sizes, Some(embeddings))?;
     let logits = head.of(graph, &normed, options.form)?.cast(DType::F32)?.squeeze(&[1])?;
     give(&logits, &pass.positions, pass.last.as_ref())?;
     layers.give_caches(&written)

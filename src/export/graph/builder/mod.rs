@@ -26,8 +26,8 @@ pub use value::Value;
 
 /// Builds an ONNX graph node by node.
 ///
-/// Every node is checked when it is added: types, ranks and sizes must fit, and the error names the node. Cloning gives
-/// another handle to the same graph.
+/// The builder checks types, ranks and sizes of each node when the node is added, and an error names the node. A clone
+/// is another handle of the same graph.
 ///
 /// ```
 /// use accelerant::{Dim, DType, export::GraphBuilder};
@@ -121,7 +121,7 @@ impl GraphBuilder {
         Ok(self.value(name, dtype, shape))
     }
 
-    /// Adds a weight or another constant. An owned array or shared tensor is not copied.
+    /// Adds a weight or another constant. An owned array and a shared tensor are not copied.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] when the name is taken.
@@ -216,7 +216,8 @@ impl GraphBuilder {
         Some(self.value(name.clone(), DType::I64, [1].into()))
     }
 
-    /// Names the nodes that follow `path/…`, until the scope is dropped. Scopes within scopes join their paths.
+    /// Adds `path/` before the names of the following nodes, until the scope is dropped. Nested scopes join their
+    /// paths.
     ///
     /// ```
     /// use accelerant::{DType, export::GraphBuilder};

@@ -13,9 +13,9 @@ use crate::error::Result;
 use crate::export::OnnxModel;
 use crate::export::graph::Graph;
 
-/// The second moments of what layers of weights read, by the names of the values.
+/// The second moments of the inputs of layers, by the names of the inputs.
 ///
-/// They are kept in memory, with 8 bytes for each two columns of a value.
+/// The moments take 8 bytes of memory for each pair of columns of an input.
 #[derive(Debug, Default)]
 pub struct Moments {
     values: BTreeMap<String, Moment>,
@@ -65,7 +65,7 @@ impl Moments {
         }
     }
 
-    /// How many rows of a value were seen.
+    /// The number of measured rows of a value.
     pub fn rows(&self, name: &str) -> Option<usize> {
         self.values.get(name).map(|moment| moment.rows)
     }

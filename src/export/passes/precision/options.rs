@@ -9,7 +9,7 @@ use super::quantize::Form;
 use super::{Moments, Ranges};
 use crate::error::{Error, Result};
 
-/// What a model is computed in. Its inputs and outputs keep their types.
+/// The precision of a model. Inputs and outputs keep their types.
 ///
 /// ```
 /// use accelerant::precision::Precision;
@@ -22,23 +22,23 @@ use crate::error::{Error, Result};
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Precision {
-    /// 32-bit floats, products as well.
+    /// 32-bit floats everywhere, also in matrix multiplications.
     Fp32,
-    /// 32-bit floats, whose products may be of 10 bits of mantissa. This is what TensorRT does without a word.
+    /// 32-bit floats, with matrix multiplications in TF32 (10 bits of mantissa). This is the default of TensorRT.
     Tf32,
-    /// 16-bit floats, but for what needs the range or the digits of 32 bits.
+    /// 16-bit floats, except for operations that need the range or the accuracy of 32 bits.
     Fp16,
-    /// bfloat16, which has the range of 32-bit floats and 8 bits of mantissa.
+    /// bfloat16, with the range of 32-bit floats and 8 bits of mantissa.
     Bf16,
-    /// 32-bit floats, and attention in 16 bits, for which TensorRT-RTX has one kernel then: its two products, and the products
-    /// that give its queries, keys and values where they read a normalization.
+    /// 32-bit floats, and attention in 16 bits, which TensorRT-RTX then runs as one kernel. Attention has two matrix
+    /// multiplications. The query, key and value projections are also in 16 bits, if they read a normalization.
     Mixed,
-    /// As [`Fp16`](Self::Fp16), with products of 8-bit integers where a weight is a factor. Takes a calibration.
+    /// As [`Fp16`](Self::Fp16), and layers with weights multiply 8-bit integers. Needs a calibration.
     Int8,
-    /// As [`Fp16`](Self::Fp16), with products of 8-bit floats where a weight is a factor. Takes a calibration, and
-    /// compute capability 8.9.
+    /// As [`Fp16`](Self::Fp16), and layers with weights multiply 8-bit floats. Needs a calibration, and compute
+    /// capability 8.9.
     Fp8,
-    /// As [`Fp16`](Self::Fp16), with weights of products in 4 bits, which are multiplied in 16.
+    /// As [`Fp16`](Self::Fp16), with the weights of layers in 4 bits. The layers multiply in 16 bits.
     Int4Weights,
 }
 
@@ -110,7 +110,7 @@ const LEAST_SIGNAL: f32 = 25.0;
 /// Inputs of a block of 4-bit weights, which have one scale.
 const BLOCK: usize = 128;
 
-/// A precision, and what differs from it.
+/// A precision, with exceptions and measurements.
 ///
 /// ```
 /// use accelerant::precision::{Precision, PrecisionOptions};
@@ -131,7 +131,7 @@ pub struct PrecisionOptions {
 }
 
 impl PrecisionOptions {
-    /// A precision by its rules alone.
+    /// A precision with its default rules.
     pub const fn new(precision: Precision) -> Self {
         Self {
             precision,
@@ -146,65 +146,66 @@ impl PrecisionOptions {
         }
     }
 
-    /// Uses measured ranges: what exceeds the range of half precision in the samples stays in 32 bits, and 8 bits are
-    /// scaled by them.
+    /// Uses measured ranges. Values beyond the range of fp16 stay in fp32, and the ranges give the scales of 8-bit
+    /// values.
     #[must_use]
     pub fn ranges(mut self, ranges: impl Into<Arc<Ranges>>) -> Self {
         self.ranges = Some(ranges.into());
         self
     }
 
-    /// Uses measured [`Moments`]: the errors of 4-bit weights make up for each other by them, and the model loses less.
-    /// In 8 bits, [`smooth`](Self::smooth) uses them.
+    /// Uses measured [`Moments`]. 4-bit weights are then rounded with error compensation (GPTQ), and the model loses
+    /// less accuracy. In 8 bits, [`smooth`](Self::smooth) uses the moments.
     #[must_use]
     pub fn moments(mut self, moments: impl Into<Arc<Moments>>) -> Self {
         self.moments = Some(moments.into());
         self
     }
 
-    /// Brings the columns of activations nearer to each other before they are quantized to 8 bits, and undoes it in the
-    /// weights, by measured [`moments`](Self::moments): from 0, which leaves activations as uneven as makes weights even, to
-    /// 1, which makes activations even. 0.5 is usual.
+    /// Smooths the columns of activations before 8-bit quantization (SmoothQuant), and adapts the weights. Needs
+    /// measured [`moments`](Self::moments). With 1, all columns of an activation have the same size. With 0, all
+    /// columns of the weights have the same size. The usual value is 0.5.
     #[must_use]
     pub const fn smooth(mut self, strength: f32) -> Self {
         self.smoothing = Some(strength);
         self
     }
 
-    /// Excludes layers, which stay in 32 bits: by the name of a node, of its first output or of its operator; `*` at
-    /// the end stands for any rest.
+    /// Keeps layers in fp32. A name is the name of a node, of its first output or of its operator; `*` at the end
+    /// matches any rest.
     #[must_use]
     pub fn keep<S: Into<String>>(mut self, layers: impl IntoIterator<Item = S>) -> Self {
         self.kept.extend(layers.into_iter().map(Into::into));
         self
     }
 
-    /// Asks for layers in fewer bits, named as in [`keep`](Self::keep). The rules still hold: a layer that they keep
-    /// in 32 bits is marked in the [report](super::PrecisionReport), with the reason.
+    /// Asks for layers in the lower precision, named as in [`keep`](Self::keep). The rules still apply: if a layer
+    /// stays in fp32, the [report](super::PrecisionReport) marks the layer and gives the reason.
     #[must_use]
     pub fn ask<S: Into<String>>(mut self, layers: impl IntoIterator<Item = S>) -> Self {
         self.asked.extend(layers.into_iter().map(Into::into));
         self
     }
 
-    /// Leaves layers in half precision whose activation keeps less than so many decibels of signal to noise in 8-bit
-    /// integers, by its measured range; 25 otherwise: few large values among many small ones leave no steps for the small ones.
+    /// Sets the least signal-to-noise ratio of activations in 8-bit integers, in decibels; the default is 25. A layer
+    /// stays in fp16 if the range of its activation gives a lower ratio. Such an activation has a few large values,
+    /// and the steps of the integers are too wide for the small values.
     #[must_use]
     pub const fn least_signal_to_noise(mut self, decibels: f32) -> Self {
         self.least_signal = decibels;
         self
     }
 
-    /// Leaves layers in half precision that would have 8 or 4 bits: by the name of a node or of its first output; `*` at
-    /// the end stands for any rest. A [`Search`](crate::precision::Search) finds such layers.
+    /// Keeps layers in fp16 that would otherwise have 8 or 4 bits. A name is the name of a node or of its first
+    /// output; `*` at the end matches any rest. A [`Search`](crate::precision::Search) finds such layers.
     #[must_use]
     pub fn in_half<S: Into<String>>(mut self, layers: impl IntoIterator<Item = S>) -> Self {
         self.halves.extend(layers.into_iter().map(Into::into));
         self
     }
 
-    /// Gives each block of so many inputs of 4-bit weights a scale: 128, 64, 32 or 16, and 128 otherwise. Less is nearer
-    /// to the model, and larger.
+    /// Sets the block size of 4-bit weights: 128 (the default), 64, 32 or 16 inputs share one scale. Smaller blocks
+    /// are more accurate, and take more memory.
     #[must_use]
     pub const fn block(mut self, inputs: usize) -> Self {
         self.block = inputs;

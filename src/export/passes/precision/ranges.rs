@@ -20,19 +20,19 @@ const FEWEST: usize = 10;
 /// Those of a million values have less.
 const LARGEST: u64 = 256 << 20;
 
-/// How far a value reaches.
+/// The range of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Range {
-    /// The least element.
+    /// The smallest element.
     pub min: f32,
-    /// The greatest element. Infinite ones are stated as the largest finite number.
+    /// The largest element. Infinity is stored as the largest finite number.
     pub max: f32,
     /// The mean of the finite elements.
     pub mean: f32,
-    /// Their standard deviation.
+    /// The standard deviation of the finite elements.
     pub deviation: f32,
-    /// The magnitude that 8 bits reach to; what is beyond is cut off.
+    /// The largest magnitude in 8 bits; larger values are clipped.
     pub limit: f32,
 }
 
@@ -80,7 +80,7 @@ pub struct Ranges {
 }
 
 impl Ranges {
-    /// Ranges that were measured elsewhere.
+    /// Ranges from another measurement.
     pub fn new(
         method: impl Into<String>,
         samples: usize,
@@ -90,12 +90,12 @@ impl Ranges {
         Self { method, samples, values }
     }
 
-    /// How limits were found.
+    /// The method that found the limits.
     pub fn method(&self) -> &str {
         &self.method
     }
 
-    /// On how many samples.
+    /// The number of samples.
     pub fn samples(&self) -> usize {
         self.samples
     }
@@ -105,12 +105,12 @@ impl Ranges {
         self.values.get(name)
     }
 
-    /// All, by name.
+    /// All ranges, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Range)> {
         self.values.iter().map(|(name, range)| (name.as_str(), range))
     }
 
-    /// Writes them as JSON, whole or not at all.
+    /// Writes the ranges as JSON. The file is either complete or not written.
     ///
     /// # Errors
     /// [`ErrorKind::Io`].
@@ -123,8 +123,8 @@ impl Ranges {
     /// Reads what [`save`](Self::save) wrote.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`], also for what is no plain file; [`ErrorKind::InvalidArgument`] for another file, and for ranges that
-    /// are none.
+    /// [`ErrorKind::Io`], also if the path is no regular file; [`ErrorKind::InvalidArgument`] for a file of another
+    /// format, and for invalid ranges.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let (file, size) = open_plain(path).map_err(|e| Error::io("read", path, e))?;

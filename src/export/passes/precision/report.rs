@@ -8,69 +8,69 @@ use super::Precision;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::write_atomic;
 
-/// What a layer is computed in.
+/// The precision of a layer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Layer {
-    /// The node's name, or that of what it gives.
+    /// The name of the node, or of its output.
     pub name: String,
     /// The ONNX operator.
     pub operator: String,
     /// The type, such as `f16`, `f32` or `int8`.
     pub precision: String,
-    /// Whether it was [asked for](super::PrecisionOptions::ask) in fewer bits by name.
+    /// Whether the options [asked](super::PrecisionOptions::ask) for the lower precision by name.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub asked: bool,
-    /// Why it has more bits than the precision says.
+    /// The reason if the layer has a higher precision than requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Decibels of signal to noise that its factors keep in 8 or 4 bits: those of its weight, and in `int8` those of its
-    /// activation by the measured range.
+    /// The signal-to-noise ratio in 8 or 4 bits, in decibels: of the weight, and in `int8` also of the activation by
+    /// its measured range.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal_to_noise: Option<f32>,
-    /// Least and greatest value of what it gives, in the samples.
+    /// The smallest and the largest value of its output in the samples.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<[f32; 2]>,
-    /// How long it takes in the model's own precision, where [times](PrecisionReport::before) were asked for and the engine
-    /// tells of the layer.
+    /// The time in the model's own precision, if [times](PrecisionReport::before) were requested and the engine
+    /// reports the layer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<LayerCost>,
-    /// How long it takes in the precision that was asked for.
+    /// The time in the requested precision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<LayerCost>,
-    /// The types of what the engine's kernels of this layer read and write, in the backend's words. Within a kernel are
-    /// others.
+    /// The types that the engine's kernels of this layer read and write, as the backend names them. Within a kernel,
+    /// other types are possible.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub engine: Vec<String>,
 }
 
-/// How long the kernels of a layer take.
+/// The time of the kernels of a layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LayerCost {
-    /// Microseconds of all kernels that compute the layer, whole: they may compute other layers too.
+    /// The microseconds of all kernels that compute the layer. These kernels may also compute other layers.
     pub micros: f64,
-    /// How many other layers these kernels compute.
+    /// The number of other layers that these kernels compute.
     pub shared_with: usize,
 }
 
-/// How long all layers of a model take one after the other. Layers that overlap take less.
+/// The time of all layers of a model one after another. Overlapping layers take less time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ModelCost {
     /// Microseconds of all kernels, each counted once.
     pub micros: f64,
-    /// Those of kernels that compute no layer of the report, such as kernels for integers.
+    /// The microseconds of kernels that compute no layer of the report, such as kernels for integers.
     pub elsewhere: f64,
 }
 
 impl Layer {
-    /// Whether it has fewer than 16 bits.
+    /// Whether the layer has fewer than 16 bits.
     pub fn is_quantized(&self) -> bool {
         matches!(self.precision.as_str(), "int8" | "fp8" | "int4")
     }
 
-    /// Whether it was asked for in fewer bits and is not.
+    /// Whether the lower precision was requested by name but not used.
     pub fn is_refused(&self) -> bool {
         self.asked && self.precision == "f32"
     }
@@ -114,25 +114,25 @@ fn times(before: Option<LayerCost>, after: Option<LayerCost>) -> Option<String> 
     known.then(|| format!("before {}, after {}", one(before), one(after)))
 }
 
-/// What became of a model's layers, in their order.
+/// The precision of a model's layers, in their order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PrecisionReport {
-    /// What was asked.
+    /// The requested precision.
     pub precision: Precision,
-    /// Why nothing was changed, where something was asked.
+    /// The reason if the model did not change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
-    /// The layers that compute with floats. Without any, all are as the model has them.
+    /// The layers that compute with floats. If the list is empty, no layer changed.
     pub layers: Vec<Layer>,
-    /// How long all layers take in the model's own precision, where
-    /// [times were asked for](crate::OptimizeOptions::time_layers).
+    /// The time of all layers in the model's own precision, if [times were
+    /// requested](crate::OptimizeOptions::time_layers).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<ModelCost>,
-    /// How long all layers take in the precision that was asked for.
+    /// The time of all layers in the requested precision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<ModelCost>,
-    /// Why there are no times, where they were asked for.
+    /// The reason if the requested times are missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_timed: Option<String>,
 }
@@ -154,7 +154,7 @@ impl PrecisionReport {
         self.layers.iter().find(|layer| layer.name == name)
     }
 
-    /// The layers that were asked for in fewer bits and are not.
+    /// The layers for which the lower precision was requested by name but not used.
     pub fn refused(&self) -> impl Iterator<Item = &Layer> {
         self.layers.iter().filter(|layer| layer.is_refused())
     }
@@ -176,7 +176,7 @@ impl PrecisionReport {
     /// As JSON.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] when the text cannot be made.
+    /// [`ErrorKind::InvalidArgument`] if the report cannot be written as JSON.
     pub fn to_json(&self) -> Result<String> {
         serde_json::to_string_pretty(self).map_err(|e| {
             let error = Error::new(ErrorKind::InvalidArgument, e.to_string());
@@ -184,7 +184,7 @@ impl PrecisionReport {
         })
     }
 
-    /// Writes it as JSON, whole or not at all.
+    /// Writes the report as JSON. The file is either complete or not written.
     ///
     /// # Errors
     /// [`ErrorKind::Io`].

@@ -141,17 +141,52 @@ impl ContinuousBatcher {
     /// At once, those of [`DecoderModule::generate`], and [`ErrorKind::QueueFull`] where all slots are taken and the queue is
     /// full. What happens later comes out of the generation.
     pub fn submit(&self, prompt: &[u32], options: &GenerateOptions) -> Result<Generation> {
+        let mut begun = self.submit_all(&[(prompt, options.clone())])?;
+        let none = || Error::new(ErrorKind::ShutDown, "the batcher has ended");
+        begun.pop().ok_or_else(none)
+    }
+
+    /// Asks for several texts at once, of prompts with their options: all are taken, or none. Callers that ask for several
+    /// texts so never keep each other from what all of them would get one after the other.
+    ///
+    /// ```
+    /// # use accelerant::OptimizeOptions;
+    /// # use accelerant::generate::{Decoder, DecoderConfig};
+    /// use accelerant::generate::{ContinuousOptions, DecoderOptions, GenerateOptions};
+    /// # let text = r#"{"model_type": "llama", "vocab_size": 32, "hidden_size": 8, "intermediate_size": 16,
+    /// #   "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "rms_norm_eps": 1e-5}"#;
+    /// # let config = DecoderConfig::from_json(text)?;
+    /// # let decoder = Decoder::new(config.clone(), config.random_weights(7)?);
+    ///
+    /// let model = decoder.optimize_trt(&DecoderOptions::new(64).batch(2), &OptimizeOptions::new())?;
+    /// let batcher = model.continuous(&ContinuousOptions::new())?;
+    /// let options = GenerateOptions::new().max_tokens(5).temperature(0.7);
+    /// let texts = batcher.submit_all(&[([1u32, 2], options.clone().seed(1)), ([1, 2], options.seed(2))])?;
+    /// assert_eq!(texts.into_iter().map(Iterator::count).sum::<usize>(), 10);
+    /// # Ok::<(), accelerant::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit), where one of the prompts is wrong, or where there is no room for all of them.
+    pub fn submit_all<P: AsRef<[u32]>>(
+        &self,
+        texts: &[(P, GenerateOptions)],
+    ) -> Result<Vec<Generation>> {
         let Shared { module, queue, .. } = &*self.0;
         let in_operation = |e: Error| e.in_operation("generate");
-        let (request, tokens) = Request::new(module, prompt, options).map_err(in_operation)?;
-        match request.left() {
-            0 => {
-                queue.count(|counters| counters.add(Outcome::Done));
-                request.tell(Event::End(End::MaxTokens));
-            }
-            _ => queue.push(request).map_err(in_operation)?,
+        let request = |(prompt, options): &(P, _)| Request::new(module, prompt.as_ref(), options);
+        let begun: Result<Vec<_>> = texts.iter().map(request).collect();
+        let (requests, tokens): (Vec<_>, Vec<_>) = begun.map_err(in_operation)?.into_iter().unzip();
+        let (ended, growing): (Vec<_>, Vec<_>) =
+            requests.into_iter().partition(|request| request.left() == 0);
+        if !growing.is_empty() {
+            queue.push(growing).map_err(in_operation)?;
         }
-        Ok(Generation::in_flight(tokens))
+        for request in ended {
+            queue.count(|counters| counters.add(Outcome::Done));
+            request.tell(Event::End(End::MaxTokens));
+        }
+        Ok(tokens.into_iter().map(Generation::in_flight).collect())
     }
 
     /// How many texts are generated at once.

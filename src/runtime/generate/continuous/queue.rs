@@ -42,21 +42,30 @@ impl Queue {
         ContinuousCounters { waiting: state.waiting.len() as u64, ..state.counters }
     }
 
+    /// Takes all requests, or none of them.
+    ///
     /// # Errors
     /// [`ErrorKind::QueueFull`]; [`ErrorKind::ShutDown`] where nobody takes requests any more.
-    pub(super) fn push(&self, request: Request) -> Result<()> {
+    pub(super) fn push(&self, requests: Vec<Request>) -> Result<()> {
         let most = self.slots.saturating_add(self.most);
-        let full = |state: &State| state.waiting.len() + state.counters.running as usize >= most;
+        let new = requests.len();
+        let taken = |state: &State| state.waiting.len() + state.counters.running as usize;
+        let fits = |state: &State| taken(state).saturating_add(new) <= most;
         let mut state = self.lock();
-        let over = if full(&state) { state.remove_over() } else { Vec::new() };
+        let over = if fits(&state) { Vec::new() } else { state.remove_over() };
         let refused = if state.ended {
             Some(Error::new(ErrorKind::ShutDown, "the batcher has ended"))
-        } else if full(&state) {
-            state.counters.refused += 1;
-            let text = format!("{most} texts wait or are generated already");
+        } else if !fits(&state) {
+            state.counters.refused += new as u64;
+            let text = match (taken(&state), new) {
+                (taken, 1) => format!("{taken} texts wait or are generated already"),
+                (taken, new) => format!(
+                    "{taken} texts wait or are generated already, and {new} more are beyond the {most} that fit"
+                ),
+            };
             Some(Error::new(ErrorKind::QueueFull, text))
         } else {
-            state.waiting.push_back(request);
+            state.waiting.extend(requests);
             None
         };
         drop(state);

@@ -107,7 +107,7 @@ fn passes_ahead_of_their_results_give_the_same_tokens() -> Result<()> {
     ];
     let submit = |prompt: &[u32], options: &GenerateOptions| {
         let (request, tokens) = Request::new(module, prompt, options)?;
-        queue.push(request)?;
+        queue.push(vec![request])?;
         Ok::<_, Error>(tokens)
     };
     for round in 0..20 {

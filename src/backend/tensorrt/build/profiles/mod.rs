@@ -13,11 +13,11 @@ use crate::backend::tensorrt::ffi::ProfileShape;
 use crate::error::{Error, ErrorKind, Result};
 use crate::spec::{Dim, Signature, Symbol};
 
-/// The optimization profiles of an engine, each a range for some of its symbolic dimensions.
+/// The optimization profiles of an engine. Each profile has ranges for some of the engine's symbols.
 ///
-/// A run uses the first profile that its sizes fit. Put narrow profiles first. An engine that is loaded for one profile
-/// [by its name](super::TensorRtOptions::profile) uses that profile alone. A symbol that a profile does not name keeps its
-/// whole range.
+/// A run uses the first profile that contains its sizes. Put narrow profiles first. An engine that is loaded for one
+/// profile [by its name](super::TensorRtOptions::profile) uses only that profile. A symbol that a profile does not
+/// name keeps its whole range.
 ///
 /// ```
 /// use accelerant::backend::tensorrt::{Profiles, TensorRtOptions};
@@ -31,7 +31,7 @@ use crate::spec::{Dim, Signature, Symbol};
 /// # Ok::<(), accelerant::Error>(())
 /// ```
 ///
-/// A range that is none is an error of the build: [`InvalidArgument`](crate::ErrorKind::InvalidArgument).
+/// An invalid range is an error of the build: [`InvalidArgument`](crate::ErrorKind::InvalidArgument).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profiles(Vec<Profile>, Fault);
 
@@ -91,13 +91,12 @@ impl Fault {
 }
 
 impl Profiles {
-    /// One profile, of the whole range of every symbol.
+    /// One profile, with the whole range of every symbol.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Names the last profile, so that an engine can be loaded for
-    /// [that profile alone](super::TensorRtOptions::profile).
+    /// Names the last profile. An engine can then be loaded for [this profile alone](super::TensorRtOptions::profile).
     #[must_use]
     pub fn named(mut self, name: impl Into<String>) -> Self {
         if let Some(last) = self.0.last_mut() {
@@ -106,7 +105,7 @@ impl Profiles {
         self
     }
 
-    /// Narrows a symbol in the last profile: its smallest, tuned and largest size, `min <= opt <= max`.
+    /// Sets the range of a symbol in the last profile: its smallest, tuned and largest size, `min <= opt <= max`.
     #[must_use]
     pub fn range(mut self, symbol: impl Into<String>, min: usize, opt: usize, max: usize) -> Self {
         let name = symbol.into();
@@ -120,13 +119,13 @@ impl Profiles {
         self
     }
 
-    /// Puts profiles for single sizes of a symbol before the last profile, which stays for all other sizes. The new profiles
-    /// have no names. A call for a second symbol makes a profile for each pair of sizes.
+    /// Adds profiles for single sizes of a symbol before the last profile, which stays for all other sizes. The new
+    /// profiles have no names. A call for a second symbol makes a profile for each pair of sizes.
     ///
-    /// The sizes that are known when an engine is built decide its kernels. TensorRT-RTX takes slower kernels on compute
-    /// capability 9.0 where any size is open: networks took up to twice as long with sizes that no profile has alone
-    /// (`docs/measured/2026-11-forms-h200.md`). A context takes about a millisecond to go from one profile to another. Give
-    /// each size that is used in turn [a context of its own](super::TensorRtOptions::max_contexts).
+    /// The sizes during the build decide the kernels of an engine. On compute capability 9.0, TensorRT-RTX uses slower
+    /// kernels if any size is dynamic: networks took up to twice as long with sizes without their own profile
+    /// (`docs/measured/2026-11-forms-h200.md`). A context takes about a millisecond to switch to another profile. If a
+    /// program alternates between sizes, give each size [its own context](super::TensorRtOptions::max_contexts).
     ///
     /// ```
     /// # use accelerant::backend::tensorrt::Profiles;
@@ -188,9 +187,9 @@ impl Profiles {
         profiles
     }
 
-    /// States the values of an input that decides shapes, for the last profile: the smallest, the tuned and the largest value
-    /// of each element. TensorRT needs these values of every such input. The tuned values must be values that the model can
-    /// run with.
+    /// Sets the values of an input that decides shapes, for the last profile: the smallest, the tuned and the largest
+    /// value of each element. TensorRT needs these values for every such input. The model must be able to run with the
+    /// tuned values.
     ///
     /// ```
     /// # use accelerant::backend::tensorrt::Profiles;
@@ -198,8 +197,8 @@ impl Profiles {
     /// let profiles = Profiles::new().values("sizes", [1, 1], [8, 16], [64, 64]);
     /// ```
     ///
-    /// Where not `min <= opt <= max` at an element, the error of the build has the input as the tensor and the element as
-    /// the axis.
+    /// If an element does not have `min <= opt <= max`, the error of the build has the input as the tensor and the
+    /// element as the axis.
     #[must_use]
     pub fn values(
         mut self,
@@ -220,7 +219,7 @@ impl Profiles {
         self
     }
 
-    /// Begins another profile, of the whole range of every symbol.
+    /// Begins another profile, with the whole range of every symbol.
     #[must_use]
     pub fn another(mut self) -> Self {
         self.0.push(Profile::default());

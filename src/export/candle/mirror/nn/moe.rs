@@ -49,7 +49,8 @@ pub fn moe_gemm_gguf(
 pub fn gumbel_softmax<D: Dim>(logits: &Traced, temperature: f64, dim: D) -> Result<Traced> {
     let logits = logits.known().ok_or_else(|| {
         Error::Msg(
-            "gumbel_softmax draws random numbers: give them to the forward as an input".into(),
+            "gumbel_softmax generates random numbers: pass the numbers to the forward as an input"
+                .into(),
         )
     })?;
     candle_nn::sampling::gumbel_softmax(logits, temperature, dim).map(Traced::from_tensor)
