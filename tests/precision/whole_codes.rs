@@ -16,11 +16,9 @@ fn model(dtype: DType) -> OnnxModel {
     let graph = GraphBuilder::for_target("model", Target::onnx_runtime());
     let x = graph.input("x", dtype, [Dim::dynamic("rows", 1..=8).unwrap(), SIZE.into()]);
     let x = x.unwrap();
-    let weight = |seed| {
-        let values = graph.constant("weight", numbers(&[SIZE, SIZE], 0.06, seed));
-        values.cast(dtype).unwrap()
-    };
-    let bias = graph.constant("bias", numbers(&[SIZE], 0.3, 9)).cast(dtype).unwrap();
+    let weight =
+        |seed| graph.constant("weight", of_type(dtype, numbers(&[SIZE, SIZE], 0.06, seed)));
+    let bias = graph.constant("bias", of_type(dtype, numbers(&[SIZE], 0.3, 9)));
     let (by_inputs, by_outputs, turned) = (weight(1), weight(2), weight(3));
     let y = x.matmul(&by_inputs).unwrap();
     let y = y.linear_by_outputs(&by_outputs, Some(&bias)).unwrap();
@@ -28,6 +26,16 @@ fn model(dtype: DType) -> OnnxModel {
     let y = y.linear_by_outputs(&by_outputs, None).unwrap();
     graph.output("y", &y).unwrap();
     graph.finish().unwrap()
+}
+
+fn of_type(dtype: DType, numbers: HostTensor) -> HostTensor {
+    match dtype {
+        DType::F16 => {
+            let halves = numbers.to_vec::<f32>().unwrap().into_iter().map(half::f16::from_f32);
+            HostTensor::from_vec(numbers.shape().to_vec(), halves.collect::<Vec<_>>()).unwrap()
+        }
+        _ => numbers,
+    }
 }
 
 fn in_4_bits(model: &OnnxModel, target: Target) -> OnnxModel {
@@ -74,15 +82,7 @@ fn weights_in_4_bits_are_multiplied_as_they_are() {
         }
         assert!(graph.node.iter().all(|node| node.op_type() != "Transpose"), "{whole}");
         for rows in [1, 5] {
-            let input = numbers(&[rows, SIZE], 1.0, 30 + rows as u64);
-            let input = match dtype {
-                DType::F16 => {
-                    let halves = input.to_vec::<f32>().unwrap();
-                    let halves: Vec<_> = halves.into_iter().map(half::f16::from_f32).collect();
-                    HostTensor::from_vec([rows, SIZE], halves).unwrap()
-                }
-                _ => input,
-            };
+            let input = of_type(dtype, numbers(&[rows, SIZE], 1.0, 30 + rows as u64));
             let (expected, slow) = run(&written_out, &input);
             let (got, fast) = run(&whole, &input);
             near(&format!("{dtype}, {rows} rows"), &got, &expected, 2e-2);

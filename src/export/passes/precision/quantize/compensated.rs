@@ -4,7 +4,8 @@
 
 use ndarray::{Array2, s};
 
-use super::numbers::{Grid, Matrix};
+use super::matrix::Matrix;
+use super::numbers::Grid;
 use crate::export::passes::precision::moments::Factor;
 
 /// Columns whose errors are applied to each other one by one; all others get them by a product of matrices.

@@ -1,9 +1,11 @@
 //! Products of a weight in 8 or 4 bits: which ones, and by which scales. Activations are scaled by one number that was
 //! measured. Convolutions stay: TensorRT-RTX 1.6 would compute them in half precision and dequantize their weights at
-//! every run. What is written for a product is in `pairs`, how numbers are rounded in `numbers`.
+//! every run. What is written for a product is in `pairs`, how numbers are rounded in `matrix` and
+//! `numbers`.
 
 mod compensated;
 mod e4m3;
+mod matrix;
 mod numbers;
 mod pairs;
 mod smooth;
@@ -20,7 +22,8 @@ use crate::export::graph::Graph;
 use crate::export::onnx::NodeProto;
 use crate::spec::DType;
 use crate::tensor::HostTensor;
-use numbers::{Grid, LEAST_SCALE, Matrix};
+use matrix::Matrix;
+use numbers::{Grid, LEAST_SCALE};
 use pairs::Dequantized;
 use smooth::Smooth;
 use weights::Weight;

@@ -5,7 +5,8 @@
 //! writes the sums of codes in half precision first and scales them afterwards: what exceeds 65504 is infinite then. One
 //! scale is a part of the product, and the factors are as they would be: a vector behind it.
 
-use super::numbers::{self, Grid, Matrix, Shared, packed};
+use super::matrix::Matrix;
+use super::numbers::{self, Grid, Shared, packed};
 use super::smooth::Smooth;
 use super::weights::Weight;
 use super::{Form, Writer, factor};
