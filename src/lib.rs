@@ -248,6 +248,9 @@ pub use runtime::{InferenceModule, OptimizeOptions, Refit};
 pub use spec::{DType, Dim, Shape, Signature, Symbol, TensorSpec};
 pub use tensor::{Element, HostTensor};
 
+/// The crates whose types a [`HostTensor`] takes and gives, in the same versions.
+pub use {half, ndarray};
+
 #[cfg(all(doctest, feature = "burn", feature = "candle"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -422,5 +422,5 @@ fn kept(attributes: &[Attribute]) -> Vec<Attribute> {
 
 /// Lints about what stands in the source in another form, where they were seen already.
 fn allow() -> Attribute {
-    parse_quote!(#[allow(unused_variables, unused_mut, clippy::all)])
+    parse_quote!(#[allow(unused_braces, unused_mut, unused_variables, clippy::all)])
 }

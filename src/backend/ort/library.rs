@@ -3,12 +3,12 @@
 use std::{
     env, fmt,
     path::{Path, PathBuf},
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
 };
 
 use ort::environment::Environment;
 
-use super::version::Version;
+use super::{log, version::Version};
 use crate::backend::panics::guarded;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -41,7 +41,8 @@ fn open() -> Result<Library> {
     };
     let build = || -> Result<Environment> {
         let builder = ort::init_from(&path).map_err(|e| failed(&e).with_source(e))?;
-        builder.with_telemetry(false).build().map_err(|e| failed(&e).with_source(e))
+        let builder = builder.with_telemetry(false).with_logger(Arc::new(log::line));
+        builder.build().map_err(|e| failed(&e).with_source(e))
     };
     let environment = guarded(ErrorKind::LibraryNotFound, build)??;
     Ok(Library { environment, version, path })
