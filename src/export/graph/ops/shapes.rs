@@ -138,8 +138,8 @@ impl Value {
     /// let y = x.reshape(&[None, Some(3.into()), Some(4.into())])?;
     /// assert_eq!(y.shape().to_string(), "[batch, 3, 4]");
     ///
-    /// let error = x.reshape(&[None, Some(5.into())]).unwrap_err();
-    /// assert_eq!(error.to_string(), "Reshape: tensor `x`: [batch, 12] cannot become [_, 5]");
+    /// let error = x.reshape(&[Some(5.into()), Some(12.into())]).unwrap_err();
+    /// assert_eq!(error.to_string(), "Reshape: tensor `x`: [batch, 12] cannot become [5, 12]");
     /// # Ok::<(), accelerant::Error>(())
     /// ```
     ///
