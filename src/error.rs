@@ -120,6 +120,14 @@ impl Error {
         self
     }
 
+    /// Names the call around the operation that failed, in front of the operation's own name.
+    #[must_use]
+    pub(crate) fn within(mut self, call: impl fmt::Display) -> Self {
+        let named = self.0.operation.take().map(|operation| format!("{call}: {operation}"));
+        self.0.operation = Some(named.unwrap_or_else(|| call.to_string()));
+        self
+    }
+
     /// Sets the affected tensor. A tensor that is already set stays.
     #[must_use]
     pub fn on_tensor(mut self, tensor: impl Into<String>) -> Self {

@@ -124,7 +124,7 @@
 //! | `accelerant::cache` | engines that are rebuilt, not kept or removed |
 //! | `accelerant::tensorrt` | the messages of TensorRT itself, CUDA graphs, kernels that are not kept |
 //! | `accelerant::cuda` | the pool of outputs on the device |
-//! | `ort` | the messages of ONNX Runtime, through the crate [`ort`](https://docs.rs/ort) |
+//! | `ort` | the messages of ONNX Runtime, through the crate [`ort`](https://docs.rs/ort); its steps are at `debug` |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -252,6 +252,9 @@ pub use progress::{Phase, Progress, ProgressCallback};
 pub use runtime::{InferenceModule, OptimizeOptions, Refit};
 pub use spec::{DType, Dim, Shape, Signature, Symbol, TensorSpec};
 pub use tensor::{Element, HostTensor};
+
+/// The crates whose types a [`HostTensor`] takes and gives, in the same versions.
+pub use {half, ndarray};
 
 #[cfg(all(doctest, feature = "burn", feature = "candle"))]
 #[doc = include_str!("../README.md")]

@@ -148,6 +148,13 @@ impl HostTensor {
     /// # Errors
     /// [`ErrorKind::ShapeMismatch`] if the length does not match the shape.
     pub fn from_vec<T: Element>(shape: impl Into<Vec<usize>>, values: Vec<T>) -> Result<Self> {
+        let shape = shape.into();
+        let expected = shape.iter().try_fold(1usize, |n, &size| n.checked_mul(size));
+        if let Some(expected) = expected.filter(|&expected| expected != values.len()) {
+            let (dtype, got) = (T::DTYPE, values.len());
+            let text = format!("{dtype} {shape:?} needs {expected} values, got {got}");
+            return Err(Error::new(ErrorKind::ShapeMismatch, text));
+        }
         Self::from_bytes(T::DTYPE, shape, T::to_bytes(values))
     }
 

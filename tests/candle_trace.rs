@@ -144,6 +144,30 @@ fn a_module_stays_one_and_is_exported() {
     assert_close(&accelerant::candle::Forward::forward(&net, &x).unwrap(), &expected);
 }
 
+/// Layers behind pointers, which a method call of Candle sees through.
+struct Pointed {
+    shared: Arc<Linear>,
+    boxed: Box<Linear>,
+    counted: std::rc::Rc<Linear>,
+}
+
+// On one line, as somebody may write it: what the attribute makes of the line is no line of theirs to be warned of.
+#[deny(unused_braces)]
+#[rustfmt::skip]
+#[accelerant::trace]
+impl Module for Pointed {
+    fn forward(&self, xs: &Tensor) -> Result<Tensor> { self.counted.forward(&self.boxed.forward(&self.shared.forward(xs)?)?) }
+}
+
+#[test]
+fn layers_behind_pointers_are_exported() {
+    let (shared, boxed) = (Arc::new(linear(4, 6, 1)), Box::new(linear(6, 3, 3)));
+    let model = Pointed { shared, boxed, counted: linear(3, 2, 5).into() };
+    let x = tensor(&[2, 4], 7);
+    let fast = model.optimize_trt(&x).unwrap();
+    assert_close(&fast.forward(&x).unwrap(), &model.forward(&x).unwrap());
+}
+
 #[test]
 fn nested_modules_are_exported_under_the_names_of_their_fields() {
     let (net, x) = (cnn(), tensor(&[2, 3, 6, 6], 1));

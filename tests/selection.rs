@@ -263,6 +263,7 @@ fn an_engine_file_runs_without_its_model() {
     let error = InferenceModule::open(&path, &other).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NoBackend, "{error}");
     assert!(error.to_string().contains("is required"), "{error}");
+    assert!(error.to_string().starts_with("open ") && error.to_string().contains("m.engine: "));
 
     let none = OptimizeOptions::new().registry(Registry::empty());
     assert_eq!(InferenceModule::open(&path, &none).unwrap_err().kind(), ErrorKind::NoBackend);
@@ -272,8 +273,8 @@ fn an_engine_file_runs_without_its_model() {
     assert!(error.to_string().contains("m.engine"), "{error}");
 }
 
-#[test]
-fn one_warning_names_every_reason() {
+/// The lines that a subscriber with this filter gets of `f`.
+fn told(filter: &str, f: impl FnOnce()) -> String {
     #[derive(Clone, Default)]
     struct Lines(Arc<Mutex<Vec<u8>>>);
     impl std::io::Write for Lines {
@@ -288,13 +289,19 @@ fn one_warning_names_every_reason() {
     let lines = Lines::default();
     let writer = lines.clone();
     let subscriber = tracing_subscriber::fmt()
-        .with_env_filter("accelerant=warn")
+        .with_env_filter(filter)
         .with_writer(move || writer.clone())
         .with_ansi(false);
-    common::logs::with_subscriber(subscriber.finish(), || {
+    common::logs::with_subscriber(subscriber.finish(), f);
+    let bytes = lines.0.lock().unwrap().clone();
+    String::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn one_warning_names_every_reason() {
+    let text = told("accelerant=warn", || {
         InferenceModule::compile(&model(), &OptimizeOptions::new()).unwrap();
     });
-    let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
     let warnings: Vec<_> = text.lines().filter(|line| line.contains("running on")).collect();
     if gpu() {
         assert!(warnings.is_empty(), "{text}");
@@ -305,4 +312,20 @@ fn one_warning_names_every_reason() {
             "{text}"
         );
     }
+}
+
+#[test]
+fn the_passes_of_onnx_runtime_are_told_to_who_asks_for_them() {
+    if let Err(error) = Ort.probe() {
+        return common::skipped("what ONNX Runtime tells", error);
+    }
+    let compile = || {
+        let options = OptimizeOptions::new().require(BackendKind::Ort);
+        InferenceModule::compile(&model(), &options).unwrap();
+    };
+    // With a plain `tracing_subscriber::fmt().init()`, a program hears all of this level.
+    let usual = told("info", compile);
+    assert!(!usual.contains("GraphTransformer"), "{usual}");
+    let searching = told("ort=debug", compile);
+    assert!(searching.contains("GraphTransformer"), "{searching}");
 }

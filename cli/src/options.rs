@@ -25,6 +25,13 @@ pub(crate) enum Name {
     Tract,
 }
 
+impl Name {
+    /// The name of a backend, if the command has one for it.
+    pub(crate) fn of(kind: &BackendKind) -> Option<Self> {
+        Self::value_variants().iter().copied().find(|&name| BackendKind::from(name) == *kind)
+    }
+}
+
 impl From<Name> for BackendKind {
     fn from(name: Name) -> Self {
         match name {
@@ -139,6 +146,17 @@ impl Device {
     pub(crate) fn say_unused(&self, backend: &BackendKind) {
         if self.timing_cache.is_some() && *backend != BackendKind::TensorRt {
             eprintln!("warning: {backend} measures nothing that a --timing-cache would keep");
+        }
+        if !matches!(backend, BackendKind::TensorRt | BackendKind::TensorRtRtx) {
+            if self.ordinal != 0 {
+                let ordinal = self.ordinal;
+                eprintln!(
+                    "warning: {backend} runs on the CPU, and --device {ordinal} chooses a GPU"
+                );
+            }
+            if self.cuda_graph {
+                eprintln!("warning: {backend} runs on the CPU, and --cuda-graph is for a GPU");
+            }
         }
     }
 

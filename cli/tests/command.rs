@@ -160,6 +160,7 @@ fn inputs_come_from_files_and_outputs_go_to_files() {
     accelerant(&["run", &model, "--backend", "tract", "--input", &x, "-o", &y]).expect(0);
     assert_eq!(std::fs::read(&y).unwrap()[..6], *b"\x93NUMPY");
     // The outputs of one run are what another is compared with.
+    accelerant(&["compare", &model, "--input", &x, "--expected", &all]).expect(0);
     let compare = |extra: &[&str]| {
         let mut args = vec!["compare", &model, "--backends", "tract", "--expected", &all];
         args.extend(extra);

@@ -43,7 +43,7 @@ pub struct Registry {
 }
 
 /// A skipped backend, with the reason.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Rejection {
     /// The backend.
@@ -199,7 +199,7 @@ impl Registry {
         };
         if let Some(kind) = &self.required {
             let backend = self.get(kind)?;
-            probe(backend)?;
+            probe(backend).map_err(|e| e.in_operation(format!("compile for {kind}")))?;
             return finish(backend, engine_for(backend, make)?, Vec::new(), make)
                 .map_err(|(reason, _)| reason);
         }
@@ -235,7 +235,13 @@ impl Registry {
         }
         let reasons: Vec<_> = rejected.iter().map(ToString::to_string).collect();
         let text = match reasons.is_empty() {
-            true => "no backend was compiled in; enable a feature such as `tract`".to_owned(),
+            true if Self::default().backends.is_empty() => {
+                "no backend was compiled in; enable a feature such as `tract`".to_owned()
+            }
+            true => {
+                "the registry has no backends: `Registry::default` has those that were compiled in"
+                    .to_owned()
+            }
             false => format!("no backend can run the model here: {}", reasons.join("; ")),
         };
         Err(Error::new(ErrorKind::NoBackend, text).in_operation("compile"))

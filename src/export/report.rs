@@ -7,7 +7,7 @@ use super::{NodeRefusal, OnnxModel};
 use crate::error::{Error, ErrorKind};
 
 /// An operation that cannot be exported, or that the parser refuses in its exported form.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Refusal {
     /// The operation, by the name that Burn's graph representation or Candle's trace has. `Input` stands for an input of the
@@ -76,7 +76,7 @@ pub(super) struct Owner {
 ///   CumSum: this numeric operation has no ONNX form yet: 2 times, in layers.0.mix (operation 12),
 ///     layers.1.mix (operation 40)
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Report {
     /// The number of operations of the forward pass.

@@ -38,15 +38,19 @@ impl Symbol {
     /// [`ErrorKind::InvalidArgument`] when the name is empty, or not `min <= opt <= max <= `[`UNBOUNDED`](Self::UNBOUNDED).
     pub fn new(name: impl Into<Arc<str>>, min: usize, opt: usize, max: usize) -> Result<Self> {
         let name = name.into();
-        if name.is_empty() || min > opt || opt > max || max > Self::UNBOUNDED {
-            let most = Self::UNBOUNDED;
-            let text = format!(
-                "symbol `{name}` needs a name, and sizes with min <= opt <= max <= {most}, but min is {min}, opt \
-                 is {opt} and max is {max}"
-            );
-            return Err(Error::new(ErrorKind::InvalidArgument, text));
-        }
-        Ok(Self { name, min, opt, max, sizes: Vec::new() })
+        let most = Self::UNBOUNDED;
+        let text = if name.is_empty() {
+            "a symbol has no name".to_owned()
+        } else if min > max {
+            format!("symbol `{name}`: the range {min}..={max} has no size")
+        } else if opt < min || opt > max {
+            format!("symbol `{name}`: the range {min}..={max} has no size {opt} to tune for")
+        } else if max > most {
+            format!("symbol `{name}`: a size is at most {most}, and the range ends at {max}")
+        } else {
+            return Ok(Self { name, min, opt, max, sizes: Vec::new() });
+        };
+        Err(Error::new(ErrorKind::InvalidArgument, text))
     }
 
     /// The same symbol, tuned for several sizes. If the backend supports it, each size has its own profile. A layer

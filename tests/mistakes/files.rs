@@ -1,10 +1,14 @@
-//! Mistakes with model files, engine files, and tensors on the host.
+//! Mistakes with model files, engine files, tensors on the host, graphs by hand, precision and serving.
 
 use std::fs;
 
 use accelerant::export::{GraphBuilder, OnnxModel};
+use accelerant::pipeline::Pipeline;
+use accelerant::precision::{Calibration, Method, Precision, PrecisionOptions};
+use accelerant::serving::{Batcher, BatcherOptions};
 use accelerant::{
-    BackendKind, DType, Dim, Engine, HostTensor, InferenceModule, OptimizeOptions, Result, Symbol,
+    BackendKind, DType, Dim, Engine, HostTensor, InferenceModule, OptimizeOptions, Registry,
+    Result, Symbol,
 };
 
 use crate::page::{Section, mistake};
@@ -113,6 +117,54 @@ fn files() {
     fs::write("cut.engine", &bytes[..bytes.len() - 7]).unwrap();
     mistake!(page, "An engine that was not copied to its end", Engine::open("cut.engine"));
     mistake!(page, "A folder that is not there", fast.engine().save("out/double.engine"));
+    page.finish();
+}
+
+#[test]
+fn graphs_and_programs() {
+    let mut page = Section::new("Graphs by hand, precision and serving");
+    let tract = || OptimizeOptions::new().require(BackendKind::Tract);
+
+    let graph = GraphBuilder::new("net");
+    let x = graph.input("x", DType::F32, [2, 3]).unwrap();
+    let w = graph.weight("w", ndarray::Array2::<f32>::zeros((4, 5))).unwrap();
+    mistake!(page, "A weight that does not fit", x.linear(&w, None));
+    mistake!(page, "A shape of another number of elements", x.reshape(&[Some(Dim::from(4)), None]));
+    mistake!(page, "A name that is taken", graph.input("x", DType::F32, [2, 3]));
+    mistake!(page, "A graph without outputs", GraphBuilder::new("net").finish());
+    mistake!(page, "A symbol without a name", Dim::dynamic("", 1..=8));
+    mistake!(
+        page,
+        "A size to tune for beyond the range",
+        Dim::dynamic("n", 1..=8).unwrap().tuned_for([9])
+    );
+
+    let model = product().unwrap();
+    let int8 = tract().precision(Precision::Int8);
+    mistake!(page, "8 bits without ranges, in Rust", InferenceModule::compile(&model, &int8));
+    let keep = tract().precision(PrecisionOptions::new(Precision::Fp16).keep(["head*"]));
+    mistake!(page, "A layer that the model does not have", InferenceModule::compile(&model, &keep));
+    let registry = Registry::default();
+    let calibration = Calibration::new(Method::Entropy);
+    mistake!(page, "A calibration without samples", calibration.run(&model, &registry, vec![]));
+    let calibration = Calibration::new(Method::Percentile(99.9));
+    mistake!(page, "A percentile of a hundred", calibration.run(&model, &registry, vec![]));
+    let none = OptimizeOptions::new().registry(Registry::empty());
+    mistake!(page, "A registry without backends", InferenceModule::compile(&model, &none));
+
+    let fixed = InferenceModule::compile(&model, &tract()).unwrap();
+    mistake!(
+        page,
+        "A batcher before a model of one size",
+        Batcher::new(fixed, &BatcherOptions::new())
+    );
+    let open = double().unwrap().bind("rows", 1..=8).unwrap();
+    let open = InferenceModule::compile(&open, &tract()).unwrap();
+    let pipeline = Pipeline::new(open.clone());
+    mistake!(page, "An item of another size", pipeline.run(&[zeros(&[4])]));
+    mistake!(page, "An item with an axis for the batch", pipeline.run(&[zeros(&[1, 3])]));
+    let batcher = Batcher::new(open, &BatcherOptions::new()).unwrap();
+    mistake!(page, "A request without an axis for the batch", batcher.submit(&[zeros(&[3])]));
     page.finish();
 }
 

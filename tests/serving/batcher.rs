@@ -252,7 +252,7 @@ fn many_threads_get_what_they_would_have_alone() {
 fn models_without_an_axis_of_their_own_for_batches_are_refused() {
     type Build = fn(&GraphBuilder) -> accelerant::Result<()>;
     let cases: [(&str, Option<&str>, Option<usize>, Build); 6] = [
-        ("joined along a symbolic dimension; the first axis is `4`", Some("x"), Some(0), |graph| {
+        ("the first axis is `4`: `OptimizeOptions::dynamic_batch`", Some("x"), Some(0), |graph| {
             let x = graph.input("x", DType::F32, [4])?;
             graph.output("y", &x.affine(1.0, 1.0)?)
         }),

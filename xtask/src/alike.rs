@@ -1,7 +1,7 @@
 //! Whether the steps of CI ask for the same features of every dependency. One feature that one step alone has makes cargo
 //! compile whatever lies above that dependency once more. Compiles nothing.
 
-use crate::ci::MATRIX;
+use crate::ci::{DEMO, MATRIX};
 use crate::workspace::{self, FEATURES, LIBRARY, WHOLE, capture};
 use anyhow::{Result, ensure};
 use std::collections::BTreeSet;
@@ -10,7 +10,10 @@ use std::collections::BTreeSet;
 pub(crate) fn run() -> Result<()> {
     let whole = dependencies(&WHOLE)?;
     // The crate's own features differ, and its development dependencies have all others.
-    let steps = [("doc", &["--features", FEATURES] as &[&str])];
+    let steps = [
+        ("doc", &["--features", FEATURES] as &[&str]),
+        ("clippy demo", &["--no-default-features", "--features", DEMO]),
+    ];
     for (step, features) in steps.into_iter().chain(MATRIX) {
         let asked: Vec<&str> = LIBRARY.iter().chain(features).copied().collect();
         let again: Vec<String> = dependencies(&asked)?.difference(&whole).cloned().collect();

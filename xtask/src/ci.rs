@@ -17,6 +17,10 @@ pub(crate) const MATRIX: [(&str, &[&str]); 3] = [
     ("clippy burn,candle", &["--features", "burn,candle"]),
 ];
 
+/// What the demo has of the library, as `examples/digits/Cargo.toml` says. The demo of CI has all features, and would not show
+/// what a user sees who compiles the demo alone.
+pub(crate) const DEMO: &str = "burn,candle,ort,tensorrt-rtx";
+
 /// Features whose library must compile without a warning when each is the only one.
 const ALONE: [&str; 8] =
     ["tract", "ort", "tensorrt-rtx", "tensorrt", "burn", "candle", "cuda", "nvtx"];
@@ -50,6 +54,12 @@ fn steps(report: &mut Report) -> Result<()> {
     for (name, features) in MATRIX {
         report.command(name, clippy(&[&LIBRARY, features].concat())?)?;
     }
+    // A test beside the library, which is empty without its feature: the development dependencies give the others the
+    // features that they were checked with.
+    let mut demo = sdk::quick_cargo(&["clippy", "--release", "--lib", "--test", "nvtx"])?;
+    demo.args(LIBRARY).args(["--no-default-features", "--features", DEMO]);
+    demo.args(["--", "-D", "warnings"]);
+    report.command("clippy demo", demo)?;
     for feature in ALONE {
         let mut command =
             sdk::quick_cargo(&["clippy", "--release", "--lib", "--no-default-features"])?;
@@ -110,7 +120,25 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::workspace::{capture, root};
     use anyhow::bail;
+
+    #[test]
+    fn the_demo_is_checked_with_its_own_features() -> Result<()> {
+        let mut metadata = workspace::cargo(["metadata", "--no-deps", "--format-version", "1"]);
+        metadata.arg("--manifest-path").arg(root().join("examples/digits/Cargo.toml"));
+        let metadata: serde_json::Value = serde_json::from_slice(&capture(&mut metadata)?.stdout)?;
+        let packages = metadata["packages"].as_array().into_iter().flatten();
+        let own = packages.filter(|package| package["name"] == "accelerant-digits");
+        let all = own.flat_map(|package| package["dependencies"].as_array().into_iter().flatten());
+        let library = all.filter(|dependency| dependency["name"] == "accelerant");
+        let library: Vec<_> = library.collect();
+        let features = library[0]["features"].as_array().context("no features")?;
+        let features: Vec<_> = features.iter().filter_map(|feature| feature.as_str()).collect();
+        assert_eq!((library.len(), features.join(",").as_str()), (1, DEMO));
+        assert_eq!(library[0]["uses_default_features"], false);
+        Ok(())
+    }
 
     #[test]
     fn a_failed_step_is_named_with_the_command_to_rerun() {

@@ -18,7 +18,7 @@ use crate::fail::{Failure, Result};
 use crate::inputs::Inputs;
 use crate::options::{Name, Options};
 use crate::shapes::Shapes;
-use crate::{Globals, bar::Bar, describe, files, panics, source, terminal};
+use crate::{Globals, bar::Bar, describe, files, panics, source, terminal, timeout};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -30,8 +30,8 @@ pub(crate) struct Args {
     /// Run so many milliseconds before anything is measured
     #[arg(long, alias = "warmUp", value_name = "MS", default_value_t = 200)]
     pub(super) warmup: u64,
-    /// Measure for at least so many seconds
-    #[arg(long, value_name = "S", default_value_t = 3.0)]
+    /// Measure for at least this time: 3 (seconds), 500ms, 2m
+    #[arg(long, value_name = "TIME", default_value_t = 3.0, value_parser = seconds)]
     pub(super) duration: f64,
     /// Measure at least so many runs
     #[arg(long, value_name = "N", default_value_t = 10)]
@@ -192,6 +192,11 @@ impl Measured {
     }
 }
 
+/// A time in the form that --timeout takes too, in seconds. As in trtexec it may be 0.
+fn seconds(text: &str) -> std::result::Result<f64, String> {
+    text.parse().or_else(|_| timeout::parse(text).map(|time| time.as_secs_f64()))
+}
+
 /// Runs on host tensors, in a thread for each stream.
 fn measure(module: &InferenceModule, inputs: &[HostTensor], args: &Args) -> Result<Measured> {
     let done = AtomicUsize::new(0);
@@ -314,5 +319,14 @@ mod tests {
         assert_eq!(found, expected);
         let one = Figures::of(&[2.0]);
         assert_eq!((one.median, one.percentiles[2]), (2.0, (99, 2.0)));
+    }
+
+    #[test]
+    fn a_time_may_have_a_unit_and_may_be_zero() {
+        let times = [("0", 0.0), ("3", 3.0), ("0.5", 0.5), ("500ms", 0.5), ("2m", 120.0)];
+        for (text, expected) in times {
+            assert_eq!(seconds(text), Ok(expected), "{text}");
+        }
+        assert!(seconds("3 seconds").is_err_and(|text| text.contains("500ms")));
     }
 }

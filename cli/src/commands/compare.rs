@@ -19,8 +19,8 @@ use crate::{Globals, apart, bar::Bar, npy, terminal};
 pub(crate) struct Args {
     /// The ONNX model
     pub(crate) model: PathBuf,
-    /// The backends; the first is what the others are compared with, unless outputs are stored
-    #[arg(long, alias = "backend", value_delimiter = ',', required = true)]
+    /// The backends; the first is what the others are compared with. With --expected, by default the first that works
+    #[arg(long, alias = "backend", value_delimiter = ',', required_unless_present = "expected")]
     backends: Vec<Name>,
     /// Outputs to compare all backends with, in a .npz file, by their names
     #[arg(long, value_name = "FILE")]
@@ -65,7 +65,11 @@ pub(crate) fn run(args: &Args, globals: &Globals) -> Result<Output> {
         npy::read_all(path)
     });
     let expected = stored.transpose()?;
-    let (reference, compared) = match (&expected, &*args.backends) {
+    let backends = match &*args.backends {
+        [] => vec![first_that_works(args)?],
+        named => named.to_vec(),
+    };
+    let (reference, compared) = match (&expected, &*backends) {
         (None, [first, rest @ ..]) if !rest.is_empty() => (Some(*first), rest),
         // One alone is compared with another that the library chooses.
         (_, all) => (None, all),
@@ -80,6 +84,15 @@ pub(crate) fn run(args: &Args, globals: &Globals) -> Result<Output> {
     }
     drop(bar);
     Ok(output(rows))
+}
+
+/// The backend that runs a model whose user names none.
+fn first_that_works(args: &Args) -> Result<Name> {
+    let registry = args.options.device.registry();
+    let mut works = registry.backends().iter().filter(|backend| backend.probe().is_ok());
+    works.find_map(|backend| Name::of(&backend.kind())).ok_or_else(|| {
+        Failure::with_code(Code::NoBackend, "no backend can run anything on this machine")
+    })
 }
 
 fn output(rows: Vec<(&Name, Row)>) -> Output {

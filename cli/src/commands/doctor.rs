@@ -188,8 +188,7 @@ fn hint(kind: &BackendKind, reason: &Error) -> String {
 
 /// How a feature comes in.
 fn install(feature: &str) -> String {
-    let command =
-        format!("`cargo install --path cli --features {feature}` in a clone of accelerant");
+    let command = format!("`cargo install accelerant-cli --features {feature} --force`");
     // Compiling them takes the headers.
     match [accelerant_sdk::TENSORRT_RTX, accelerant_sdk::TENSORRT]
         .iter()

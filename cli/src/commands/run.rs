@@ -82,13 +82,17 @@ pub(crate) fn run(args: &Args, globals: &Globals) -> Result<Output> {
 /// The first values.
 fn shown(tensor: &HostTensor) -> String {
     let values = describe::numbers(tensor);
-    let first: Vec<_> = values.iter().take(SHOWN).map(|x| format!("{x:.6}")).map(short).collect();
+    let first: Vec<_> = values.iter().take(SHOWN).map(|&x| short(x)).collect();
     let more = if values.len() > SHOWN { ", …" } else { "" };
     format!("= {}{more}", first.join(", "))
 }
 
-/// Without zeros behind the point.
-fn short(number: String) -> String {
+/// Without zeros behind the point. What six places would show as 0 has an exponent.
+fn short(x: f64) -> String {
+    if x != 0.0 && x.abs() < 1e-3 {
+        return format!("{x:.3e}");
+    }
+    let number = format!("{x:.6}");
     match number.contains('.') {
         true => number.trim_end_matches('0').trim_end_matches('.').to_owned(),
         false => number,
@@ -107,4 +111,17 @@ fn summary(name: &str, tensor: &HostTensor) -> Value {
         "notFinite": values.iter().filter(|x| !x.is_finite()).count(),
         "first": values.iter().take(SHOWN).collect::<Vec<_>>(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::short;
+
+    #[test]
+    fn a_small_number_is_not_shown_as_zero() {
+        let numbers =
+            [0.0, 1.0, 100.0, -2.5, 0.123_456_789, 3.25e-5, -1e-30, f64::NAN, f64::INFINITY];
+        let shown = ["0", "1", "100", "-2.5", "0.123457", "3.250e-5", "-1.000e-30", "NaN", "inf"];
+        assert_eq!(numbers.map(short), shown);
+    }
 }

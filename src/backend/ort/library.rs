@@ -3,12 +3,13 @@
 use std::{
     env, fmt,
     path::{Path, PathBuf},
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
 };
 
 use ort::environment::Environment;
+use tracing::subscriber::NoSubscriber;
 
-use super::version::Version;
+use super::{log, version::Version};
 use crate::backend::panics::guarded;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -40,8 +41,13 @@ fn open() -> Result<Library> {
         Error::new(ErrorKind::LibraryNotFound, format!("{}: {reason}", path.display()))
     };
     let build = || -> Result<Environment> {
-        let builder = ort::init_from(&path).map_err(|e| failed(&e).with_source(e))?;
-        builder.with_telemetry(false).build().map_err(|e| failed(&e).with_source(e))
+        // `ort` tells a user that a library newer than 1.24 "may have compatibility issues". What is asked for here are
+        // the functions of 1.24, which every newer library has.
+        let load = || ort::init_from(&path);
+        let builder = tracing::subscriber::with_default(NoSubscriber::new(), load);
+        let builder = builder.map_err(|e| failed(&e).with_source(e))?;
+        let builder = builder.with_telemetry(false).with_logger(Arc::new(log::line));
+        builder.build().map_err(|e| failed(&e).with_source(e))
     };
     let environment = guarded(ErrorKind::LibraryNotFound, build)??;
     Ok(Library { environment, version, path })

@@ -5,6 +5,7 @@
 
 mod guards;
 mod library;
+mod log;
 mod memory;
 mod refused;
 mod session;

@@ -12,7 +12,7 @@ use ort::session::{Session, builder::GraphOptimizationLevel};
 use super::guards::Guards;
 use super::library::{self, Library};
 use super::memory::{self, Arena};
-use super::{Checks, refused};
+use super::{Checks, log, refused};
 use crate::backend::panics::guarded;
 use crate::backend::portable::apart;
 use crate::backend::{BackendKind, Engine};
@@ -135,13 +135,14 @@ struct Parts {
 fn committed(library: &'static Library, parts: Parts, guards: &Guards) -> Result<Session> {
     let (limit, threads) = (progress::limit(), progress::threads());
     let Parts { bytes, weights, level, most } = parts;
+    let told = log::wanted();
     // Of the session that is being made, once it is.
     let cancel: Arc<OnceLock<Cancel>> = Arc::default();
     let (known, still) = (cancel.clone(), limit.clone());
     let build = move || -> ort::Result<Session> {
         let builder = Session::builder(&library.environment)?;
         // ONNX Runtime's own default. With level 3, 1.29 gives zeros for a product of half precision with 4-bit weights.
-        let mut builder = builder.with_optimization_level(level)?;
+        let mut builder = builder.with_optimization_level(level)?.with_log_level(told)?;
         // Weights in 4 bits are multiplied with activations as they are, and not with activations rounded to 8 bits.
         builder = builder.with_config_entry("session.qdq_matmulnbits_accuracy_level", "1")?;
         if let Some(threads) = threads {

@@ -117,7 +117,14 @@ fn bind_symbols(specs: &[TensorSpec], inputs: &[(DType, Vec<usize>)]) -> Result<
             };
             let (min, max) = (dim.min(), dim.max());
             if size < min || size > max {
-                let text = format!("the example has {size}, outside `{dim}` = {min}..={max}");
+                let text = match dim {
+                    Dim::Fixed(fixed) => {
+                        format!("the example has {size}, and `dynamic_axis` states {fixed}")
+                    }
+                    Dim::Symbol(_) => {
+                        format!("the example has {size}, outside `{dim}` = {min}..={max}")
+                    }
+                };
                 return fail(ErrorKind::OutOfProfile, text);
             }
             let Dim::Symbol(symbol) = dim else { continue };

@@ -98,7 +98,10 @@ impl<I: BurnTensors, O: BurnTensors> BurnModule<I, O> {
             Ok(())
         })?;
         if lengths != self.layout.inputs {
-            let text = "the lists and options of tensors have other lengths than in the example";
+            let text = format!(
+                "the lists and options of tensors have other lengths than in the example: {lengths:?}, not {:?}",
+                self.layout.inputs
+            );
             return Err(Error::new(ErrorKind::InputMismatch, text));
         }
         self.check_types(input)?;

@@ -39,7 +39,8 @@ impl Method {
     pub(super) fn check(self) -> Result<()> {
         match self {
             Self::Percentile(part) if !(part > 0.0 && part <= 1.0) => {
-                let text = format!("percentile {part}: a part is above 0 and at most 1");
+                let text =
+                    format!("percentile {part}: it is a part above 0 and at most 1, such as 0.999");
                 Err(Error::new(ErrorKind::InvalidArgument, text))
             }
             _ => Ok(()),

@@ -207,8 +207,11 @@ impl InferenceModule {
             );
             return Err(Error::new(ErrorKind::NoBackend, text).in_operation("load engine"));
         }
-        let backend = backends.get(engine.kind())?.clone();
-        Self::loaded(engine, backend, options)
+        let kind = engine.kind().clone();
+        let backend = backends.get(&kind)?.clone();
+        // A driver or a library that is missing does not say what needs it.
+        let module = Self::loaded(engine, backend, options);
+        module.map_err(|e| e.in_operation(format!("load engine of {kind}")))
     }
 
     /// An engine, ready to run on its backend.
@@ -248,7 +251,8 @@ impl InferenceModule {
         if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("onnx")) {
             return Self::compile(&OnnxModel::open(path)?, options);
         }
-        Self::from_engine(Engine::open(path)?, options)
+        let module = Self::from_engine(Engine::open(path)?, options);
+        module.map_err(|e| e.within(format_args!("open {}", path.display())))
     }
 }
 

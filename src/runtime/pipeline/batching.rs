@@ -79,6 +79,20 @@ impl Batching {
             let text = format!("an item comes without the batch axis of {shape}, got {item:?}");
             return Err(Error::new(ErrorKind::ShapeMismatch, text).on_tensor(&spec.name));
         }
+        // Axis 0 of an item is none of the model's, and no option of an export leaves the axis open.
+        for (spec, input) in self.item.inputs.iter().zip(inputs) {
+            let sizes = spec.shape.dims().iter().map(Dim::fixed).zip(input.shape()).enumerate();
+            let other = |(axis, (fixed, &got)): (usize, (Option<usize>, &usize))| {
+                fixed.filter(|&fixed| fixed != got).map(|fixed| (axis, fixed, got))
+            };
+            let fits = input.dtype() == spec.dtype && input.shape().len() == spec.shape.rank();
+            if let Some((axis, fixed, got)) = sizes.filter_map(other).next().filter(|_| fits) {
+                let text =
+                    format!("expected {fixed}, got {got}: an item has the shape {}", spec.shape);
+                let error = Error::new(ErrorKind::ShapeMismatch, text);
+                return Err(error.on_tensor(&spec.name).at_axis(axis));
+            }
+        }
         self.item.check_inputs(inputs.iter().map(|x| (x.dtype(), x.shape())))
     }
 

@@ -273,7 +273,12 @@ fn batch_symbol(signature: &Signature) -> Result<Symbol> {
                 let wanted =
                     batch.map_or("a symbolic dimension".into(), |s| format!("`{}`", s.name()));
                 let found = first.map_or("none".into(), |dim| format!("`{dim}`"));
-                let text = format!("requests are joined along {wanted}; the first axis is {found}");
+                let mut text =
+                    format!("requests are joined along {wanted}; the first axis is {found}");
+                if batch.is_none() {
+                    text +=
+                        ": `OptimizeOptions::dynamic_batch` and `OnnxModel::bind` state a symbol";
+                }
                 return refuse(0, text);
             }
         };

@@ -389,8 +389,8 @@ impl TensorRtOptions {
         let unknown = self.compute_capabilities.iter().find(|sm| !CAPABILITIES.contains(sm));
         let Some(unknown) = unknown else { return Ok(()) };
         let text = format!(
-            "TensorRT-RTX builds for compute capabilities {CAPABILITIES:?}, not for {unknown}; without \
-             any its engines run on every device that it can run on"
+            "TensorRT-RTX builds for compute capabilities {CAPABILITIES:?}, not for {unknown} (10 times \
+             the major number and the minor one); without any its engines run on every device that it can run on"
         );
         Err(Error::new(ErrorKind::InvalidArgument, text).in_operation("TensorRT options"))
     }

@@ -16,6 +16,8 @@ macro_rules! by_severity {
 
 /// `nvinfer1::ILogger::Severity::kWARNING`.
 const WARNING: i32 = 2;
+/// `nvinfer1::ILogger::Severity::kINFO`.
+const INFO: i32 = 3;
 
 thread_local! {
     static CUDA_ERROR: Cell<i32> = const { Cell::new(0) };
@@ -40,12 +42,19 @@ pub(crate) fn log_enabled(severity: i32) -> bool {
     recorded || catch_unwind(|| by_severity!(severity, enabled)).unwrap_or(false)
 }
 
+/// Whether the parser reminds its caller of the type of a 64-bit integer, which it does of every such input: this crate
+/// binds each input in the type that the engine has, and its user has nothing to do.
+fn is_of_bindings(text: &str) -> bool {
+    text.contains("Make sure input ") && text.contains(" has Int64 binding")
+}
+
 pub(crate) fn log_message(severity: i32, text: &str) {
     macro_rules! event {
         ($level:ident) => {
             tracing::event!(target: "accelerant::tensorrt", tracing::Level::$level, "{text}")
         };
     }
+    let severity = if is_of_bindings(text) { INFO } else { severity };
     if severity == WARNING {
         crate::progress::warned(text);
     }

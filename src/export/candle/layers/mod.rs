@@ -7,6 +7,8 @@ mod record;
 mod recurrent;
 mod sequential;
 
+use std::{rc::Rc, sync::Arc};
+
 use candle_core::Result;
 use candle_core::quantized::QMatMul;
 use candle_nn::ops::Identity;
@@ -148,15 +150,22 @@ impl Forward for Dropout {
     }
 }
 
-impl<M: Forward> Forward for &M {
-    fn forward<T: TensorOps>(&self, xs: &T) -> Result<T> {
-        (**self).forward(xs)
-    }
+macro_rules! forward_through {
+    ($($pointer:ty),*) => {$(
+        impl<M: Forward> Forward for $pointer {
+            fn forward<T: TensorOps>(&self, xs: &T) -> Result<T> {
+                (**self).forward(xs)
+            }
 
-    fn input_name(&self) -> Option<&str> {
-        (**self).input_name()
-    }
+            fn input_name(&self) -> Option<&str> {
+                (**self).input_name()
+            }
+        }
+    )*};
 }
+
+// Candle's models share layers, and method calls see through these.
+forward_through!(&M, Arc<M>, Box<M>, Rc<M>);
 
 impl<M: Forward> Forward for Option<M> {
     /// `None` gives its input back.

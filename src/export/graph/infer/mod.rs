@@ -311,7 +311,8 @@ fn gemm(node: &View<'_>) -> Result<Output> {
         if node.int(transposed, 0) == 0 { (first, second) } else { (second, first) }
     };
     let ((m, k), (other, n)) = (pick(a, "transA"), pick(b, "transB"));
-    same_dim(&k, &other).map_err(|e| e.on_tensor(&*b.name))?;
+    let of_b = usize::from(node.int("transB", 0) != 0);
+    same_dim(&k, &other).map_err(|e| e.on_tensor(&*b.name).at_axis(of_b))?;
     let shape = Shape::from([m, n]);
     if let Ok(c) = node.input(2) {
         let whole = broadcast(&shape, &c.shape).map_err(|e| e.on_tensor(&*c.name))?;

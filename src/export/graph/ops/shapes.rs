@@ -130,18 +130,33 @@ impl Value {
     /// The same values under other dimensions; `None` stands for what is left over, once.
     /// A symbolic dimension is read from this value when the model runs.
     ///
+    /// ```
+    /// use accelerant::{DType, Dim, export::GraphBuilder};
+    ///
+    /// let graph = GraphBuilder::new("heads");
+    /// let x = graph.input("x", DType::F32, [Dim::dynamic("batch", 1..=8)?, Dim::from(12)])?;
+    /// let y = x.reshape(&[None, Some(3.into()), Some(4.into())])?;
+    /// assert_eq!(y.shape().to_string(), "[batch, 3, 4]");
+    ///
+    /// let error = x.reshape(&[Some(5.into()), Some(12.into())]).unwrap_err();
+    /// assert_eq!(error.to_string(), "Reshape: tensor `x`: [batch, 12] cannot become [5, 12]");
+    /// # Ok::<(), accelerant::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::ShapeMismatch`] when the number of elements differs, or a symbol is not one of
     /// this value's.
     pub fn reshape(&self, dims: &[Option<Dim>]) -> Result<Value> {
         let known: Vec<Dim> = dims.iter().flatten().cloned().collect();
-        let wrong = |text: String| {
-            Error::new(ErrorKind::ShapeMismatch, text)
-                .in_operation("Reshape")
-                .on_tensor(&*self.name)
+        let wrong = || {
+            let size = |dim: &Option<Dim>| dim.as_ref().map_or("_".to_owned(), Dim::to_string);
+            let wanted: Vec<_> = dims.iter().map(size).collect();
+            let text = format!("{} cannot become [{}]", self.shape, wanted.join(", "));
+            let error = Error::new(ErrorKind::ShapeMismatch, text);
+            error.in_operation("Reshape").on_tensor(&*self.name)
         };
         let Some(rest) = infer::shapes::quotient(self.dims(), &known) else {
-            return Err(wrong(format!("{} cannot become {dims:?}", self.shape)));
+            return Err(wrong());
         };
         let mut target: Vec<Dim> = Vec::with_capacity(dims.len());
         let mut open = 0;
@@ -150,7 +165,7 @@ impl Value {
             target.push(dim.clone().unwrap_or_else(|| rest.clone()));
         }
         if open > 1 || (open == 0 && rest != Dim::Fixed(1)) {
-            return Err(wrong(format!("{} cannot become {dims:?}", self.shape)));
+            return Err(wrong());
         }
         if target == self.dims() {
             return Ok(self.clone());

@@ -159,10 +159,8 @@ impl Choice<'_> {
             let text = "the layer is wanted in half precision and excluded from fewer bits";
             return Err(contradicts(text, node));
         }
-        if !target.computes_in_half() {
-            return Ok(());
-        }
-        if precision == Precision::Fp8 && !target.has_fp8() {
+        let in_half = target.computes_in_half();
+        if in_half && precision == Precision::Fp8 && !target.has_fp8() {
             let capability = target.compute_capability().unwrap_or_default();
             let text = format!(
                 "fp8 takes compute capability 8.9 or newer, and the device has {}.{}",
@@ -171,16 +169,18 @@ impl Choice<'_> {
             );
             return Err(Error::new(ErrorKind::Device, text).in_operation("precision"));
         }
-        if precision == Precision::Bf16 && !target.has_bf16() {
+        if in_half && precision == Precision::Bf16 && !target.has_bf16() {
             let text = "bf16 takes compute capability 8.0 or newer";
             return Err(Error::new(ErrorKind::Device, text).in_operation("precision"));
         }
+        // What no target could obey is refused of each target: a backend that computes in 32 bits in any case would
+        // otherwise run the model, and nobody would learn why.
         let ranged = matches!(precision, Precision::Int8 | Precision::Fp8);
         if ranged && options.measured().is_none() {
-            return Err(wrong(format!("{precision} takes the ranges of a calibration")));
-        }
-        if let Some(ranges) = options.measured() {
-            ranges.expect_of(graph)?;
+            return Err(wrong(format!(
+                "{precision} takes the ranges of a calibration: `PrecisionOptions::ranges` states them, and \
+                 `Calibration` measures them"
+            )));
         }
         if let Some(strength) = options.smoothing() {
             if !(0.0..=1.0).contains(&strength) {
@@ -191,6 +191,12 @@ impl Choice<'_> {
                     "{precision} has nothing to smooth: int8 and fp8 with moments do"
                 )));
             }
+        }
+        if !in_half {
+            return Ok(());
+        }
+        if let Some(ranges) = options.measured() {
+            ranges.expect_of(graph)?;
         }
         if let Some(moments) = options.moments_of_layers() {
             moments.expect_of(graph)?;

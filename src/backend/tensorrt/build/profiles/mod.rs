@@ -339,7 +339,9 @@ fn check_range(range: &Symbol, symbols: &[&Symbol]) -> Result<()> {
         Err(Error::new(ErrorKind::InvalidArgument, text).in_operation("optimization profiles"))
     };
     let Some(symbol) = symbols.iter().find(|symbol| symbol.name() == range.name()) else {
-        let names: Vec<_> = symbols.iter().map(|symbol| symbol.name()).collect();
+        let mut names: Vec<_> = symbols.iter().map(|symbol| symbol.name()).collect();
+        names.sort_unstable();
+        names.dedup();
         return invalid(format!(
             "no input has a dimension `{}`; there are: {}",
             range.name(),
