@@ -19,6 +19,7 @@ use crate::tensor::HostTensor;
 
 /// What an encoder reads.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub enum Source<'a> {
     /// The tokens of a text, for T5. The end token of the text is one of them.
     Tokens(&'a [u32]),

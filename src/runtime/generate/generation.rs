@@ -1,5 +1,6 @@
 //! Tokens one after the other, until something ends them.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::GenerateOptions;
@@ -212,6 +213,16 @@ impl Iterator for Batch {
             self.end_all(End::Failed);
         }
         next.transpose()
+    }
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ends, options, .. } = self;
+        let generated: Vec<usize> = (0..ends.len()).map(|i| self.generated(i).len()).collect();
+        let mut shown = f.debug_struct("Batch");
+        shown.field("generated", &generated).field("ends", ends).field("options", options);
+        shown.finish_non_exhaustive()
     }
 }
 

@@ -1,5 +1,7 @@
 //! One text: generated on the caller's thread, or in flight in a batcher.
 
+use std::fmt;
+
 use super::continuous::InFlight;
 use super::generation::{Batch, End};
 use super::stream::GenerationStream;
@@ -101,6 +103,12 @@ impl Generation {
     /// ```
     pub fn into_stream(self) -> GenerationStream<u32> {
         GenerationStream::of(self)
+    }
+}
+
+impl fmt::Debug for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Generation").field("end", &self.end()).finish_non_exhaustive()
     }
 }
 

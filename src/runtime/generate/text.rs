@@ -1,5 +1,7 @@
 //! Tokens as text: only whole characters, up to a stop string.
 
+use std::fmt;
+
 use super::generation::End;
 use super::single::Generation;
 use super::spelled::Spelled;
@@ -17,6 +19,14 @@ pub struct TextGeneration<F> {
     /// Decoded, and perhaps the beginning of a stop string.
     held: String,
     done: bool,
+}
+
+impl<F> fmt::Debug for TextGeneration<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { tokens, stops, .. } = self;
+        let mut shown = f.debug_struct("TextGeneration");
+        shown.field("tokens", tokens).field("stops", stops).finish_non_exhaustive()
+    }
 }
 
 impl<F, E> TextGeneration<F>
