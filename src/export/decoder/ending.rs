@@ -2,7 +2,6 @@
 
 use crate::error::Result;
 use crate::export::graph::Value;
-use crate::export::lower::gather_elements;
 
 /// The states, `[b, 1, hidden]`, at the position `last`, `[b, 1]`, of those at `positions`, `[b, t]`.
 pub(super) fn of_last(states: &Value, positions: &Value, last: Option<&Value>) -> Result<Value> {
@@ -21,7 +20,8 @@ pub(super) fn of_last(states: &Value, positions: &Value, last: Option<&Value>) -
 pub(super) fn give(logits: &Value, positions: &Value, last: Option<&Value>) -> Result<()> {
     let graph = logits.graph();
     let next = logits.arg("ArgMax", 1)?;
-    let chosen = gather_elements(logits, 1, &next)?;
+    let chosen = graph.node("GatherElements").input(logits).input(&next).attr("axis", 1i64);
+    let chosen = chosen.outputs([(logits.dtype(), next.shape().clone())]).build()?;
     graph.output("next", &chosen.is_nan()?.select(&next.scalar_like(-1.0)?, &next)?)?;
     graph.output("next_position", &last.unwrap_or(positions).affine(1.0, 1.0)?)?;
     graph.output("logits", logits)
