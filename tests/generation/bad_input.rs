@@ -106,7 +106,7 @@ fn prompts_that_do_not_fit_are_refused() -> Result<()> {
         (GenerateOptions::new().repetition_penalty(f32::INFINITY), "penalty of inf"),
         (GenerateOptions::new().stop_string(""), "empty stop string"),
     ] {
-        let error = module.generate(&[1], &options).err().expect(named);
+        let error = module.generate(&[1], &options).expect_err(named);
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
         assert!(error.to_string().contains(named), "{error}");
     }

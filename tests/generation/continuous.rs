@@ -180,7 +180,7 @@ fn a_full_queue_refuses_and_what_was_withdrawn_makes_room() -> Result<()> {
     gate.close();
     let submit = || batcher.submit(&[5], &options);
     let mut begun = vec![submit()?, submit()?, submit()?];
-    let error = submit().err().expect("the queue is full");
+    let error = submit().expect_err("the queue is full");
     assert_eq!(error.kind(), ErrorKind::QueueFull);
     assert_eq!(error.to_string(), "generate: 3 texts wait or are generated already");
     until("two run", || batcher.counters().running == 2);
@@ -208,7 +208,7 @@ fn several_texts_are_all_taken_or_none() -> Result<()> {
     let first = batcher.submit(&[5], &options)?;
     until("one runs", || batcher.counters().running == 1);
     let several = |count: usize| batcher.submit_all(&vec![([5], options.clone()); count]);
-    let error = several(3).err().expect("there is room for two");
+    let error = several(3).expect_err("there is room for two");
     assert_eq!(error.kind(), ErrorKind::QueueFull);
     let text =
         "generate: 1 texts wait or are generated already, and 3 more are beyond the 3 that fit";

@@ -273,7 +273,7 @@ fn sources_that_do_not_fit_are_refused_and_the_next_one_is_right() -> Result<()>
     let weights = config.random_weights(3)?;
     let module = compiled(&EncoderDecoder::new(config, weights), DecoderOptions::new(40), kind)?;
     let wrong = HostTensor::from_vec([10, 47], vec![0f32; 470])?;
-    let error = module.generate(Source::Features(&wrong), &[], &options).err().expect("refused");
+    let error = module.generate(Source::Features(&wrong), &[], &options).expect_err("refused");
     assert_eq!(error.kind(), ErrorKind::ShapeMismatch);
     assert!(module.generate(Source::Tokens(&[5]), &[], &options).is_err());
     Ok(())
