@@ -40,7 +40,7 @@ impl Session for Late {
         if most > 1 { self.inner.width(CAPACITY) } else { 1 }
     }
 
-    fn pass(&mut self, rows: &[Row<'_>]) -> Result<()> {
+    fn pass(&mut self, rows: &[Option<Row<'_>>]) -> Result<()> {
         self.results.clear();
         self.inner.pass(rows)?;
         self.results.push_back(self.inner.tokens()?);
