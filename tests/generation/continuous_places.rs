@@ -83,7 +83,7 @@ fn all_patterns(decoder: &Decoder, kind: BackendKind) -> Result<()> {
         requests.begin(&batcher, begun - count..begun)
     };
     for stay in 0..1u32 << PLACES {
-        let stays = |place: usize| stay >> place & 1 == 1;
+        let stays = |place: usize| (stay >> place) & 1 == 1;
         let what = format!("where {stay:04b} stayed");
         gate.close();
         let texts = begin(PLACES)?;

@@ -3,7 +3,7 @@
 use std::mem::take;
 
 use crate::error::Result;
-use crate::spec::{DType, TensorSpec};
+use crate::spec::{DType, Dim, TensorSpec};
 use crate::tensor::HostTensor;
 
 /// The caches of the texts of the last pass. Those of other texts are zeros, which take no memory.
@@ -31,7 +31,7 @@ impl HostCaches {
     /// All zeros. The first axis of each cache counts texts.
     pub(super) fn new(specs: &[TensorSpec]) -> Self {
         let kind = |spec: &TensorSpec| {
-            let sizes = spec.shape.dims()[1..].iter().map(|dim| dim.max()).collect();
+            let sizes = spec.shape.dims()[1..].iter().map(Dim::max).collect();
             Kind { dtype: spec.dtype, sizes }
         };
         let kinds = specs.iter().map(kind).collect();
