@@ -18,7 +18,7 @@ const GEMMA: &str = r#"{"model_type": "gemma3_text", "vocab_size": 61, "hidden_s
     "hidden_activation": "gelu_pytorch_tanh", "sliding_window": 8, "sliding_window_pattern": 3,
     "tie_word_embeddings": true}"#;
 
-fn gemma() -> Result<Decoder> {
+pub(crate) fn gemma() -> Result<Decoder> {
     let config = DecoderConfig::from_json(GEMMA)?;
     let weights = config.random_weights(3)?;
     Ok(Decoder::new(config, weights))

@@ -1,4 +1,4 @@
-//! Tract behind a backend whose runs wait until they are allowed, and fail or panic where they are asked to.
+//! A runtime behind a backend whose runs wait until they are allowed, and fail or panic where they are asked to.
 #![cfg(feature = "tract")]
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -24,14 +24,37 @@ struct State {
     /// Runs that may begin. `None` allows all.
     allowed: Option<usize>,
     failure: Option<Failure>,
-    /// Runs that are through, and how many tokens of each text each of them had.
-    done: Vec<usize>,
+    /// Runs that are through: how many texts each of them had, and how many tokens of each text.
+    done: Vec<[usize; 2]>,
 }
 
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Gate(Arc<(Mutex<State>, Condvar)>);
+#[derive(Clone)]
+pub(crate) struct Gate(Arc<(Mutex<State>, Condvar)>, Arc<dyn Backend>);
+
+impl std::fmt::Debug for Gate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Gate({:?})", self.1.kind())
+    }
+}
+
+/// Before tract.
+impl Default for Gate {
+    fn default() -> Self {
+        Self::before(BackendKind::Tract)
+    }
+}
 
 impl Gate {
+    /// Before tract or ONNX Runtime.
+    pub(crate) fn before(kind: BackendKind) -> Self {
+        let inner: Arc<dyn Backend> = match kind {
+            #[cfg(feature = "ort")]
+            BackendKind::Ort => Arc::new(accelerant::backend::ort::Ort),
+            _ => Arc::new(Tract),
+        };
+        Self(Arc::default(), inner)
+    }
+
     /// A module behind the gate, with prompts in chunks of 8 tokens.
     pub(crate) fn compiled(
         &self,
@@ -73,33 +96,38 @@ impl Gate {
 
     /// Of the runs so far, the tokens of each text.
     pub(crate) fn widths(&self) -> Vec<usize> {
-        self.lock().done.clone()
+        self.lock().done.iter().map(|[_, tokens]| *tokens).collect()
+    }
+
+    /// The texts of each of the runs so far.
+    pub(crate) fn texts(&self) -> Vec<usize> {
+        self.lock().done.iter().map(|[texts, _]| *texts).collect()
     }
 }
 
 impl Backend for Gate {
     fn kind(&self) -> BackendKind {
-        BackendKind::Tract
+        self.1.kind()
     }
 
     fn description(&self) -> String {
-        format!("{}, behind a gate", Tract.description())
+        format!("{}, behind a gate", self.1.description())
     }
 
     fn target(&self) -> Target {
-        Tract.target()
+        self.1.target()
     }
 
     fn probe(&self) -> Result<()> {
-        Tract.probe()
+        self.1.probe()
     }
 
     fn build(&self, model: &OnnxModel) -> Result<Engine> {
-        Tract.build(model)
+        self.1.build(model)
     }
 
     fn load(&self, engine: &Engine) -> Result<Box<dyn Executable>> {
-        Ok(Box::new(Gated { inner: Tract.load(engine)?, gate: self.clone() }))
+        Ok(Box::new(Gated { inner: self.1.load(engine)?, gate: self.clone() }))
     }
 }
 
@@ -126,7 +154,8 @@ impl Executable for Gated {
             Some(Failure::Error) => Err(Error::new(ErrorKind::Execution, "asked to fail")),
             None => self.inner.run(inputs),
         };
-        self.gate.lock().done.push(inputs[0].shape()[1]);
+        let [texts, tokens] = *inputs[0].shape() else { panic!("tokens have two axes") };
+        self.gate.lock().done.push([texts, tokens]);
         self.gate.0.1.notify_all();
         outputs
     }

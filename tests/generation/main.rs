@@ -7,6 +7,7 @@ mod bad_input;
 mod chat;
 mod continuous;
 mod continuous_ends;
+mod continuous_places;
 mod encoder_decoder;
 mod engines;
 mod families;

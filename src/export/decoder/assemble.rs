@@ -14,7 +14,7 @@ use super::{Activation, DecoderConfig, DecoderOptions, DecoderWeights, Projectio
 use crate::error::Result;
 use crate::export::graph::{GraphBuilder, Value};
 use crate::export::{OnnxModel, Target};
-use crate::spec::DType;
+use crate::spec::{DType, Dim};
 use crate::tensor::HostTensor;
 
 pub(super) fn assemble(
@@ -60,8 +60,10 @@ impl Assembly<'_> {
         let (config, options, graph) = (self.config, self.options, &self.graph);
         let Inputs { tokens, positions, last } = Inputs::declare(graph, options)?;
         let seen = Seen::declare(graph, self.target, options)?;
-        let sizes = [options.batch, config.key_value_heads, options.capacity, config.head_size];
-        let cache = |name: String| graph.input(&name, options.dtype, sizes);
+        let [heads, capacity, size] =
+            [config.key_value_heads, options.capacity, config.head_size].map(Dim::from);
+        let sizes = [options.texts()?, heads, capacity, size];
+        let cache = |name: String| graph.input(&name, options.dtype, sizes.clone());
         let caches: Vec<[Value; 2]> = (0..config.layers)
             .map(|i| Ok([cache(format!("key.{i}"))?, cache(format!("value.{i}"))?]))
             .collect::<Result<_>>()?;

@@ -17,13 +17,19 @@ pub(super) struct Inputs {
 
 impl Inputs {
     pub(super) fn declare(graph: &GraphBuilder, options: &DecoderOptions) -> Result<Self> {
-        let batch = Dim::from(options.batch);
+        let batch = options.texts()?;
         let count = match options.tokens {
             Tokens::Fixed(count) => Dim::from(count),
             Tokens::UpTo(most) => Dim::dynamic("tokens", 1..=most)?,
         };
         let tokens = graph.input("tokens", DType::I64, [batch.clone(), count.clone()])?;
         let positions = graph.input("positions", DType::I64, [batch.clone(), count.clone()])?;
+        if batch.fixed().is_none() && count.fixed().is_none() {
+            // A product has rows of both, which are two sizes again behind it.
+            for size in [&batch, &count] {
+                graph.define(size, &graph.shape_tensor(&[size.clone()], &[&tokens])?);
+            }
+        }
         let last = match count.fixed() {
             Some(1) => None,
             _ => Some(graph.input("last", DType::I64, [batch, 1.into()])?),

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::export::Target;
-use crate::spec::DType;
+use crate::spec::{DType, Dim};
 
 /// Options of one graph of a decoder.
 ///
@@ -35,6 +35,8 @@ pub struct DecoderOptions {
     pub attention: Option<AttentionForm>,
     /// Whether a pass over single tokens reads only as much of the caches as the texts fill; `None` leaves that to the target.
     pub part_of_cache: Option<bool>,
+    /// Whether a pass may take fewer texts than the batch has.
+    pub(crate) fewer_texts: bool,
 }
 
 /// How many tokens of each text one pass takes.
@@ -107,6 +109,7 @@ impl DecoderOptions {
             form: ProductForm::Gemm,
             attention: None,
             part_of_cache: None,
+            fewer_texts: false,
         }
     }
 
@@ -183,6 +186,25 @@ impl DecoderOptions {
             self.attention.and_then(AttentionForm::parts).is_none_or(|n| size.is_multiple_of(n));
         let may = self.tokens == Tokens::Fixed(1) && fits && divided;
         may && self.part_of_cache.unwrap_or(target.writes_caches_in_place())
+    }
+
+    /// Lets a pass take any number of texts, up to the whole batch.
+    #[must_use]
+    pub(crate) fn with_fewer_texts(mut self) -> Self {
+        // A dynamic size has two values at least.
+        self.fewer_texts = self.batch > 1;
+        self
+    }
+
+    /// The texts of one pass.
+    ///
+    /// # Errors
+    /// None, where [`check`](Self::check) has none.
+    pub(super) fn texts(&self) -> Result<Dim> {
+        match self.fewer_texts {
+            true => Dim::dynamic("texts", 1..=self.batch),
+            false => Ok(self.batch.into()),
+        }
     }
 
     /// The form of the attention.

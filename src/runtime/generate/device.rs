@@ -242,12 +242,13 @@ impl Session for DeviceSession {
         if most > 1 { self.chunk } else { 1 }
     }
 
-    fn pass(&mut self, rows: &[Row<'_>]) -> Result<()> {
+    fn pass(&mut self, rows: &[Option<Row<'_>>]) -> Result<()> {
         self.pending.clear();
+        let rows: Vec<Row<'_>> = rows.iter().map(|row| row.unwrap_or(Row::OF_NOBODY)).collect();
         let most = rows.iter().map(|row| row.tokens.len()).max().unwrap_or_default();
         let width = self.width(most);
         let (mut tokens, mut positions, mut last) = (Vec::new(), Vec::new(), Vec::new());
-        for row in rows {
+        for row in &rows {
             let Row { tokens: own, start } = row;
             tokens.extend(row.padded(width));
             positions.extend((*start..start + width).map(|position| position as i64));

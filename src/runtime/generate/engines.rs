@@ -140,7 +140,7 @@ impl Inner {
         }
         #[cfg(not(feature = "cuda"))]
         let _ = prompt;
-        Ok(Box::new(HostSession::new(step, encoder.as_ref(), *chunk)?))
+        Ok(Box::new(HostSession::new(step, encoder.as_ref(), *chunk)))
     }
 
     /// Takes caches back.

@@ -12,6 +12,7 @@ mod encoder_decoder;
 mod engines;
 mod generation;
 mod host;
+mod host_caches;
 mod module;
 mod options;
 mod rule;

@@ -11,8 +11,8 @@ use super::single::Generation;
 use crate::error::Result;
 #[cfg(feature = "burn")]
 use crate::export::OnnxModel;
-use crate::export::Target;
 use crate::export::decoder::{Decoder, DecoderConfig, DecoderOptions};
+use crate::export::{Reader, Target};
 use crate::runtime::{InferenceModule, OptimizeOptions};
 
 /// A compiled decoder, which generates. Cloning shares the decoder, and threads may share the decoder. Each generation has its
@@ -41,7 +41,8 @@ impl Decoder {
     /// Compiles for the backend that `compiling` leads to.
     ///
     /// TensorRT gets two engines, and writes the caches in place. One engine is for prompts, in chunks of as many tokens as
-    /// `options` say, and one is for single tokens. Portable backends get one model in f32, and the caches are its inputs.
+    /// `options` say, and one is for single tokens. Portable backends get one model in f32, and the caches are its inputs. That model takes any number
+    /// of texts up to the [batch](DecoderOptions::batch).
     ///
     /// # Errors
     /// As [`Decoder::model`] and [`InferenceModule::compile`].
@@ -50,7 +51,10 @@ impl Decoder {
         options: &DecoderOptions,
         compiling: &OptimizeOptions,
     ) -> Result<DecoderModule> {
-        let model = |target: Target, options: &DecoderOptions| self.model(target, options);
+        let model = |target: Target, options: &DecoderOptions| match target.reader() {
+            Reader::TensorRt => self.model(target, options),
+            _ => self.model(target, &options.clone().with_fewer_texts()),
+        };
         let engines = Engines::compile(model, options, compiling)?;
         let config = Arc::new(self.config().clone());
         let inner = Inner::new(engines, options, config.vocabulary, config.end_tokens.clone());

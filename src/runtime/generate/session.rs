@@ -20,8 +20,9 @@ pub(super) trait Session: Send {
     fn width(&self, most: usize) -> usize;
 
     /// Passes over some tokens of each text. Results that were not taken are forgotten. A row overwrites what its cache had
-    /// there, and its last token has the result.
-    fn pass(&mut self, rows: &[Row<'_>]) -> Result<()>;
+    /// there, and its last token has the result. There is no row where no text is: the cache of such a place may lose what
+    /// it holds, and the result of the place is any.
+    fn pass(&mut self, rows: &[Option<Row<'_>>]) -> Result<()>;
 
     /// Passes over one more token of each text: the given ones, or the most likely ones of the pass before.
     fn step(&mut self, tokens: Option<&[u32]>) -> Result<()>;
@@ -50,6 +51,14 @@ pub(super) struct Row<'a> {
 }
 
 impl Row<'_> {
+    /// What stands in a place where no text is, for what passes over all places.
+    pub(super) const OF_NOBODY: Self = Row { tokens: &[0], start: 0 };
+
+    /// The place behind the last token.
+    pub(super) fn end(&self) -> usize {
+        self.start + self.tokens.len()
+    }
+
     /// The tokens, and the last one again until there are `width`: what stands behind a text is overwritten before it is
     /// read, and comes of no token that the text has not.
     pub(super) fn padded(&self, width: usize) -> impl Iterator<Item = i64> {
@@ -75,7 +84,7 @@ pub(super) fn start(
         let rows = prompts.iter().zip(&plans).map(|(prompt, plan)| {
             // A text that is through passes over its end again.
             let Chunk { start, len } = plan[pass.min(plan.len() - 1)];
-            Row { tokens: &prompt[start..start + len], start }
+            Some(Row { tokens: &prompt[start..start + len], start })
         });
         session.pass(&rows.collect::<Vec<_>>())?;
     }

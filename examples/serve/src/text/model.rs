@@ -25,8 +25,8 @@ use crate::{Problem, models};
 
 /// Pieces of words that a thread's tokenizer remembers. The usual ten thousand are tens of megabytes for each thread.
 const REMEMBERED: usize = 1000;
-/// How many texts are generated at a time where the command line does not say it. Each pass computes all of them: on a CPU
-/// a lone text pays for the others.
+/// How many texts are generated at a time where the command line does not say it. On a GPU each pass
+/// computes all of them. On a CPU a pass computes those that are there, and each makes it longer for the others.
 const USUAL_ON_A_GPU: usize = 8;
 const USUAL: usize = 4;
 

@@ -40,7 +40,7 @@ impl Session for Late {
         if most > 1 { self.inner.width(CAPACITY) } else { 1 }
     }
 
-    fn pass(&mut self, rows: &[Row<'_>]) -> Result<()> {
+    fn pass(&mut self, rows: &[Option<Row<'_>>]) -> Result<()> {
         self.results.clear();
         self.inner.pass(rows)?;
         self.results.push_back(self.inner.tokens()?);
@@ -68,15 +68,49 @@ impl Session for Late {
     }
 }
 
-fn compiled(batch: usize) -> Result<DecoderModule> {
+fn decoder() -> Result<Decoder> {
     let json = r#"{"model_type": "llama", "vocab_size": 61, "hidden_size": 32, "intermediate_size": 48,
         "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "rms_norm_eps": 1e-5,
         "max_position_embeddings": 64}"#;
     let config = DecoderConfig::from_json(json)?;
     let weights = config.random_weights(3)?;
+    Ok(Decoder::new(config, weights))
+}
+
+fn options(batch: usize) -> (DecoderOptions, OptimizeOptions) {
     let compiling = OptimizeOptions::new().require(BackendKind::Tract).cache(EngineCache::off());
-    let options = DecoderOptions::new(CAPACITY).tokens(Tokens::UpTo(8)).batch(batch);
-    Decoder::new(config, weights).optimize_trt(&options, &compiling)
+    (DecoderOptions::new(CAPACITY).tokens(Tokens::UpTo(8)).batch(batch), compiling)
+}
+
+fn compiled(batch: usize) -> Result<DecoderModule> {
+    let (options, compiling) = options(batch);
+    decoder()?.optimize_trt(&options, &compiling)
+}
+
+/// The graph of a Burn module has a fixed number of texts: passes compute the places of nobody too.
+#[cfg(feature = "burn")]
+#[test]
+fn a_graph_of_a_fixed_batch_gives_the_same_tokens() -> Result<()> {
+    let (decoder, (options, compiling)) = (decoder()?, options(3));
+    let model = |target, options: &DecoderOptions| decoder.model(target, options);
+    let fixed = DecoderModule::of_models(model, &options, &compiling)?;
+    let texts = &fixed.module().signature().inputs[0].shape.dims()[0];
+    assert_eq!(texts.fixed(), Some(3));
+    let (single, batcher) = (compiled(1)?, fixed.continuous(&Default::default())?);
+    let requests: Vec<(Vec<u32>, GenerateOptions)> = (1..9)
+        .map(|i| ((i..3 * i).collect(), GenerateOptions::new().max_tokens(17 - 2 * i as usize)))
+        .collect();
+    for together in [1, 2, 8] {
+        for requests in requests.chunks(together) {
+            let begun = batcher.submit_all(requests)?;
+            for (generation, (prompt, options)) in begun.into_iter().zip(requests) {
+                let got = generation.collect::<Result<Vec<_>>>()?;
+                let expected = single.generate(prompt, options)?.collect::<Result<Vec<_>>>()?;
+                assert_eq!(got, expected, "{prompt:?} of {together}");
+            }
+        }
+    }
+    Ok(())
 }
 
 #[test]

@@ -136,15 +136,11 @@ impl Worker {
         }
         let most = texts().filter_map(|(slot, written)| Some(slot.as_ref()?.len() - written)).max();
         let width = session.width(most.unwrap_or(1));
-        let rows: Vec<Row<'_>> = texts()
-            .map(|(slot, &written)| match slot {
-                Some(request) => request.row(written, width, capacity),
-                // Somewhere: whoever comes next overwrites it.
-                None => Row { tokens: &[0], start: 0 },
-            })
+        let rows: Vec<Option<Row<'_>>> = texts()
+            .map(|(slot, &written)| Some(slot.as_ref()?.row(written, width, capacity)))
             .collect();
         session.pass(&rows)?;
-        let ends: Vec<usize> = rows.iter().map(|row| row.start + row.tokens.len()).collect();
+        let ends: Vec<usize> = rows.iter().map(|row| row.unwrap_or(Row::OF_NOBODY).end()).collect();
         let mut of_prompts = 0;
         for ((slot, written), end) in self.slots.iter().zip(&mut self.written).zip(ends) {
             if let Some(request) = slot {
