@@ -41,8 +41,8 @@ impl Decoder {
     /// Compiles for the backend that `compiling` leads to.
     ///
     /// TensorRT gets two engines, and writes the caches in place. One engine is for prompts, in chunks of as many tokens as
-    /// `options` say, and one is for single tokens. Portable backends get one model in f32, and the caches are its inputs. That model takes any number
-    /// of texts up to the [batch](DecoderOptions::batch).
+    /// `options` say, and one is for single tokens. Portable backends get one model in f32, and the caches are its inputs.
+    /// That model takes any number of texts up to the [batch](DecoderOptions::batch).
     ///
     /// # Errors
     /// As [`Decoder::model`] and [`InferenceModule::compile`].
