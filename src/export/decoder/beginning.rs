@@ -27,7 +27,7 @@ impl Inputs {
         if batch.fixed().is_none() && count.fixed().is_none() {
             // A product has rows of both, which are two sizes again behind it.
             for size in [&batch, &count] {
-                graph.define(size, &graph.shape_tensor(&[size.clone()], &[&tokens])?);
+                graph.define(size, &graph.shape_tensor(std::slice::from_ref(size), &[&tokens])?);
             }
         }
         let last = match count.fixed() {
