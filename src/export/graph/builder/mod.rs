@@ -198,7 +198,6 @@ impl GraphBuilder {
     }
 
     /// States that `size`, a 1-D i64 tensor of one element, computes the dimension `dim`.
-    #[cfg(feature = "burn")]
     pub(crate) fn define(&self, dim: &Dim, size: &Value) {
         self.lock().sizes.push((dim.clone(), size.name.clone()));
     }
