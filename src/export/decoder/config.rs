@@ -20,83 +20,83 @@ use crate::error::{Error, ErrorKind, Result};
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct DecoderConfig {
-    /// Number of tokens.
+    /// The size of the vocabulary.
     pub vocabulary: usize,
-    /// Width of the states between layers.
+    /// The width of the hidden states.
     pub hidden: usize,
-    /// Width within the feed-forward layers.
+    /// The inner width of the feed-forward layers.
     pub intermediate: usize,
-    /// Number of layers.
+    /// The number of layers.
     pub layers: usize,
-    /// Number of query heads.
+    /// The number of query heads.
     pub heads: usize,
-    /// Number of key and value heads, which divides that of the query heads.
+    /// The number of key and value heads, which divides the number of query heads.
     pub key_value_heads: usize,
-    /// Width of a head.
+    /// The width of a head.
     pub head_size: usize,
-    /// The number that is added to a mean square before the root.
+    /// The epsilon of the norms.
     pub norm_epsilon: f64,
-    /// Added to the weight of each norm: 1 for Gemma.
+    /// A number that is added to the weight of each norm: 1 for Gemma.
     pub norm_offset: f64,
-    /// Whether query and key heads are normed before they are rotated.
+    /// Whether query and key heads are normalized before the rotation.
     pub head_norms: bool,
-    /// Whether the results of attention and feed-forward layers are normed before they are added.
+    /// Whether the results of attention and feed-forward layers are normalized before the residual addition.
     pub norms_after: bool,
-    /// The positions, in layers that see the whole text.
+    /// The rotary positions of layers that see all tokens.
     pub rotary: Rotary,
-    /// The positions in layers with a window, if they differ.
+    /// The rotary positions of layers with a window, if they differ.
     pub window_rotary: Option<Rotary>,
     /// The layers without positions, counted from 0.
     pub no_rotary: Vec<usize>,
-    /// How far back a token sees.
+    /// The sliding window.
     pub window: Option<Window>,
-    /// The factor of scores.
+    /// The scale of the attention scores.
     pub attention_scale: f64,
     /// Scores become `cap * tanh(score / cap)`.
     pub attention_cap: Option<f64>,
     /// Logits become `cap * tanh(logit / cap)`.
     pub logit_cap: Option<f64>,
-    /// The factor of embeddings.
+    /// The scale of the embeddings.
     pub embedding_scale: f64,
-    /// Whether the last layer has the weight of the embeddings. A source with a weight of the last layer decides otherwise.
+    /// Whether the last layer shares the weight of the embeddings. A stored weight of the last layer takes precedence.
     pub tied_embeddings: bool,
     /// Whether query, key and value have biases.
     pub query_bias: bool,
-    /// Whether attention's last layer has a bias.
+    /// Whether the output projection of attention has a bias.
     pub output_bias: bool,
-    /// The gate of the feed-forward layers.
+    /// The activation of the feed-forward layers.
     pub activation: Activation,
-    /// Whether the checkpoint has some layers side by side as one layer.
+    /// Whether the checkpoint stores some projections as one weight.
     pub projections: Projections,
-    /// The most positions that the model was trained for.
+    /// The largest number of positions of the model.
     pub positions: usize,
-    /// Tokens that end a text.
+    /// The end tokens.
     pub end_tokens: Vec<u32>,
     /// The prefix of the names of the weights: `model`, and `language_model.model` for `gemma3`.
     pub prefix: String,
 }
 
-/// Rotary positions (Su et al., 2021).
+/// Rotary position embeddings (Su et al., 2021).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Rotary {
-    /// The base of the wave lengths.
+    /// The base of the frequencies (`rope_theta`).
     pub theta: f64,
-    /// The number of first values of a head that are rotated.
+    /// The number of values of a head that are rotated, from the first value on.
     pub size: usize,
-    /// Whether pairs stand side by side, as in GGUF files of Llama, or half a head apart.
+    /// Whether the two values of a pair are neighbors, as in GGUF files of Llama, or half a head apart.
     pub interleaved: bool,
-    /// How frequencies are changed for longer texts.
+    /// The scaling of the frequencies for longer sequences.
     pub scaling: Option<RotaryScaling>,
 }
 
-/// How the frequencies of rotary positions are changed.
+/// The scaling of rotary frequencies.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum RotaryScaling {
     /// All frequencies are divided by a number.
     Linear(f64),
-    /// Low frequencies are divided and high frequencies stay, as in Llama 3.1.
+    /// Low frequencies are divided and high frequencies are unchanged, as in Llama 3.1.
     Llama3 {
         /// The divisor of low frequencies.
         factor: f64,

@@ -36,8 +36,8 @@ impl DecoderConfig {
         read(family, &Fields(&completed(family, root)))
     }
 
-    /// Takes the end tokens of a checkpoint's `generation_config.json`, which names more of them than `config.json` where a
-    /// model ends its part of a chat with another token than a text. A file without end tokens changes nothing.
+    /// Takes the end tokens of a checkpoint's `generation_config.json`. This file can have more end tokens than `config.json`, for
+    /// example the token that ends an answer in a chat. A file without end tokens changes nothing.
     ///
     /// ```
     /// # let text = r#"{"model_type": "llama", "vocab_size": 32, "hidden_size": 8, "intermediate_size": 16, "eos_token_id": 2,

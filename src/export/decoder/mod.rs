@@ -59,7 +59,7 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// A model of this configuration. The weights have the checkpoint's names.
+    /// A model with this configuration. The weights have the names of the checkpoint.
     pub fn new(
         config: DecoderConfig,
         weights: impl DecoderWeights + Send + Sync + 'static,
@@ -72,14 +72,14 @@ impl Decoder {
         &self.config
     }
 
-    /// One forward pass over some tokens, with the caches as inputs and outputs.
+    /// Makes the graph of one forward pass over some tokens, with the caches as inputs and outputs.
     ///
     /// Inputs, with batch b and t tokens:
     /// - `tokens`: i64 `[b, t]`.
-    /// - `positions`: i64 `[b, t]`, where each token stands in its text, ascending by 1.
-    /// - `last`: i64 `[b, 1]`, the position before the token that is asked for; only where t is not fixed at 1.
-    /// - `seen`: i64 `[blocks, 512]`, which has `0, 1, …` in order: a pass reads so many places of the caches. There where the
-    ///   pass [reads a part](DecoderOptions::part_of_cache) of the caches.
+    /// - `positions`: i64 `[b, t]`, the position of each token in its sequence, ascending by 1.
+    /// - `last`: i64 `[b, 1]`, the position of the token whose logits are returned; absent if t is fixed at 1.
+    /// - `seen`: i64 `[blocks, 512]`, the numbers `0, 1, …` in order; present if the pass
+    ///   [reads a part](DecoderOptions::part_of_cache) of the caches. The number of elements is the number of positions read.
     /// - `key.0`, `value.0`, `key.1`, …: the caches, `[b, key-value heads, capacity, head size]`.
     ///
     /// Outputs:
@@ -88,7 +88,7 @@ impl Decoder {
     /// - `logits`: f32 `[b, vocabulary]`.
     /// - `new_key.0`, `new_value.0`, …: the caches with the tokens written to their positions.
     ///
-    /// A token attends to the caches at its own position and before. Later positions are never read.
+    /// A token attends to the cache at its own position and at earlier positions. Later positions are never read.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for a configuration or options that contradict

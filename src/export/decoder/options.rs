@@ -4,78 +4,77 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::export::Target;
 use crate::spec::{DType, Dim};
 
-/// Options of one graph of a decoder.
+/// Options of the graph of a decoder.
 ///
 /// ```
 /// use accelerant::{DType, generate::{DecoderOptions, Tokens}};
 ///
-/// // A cache of 4096 positions, in 16 bits, and prompts in chunks of 128 tokens.
+/// // A cache of 4096 positions in fp16, and prompts in chunks of 128 tokens.
 /// let options = DecoderOptions::new(4096).dtype(DType::F16).tokens(Tokens::UpTo(128));
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct DecoderOptions {
-    /// The number of positions that the caches hold.
+    /// The capacity of the key-value cache in tokens.
     pub capacity: usize,
-    /// The number of texts at once.
+    /// The batch size, in sequences.
     pub batch: usize,
-    /// The most tokens of a text that an encoder reads, for [models of text to text](super::EncoderDecoder) alone.
+    /// The largest number of source tokens, for the encoder of an [`EncoderDecoder`](super::EncoderDecoder).
     pub source: usize,
-    /// The tokens of each text in one pass.
+    /// The number of tokens of each sequence in one pass.
     pub tokens: Tokens,
-    /// The type that weights, states and caches have: f32, f16 or bf16.
+    /// The type of weights, hidden states and caches: f32, f16 or bf16.
     pub dtype: DType,
-    /// Whether scores are computed in 32 bits where the type is narrower. Norms are always computed in 32 bits.
+    /// Whether attention scores are computed in fp32 if `dtype` is narrower. Norms are always computed in fp32.
     pub wide_scores: bool,
-    /// Whether query, key and value are one product, and gate and up are.
+    /// Whether query, key and value are one matrix multiplication, and also gate and up.
     pub joined: bool,
-    /// How the products with weights are written.
+    /// How the multiplications with weights are written.
     pub form: ProductForm,
-    /// How the attention of a single token over the cache is written; `None` leaves that to the target.
+    /// How the attention of a single token over the cache is written. With `None`, the target decides.
     pub attention: Option<AttentionForm>,
-    /// Whether a pass over single tokens reads only as much of the caches as the texts fill; `None` leaves that to the target.
+    /// Whether a pass over single tokens reads only the used part of the caches. With `None`, the target decides.
     pub part_of_cache: Option<bool>,
     /// Whether a pass may take fewer texts than the batch has.
     pub(crate) fewer_texts: bool,
 }
 
-/// How many tokens of each text one pass takes.
+/// How many tokens of each sequence one pass takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Tokens {
-    /// Always this number.
+    /// Exactly this number.
     Fixed(usize),
-    /// From one to this number.
+    /// Any number from one to this number.
     UpTo(usize),
 }
 
-/// How a product `[rows, in] x [in, out]` with a weight is written. All compute the same.
+/// How the multiplication `[rows, in] x [in, out]` with a weight is written. All forms compute the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProductForm {
     /// `Gemm` with the weight as the checkpoint has it, `[out, in]`.
     Gemm,
-    /// `MatMul` with the weight turned to `[in, out]`.
+    /// `MatMul` with the weight transposed to `[in, out]`.
     MatMul,
     /// `MatMul` of the weight and a column: `[out, in] x [in, rows]`.
     Columns,
-    /// The sum over this number of parts of `in`, each a product of one batch.
+    /// A batched `MatMul` over this number of parts of `in`, and the sum of its results.
     Parts(usize),
 }
 
-/// How the attention of one token over the cache is written. All compute the same.
+/// How the attention of one token over the cache is written. All forms compute the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AttentionForm {
-    /// Over the whole cache at once, which TensorRT runs as one kernel. That kernel has work for as many multiprocessors as
-    /// there are heads.
+    /// Attention over the whole cache, which TensorRT runs as one kernel. The kernel uses one multiprocessor for each head.
     Whole,
-    /// Over so many parts of the cache side by side, each with a softmax of its own, put together afterwards ("Flash-Decoding",
-    /// Dao et al., 2023).
+    /// Attention over this number of parts of the cache in parallel, each with its own softmax, and then their combination
+    /// ("Flash-Decoding", Dao et al., 2023).
     Parts(usize),
-    /// One softmax over the whole cache, and the sum of the values over so many parts.
+    /// One softmax over the whole cache, and the weighted sum of the values in this number of parts.
     Sums(usize),
-    /// As `Sums`, with the keys as the first factor of their product.
+    /// As `Sums`, with the keys as the first factor of the multiplication.
     Columns(usize),
 }
 
@@ -96,7 +95,7 @@ const POSITIONS_OF_A_PART: usize = 256;
 pub(crate) const POSITIONS_OF_A_BLOCK: usize = 512;
 
 impl DecoderOptions {
-    /// One token of one text at a time, in 32 bits, with caches of `capacity` positions.
+    /// One token of one sequence in each pass, in fp32, with a cache for `capacity` tokens.
     pub fn new(capacity: usize) -> Self {
         Self {
             capacity,
@@ -113,64 +112,64 @@ impl DecoderOptions {
         }
     }
 
-    /// Sets the number of tokens in one pass.
+    /// Sets the number of tokens of each sequence in one pass. Longer prompts are processed in chunks of this size.
     #[must_use]
     pub fn tokens(mut self, tokens: Tokens) -> Self {
         self.tokens = tokens;
         self
     }
 
-    /// Sets the number of texts at once.
+    /// Sets the batch size, in sequences.
     #[must_use]
-    pub fn batch(mut self, texts: usize) -> Self {
-        self.batch = texts;
+    pub fn batch(mut self, sequences: usize) -> Self {
+        self.batch = sequences;
         self
     }
 
-    /// Sets the most tokens of a text that an encoder reads. The keys and values of the text take memory for so many tokens.
+    /// Sets the largest number of source tokens. The keys and values of the source take memory for this number of tokens.
     #[must_use]
     pub fn source(mut self, tokens: usize) -> Self {
         self.source = tokens;
         self
     }
 
-    /// Sets the type of weights, states and caches.
+    /// Sets the type of weights, hidden states and caches.
     #[must_use]
     pub fn dtype(mut self, dtype: DType) -> Self {
         self.dtype = dtype;
         self
     }
 
-    /// Sets the form of products.
+    /// Sets the form of multiplications with weights.
     #[must_use]
     pub fn form(mut self, form: ProductForm) -> Self {
         self.form = form;
         self
     }
 
-    /// Says whether query, key and value are one product, and gate and up are. By default they are.
+    /// Sets whether query, key and value are one matrix multiplication, and also gate and up. The default is `true`.
     #[must_use]
     pub fn joined(mut self, joined: bool) -> Self {
         self.joined = joined;
         self
     }
 
-    /// Says whether scores are computed in 32 bits where the type is narrower. By default they are.
+    /// Sets whether attention scores are computed in fp32 if the type is narrower. The default is `true`.
     #[must_use]
     pub fn wide_scores(mut self, wide: bool) -> Self {
         self.wide_scores = wide;
         self
     }
 
-    /// With the attention of single tokens in another form.
+    /// Sets the form of the attention of single tokens.
     #[must_use]
     pub fn attention(mut self, form: AttentionForm) -> Self {
         self.attention = Some(form);
         self
     }
 
-    /// Says whether a pass over single tokens reads only as much of the caches as the texts fill, in blocks of 512 positions.
-    /// By default passes on TensorRT do, where the capacity is a multiple of 512 and larger.
+    /// Sets whether a pass over single tokens reads only the used part of the caches, in blocks of 512 positions. The default
+    /// is `true` on TensorRT if the capacity is a multiple of 512, and larger than 512.
     #[must_use]
     pub fn part_of_cache(mut self, part: bool) -> Self {
         self.part_of_cache = Some(part);

@@ -17,18 +17,18 @@ use crate::runtime::{InferenceModule, OptimizeOptions};
 use crate::spec::DType;
 use crate::tensor::HostTensor;
 
-/// What an encoder reads.
+/// The source of an encoder.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Source<'a> {
-    /// The tokens of a text, for T5. The end token of the text is one of them.
+    /// The tokens of a source text for T5, with the end token.
     Tokens(&'a [u32]),
-    /// Features of sound, f32 `[mel bins, frames]`, for Whisper, as [`log_mel`](super::log_mel) makes them.
+    /// The audio features for Whisper, f32 `[mel bins, frames]`, as [`log_mel`](super::log_mel) returns.
     Features(&'a HostTensor),
 }
 
-/// A compiled encoder-decoder. Cloning shares it, and threads may share it. The encoder runs once for each generation, and
-/// its keys and values stay where the caches are.
+/// A compiled encoder-decoder. Clones share the model, and threads can share the model. The encoder runs once for each
+/// generation. The keys and values of the encoder stay in the same memory as the caches.
 ///
 /// ```
 /// use accelerant::OptimizeOptions;
@@ -54,8 +54,8 @@ pub struct EncoderDecoderModule {
 }
 
 impl EncoderDecoder {
-    /// Compiles for the backend that `compiling` leads to: the encoder, and the decoder as
-    /// [`Decoder::optimize_trt`](crate::generate::Decoder::optimize_trt) compiles it.
+    /// Compiles the encoder and the decoder for the backend that `compiling` selects. The decoder is compiled as
+    /// [`Decoder::optimize_trt`](crate::generate::Decoder::optimize_trt) describes.
     ///
     /// # Errors
     /// As [`Decoder::model`](crate::generate::Decoder::model) and [`InferenceModule::compile`].
@@ -76,13 +76,13 @@ impl EncoderDecoder {
 }
 
 impl EncoderDecoderModule {
-    /// The tokens that the model writes about a source, behind a prompt. An empty prompt stands for the model's
-    /// [start token](EncoderDecoderConfig::start_token). The encoder runs when the iterator is asked first.
+    /// Generates the tokens for a source, after a prompt. An empty prompt means the
+    /// [start token](EncoderDecoderConfig::start_token) of the model. The first call of `next` runs the encoder.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] for a source of another kind, an empty source, a token that the vocabulary does not have,
-    /// options that make no sense, and a module for several texts at once; [`ErrorKind::OutOfProfile`] for a source or
-    /// prompt that is too long; [`ErrorKind::ShapeMismatch`] for features of other sizes.
+    /// [`ErrorKind::InvalidArgument`] for a source of another kind, an empty source, a token outside the vocabulary, invalid
+    /// options, and a module with a batch size above 1; [`ErrorKind::OutOfProfile`] for a source or prompt that is too long;
+    /// [`ErrorKind::ShapeMismatch`] for features of another shape.
     pub fn generate(
         &self,
         source: Source<'_>,
@@ -92,8 +92,8 @@ impl EncoderDecoderModule {
         Ok(Generation::of(self.generate_batch(&[source], &[prompt], options)?))
     }
 
-    /// As [`generate`](Self::generate) for several sources and prompts, a token of each at a time. The number of both is that
-    /// which the module was [made for](DecoderOptions::batch).
+    /// Generates for several sources and prompts, one token of each in each step. The number of sources and of prompts must be
+    /// the [batch size](DecoderOptions::batch).
     ///
     /// # Errors
     /// As [`generate`](Self::generate).
@@ -110,8 +110,8 @@ impl EncoderDecoderModule {
         Batch::new(self.inner.clone(), source, &prompts, options)
     }
 
-    /// The logarithms of the probabilities that the model gives the tokens of a text about a source, each after those before
-    /// it. The model begins with its start token, which the text does not have.
+    /// Returns the log probability of each token of a target text for a source, given the tokens before it. The target text
+    /// does not contain the start token.
     ///
     /// # Errors
     /// As [`generate`](Self::generate).
@@ -125,12 +125,12 @@ impl EncoderDecoderModule {
         first_logits(&self.inner, self.read(&[source])?, token)
     }
 
-    /// The number of texts at once.
+    /// The batch size.
     pub(super) fn batch(&self) -> usize {
         self.inner.batch
     }
 
-    /// The module that encodes.
+    /// The module of the encoder.
     pub fn encoder_module(&self) -> &InferenceModule {
         self.inner.engines.encoder.as_ref().unwrap_or(&self.inner.engines.step)
     }
@@ -140,12 +140,12 @@ impl EncoderDecoderModule {
         &self.inner.engines.step
     }
 
-    /// The model's configuration.
+    /// The configuration of the model.
     pub fn config(&self) -> &EncoderDecoderConfig {
         &self.config
     }
 
-    /// The most tokens that prompt and generation may have together.
+    /// The largest number of tokens that prompt and generation have together.
     pub fn capacity(&self) -> usize {
         self.inner.capacity
     }

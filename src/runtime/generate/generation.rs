@@ -11,25 +11,25 @@ use super::stream::GenerationStream;
 use crate::error::Result;
 use crate::tensor::HostTensor;
 
-/// Why a text has ended.
+/// The reason why a sequence has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum End {
-    /// A token that ends texts came next.
+    /// The next token was an end token.
     StopToken,
-    /// A stop string came next.
+    /// The text reached a stop string.
     StopString,
-    /// As many tokens were generated as were asked for.
+    /// The sequence has [`max_tokens`](GenerateOptions::max_tokens) tokens.
     MaxTokens,
     /// The cache is full.
     CacheFull,
-    /// An error was given.
+    /// The generation returned an error.
     Failed,
 }
 
-/// Tokens of several texts that grow together.
+/// The tokens of several sequences that are generated together.
 ///
-/// Each item has a token for each text, or `None` for a text that has ended. Dropping the batch ends all texts.
+/// Each item has one token for each sequence, or `None` for a sequence that has ended. Dropping the batch ends all sequences.
 pub struct Batch {
     module: Arc<Inner>,
     /// What an encoder is to read.
@@ -85,17 +85,17 @@ impl Batch {
         })
     }
 
-    /// Why each text has ended, in the order of the prompts.
+    /// The reason why each sequence has ended, in the order of the prompts.
     pub fn ends(&self) -> &[Option<End>] {
         &self.ends
     }
 
-    /// The tokens generated so far of one of the texts.
+    /// The generated tokens of one sequence so far.
     pub fn generated(&self, text: usize) -> &[u32] {
         &self.texts[text][self.prompts[text]..]
     }
 
-    /// The same for asynchronous code.
+    /// Turns the batch into a stream for async code.
     pub fn into_stream(self) -> GenerationStream<Vec<Option<u32>>> {
         GenerationStream::of(self)
     }

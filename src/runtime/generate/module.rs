@@ -15,8 +15,8 @@ use crate::export::decoder::{Decoder, DecoderConfig, DecoderOptions};
 use crate::export::{Reader, Target};
 use crate::runtime::{InferenceModule, OptimizeOptions};
 
-/// A compiled decoder, which generates. Cloning shares the decoder, and threads may share the decoder. Each generation has its
-/// own cache.
+/// A compiled decoder, which generates tokens. Clones share the decoder, and threads can share the decoder. Each generation
+/// has its own cache.
 ///
 /// ```
 /// use accelerant::OptimizeOptions;
@@ -38,11 +38,11 @@ pub struct DecoderModule {
 }
 
 impl Decoder {
-    /// Compiles for the backend that `compiling` leads to.
+    /// Compiles the decoder for the backend that `compiling` selects.
     ///
-    /// TensorRT gets two engines, and writes the caches in place. One engine is for prompts, in chunks of as many tokens as
-    /// `options` say, and one is for single tokens. Portable backends get one model in f32, and the caches are its inputs.
-    /// That model takes any number of texts up to the [batch](DecoderOptions::batch).
+    /// On TensorRT, the decoder has two engines, and updates the caches in place. One engine processes prompts in chunks, and
+    /// the other processes single tokens. On portable backends, the decoder is one model in fp32, with the caches as inputs.
+    /// This model takes any number of sequences up to the [batch size](DecoderOptions::batch).
     ///
     /// # Errors
     /// As [`Decoder::model`] and [`InferenceModule::compile`].
@@ -78,18 +78,18 @@ impl DecoderModule {
         Ok(Self { config: None, inner: Arc::new(inner) })
     }
 
-    /// The tokens that follow a prompt, one after the other. The first token is computed when the iterator is asked.
+    /// Generates the tokens after a prompt, as an iterator. The first call of `next` computes the first token.
     ///
     /// # Errors
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an empty prompt, a token that the vocabulary does not
-    /// have, options that make no sense, and a module for several texts at once;
-    /// [`OutOfProfile`](crate::ErrorKind::OutOfProfile) for a prompt that leaves no room in the cache.
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an empty prompt, a token outside the vocabulary, invalid
+    /// options, and a module with a batch size above 1;
+    /// [`OutOfProfile`](crate::ErrorKind::OutOfProfile) for a prompt that fills the cache.
     pub fn generate(&self, prompt: &[u32], options: &GenerateOptions) -> Result<Generation> {
         Ok(Generation::of(self.generate_batch(&[prompt], options)?))
     }
 
-    /// The tokens that follow several prompts, a token of each at a time. The number of prompts is that which the module was
-    /// [made for](DecoderOptions::batch).
+    /// Generates the tokens after several prompts, one token of each prompt in each step. The number of prompts must be the
+    /// [batch size](DecoderOptions::batch).
     ///
     /// # Errors
     /// As [`generate`](Self::generate).
@@ -97,8 +97,8 @@ impl DecoderModule {
         Batch::new(self.inner.clone(), Vec::new(), prompts, options)
     }
 
-    /// The logarithms of the probabilities that the model gives the tokens of a text, each after those before it: one number
-    /// for each token but the first. [`perplexity`](super::perplexity) makes one number of them.
+    /// Returns the log probability of each token given the tokens before it, for all tokens except the first.
+    /// [`perplexity`](super::perplexity) turns these numbers into one number.
     ///
     /// ```
     /// # use accelerant::OptimizeOptions;
@@ -129,17 +129,17 @@ impl DecoderModule {
         &self.inner.engines.step
     }
 
-    /// The module that runs prompts, if prompts have an engine of their own.
+    /// The module that runs prompts, if prompts have a separate engine.
     pub fn prompt_module(&self) -> Option<&InferenceModule> {
         self.inner.engines.prompt.as_ref()
     }
 
-    /// The model's configuration, of a [`Decoder`].
+    /// The configuration of the model, if the module was made of a [`Decoder`].
     pub fn config(&self) -> Option<&DecoderConfig> {
         self.config.as_deref()
     }
 
-    /// The most tokens that prompt and generation may have together.
+    /// The largest number of tokens that prompt and generation have together.
     pub fn capacity(&self) -> usize {
         self.inner.capacity
     }

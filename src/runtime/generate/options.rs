@@ -9,7 +9,7 @@ use crate::limit::TimeLimit;
 /// Logits that are divided by less are beyond 32 bits.
 const LEAST_TEMPERATURE: f64 = 1e-7;
 
-/// How tokens are chosen, and when a generation ends.
+/// Options of a generation: how the next token is chosen, and when the generation ends.
 ///
 /// ```
 /// use accelerant::generate::GenerateOptions;
@@ -51,86 +51,85 @@ impl Default for GenerateOptions {
 }
 
 impl GenerateOptions {
-    /// Up to 256 tokens, always the most likely one, until a token of the model that ends a text.
+    /// Greedy decoding of up to 256 tokens, until an end token of the model.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The most tokens that are generated.
+    /// Sets the largest number of generated tokens.
     #[must_use]
     pub fn max_tokens(mut self, count: usize) -> Self {
         self.max_tokens = count;
         self
     }
 
-    /// The number that logits are divided by before a token is drawn. 0 takes the most likely token, which is the default.
-    /// Numbers below 1e-7 are 0, as in Candle.
+    /// Sets the temperature: logits are divided by this number before sampling. The default, 0, takes the most likely token.
+    /// A temperature below 1e-7 counts as 0, as in Candle.
     #[must_use]
     pub fn temperature(mut self, temperature: f64) -> Self {
         self.temperature = temperature;
         self
     }
 
-    /// Draws from the `count` most likely tokens alone.
+    /// Samples only from the `count` most likely tokens.
     #[must_use]
     pub fn top_k(mut self, count: usize) -> Self {
         self.top_k = Some(count);
         self
     }
 
-    /// Draws from the most likely tokens alone, as few as reach this sum of probabilities.
+    /// Samples only from the smallest set of most likely tokens whose probabilities reach this sum (nucleus sampling).
     #[must_use]
     pub fn top_p(mut self, sum: f64) -> Self {
         self.top_p = Some(sum);
         self
     }
 
-    /// Makes tokens less likely that are among the last [64](Self::repetition_window) tokens (Keskar et al., 2019): positive
-    /// logits are divided by the penalty, and negative logits are multiplied. 1 changes nothing.
+    /// Sets the repetition penalty (Keskar et al., 2019) for tokens among the last [64](Self::repetition_window) tokens. A
+    /// positive logit is divided by the penalty, and a negative logit is multiplied by the penalty. 1 changes nothing.
     #[must_use]
     pub fn repetition_penalty(mut self, penalty: f32) -> Self {
         self.penalty = penalty;
         self
     }
 
-    /// The number of last tokens, of prompt and generation, that the penalty is about.
+    /// Sets how many of the last tokens, of prompt and generation together, the repetition penalty sees.
     #[must_use]
     pub fn repetition_window(mut self, tokens: usize) -> Self {
         self.penalty_window = tokens;
         self
     }
 
-    /// The seed of the random numbers. The same seed draws the same tokens. In a batch, the text at place `i` has the seed
-    /// `seed + i`.
+    /// Sets the seed of sampling. The same seed gives the same tokens. In a batch, sequence `i` has the seed `seed + i`.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// Tokens that end the generation, instead of the end tokens of the model's configuration. They are not given out.
+    /// Sets the tokens that end the generation, in place of the end tokens of the configuration. An end token is not returned.
     #[must_use]
     pub fn stop_tokens(mut self, tokens: impl IntoIterator<Item = u32>) -> Self {
         self.stop_tokens = Some(tokens.into_iter().collect());
         self
     }
 
-    /// A text that ends the generation and is not given out. The option holds where tokens become
-    /// [text](super::Generation::text).
+    /// Adds a stop string, which ends the generation and is not returned. Stop strings apply to
+    /// [`Generation::text`](super::Generation::text), and not to tokens.
     #[must_use]
     pub fn stop_string(mut self, text: impl Into<String>) -> Self {
         self.stop_strings.push(text.into());
         self
     }
 
-    /// A rule that changes the logits before each choice of a token. Rules are applied in the order in which they were added.
+    /// Adds a rule that changes the logits before each token is chosen. Rules apply in the order in which they were added.
     #[must_use]
     pub fn rule(mut self, rule: impl LogitsRule + 'static) -> Self {
         self.rules.push(Arc::new(rule));
         self
     }
 
-    /// Ends the generation with an error when the limit is over or cancelled. The limit is checked before each token.
+    /// Ends the generation with an error if the time is over or the limit is cancelled. The limit is checked before each token.
     #[must_use]
     pub fn limit(mut self, limit: &TimeLimit) -> Self {
         self.limit = limit.clone();

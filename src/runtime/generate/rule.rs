@@ -4,13 +4,12 @@ use std::fmt::Debug;
 
 use crate::error::Result;
 
-/// Changes the logits of one text before a token is chosen, for example by setting logits of tokens that must not come next
-/// to `-f32::INFINITY`.
+/// Changes the logits of one sequence before a token is chosen. A logit of `-f32::INFINITY` forbids a token.
 ///
 /// ```
 /// use accelerant::generate::{GenerateOptions, LogitsRule};
 ///
-/// /// Ends no text before its tenth token.
+/// /// Forbids the end token before the tenth token.
 /// #[derive(Debug)]
 /// struct AtLeastTen {
 ///     end: u32,
@@ -28,7 +27,7 @@ use crate::error::Result;
 /// let options = GenerateOptions::new().rule(AtLeastTen { end: 2 });
 /// ```
 pub trait LogitsRule: Debug + Send + Sync {
-    /// Changes `logits`, a number for each token of the vocabulary. `generated` has the tokens behind the prompt.
+    /// Changes `logits`, which has one number for each token of the vocabulary. `generated` has the tokens after the prompt.
     ///
     /// # Errors
     /// An error ends the generation.

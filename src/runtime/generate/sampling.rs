@@ -10,8 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// Penalized logits stay within, so that a temperature leaves numbers.
 const FAR: f32 = 1e30;
 
-/// Chooses tokens as [options](GenerateOptions) say: the repetition penalty first, then the temperature, the most likely
-/// tokens, and those that reach a sum of probabilities.
+/// Samples tokens by the [options](GenerateOptions), in this order: repetition penalty, temperature, `top_k`, `top_p`.
 ///
 /// ```
 /// use accelerant::generate::{GenerateOptions, Sampler};
@@ -54,7 +53,7 @@ impl Sampler {
     /// A sampler with the seed of the options.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] naming an option that makes no sense.
+    /// [`ErrorKind::InvalidArgument`] with the name of an invalid option.
     pub fn new(options: &GenerateOptions) -> Result<Self> {
         options.check()?;
         Ok(Self {
@@ -67,10 +66,10 @@ impl Sampler {
         })
     }
 
-    /// Chooses a token. `logits` has a number for each token of the vocabulary, and `before` has the tokens so far.
+    /// Samples a token. `logits` has one number for each token of the vocabulary, and `before` has the tokens so far.
     ///
     /// # Errors
-    /// [`ErrorKind::Execution`] for logits that are no numbers, and where rules allow no token.
+    /// [`ErrorKind::Execution`] if a logit is NaN, or if all logits are `-f32::INFINITY`.
     pub fn sample(&mut self, mut logits: Vec<f32>, before: &[u32]) -> Result<u32> {
         if let Some(token) = logits.iter().position(|logit| logit.is_nan()) {
             let text = format!("the logit of token {token} is NaN");

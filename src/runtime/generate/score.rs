@@ -49,8 +49,8 @@ fn log_probability(logits: &[f32], token: usize) -> f32 {
     (f64::from(logits[token] - largest) - sum.ln()) as f32
 }
 
-/// The perplexity of a text with these [logarithms of probabilities](super::DecoderModule::score): 1 where the model
-/// is certain of each token, and `n` where `n` tokens are equally likely each time.
+/// The perplexity of a text with these [log probabilities](super::DecoderModule::score). The perplexity is 1 if the model is
+/// certain of each token, and `n` if `n` tokens are equally likely in each step.
 ///
 /// ```
 /// use accelerant::generate::perplexity;

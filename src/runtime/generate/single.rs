@@ -8,7 +8,7 @@ use super::stream::GenerationStream;
 use super::text::TextGeneration;
 use crate::error::Result;
 
-/// The tokens of one text, as an iterator. Dropping the generation ends the text, and the next generation uses the same cache.
+/// The generated tokens of one sequence, as an iterator. If a generation is dropped, the next generation reuses its cache.
 pub struct Generation(Origin);
 
 /// Who generates.
@@ -28,7 +28,7 @@ impl Generation {
         Self(Origin::InFlight(tokens))
     }
 
-    /// Why the text has ended, if it has ended.
+    /// The reason why the sequence has ended, if it has ended.
     pub fn end(&self) -> Option<End> {
         match &self.0 {
             Origin::Own(batch) => batch.ends[0],
@@ -44,7 +44,7 @@ impl Generation {
         }
     }
 
-    /// The same as text, whole characters at a time. `decode` makes text of tokens, such as
+    /// Turns the tokens into pieces of text, each of whole characters. `decode` turns tokens into text, such as
     /// `|tokens: &[u32]| tokenizer.decode(tokens, true)` with the crate `tokenizers`. A stop string ends the text.
     ///
     /// ```
@@ -75,7 +75,7 @@ impl Generation {
         TextGeneration::new(self, decode, stops)
     }
 
-    /// The same for asynchronous code.
+    /// Turns the generation into a stream for async code.
     ///
     /// ```
     /// # use accelerant::OptimizeOptions;

@@ -14,9 +14,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// Items that nobody has taken yet. With more the thread waits.
 const AHEAD: usize = 32;
 
-/// A generation as a stream for asynchronous code, of every runtime: [`Generation::into_stream`](super::Generation::into_stream)
-/// and [`TextGeneration::into_stream`](super::TextGeneration::into_stream). A thread begins to generate when the stream is polled
-/// first, and waits when it is 32 items ahead. Dropping the stream ends the generation before its next token.
+/// A generation as a stream for async code, with any async runtime. [`Generation::into_stream`](super::Generation::into_stream)
+/// and [`TextGeneration::into_stream`](super::TextGeneration::into_stream) return streams. The first poll starts a thread, which
+/// generates up to 32 items ahead. Dropping the stream ends the generation before the next token.
 pub struct GenerationStream<T> {
     shared: Arc<Shared<T>>,
     /// What has not begun.

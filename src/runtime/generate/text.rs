@@ -8,9 +8,8 @@ use super::spelled::Spelled;
 use super::stream::GenerationStream;
 use crate::error::{Error, ErrorKind, Result};
 
-/// The text of a [generation](Generation::text), in pieces. The pieces together are the text of all tokens, up to the first
-/// stop string. Bytes that become no character any more are given as the decoder writes them, which is `U+FFFD`, three
-/// of them later at most.
+/// The text of a [generation](Generation::text), in pieces. The pieces together are the text of all tokens up to the first
+/// stop string. Bytes that are not UTF-8 become `U+FFFD`, at most three characters later.
 pub struct TextGeneration<F> {
     tokens: Generation,
     decode: F,
@@ -39,7 +38,7 @@ where
         Self { tokens, decode, stops, spelled, held, done: false }
     }
 
-    /// The same for asynchronous code.
+    /// Turns the text into a stream for async code.
     pub fn into_stream(self) -> GenerationStream<String>
     where
         F: Send + 'static,
@@ -48,12 +47,12 @@ where
         GenerationStream::of(self)
     }
 
-    /// Why the text has ended, if it has ended.
+    /// The reason why the text has ended, if it has ended.
     pub fn end(&self) -> Option<End> {
         self.tokens.end()
     }
 
-    /// The tokens that were generated so far, also those whose text is not given.
+    /// All generated tokens so far, including tokens whose text was not returned.
     pub fn tokens(&self) -> &[u32] {
         self.spelled.tokens()
     }

@@ -12,12 +12,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::generate::engines::Inner;
 use crate::runtime::generate::{DecoderModule, End, GenerateOptions, Generation};
 
-/// How a [`ContinuousBatcher`] takes requests.
+/// Options of a [`ContinuousBatcher`].
 ///
 /// ```
 /// use accelerant::generate::ContinuousOptions;
 ///
-/// // Beside those that are generated, 100 requests may wait.
+/// // 100 requests may wait for a slot.
 /// let options = ContinuousOptions::new().max_queue(100);
 /// ```
 #[derive(Clone, Debug)]
@@ -32,12 +32,12 @@ impl Default for ContinuousOptions {
 }
 
 impl ContinuousOptions {
-    /// A queue of 1024 requests.
+    /// The default options, with a queue of 1024 requests.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The most requests that wait for a place in the batch; more are refused.
+    /// Sets the largest number of requests that wait for a slot. Further requests are refused.
     #[must_use]
     pub fn max_queue(mut self, requests: usize) -> Self {
         self.max_queue = requests;
@@ -45,47 +45,46 @@ impl ContinuousOptions {
     }
 }
 
-/// What a [`ContinuousBatcher`] has done so far, and what it does now.
+/// The counters of a [`ContinuousBatcher`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ContinuousCounters {
     /// Passes over the batch.
     pub passes: u64,
-    /// Tokens of prompts that these passes took.
+    /// Prompt tokens that these passes processed.
     pub prompt_tokens: u64,
-    /// Tokens that were generated and given.
+    /// Generated tokens that callers received.
     pub generated_tokens: u64,
-    /// Requests that are in the batch now.
+    /// Requests that are in the batch at the moment.
     pub running: u64,
-    /// Requests that wait now.
+    /// Requests that wait at the moment.
     pub waiting: u64,
     /// Requests that were refused because the queue was full.
     pub refused: u64,
-    /// Requests whose handle was dropped, or whose limit was cancelled, before their text ended.
+    /// Requests that were dropped or cancelled before their end.
     pub withdrawn: u64,
-    /// Requests whose text ended.
+    /// Requests that finished.
     pub done: u64,
-    /// Requests that got an error.
+    /// Requests that failed with an error.
     pub failed: u64,
 }
 
-/// *Continuous batching* (Yu et al., 2022): requests for text that join and leave the passes of one batch at any step.
+/// *Continuous batching* (Yu et al., 2022): requests join and leave one batch at any step.
 ///
-/// The batch has as many slots as the decoder was compiled for [texts at once](crate::generate::DecoderOptions::batch), and
-/// each slot has a row of the cache. A request takes the first free slot, or waits for one. Each pass takes the last token of
-/// the texts that grow, and a part of the prompt of those that begin, up to as many tokens as the decoder takes in
-/// [one pass](crate::generate::DecoderOptions::tokens). A long prompt so delays the other texts by some longer passes, and
-/// never stops them.
+/// The number of slots is the [batch size](crate::generate::DecoderOptions::batch) of the decoder, and each slot has a part of
+/// the cache. A request takes the first free slot, or waits for a slot. Each pass takes the last token of each running
+/// sequence, and a [chunk](crate::generate::DecoderOptions::tokens) of each new prompt. A long prompt makes some passes longer,
+/// and never stops the other sequences.
 ///
-/// Each request has its own options, and gets the tokens that [`DecoderModule::generate`] gives alone, up to the rounding
-/// of products over more rows. A pass that fails is an error of all requests in it, and the requests after them get new
-/// caches.
+/// Each request has its own options, and gets the tokens that [`DecoderModule::generate`] returns for the request alone. The
+/// rounding of larger matrix multiplications is the only difference. If a pass fails, all requests in the batch fail, and
+/// later requests get new caches.
 ///
-/// Tokens wait for a caller that is slow, so that no caller delays others. Dropping a [`Generation`] frees its slot before
-/// the next pass.
+/// Tokens wait for a slow caller, and a slow caller delays no other caller. If a [`Generation`] is dropped, its slot is free
+/// before the next pass.
 ///
-/// Cloning shares the batcher. Dropping the last clone ends its thread after the pass that runs, and the requests that are
-/// not done get [`ErrorKind::ShutDown`].
+/// Clones share the batcher. If the last clone is dropped, the thread ends after the current pass, and unfinished requests
+/// fail with [`ErrorKind::ShutDown`].
 ///
 /// ```
 /// # use accelerant::OptimizeOptions;
@@ -96,12 +95,12 @@ pub struct ContinuousCounters {
 /// # let config = DecoderConfig::from_json(text)?;
 /// # let decoder = Decoder::new(config.clone(), config.random_weights(7)?);
 ///
-/// // Four texts at once.
+/// // Four sequences at once.
 /// let model = decoder.optimize_trt(&DecoderOptions::new(64).batch(4), &OptimizeOptions::new())?;
 /// let batcher = model.continuous(&ContinuousOptions::new())?;
 /// let greedy = batcher.submit(&[1, 2, 3], &GenerateOptions::new().max_tokens(5))?;
 /// let drawn = batcher.submit(&[4], &GenerateOptions::new().max_tokens(8).temperature(0.7).seed(1))?;
-/// // Both are generated now, whoever is asked first.
+/// // Both sequences are generated now, in any order of reading.
 /// assert_eq!(drawn.count(), 8);
 /// let tokens: Vec<u32> = greedy.collect::<Result<_, _>>()?;
 /// assert_eq!(tokens.len(), 5);
@@ -117,10 +116,10 @@ struct Shared {
 }
 
 impl DecoderModule {
-    /// A batcher that generates texts for many callers, on a thread of its own: [`ContinuousBatcher`].
+    /// Starts a [`ContinuousBatcher`], which generates for many callers on its own thread.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`] when the system gives no thread.
+    /// [`ErrorKind::Io`] if the thread cannot be started.
     pub fn continuous(&self, options: &ContinuousOptions) -> Result<ContinuousBatcher> {
         let module = self.inner().clone();
         let queue = Arc::new(Queue::new(module.batch, options.max_queue));
@@ -135,19 +134,19 @@ impl DecoderModule {
 }
 
 impl ContinuousBatcher {
-    /// Asks for the tokens that follow a prompt. They are generated also while nobody asks the iterator.
+    /// Submits a prompt. The tokens are generated even while no caller reads the iterator.
     ///
     /// # Errors
-    /// At once, those of [`DecoderModule::generate`], and [`ErrorKind::QueueFull`] where all slots are taken and the queue is
-    /// full. What happens later comes out of the generation.
+    /// The errors of [`DecoderModule::generate`], and [`ErrorKind::QueueFull`] if all slots are taken and the queue is full.
+    /// The generation returns later errors.
     pub fn submit(&self, prompt: &[u32], options: &GenerateOptions) -> Result<Generation> {
         let mut begun = self.submit_all(&[(prompt, options.clone())])?;
         let none = || Error::new(ErrorKind::ShutDown, "the batcher has ended");
         begun.pop().ok_or_else(none)
     }
 
-    /// Asks for several texts at once, of prompts with their options: all are taken, or none. Callers that ask for several
-    /// texts so never keep each other from what all of them would get one after the other.
+    /// Submits several prompts with their options: all of them, or none. Two callers therefore never block each other with a
+    /// half-accepted set of prompts.
     ///
     /// ```
     /// # use accelerant::OptimizeOptions;
@@ -167,7 +166,7 @@ impl ContinuousBatcher {
     /// ```
     ///
     /// # Errors
-    /// As [`submit`](Self::submit), where one of the prompts is wrong, or where there is no room for all of them.
+    /// The errors of [`submit`](Self::submit), if one prompt is invalid or the queue has too little room for all prompts.
     pub fn submit_all<P: AsRef<[u32]>>(
         &self,
         texts: &[(P, GenerateOptions)],
@@ -189,12 +188,12 @@ impl ContinuousBatcher {
         Ok(tokens.into_iter().map(Generation::in_flight).collect())
     }
 
-    /// How many texts are generated at once.
+    /// The number of slots.
     pub fn slots(&self) -> usize {
         self.0.module.batch
     }
 
-    /// What the batcher did so far, and how many requests run and wait now.
+    /// The counters so far.
     pub fn counters(&self) -> ContinuousCounters {
         self.0.queue.counters()
     }

@@ -6,10 +6,10 @@ use crate::runtime::generate::{EncoderDecoderModule, Source};
 use crate::tensor::HostTensor;
 
 impl EncoderDecoderModule {
-    /// How likely Whisper finds each language, the most likely one first: the token of the language and its probability among
-    /// languages. `features` are those of one window, as [`log_mel`](super::log_mel) makes them.
+    /// Detects the spoken language. The result has the token of each language with its probability, the most likely language
+    /// first. `features` are the features of one window, as [`log_mel`](super::log_mel) returns.
     ///
-    /// The model runs one step, behind the start token.
+    /// The model runs one step after the start token.
     ///
     /// ```
     /// use accelerant::OptimizeOptions;
@@ -29,8 +29,8 @@ impl EncoderDecoderModule {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::ShapeMismatch`] for features of other sizes; [`ErrorKind::InvalidArgument`] for a module for several texts
-    /// at once, and tokens of another model.
+    /// [`ErrorKind::ShapeMismatch`] for features of another shape; [`ErrorKind::InvalidArgument`] for a module with a batch size
+    /// above 1, and for tokens of another model.
     pub fn detect_language(
         &self,
         features: &HostTensor,

@@ -12,9 +12,9 @@ const WINDOW: usize = 400;
 pub(super) const HOP: usize = 160;
 const BINS: usize = WINDOW / 2 + 1;
 
-/// The features that Whisper reads of sound, f32 `[bands, frames]`: one frame for each 160 samples. Sound has one channel of
-/// 16,000 samples a second, from -1 to 1. Sound that is shorter than the frames is followed by silence, and what is behind the
-/// frames is left out. Whisper takes 80 bands (`large-v3` takes 128) and 3000 frames.
+/// The log-mel features of audio for Whisper, f32 `[bands, frames]`, with one frame for each 160 samples. The audio is mono with
+/// 16,000 samples per second, from -1 to 1. Shorter audio is padded with silence, and longer audio is cut. Whisper takes 80
+/// bands (`large-v3` takes 128) and 3000 frames.
 ///
 /// ```
 /// use accelerant::generate::{SAMPLES_A_SECOND, log_mel};

@@ -5,7 +5,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::export::decoder::EncoderDecoderConfig;
 use crate::runtime::generate::GenerateOptions;
 
-/// How [`transcribe`](crate::generate::EncoderDecoderModule::transcribe) writes sound down.
+/// Options of [`transcribe`](crate::generate::EncoderDecoderModule::transcribe).
 ///
 /// ```
 /// use accelerant::generate::{EncoderDecoderConfig, TranscribeOptions, WhisperTokens};
@@ -14,7 +14,7 @@ use crate::runtime::generate::GenerateOptions;
 /// #   "encoder_attention_heads": 2, "decoder_attention_heads": 2, "decoder_start_token_id": 50258, "eos_token_id": 50257}"#;
 /// let config = EncoderDecoderConfig::from_json(json)?;
 /// let tokens = WhisperTokens::new(&config, 50363)?;
-/// // `<|de|>` is 50261, and " " is 220. Without a language the first window decides.
+/// // `<|de|>` is 50261, and " " is 220. Without a language, the first window decides.
 /// let german = TranscribeOptions::new(tokens).language(50261).blank(220).translate();
 /// # Ok::<(), accelerant::Error>(())
 /// ```
@@ -34,8 +34,8 @@ pub struct TranscribeOptions {
 const HIGH_TEMPERATURE: f64 = 0.5;
 
 impl TranscribeOptions {
-    /// Writes in the language that is spoken, which the first window decides, and always takes the most likely token. Each
-    /// window knows the text before.
+    /// Greedy transcription in the spoken language, which is detected in the first window. Each window gets the text of the
+    /// windows before.
     pub fn new(tokens: WhisperTokens) -> Self {
         Self {
             tokens,
@@ -49,14 +49,14 @@ impl TranscribeOptions {
         }
     }
 
-    /// Sets the token of the language that is spoken.
+    /// Sets the token of the spoken language.
     #[must_use]
     pub fn language(mut self, token: u32) -> Self {
         self.language = Some(token);
         self
     }
 
-    /// For models of English alone: their texts begin with the start token, without a language or a task.
+    /// For English-only models, whose prompts have no language token and no task token.
     #[must_use]
     pub fn english_alone(mut self) -> Self {
         self.one_language = true;
@@ -70,30 +70,30 @@ impl TranscribeOptions {
         self
     }
 
-    /// The token of a single space, which no text begins with.
+    /// Sets the token of a single space. No text begins with this token.
     #[must_use]
     pub fn blank(mut self, token: u32) -> Self {
         self.blank = Some(token);
         self
     }
 
-    /// Tokens of a text that comes before the sound, such as names that are spelled in it.
+    /// Sets the tokens of a text before the audio, for example with the spelling of names.
     #[must_use]
     pub fn text_before(mut self, tokens: impl IntoIterator<Item = u32>) -> Self {
         self.begin = tokens.into_iter().collect();
         self
     }
 
-    /// Whether each window knows the text of the windows before. A model that repeats itself is less likely to go on so
-    /// without.
+    /// Sets whether each window gets the text of the windows before. Without this text, a model that repeats itself is more
+    /// likely to stop.
     #[must_use]
     pub fn previous_text(mut self, known: bool) -> Self {
         self.previous_text = known;
         self
     }
 
-    /// How tokens are chosen in each window, and what ends the work. Rules come behind those of Whisper. A window has at most
-    /// as many tokens as half the cache.
+    /// Sets the options of the generation in each window. Its rules apply after the rules of Whisper. A window has at most half
+    /// as many tokens as the cache.
     #[must_use]
     pub fn generate(mut self, options: GenerateOptions) -> Self {
         self.generate = options;

@@ -4,14 +4,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::export::decoder::{EncoderDecoderConfig, EncoderDecoderFamily};
 use crate::runtime::generate::LogitsRule;
 
-/// The rules of Whisper's texts, for [`GenerateOptions::rule`](crate::generate::GenerateOptions::rule).
+/// The rules for the tokens of Whisper, for [`GenerateOptions::rule`](crate::generate::GenerateOptions::rule).
 ///
-/// - A text begins with a timestamp of at most 1 second, and neither with a blank nor with its end.
-/// - Timestamps come in pairs, but before the end of the text one may stand alone. No timestamp is earlier than the one before.
-/// - When the timestamps together are more likely than each other token, a timestamp comes next.
-/// - Some tokens are never written, such as `<|notimestamps|>` and the configuration's `suppress_tokens`.
+/// - The first token is a timestamp of at most 1 second, and not a space or the end token.
+/// - Timestamps come in pairs, except before the end token. No timestamp is earlier than the timestamp before it.
+/// - If all timestamps together are more likely than every other token, the next token is a timestamp.
+/// - Some tokens are never generated, such as `<|notimestamps|>` and the `suppress_tokens` of the configuration.
 ///
-/// A prompt that ends with `<|notimestamps|>` has no timestamps, and takes [`without_timestamps`](Self::without_timestamps).
+/// For a prompt that ends with `<|notimestamps|>`, use [`without_timestamps`](Self::without_timestamps).
 ///
 /// ```
 /// use accelerant::generate::{EncoderDecoderConfig, GenerateOptions, WhisperRules};
@@ -38,11 +38,11 @@ pub struct WhisperRules {
 const FIRST_SECOND: usize = 50;
 
 impl WhisperRules {
-    /// The rules of a model. `no_timestamps` is the token `<|notimestamps|>`, behind which the timestamps begin.
+    /// The rules of a model. `no_timestamps` is the token `<|notimestamps|>`; the timestamps have the numbers after this token.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] for the configuration of another family, one without an end token, and a token that is
-    /// beyond the vocabulary.
+    /// [`ErrorKind::InvalidArgument`] for a configuration of another family or without an end token, and for a token outside the
+    /// vocabulary.
     pub fn new(config: &EncoderDecoderConfig, no_timestamps: u32) -> Result<Self> {
         let wrong = |text: &str| {
             Err(Error::new(ErrorKind::InvalidArgument, text).in_operation("rules of Whisper"))
@@ -70,21 +70,21 @@ impl WhisperRules {
         })
     }
 
-    /// The token of a single space, which no text begins with.
+    /// Sets the token of a single space. No text begins with this token.
     #[must_use]
     pub fn blank(mut self, token: u32) -> Self {
         self.blank = Some(token);
         self
     }
 
-    /// Sets how late the first timestamp may be, in steps of 20 ms. `None` allows each.
+    /// Sets the latest first timestamp, in steps of 20 ms. `None` allows all timestamps.
     #[must_use]
     pub fn latest_start(mut self, steps: Option<usize>) -> Self {
         self.latest_start = steps;
         self
     }
 
-    /// For prompts that end with `<|notimestamps|>`: only the rules that are not about timestamps.
+    /// Only the rules that are not about timestamps, for prompts that end with `<|notimestamps|>`.
     #[must_use]
     pub fn without_timestamps(mut self) -> Self {
         self.timestamps = false;

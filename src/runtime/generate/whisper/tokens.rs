@@ -43,11 +43,11 @@ pub struct WhisperTokens {
 const BETWEEN_LANGUAGES_AND_TIMES: u32 = 5;
 
 impl WhisperTokens {
-    /// The tokens of a model. They follow from its start token and from `no_timestamps`, the token `<|notimestamps|>`.
+    /// The tokens of a model, from its start token and from `no_timestamps`, the token `<|notimestamps|>`.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] for the configuration of another family, one without an end token, and tokens that leave no
-    /// place for a language.
+    /// [`ErrorKind::InvalidArgument`] for a configuration of another family or without an end token, and for tokens that leave
+    /// no room for a language.
     pub fn new(config: &EncoderDecoderConfig, no_timestamps: u32) -> Result<Self> {
         let wrong = |text: String| {
             Err(Error::new(ErrorKind::InvalidArgument, text).in_operation("tokens of Whisper"))

@@ -13,13 +13,12 @@ use crate::runtime::generate::{EncoderDecoderModule, GenerateOptions, Source};
 use crate::tensor::HostTensor;
 
 impl EncoderDecoderModule {
-    /// What Whisper hears in sound of any length, as an iterator over parts with their times. Sound has one channel of 16,000
-    /// samples a second, from -1 to 1.
+    /// Transcribes audio of any length with Whisper, as an iterator over parts with their times. The audio is mono with 16,000
+    /// samples per second, from -1 to 1.
     ///
-    /// The sound runs in windows, as in the authors' `transcribe`. A window begins where the last timestamp of the one before
-    /// is, and a window without such a timestamp is followed by the next one. The windows run when the iterator is asked.
-    /// Dropping the iterator ends the work. What the authors do beyond is not done: a window is not heard again at other
-    /// temperatures, silence is not left out by its probability, and words have no times.
+    /// The audio is processed in windows, as in OpenAI's `transcribe`. Each window begins at the last timestamp of the window
+    /// before. The windows run when `next` is called, and dropping the iterator ends the work. Three features of OpenAI's
+    /// `transcribe` are missing: other temperatures for unlikely windows, the detection of silence, and the times of words.
     ///
     /// ```
     /// use accelerant::OptimizeOptions;
@@ -32,7 +31,7 @@ impl EncoderDecoderModule {
     /// let tokens = WhisperTokens::new(&config, 31)?;
     /// let model = EncoderDecoder::new(config.clone(), config.random_weights(7)?)
     ///     .optimize_trt(&DecoderOptions::new(32), &OptimizeOptions::new())?;
-    /// // This model hears 0.4 seconds at once.
+    /// // The window of this model has 0.4 seconds.
     /// for part in model.transcribe(&[0.1; 16_000], &TranscribeOptions::new(tokens))? {
     ///     let part = part?;
     ///     println!("{:?}: {:?}", part.start, part.tokens);
@@ -41,8 +40,8 @@ impl EncoderDecoderModule {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] for a model that is not Whisper, samples that are not finite, options that make no sense,
-    /// and a module for several texts at once. The iterator gives the errors of [`generate`](Self::generate), and ends then.
+    /// [`ErrorKind::InvalidArgument`] for a model other than Whisper, samples that are not finite, invalid options, and a module
+    /// with a batch size above 1. The iterator returns the errors of [`generate`](Self::generate), and then ends.
     pub fn transcribe(
         &self,
         samples: &[f32],
@@ -78,8 +77,8 @@ impl EncoderDecoderModule {
     }
 }
 
-/// The parts of a text that [`transcribe`](EncoderDecoderModule::transcribe) writes down. Their times count from the beginning
-/// of the sound, and all parts have an end.
+/// The parts of a transcription by [`transcribe`](EncoderDecoderModule::transcribe). All parts have an end, and their times are
+/// from the beginning of the audio.
 pub struct Transcription {
     module: EncoderDecoderModule,
     options: TranscribeOptions,
