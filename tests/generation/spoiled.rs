@@ -22,15 +22,21 @@ fn options() -> GenerateOptions {
     GenerateOptions::new().max_tokens(6).stop_tokens([])
 }
 
+const GOOD: [u32; 3] = [1, 2, 3];
+
+/// What follows [`GOOD`], and a token that is in neither.
+fn right_and_another(kind: &BackendKind) -> Result<(Vec<u32>, u32)> {
+    let module = compiled(&tiny()?, DecoderOptions::new(48), kind.clone())?;
+    let right: Vec<u32> = module.generate(&GOOD, &options())?.collect::<Result<_>>()?;
+    let other = (4..61).find(|token| !right.contains(token)).expect("a token");
+    Ok((right, other))
+}
+
 #[test]
 fn the_text_after_one_without_numbers_is_right() -> Result<()> {
-    let good = [1, 2, 3];
     for kind in runtimes() {
-        let right: Vec<u32> = compiled(&tiny()?, DecoderOptions::new(48), kind.clone())?
-            .generate(&good, &options())?
-            .collect::<Result<_>>()?;
-        let other = (4..61).find(|token| !right.contains(token)).expect("a token");
-        let bad = [other; 20];
+        let (right, other) = right_and_another(&kind)?;
+        let (good, bad) = (GOOD, [other; 20]);
         let spoiled = with_no_numbers(other as usize)?;
         let module = compiled(&spoiled, DecoderOptions::new(48), kind.clone())?;
         let two = compiled(&spoiled, DecoderOptions::new(48).batch(2), kind.clone())?;
@@ -63,17 +69,13 @@ fn assert_nan(mut tokens: impl Iterator<Item = Result<u32>>, kind: &BackendKind)
 /// A text with no numbers beside another one in the same passes is an error, and the other one goes on.
 #[test]
 fn a_text_without_numbers_ends_alone() -> Result<()> {
-    let good = [1, 2, 3];
     for kind in runtimes() {
-        let right: Vec<u32> = compiled(&tiny()?, DecoderOptions::new(48), kind.clone())?
-            .generate(&good, &options())?
-            .collect::<Result<_>>()?;
-        let other = (4..61).find(|token| !right.contains(token)).expect("a token");
+        let (right, other) = right_and_another(&kind)?;
         let spoiled = with_no_numbers(other as usize)?;
         let two = compiled(&spoiled, DecoderOptions::new(48).batch(2), kind.clone())?;
         let batcher = two.continuous(&ContinuousOptions::new())?;
         for options in [options(), options().repetition_penalty(1.0001)] {
-            let first = batcher.submit(&good, &options)?;
+            let first = batcher.submit(&GOOD, &options)?;
             let second = batcher.submit(&[other; 20], &options)?;
             assert_nan(second, &kind);
             let first = first.collect::<Result<Vec<u32>>>();

@@ -14,9 +14,7 @@ impl DecoderConfig {
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] naming the field that is missing or not known.
     pub fn from_json(text: &str) -> Result<Self> {
-        let root: Value = serde_json::from_str(text)
-            .map_err(|e| invalid(format!("it is no JSON: {e}")).with_source(e))?;
-        let root = root.as_object().ok_or_else(|| invalid("it is no object".into()))?;
+        let root = &object(text)?;
         let family = Fields(root).text("model_type")?;
         if family == "gemma3"
             && let Some(text) = root.get("text_config").and_then(Value::as_object)
@@ -53,8 +51,7 @@ impl DecoderConfig {
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] for a text that is no JSON object, and end tokens that are no tokens.
     pub fn with_generation_config(mut self, text: &str) -> Result<Self> {
-        let root: Map<String, Value> = serde_json::from_str(text)
-            .map_err(|e| invalid(format!("it is no JSON object: {e}")).with_source(e))?;
+        let root = object(text)?;
         let end_tokens = Fields(&root).tokens("eos_token_id")?;
         if !end_tokens.is_empty() {
             self.end_tokens = end_tokens;
@@ -111,6 +108,16 @@ fn read(family: &str, fields: &Fields<'_>) -> Result<DecoderConfig> {
     }
     config.check()?;
     Ok(config)
+}
+
+/// The fields of a JSON file.
+pub(super) fn object(text: &str) -> Result<Map<String, Value>> {
+    let root: Value = serde_json::from_str(text)
+        .map_err(|e| invalid(format!("it is no JSON: {e}")).with_source(e))?;
+    match root {
+        Value::Object(fields) => Ok(fields),
+        _ => Err(invalid("it is no object".into())),
+    }
 }
 
 /// What all families share.

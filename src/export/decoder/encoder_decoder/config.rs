@@ -1,9 +1,9 @@
 //! An encoder-decoder as numbers and choices, and its `config.json`.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::super::Activation;
-use super::super::families::{Fields, invalid};
+use super::super::families::{Fields, invalid, object};
 use crate::error::Result;
 
 /// A model of an encoder and a decoder. [`from_json`](Self::from_json) reads the configuration from a checkpoint's
@@ -88,10 +88,8 @@ impl EncoderDecoderConfig {
     /// # Errors
     /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) naming the field that is missing or not known.
     pub fn from_json(text: &str) -> Result<Self> {
-        let root: Value = serde_json::from_str(text)
-            .map_err(|e| invalid(format!("it is no JSON: {e}")).with_source(e))?;
-        let root = root.as_object().ok_or_else(|| invalid("it is no object".into()))?;
-        let fields = Fields(root);
+        let root = object(text)?;
+        let fields = Fields(&root);
         let config = match fields.text("model_type")? {
             family @ ("t5" | "mt5") => t5(family, &fields)?,
             "whisper" => whisper(&fields)?,
@@ -118,8 +116,7 @@ impl EncoderDecoderConfig {
     /// [`ErrorKind::InvalidArgument`](crate::ErrorKind::InvalidArgument) for a text that is no JSON object, and tokens that
     /// the model does not have.
     pub fn with_generation_config(mut self, text: &str) -> Result<Self> {
-        let root: Map<String, Value> = serde_json::from_str(text)
-            .map_err(|e| invalid(format!("it is no JSON object: {e}")).with_source(e))?;
+        let root = object(text)?;
         let fields = Fields(&root);
         let end_tokens = fields.tokens("eos_token_id")?;
         if !end_tokens.is_empty() {
